@@ -1,0 +1,69 @@
+"""The one source of the present time; tests put a clock of their own in its place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """Whatever can tell the time."""
+
+    def now(self) -> datetime:
+        """Return the present time, aware and in UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """Return the present time, aware and in UTC."""
+        return datetime.now(UTC)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        """Return the time to which the clock was moved last."""
+        return self._now
+
+    def advance(self, seconds: float | timedelta) -> None:
+        """Move the clock by so many seconds; a negative number moves it back."""
+        self._now += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+
+
+_current: Clock = SystemClock()
+
+
+def now() -> datetime:
+    """Return the present time of the clock in use, aware and in UTC."""
+    return _current.now()
+
+
+@contextmanager
+def use_clock(clock: Clock) -> Iterator[Clock]:
+    """Tell the time by `clock` within the block, in every thread of this process."""
+    global _current  # noqa: PLW0603 - one clock for the process is the purpose of this module
+    previous, _current = _current, clock
+    try:
+        yield clock
+    finally:
+        _current = previous
+
+
+def microseconds(moment: datetime) -> int:
+    """Return an aware time as microseconds since 1970 in UTC, exact for every year."""
+    span = moment - EPOCH
+    return span.days * 86_400_000_000 + span.seconds * 1_000_000 + span.microseconds
+
+
+def from_microseconds(count: int) -> datetime:
+    """Return the time that lies so many microseconds after 1970, aware and in UTC."""
+    return EPOCH + timedelta(microseconds=count)

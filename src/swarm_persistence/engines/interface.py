@@ -1,0 +1,197 @@
+"""What a storage asks of an engine: write some steps as one, read, and hold a transaction.
+
+An engine knows rows and conditions, not swarms. Every verb is awaitable. A value that no column can hold raises
+`SerializationError` before anything is submitted; an engine's own failure raises `DatabaseError`.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Generic, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from swarm_persistence.models import Model
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M, table_of
+from swarm_persistence.schema.values import ColumnValue
+
+
+class Insert(msgspec.Struct, Generic[M], frozen=True):
+    """Add a record. Gives its sequence; a known id raises `ConflictError`, which names model and id."""
+
+    model: M
+
+
+class Save(msgspec.Struct, Generic[M], frozen=True):
+    """Add a record, or replace the one of its id and version. Gives the rows written: 0 if the version differs."""
+
+    model: M
+
+
+class Replace(msgspec.Struct, Generic[M], frozen=True):
+    """Replace the record of this id, and of this version unless it is forced.
+
+    Gives the version that it has now (0 where the model counts none), or `None` if there is no such record.
+    """
+
+    model: M
+    is_forced: bool = False
+
+
+class Increment(msgspec.Struct, frozen=True):
+    """A change by so much instead of to a value."""
+
+    by: int = 1
+
+
+Change = ColumnValue | Increment
+
+
+class Update(msgspec.Struct, Generic[M], frozen=True):
+    """Change the rows that a query finds (its order and limit do not count). Gives how many they were."""
+
+    query: Query[M]
+    changes: Mapping[str, Change]
+
+
+class Claim(msgspec.Struct, Generic[M], frozen=True):
+    """Change the first rows that a query finds, in its order and up to its limit. Gives them, changed, in that order.
+
+    No two claims ever get the same row while its change takes it out of the query.
+    """
+
+    query: Query[M]
+    changes: Mapping[str, Change]
+
+
+class Delete(msgspec.Struct, Generic[M], frozen=True):
+    """Delete the rows that a query finds (its order and limit do not count). Gives how many they were."""
+
+    query: Query[M]
+
+
+Step = Insert[Any] | Save[Any] | Replace[Any] | Update[Any] | Claim[Any] | Delete[Any]
+
+
+class Function(NamedTuple):
+    """A number about a group of rows; nulls don't count. `count` counts rows and takes no field."""
+
+    name: Literal["count", "avg", "min", "max", "sum"]
+    field: str | None = None
+
+
+class Aggregate(msgspec.Struct, frozen=True):
+    """Groups of the rows that a query finds, sorted by the grouping fields."""
+
+    query: Query[Any]
+    group_by: tuple[str, ...]
+    functions: tuple[Function, ...]
+
+
+AggregateRow = Sequence[ColumnValue]
+"""The values of the grouping fields, then of the functions."""
+
+
+class PoolStatus(msgspec.Struct, frozen=True):
+    """What a storage's connections are doing."""
+
+    active: int
+    """Connections that run an operation, or hold a transaction, now."""
+    idle: int
+    """Open connections that wait for work."""
+    max: int
+    """The most connections that may be open at once."""
+    waiting: int
+    """Operations that wait for a connection, or for their turn to write."""
+
+
+class Executor(Protocol):
+    """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        """Do all steps or none of them, and give the result of each."""
+        ...
+
+    def select(self, query: Query[M]) -> Awaitable[list[M]]:
+        """Read the records that a query finds, in its full order."""
+        ...
+
+    def count(self, query: Query[Any]) -> Awaitable[int]:
+        """Count the rows that fulfil a query's conditions."""
+        ...
+
+    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
+        """Compute numbers about groups of rows."""
+        ...
+
+
+class Session(Executor, Protocol):
+    """An open transaction of an engine. Its operations run one at a time, in the order in which they are called."""
+
+    def savepoint(self, name: str) -> Awaitable[None]:
+        """Remember this point."""
+        ...
+
+    def release(self, name: str) -> Awaitable[None]:
+        """Forget the point and keep what came after it."""
+        ...
+
+    def rollback_to(self, name: str) -> Awaitable[None]:
+        """Undo all that came after the point, and forget the point."""
+        ...
+
+    def commit(self) -> Awaitable[None]:
+        """Make the work durable. If this raises, none of it is stored."""
+        ...
+
+    def rollback(self) -> Awaitable[None]:
+        """Undo the work. Called at once, even if nobody awaits it; a second call does nothing."""
+        ...
+
+    def abandon(self) -> None:
+        """Undo the work without waiting, from any thread."""
+        ...
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the engine has ended the transaction by itself, if it has."""
+        ...
+
+
+class Engine(Executor, Protocol):
+    """A store of rows."""
+
+    is_ephemeral: bool
+    """Whether dropping the storage without `close` loses nothing and holds nothing open."""
+
+    def begin(self) -> Awaitable[Session]:
+        """Wait for the turn to write and open a transaction; `PoolError` after `connection_timeout`."""
+        ...
+
+    def vacuum(self) -> Awaitable[None]:
+        """Give back the room of what was deleted."""
+        ...
+
+    def checkpoint(self) -> Awaitable[None]:
+        """Move what the log holds to its final place."""
+        ...
+
+    def size(self) -> Awaitable[int]:
+        """Return the bytes that the store takes, its log included."""
+        ...
+
+    def pool_status(self) -> PoolStatus:
+        """Return what the connections are doing."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """Finish what was submitted, then let go of everything. A second call does nothing."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of everything without waiting, from any thread."""
+        ...
+
+
+def identity(model: Model) -> str:
+    """Return how an error names a record: `task 't7'`."""
+    return f"{table_of(type(model)).label} {model.id!r}"

@@ -1,0 +1,1 @@
+"""Engines that speak SQL: one compiler, small dialects."""

@@ -1,0 +1,20 @@
+"""The records of a swarm: plain structs that know nothing of storage."""
+
+from swarm_persistence.models.agents import AgentModel, AgentStatus
+from swarm_persistence.models.base import Model
+from swarm_persistence.models.events import EventModel
+from swarm_persistence.models.messages import MessageModel
+from swarm_persistence.models.metrics import MetricModel
+from swarm_persistence.models.tasks import TaskModel, TaskPriority, TaskStatus
+
+__all__ = [
+    "AgentModel",
+    "AgentStatus",
+    "EventModel",
+    "MessageModel",
+    "MetricModel",
+    "Model",
+    "TaskModel",
+    "TaskPriority",
+    "TaskStatus",
+]

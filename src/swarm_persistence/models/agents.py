@@ -1,0 +1,59 @@
+"""The agent: who works in the swarm, what it can do, and when it last gave a sign of life."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+import msgspec
+
+from swarm_persistence.clock import now
+from swarm_persistence.models.base import Model
+
+
+class AgentStatus(StrEnum):
+    """Where an agent is in its life."""
+
+    INITIALIZING = "initializing"
+    ACTIVE = "active"
+    IDLE = "idle"
+    BUSY = "busy"
+    PAUSED = "paused"
+    ERROR = "error"
+    SHUTDOWN = "shutdown"
+
+
+class AgentModel(Model, kw_only=True):
+    """A worker of the swarm. `version` counts the writes; a fresh record, never stored, has 0."""
+
+    name: str
+    agent_type: str
+    status: AgentStatus = AgentStatus.INITIALIZING
+    capabilities: list[str] = []
+    metadata: dict[str, Any] = {}
+    heartbeat: datetime = msgspec.field(default_factory=now)
+    created_at: datetime = msgspec.field(default_factory=now)
+    updated_at: datetime = msgspec.field(default_factory=now)
+    version: int = 0
+
+    @classmethod
+    def new(cls, name: str, agent_type: str, capabilities: Iterable[str] = ()) -> Self:
+        """Return an agent with an id of its own, created now."""
+        moment = now()
+        return cls(
+            name=name,
+            agent_type=agent_type,
+            capabilities=list(capabilities),
+            heartbeat=moment,
+            created_at=moment,
+            updated_at=moment,
+        )
+
+    def update_heartbeat(self) -> None:
+        """Set `heartbeat` and `updated_at` to now; `update_agent` stores it."""
+        self.heartbeat = self.updated_at = now()
+
+    def set_status(self, status: AgentStatus) -> None:
+        """Set `status`, and `updated_at` to now; `update_agent` stores it."""
+        self.status = status
+        self.updated_at = now()

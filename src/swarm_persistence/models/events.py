@@ -1,0 +1,28 @@
+"""The event: something that happened, kept for audit and debugging."""
+
+from datetime import datetime
+from typing import Any, Self
+
+import msgspec
+
+from swarm_persistence.clock import now
+from swarm_persistence.models.base import Model
+
+
+class EventModel(Model, kw_only=True):
+    """Something that happened. `sequence` is its place in the log, `None` until it is stored."""
+
+    event_type: str
+    agent_id: str | None = None
+    data: Any = None
+    timestamp: datetime = msgspec.field(default_factory=now)
+    sequence: int | None = None
+
+    @classmethod
+    def new(cls, event_type: str, data: Any) -> Self:
+        """Return an event with an id of its own, of this moment."""
+        return cls(event_type=event_type, data=data)
+
+    def with_agent(self, agent_id: str) -> Self:
+        """Return the same event, told of an agent."""
+        return msgspec.structs.replace(self, agent_id=agent_id)

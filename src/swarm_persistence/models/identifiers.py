@@ -1,0 +1,19 @@
+"""Makes ids: UUIDv7 text (RFC 9562), unique and roughly ordered by time, so that B-trees stay compact."""
+
+import os
+
+from swarm_persistence.clock import microseconds, now
+
+_VERSION_7 = 0x7 << 76
+_VARIANT = 0b10 << 62
+_RANDOM_62_BITS = (1 << 62) - 1
+
+
+def new_id() -> str:
+    """Return a new UUIDv7: milliseconds, the fraction of one (RFC 9562, method 3), then 62 random bits."""
+    milliseconds, fraction = divmod(microseconds(now()), 1000)
+    # os.urandom rather than a generator of our own: a forked child must not repeat its parent's ids.
+    random = int.from_bytes(os.urandom(8)) & _RANDOM_62_BITS
+    number = ((milliseconds & 0xFFFF_FFFF_FFFF) << 80) | _VERSION_7 | ((fraction << 2) << 64) | _VARIANT | random
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

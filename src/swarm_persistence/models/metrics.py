@@ -1,0 +1,33 @@
+"""The metric: one measured number."""
+
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+from swarm_persistence.clock import now
+from swarm_persistence.models.base import Model
+
+
+class MetricModel(Model, kw_only=True):
+    """One measured number, with its unit and tags."""
+
+    agent_id: str | None = None
+    metric_type: str
+    value: float
+    unit: str
+    tags: dict[str, str] = {}
+    timestamp: datetime = msgspec.field(default_factory=now)
+
+    @classmethod
+    def new(cls, metric_type: str, value: float, unit: str) -> Self:
+        """Return a metric with an id of its own, of this moment."""
+        return cls(metric_type=metric_type, value=value, unit=unit)
+
+    def with_agent(self, agent_id: str) -> Self:
+        """Return the same metric, measured by an agent."""
+        return msgspec.structs.replace(self, agent_id=agent_id)
+
+    def with_tag(self, key: str, value: str) -> Self:
+        """Return the same metric with one tag more."""
+        return msgspec.structs.replace(self, tags={**self.tags, key: value})

@@ -1,0 +1,68 @@
+"""The task: a piece of work, its place in the queue, and what came of it."""
+
+from datetime import datetime
+from enum import Enum, StrEnum
+from functools import total_ordering
+from typing import Any, Self
+
+import msgspec
+
+from swarm_persistence.clock import now
+from swarm_persistence.models.base import Model
+
+
+@total_ordering
+class TaskPriority(Enum):
+    """How urgent a task is; ordered, `LOW < MEDIUM < HIGH < CRITICAL`."""
+
+    rank: int
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    def __init__(self, _value: str) -> None:
+        self.rank = len(type(self).__members__)
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, TaskPriority):
+            return NotImplemented
+        return self.rank < other.rank
+
+
+class TaskStatus(StrEnum):
+    """Where a task is in its life."""
+
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TaskModel(Model, kw_only=True):
+    """A piece of work. `version` counts the writes; a fresh record, never stored, has 0."""
+
+    task_type: str
+    priority: TaskPriority = TaskPriority.MEDIUM
+    status: TaskStatus = TaskStatus.PENDING
+    assigned_to: str | None = None
+    payload: Any = None
+    result: Any | None = None
+    error: str | None = None
+    retry_count: int = 0
+    max_retries: int = 3
+    dependencies: list[str] = []
+    created_at: datetime = msgspec.field(default_factory=now)
+    updated_at: datetime = msgspec.field(default_factory=now)
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    version: int = 0
+
+    @classmethod
+    def new(cls, task_type: str, payload: Any, priority: TaskPriority = TaskPriority.MEDIUM) -> Self:
+        """Return a pending task with an id of its own, created now."""
+        moment = now()
+        return cls(task_type=task_type, payload=payload, priority=priority, created_at=moment, updated_at=moment)

@@ -1,0 +1,178 @@
+"""Builds a query step by step and checks each step against the model, so that nothing a caller passes becomes SQL."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Generic
+
+from swarm_persistence.errors import InvalidQueryError, SerializationError
+from swarm_persistence.query.query import Condition, Operator, Order, Query
+from swarm_persistence.query.text import Dialect, select_text
+from swarm_persistence.schema.tables import Column, Kind, M, table_of
+from swarm_persistence.schema.values import ColumnValue, column_value, count, real, text
+
+LARGEST_LIMIT = 2**63 - 1
+LONGEST_PATTERN = 50_000
+"""SQLite's own limit; the others keep it too."""
+
+
+class QueryBuilder(Generic[M]):
+    """A query of one model. Every method returns a new builder and leaves this one as it is.
+
+    A field that the model lacks, a value that its column cannot hold, and an operator that makes no sense for it raise
+    `InvalidQueryError` or `SerializationError` at once.
+    """
+
+    __slots__ = ("query",)
+
+    def __init__(self, model: type[M]) -> None:
+        self.query: Query[M] = Query(table_of(model))
+
+    def where_eq(self, field: str, value: object) -> "QueryBuilder[M]":
+        """Keep records whose field equals the value."""
+        return self._compare(field, "=", value)
+
+    def where_ne(self, field: str, value: object) -> "QueryBuilder[M]":
+        """Keep records whose field is neither null nor the value."""
+        return self._compare(field, "<>", value)
+
+    def where_gt(self, field: str, value: object) -> "QueryBuilder[M]":
+        """Keep records whose field is greater than the value; a time may be given in Unix seconds."""
+        return self._compare(field, ">", value)
+
+    def where_ge(self, field: str, value: object) -> "QueryBuilder[M]":
+        """Keep records whose field is the value or greater; a time may be given in Unix seconds."""
+        return self._compare(field, ">=", value)
+
+    def where_lt(self, field: str, value: object) -> "QueryBuilder[M]":
+        """Keep records whose field is less than the value; a time may be given in Unix seconds."""
+        return self._compare(field, "<", value)
+
+    def where_le(self, field: str, value: object) -> "QueryBuilder[M]":
+        """Keep records whose field is the value or less; a time may be given in Unix seconds."""
+        return self._compare(field, "<=", value)
+
+    def where_like(self, field: str, pattern: str) -> "QueryBuilder[M]":
+        """Keep records whose text matches: `%` any text, `_` one character, ASCII letters in either case."""
+        column = self._column(field)
+        if column.kind not in (Kind.TEXT, Kind.CHOICE):
+            raise InvalidQueryError(f"LIKE needs a text field, and {self._name(field)} holds {column.kind.value}")
+        if len(text(pattern, self._name(field)).encode()) > LONGEST_PATTERN:
+            raise InvalidQueryError(f"a LIKE pattern may have {LONGEST_PATTERN} bytes, not {len(pattern.encode())}")
+        return self._with(Condition(field, "LIKE", pattern))
+
+    def where_in(self, field: str, values: Iterable[object]) -> "QueryBuilder[M]":
+        """Keep records whose field equals one of the values; none at all keeps no record."""
+        column = self._column(field)
+        if isinstance(values, str):
+            raise InvalidQueryError(f"where_in({field!r}) needs several values, and got the text {values!r}")
+        return self._with(Condition(field, "IN", tuple(self._value(column, value) for value in values)))
+
+    def where_null(self, field: str) -> "QueryBuilder[M]":
+        """Keep records whose field is `None`."""
+        return self._with(Condition(self._name_of(field), "IS NULL"))
+
+    def where_not_null(self, field: str) -> "QueryBuilder[M]":
+        """Keep records whose field is not `None`."""
+        return self._with(Condition(self._name_of(field), "IS NOT NULL"))
+
+    def order_by(self, field: str, desc: bool = False) -> "QueryBuilder[M]":
+        """Sort by the field, after the fields named before; ties keep the order of arrival."""
+        column = self._column(field)
+        return self._replace(order=(*self.query.order, Order(column.name, bool(desc))))
+
+    def limit(self, limit: int) -> "QueryBuilder[M]":
+        """Return so many records at most."""
+        return self._replace(limit=bound("limit", limit))
+
+    def offset(self, offset: int) -> "QueryBuilder[M]":
+        """Leave out so many records at the start."""
+        return self._replace(offset=bound("offset", offset))
+
+    def build(self) -> tuple[str, list[ColumnValue]]:
+        """Return the query as SQL text with `?` for each value, and the values as SQLite's columns keep them."""
+        return select_text(self.query, Dialect())
+
+    def _compare(self, field: str, operator: Operator, value: object) -> "QueryBuilder[M]":
+        column = self._column(field)
+        if value is None:
+            raise InvalidQueryError(
+                f"{self._name(field)} {operator} None finds nothing; use where_null or where_not_null"
+            )
+        return self._with(Condition(field, operator, self._value(column, value)))
+
+    def _value(self, column: Column, value: object) -> ColumnValue:
+        return query_value(column, value, self._name(column.name))
+
+    def _column(self, field: object) -> Column:
+        column = self.query.table.column(field)
+        if not column.is_comparable:
+            raise InvalidQueryError(
+                f"{self._name(column.name)} holds JSON, which has no order and no equality to query by"
+            )
+        return column
+
+    def _name_of(self, field: object) -> str:
+        return self.query.table.column(field).name
+
+    def _name(self, field: str) -> str:
+        return f"{self.query.table.label}.{field}"
+
+    def _with(self, condition: Condition) -> "QueryBuilder[M]":
+        return self._replace(conditions=(*self.query.conditions, condition))
+
+    def _replace(self, **changes: Any) -> "QueryBuilder[M]":
+        builder: QueryBuilder[M] = QueryBuilder.__new__(QueryBuilder)
+        query = self.query
+        builder.query = Query(
+            query.table,
+            changes.get("conditions", query.conditions),
+            changes.get("order", query.order),
+            changes.get("limit", query.limit),
+            changes.get("offset", query.offset),
+        )
+        return builder
+
+    def __repr__(self) -> str:
+        return f"QueryBuilder({self.query.table.model.__name__}): {self.build()[0]}"
+
+
+def query_value(column: Column, value: object, name: str) -> ColumnValue:
+    """Return a value to compare a column with, as the column keeps it; an enum's text and Unix seconds are welcome."""
+    if column.choices is not None and isinstance(value, str) and not isinstance(value, Enum):
+        value = member_of(column.choices, value, name)
+    if column.kind is Kind.TIME:
+        value = time_of(value, name)
+    if column.kind is Kind.VERSION:
+        return count(value, name)
+    if column.kind is Kind.REAL or column.kind is Kind.TEXT:
+        return (real if column.kind is Kind.REAL else text)(value, name)
+    return column_value(column, value, name)
+
+
+def member_of(choices: type[Enum], value: str, name: str) -> Enum:
+    """Return the member that the text names; an unknown one raises `InvalidQueryError`, which lists the known."""
+    try:
+        return choices(value)
+    except ValueError:
+        known = ", ".join(member.value for member in choices)
+        raise InvalidQueryError(f"{name} cannot be {value!r}; it is one of {known}") from None
+
+
+def time_of(value: object, name: str) -> datetime:
+    """Return a time given as Unix seconds or as an aware datetime."""
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (OverflowError, ValueError, OSError):
+            pass
+    raise SerializationError(f"{name} is {value!r}, expected Unix seconds or an aware datetime")
+
+
+def bound(name: str, value: object) -> int:
+    """Return the value if it is a whole number that can limit a result."""
+    if type(value) is not int or not 0 <= value <= LARGEST_LIMIT:
+        raise InvalidQueryError(f"{name} is {value!r}, expected a whole number, 0 or more")
+    return value

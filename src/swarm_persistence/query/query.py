@@ -1,0 +1,62 @@
+"""The query: a plain value that says which rows of a table, in which order.
+
+Values are kept as columns keep them (`schema.values`), so that every engine compares the same things.
+"""
+
+from collections.abc import Iterator
+from typing import Generic, Literal, NamedTuple
+
+import msgspec
+
+from swarm_persistence.schema.tables import SEQUENCE, Column, M, Table
+from swarm_persistence.schema.values import ColumnValue
+
+Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IS NULL", "IS NOT NULL", "PAIR"]
+
+
+class Condition(NamedTuple):
+    """A fact that a row must have. A comparison with null is never a fact, as in SQL.
+
+    `value` is one column's value; a tuple of them for `IN`. For `PAIR`, `field` names two columns (`a|b`) that hold
+    the two values of the tuple, in either order.
+    """
+
+    field: str
+    operator: Operator
+    value: ColumnValue | tuple[ColumnValue, ...] = None
+
+
+class Order(NamedTuple):
+    """A field to sort by; null is lower than everything."""
+
+    field: str
+    is_descending: bool = False
+
+
+class Query(msgspec.Struct, Generic[M], frozen=True):
+    """Rows that fulfil every condition, sorted; where the order ties, arrival decides, in the last term's direction."""
+
+    table: Table[M]
+    conditions: tuple[Condition, ...] = ()
+    order: tuple[Order, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+    @property
+    def full_order(self) -> tuple[Order, ...]:
+        """Return the order with the arrival that breaks its ties."""
+        if self.order and self.order[-1].field == SEQUENCE:
+            return self.order
+        return (*self.order, Order(SEQUENCE, self.order[-1].is_descending if self.order else False))
+
+    def columns(self) -> Iterator[Column]:
+        """Yield the columns that the conditions name."""
+        for condition in self.conditions:
+            for field in condition.field.split("|"):
+                yield self.table.column(field)
+
+
+def pair_of(field: str) -> tuple[str, str]:
+    """Split the field of a `PAIR` condition, or of an index on one, into its two columns."""
+    first, second = field.split("|")
+    return first, second

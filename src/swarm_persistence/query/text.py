@@ -1,0 +1,118 @@
+"""Writes a query as SQL text and collects its values; knows what dialects differ in, and no database.
+
+Text and values are made apart, so that an engine can keep the text of a shape and collect values only.
+"""
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from swarm_persistence.query.query import Condition, Order, Query, pair_of
+from swarm_persistence.schema.tables import Kind, Table
+from swarm_persistence.schema.values import ColumnValue
+
+
+class Dialect:
+    """How one database writes what the others write differently; this one is the seed's own, `?` for each value."""
+
+    literal_kinds: frozenset[Kind] = frozenset()
+    """Kinds of columns whose values stand in the text when they are compared for equality."""
+
+    def placeholder(self, position: int) -> str:
+        """Return the mark of the value at this position, counted from 1."""
+        return "?"
+
+    def pair(self, field: str) -> tuple[str, str]:
+        """Return the expressions for the lower and the higher of two columns."""
+        first, second = pair_of(field)
+        return f"min({first}, {second})", f"max({first}, {second})"
+
+    def contains(self, field: str, candidates: Sequence[ColumnValue], marks: "Marks") -> str:
+        """Return the condition that a column holds one of the candidates."""
+        return f"{field} IN ({', '.join(marks.next() for _ in candidates)})"
+
+    def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[ColumnValue]:
+        """Return the values that `contains` marks."""
+        return candidates
+
+    def order(self, order: Order) -> str:
+        """Return one term of ORDER BY."""
+        return f"{order.field} DESC" if order.is_descending else order.field
+
+    def any_number_of_rows(self) -> str:
+        """Return the LIMIT that an OFFSET without one needs."""
+        return "LIMIT -1"
+
+    def is_literal(self, table: Table[Any], condition: Condition) -> bool:
+        """Tell whether a condition's value stands in the text."""
+        return condition.operator == "=" and table.column(condition.field).kind in self.literal_kinds
+
+    def values(self, table: Table[Any], conditions: Sequence[Condition]) -> list[ColumnValue]:
+        """Return the values that the text of the conditions marks, in order."""
+        values: list[ColumnValue] = []
+        for condition in conditions:
+            value: Any = condition.value
+            match condition.operator:
+                case "IS NULL" | "IS NOT NULL":
+                    pass
+                case "IN":
+                    values.extend(self.candidates(value))
+                case "PAIR":
+                    values.extend(sorted(value))
+                case _:
+                    if not self.is_literal(table, condition):
+                        values.append(value)
+        return values
+
+
+class Marks:
+    """Writes the marks of a text's values, one after the other."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._positions = count(1)
+
+    def next(self) -> str:
+        """Return the mark of the next value."""
+        return self.dialect.placeholder(next(self._positions))
+
+
+def select_text(query: Query[Any], dialect: Dialect) -> tuple[str, list[ColumnValue]]:
+    """Return the text of a SELECT as the seed writes it, and its values."""
+    clauses = [f"SELECT * FROM {query.table.name}"]
+    if query.conditions:
+        clauses.append(f"WHERE {where_text(query, Marks(dialect))}")
+    if query.order:
+        clauses.append(f"ORDER BY {', '.join(dialect.order(term) for term in query.order)}")
+    if query.limit is not None:
+        clauses.append(f"LIMIT {query.limit}")
+    elif query.offset:
+        clauses.append(dialect.any_number_of_rows())
+    if query.offset:
+        clauses.append(f"OFFSET {query.offset}")
+    return " ".join(clauses), dialect.values(query.table, query.conditions)
+
+
+def where_text(query: Query[Any], marks: Marks) -> str:
+    """Return a query's conditions, joined by AND."""
+    return " AND ".join(_condition_text(query.table, condition, marks) for condition in query.conditions)
+
+
+def _condition_text(table: Table[Any], condition: Condition, marks: Marks) -> str:
+    field, operator, value = condition
+    match operator:
+        case "PAIR":
+            low, high = marks.dialect.pair(field)
+            return f"{low} = {marks.next()} AND {high} = {marks.next()}"
+        case "IS NULL" | "IS NOT NULL":
+            return f"{field} {operator}"
+        case "IN":
+            return marks.dialect.contains(field, value, marks)  # type: ignore[arg-type]
+    if marks.dialect.is_literal(table, condition):
+        return f"{field} = {literal(value)}"
+    return f"{field} {operator} {marks.next()}"
+
+
+def literal(value: object) -> str:
+    """Return a value of a literal kind as SQL: an enum's text, or 0 or 1."""
+    return f"'{value}'" if isinstance(value, str) else str(value)

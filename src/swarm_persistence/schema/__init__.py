@@ -1,0 +1,1 @@
+"""What a table is: derived from the models once, read by every engine."""

@@ -1,0 +1,139 @@
+"""Turns a model into a row and a row into a model, without an intermediate dict.
+
+The two functions of each model are written as source text once, when the codec is made, as `dataclasses` does it: a
+loop over columns would cost several times the encoding itself. The text holds names from our own schema only.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic
+
+from swarm_persistence.clock import EPOCH
+from swarm_persistence.errors import SerializationError
+from swarm_persistence.models import Model
+from swarm_persistence.schema import values
+from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, Table
+from swarm_persistence.schema.values import ColumnValue
+
+Row = Sequence[ColumnValue]
+"""The columns of a table in order, then the sequence."""
+
+
+class Codec(Generic[M]):
+    """The way of one model into its table and back."""
+
+    encode: Callable[[M], tuple[ColumnValue, ...]]
+    """Return the columns' values, without the sequence; a value that would not come out equal raises
+    `SerializationError`, which names model, field and value."""
+
+    decode: Callable[[Row], M]
+    """Return the model of a row; one that cannot be read raises `SerializationError`, which names the row."""
+
+    def __init__(self, table: Table[M]) -> None:
+        self.table = table
+        names: dict[str, Any] = {
+            "Model": table.model,
+            "EPOCH": EPOCH,
+            "UTC": UTC,
+            "datetime": datetime,
+            "timedelta": timedelta,
+            "table": table,
+            "undecodable": _undecodable,
+            "loads": values.decode_json,
+            **{name: getattr(values, name) for name in values.__all__},
+        }
+        for column in table.columns:
+            names[f"{column.name}_kind"] = column.kind
+            if column.choices is not None:
+                names[f"{column.name}_choices"] = column.choices
+                names[f"{column.name}_members"] = {
+                    member.rank if column.kind is Kind.RANK else member.value: member  # type: ignore[attr-defined]
+                    for member in column.choices
+                }
+        exec(_source(table), names)
+        self.encode = names["encode"]
+        self.decode = names["decode"]
+
+
+def _source(table: Table[Any]) -> str:
+    lines = ["def encode(model):"]
+    for column in table.columns:
+        lines += [f"    {line}" for line in _encoding(column, f"{table.label}.{column.name}")]
+    lines += [f"    return ({', '.join(f'_{name}' for name in table.names)},)", "", "def decode(row):", "    try:"]
+    lines.append("        return Model(")
+    for name, position in table.positions.items():
+        if name in table.model.__struct_fields__:
+            value = f"row[{position}]"
+            lines.append(f"            {name}={value if name == SEQUENCE else _decoding(table.column(name), value)},")
+    lines += ["        )", "    except Exception as error:", "        undecodable(table, row, error)"]
+    return "\n".join(lines)
+
+
+def _encoding(column: Column, field: str) -> list[str]:
+    lines = [line.format(v=f"_{column.name}", name=column.name, field=repr(field)) for line in _steps(column)]
+    first = f"_{column.name} = model.{column.name}"
+    if column.is_nullable:
+        return [first, f"if _{column.name} is not None:", *(f"    {line}" for line in lines)]
+    return [first, *lines]
+
+
+def _steps(column: Column) -> list[str]:
+    match column.kind:
+        case Kind.TEXT:
+            check, empty = ("identifier", "not {v} or ") if column.name == "id" else ("text", "")
+            unusual = f"{{v}}.__class__ is not str or {empty}not {{v}}.isascii() or '\\0' in {{v}}"
+            return [f"if {unusual}: {{v}} = {check}({{v}}, {{field}})"]
+        case Kind.CHOICE | Kind.RANK:
+            attribute = "rank" if column.kind is Kind.RANK else "_value_"
+            return [
+                "if {v}.__class__ is not {name}_choices: choice({v}, {field}, {name}_choices)",
+                f"{{v}} = {{v}}.{attribute}",
+            ]
+        case Kind.OBJECT | Kind.TAGS:
+            return ["{v} = '{{}}' if {v} == {{}} else json_text({v}, {field}, {name}_kind)"]
+        case Kind.TEXTS:
+            return ["{v} = '[]' if {v} == [] else json_text({v}, {field}, {name}_kind)"]
+        case Kind.TIME:
+            return [
+                "if {v}.__class__ is datetime and {v}.tzinfo is UTC:",
+                "    {v} = {v} - EPOCH",
+                "    {v} = {v}.days * 86400000000 + {v}.seconds * 1000000 + {v}.microseconds",
+                "else: {v} = moment({v}, {field})",
+            ]
+        case Kind.REAL:
+            # A NaN or an infinity minus itself is NaN, which equals nothing.
+            return ["if {v}.__class__ is not float or {v} - {v} != 0.0: {v} = real({v}, {field})"]
+        case Kind.JSON:
+            return ["{v} = json_text({v}, {field})"]
+        case Kind.COUNT | Kind.VERSION | Kind.FLAG:
+            return [f"{{v}} = {column.kind.value}({{v}}, {{field}})"]
+
+
+def _decoding(column: Column, value: str) -> str:
+    match column.kind:
+        case Kind.CHOICE | Kind.RANK:
+            decoded = f"{column.name}_members[{value}]"
+        case Kind.FLAG:
+            decoded = f"{value} == 1"
+        case Kind.TIME:
+            decoded = f"EPOCH + timedelta(0, 0, {value})"
+        case Kind.JSON | Kind.OBJECT | Kind.TEXTS | Kind.TAGS:
+            decoded = f"loads({value})"
+        case _:
+            return value
+    return f"None if {value} is None else {decoded}" if column.is_nullable else decoded
+
+
+def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:
+    identity = row[table.positions["id"]] if row else None
+    raise SerializationError(
+        f"the stored {table.label} {identity!r} cannot be read back: {type(error).__name__}: {error}"
+    ) from error
+
+
+_CODECS: dict[type[Model], Codec[Any]] = {table.model: Codec(table) for table in TABLES}
+
+
+def codec_of(model: type[M]) -> Codec[M]:
+    """Return the codec of a model's class."""
+    return _CODECS[model]

@@ -1,0 +1,173 @@
+"""Describes the table of each model: columns and kinds, derived from the model, and the indexes its queries need."""
+
+import types
+from datetime import datetime
+from enum import Enum
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.models import (
+    AgentModel,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    Model,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
+
+M = TypeVar("M", bound=Model)
+
+
+class Kind(Enum):
+    """What a column holds; each engine says how it keeps it."""
+
+    TEXT = "text"
+    CHOICE = "choice"  # a member of an enum, kept as its text
+    RANK = "rank"  # a member of an ordered enum, kept as its rank
+    COUNT = "count"  # a whole number, not negative
+    VERSION = "version"  # how often the record was written
+    REAL = "real"
+    FLAG = "flag"
+    TIME = "time"
+    JSON = "json"  # any JSON value
+    OBJECT = "object"  # a JSON object
+    TEXTS = "texts"  # a list of texts, kept as JSON
+    TAGS = "tags"  # an object of texts, kept as JSON
+
+
+JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS})
+
+SEQUENCE = "sequence"
+"""The column, in every table, that counts arrivals; it breaks every tie."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One field of a model, as a column."""
+
+    name: str
+    kind: Kind
+    is_nullable: bool = False
+    choices: type[Enum] | None = None
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether conditions and orders may name the column: JSON has no order that all engines share."""
+        return self.kind not in JSON_KINDS
+
+
+class Index(msgspec.Struct, frozen=True):
+    """An index: its columns in order, `-` before a descending one, `a|b` for an unordered pair of columns.
+
+    Arrival (`sequence`) follows as the last column by itself. `where` limits it to rows that hold this value.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    where: tuple[str, str | int] | None = None
+
+
+class Table(Generic[M]):
+    """The table of one model."""
+
+    def __init__(self, name: str, model: type[M], *indexes: Index) -> None:
+        self.name = name
+        self.model = model
+        self.label = name.removesuffix("s")
+        self.indexes = indexes
+        self.columns = tuple(_columns(model))
+        self.names = tuple(column.name for column in self.columns)
+        self.positions = {name: position for position, name in enumerate((*self.names, SEQUENCE))}
+        self.is_versioned = "version" in self.positions
+        self._by_name = {column.name: column for column in self.columns}
+        if issubclass(model, EventModel):
+            self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.COUNT)
+
+    def column(self, field: object) -> Column:
+        """Return the column of a field; an unknown one raises `InvalidQueryError`, which lists the known ones."""
+        column = self._by_name.get(field) if isinstance(field, str) else None
+        if column is None:
+            known = ", ".join(self._by_name)
+            raise InvalidQueryError(f"{self.model.__name__} has no field {field!r}; it has {known}")
+        return column
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r})"
+
+
+_PLAIN_KINDS: dict[Any, Kind] = {
+    str: Kind.TEXT,
+    int: Kind.COUNT,
+    float: Kind.REAL,
+    bool: Kind.FLAG,
+    datetime: Kind.TIME,
+    Any: Kind.JSON,
+    dict[str, Any]: Kind.OBJECT,
+    dict[str, str]: Kind.TAGS,
+    list[str]: Kind.TEXTS,
+}
+
+
+def _columns(model: type[Model]) -> list[Column]:
+    hints = get_type_hints(model)
+    return [_column(name, hints[name]) for name in model.__struct_fields__ if name != SEQUENCE]
+
+
+def _column(name: str, hint: Any) -> Column:
+    is_nullable = get_origin(hint) in (Union, types.UnionType)
+    if is_nullable:
+        (hint,) = (argument for argument in get_args(hint) if argument is not types.NoneType)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return Column(name, Kind.RANK if hint is TaskPriority else Kind.CHOICE, is_nullable, hint)
+    if name == "version":
+        return Column(name, Kind.VERSION)
+    return Column(name, _PLAIN_KINDS[hint], is_nullable)
+
+
+AGENTS = Table(
+    "agents",
+    AgentModel,
+    Index("agents_by_age", ("created_at",)),
+    Index("agents_by_status", ("status", "created_at")),
+)
+TASKS = Table(
+    "tasks",
+    TaskModel,
+    Index("tasks_pending", ("-priority", "created_at"), where=("status", TaskStatus.PENDING.value)),
+    Index("tasks_by_agent", ("assigned_to", "created_at")),
+)
+EVENTS = Table(
+    "events",
+    EventModel,
+    Index("events_by_time", ("timestamp",)),
+    Index("events_by_agent", ("agent_id", "timestamp")),
+    Index("events_by_type", ("event_type", "timestamp")),
+)
+MESSAGES = Table(
+    "messages",
+    MessageModel,
+    Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
+    Index("messages_unread", ("to_agent", "timestamp"), where=("read", 0)),
+)
+METRICS = Table(
+    "metrics",
+    MetricModel,
+    Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
+    Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
+)
+
+TABLES: tuple[Table[Any], ...] = (AGENTS, TASKS, EVENTS, MESSAGES, METRICS)
+
+_BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in TABLES}
+
+
+def table_of(model: type[M]) -> Table[M]:
+    """Return the table of a model's class; a class that is no model raises `InvalidQueryError`."""
+    try:
+        return _BY_MODEL[model]
+    except (KeyError, TypeError):
+        known = ", ".join(table.model.__name__ for table in TABLES)
+        raise InvalidQueryError(f"{model!r} is not a model; the models are {known}") from None

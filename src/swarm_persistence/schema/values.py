@@ -1,0 +1,197 @@
+"""Turns a field's value into a column's and back, and refuses what would not come out equal."""
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+from typing import Any, NoReturn
+
+import msgspec
+
+from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
+from swarm_persistence.errors import SerializationError
+from swarm_persistence.schema.tables import Column, Kind
+
+LARGEST_COUNT = 2**32 - 1  # the seed's u32
+LARGEST_INTEGER = 2**63 - 1
+
+ColumnValue = str | int | float | None
+
+_encode_json = msgspec.json.Encoder().encode
+decode_json = msgspec.json.Decoder().decode
+
+_SHAPES: dict[Kind, tuple[str, Callable[[bytes], Any]]] = {
+    Kind.JSON: ("a JSON value", decode_json),
+    Kind.OBJECT: ("a dict with text keys and JSON values", msgspec.json.Decoder(dict[str, Any]).decode),
+    Kind.TEXTS: ("a list of str", msgspec.json.Decoder(list[str]).decode),
+    Kind.TAGS: ("a dict of str to str", msgspec.json.Decoder(dict[str, str]).decode),
+}
+
+
+def refuse(field: str, value: object, expected: str) -> NoReturn:
+    """Raise `SerializationError` that names the field, the value and what was expected."""
+    text = repr(value)
+    shown = text if len(text) <= 100 else f"{text[:100]}…"
+    raise SerializationError(f"{field} is {shown}, expected {expected}")
+
+
+def text(value: object, field: str) -> str:
+    """Return the value if it is text that every engine can hold."""
+    if not isinstance(value, str) or isinstance(value, Enum):
+        refuse(field, value, "a str")
+    if "\0" in value:
+        refuse(field, value, "text without NUL characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        refuse(field, value, "text without lone surrogates")
+    return value
+
+
+def identifier(value: object, field: str) -> str:
+    """Return the value if it is text, and not empty."""
+    if value == "":
+        refuse(field, value, "an id that is not empty")
+    return text(value, field)
+
+
+def count(value: object, field: str) -> int:
+    """Return the value if it is a whole number that fits the seed's u32."""
+    if type(value) is not int or not 0 <= value <= LARGEST_COUNT:
+        refuse(field, value, f"a whole number from 0 to {LARGEST_COUNT}")
+    return value
+
+
+def version(value: object, field: str) -> int:
+    """Return the version that a write of this record gives it."""
+    if type(value) is not int or not 0 <= value < LARGEST_INTEGER:
+        refuse(field, value, "a version number, 0 for a record that was never stored")
+    return value + 1
+
+
+def real(value: object, field: str) -> float:
+    """Return the value as a float if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        refuse(field, value, "a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        refuse(field, value, "a number that fits a double")
+    if not math.isfinite(number):
+        refuse(field, value, "a finite number")
+    return number
+
+
+def flag(value: object, field: str) -> int:
+    """Return 0 or 1 for a bool."""
+    if not isinstance(value, bool):
+        refuse(field, value, "True or False")
+    return int(value)
+
+
+def moment(value: object, field: str) -> int:
+    """Return an aware time as microseconds since 1970."""
+    if not isinstance(value, datetime):
+        refuse(field, value, "an aware datetime")
+    if value.utcoffset() is None:
+        refuse(field, value, "an aware datetime, such as datetime.now(UTC)")
+    count_of_microseconds = microseconds(value)
+    try:
+        from_microseconds(count_of_microseconds)
+    except OverflowError:
+        refuse(field, value, "a time within the years 1 to 9999 in UTC")
+    return count_of_microseconds
+
+
+def choice(value: object, field: str, choices: type[Enum]) -> Any:
+    """Return the value if it is a member of the enum."""
+    if not isinstance(value, choices):
+        refuse(field, value, f"a {choices.__name__}: one of {', '.join(member.value for member in choices)}")
+    return value
+
+
+def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
+    """Return the value as JSON text, having seen that the text gives back an equal value.
+
+    msgspec writes NaN as null, and tuples, datetimes or number keys as the nearest JSON: what does not come out
+    as it went in is refused here.
+    """
+    expected, decode = _SHAPES[kind]
+    try:
+        data = _encode_json(value)
+        is_equal = bool(decode(data) == value)
+    except RecursionError:
+        refuse(field, type(value).__name__, "JSON that is nested less deeply")
+    except UnicodeEncodeError:
+        refuse(field, value, f"{expected} without lone surrogates")
+    except (TypeError, ValueError, OverflowError):
+        is_equal = False
+    if not is_equal:
+        place, culprit = _first_difference(value, "")
+        parts = " (None, bool, int, finite float, str, list, dict)" if kind is Kind.JSON else ""
+        refuse(f"{field}{place}", culprit, expected + parts)
+    return data.decode()
+
+
+def _first_difference(value: object, place: str) -> tuple[str, object]:
+    """Find the innermost value that JSON cannot hold; the whole value if each part can."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                return place, value
+            if not _is_json(item):
+                return _first_difference(item, f"{place}[{key!r}]")
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            if not _is_json(item):
+                return _first_difference(item, f"{place}[{position}]")
+    return place, value
+
+
+def _is_json(value: object) -> bool:
+    try:
+        return bool(decode_json(_encode_json(value)) == value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return False
+
+
+def column_value(column: Column, value: object, field: str) -> ColumnValue:
+    """Return any field's value as its column keeps it; `None` only where the column may be null."""
+    if value is None and column.is_nullable:
+        return None
+    if column.choices is not None:
+        member = choice(value, field, column.choices)
+        rank_or_text: str | int = member.rank if column.kind is Kind.RANK else member.value
+        return rank_or_text
+    if column.kind in _SHAPES:
+        return json_text(value, field, column.kind)
+    if column.name == "id":
+        return identifier(value, field)
+    return _CHECKS[column.kind](value, field)
+
+
+_CHECKS: dict[Kind, Callable[[object, str], ColumnValue]] = {
+    Kind.TEXT: text,
+    Kind.COUNT: count,
+    Kind.VERSION: version,
+    Kind.REAL: real,
+    Kind.FLAG: flag,
+    Kind.TIME: moment,
+}
+
+__all__ = [
+    "EPOCH",
+    "ColumnValue",
+    "choice",
+    "column_value",
+    "count",
+    "decode_json",
+    "flag",
+    "identifier",
+    "json_text",
+    "moment",
+    "real",
+    "refuse",
+    "text",
+    "version",
+]

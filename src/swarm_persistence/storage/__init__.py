@@ -1,0 +1,7 @@
+"""What a swarm means: the verbs, written once, a file per noun."""
+
+from swarm_persistence.storage.repository import Repository
+from swarm_persistence.storage.storage import Storage
+from swarm_persistence.storage.transactions import Transaction
+
+__all__ = ["Repository", "Storage", "Transaction"]

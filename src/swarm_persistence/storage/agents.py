@@ -1,0 +1,72 @@
+"""The verbs of agents."""
+
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.interface import Delete, Increment, Step, Update
+from swarm_persistence.models import AgentModel, AgentStatus, TaskStatus
+from swarm_persistence.query.builder import query_value
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import AGENTS, TASKS
+from swarm_persistence.schema.values import identifier
+from swarm_persistence.storage.core import StorageCore, by_id
+
+_NEWEST_FIRST = (Order("created_at", is_descending=True),)
+
+
+class AgentVerbs(StorageCore):
+    """Agents: store, read, update, delete, list."""
+
+    async def store_agent(self, agent: AgentModel) -> None:
+        """Store a new agent, and raise its `version`.
+
+        Raises:
+            ConflictError: the id is taken; the stored agent is unchanged.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        await self._store(AGENTS, agent)
+
+    async def get_agent(self, id: str) -> AgentModel | None:
+        """Return the agent, or `None` if there is none with this id."""
+        return await self._get(AGENTS, id)
+
+    async def update_agent(self, agent: AgentModel, *, force: bool = False) -> None:
+        """Replace the stored agent by this one, and raise its `version`.
+
+        Raises:
+            NotFoundError: no agent has this id.
+            ConflictError: the stored agent has changed since this copy was read; `force=True` overwrites it.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        await self._update(AGENTS, agent, force)
+
+    async def delete_agent(self, id: str) -> None:
+        """Delete the agent, if there is one, and give its unfinished tasks back to pending, as one step.
+
+        Its events, messages and metrics stay: they are history.
+        """
+        await self._executor().write(steps_to_delete_agent(id))
+
+    async def list_agents(self) -> list[AgentModel]:
+        """Return all agents, newest first."""
+        return await self._executor().select(Query(AGENTS, order=_NEWEST_FIRST))
+
+    async def list_agents_by_status(self, status: AgentStatus | str) -> list[AgentModel]:
+        """Return the agents with this status, newest first; an unknown status raises `InvalidQueryError`."""
+        value = query_value(AGENTS.column("status"), status, "agent.status")
+        return await self._executor().select(Query(AGENTS, (Condition("status", "=", value),), _NEWEST_FIRST))
+
+
+def steps_to_delete_agent(id: str) -> list[Step]:
+    """Return the steps that delete an agent and give back what it had not finished."""
+    agent_id = identifier(id, "agent.id")
+    unfinished = (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value)
+    held = Query(TASKS, (Condition("assigned_to", "=", agent_id), Condition("status", "IN", unfinished)))
+    given_back = {
+        "status": TaskStatus.PENDING.value,
+        "assigned_to": None,
+        "started_at": None,
+        "updated_at": microseconds(now()),
+        "version": Increment(),
+    }
+    return [Delete(by_id(AGENTS, agent_id)), Update(held, given_back)]

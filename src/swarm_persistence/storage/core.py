@@ -1,0 +1,132 @@
+"""What the nouns of a storage share: the engine, the transaction that a call joins, and single records by id."""
+
+import os
+import warnings
+import weakref
+from typing import Any, NoReturn, TypeVar
+
+from swarm_persistence.engines.interface import Engine, Executor, Insert, Replace, Save, Step
+from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError
+from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.values import identifier, refuse
+from swarm_persistence.storage.transactions import Scope, find_scope
+
+E = TypeVar("E", bound=Model)
+
+
+class StorageCore:
+    """The base of the nouns; users meet it as `Storage`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        _storages.add(self)
+
+    def _executor(self) -> Executor:
+        return self._scope() or self._engine
+
+    def _scope(self) -> Scope | None:
+        # A closed storage has no open transaction: its engine says so to whoever calls.
+        return None if isinstance(self._engine, _NoEngine) else find_scope(self)
+
+    async def _write_one(self, step: Step) -> Any:
+        return (await self._executor().write((step,)))[0]
+
+    async def _store(self, table: Table[M], model: M) -> None:
+        self._require_model(table, model)
+        scope = self._scope()
+        sequences = await (scope or self._engine).write((Insert(model),))
+        self._stored(scope, model, sequences[0])
+
+    async def _save(self, table: Table[M], model: M) -> None:
+        self._require_model(table, model)
+        scope = self._scope()
+        (rows,) = await (scope or self._engine).write((Save(model),))
+        if not rows:
+            await self._raise_stale(table, model)
+        self._rewritten(scope, model)
+
+    async def _update(self, table: Table[M], model: M, is_forced: bool = False) -> None:
+        self._require_model(table, model)
+        scope = self._scope()
+        (version,) = await (scope or self._engine).write((Replace(model, is_forced),))
+        if version is None:
+            await self._raise_stale(table, model)
+        self._rewritten(scope, model, version)
+
+    async def _get(self, table: Table[M], id: str) -> M | None:
+        records = await self._executor().select(by_id(table, id))
+        return records[0] if records else None
+
+    async def _raise_stale(self, table: Table[M], model: M) -> NoReturn:
+        stored: Any = await self._get(table, model.id)
+        name = f"{table.label} {model.id!r}"
+        if stored is None:
+            raise NotFoundError(f"{name}; store it first")
+        raise ConflictError(
+            f"{name} has changed since it was read: version {stored.version} is stored, "
+            f"and the copy to write has {getattr(model, 'version', None)}; read it again"
+        )
+
+    def _stored(self, scope: Scope | None, model: Model, sequence: int) -> None:
+        """Tell the caller's object what the write made of it."""
+        if scope is not None:
+            scope.remember(model)
+        if isinstance(model, AgentModel | TaskModel):
+            model.version += 1
+        elif isinstance(model, EventModel):
+            model.sequence = sequence
+
+    def _rewritten(self, scope: Scope | None, model: Model, version: int | None = None) -> None:
+        if isinstance(model, AgentModel | TaskModel):
+            if scope is not None:
+                scope.remember(model)
+            model.version = model.version + 1 if version is None else version
+
+    @staticmethod
+    def _require_model(table: Table[Any], model: object) -> None:
+        if type(model) is not table.model:
+            refuse(table.label, model, f"a {table.model.__name__}")
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None and not isinstance(engine, _NoEngine) and not engine.is_ephemeral:
+            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
+            engine.abandon()
+
+
+def by_id(table: Table[M], id: str) -> Query[M]:
+    """Return the query for one record."""
+    return Query(table, (Condition("id", "=", identifier(id, f"{table.label}.id")),))
+
+
+class _NoEngine:
+    """Stands in for the engine of a storage that can't be used, and says why to every call."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ClosedError(self._reason)
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing left to close."""
+
+
+_storages: "weakref.WeakSet[StorageCore]" = weakref.WeakSet()
+
+
+def disable(storage: StorageCore, reason: str) -> None:
+    """Let every further call raise `ClosedError`."""
+    storage._engine = _NoEngine(reason)  # type: ignore[assignment]
+
+
+def _disable_all_in_child() -> None:
+    for storage in list(_storages):
+        if not isinstance(storage._engine, _NoEngine):
+            disable(storage, f"{storage!r} was opened by the process that this one was forked from; open it anew here")
+
+
+if hasattr(os, "register_at_fork"):  # not in a browser
+    os.register_at_fork(after_in_child=_disable_all_in_child)

@@ -1,0 +1,74 @@
+"""The verbs of metrics."""
+
+from datetime import datetime
+from typing import Any
+
+from swarm_persistence.clock import from_microseconds
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Function
+from swarm_persistence.models import MetricModel
+from swarm_persistence.query.builder import query_value
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import METRICS
+from swarm_persistence.schema.values import identifier, text
+from swarm_persistence.storage.core import StorageCore
+
+_FUNCTIONS = (
+    Function("avg", "value"),
+    Function("count"),
+    Function("min", "value"),
+    Function("max", "value"),
+    Function("sum", "value"),
+    Function("max", "timestamp"),
+)
+
+
+class MetricVerbs(StorageCore):
+    """Metrics: store, read, aggregate."""
+
+    async def store_metric(self, metric: MetricModel) -> None:
+        """Store a new metric.
+
+        Raises:
+            ConflictError: the id is taken; the stored metric is unchanged.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        await self._store(METRICS, metric)
+
+    async def get_metrics_by_agent(self, agent_id: str, metric_type: str) -> list[MetricModel]:
+        """Return the metrics of this type that this agent measured, newest first."""
+        conditions = (
+            Condition("agent_id", "=", identifier(agent_id, "metric.agent_id")),
+            Condition("metric_type", "=", text(metric_type, "metric.metric_type")),
+        )
+        return await self._executor().select(Query(METRICS, conditions, (Order("timestamp", is_descending=True),)))
+
+    async def get_aggregated_metrics(
+        self, metric_type: str, start_time: float | datetime, end_time: float | datetime
+    ) -> list[MetricModel]:
+        """Return one metric per agent and unit, computed from those of this type within the times, both included.
+
+        Times are Unix seconds or aware datetimes. The value is the average; the tags hold `count`, `min`, `max` and
+        `sum` as text; the timestamp is that of the latest metric. Sorted by agent (those of no agent first) and unit.
+        """
+        column = METRICS.column("timestamp")
+        conditions = (
+            Condition("metric_type", "=", text(metric_type, "metric.metric_type")),
+            Condition("timestamp", ">=", query_value(column, start_time, "start_time")),
+            Condition("timestamp", "<=", query_value(column, end_time, "end_time")),
+        )
+        aggregate = Aggregate(Query(METRICS, conditions), ("agent_id", "unit"), _FUNCTIONS)
+        return [_aggregated(metric_type, row) for row in await self._executor().aggregate(aggregate)]
+
+
+def _aggregated(metric_type: str, row: AggregateRow) -> MetricModel:
+    values: Any = row
+    agent_id, unit, average, count, lowest, highest, total, latest = values
+    return MetricModel(
+        agent_id=agent_id,
+        metric_type=metric_type,
+        value=average,
+        unit=unit,
+        tags={"count": str(count), "min": str(lowest), "max": str(highest), "sum": str(total)},
+        timestamp=from_microseconds(latest),
+    )

@@ -1,0 +1,70 @@
+"""The repository: one model's records by id and by query."""
+
+from typing import Generic
+
+from swarm_persistence.engines.interface import Delete
+from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.models import AgentModel
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M, table_of
+from swarm_persistence.storage.agents import steps_to_delete_agent
+from swarm_persistence.storage.core import StorageCore, by_id
+
+
+class Repository(Generic[M]):
+    """The records of one model. Joins the transaction of the calling task, as the storage's own methods do."""
+
+    def __init__(self, storage: StorageCore, model: type[M]) -> None:
+        self._storage = storage
+        self._table = table_of(model)
+
+    async def find_by_id(self, id: str) -> M | None:
+        """Return the record, or `None` if there is none with this id."""
+        return await self._storage._get(self._table, id)
+
+    async def find_all(self) -> list[M]:
+        """Return all records in the order of their arrival."""
+        return await self._storage._executor().select(Query(self._table))
+
+    async def save(self, entity: M) -> None:
+        """Store the record, or replace the stored one of its id.
+
+        Raises:
+            ConflictError: the stored record has changed since this copy was read.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        await self._storage._save(self._table, entity)
+
+    async def update(self, entity: M) -> None:
+        """Replace the stored record of this id.
+
+        Raises:
+            NotFoundError: no record has this id.
+            ConflictError: the stored record has changed since this copy was read.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        await self._storage._update(self._table, entity)
+
+    async def delete(self, id: str) -> None:
+        """Delete the record, if there is one; an agent's unfinished tasks go back to pending."""
+        is_agent = self._table.model is AgentModel
+        steps = steps_to_delete_agent(id) if is_agent else [Delete(by_id(self._table, id))]
+        await self._storage._executor().write(steps)
+
+    async def query(self, builder: QueryBuilder[M]) -> list[M]:
+        """Return the records that the query finds, in its order."""
+        return await self._storage._executor().select(self._query_of(builder))
+
+    async def count(self, builder: QueryBuilder[M] | None = None) -> int:
+        """Count the records that fulfil the query's conditions, or all; its limit and offset do not count."""
+        query = Query(self._table) if builder is None else self._query_of(builder)
+        return await self._storage._executor().count(query)
+
+    def _query_of(self, builder: QueryBuilder[M]) -> Query[M]:
+        if builder.query.table is not self._table:
+            wanted, given = self._table.model.__name__, builder.query.table.model.__name__
+            raise InvalidQueryError(f"this repository holds {wanted} records, and the query is for {given}")
+        return builder.query

@@ -1,0 +1,98 @@
+"""The storage: the verbs of all nouns, transactions and maintenance, over any engine."""
+
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from swarm_persistence.engines.interface import Insert, PoolStatus
+from swarm_persistence.models import Model
+from swarm_persistence.schema.tables import M, table_of
+from swarm_persistence.storage import transactions
+from swarm_persistence.storage.agents import AgentVerbs
+from swarm_persistence.storage.core import disable
+from swarm_persistence.storage.events import EventVerbs
+from swarm_persistence.storage.messages import MessageVerbs
+from swarm_persistence.storage.metrics import MetricVerbs
+from swarm_persistence.storage.repository import Repository
+from swarm_persistence.storage.tasks import TaskVerbs
+from swarm_persistence.storage.transactions import Transaction, TransactionBlock
+
+
+class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
+    """A durable store of agents, tasks, events, messages and metrics.
+
+    May be used from many tasks, threads and event loops at once. A call that has returned has reached the store; what
+    it returns is a copy. Every call may raise `DatabaseError` (the database failed; the call did nothing), `PoolError`
+    (no connection or turn to write within `connection_timeout`), `ClosedError`, and, inside a transaction,
+    `TransactionError`.
+    """
+
+    async def store_many(self, models: Iterable[Model]) -> int:
+        """Store new records of any models in one atomic write, and return how many they were.
+
+        Raises:
+            ConflictError: an id is taken; none of them is stored.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        records = list(models)
+        for record in records:
+            self._require_model(table_of(type(record)), record)
+        if not records:
+            return 0
+        scope = self._scope()
+        sequences = await (scope or self._engine).write([Insert(record) for record in records])
+        for record, sequence in zip(records, sequences, strict=True):
+            self._stored(scope, record, sequence)
+        return len(records)
+
+    def repository(self, model: type[M]) -> Repository[M]:
+        """Return the records of one model, by id and by query."""
+        return Repository(self, model)
+
+    def begin_transaction(self) -> Coroutine[Any, Any, Transaction]:
+        """Begin a transaction that this task's further calls join, and those of tasks started from here.
+
+        Others see committed data only, and wait to write, not to read. Within a transaction, this begins a nested one,
+        whose rollback undoes its own part only. An error from the database dooms the transaction: later calls and
+        `commit` raise `TransactionError`.
+
+        Raises:
+            PoolError: another transaction kept writing for longer than `connection_timeout`.
+
+        """
+        return transactions.begin(self, self._engine)
+
+    def transaction(self) -> TransactionBlock:
+        """Return a transaction for `async with`: commits on success, rolls back on any exception."""
+        return TransactionBlock(self.begin_transaction)
+
+    async def vacuum(self) -> None:
+        """Give the room of deleted records back to the system; not possible within a transaction."""
+        await self._engine.vacuum()
+
+    async def checkpoint(self) -> None:
+        """Move what the log holds to its final place; not possible within a transaction."""
+        await self._engine.checkpoint()
+
+    async def get_storage_size(self) -> int:
+        """Return the bytes that the store takes, its log included."""
+        return await self._engine.size()
+
+    def pool_status(self) -> PoolStatus:
+        """Return what the connections are doing."""
+        return self._engine.pool_status()
+
+    async def close(self) -> None:
+        """Finish what was submitted and let go of everything; a second call does nothing, any other one raises."""
+        engine = self._engine
+        disable(self, f"{self!r} is closed")
+        await engine.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,296 @@
+"""Transactions: which one a call joins, when it is doomed, and how it ends.
+
+A transaction belongs to the asyncio task that began it, by a context variable, and so to every task started from there.
+It is bound and let go where `begin_transaction`, `commit` and `rollback` are *called*, not where they are awaited:
+`asyncio.wait_for` awaits in a task of its own on Python 3.11.
+"""
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import ContextVar
+from enum import Enum
+from types import TracebackType
+from typing import Any, TypeVar
+
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Engine, Session, Step
+from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
+from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M
+
+T = TypeVar("T")
+
+
+class _State(Enum):
+    OPENING = "opening"
+    OPEN = "open"
+    OVER = "over"
+    DROPPED = "dropped"
+
+
+_DOOMING = (DatabaseError, PoolError, TransactionError, asyncio.CancelledError)
+
+
+class Scope:
+    """One level of an open transaction: the whole, or a savepoint in it. Runs the operations that join it."""
+
+    def __init__(self, owner: object, engine: Engine) -> None:
+        self.owner = owner
+        self.outer = _innermost.get()
+        self.parent = find_scope(owner)
+        self._engine = engine
+        self._state = _State.OPENING
+        self._failure: BaseException | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._undo: list[Callable[[], None]] = []
+        self._session: Session
+        self._savepoint = f"level_{self._depth}"
+        self._task = _current_task()
+
+    @property
+    def _depth(self) -> int:
+        return 0 if self.parent is None else self.parent._depth + 1
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether operations still join it."""
+        return self._state is _State.OPEN
+
+    @property
+    def is_visible(self) -> bool:
+        """Tell whether a call made in its context has to do with it."""
+        return self._state in (_State.OPEN, _State.OVER)
+
+    async def begin(self) -> "Transaction":
+        if self.parent is None:
+            self._session = await self._engine.begin()
+        else:
+            self._session = self.parent._session
+            await self.parent._lend(self._session.savepoint(self._savepoint))
+        self._state = _State.OPEN
+        if self._task is not None:
+            self._task.add_done_callback(self._outlived)
+        return Transaction(self)
+
+    async def commit(self) -> None:
+        """End the scope, keeping its work; a doomed one is rolled back and raises `TransactionError`."""
+        failure = self._failure or self._session.failure
+        if failure is not None:
+            await self.rollback()
+            raise _doomed(failure) from failure
+        self._end()
+        if self.parent is None:
+            try:
+                await self._session.commit()
+            except Exception:
+                self._undo_objects()
+                raise
+            return
+        try:
+            await self._session.release(self._savepoint)
+            self.parent._undo += self._undo
+        except BaseException as error:
+            self.parent._failure = self.parent._failure or error
+            raise
+        finally:
+            self.parent._one_at_a_time.release()
+
+    async def rollback(self) -> None:
+        """End the scope, undoing its work."""
+        self._end()
+        self._undo_objects()
+        if self.parent is None:
+            await self._session.rollback()
+            return
+        try:
+            if self._session.failure is None:
+                await self._session.rollback_to(self._savepoint)
+        except BaseException as error:
+            self.parent._failure = self.parent._failure or error
+            raise
+        finally:
+            self.parent._one_at_a_time.release()
+
+    def drop(self, reason: str) -> None:
+        """Roll back without waiting, from any thread, and warn."""
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.DROPPED
+        self._undo_objects()
+        self._session.abandon()
+        message = f"A transaction {reason} without commit or rollback; it was rolled back."
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+    def let_go(self) -> None:
+        """Let this context's calls no longer join the scope."""
+        if _innermost.get() is self:
+            _innermost.set(self.outer)
+
+    def remember(self, model: Model) -> None:
+        """Set the object back to what it is now if the scope is rolled back."""
+        if isinstance(model, AgentModel | TaskModel):
+            versioned, version = model, model.version
+            self._undo.append(lambda: setattr(versioned, "version", version))
+        elif isinstance(model, EventModel):
+            event, sequence = model, model.sequence
+            self._undo.append(lambda: setattr(event, "sequence", sequence))
+
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
+        self._require_open()
+        return await self._run(lambda: self._session.write(steps))
+
+    async def select(self, query: Query[M]) -> list[M]:
+        self._require_open()
+        return await self._run(lambda: self._session.select(query))
+
+    async def count(self, query: Query[Any]) -> int:
+        self._require_open()
+        return await self._run(lambda: self._session.count(query))
+
+    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
+        self._require_open()
+        return await self._run(lambda: self._session.aggregate(aggregate))
+
+    async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        async with self._one_at_a_time:
+            self._require_open()
+            try:
+                return await operation()
+            except _DOOMING as error:
+                self._failure = self._failure or error
+                raise
+
+    async def _lend(self, savepoint: Awaitable[None]) -> None:
+        """Let nobody but a nested scope work from here on; the nested one gives the lock back when it ends."""
+        await self._one_at_a_time.acquire()
+        try:
+            self._require_open()
+            await savepoint
+        except BaseException as error:
+            if isinstance(error, _DOOMING):
+                self._failure = self._failure or error
+            self._one_at_a_time.release()
+            raise
+
+    def _require_open(self) -> None:
+        if self._state is not _State.OPEN:
+            raise TransactionError(
+                "this code runs in a task that was started inside a transaction, and the transaction is over; "
+                "start the task outside of it, or await the task before the transaction ends"
+            )
+        failure = self._failure or self._session.failure
+        if failure is not None:
+            raise _doomed(failure) from failure
+
+    def _end(self) -> None:
+        self._state = _State.OVER
+        if self._task is not None:
+            self._task.remove_done_callback(self._outlived)
+
+    def _undo_objects(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _outlived(self, _task: object) -> None:
+        self.drop("outlived the task that began it")
+
+
+class Transaction:
+    """An open transaction. Dropping it without a call of `commit` or `rollback` rolls back, with a warning."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it can still be committed or rolled back."""
+        return self._scope.is_open
+
+    def commit(self) -> Coroutine[Any, Any, None]:
+        """Make the work durable, as one. A doomed transaction is rolled back instead.
+
+        Raises:
+            TransactionError: the transaction is over already, was doomed by an error, or was open for too long.
+            DatabaseError: the database failed; nothing of the transaction is stored.
+
+        """
+        return self._finish(self._scope.commit)
+
+    def rollback(self) -> Coroutine[Any, Any, None]:
+        """Undo the work.
+
+        Raises:
+            TransactionError: the transaction is over already.
+
+        """
+        return self._finish(self._scope.rollback)
+
+    def _finish(self, end: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
+        self._scope.let_go()
+        return self._end(end)
+
+    async def _end(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._scope.is_open:
+            raise TransactionError("the transaction is over already; begin a new one")
+        await end()
+
+    def __del__(self) -> None:
+        self._scope.drop("was dropped")
+
+
+class TransactionBlock:
+    """The transaction of an `async with`: commits on success, rolls back on any exception, cancellation included."""
+
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Transaction]]) -> None:
+        self._begin = begin
+        self._transaction: Transaction | None = None
+
+    async def __aenter__(self) -> Transaction:
+        self._transaction = await self._begin()
+        return self._transaction
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None or not transaction.is_open:
+            return
+        if error is None:
+            await transaction.commit()
+        else:
+            await transaction.rollback()
+
+
+_innermost: ContextVar[Scope | None] = ContextVar("swarm_persistence_transaction", default=None)
+
+
+def find_scope(owner: object) -> Scope | None:
+    """Return the scope of this storage that the calling context is in."""
+    scope = _innermost.get()
+    while scope is not None and not (scope.owner is owner and scope.is_visible):
+        scope = scope.outer
+    return scope
+
+
+def begin(owner: object, engine: Engine) -> Coroutine[Any, Any, Transaction]:
+    """Bind a new transaction to the calling context; the coroutine opens it."""
+    scope = Scope(owner, engine)
+    _innermost.set(scope)
+    return scope.begin()
+
+
+def _doomed(failure: BaseException) -> TransactionError:
+    if isinstance(failure, TransactionError):
+        return TransactionError(failure.message)
+    return TransactionError(
+        f"an earlier error has doomed the transaction: {failure or type(failure).__name__}; roll it back. "
+        "To survive an error, put what may fail into a nested transaction()"
+    )
+
+
+def _current_task() -> "asyncio.Task[Any] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
