@@ -1,0 +1,87 @@
+"""Durable agents, tasks, events, messages and metrics for AI-agent swarms, behind one async `Storage`."""
+
+from typing import TYPE_CHECKING, Any
+
+from swarm_persistence.backends.memory import MemoryStorage
+from swarm_persistence.backends.targets import init_storage
+from swarm_persistence.blocking import BlockingRepository, BlockingStorage, BlockingTransaction, open_storage
+from swarm_persistence.engines.interface import PoolStatus
+from swarm_persistence.errors import (
+    ClosedError,
+    ConflictError,
+    DatabaseError,
+    InvalidQueryError,
+    MigrationError,
+    NotFoundError,
+    OtherError,
+    PoolError,
+    SerializationError,
+    StorageError,
+    TransactionError,
+)
+from swarm_persistence.models import (
+    AgentModel,
+    AgentStatus,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    Model,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Repository, Storage, Transaction
+
+if TYPE_CHECKING:
+    from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
+
+__version__ = "0.1.0"
+
+_NATIVE = {"SqliteStorage", "SqliteStorageBuilder"}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: a browser has no apsw.
+    if name in _NATIVE:
+        from swarm_persistence.backends import sqlite
+
+        return getattr(sqlite, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "AgentModel",
+    "AgentStatus",
+    "BlockingRepository",
+    "BlockingStorage",
+    "BlockingTransaction",
+    "ClosedError",
+    "ConflictError",
+    "DatabaseError",
+    "EventModel",
+    "InvalidQueryError",
+    "MemoryStorage",
+    "MessageModel",
+    "MetricModel",
+    "MigrationError",
+    "Model",
+    "NotFoundError",
+    "OtherError",
+    "PoolError",
+    "PoolStatus",
+    "QueryBuilder",
+    "Repository",
+    "SerializationError",
+    "SqliteStorage",
+    "SqliteStorageBuilder",
+    "Storage",
+    "StorageError",
+    "TaskModel",
+    "TaskPriority",
+    "TaskStatus",
+    "Transaction",
+    "TransactionError",
+    "init_storage",
+    "open_storage",
+]

@@ -1,0 +1,1 @@
+"""The storages that users name: each a `Storage` over its engine."""

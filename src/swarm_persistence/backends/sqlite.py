@@ -1,0 +1,121 @@
+"""`SqliteStorage`: the storage on one SQLite file, and its builder."""
+
+import asyncio
+import os
+from datetime import timedelta
+from typing import Self
+
+import msgspec
+
+from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
+from swarm_persistence.engines.sql.sqlite.schema_version import MigrationStatus
+from swarm_persistence.engines.sql.sqlite.settings import Durability, Settings
+from swarm_persistence.storage import Storage
+
+
+class SqliteStorage(Storage):
+    """A storage on one SQLite file, which any number of processes of one machine may share."""
+
+    _engine: SqliteEngine
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str], *, durability: Durability = "full") -> Self:
+        """Open the file, or create it, and bring its schema up to date.
+
+        `durability="full"` keeps every write whose call has returned, whatever happens. With `"normal"`, a power cut or
+        a crash of the operating system may take the last commits before it; the file stays sound, and a crash of the
+        process alone takes nothing.
+
+        Raises:
+            DatabaseError: the path is a directory, its parent is missing, the file cannot be read or written, is no
+                SQLite database, or is another program's; it is left as it is.
+            MigrationError: the file is newer than this code, or a migration failed; it is left as it is.
+            PoolError: another process kept the file locked for longer than `connection_timeout`.
+
+        """
+        return await cls._open(path, Settings(durability=durability))
+
+    @classmethod
+    def builder(cls) -> "SqliteStorageBuilder":
+        """Return a builder with the default settings."""
+        return SqliteStorageBuilder()
+
+    @classmethod
+    async def _open(cls, path: str | os.PathLike[str], settings: Settings) -> Self:
+        engine = SqliteEngine(os.fspath(path), settings)
+        starting = asyncio.ensure_future(asyncio.to_thread(engine.start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread goes on opening; what it opens must not stay open.
+            starting.add_done_callback(lambda done: engine.abandon() if done.exception() is None else None)
+            raise
+        return cls(engine)
+
+    @property
+    def path(self) -> str:
+        """Return the absolute path of the file."""
+        return self._engine.path
+
+    async def migrate_to(self, version: int) -> None:
+        """Bring the schema to this version, forwards or back; atomic. Below the latest, the other methods fail.
+
+        Raises:
+            MigrationError: the version is unknown, or a step failed; the file is left as it was.
+
+        """
+        await self._engine.migrate_to(version)
+
+    async def migration_status(self) -> MigrationStatus:
+        """Return the version of the schema, the latest that this code knows, and the steps taken."""
+        return await self._engine.migration_status()
+
+    def __repr__(self) -> str:
+        return (
+            f"SqliteStorage({getattr(self._engine, 'path', '')!r})"
+            if isinstance(self._engine, SqliteEngine)
+            else "SqliteStorage"
+        )
+
+
+class SqliteStorageBuilder:
+    """Sets up an `SqliteStorage`; each method changes the builder and returns it. Durations: seconds or timedelta."""
+
+    def __init__(self) -> None:
+        self._settings = Settings()
+
+    def max_connections(self, max: int) -> Self:
+        """Set how many connections may be open at once: one writes, the others read. Default 16."""
+        return self._set(max_connections=max)
+
+    def min_idle_connections(self, min: int) -> Self:
+        """Set how many reading connections stay open however long they are idle. Default 1."""
+        return self._set(min_idle_connections=min)
+
+    def connection_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long an operation waits for a connection, or its turn to write, before `PoolError`. Default 30 s."""
+        return self._set(connection_timeout=_seconds(timeout))
+
+    def idle_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long a reading connection stays open with nothing to do. Default 600 s."""
+        return self._set(idle_timeout=_seconds(timeout))
+
+    def transaction_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
+        return self._set(transaction_timeout=_seconds(timeout))
+
+    def durability(self, durability: Durability) -> Self:
+        """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""
+        return self._set(durability=durability)
+
+    async def build(self, path: str | os.PathLike[str]) -> SqliteStorage:
+        """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for a setting without sense."""
+        return await SqliteStorage._open(path, self._settings)
+
+    def _set(self, **changes: object) -> Self:
+        self._settings = msgspec.structs.replace(self._settings, **changes)
+        return self
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,0 +1,185 @@
+"""The blocking facade: each method is the async one, run in a background loop, with the same arguments and errors."""
+
+import os
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from swarm_persistence.backends.targets import init_storage
+from swarm_persistence.blocking.loop import run
+from swarm_persistence.engines.interface import PoolStatus
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.schema.tables import M
+from swarm_persistence.storage import Repository, Storage, Transaction
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _verb(
+    method: Callable[Concatenate[Storage, P], Coroutine[Any, Any, R]],
+) -> "Callable[Concatenate[BlockingStorage, P], R]":
+    name = method.__name__
+
+    @wraps(method)
+    def call(self: "BlockingStorage", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = run(getattr(self._storage, name)(*args, **kwargs))
+        return result
+
+    return call
+
+
+class BlockingTransaction:
+    """An open transaction of the calling thread; see `Transaction`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it can still be committed or rolled back."""
+        return self._transaction.is_open
+
+    def commit(self) -> None:
+        """Make the work durable, as one; see `Transaction.commit`."""
+        run(self._transaction.commit())
+
+    def rollback(self) -> None:
+        """Undo the work; see `Transaction.rollback`."""
+        run(self._transaction.rollback())
+
+
+class BlockingTransactionBlock:
+    """The transaction of a `with`: commits on success, rolls back on any exception."""
+
+    def __init__(self, begin: Callable[[], BlockingTransaction]) -> None:
+        self._begin = begin
+        self._transaction: BlockingTransaction | None = None
+
+    def __enter__(self) -> BlockingTransaction:
+        self._transaction = self._begin()
+        return self._transaction
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None or not transaction.is_open:
+            return
+        if error is None:
+            transaction.commit()
+        else:
+            transaction.rollback()
+
+
+class BlockingRepository(Generic[M]):
+    """The records of one model; see `Repository`."""
+
+    def __init__(self, repository: Repository[M]) -> None:
+        self._repository = repository
+
+    def find_by_id(self, id: str) -> M | None:
+        """Return the record, or `None` if there is none with this id."""
+        return run(self._repository.find_by_id(id))
+
+    def find_all(self) -> list[M]:
+        """Return all records in the order of their arrival."""
+        return run(self._repository.find_all())
+
+    def save(self, entity: M) -> None:
+        """Store the record, or replace the stored one of its id; see `Repository.save`."""
+        run(self._repository.save(entity))
+
+    def update(self, entity: M) -> None:
+        """Replace the stored record of this id; see `Repository.update`."""
+        run(self._repository.update(entity))
+
+    def delete(self, id: str) -> None:
+        """Delete the record, if there is one; see `Repository.delete`."""
+        run(self._repository.delete(id))
+
+    def query(self, builder: QueryBuilder[M]) -> list[M]:
+        """Return the records that the query finds, in its order."""
+        return run(self._repository.query(builder))
+
+    def count(self, builder: QueryBuilder[M] | None = None) -> int:
+        """Count the records that fulfil the query's conditions, or all."""
+        return run(self._repository.count(builder))
+
+
+class BlockingStorage:
+    """A `Storage` without `await`, for programs without an event loop; may be used from many threads at once.
+
+    A transaction belongs to the thread that began it.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    store_agent = _verb(Storage.store_agent)
+    get_agent = _verb(Storage.get_agent)
+    update_agent = _verb(Storage.update_agent)
+    delete_agent = _verb(Storage.delete_agent)
+    list_agents = _verb(Storage.list_agents)
+    list_agents_by_status = _verb(Storage.list_agents_by_status)
+
+    store_task = _verb(Storage.store_task)
+    get_task = _verb(Storage.get_task)
+    update_task = _verb(Storage.update_task)
+    get_pending_tasks = _verb(Storage.get_pending_tasks)
+    get_tasks_by_agent = _verb(Storage.get_tasks_by_agent)
+    claim_task = _verb(Storage.claim_task)
+
+    store_event = _verb(Storage.store_event)
+    get_events_by_agent = _verb(Storage.get_events_by_agent)
+    get_events_by_type = _verb(Storage.get_events_by_type)
+    get_events_since = _verb(Storage.get_events_since)
+
+    store_message = _verb(Storage.store_message)
+    get_messages_between = _verb(Storage.get_messages_between)
+    get_unread_messages = _verb(Storage.get_unread_messages)
+    mark_message_read = _verb(Storage.mark_message_read)
+
+    store_metric = _verb(Storage.store_metric)
+    get_metrics_by_agent = _verb(Storage.get_metrics_by_agent)
+    get_aggregated_metrics = _verb(Storage.get_aggregated_metrics)
+
+    store_many = _verb(Storage.store_many)
+
+    vacuum = _verb(Storage.vacuum)
+    checkpoint = _verb(Storage.checkpoint)
+    get_storage_size = _verb(Storage.get_storage_size)
+    close = _verb(Storage.close)
+
+    def repository(self, model: type[M]) -> BlockingRepository[M]:
+        """Return the records of one model, by id and by query."""
+        return BlockingRepository(self._storage.repository(model))
+
+    def begin_transaction(self) -> BlockingTransaction:
+        """Begin a transaction that this thread's further calls join; see `Storage.begin_transaction`."""
+        return BlockingTransaction(run(self._storage.begin_transaction()))
+
+    def transaction(self) -> BlockingTransactionBlock:
+        """Return a transaction for `with`: commits on success, rolls back on any exception."""
+        return BlockingTransactionBlock(self.begin_transaction)
+
+    def pool_status(self) -> PoolStatus:
+        """Return what the connections are doing."""
+        return self._storage.pool_status()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Blocking{self._storage!r}"
+
+
+def open_storage(target: str | os.PathLike[str] | None = None) -> BlockingStorage:
+    """Open the storage that the target names, for use without `await`; see `init_storage`."""
+    return BlockingStorage(run(init_storage(target)))

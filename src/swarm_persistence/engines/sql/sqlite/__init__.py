@@ -1,0 +1,1 @@
+"""SQLite: one writer thread with group commit, and a pool of reader threads."""

@@ -1,0 +1,68 @@
+"""Opens connections: the same pragmas on each, and patience that shares the file fairly with other processes."""
+
+import random
+import time
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.settings import Settings
+
+_SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
+_LARGEST_IDLE_LOG_BYTES = 64 * 1024 * 1024
+_CACHE_KIBIBYTES = 16 * 1024
+_STATEMENTS_KEPT = 512
+
+
+class Patience:
+    """Waits for another process's lock, up to `connection_timeout`.
+
+    SQLite's own backoff starves: the longer a process has waited, the longer it sleeps, and of four that claim for a
+    few seconds one gets everything. Equal chances come from short waits of random length.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._deadline = 0.0
+        self.is_waiting = False
+
+    def __call__(self, attempts: int) -> bool:
+        """Wait a moment and tell SQLite to try again; `False` once the time is up."""
+        if attempts == 0:
+            self._deadline = time.monotonic() + self._timeout
+        elif time.monotonic() >= self._deadline:
+            self.is_waiting = False
+            return False
+        self.is_waiting = True
+        time.sleep(random.uniform(0.0005, 0.0015))
+        self.is_waiting = False
+        return True
+
+
+def open_connection(path: str, settings: Settings, patience: Patience, *, is_reader: bool) -> apsw.Connection:
+    """Open the file, which must exist, and set up the connection."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS_KEPT)
+    connection.set_busy_handler(patience)
+    # Pragmas belong to the connection, not to the file.
+    for pragma, value in (
+        ("synchronous", _SYNCHRONOUS[settings.durability]),
+        ("journal_size_limit", _LARGEST_IDLE_LOG_BYTES),
+        ("cache_size", -_CACHE_KIBIBYTES),
+        ("mmap_size", 0),  # a mapped file turns an I/O error into a SIGBUS
+        ("query_only", int(is_reader)),
+    ):
+        connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
+    return connection
+
+
+def switch_to_wal(connection: apsw.Connection, timeout: float) -> None:
+    """Set the journal mode of a new file. Other processes that do the same raise "locked" at once: try again."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchall() == [("wal",)]:
+                return
+        except apsw.BusyError:
+            pass
+        if time.monotonic() >= deadline:
+            raise apsw.BusyError("the file could not be switched to WAL: another process holds it")
+        time.sleep(random.uniform(0.0005, 0.0015))

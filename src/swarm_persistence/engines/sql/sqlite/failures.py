@@ -1,0 +1,33 @@
+"""Turns SQLite's errors into ours, by result code."""
+
+import apsw
+
+from swarm_persistence.errors import DatabaseError, PoolError, StorageError
+
+_CAUSES: dict[int, str] = {
+    apsw.SQLITE_FULL: "the disk is full; nothing of the failed operation is stored, make room and repeat it",
+    apsw.SQLITE_READONLY: "the file cannot be written; check its permissions",
+    apsw.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its permissions",
+    apsw.SQLITE_NOTADB: "the file is not an SQLite database; it was left as it is",
+    apsw.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or try the sqlite3 shell's .recover",
+    apsw.SQLITE_IOERR: "the disk failed to read or write; nothing of the failed operation is stored",
+    apsw.SQLITE_PERM: "access to the file was denied",
+    apsw.SQLITE_NOLFS: "the file system cannot hold so large a file",
+}
+
+
+def translate(error: BaseException, path: str, connection_timeout: float) -> BaseException:
+    """Return the error that callers know for one of the driver's; any other error as it is."""
+    if isinstance(error, StorageError) or not isinstance(error, apsw.Error):
+        return error
+    code = getattr(error, "result", -1)
+    if code in (apsw.SQLITE_BUSY, apsw.SQLITE_LOCKED):
+        translated: StorageError = PoolError(
+            f"another process kept writing to {path!r} for longer than connection_timeout ({connection_timeout:g} s)"
+        )
+    elif code in _CAUSES:
+        translated = DatabaseError(f"{path!r}: {_CAUSES[code]} (SQLite: {error})")
+    else:
+        translated = DatabaseError(f"{path!r}: {error}")
+    translated.__cause__ = error
+    return translated

@@ -1,0 +1,161 @@
+"""The way from an event loop to a thread and back: what a tick collects is handed over once, and answered once."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import groupby
+
+from swarm_persistence.engines.sql.sqlite.operations import Operation
+from swarm_persistence.errors import PoolError
+
+_FIRST_LOOK_SECONDS = 0.002
+_LATER_LOOK_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.005
+_BUSY_SHARE = 0.5
+
+
+class Batch:
+    """Operations that one tick of a loop has collected."""
+
+    __slots__ = ("_ticket", "done", "mailbox", "operations", "submitted_at")
+
+    def __init__(self, mailbox: "Mailbox", operations: list[Operation]) -> None:
+        self.mailbox = mailbox
+        self.operations = operations
+        self.submitted_at = time.monotonic()
+        self.done = threading.Lock()
+        self.done.acquire()
+        self._ticket = [None]
+
+    def take(self) -> bool:
+        """Tell whether the caller is the first to ask: a thread that will run it, or a loop that gives it up."""
+        try:
+            self._ticket.pop()  # atomic
+        except IndexError:
+            return False
+        return True
+
+
+class Mailbox:
+    """Collects the operations of one loop for one receiver."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        send: Callable[[Batch], None],
+        timeout: float,
+        explain: Callable[[], str],
+    ) -> None:
+        self.loop = loop
+        self._send = send
+        self._timeout = timeout
+        self._explain = explain
+        self._collected: list[Operation] = []
+        self._outstanding: dict[Batch, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._cpu_seconds = 0.0
+        self._looked_at = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        """Return how many operations have no answer yet."""
+        return len(self._collected) + sum(len(batch.operations) for batch in list(self._outstanding))
+
+    def collect(self, operation: Operation) -> None:
+        """Take an operation; it leaves with the others of this tick."""
+        if not self._collected:
+            self.loop.call_soon(self._hand_over)
+        self._collected.append(operation)
+
+    def send_alone(self, operation: Operation) -> None:
+        """Send an operation in a batch of its own, after what was collected before."""
+        if self._collected:
+            self._hand_over()
+        self._dispatch([operation])
+
+    def settle(self, batch: Batch) -> None:
+        """Give the outcomes of a batch to the callers; runs in the loop."""
+        self._outstanding.pop(batch, None)
+        for operation in batch.operations:
+            operation.settle()
+
+    def _hand_over(self) -> None:
+        operations, self._collected = self._collected, []
+        if operations:
+            self._dispatch(operations)
+
+    def _dispatch(self, operations: list[Operation]) -> None:
+        batch = Batch(self, operations)
+        self._outstanding[batch] = None
+        if self._timer is None:
+            self._look_again_in(_FIRST_LOOK_SECONDS)
+        self._send(batch)
+
+    def _look_again_in(self, seconds: float) -> None:
+        self._cpu_seconds = time.thread_time()
+        self._looked_at = time.monotonic()
+        self._timer = self.loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """See to batches that wait: give up those whose time is over, and let the threads run if the loop is busy.
+
+        CPython hands the interpreter lock over when a waiter has waited undisturbed for the switch interval. A loop
+        that is busy, and releases the lock for a moment at every tick, starves every thread beside it. So a loop that
+        has used most of the time since the last look waits here, without the lock, until the batch is done.
+        """
+        self._timer = None
+        now = time.monotonic()
+        for batch in list(self._outstanding):
+            if now - batch.submitted_at < self._timeout:
+                break
+            self._give_up(batch)
+        oldest = next(iter(self._outstanding), None)
+        if oldest is None:
+            return
+        age = now - oldest.submitted_at
+        busy_share = (time.thread_time() - self._cpu_seconds) / max(now - self._looked_at, 1e-9)
+        if (
+            busy_share > _BUSY_SHARE
+            and age >= _FIRST_LOOK_SECONDS
+            and oldest.done.acquire(timeout=_LONGEST_PAUSE_SECONDS)
+        ):
+            oldest.done.release()
+        is_new = busy_share > _BUSY_SHARE or age < 10 * _FIRST_LOOK_SECONDS
+        self._look_again_in(_FIRST_LOOK_SECONDS if is_new else _LATER_LOOK_SECONDS)
+
+    def _give_up(self, batch: Batch) -> None:
+        if batch.take():
+            for operation in batch.operations:
+                operation.error = PoolError(
+                    f"{self._explain()} for longer than connection_timeout ({self._timeout:g} s)"
+                )
+            self.settle(batch)
+
+
+def post(batches: Iterable[Batch]) -> None:
+    """Answer batches that are done, with one call into each loop; runs in a thread."""
+    finished = sorted(batches, key=lambda batch: id(batch.mailbox.loop))
+    for batch in finished:
+        batch.done.release()
+    for _, group in groupby(finished, key=lambda batch: id(batch.mailbox.loop)):
+        answered = list(group)
+        try:
+            answered[0].mailbox.loop.call_soon_threadsafe(_settle, answered)
+        except RuntimeError:
+            _settle_for_nobody(answered)
+
+
+def _settle(batches: list[Batch]) -> None:
+    for batch in batches:
+        batch.mailbox.settle(batch)
+
+
+def _settle_for_nobody(batches: list[Batch]) -> None:
+    """The loop is closed, and with it all that waited; a transaction that was opened for it must not stay open."""
+    for batch in batches:
+        for operation in batch.operations:
+            if operation.unclaimed is not None and operation.result is not None:
+                with suppress(RuntimeError):
+                    operation.unclaimed(operation.result)

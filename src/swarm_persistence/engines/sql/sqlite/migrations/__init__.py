@@ -1,0 +1,20 @@
+"""The numbered steps of the SQLite schema, forwards and back. A step that was released is never changed again."""
+
+import msgspec
+
+from swarm_persistence.engines.sql.sqlite.migrations import m0001_seed
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One step: statements that bring the schema to this version from the one before, and back."""
+
+    version: int
+    name: str
+    up: tuple[str, ...]
+    down: tuple[str, ...]
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN),)
+"""All steps, in order, numbered from 1 without a gap."""
+
+LATEST = MIGRATIONS[-1].version

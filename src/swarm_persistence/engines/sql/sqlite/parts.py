@@ -1,0 +1,116 @@
+"""Compiles steps and queries into statements, each made once, with their parameters."""
+
+from typing import Any
+
+from swarm_persistence.engines.interface import Aggregate, Claim, Delete, Insert, Replace, Save, Step, Update
+from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
+from swarm_persistence.engines.sql.sqlite.operations import Part
+from swarm_persistence.engines.sql.sqlite.statements import (
+    CountStatement,
+    InsertStatement,
+    RowsStatement,
+    Statement,
+    ValueStatement,
+)
+from swarm_persistence.models import Model
+from swarm_persistence.query.laws import sorted_rows
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import TABLES, Table, table_of
+
+
+class Parts:
+    """Knows the statement of every step."""
+
+    def __init__(self) -> None:
+        self._compiler = Compiler(SqliteDialect())
+        self._statements: dict[object, Statement] = {}
+        self._inserts = {table.model: self._insert(table) for table in TABLES}
+
+    def of_step(self, step: Step) -> Part:
+        """Return the statement of a step; a value that no column can hold raises `SerializationError`."""
+        if isinstance(step, Insert):
+            statement, encode = self._inserts[type(step.model)]
+            return statement, encode(step.model)
+        match step:
+            case Update():
+                text, values = self._compiler.update(step.query, step.changes)
+                return self._counted(text), values
+            case Claim():
+                text, values = self._compiler.claim(step.query, step.changes)
+                return self._claimed(text, step.query), values
+            case Delete():
+                text, values = self._compiler.delete(step.query)
+                return self._counted(text), values
+            case Replace():
+                return self._replace(step.model, step.is_forced)
+            case Save():
+                table = table_of(type(step.model))
+                return self._counted(self._compiler.save(table)), codec_of(table.model).encode(step.model)
+
+    def of_select(self, query: Query[Any]) -> Part:
+        """Return the statement that reads a query's records."""
+        text, values = self._compiler.select(query)
+        statement = self._statements.get(text)
+        if statement is None:
+            statement = self._statements[text] = RowsStatement(text, codec_of(query.table.model).decode)
+        return statement, values
+
+    def of_count(self, query: Query[Any]) -> Part:
+        """Return the statement that counts a query's rows."""
+        text, values = self._compiler.count(query)
+        return self._valued(text), values
+
+    def of_aggregate(self, aggregate: Aggregate) -> Part:
+        """Return the statement that computes an aggregate."""
+        text, values = self._compiler.aggregate(aggregate)
+        statement = self._statements.get(text)
+        if statement is None:
+            statement = self._statements[text] = RowsStatement(text, None)
+        return statement, values
+
+    def _insert(self, table: Table[Any]) -> tuple[InsertStatement, Any]:
+        statement = InsertStatement(table, lambda rows: self._compiler.insert(table, rows))
+        return statement, codec_of(table.model).encode
+
+    def _replace(self, model: Model, is_forced: bool) -> Part:
+        table = table_of(type(model))
+        values = codec_of(table.model).encode(model)
+        text = self._compiler.replace(table, is_forced)
+        return self._valued(text), self._compiler.replace_values(table, values, is_forced)
+
+    def _claimed(self, text: str, query: Query[Any]) -> Statement:
+        statement = self._statements.get(text)
+        if statement is None:
+            decode = codec_of(query.table.model).decode
+            statement = self._statements[text] = ClaimStatement(text, query, decode)
+        return statement
+
+    def _counted(self, text: str) -> Statement:
+        statement = self._statements.get(text)
+        if statement is None:
+            statement = self._statements[text] = CountStatement(text)
+        return statement
+
+    def _valued(self, text: str) -> Statement:
+        statement = self._statements.get(text)
+        if statement is None:
+            statement = self._statements[text] = ValueStatement(text)
+        return statement
+
+
+class ClaimStatement(RowsStatement):
+    """Gives the claimed rows in the query's order: RETURNING has none."""
+
+    def __init__(self, text: str, query: Query[Any], decode: Any) -> None:
+        super().__init__(text, None)
+        self._query = query
+        self._decode = decode
+
+    def run(self, cursor: Any, parameters: Any) -> list[Any]:
+        """Run it and return the records."""
+        rows = super().run(cursor, parameters)
+        if len(rows) > 1:
+            rows = sorted_rows(self._query, rows)
+        return [self._decode(row) for row in rows]

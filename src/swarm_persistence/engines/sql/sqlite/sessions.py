@@ -1,0 +1,162 @@
+"""A caller's own transaction: it holds the writer until it ends, and reads go on beside it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
+from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post
+from swarm_persistence.engines.sql.sqlite.operations import Operation, Part
+from swarm_persistence.engines.sql.sqlite.statements import CountStatement
+from swarm_persistence.engines.sql.sqlite.writer import Writer
+from swarm_persistence.errors import DatabaseError, TransactionError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M
+
+if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.sqlite.parts import Parts
+
+
+class SqliteSession:
+    """An open transaction. The methods run in the caller's loop; `serve` runs in the writer's thread."""
+
+    def __init__(
+        self, writer: Writer, parts: "Parts", mailbox_of: Callable[[Callable[[Batch], None]], Mailbox], timeout: float
+    ) -> None:
+        self._writer = writer
+        self._parts = parts
+        self._mailbox_of = mailbox_of
+        self._timeout = timeout
+        self._deadline = 0.0
+        self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
+        self._gate = threading.Lock()
+        self._is_over = False
+        self.failure: Exception | None = None
+
+    def opened(self) -> None:
+        """Start the time that the transaction may stay open."""
+        self._deadline = time.monotonic() + self._timeout
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        return self._submit([self._parts.of_step(step) for step in steps])
+
+    def select(self, query: Query[M]) -> Awaitable[list[M]]:
+        return self._first(self._parts.of_select(query))
+
+    def count(self, query: Query[Any]) -> Awaitable[int]:
+        return self._first(self._parts.of_count(query))
+
+    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
+        return self._first(self._parts.of_aggregate(aggregate))
+
+    async def _first(self, part: Part) -> Any:
+        return (await self._submit([part]))[0]
+
+    def savepoint(self, name: str) -> Awaitable[None]:
+        return self._run(f"SAVEPOINT {name}")
+
+    def release(self, name: str) -> Awaitable[None]:
+        return self._run(f"RELEASE {name}")
+
+    async def rollback_to(self, name: str) -> None:
+        await self._run(f"ROLLBACK TO {name}")
+        await self._run(f"RELEASE {name}")
+
+    def commit(self) -> Awaitable[None]:
+        return self._finish("COMMIT")
+
+    def rollback(self) -> Awaitable[None]:
+        if self._is_over:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.set_result(None)
+            return future
+        return self._finish("ROLLBACK")
+
+    def abandon(self) -> None:
+        self._inbox.put(None)
+
+    async def _run(self, text: str) -> None:
+        await self._submit([(CountStatement(text), ())])
+
+    def _finish(self, text: str) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        return self._send(Operation(loop.create_future(), action=lambda: self._end(text)))
+
+    def _submit(self, parts: Sequence[Part]) -> "asyncio.Future[list[Any]]":
+        return self._send(Operation(asyncio.get_running_loop().create_future(), parts))
+
+    def _send(self, operation: Operation) -> "asyncio.Future[Any]":
+        with self._gate:
+            if self._is_over:
+                raise self.failure or TransactionError("the transaction is over")
+            self._mailbox_of(self._inbox.put).send_alone(operation)
+        return operation.future
+
+    def serve(self) -> None:
+        """Run the transaction's operations until it ends."""
+        while not self._is_over:
+            try:
+                batch = self._inbox.get(timeout=max(self._deadline - time.monotonic(), 0.0))
+            except Empty:
+                self._expire()
+                break
+            if batch is None:
+                self._roll_back()
+                self._close(TransactionError("the transaction was rolled back: nobody held it any more"))
+                break
+            self._run_batch(batch)
+        self._refuse_the_rest()
+
+    def _run_batch(self, batch: Batch) -> None:
+        operation = batch.operations[0]
+        if not batch.take():
+            return
+        if operation.action is not None:
+            try:
+                operation.action()
+            except BaseException as error:
+                operation.error = self._writer.translate(error)
+        elif not operation.future.cancelled():
+            self._writer.run_operation(operation)
+            if not self._writer.connection.in_transaction:
+                self._close(DatabaseError(f"SQLite has rolled the transaction back: {operation.error}"))
+        post([batch])
+
+    def _end(self, text: str) -> None:
+        self._close(None)
+        try:
+            self._writer.cursor.execute(text)
+        except apsw.Error:
+            self._roll_back()
+            raise
+
+    def _expire(self) -> None:
+        self._roll_back()
+        self._close(
+            TransactionError(
+                f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was rolled "
+                "back so that others can write; do the slow work before it begins"
+            )
+        )
+
+    def _roll_back(self) -> None:
+        if self._writer.connection.in_transaction:
+            self._writer.cursor.execute("ROLLBACK")
+
+    def _close(self, failure: Exception | None) -> None:
+        with self._gate:
+            self._is_over = True
+            self.failure = failure
+
+    def _refuse_the_rest(self) -> None:
+        # Nothing can be added any more: the gate is shut.
+        while not self._inbox.empty():
+            batch = self._inbox.get()
+            if batch is not None and batch.take():
+                batch.operations[0].error = self.failure or TransactionError("the transaction is over")
+                post([batch])

@@ -1,0 +1,115 @@
+"""The kinds of statements: how each runs on a connection, and what it gives."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import apsw
+
+from swarm_persistence.errors import ConflictError
+from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.values import ColumnValue
+
+Parameters = Sequence[ColumnValue]
+
+LARGEST_CHUNK = 128
+"""Rows in one INSERT: enough that the time goes into SQLite, and few enough that the texts stay short."""
+
+
+class Statement(Protocol):
+    """Something that runs with parameters."""
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
+        """Run it and return its result."""
+        ...
+
+
+class InsertStatement:
+    """Adds rows of one table; gives the sequence of each."""
+
+    def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
+        self.table = table
+        self._texts = {2**power: write_text(2**power) for power in range(LARGEST_CHUNK.bit_length())}
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
+        """Add one row."""
+        try:
+            cursor.execute(self._texts[1], parameters)
+        except apsw.ConstraintError as error:
+            label, identity = self.table.label, parameters[0]
+            raise ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged") from error
+        return cursor.connection.last_insert_rowid()
+
+    def run_chunk(self, cursor: apsw.Cursor, rows: Sequence[Parameters]) -> range:
+        """Add rows, a power of two of them, in one statement: all, or none and an `apsw.ConstraintError`.
+
+        One statement holds the interpreter lock once, not once a row, so that it runs beside a busy event loop.
+        """
+        values: list[ColumnValue] = []
+        for row in rows:
+            values += row
+        cursor.execute(self._texts[len(rows)], values)
+        # SQLite numbers the rows of one statement one after the other.
+        last = cursor.connection.last_insert_rowid()
+        return range(last - len(rows) + 1, last + 1)
+
+
+class CountStatement:
+    """Changes rows; gives how many."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
+        """Run it and count the changed rows."""
+        cursor.execute(self.text, parameters)
+        return cursor.connection.changes()
+
+
+class ValueStatement:
+    """Gives the first value of the first row, or `None` if there is no row."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
+        """Run it to its end and return the value."""
+        rows = cursor.execute(self.text, parameters).fetchall()
+        return rows[0][0] if rows else None
+
+
+class RowsStatement:
+    """Gives rows, as `read` makes them."""
+
+    def __init__(self, text: str, read: Callable[[Any], Any] | None) -> None:
+        self.text = text
+        self._read = read
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> list[Any]:
+        """Run it and return the rows."""
+        rows = cursor.execute(self.text, parameters).fetchall()
+        read = self._read
+        return rows if read is None else [read(row) for row in rows]
+
+
+def insert_rows(
+    cursor: apsw.Cursor, statement: InsertStatement, rows: Sequence[Parameters]
+) -> list[int | BaseException]:
+    """Add rows in as few statements as can be; gives the sequence of each, or the error of one that failed alone."""
+    results: list[int | BaseException] = []
+    position = 0
+    while position < len(rows):
+        size = min(LARGEST_CHUNK, 1 << ((len(rows) - position).bit_length() - 1))
+        chunk = rows[position : position + size]
+        position += size
+        if size > 1:
+            try:
+                results += statement.run_chunk(cursor, chunk)
+                continue
+            except apsw.ConstraintError:
+                pass  # SQLite has undone the statement; row by row, each fails or succeeds alone.
+        for row in chunk:
+            try:
+                results.append(statement.run(cursor, row))
+            except ConflictError as error:
+                results.append(error)
+    return results
