@@ -1,0 +1,133 @@
+"""The conformance suite: what every storage must do, written once, for any storage to be held to.
+
+To run it on a storage of your own, write one test file with one fixture, `open_storage`. It returns a function; each
+call of that gives an async context manager of a fresh, empty storage:
+
+    from contextlib import asynccontextmanager
+    from itertools import count
+
+    import pytest
+
+    from mine import MyStorage
+    from swarm_persistence.testing import *
+
+    @pytest.fixture
+    def open_storage(tmp_path):
+        numbers = count()
+
+        @asynccontextmanager
+        async def open_storage():
+            async with await MyStorage.open(tmp_path / f"{next(numbers)}.db") as storage:
+                yield storage
+
+        return open_storage
+
+pytest finds the classes below by their names: a class per noun, a method per fact. `TestAgreement` compares the storage
+with `MemoryStorage`, step by step and query by query; `assert_storages_agree` and `assert_queries_agree` do so for any
+two. Where pytest cannot run, as in a browser, `run_suite` runs the same facts in the event loop that is there.
+
+Needs `pip install 'swarm-persistence[testing]'`.
+"""
+# ruff: noqa: E402 - pytest must be asked to explain the facts' asserts before they are imported.
+
+try:
+    import hypothesis  # noqa: F401
+    import pytest
+    import pytest_asyncio  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"swarm_persistence.testing needs {error.name}; pip install 'swarm-persistence[testing]' brings it"
+    ) from error
+
+_TOPICS = (
+    "agents",
+    "agreement",
+    "batches",
+    "cancellation",
+    "concurrency",
+    "concurrency_threads",
+    "copies",
+    "doom",
+    "events",
+    "lifecycle",
+    "machine",
+    "maintenance",
+    "messages",
+    "metrics",
+    "queries",
+    "random_queries",
+    "refusals",
+    "repository",
+    "savepoints",
+    "tasks",
+    "transactions",
+    "values",
+)
+pytest.register_assert_rewrite(*(f"{__name__}.{topic}" for topic in _TOPICS))
+
+from swarm_persistence.testing.agents import TestAgents, TestDeletedAgents
+from swarm_persistence.testing.agreement import TestAgreement
+from swarm_persistence.testing.batches import TestBatches
+from swarm_persistence.testing.cancellation import TestCancellation
+from swarm_persistence.testing.concurrency import TestConcurrency
+from swarm_persistence.testing.concurrency_threads import TestThreads
+from swarm_persistence.testing.copies import TestCopies
+from swarm_persistence.testing.doom import TestAbandonedTransactions, TestDoom
+from swarm_persistence.testing.events import TestEvents
+from swarm_persistence.testing.fixtures import OpenStorage, clock, storage
+from swarm_persistence.testing.lifecycle import TestLifecycle
+from swarm_persistence.testing.machine import assert_storages_agree
+from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
+from swarm_persistence.testing.messages import TestMessages
+from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
+from swarm_persistence.testing.queries import TestConditions, TestLike, TestNull, TestOrders
+from swarm_persistence.testing.random_queries import assert_queries_agree
+from swarm_persistence.testing.refusals import TestRefusedArguments, TestRefusedFields
+from swarm_persistence.testing.repository import TestRepositories
+from swarm_persistence.testing.runner import CORE, Outcome, run_suite
+from swarm_persistence.testing.savepoints import TestNestedTransactions
+from swarm_persistence.testing.tasks import TestClaims, TestTasks
+from swarm_persistence.testing.transactions import TestCallersObjects, TestTransactions, TestVisibility
+from swarm_persistence.testing.values import TestValues
+
+__all__ = [
+    "CORE",
+    "OpenStorage",
+    "Outcome",
+    "TestAbandonedTransactions",
+    "TestAgents",
+    "TestAggregates",
+    "TestAgreement",
+    "TestBatches",
+    "TestCallersObjects",
+    "TestCancellation",
+    "TestClaims",
+    "TestConcurrency",
+    "TestConditions",
+    "TestCopies",
+    "TestDeletedAgents",
+    "TestDoom",
+    "TestEvents",
+    "TestLifecycle",
+    "TestLike",
+    "TestMaintenance",
+    "TestMessages",
+    "TestMetrics",
+    "TestNestedTransactions",
+    "TestNull",
+    "TestOrders",
+    "TestPoolStatus",
+    "TestRefusedArguments",
+    "TestRefusedFields",
+    "TestRepositories",
+    "TestTasks",
+    "TestThreads",
+    "TestTransactions",
+    "TestValues",
+    "TestVisibility",
+    "assert_queries_agree",
+    "assert_storages_agree",
+    "clock",
+    "run_suite",
+    "storage",
+]

@@ -1,0 +1,28 @@
+"""Facts about agreement: a storage answers as `MemoryStorage` does, whatever it is asked and in whatever order."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from swarm_persistence.storage import Storage
+from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.machine import assert_storages_agree
+from swarm_persistence.testing.random_queries import assert_queries_agree
+
+
+@asynccontextmanager
+async def open_memory() -> AsyncIterator[Storage]:
+    """Open the storage that the others are compared with."""
+    from swarm_persistence.backends.memory import MemoryStorage
+
+    async with MemoryStorage() as storage:
+        yield storage
+
+
+class TestAgreement:
+    """What any two storages have in common: every answer."""
+
+    def test_random_operations_and_transactions_leave_the_same(self, open_storage: OpenStorage) -> None:
+        assert_storages_agree(open_memory, open_storage)
+
+    def test_random_queries_find_the_same(self, open_storage: OpenStorage) -> None:
+        assert_queries_agree(open_memory, open_storage)

@@ -1,0 +1,99 @@
+"""Records to test with: each valid as it is, every field open to change, all of one moment."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from swarm_persistence.models import (
+    AgentModel,
+    AgentStatus,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    Model,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
+from swarm_persistence.storage import Storage
+
+MOMENT = datetime(2026, 1, 1, 12, 30, 15, 123456, UTC)
+
+
+def after(seconds: float) -> datetime:
+    """Return the time that lies so many seconds after `MOMENT`."""
+    return MOMENT + timedelta(seconds=seconds)
+
+
+def an_agent(id: str = "agent-1", **fields: Any) -> AgentModel:
+    """Return an agent of `MOMENT`."""
+    times = {"heartbeat": MOMENT, "created_at": MOMENT, "updated_at": MOMENT}
+    return AgentModel(**{"id": id, "name": "worker-001", "agent_type": "researcher", **times, **fields})
+
+
+def a_task(id: str = "task-1", **fields: Any) -> TaskModel:
+    """Return a pending task of `MOMENT`."""
+    times = {"created_at": MOMENT, "updated_at": MOMENT}
+    return TaskModel(**{"id": id, "task_type": "analyze-data", **times, **fields})
+
+
+def an_event(id: str = "event-1", **fields: Any) -> EventModel:
+    """Return an event of `MOMENT`."""
+    return EventModel(**{"id": id, "event_type": "task_completed", "timestamp": MOMENT, **fields})
+
+
+def a_message(id: str = "message-1", **fields: Any) -> MessageModel:
+    """Return an unread message of `MOMENT`."""
+    ends = {"from_agent": "coordinator", "to_agent": "worker-001", "message_type": "task_assignment"}
+    return MessageModel(**{"id": id, **ends, "timestamp": MOMENT, **fields})
+
+
+def a_metric(id: str = "metric-1", **fields: Any) -> MetricModel:
+    """Return a metric of `MOMENT`."""
+    measured = {"metric_type": "duration_ms", "value": 12.5, "unit": "ms"}
+    return MetricModel(**{"id": id, **measured, "timestamp": MOMENT, **fields})
+
+
+def complete_records() -> list[Model]:
+    """Return one record of each model, no field of which has its default."""
+    data = {"dataset": "sales_data.csv", "rows": [1, 2.5, None, True, {"deep": []}]}
+    return [
+        an_agent(
+            status=AgentStatus.BUSY,
+            capabilities=["analysis", "data-processing"],
+            metadata=data,
+            heartbeat=after(1),
+            created_at=after(2),
+            updated_at=after(3),
+        ),
+        a_task(
+            priority=TaskPriority.CRITICAL,
+            status=TaskStatus.FAILED,
+            assigned_to="agent-1",
+            payload=data,
+            result={"sum": 6},
+            error="out of memory",
+            retry_count=2,
+            max_retries=5,
+            dependencies=["task-0", "task-00"],
+            created_at=after(1),
+            updated_at=after(2),
+            started_at=after(3),
+            completed_at=after(4),
+        ),
+        an_event(agent_id="agent-1", data=data, timestamp=after(5)),
+        a_message(content=data, read=True, timestamp=after(6)),
+        a_metric(agent_id="agent-1", value=0.1, unit="s", tags={"host": "a", "zone": ""}, timestamp=after(7)),
+    ]
+
+
+MODELS: tuple[type[Model], ...] = (AgentModel, TaskModel, EventModel, MessageModel, MetricModel)
+
+
+async def everything_in(storage: Storage) -> dict[str, list[Any]]:
+    """Return all that a storage holds, by model, in the order of arrival."""
+    return {model.__name__: await storage.repository(model).find_all() for model in MODELS}
+
+
+def ids(records: list[Any]) -> list[str]:
+    """Return the ids of records, in their order."""
+    return [record.id for record in records]

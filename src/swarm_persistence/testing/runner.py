@@ -1,0 +1,106 @@
+"""Runs the facts in the event loop that is there, without pytest's runner: in a browser, or to try a storage."""
+
+import asyncio
+import inspect
+import reprlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from itertools import product
+from typing import Any, NamedTuple
+
+from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.testing.agents import TestAgents, TestDeletedAgents
+from swarm_persistence.testing.batches import TestBatches
+from swarm_persistence.testing.cancellation import TestCancellation
+from swarm_persistence.testing.concurrency import TestConcurrency
+from swarm_persistence.testing.copies import TestCopies
+from swarm_persistence.testing.doom import TestAbandonedTransactions, TestDoom
+from swarm_persistence.testing.events import TestEvents
+from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.lifecycle import TestLifecycle
+from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
+from swarm_persistence.testing.messages import TestMessages
+from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
+from swarm_persistence.testing.queries import TestConditions, TestLike, TestNull, TestOrders
+from swarm_persistence.testing.refusals import TestRefusedArguments, TestRefusedFields
+from swarm_persistence.testing.repository import TestRepositories
+from swarm_persistence.testing.savepoints import TestNestedTransactions
+from swarm_persistence.testing.tasks import TestClaims, TestTasks
+from swarm_persistence.testing.transactions import TestCallersObjects, TestTransactions, TestVisibility
+from swarm_persistence.testing.values import TestValues
+
+CORE: tuple[type, ...] = (
+    TestAgents,
+    TestDeletedAgents,
+    TestTasks,
+    TestClaims,
+    TestEvents,
+    TestMessages,
+    TestMetrics,
+    TestAggregates,
+    TestBatches,
+    TestRepositories,
+    TestConditions,
+    TestNull,
+    TestLike,
+    TestOrders,
+    TestValues,
+    TestRefusedFields,
+    TestRefusedArguments,
+    TestCopies,
+    TestTransactions,
+    TestVisibility,
+    TestCallersObjects,
+    TestNestedTransactions,
+    TestDoom,
+    TestAbandonedTransactions,
+    TestConcurrency,
+    TestCancellation,
+    TestMaintenance,
+    TestPoolStatus,
+    TestLifecycle,
+)
+"""The facts that need nothing but an event loop: all but threads and the comparison by Hypothesis."""
+
+
+class Outcome(NamedTuple):
+    """What became of one fact: no error if it holds."""
+
+    name: str
+    error: BaseException | None
+
+
+async def run_suite(open_storage: OpenStorage, facts: Sequence[type] = CORE) -> AsyncIterator[Outcome]:
+    """Try every fact on a fresh storage, one after the other, and yield what became of it."""
+    for cls in facts:
+        for name, test in inspect.getmembers(cls, inspect.iscoroutinefunction):
+            if name.startswith("test_"):
+                for case, arguments in _cases(test):
+                    yield Outcome(f"{cls.__name__}.{name}{case}", await _try(cls(), test, arguments, open_storage))
+
+
+def _cases(test: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the combinations of what `pytest.mark.parametrize` gives a test, each with a name."""
+    marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+    for chosen in product(*([(mark.args[0], values) for values in mark.args[1]] for mark in marks)):
+        arguments: dict[str, Any] = {}
+        for names, values in chosen:
+            arguments.update({names: values} if isinstance(names, str) else zip(names, values, strict=True))
+        shown = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in arguments.items())
+        yield f"[{shown}]" if arguments else "", arguments
+
+
+async def _try(
+    instance: object, test: Callable[..., Any], arguments: dict[str, Any], open_storage: OpenStorage
+) -> BaseException | None:
+    wanted = inspect.signature(test).parameters
+    async with AsyncExitStack() as fixtures:
+        if "clock" in wanted:
+            arguments["clock"] = fixtures.enter_context(use_clock(ManualClock()))
+        if "open_storage" in wanted:
+            arguments["open_storage"] = open_storage
+        if "storage" in wanted:
+            arguments["storage"] = await fixtures.enter_async_context(open_storage())
+        # A task of its own, so that a transaction left open by a failure ends with it.
+        (outcome,) = await asyncio.gather(asyncio.create_task(test(instance, **arguments)), return_exceptions=True)
+    return outcome if isinstance(outcome, BaseException) else None

@@ -1,0 +1,241 @@
+"""Facts about tasks and about claiming them."""
+
+import pytest
+
+from swarm_persistence.clock import ManualClock
+from swarm_persistence.errors import ConflictError, NotFoundError
+from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.storage import Storage
+from swarm_persistence.testing.records import a_task, after, ids
+
+NOT_PENDING = [status for status in TaskStatus if status is not TaskStatus.PENDING]
+
+
+@pytest.mark.asyncio
+class TestTasks:
+    """What the verbs of tasks promise."""
+
+    async def test_a_new_task_can_be_stored_and_read(self, storage: Storage) -> None:
+        task = TaskModel.new("analyze-data", {"dataset": "sales_data.csv"}, TaskPriority.HIGH)
+
+        await storage.store_task(task)
+
+        assert await storage.get_task(task.id) == task
+
+    async def test_a_task_that_was_never_stored_is_none(self, storage: Storage) -> None:
+        assert await storage.get_task("task-123") is None
+
+    async def test_storing_gives_the_callers_task_its_first_version(self, storage: Storage) -> None:
+        task = a_task()
+
+        await storage.store_task(task)
+
+        assert task.version == 1
+
+    async def test_a_known_id_is_refused_with_model_and_id(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+
+        with pytest.raises(ConflictError, match=r"^Database error: .*task 'task-1'"):
+            await storage.store_task(a_task(task_type="another"))
+
+    async def test_a_refused_duplicate_leaves_the_stored_task_as_it_is(self, storage: Storage) -> None:
+        task = a_task()
+        await storage.store_task(task)
+
+        with pytest.raises(ConflictError):
+            await storage.store_task(a_task(task_type="another"))
+
+        assert await storage.get_task("task-1") == task
+
+    async def test_an_update_replaces_every_field(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        changed = a_task(
+            task_type="other",
+            priority=TaskPriority.LOW,
+            status=TaskStatus.COMPLETED,
+            assigned_to="agent-1",
+            payload=[1],
+            result={"ok": True},
+            error="none",
+            retry_count=1,
+            max_retries=9,
+            dependencies=["task-0"],
+            created_at=after(1),
+            updated_at=after(2),
+            started_at=after(3),
+            completed_at=after(4),
+            version=1,
+        )
+
+        await storage.update_task(changed)
+
+        assert await storage.get_task("task-1") == changed
+
+    async def test_an_update_can_empty_fields(self, storage: Storage) -> None:
+        await storage.store_task(a_task(assigned_to="agent-1", result=1, error="e", started_at=after(1)))
+
+        await storage.update_task(a_task(version=1))
+
+        assert await storage.get_task("task-1") == a_task(version=2)
+
+    async def test_updating_a_missing_task_is_refused(self, storage: Storage) -> None:
+        with pytest.raises(NotFoundError, match=r"^Not found: task 'task-1'"):
+            await storage.update_task(a_task())
+
+    async def test_updating_a_missing_task_stores_nothing(self, storage: Storage) -> None:
+        with pytest.raises(NotFoundError):
+            await storage.update_task(a_task())
+
+        assert await storage.get_task("task-1") is None
+
+    async def test_a_copy_that_is_out_of_date_is_refused(self, storage: Storage) -> None:
+        task = a_task()
+        await storage.store_task(task)
+        stale = await storage.get_task("task-1")
+        assert stale is not None
+        await storage.update_task(task)
+
+        with pytest.raises(ConflictError, match=r"task 'task-1' .*version 2.* has 1"):
+            await storage.update_task(stale)
+
+    async def test_force_overwrites_a_newer_task(self, storage: Storage) -> None:
+        task = a_task()
+        await storage.store_task(task)
+        await storage.update_task(task)
+
+        await storage.update_task(a_task(error="forced", version=1), force=True)
+
+        assert await storage.get_task("task-1") == a_task(error="forced", version=3)
+
+    async def test_pending_tasks_come_by_priority_then_by_age(self, storage: Storage) -> None:
+        for id, priority, age in (
+            ("low", TaskPriority.LOW, 0),
+            ("high-new", TaskPriority.HIGH, 9),
+            ("critical", TaskPriority.CRITICAL, 8),
+            ("high-old", TaskPriority.HIGH, 1),
+            ("medium", TaskPriority.MEDIUM, 0),
+        ):
+            await storage.store_task(a_task(id, priority=priority, created_at=after(age)))
+
+        pending = await storage.get_pending_tasks()
+
+        assert ids(pending) == ["critical", "high-old", "high-new", "medium", "low"]
+
+    async def test_pending_tasks_of_one_moment_come_in_the_order_of_arrival(self, storage: Storage) -> None:
+        for id in ("m", "z", "a"):
+            await storage.store_task(a_task(id))
+
+        assert ids(await storage.get_pending_tasks()) == ["m", "z", "a"]
+
+    @pytest.mark.parametrize("status", NOT_PENDING)
+    async def test_a_task_of_another_status_is_not_pending(self, storage: Storage, status: TaskStatus) -> None:
+        await storage.store_task(a_task(status=status))
+
+        assert await storage.get_pending_tasks() == []
+
+    async def test_the_tasks_of_an_agent_come_newest_first(self, storage: Storage) -> None:
+        for id, agent_id, age in (("old", "a", 1), ("other", "b", 2), ("free", None, 3), ("new", "a", 4)):
+            await storage.store_task(a_task(id, assigned_to=agent_id, created_at=after(age)))
+
+        assert ids(await storage.get_tasks_by_agent("a")) == ["new", "old"]
+
+    async def test_the_tasks_of_an_agent_of_one_moment_come_latest_arrival_first(self, storage: Storage) -> None:
+        for id in ("m", "z", "a"):
+            await storage.store_task(a_task(id, assigned_to="agent-1"))
+
+        assert ids(await storage.get_tasks_by_agent("agent-1")) == ["a", "z", "m"]
+
+    async def test_an_agent_without_tasks_has_an_empty_list(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+
+        assert await storage.get_tasks_by_agent("agent-1") == []
+
+
+@pytest.mark.asyncio
+class TestClaims:
+    """What claiming a task promises."""
+
+    async def test_a_pending_task_is_claimed(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+
+        assert await storage.claim_task("task-1", "agent-456") is True
+
+    async def test_a_claim_shows_in_what_is_read_back(self, storage: Storage, clock: ManualClock) -> None:
+        await storage.store_task(a_task(payload={"k": 1}, retry_count=2))
+
+        await storage.claim_task("task-1", "agent-1")
+
+        assert await storage.get_task("task-1") == a_task(
+            payload={"k": 1},
+            retry_count=2,
+            status=TaskStatus.ASSIGNED,
+            assigned_to="agent-1",
+            updated_at=clock.now(),
+            version=2,
+        )
+
+    async def test_a_claimed_task_is_the_agents_and_no_longer_pending(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+
+        await storage.claim_task("task-1", "agent-1")
+
+        assert ids(await storage.get_tasks_by_agent("agent-1")) == ["task-1"]
+        assert await storage.get_pending_tasks() == []
+
+    async def test_a_claimed_task_is_not_claimed_again(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        await storage.claim_task("task-1", "agent-1")
+
+        assert await storage.claim_task("task-1", "agent-2") is False
+
+    async def test_a_lost_claim_leaves_the_task_to_its_holder(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        await storage.claim_task("task-1", "agent-1")
+        held = await storage.get_task("task-1")
+
+        await storage.claim_task("task-1", "agent-2")
+
+        assert await storage.get_task("task-1") == held
+
+    async def test_an_agent_does_not_claim_its_own_task_twice(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        await storage.claim_task("task-1", "agent-1")
+
+        assert await storage.claim_task("task-1", "agent-1") is False
+
+    async def test_a_missing_task_is_not_claimed(self, storage: Storage) -> None:
+        assert await storage.claim_task("task-123", "agent-1") is False
+
+    @pytest.mark.parametrize("status", NOT_PENDING)
+    async def test_a_task_that_is_not_pending_is_not_claimed(self, storage: Storage, status: TaskStatus) -> None:
+        task = a_task(status=status)
+        await storage.store_task(task)
+
+        assert await storage.claim_task("task-1", "agent-1") is False
+        assert await storage.get_task("task-1") == task
+
+    async def test_a_claim_leaves_other_tasks_alone(self, storage: Storage) -> None:
+        other = a_task("task-2")
+        await storage.store_many([a_task(), other])
+
+        await storage.claim_task("task-1", "agent-1")
+
+        assert await storage.get_pending_tasks() == [other]
+
+    async def test_a_claim_puts_older_copies_out_of_date(self, storage: Storage) -> None:
+        task = a_task()
+        await storage.store_task(task)
+        await storage.claim_task("task-1", "agent-1")
+
+        with pytest.raises(ConflictError):
+            await storage.update_task(task)
+
+    async def test_a_task_that_went_back_to_pending_can_be_claimed_again(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        await storage.claim_task("task-1", "agent-1")
+        task = await storage.get_task("task-1")
+        assert task is not None
+        task.status, task.assigned_to = TaskStatus.PENDING, None
+        await storage.update_task(task)
+
+        assert await storage.claim_task("task-1", "agent-2") is True
