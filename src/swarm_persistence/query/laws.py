@@ -9,13 +9,15 @@
 import operator
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, total_ordering
 from typing import Any
 
-from swarm_persistence.query.query import Condition, Query, pair_of
+from swarm_persistence.query.query import Condition, Order, Query, pair_of
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.tables import JSON_KINDS, SEQUENCE, Kind, Table
 from swarm_persistence.schema.values import ColumnValue
+
+Predicate = Callable[[Row], bool]
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -25,19 +27,37 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-
-Predicate = Callable[[Row], bool]
+_TEXT_KINDS = JSON_KINDS | {Kind.TEXT, Kind.CHOICE}
 
 
 def predicate_of(table: Table[Any], conditions: Iterable[Condition]) -> Predicate:
     """Return the function that tells whether a row fulfils all conditions."""
-    tests = [_test(table, condition) for condition in conditions]
-    if len(tests) == 1:
-        return tests[0]
-    return lambda row: all(test(row) for test in tests)
+    match [_test(table, condition) for condition in conditions]:
+        case []:
+            return lambda row: True
+        case [test]:
+            return test
+        case [first, second]:
+            return lambda row: first(row) and second(row)
+        case tests:
+            return lambda row: all(test(row) for test in tests)
+
+
+def finds_nothing(condition: Condition) -> bool:
+    """Tell whether no row at all can fulfil the condition, because it compares with null or with no value."""
+    match condition.operator:
+        case "IS NULL" | "IS NOT NULL":
+            return False
+        case "PAIR":
+            return None in _several(condition.value)
+        case "IN":
+            return all(value is None for value in _several(condition.value))
+    return condition.value is None
 
 
 def _test(table: Table[Any], condition: Condition) -> Predicate:
+    if finds_nothing(condition):
+        return lambda row: False
     value: Any = condition.value
     if condition.operator == "PAIR":
         first, second = (table.positions[field] for field in pair_of(condition.field))
@@ -45,12 +65,14 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
         return lambda row: (row[first], row[second]) in wanted
     position = table.positions[condition.field]
     match condition.operator:
+        case "=":
+            return lambda row: row[position] == value
         case "IS NULL":
             return lambda row: row[position] is None
         case "IS NOT NULL":
             return lambda row: row[position] is not None
         case "IN":
-            values = frozenset(value)
+            values = frozenset(value) - {None}
             return lambda row: row[position] in values
         case "LIKE":
             matches = like_pattern(value).fullmatch
@@ -59,24 +81,75 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
     return lambda row: row[position] is not None and compare(row[position], value)
 
 
+def _several(value: Any) -> tuple[ColumnValue, ...]:
+    return tuple(value)
+
+
 @lru_cache(maxsize=256)
 def like_pattern(pattern: str) -> re.Pattern[str]:
-    """Return the expression that matches as SQLite's `LIKE` does: `%` any text, `_` one character."""
-    parts = {"%": ".*", "_": "."}
-    expression = "".join(parts.get(character) or re.escape(character) for character in pattern)
+    """Return the expression that matches as SQLite's `LIKE` does: `%` any text, `_` one character.
+
+    What stands between two `%` is taken where it is found first, and not looked for again (an atomic group): that loses
+    no match, and a pattern of many `%` cannot take time without end.
+    """
+    first, *others = (
+        "".join("." if character == "_" else re.escape(character) for character in part) for part in pattern.split("%")
+    )
+    expression = first
+    if others:
+        *middle, last = others
+        expression += "".join(f"(?>.*?{part})" for part in middle if part) + f".*{last}"
     # ASCII keeps IGNORECASE from folding more letters than SQLite does.
     return re.compile(expression, re.IGNORECASE | re.DOTALL | re.ASCII)
 
 
-def sort_key(value: ColumnValue) -> tuple[bool, Any]:
-    """Return what sorts as the value does, null first."""
-    return (value is not None, value)
-
-
 def sorted_rows(query: Query[Any], rows: Iterable[Row]) -> list[Row]:
     """Return the rows in the query's full order."""
-    result = list(rows)
-    for term in reversed(query.full_order):
-        position = query.table.positions[term.field]
-        result.sort(key=lambda row: sort_key(row[position]), reverse=term.is_descending)
-    return result
+    return sorted(rows, key=order_key(query.table, query.full_order))
+
+
+@lru_cache(maxsize=256)
+def order_key(table: Table[Any], order: tuple[Order, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    """Return the function that gives a row's place in an order, as a tuple that sorts ascending."""
+    return compiled_key([key_text(table, term, f"row[{table.positions[term.field]}]") for term in order])
+
+
+def compiled_key(texts: Iterable[str]) -> Callable[[Row], tuple[Any, ...]]:
+    """Return the function that gives the tuple of these expressions of a `row`; they hold names of our schema only."""
+    function: Callable[[Row], tuple[Any, ...]] = eval(
+        f"lambda row: ({''.join(f'{text}, ' for text in texts)})", {"Descending": Descending}
+    )
+    return function
+
+
+def key_text(table: Table[Any], term: Order, value: str) -> str:
+    """Return the expression that makes a column's value sort ascending as the term says, null below every value."""
+    column = None if term.field == SEQUENCE else table.column(term.field)
+    is_text = column is not None and column.kind in _TEXT_KINDS
+    if column is None or not column.is_nullable:
+        if not term.is_descending:
+            return value
+        return f"Descending({value})" if is_text else f"-{value}"
+    if not term.is_descending:
+        return f"(() if {value} is None else ({value},))"
+    turned = f"Descending({value})" if is_text else f"-{value}"
+    return f"((1,) if {value} is None else (0, {turned}))"
+
+
+@total_ordering
+class Descending:
+    """A text that sorts in the opposite direction."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Descending) and self.text == other.text
+
+    def __lt__(self, other: "Descending") -> bool:
+        return self.text > other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)

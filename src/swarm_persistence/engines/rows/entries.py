@@ -1,0 +1,118 @@
+"""A sorted collection of tuples with cheap insertion and removal anywhere: a list of short sorted lists."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from typing import Any
+
+Entry = tuple[Any, ...]
+
+LARGEST_CHUNK = 1024
+_SMALLEST_CHUNK = LARGEST_CHUNK // 4
+
+
+class Highest:
+    """A value above every other one; ends the bound that lies after all entries with some beginning."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+
+HIGHEST = Highest()
+
+
+class SortedEntries:
+    """Different tuples in ascending order. Must not be changed while an iterator of it is in use.
+
+    A bound is a tuple too, often a shorter one: it stands before all entries that begin with it.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[list[Entry]] = []
+        self._lasts: list[Entry] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self.between(None, None)
+
+    def add(self, entry: Entry) -> None:
+        """Put an entry, which is not there yet, in its place."""
+        place = bisect_left(self._lasts, entry)
+        if place < len(self._lasts):
+            chunk = self._chunks[place]
+            insort(chunk, entry)
+        elif self._chunks:
+            place -= 1
+            chunk = self._chunks[place]
+            chunk.append(entry)
+            self._lasts[place] = entry
+        else:
+            self._chunks.append([entry])
+            self._lasts.append(entry)
+            return
+        if len(chunk) > LARGEST_CHUNK:
+            self._split(place)
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out; one that is not there raises `KeyError`."""
+        place, offset = self._find(entry)
+        if place == len(self._chunks) or self._chunks[place][offset] != entry:
+            raise KeyError(entry)
+        chunk = self._chunks[place]
+        del chunk[offset]
+        if len(chunk) < _SMALLEST_CHUNK:
+            self._join(place)
+        elif offset == len(chunk):
+            self._lasts[place] = chunk[-1]
+
+    def between(self, start: Entry | None, stop: Entry | None, is_backward: bool = False) -> Iterator[Entry]:
+        """Yield the entries from one bound up to, and without, the other; `None` is no bound."""
+        first, first_offset = (0, 0) if start is None else self._find(start)
+        last, last_offset = (len(self._chunks), 0) if stop is None else self._find(stop)
+        if (first, first_offset) >= (last, last_offset):
+            return
+        places = range(first, min(last + 1, len(self._chunks)))
+        for place in reversed(places) if is_backward else places:
+            chunk = self._chunks[place]
+            offsets = range(first_offset if place == first else 0, last_offset if place == last else len(chunk))
+            # Index by index, not by slice: most readers stop after a few entries.
+            for offset in reversed(offsets) if is_backward else offsets:
+                yield chunk[offset]
+
+    def count(self, start: Entry | None, stop: Entry | None) -> int:
+        """Count the entries from one bound up to, and without, the other, without looking at each."""
+        first, first_offset = (0, 0) if start is None else self._find(start)
+        last, last_offset = (len(self._chunks), 0) if stop is None else self._find(stop)
+        return max(sum(map(len, self._chunks[first:last])) + last_offset - first_offset, 0)
+
+    def _find(self, bound: Entry) -> tuple[int, int]:
+        """Return the chunk and the offset of the first entry that is not below the bound."""
+        place = bisect_left(self._lasts, bound)
+        if place == len(self._lasts):
+            return place, 0
+        return place, bisect_left(self._chunks[place], bound)
+
+    def _split(self, place: int) -> None:
+        chunk = self._chunks[place]
+        half = len(chunk) // 2
+        self._chunks.insert(place + 1, chunk[half:])
+        del chunk[half:]
+        self._lasts.insert(place, chunk[-1])
+
+    def _join(self, place: int) -> None:
+        """Join a short chunk with a neighbour, so that many removals leave few chunks."""
+        if len(self._chunks) > 1:
+            place = max(place - 1, 0)
+            self._chunks[place] += self._chunks.pop(place + 1)
+            del self._lasts[place]
+        chunk = self._chunks[place]
+        if not chunk:
+            del self._chunks[place], self._lasts[place]
+            return
+        self._lasts[place] = chunk[-1]
+        if len(chunk) > LARGEST_CHUNK:
+            self._split(place)

@@ -1,0 +1,1 @@
+"""The engine that keeps its rows in this process's memory."""

@@ -1,0 +1,146 @@
+"""The memory engine: rows in dictionaries and sorted indexes, changed under one lock in the caller's own thread."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, PoolStatus, Step
+from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.evaluator import count_of, rows_of
+from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.engines.rows.memory.sessions import MemorySession
+from swarm_persistence.engines.rows.memory.turns import Turns
+from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.errors import ClosedError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import Row, codec_of
+from swarm_persistence.schema.tables import TABLES, M, Table
+
+_ROWS_PER_TURN = 5_000
+_BYTES_PER_NUMBER = 8
+
+
+class MemoryEngine:
+    """A store in this process. Durations are in seconds."""
+
+    is_ephemeral = True
+
+    def __init__(self, connection_timeout: float, transaction_timeout: float) -> None:
+        self._gate = Gate()
+        self._turns = Turns(self._gate, connection_timeout)
+        self._transaction_timeout = transaction_timeout
+        self._tables = {table.name: RowTable(table) for table in TABLES}
+        self._changes = Changes(self._table)
+        self._is_closed = False
+
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
+        works = works_of(steps)
+
+        def work() -> list[Any]:
+            results = self._changes.run(works)
+            self._changes.forget()
+            return results
+
+        with self._gate:
+            self._require_open()
+            if self._turns.is_free():
+                return work()
+            waiter = self._turns.join(work, discard=lambda results: None)
+        results: list[Any] = await waiter.wait()
+        return results
+
+    async def select(self, query: Query[M]) -> list[M]:
+        with self._gate:
+            self._require_open()
+            rows = rows_of(self._table(query.table), query)
+        # Rows don't change: what was read under the lock can be decoded without it.
+        return [*map(codec_of(query.table.model).decode, rows)]
+
+    async def count(self, query: Query[Any]) -> int:
+        with self._gate:
+            self._require_open()
+            return count_of(self._table(query.table), query)
+
+    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
+        with self._gate:
+            self._require_open()
+            return aggregate_rows(self._table(aggregate.query.table), aggregate)
+
+    async def begin(self) -> MemorySession:
+        with self._gate:
+            self._require_open()
+            if self._turns.is_free():
+                session = self._open_session()
+                waiter = None
+            else:
+                waiter = self._turns.join(self._open_session, MemorySession.abandon)
+        if waiter is not None:
+            session = await waiter.wait()
+        session.watch()
+        return session
+
+    async def vacuum(self) -> None:
+        """Do nothing: what was deleted takes no room."""
+
+    async def checkpoint(self) -> None:
+        """Do nothing: there is no log."""
+
+    async def size(self) -> int:
+        """Return the bytes of the stored values, summed up on each call: texts as UTF-8, numbers as 8 bytes.
+
+        The loop goes on meanwhile. The room that Python's objects take is several times as large.
+        """
+        with self._gate:
+            self._require_open()
+            every_row = [row for table in self._tables.values() for row in table.rows.values()]
+        rows = iter(every_row)
+        total = 0
+        while some := list(islice(rows, _ROWS_PER_TURN)):
+            total += sum(map(_bytes_of, some))
+            await asyncio.sleep(0)
+        return total
+
+    def pool_status(self) -> PoolStatus:
+        with self._gate:
+            active = 0 if self._turns.holder is None else 1
+            return PoolStatus(active=active, idle=0, max=1, waiting=self._turns.waiting)
+
+    async def close(self) -> None:
+        with self._gate:
+            self._close()
+
+    def abandon(self) -> None:
+        self._gate.soon(self._close)
+
+    def _open_session(self) -> MemorySession:
+        self._require_open()
+        session = MemorySession(self._gate, self._tables, self._turns.release, self._transaction_timeout)
+        self._turns.holder = session
+        return session
+
+    def _close(self) -> None:
+        """End the open transaction, do the writes that wait, and let go of the rows."""
+        self._is_closed = True
+        if self._turns.holder is not None:
+            self._turns.holder.close(ClosedError("the storage was closed while the transaction was open"))
+        self._tables = {table.name: RowTable(table) for table in TABLES}
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ClosedError("the storage is closed")
+
+    def _table(self, table: Table[Any]) -> RowTable:
+        return self._tables[table.name]
+
+
+def _bytes_of(row: Row) -> int:
+    total = 0
+    for value in row:
+        if isinstance(value, str):
+            total += len(value) if value.isascii() else len(value.encode())
+        elif value is not None:
+            total += _BYTES_PER_NUMBER
+    return total

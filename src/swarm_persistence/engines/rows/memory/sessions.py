@@ -1,0 +1,172 @@
+"""An open transaction of the memory engine: its writes lie over the committed rows until it commits."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
+from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.evaluator import count_of, rows_of
+from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.engines.rows.overlays import OverlayTable
+from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.errors import DatabaseError, TransactionError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import M, Table
+
+
+class MemorySession:
+    """Holds the turn to write until it ends; `release` gives the turn back, inside the gate."""
+
+    def __init__(
+        self, gate: Gate, tables: Mapping[str, RowTable], release: Callable[[], None], transaction_timeout: float
+    ) -> None:
+        self.deadline = time.monotonic() + transaction_timeout
+        self.failure: Exception | None = None
+        self._gate = gate
+        self._tables = tables
+        self._release = release
+        self._timeout = transaction_timeout
+        self._overlays: dict[str, OverlayTable] = {}
+        self._changes = Changes(self._overlay)
+        self._savepoints: list[tuple[str, int]] = []
+        self._is_over = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def watch(self) -> None:
+        """Let the running loop end the transaction when its time is over."""
+        with self._gate:
+            if not self._is_over:
+                self._loop = asyncio.get_running_loop()
+                self._timer = self._loop.call_later(max(self.deadline - time.monotonic(), 0), self._look)
+
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
+        works = works_of(steps)
+        with self._gate:
+            self._require_open()
+            results = self._changes.run(works)
+            if not self._savepoints:
+                self._changes.forget()
+            return results
+
+    async def select(self, query: Query[M]) -> list[M]:
+        with self._gate:
+            self._require_open()
+            rows = rows_of(self._overlay(query.table), query)
+        return [*map(codec_of(query.table.model).decode, rows)]
+
+    async def count(self, query: Query[Any]) -> int:
+        with self._gate:
+            self._require_open()
+            return count_of(self._overlay(query.table), query)
+
+    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
+        with self._gate:
+            self._require_open()
+            return aggregate_rows(self._overlay(aggregate.query.table), aggregate)
+
+    async def savepoint(self, name: str) -> None:
+        with self._gate:
+            self._require_open()
+            self._savepoints.append((name, self._changes.mark()))
+
+    async def release(self, name: str) -> None:
+        with self._gate:
+            self._require_open()
+            self._pop_savepoint(name)
+            if not self._savepoints:
+                self._changes.forget()
+
+    async def rollback_to(self, name: str) -> None:
+        with self._gate:
+            self._require_open()
+            self._changes.undo(self._pop_savepoint(name))
+
+    async def commit(self) -> None:
+        with self._gate:
+            self._require_open()
+            for overlay in self._overlays.values():
+                overlay.commit()
+            self._end(None)
+
+    def rollback(self) -> Awaitable[None]:
+        with self._gate:
+            self._end(None)
+        return _Done()
+
+    def abandon(self) -> None:
+        self._gate.soon(lambda: self._end(None))
+
+    def expire(self) -> None:
+        """End because the time is over; called inside the gate."""
+        self._end(
+            TransactionError(
+                f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was rolled "
+                "back so that others can write; do the slow work before it begins"
+            )
+        )
+
+    def close(self, reason: Exception) -> None:
+        """End because the engine closes; called inside the gate."""
+        self._end(reason)
+
+    def _end(self, failure: Exception | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self.failure = failure
+        self._overlays = {}
+        self._changes.forget()
+        self._cancel_timer()
+        self._release()
+
+    def _require_open(self) -> None:
+        if not self._is_over and time.monotonic() >= self.deadline:
+            self.expire()
+        if self.failure is not None:
+            raise self.failure
+        if self._is_over:
+            raise TransactionError("the transaction is over already; begin a new one")
+
+    def _overlay(self, table: Table[Any]) -> OverlayTable:
+        overlay = self._overlays.get(table.name)
+        if overlay is None:
+            overlay = self._overlays[table.name] = OverlayTable(self._tables[table.name])
+        return overlay
+
+    def _pop_savepoint(self, name: str) -> int:
+        """Forget the latest savepoint of this name and all after it, and return its mark."""
+        for place in range(len(self._savepoints) - 1, -1, -1):
+            if self._savepoints[place][0] == name:
+                mark = self._savepoints[place][1]
+                del self._savepoints[place:]
+                return mark
+        raise DatabaseError(f"the transaction has no savepoint {name!r}")
+
+    def _look(self) -> None:
+        with self._gate:
+            if time.monotonic() >= self.deadline:
+                self.expire()
+                return
+        self.watch()  # Timers may fire a moment early.
+
+    def _cancel_timer(self) -> None:
+        timer, loop, self._timer = self._timer, self._loop, None
+        if timer is None or loop is None:
+            return
+        # A timer belongs to its loop's thread, and this may be another one.
+        with suppress(RuntimeError):  # The loop is closed, and the timer with it.
+            loop.call_soon_threadsafe(timer.cancel)
+
+
+class _Done:
+    """What is done already, for those who await it."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return iter(())  # type: ignore[return-value]

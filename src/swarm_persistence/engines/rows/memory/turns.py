@@ -1,0 +1,150 @@
+"""Whose turn it is to write: one open transaction at a time, and first come, first served for all who wait.
+
+Whoever ends a transaction does the work of those who wait, and tells them in their own event loops. So nobody else
+has to wait for a loop that is busy, stopped or closed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.errors import PoolError
+
+
+class Holder(Protocol):
+    """An open transaction."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """End because it was open for too long; called inside the gate."""
+        ...
+
+    def close(self, reason: Exception) -> None:
+        """End because the engine closes; called inside the gate."""
+        ...
+
+
+class Turns:
+    """The turn to write, and the queue for it. All methods are called inside the gate."""
+
+    def __init__(self, gate: Gate, connection_timeout: float) -> None:
+        self.gate = gate
+        self.holder: Holder | None = None
+        self.connection_timeout = connection_timeout
+        self._queue: dict[Waiter, None] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Return how many wait for their turn."""
+        return len(self._queue)
+
+    def is_free(self) -> bool:
+        """Tell whether a write can be done now; ends a transaction whose time is over."""
+        self.expire()
+        return self.holder is None
+
+    def expire(self) -> None:
+        """End the open transaction if its time is over."""
+        while self.holder is not None and time.monotonic() >= self.holder.deadline:
+            self.holder.expire()
+
+    def join(self, work: Callable[[], Any], discard: Callable[[Any], None]) -> "Waiter":
+        """Stand in the queue with some work; `discard` takes its result if nobody is left to receive it."""
+        waiter = Waiter(self, work, discard)
+        self._queue[waiter] = None
+        return waiter
+
+    def leave(self, waiter: "Waiter") -> bool:
+        """Leave the queue, and tell whether the waiter was still in it."""
+        try:
+            del self._queue[waiter]
+        except KeyError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the turn back, and do the work of those who wait."""
+        self.holder = None
+        while self._queue and self.holder is None:
+            waiter = next(iter(self._queue))
+            del self._queue[waiter]
+            waiter.work()
+
+
+class Waiter:
+    """Someone in the queue, with work to be done when the turn comes."""
+
+    def __init__(self, turns: Turns, work: Callable[[], Any], discard: Callable[[Any], None]) -> None:
+        self._turns = turns
+        self._work = work
+        self._discard = discard
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[Any] = self._loop.create_future()
+        self._deadline = time.monotonic() + turns.connection_timeout
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_gone = False
+
+    async def wait(self) -> Any:
+        """Return the result of the work; raises `PoolError` if the turn does not come in time."""
+        try:
+            self._watch()
+            return await self._answer
+        except BaseException:
+            self._go()
+            raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def work(self) -> None:
+        """Do the work, and answer in the waiter's loop; called inside the gate, from any thread."""
+        if self._is_gone or self._answer.cancelled() or self._loop.is_closed():
+            return
+        result, error = None, None
+        try:
+            result = self._work()
+        except Exception as failure:
+            error = failure
+        try:
+            self._loop.call_soon_threadsafe(self._receive, result, error)
+        except RuntimeError:  # The loop was closed just now.
+            if error is None:
+                self._discard(result)
+
+    def _receive(self, result: Any, error: Exception | None) -> None:
+        if self._is_gone or self._answer.cancelled():
+            if error is None:
+                self._discard(result)
+        elif error is not None:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(result)
+
+    def _go(self) -> None:
+        self._is_gone = True
+        self._turns.gate.soon(lambda: self._turns.leave(self))
+        if self._answer.done() and not self._answer.cancelled() and self._answer.exception() is None:
+            self._discard(self._answer.result())
+
+    def _watch(self) -> None:
+        """Give up when the time is over, and see to it that a transaction whose time is over ends before that."""
+        with self._turns.gate:
+            self._turns.expire()
+            now = time.monotonic()
+            holder = self._turns.holder
+            if now < self._deadline and holder is not None:
+                self._timer = self._loop.call_later(min(self._deadline, holder.deadline) - now, self._watch)
+                return
+            has_waited_in_vain = self._turns.leave(self)
+        if has_waited_in_vain:
+            seconds = self._turns.connection_timeout
+            self._receive(
+                None,
+                PoolError(
+                    "another transaction of this storage was open for longer than connection_timeout "
+                    f"({seconds:g} s); end it sooner, or raise connection_timeout"
+                ),
+            )

@@ -1,0 +1,33 @@
+"""What the evaluator needs of rows: found by id or by plan, counted, and changed one at a time."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from swarm_persistence.engines.rows.plans import Plan
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import Table
+
+
+class Source(Protocol):
+    """The rows of one table, as one caller sees them."""
+
+    table: Table[Any]
+    last_sequence: int
+    """The highest sequence that was ever given to a row."""
+
+    def get(self, id: str) -> Row | None:
+        """Return the row of this id."""
+        ...
+
+    def scan(self, plan: Plan) -> Iterator[Row]:
+        """Yield the rows that lie on the plan's way, in its order. Nothing may change before the iterator is used up
+        or dropped."""
+        ...
+
+    def count(self, plan: Plan) -> int:
+        """Count the rows that lie on the plan's way."""
+        ...
+
+    def change(self, before: Row | None, after: Row | None) -> None:
+        """Put a row in the place of another one of the same id and sequence; `None` for no row."""
+        ...

@@ -1,0 +1,54 @@
+"""The rows of one table in memory, with its indexes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from swarm_persistence.engines.rows.entries import Entry
+from swarm_persistence.engines.rows.indexes import RowIndex
+from swarm_persistence.engines.rows.plans import ARRIVALS, Plan
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import Table
+
+
+class RowTable:
+    """A `Source` that keeps its rows in dictionaries and sorted indexes."""
+
+    def __init__(self, table: Table[Any]) -> None:
+        self.table = table
+        self.last_sequence = 0
+        self.rows: dict[int, Row] = {}
+        """Every row by its sequence, which is what the entries of the indexes end with."""
+        self._sequences: dict[str, int] = {}
+        self._id_position = table.positions["id"]
+        self._indexes = {index.name: RowIndex(table, index) for index in (ARRIVALS, *table.indexes)}
+        self._every_index = tuple(self._indexes.values())
+
+    def get(self, id: str) -> Row | None:
+        sequence = self._sequences.get(id)
+        return None if sequence is None else self.rows[sequence]
+
+    def scan(self, plan: Plan) -> Iterator[Row]:
+        if plan.ids is not None:
+            return (row for row in map(self.get, plan.ids) if row is not None)  # type: ignore[arg-type]
+        rows = self.rows
+        return (rows[entry[-1]] for entry in self.entries(plan))
+
+    def entries(self, plan: Plan) -> Iterator[Entry]:
+        """Yield the entries that lie along the plan's index, each of which ends with the row's sequence."""
+        return self._indexes[plan.index.name].entries(plan)
+
+    def count(self, plan: Plan) -> int:
+        return sum(1 for _ in self.scan(plan)) if plan.ids is not None else self._indexes[plan.index.name].count(plan)
+
+    def change(self, before: Row | None, after: Row | None) -> None:
+        if after is not None:
+            sequence: Any = after[-1]
+            self.rows[sequence] = after
+            if before is None:
+                id: Any = after[self._id_position]
+                self._sequences[id] = sequence
+        elif before is not None:
+            sequence, id = before[-1], before[self._id_position]
+            del self.rows[sequence], self._sequences[id]
+        for index in self._every_index:
+            index.change(before, after)
