@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from swarm_persistence.engines.interface import Insert, PoolStatus
+from swarm_persistence.errors import TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
@@ -69,10 +70,12 @@ class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
 
     async def vacuum(self) -> None:
         """Give the room of deleted records back to the system; not possible within a transaction."""
+        self._require_no_transaction("vacuum")
         await self._engine.vacuum()
 
     async def checkpoint(self) -> None:
         """Move what the log holds to its final place; not possible within a transaction."""
+        self._require_no_transaction("checkpoint")
         await self._engine.checkpoint()
 
     async def get_storage_size(self) -> int:
@@ -88,6 +91,11 @@ class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
         engine = self._engine
         disable(self, f"{self!r} is closed")
         await engine.close()
+
+    def _require_no_transaction(self, verb: str) -> None:
+        # It would wait for its turn to write, which its own caller holds.
+        if self._scope() is not None:
+            raise TransactionError(f"{verb} is not possible within a transaction; call it after commit or rollback")
 
     async def __aenter__(self) -> Self:
         return self

@@ -67,7 +67,7 @@ class Scope:
             self._session = await self._engine.begin()
         else:
             self._session = self.parent._session
-            await self.parent._lend(self._session.savepoint(self._savepoint))
+            await self.parent._lend(lambda: self._session.savepoint(self._savepoint))
         self._state = _State.OPEN
         if self._task is not None:
             self._task.add_done_callback(self._outlived)
@@ -124,8 +124,15 @@ class Scope:
 
     def let_go(self) -> None:
         """Let this context's calls no longer join the scope."""
-        if _innermost.get() is self:
+        inner = _innermost.get()
+        if inner is self:
             _innermost.set(self.outer)
+            return
+        # Transactions of two storages may end in any order: take it out from under the others.
+        while inner is not None and inner.outer is not self:
+            inner = inner.outer
+        if inner is not None:
+            inner.outer = self.outer
 
     def remember(self, model: Model) -> None:
         """Set the object back to what it is now if the scope is rolled back."""
@@ -161,12 +168,12 @@ class Scope:
                 self._failure = self._failure or error
                 raise
 
-    async def _lend(self, savepoint: Awaitable[None]) -> None:
+    async def _lend(self, savepoint: Callable[[], Awaitable[None]]) -> None:
         """Let nobody but a nested scope work from here on; the nested one gives the lock back when it ends."""
         await self._one_at_a_time.acquire()
         try:
             self._require_open()
-            await savepoint
+            await savepoint()
         except BaseException as error:
             if isinstance(error, _DOOMING):
                 self._failure = self._failure or error
