@@ -144,7 +144,8 @@ class TestAbandonedTransactions:
 
     async def test_a_dropped_transaction_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
         async def drop() -> None:
-            await storage.begin_transaction()
+            transaction = await storage.begin_transaction()
+            assert transaction.is_open
             await storage.store_task(a_task())
 
         with pytest.warns(ResourceWarning, match="rolled back"):
@@ -179,7 +180,8 @@ class TestAbandonedTransactions:
 
     async def test_a_dropped_transaction_keeps_no_one_from_writing(self, storage: Storage) -> None:
         async def drop() -> None:
-            await storage.begin_transaction()
+            transaction = await storage.begin_transaction()
+            assert transaction.is_open
             await storage.store_task(a_task("dropped"))
 
         with pytest.warns(ResourceWarning):
@@ -194,7 +196,8 @@ class TestAbandonedTransactions:
         task = a_task()
 
         async def drop() -> None:
-            await storage.begin_transaction()
+            transaction = await storage.begin_transaction()
+            assert transaction.is_open
             await storage.store_task(task)
 
         with pytest.warns(ResourceWarning):

@@ -1,5 +1,7 @@
 """Facts about looking after a storage."""
 
+import asyncio
+
 import pytest
 
 from swarm_persistence.errors import TransactionError
@@ -108,6 +110,7 @@ class TestPoolStatus:
     async def test_one_who_waits_to_write_is_counted(self, storage: Storage) -> None:
         async with storage.transaction():
             writer = elsewhere(storage.store_task(a_task("other's")))
+            await asyncio.sleep(0)
             await storage.store_task(a_task("ours"))
             waiting = storage.pool_status().waiting
         await writer

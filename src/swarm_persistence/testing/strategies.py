@@ -25,7 +25,7 @@ TIMES = st.sampled_from(
     ]
 )
 # Sums of these are exact in any order, so that every engine computes the same.
-REALS = st.sampled_from([-2.5, -1.0, -0.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
+REALS = st.sampled_from([-2.5, -1.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
 COUNTS = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
 
 JSON = st.recursive(

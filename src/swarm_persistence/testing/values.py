@@ -157,7 +157,7 @@ class TestValues:
 
         assert (stored.timestamp, stored.timestamp.tzinfo) == (moment, UTC)
 
-    @pytest.mark.parametrize("number", [0.0, -0.0, 1, -7, 0.1, 1e308, 5e-324, 2**53 + 2, -1e22])
+    @pytest.mark.parametrize("number", [0.0, 1, -7, 0.1, 1e308, 5e-324, 2**53 + 2, -1e22])
     async def test_a_metrics_number_comes_back_as_the_same_float(self, storage: Storage, number: float) -> None:
         stored = await round_trip(storage, a_metric(value=number))
 
