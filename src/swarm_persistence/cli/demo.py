@@ -1,0 +1,160 @@
+"""`swarm-persistence demo`: runs the swarm, shows its work, and checks it."""
+
+import argparse
+import asyncio
+import os
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+from swarm_persistence.backends.memory import MemoryStorage
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
+from swarm_persistence.cli import demo_tables
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.target import shown
+from swarm_persistence.cli.terminal import meter, open_console, say
+from swarm_persistence.demo.coordinator import Coordinator
+from swarm_persistence.demo.failure import DemoError
+from swarm_persistence.demo.fleet import Fleet
+from swarm_persistence.demo.library import find_modules, library_path
+from swarm_persistence.demo.plain_count import count_plainly
+from swarm_persistence.demo.plan import Plan, make_plan
+from swarm_persistence.demo.records import read_records
+from swarm_persistence.demo.stopping import Stopping, stop_on_signals
+from swarm_persistence.demo.totals import Totals
+from swarm_persistence.demo.verification import find_differences
+from swarm_persistence.storage import Storage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DESCRIPTION = """\
+A swarm of worker processes measures Python's own standard library: one task for each module, one for each package,
+which depends on its modules, and a report, which depends on all packages. Ctrl-C stops it; run it again, and it carries
+on where it stopped. At the end it compares its totals with a plain count in a single process."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's arguments."""
+    parser = commands.add_parser(
+        "demo", help="run a real swarm over Python's own standard library", description=_DESCRIPTION
+    )
+    parser.add_argument(
+        "--workers", type=_positive, default=4, metavar="N", help="how many worker processes (default: 4)"
+    )
+    parser.add_argument(
+        "--database",
+        metavar="PATH|URL",
+        help=f"where the swarm keeps its work (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory)",
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="take the first N modules only")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo, and return the exit code."""
+    return asyncio.run(_run(open_console(), arguments))
+
+
+async def _run(console: "Console", arguments: argparse.Namespace) -> int:
+    with stop_on_signals() as stopping:
+        target = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
+        async with await init_storage(target) as storage:
+            if isinstance(storage, MemoryStorage):
+                raise CommandError("the workers are processes of their own and share no memory; name a file or a URL")
+            target = getattr(storage, "path", target)
+            say(console, f"database: {shown(target)}")
+            demo = _Demo(console, storage, target, stopping, arguments)
+            return await demo.run()
+
+
+class _Demo:
+    def __init__(
+        self, console: "Console", storage: Storage, target: str, stopping: Stopping, arguments: argparse.Namespace
+    ) -> None:
+        self._console = console
+        self._storage = storage
+        self._target = target
+        self._stopping = stopping
+        self._workers: int = arguments.workers
+        self._limit: int | None = arguments.limit
+
+    async def run(self) -> int:
+        root = library_path()
+        plan = make_plan(await asyncio.to_thread(find_modules, root, self._limit))
+        if not plan.modules:
+            raise DemoError(f"no modules found in {root!r}: is the standard library packed into an archive?")
+        say(
+            self._console,
+            f"library: {root}: {len(plan.modules):,} modules in {plan.packages:,} packages, {len(plan.tasks):,} tasks",
+        )
+        worked = await self._work(plan)
+        counting = None if self._stopping.is_requested else await self._count(plan)
+        if counting is None:
+            return self._stopping.exit_code or 130
+        return await self._conclude(plan, worked, *counting)
+
+    async def _work(self, plan: Plan) -> "tuple[int, float]":
+        """Let the swarm do what is left, and return how many tasks that was and the seconds it took."""
+        with meter(self._console, f"{self._workers} workers", len(plan.tasks)) as show:
+            coordinator = Coordinator(self._storage, plan, Fleet(self._target), self._stopping, show)
+            await coordinator.prepare()
+            before, start = coordinator.completed, time.perf_counter()
+            await coordinator.run(self._workers)
+            await coordinator.sign_off()
+            seconds = time.perf_counter() - start
+        if coordinator.is_finished:
+            if before == len(plan.tasks):
+                say(self._console, "all tasks are done already, in an earlier run")
+        else:
+            done, tasks = coordinator.completed, len(plan.tasks)
+            say(self._console, f"stopped after {done:,} of {tasks:,} tasks; to carry on: {self._command()}")
+        return coordinator.completed - before, seconds
+
+    async def _count(self, plan: Plan) -> tuple[Totals, float] | None:
+        """Count the same files plainly, and return the totals and the seconds it took; `None` if it was stopped."""
+        with meter(self._console, "plain count in a single process", len(plan.modules)) as show:
+
+            def go_on(done: int) -> bool:
+                show(done)
+                return not self._stopping.is_requested
+
+            start = time.perf_counter()
+            counted = await asyncio.to_thread(count_plainly, plan.modules, go_on)
+            seconds = time.perf_counter() - start
+            if counted is not None:
+                show(len(plan.modules))
+                return counted, seconds
+        say(self._console, f"stopped: all tasks are done, and not yet checked; to check them: {self._command()}")
+        return None
+
+    async def _conclude(self, plan: Plan, worked: tuple[int, float], counted: Totals, count_seconds: float) -> int:
+        records = await read_records(self._storage, plan)
+        differences = find_differences(plan, records, counted)
+        for table in demo_tables.tables(records, counted):
+            self._console.print()
+            self._console.print(table)
+        say(self._console, demo_tables.comparison(worked, self._workers, count_seconds))
+        for line in demo_tables.check_lines(plan, counted, differences):
+            say(self._console, line, "bold red" if differences else "bold green")
+        return 1 if differences else 0
+
+    def _command(self) -> str:
+        command: list[Any] = [
+            "swarm-persistence",
+            "demo",
+            "--workers",
+            self._workers,
+            "--database",
+            shown(self._target),
+        ]
+        if self._limit is not None:
+            command += ["--limit", self._limit]
+        return shlex.join(map(str, command))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number

@@ -1,0 +1,77 @@
+"""Lays out what a run of the demo has found: tables, the comparison, and the check line."""
+
+from typing import TYPE_CHECKING
+
+from swarm_persistence.cli.terminal import new_table
+from swarm_persistence.demo.performance import name_of, performances
+from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.records import Records
+from swarm_persistence.demo.totals import Totals
+from swarm_persistence.models import MetricModel
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MOST_DIFFERENCES = 10
+
+
+def tables(records: Records, counted: Totals) -> "list[Table]":
+    """Return the tables in the order in which they are shown; the report is the swarm's, if it has written one."""
+    return [_workers(records), _durations(records), _most_complex(records.totals or counted)]
+
+
+def comparison(worked: tuple[int, float], workers: int, count_seconds: float) -> str:
+    """Return how long the swarm took for what it did now, beside the plain count."""
+    tasks, seconds = worked
+    plain = f"the plain count of all files in a single process took {count_seconds:.1f} s"
+    if not tasks:
+        return plain
+    return f"{tasks:,} tasks took {workers} workers {seconds:.1f} s; {plain}"
+
+
+def check_lines(plan: Plan, counted: Totals, differences: list[str]) -> list[str]:
+    """Return the check line; if something is wrong, what, a line each."""
+    if differences:
+        shown = [f"  {difference}" for difference in differences[:_MOST_DIFFERENCES]]
+        if len(differences) > _MOST_DIFFERENCES:
+            shown.append(f"  and {len(differences) - _MOST_DIFFERENCES:,} more")
+        return [f"check: FAILED – {len(differences):,} differences:", *shown]
+    unparsed = f" ({counted.unparsed:,} of them not in this Python's syntax: lines only)" if counted.unparsed else ""
+    return [
+        f"check: OK – {counted.modules:,} modules{unparsed}, {counted.lines:,} lines, {counted.functions:,} functions, "
+        f"{counted.classes:,} classes, {counted.branches:,} branches equal a single-process count; "
+        f"{len(plan.tasks):,} tasks, each completed exactly once"
+    ]
+
+
+def _workers(records: Records) -> "Table":
+    table = new_table("Workers", "worker", "tasks", "seconds", "tasks/s")
+    for each in performances(records):
+        table.add_row(each.worker, f"{each.tasks:,}", f"{each.seconds:.1f}", f"{each.tasks_per_second:,.1f}")
+    return table
+
+
+def _durations(records: Records) -> "Table":
+    table = new_table("Durations of tasks in ms", "worker", "tasks", "average", "shortest", "longest", "sum")
+    named = [(name_of(records, metric.agent_id), metric) for metric in records.aggregated]
+    for name, metric in sorted(named, key=lambda pair: (len(pair[0]), pair[0])):
+        table.add_row(name, f"{int(metric.tags['count']):,}", f"{metric.value:,.1f}", *_numbers(metric))
+    return table
+
+
+def _numbers(metric: MetricModel) -> list[str]:
+    return [f"{float(metric.tags[name]):,.1f}" for name in ("min", "max", "sum")]
+
+
+def _most_complex(totals: Totals) -> "Table":
+    table = new_table("The ten most complex modules", "module", "complexity", "branches", "functions", "lines")
+    for each in totals.most_complex:
+        numbers = (each.complexity, each.branches, each.functions, each.lines)
+        table.add_row(each.module, *(f"{number:,}" for number in numbers))
+    longest = totals.longest_function
+    if longest is not None:
+        table.caption = (
+            f"longest function: {longest.module}.{longest.name}, line {longest.line}: {longest.lines:,} lines"
+        )
+        table.caption_justify = "left"
+    return table

@@ -1,0 +1,4 @@
+"""`swarm-persistence stats`."""
+
+
+def add_parser(c): ...

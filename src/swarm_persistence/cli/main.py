@@ -1,0 +1,59 @@
+"""The entry point: reads the arguments, runs a command, and turns errors into one line and an exit code."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from swarm_persistence import __version__
+from swarm_persistence.cli import demo, doctor, stats
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.demo.failure import DemoError
+from swarm_persistence.errors import StorageError
+
+PROGRAM = "swarm-persistence"
+
+_EXIT_CODES = """\
+exit codes: 0 all is well, 1 something is wrong, 2 the command could not be run as given, 130 stopped by Ctrl-C"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode gets question marks, not a traceback
+    parsed = make_parser().parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+        sys.stdout.flush()
+    except CommandError as error:
+        return _fail(error, error.exit_code)
+    except (StorageError, DemoError) as error:
+        return _fail(error, 1)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Durable agents, tasks, events, messages and metrics for AI-agent swarms.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    demo.add_parser(commands)
+    stats.add_parser(commands)
+    doctor.add_parser(commands)
+    return parser
+
+
+def _fail(reason: object, code: int) -> int:
+    print(f"{PROGRAM}: {' '.join(str(reason).split())}", file=sys.stderr)
+    return code

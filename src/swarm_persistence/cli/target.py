@@ -1,0 +1,37 @@
+"""Finds the file that a database's name means, and refuses one that is not there: looking must not create it."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from swarm_persistence.cli.failure import CommandError
+
+
+def existing_file(target: str) -> Path | None:
+    """Return the absolute path of the file that a path or `sqlite:///` URL names; `None` for a database on a server.
+
+    Raises:
+        CommandError: there is no such file, or it holds nothing.
+
+    """
+    scheme, separator, rest = target.partition("://")
+    if separator and scheme != "sqlite":
+        return None
+    path = Path(unquote(rest[1:]) if separator else target).absolute()
+    if str(path) == str(Path(":memory:").absolute()):
+        raise CommandError("a database in memory ends with its process: there is nothing to look at")
+    if not path.exists():
+        raise CommandError(f"there is no database at {str(path)!r}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise CommandError(f"{str(path)!r} is empty: no database")
+    return path
+
+
+def shown(target: str) -> str:
+    """Return the target as it may be printed: without a password."""
+    if "://" not in target:
+        return target
+    parts = urlsplit(target)
+    if parts.password is None:
+        return target
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()

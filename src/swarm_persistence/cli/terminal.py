@@ -1,0 +1,83 @@
+"""Shows things in a terminal, or as plain lines where there is none."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from swarm_persistence.cli.failure import CommandError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WIDTH_WITHOUT_TERMINAL = 100
+_LINES_WITHOUT_TERMINAL = 4
+
+
+class Meter(Protocol):
+    """Shows how far a piece of work has come."""
+
+    def __call__(self, done: int) -> None:
+        """Show that so much is done."""
+        ...
+
+
+def open_console() -> "Console":
+    """Return the console on standard output.
+
+    Raises:
+        CommandError: rich is not installed.
+
+    """
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise CommandError("this needs rich: pip install 'swarm-persistence[cli]'") from None
+    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+    return Console(highlight=False, width=width)
+
+
+def new_table(title: str, *columns: str) -> "Table":
+    """Return an empty table; of its columns, the first is text, and the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left", overflow="fold")
+    return table
+
+
+def say(console: "Console", text: str, style: str | None = None) -> None:
+    """Print a line as it is, however long, without markup."""
+    console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def meter(console: "Console", title: str, total: int) -> Iterator[Meter]:
+    """Show a progress bar within the block; without a terminal, a line at every quarter."""
+    if not console.is_terminal:
+        yield _Lines(console, title, total)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        shown = progress.add_task(title, total=total)
+        yield lambda done: progress.update(shown, completed=done)
+
+
+class _Lines:
+    def __init__(self, console: "Console", title: str, total: int) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._next = total / _LINES_WITHOUT_TERMINAL
+
+    def __call__(self, done: int) -> None:
+        if not self._total or done < self._next:
+            return
+        while self._next <= done:
+            self._next += self._total / _LINES_WITHOUT_TERMINAL
+        say(self._console, f"{self._title}: {done:,} of {self._total:,}")

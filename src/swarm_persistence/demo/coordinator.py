@@ -1,0 +1,197 @@
+"""The coordinator: plans the tasks, watches over the workers, reads their messages, and ends in order."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from swarm_persistence.clock import now
+from swarm_persistence.demo.failure import DemoError
+from swarm_persistence.demo.fleet import Fleet
+from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, SILENCE_SECONDS, is_alive, whereabouts
+from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.stopping import Stopping
+from swarm_persistence.demo.vocabulary import (
+    COORDINATOR,
+    COORDINATOR_ID,
+    FAILURE,
+    FINDING,
+    RUN_COMPLETED,
+    RUN_STARTED,
+    RUN_STOPPED,
+    TASK_TYPES,
+    WORKER,
+    WORKER_LOST,
+    WORKER_STARTED,
+)
+from swarm_persistence.errors import ConflictError
+from swarm_persistence.models import AgentModel, AgentStatus, EventModel, TaskModel, TaskStatus
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage
+
+_LOOK_SECONDS = 0.1
+
+
+class Coordinator:
+    """One run over a plan. Tells `on_progress` how many of the plan's tasks are done."""
+
+    def __init__(
+        self, storage: Storage, plan: Plan, fleet: Fleet, stopping: Stopping, on_progress: Callable[[int], None]
+    ) -> None:
+        self._storage = storage
+        self._plan = plan
+        self._fleet = fleet
+        self._stopping = stopping
+        self._on_progress = on_progress
+        self._agent = AgentModel.new("coordinator", COORDINATOR)
+        self._completed: set[str] = set()
+        self._workers_started = 0
+
+    @property
+    def completed(self) -> int:
+        """Return how many tasks of the plan are known to be done."""
+        return len(self._completed)
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether every task of the plan is done."""
+        return len(self._completed) == len(self._plan.tasks)
+
+    async def prepare(self) -> None:
+        """Take the place of coordinator, take back what dead workers hold, and store the tasks that are missing.
+
+        Raises:
+            DemoError: another coordinator is at work on this storage.
+
+        """
+        await self._take_place()
+        await self._take_back_from_the_dead()
+        await self._read_messages()
+        await self._store_plan()
+        self._on_progress(self.completed)
+
+    async def run(self, workers: int) -> None:
+        """Work with so many workers until the report is written, or a stop is requested.
+
+        Raises:
+            DemoError: a task failed for good, or the workers keep ending.
+
+        """
+        try:
+            if not self.is_finished and not self._stopping.is_requested:
+                await self._start_workers(workers)
+                await self._watch(spare=workers)
+        finally:
+            for crew in await self._fleet.stop(self._stopping.urgent):
+                await self._bury(crew.agent_id, crew.ended.result())
+        await self._read_messages()
+
+    async def sign_off(self) -> None:
+        """Tell how the run ended, and give up the place of coordinator."""
+        self._agent.set_status(AgentStatus.SHUTDOWN)
+        async with self._storage.transaction():
+            await self._storage.update_agent(self._agent)
+            await self._tell(RUN_COMPLETED if self.is_finished else RUN_STOPPED, {"completed": self.completed})
+
+    async def _take_place(self) -> None:
+        stored = await self._storage.get_agent(COORDINATOR_ID)
+        if stored is not None and is_alive(stored):
+            raise DemoError(
+                f"another demo (process {stored.metadata.get('pid')} on {stored.metadata.get('host')}) is at work on "
+                f"this database, or was {SILENCE_SECONDS:g} seconds ago; wait for it, or give another --database"
+            )
+        self._agent.id = COORDINATOR_ID
+        self._agent.version = stored.version if stored else 0
+        self._agent.status = AgentStatus.ACTIVE
+        self._agent.metadata = whereabouts()
+        try:
+            await self._storage.repository(AgentModel).save(self._agent)
+        except ConflictError as error:
+            raise DemoError("another demo has just started on this database; give another --database") from error
+
+    async def _store_plan(self) -> None:
+        stored = {task.id: task for task in await self._stored_tasks()}
+        missing = [task for task in self._plan.tasks if task.id not in stored]
+        async with self._storage.transaction():
+            await self._storage.store_many(missing)
+            for task in stored.values():
+                await self._bring_into_line(task)
+            tasks = len(self._plan.tasks)
+            await self._tell(RUN_STARTED, {"report": self._plan.report.id, "tasks": tasks, "new": len(missing)})
+        done = {task.id for task in stored.values() if task.status is TaskStatus.COMPLETED}
+        self._completed |= done & self._plan.ids
+
+    async def _bring_into_line(self, task: TaskModel) -> None:
+        """Let a task of an earlier run wait for a worker if this run needs it, and not if it does not."""
+        is_needed = task.id in self._plan.ids
+        if is_needed and task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+            task.status, task.assigned_to, task.started_at = TaskStatus.PENDING, None, None
+            task.error, task.retry_count = None, 0
+        elif not is_needed and task.status is TaskStatus.PENDING:
+            task.status = TaskStatus.CANCELLED
+        else:
+            return
+        task.updated_at = now()
+        await self._storage.update_task(task)
+
+    async def _start_workers(self, count: int) -> None:
+        # Workers of later runs get numbers of their own: their predecessors stay in the tables.
+        of_workers = QueryBuilder(EventModel).where_eq("event_type", WORKER_STARTED)
+        self._workers_started = await self._storage.repository(EventModel).count(of_workers)
+        for position in range(count):
+            await self._start_worker(position)
+
+    async def _start_worker(self, position: int) -> None:
+        self._workers_started += 1
+        await self._fleet.start(f"worker-{self._workers_started}", position)
+
+    async def _watch(self, spare: int) -> None:
+        beaten = looked = now()
+        while not self.is_finished and not self._stopping.is_requested:
+            await self._stopping.wait(_LOOK_SECONDS)
+            failures = await self._read_messages()
+            if failures:
+                raise DemoError(f"a task failed for good ({failures[0]['task_type']}): {failures[0]['error']}")
+            for crew in self._fleet.take_ended():
+                await self._bury(crew.agent_id, crew.ended.result())
+                if spare == 0:
+                    raise DemoError(f"the workers keep ending; the last one said: {crew.ended.result()}")
+                spare -= 1
+                await self._start_worker(crew.position)
+            if now() - beaten >= timedelta(seconds=HEARTBEAT_SECONDS):
+                self._agent.update_heartbeat()
+                await self._storage.update_agent(self._agent)
+                beaten = now()
+            if now() - looked >= timedelta(seconds=SILENCE_SECONDS / 2):
+                await self._take_back_from_the_dead()
+                looked = now()
+
+    async def _read_messages(self) -> list[Any]:
+        """Take note of what is done, mark what was read, and return the failures that concern this plan."""
+        messages = await self._storage.get_unread_messages(COORDINATOR_ID)
+        told = [message for message in messages if message.content["task_id"] in self._plan.ids]
+        self._completed |= {message.content["task_id"] for message in told if message.message_type == FINDING}
+        await asyncio.gather(*(self._storage.mark_message_read(message.id) for message in messages))
+        self._on_progress(self.completed)
+        return [message.content for message in told if message.message_type == FAILURE]
+
+    async def _take_back_from_the_dead(self) -> None:
+        """Give the tasks of workers that died in an earlier run back to the others."""
+        own = {crew.agent_id for crew in self._fleet.crews}
+        for agent in await self._storage.list_agents():
+            is_stranger = agent.agent_type == WORKER and agent.id not in own
+            if is_stranger and agent.status is not AgentStatus.SHUTDOWN and not is_alive(agent):
+                await self._bury(agent.id, "belonged to an earlier run and is dead")
+
+    async def _bury(self, agent_id: str, reason: str) -> None:
+        async with self._storage.transaction():
+            await self._storage.delete_agent(agent_id)
+            await self._tell(WORKER_LOST, {"worker": agent_id, "reason": reason})
+
+    async def _stored_tasks(self) -> list[TaskModel]:
+        return await self._storage.repository(TaskModel).query(
+            QueryBuilder(TaskModel).where_in("task_type", TASK_TYPES)
+        )
+
+    async def _tell(self, event_type: str, data: dict[str, Any]) -> None:
+        await self._storage.store_event(EventModel.new(event_type, data).with_agent(COORDINATOR_ID))

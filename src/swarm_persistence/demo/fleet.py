@@ -1,0 +1,78 @@
+"""Starts the workers' processes, notices when one ends, and stops them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from typing import Any
+
+from swarm_persistence.backends.targets import DATABASE_VARIABLE
+from swarm_persistence.models.identifiers import new_id
+
+_GRACE_SECONDS = 8.0
+"""Many times what the longest task takes."""
+
+
+class Crew:
+    """One worker's process. `ended` gives its last words when it has ended."""
+
+    def __init__(self, agent_id: str, position: int, process: Process) -> None:
+        self.agent_id = agent_id
+        self.position = position
+        self.process = process
+        self.ended = asyncio.create_task(self._last_words())
+
+    async def _last_words(self) -> str:
+        _, errors = await self.process.communicate()
+        lines = errors.decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1] if said else f"ended with exit code {self.process.returncode}"
+
+
+class Fleet:
+    """The running workers of one coordinator."""
+
+    def __init__(self, target: str) -> None:
+        # The target goes by the environment: others can read a command line, and a URL may hold a password.
+        self._environment = {**os.environ, DATABASE_VARIABLE: target}
+        self.crews: list[Crew] = []
+
+    async def start(self, name: str, position: int) -> None:
+        """Start a worker."""
+        agent_id = new_id()
+        command = [sys.executable, "-m", "swarm_persistence.demo.worker"]
+        command += ["--agent-id", agent_id, "--name", name, "--position", str(position)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=self._environment, **_own_group()
+        )
+        self.crews.append(Crew(agent_id, position, process))
+
+    def take_ended(self) -> list[Crew]:
+        """Return the workers that have ended since the last call, and forget them."""
+        ended = [crew for crew in self.crews if crew.ended.done()]
+        self.crews = [crew for crew in self.crews if crew not in ended]
+        return ended
+
+    async def stop(self, urgent: asyncio.Event) -> list[Crew]:
+        """Let the workers finish the task in hand; kill those that take too long. Return the killed and the failed."""
+        for crew in self.crews:
+            if crew.process.stdin is not None:
+                crew.process.stdin.close()
+        hurry: asyncio.Future[Any] = asyncio.create_task(urgent.wait())
+        everyone: asyncio.Future[Any] = asyncio.gather(*(crew.ended for crew in self.crews))
+        await asyncio.wait({everyone, hurry}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        for crew in self.crews:
+            if not crew.ended.done():
+                crew.process.kill()
+        await everyone
+        crews, self.crews = self.crews, []
+        return [crew for crew in crews if crew.process.returncode]
+
+
+def _own_group() -> dict[str, Any]:
+    """Keep the terminal's Ctrl-C from the workers: the coordinator hears it and stops them in order."""
+    if os.name == "posix":
+        return {"process_group": 0}
+    return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined,unused-ignore]

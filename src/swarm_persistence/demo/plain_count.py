@@ -1,0 +1,33 @@
+"""Counts the same files in one process and a plain loop, to compare the swarm's result with."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from swarm_persistence.demo.library import Module
+from swarm_persistence.demo.measures import Measures, measure_module
+from swarm_persistence.demo.totals import MOST_COMPLEX, Totals, rank
+
+
+def count_plainly(modules: list[Module], go_on: Callable[[int], bool]) -> Totals | None:
+    """Return the totals of the modules, or `None` if `go_on`, asked before each one, said no.
+
+    Sums on its own, without what the swarm sums with: the same mistake must not be made twice.
+    """
+    measured: list[Measures] = []
+    for number, module in enumerate(modules):
+        if not go_on(number):
+            return None
+        measured.append(measure_module(module.name, module.path))
+    functions = [one.longest_function for one in measured if one.longest_function]
+    by_complexity = sorted(measured, key=lambda one: (-one.functions - one.branches, one.module))
+    return Totals(
+        modules=len(measured),
+        unparsed=sum(one.problem is not None for one in measured),
+        lines=sum(one.lines for one in measured),
+        functions=sum(one.functions for one in measured),
+        classes=sum(one.classes for one in measured),
+        branches=sum(one.branches for one in measured),
+        longest_function=min(functions, key=lambda each: (-each.lines, each.module, each.line), default=None),
+        imports=dict(sorted(Counter(name for one in measured for name in one.imports).items())),
+        most_complex=[rank(one) for one in by_complexity[:MOST_COMPLEX]],
+    )

@@ -1,0 +1,66 @@
+"""What a run has left in the storage, read back for the tables and the check."""
+
+from datetime import datetime
+
+import msgspec
+
+from swarm_persistence.clock import now
+from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.totals import Totals
+from swarm_persistence.demo.vocabulary import (
+    COORDINATOR_ID,
+    DURATION,
+    FINDING,
+    TASK_COMPLETED,
+    TASK_TYPES,
+    WORKER_STARTED,
+)
+from swarm_persistence.models import EventModel, MessageModel, MetricModel, TaskModel
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage
+
+
+class Records(msgspec.Struct):
+    """The stored tasks of a plan, and what was stored about them."""
+
+    tasks: dict[str, TaskModel]
+    completions: list[EventModel]
+    durations: list[MetricModel]
+    findings: list[MessageModel]
+    worker_names: dict[str, str]
+    aggregated: list[MetricModel]
+    """The durations of each agent's tasks since the plan's first task was started."""
+    report: TaskModel | None
+
+    @property
+    def totals(self) -> Totals | None:
+        """Return the result of the final report, if it was written."""
+        if self.report is None or self.report.result is None:
+            return None
+        return msgspec.convert(self.report.result, Totals)
+
+
+async def read_records(storage: Storage, plan: Plan) -> Records:
+    """Read what the storage holds about the plan's tasks."""
+    of_task = QueryBuilder(TaskModel).where_in("task_type", TASK_TYPES)
+    tasks = {task.id: task for task in await storage.repository(TaskModel).query(of_task) if task.id in plan.ids}
+    completed = QueryBuilder(EventModel).where_eq("event_type", TASK_COMPLETED)
+    completions = await storage.repository(EventModel).query(completed)
+    durations = await storage.repository(MetricModel).query(QueryBuilder(MetricModel).where_eq("metric_type", DURATION))
+    told = QueryBuilder(MessageModel).where_eq("to_agent", COORDINATOR_ID).where_eq("message_type", FINDING)
+    findings = await storage.repository(MessageModel).query(told)
+    started = QueryBuilder(EventModel).where_eq("event_type", WORKER_STARTED)
+    workers = await storage.repository(EventModel).query(started)
+    return Records(
+        tasks=tasks,
+        completions=[event for event in completions if event.data["task_id"] in plan.ids],
+        durations=[metric for metric in durations if metric.tags["task_id"] in plan.ids],
+        findings=[message for message in findings if message.content["task_id"] in plan.ids],
+        worker_names={event.agent_id: event.data["name"] for event in workers if event.agent_id},
+        aggregated=await storage.get_aggregated_metrics(DURATION, _first_start(tasks), now()),
+        report=tasks.get(plan.report.id),
+    )
+
+
+def _first_start(tasks: dict[str, TaskModel]) -> datetime:
+    return min((task.started_at for task in tasks.values() if task.started_at), default=now())

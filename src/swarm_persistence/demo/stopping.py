@@ -1,0 +1,60 @@
+"""Turns signals into a request to stop, and a second one into haste."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stopping:
+    """Whether to stop, and how fast. Belongs to one event loop; `request` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.requested = asyncio.Event()
+        self.urgent = asyncio.Event()
+        self.exit_code = 0
+        """What a shell expects of a process that this signal has ended; 0 if none has come."""
+
+    @property
+    def is_requested(self) -> bool:
+        """Tell whether to stop."""
+        return self.requested.is_set()
+
+    def request(self, number: int = 0) -> None:
+        """Ask to stop; a second time, at once."""
+        if number and not self.exit_code:
+            self.exit_code = 128 + number
+        # A loop that is closed has nothing left to stop.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._set)
+
+    async def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or as soon as a stop is requested."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.requested.wait(), seconds)
+
+    def _set(self) -> None:
+        if self.requested.is_set():
+            self.urgent.set()
+        self.requested.set()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stopping]:
+    """Let Ctrl-C and its kin request a stop within the block; a signal that is ignored stays ignored."""
+    stopping = Stopping()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stopping.request(number)
+
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in heeded}
+    try:
+        yield stopping
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
