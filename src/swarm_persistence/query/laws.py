@@ -43,10 +43,12 @@ def predicate_of(table: Table[Any], conditions: Iterable[Condition]) -> Predicat
             return lambda row: all(test(row) for test in tests)
 
 
-def finds_nothing(condition: Condition) -> bool:
-    """Tell whether no row at all can fulfil the condition, because it compares with null or with no value."""
+def finds_nothing(table: Table[Any], condition: Condition) -> bool:
+    """Tell whether no row at all can fulfil the condition, because of null or of too few values."""
     match condition.operator:
-        case "IS NULL" | "IS NOT NULL":
+        case "IS NULL":
+            return not may_be_null(table, condition.field)
+        case "IS NOT NULL":
             return False
         case "PAIR":
             return None in _several(condition.value)
@@ -56,7 +58,7 @@ def finds_nothing(condition: Condition) -> bool:
 
 
 def _test(table: Table[Any], condition: Condition) -> Predicate:
-    if finds_nothing(condition):
+    if finds_nothing(table, condition):
         return lambda row: False
     value: Any = condition.value
     if condition.operator == "PAIR":
@@ -79,6 +81,11 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
             return lambda row: row[position] is not None and matches(str(row[position])) is not None
     compare = _COMPARISONS[condition.operator]
     return lambda row: row[position] is not None and compare(row[position], value)
+
+
+def may_be_null(table: Table[Any], field: str) -> bool:
+    """Tell whether rows may hold null in a field; the sequence is in every table."""
+    return field != SEQUENCE and table.column(field).is_nullable
 
 
 def _several(value: Any) -> tuple[ColumnValue, ...]:
@@ -124,9 +131,8 @@ def compiled_key(texts: Iterable[str]) -> Callable[[Row], tuple[Any, ...]]:
 
 def key_text(table: Table[Any], term: Order, value: str) -> str:
     """Return the expression that makes a column's value sort ascending as the term says, null below every value."""
-    column = None if term.field == SEQUENCE else table.column(term.field)
-    is_text = column is not None and column.kind in _TEXT_KINDS
-    if column is None or not column.is_nullable:
+    is_text = term.field != SEQUENCE and table.column(term.field).kind in _TEXT_KINDS
+    if not may_be_null(table, term.field):
         if not term.is_descending:
             return value
         return f"Descending({value})" if is_text else f"-{value}"

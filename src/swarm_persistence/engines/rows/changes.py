@@ -1,6 +1,7 @@
 """Does the steps of a write on the rows of sources, and can undo them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.interface import Change, Increment
@@ -21,7 +22,7 @@ class Changes:
 
     def __init__(self, source_of: Callable[[Table[Any]], Source]) -> None:
         self._source_of = source_of
-        self._done: list[tuple[Source, Row | None, Row | None]] = []
+        self._undo: list[Callable[[], None]] = []
 
     def run(self, works: Sequence["Work"]) -> list[Any]:
         """Do all works or none of them, and return the result of each."""
@@ -34,19 +35,16 @@ class Changes:
 
     def mark(self) -> int:
         """Return a mark to which `undo` can go back."""
-        return len(self._done)
+        return len(self._undo)
 
     def undo(self, mark: int) -> None:
         """Undo what was done since the mark."""
-        while len(self._done) > mark:
-            source, before, after = self._done.pop()
-            source.change(after, before)
-            if before is None and after is not None:
-                source.last_sequence -= 1
+        while len(self._undo) > mark:
+            self._undo.pop()()
 
     def forget(self) -> None:
         """Keep what was done for good."""
-        self._done.clear()
+        self._undo.clear()
 
     def insert(self, table: Table[Any], values: Values) -> int:
         source = self._source_of(table)
@@ -105,22 +103,30 @@ class Changes:
         source = self._source_of(query.table)
         rows = matching_rows(source, query)
         for row in rows:
-            self._change(source, row, None)
+            source.remove(row)
+            self._undo.append(partial(source.add, row))
         return len(rows)
 
     def _add(self, source: Source, values: Values) -> int:
         sequence = source.last_sequence + 1
-        self._change(source, None, (*values, sequence))
+        row = (*values, sequence)
+        source.add(row)
         source.last_sequence = sequence
+        self._undo.append(partial(_take_back, source, row))
         return sequence
 
-    def _change(self, source: Source, before: Row | None, after: Row | None) -> None:
+    def _change(self, source: Source, before: Row, after: Row) -> None:
         source.change(before, after)
-        self._done.append((source, before, after))
+        self._undo.append(partial(source.change, after, before))
 
 
 Work = Callable[[Changes], Any]
 """A step whose values are checked and encoded already."""
+
+
+def _take_back(source: Source, row: Row) -> None:
+    source.remove(row)
+    source.last_sequence -= 1
 
 
 def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:

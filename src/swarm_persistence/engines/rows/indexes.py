@@ -1,6 +1,7 @@
 """An index of rows: which entry a row has in it, and between which entries the rows of a plan lie."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from swarm_persistence.engines.rows.entries import HIGHEST, Entry, SortedEntries
@@ -11,20 +12,64 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Index, Table
 
 
-class RowIndex:
-    """The rows of one index, as entries that end with the row's sequence."""
+class IndexKeys:
+    """How an index writes rows and values as entries, which sort ascending and end with the row's sequence."""
 
     def __init__(self, table: Table[Any], index: Index) -> None:
         columns = columns_of(index)
-        self._entries = SortedEntries()
-        self._entry_of = compiled_key(_row_text(table, column) for column in columns)
         self._encoders = [_encoder(table, column) for column in columns]
         self._directions = [column.is_descending for column in columns]
-        self._where = None if index.where is None else (table.positions[index.where[0]], index.where[1])
+        self.entry_of = _limited(table, index, compiled_key(_row_text(table, column) for column in columns))
+        """Return the entry of a row, or `None` if the index is partial and lacks it."""
 
-    def change(self, before: Row | None, after: Row | None) -> None:
+    def ends(self, plan: Plan) -> tuple[Entry | None, Entry | None]:
+        """Return the bounds between which the rows of a plan lie."""
+        if not plan.equal and plan.lower is None and plan.upper is None:
+            return None, None
+        begin = tuple([encode(value) for encode, value in zip(self._encoders, plan.equal, strict=False)])
+        place = len(begin)
+        low, high = plan.lower, plan.upper
+        if place < len(self._directions) and self._directions[place]:
+            low, high = high, low
+        start = (begin or None) if low is None else self._end(begin, low, stands_after=not low.is_inclusive)
+        if high is not None:
+            return start, self._end(begin, high, stands_after=high.is_inclusive)
+        return start, (*begin, HIGHEST) if begin else None
+
+    def _end(self, begin: Entry, bound: Bound, stands_after: bool) -> Entry:
+        end = (*begin, self._encoders[len(begin)](bound.value))
+        return (*end, HIGHEST) if stands_after else end
+
+
+@cache
+def keys_of(table: Table[Any], index: Index) -> IndexKeys:
+    """Return the keys of an index, which are made once: a transaction has tables of its own, and opens often."""
+    return IndexKeys(table, index)
+
+
+class RowIndex:
+    """The entries of one index."""
+
+    def __init__(self, keys: IndexKeys) -> None:
+        self._entries = SortedEntries()
+        self._keys = keys
+        self._entry_of = keys.entry_of
+
+    def add(self, row: Row) -> None:
+        """Follow a new row."""
+        entry = self._entry_of(row)
+        if entry is not None:
+            self._entries.add(entry)
+
+    def remove(self, row: Row) -> None:
+        """Follow the end of a row."""
+        entry = self._entry_of(row)
+        if entry is not None:
+            self._entries.remove(entry)
+
+    def change(self, before: Row, after: Row) -> None:
         """Follow a change of a row."""
-        old, new = self._entry(before), self._entry(after)
+        old, new = self._entry_of(before), self._entry_of(after)
         if old == new:
             return
         if old is not None:
@@ -34,31 +79,18 @@ class RowIndex:
 
     def entries(self, plan: Plan) -> Iterator[Entry]:
         """Yield the entries on a plan's way, in its direction."""
-        return self._entries.between(*self._ends(plan), plan.is_backward)
+        return self._entries.between(*self._keys.ends(plan), plan.is_backward)
 
     def count(self, plan: Plan) -> int:
         """Count the entries on a plan's way."""
-        return self._entries.count(*self._ends(plan))
+        return self._entries.count(*self._keys.ends(plan))
 
-    def _entry(self, row: Row | None) -> Entry | None:
-        if row is None or (self._where is not None and row[self._where[0]] != self._where[1]):
-            return None
-        return self._entry_of(row)
 
-    def _ends(self, plan: Plan) -> tuple[Entry | None, Entry | None]:
-        begin = tuple([encode(value) for encode, value in zip(self._encoders, plan.equal, strict=False)])
-        place = len(begin)
-        low, high = plan.lower, plan.upper
-        if place < len(self._directions) and self._directions[place]:
-            low, high = high, low
-        start = begin or None if low is None else self._end(begin, low, stands_after=not low.is_inclusive)
-        if high is not None:
-            return start, self._end(begin, high, stands_after=high.is_inclusive)
-        return start, (*begin, HIGHEST) if begin else None
-
-    def _end(self, begin: Entry, bound: Bound, stands_after: bool) -> Entry:
-        end = (*begin, self._encoders[len(begin)](bound.value))
-        return (*end, HIGHEST) if stands_after else end
+def _limited(table: Table[Any], index: Index, entry_of: Callable[[Row], Entry]) -> Callable[[Row], Entry | None]:
+    if index.where is None:
+        return entry_of
+    position, value = table.positions[index.where[0]], index.where[1]
+    return lambda row: entry_of(row) if row[position] == value else None
 
 
 def _row_text(table: Table[Any], column: IndexColumn) -> str:

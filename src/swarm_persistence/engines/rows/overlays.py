@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
+from typing import Any
 
 from swarm_persistence.engines.rows.plans import Plan
 from swarm_persistence.engines.rows.tables import RowTable
@@ -29,7 +30,7 @@ class OverlayTable:
 
     def scan(self, plan: Plan) -> Iterator[Row]:
         if plan.ids is not None:
-            return (row for row in map(self.get, plan.ids) if row is not None)  # type: ignore[arg-type]
+            return (row for row in map(self.get, plan.ids) if row is not None)
         hidden, own, base = self._hidden, self._own.rows, self._base.rows
         committed = self._base.entries(plan)
         if hidden:
@@ -44,23 +45,36 @@ class OverlayTable:
             return sum(1 for _ in self.scan(plan))
         return self._base.count(plan) + self._own.count(plan)
 
-    def change(self, before: Row | None, after: Row | None) -> None:
-        if before is not None and before[-1] in self._own.rows:
+    def add(self, row: Row) -> None:
+        self._own.add(row)
+
+    def change(self, before: Row, after: Row) -> None:
+        if before[-1] in self._own.rows:
             self._own.change(before, after)
-            return
-        if before is not None:
-            sequence: int = before[-1]  # type: ignore[assignment]
-            self._hidden.add(sequence)
-        if after is not None:
-            self._own.change(None, after)
+        else:
+            self._hide(before)
+            self._own.add(after)
+
+    def remove(self, row: Row) -> None:
+        if row[-1] in self._own.rows:
+            self._own.remove(row)
+        else:
+            self._hide(row)
 
     def commit(self) -> None:
         """Put the transaction's writes into the committed rows."""
-        own, base = self._own.rows, self._base.rows
+        own, base = self._own.rows, self._base
         # What is hidden first: a new row may have the id of a deleted one.
         for sequence in self._hidden:
-            self._base.change(base[sequence], own.get(sequence))
-        for sequence, row in own.items():
-            if sequence not in self._hidden:
-                self._base.change(None, row)
-        self._base.last_sequence = self.last_sequence
+            row = own.pop(sequence, None)
+            if row is None:
+                base.remove(base.rows[sequence])
+            else:
+                base.change(base.rows[sequence], row)
+        for row in own.values():
+            base.add(row)
+        base.last_sequence = self.last_sequence
+
+    def _hide(self, row: Row) -> None:
+        sequence: Any = row[-1]
+        self._hidden.add(sequence)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from swarm_persistence.query.laws import finds_nothing
+from swarm_persistence.query.laws import finds_nothing, may_be_null
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, Index, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -28,7 +28,7 @@ class Bound(NamedTuple):
 class Plan(msgspec.Struct, frozen=True):
     """The way to a query's rows. All that the way finds must still fulfil the `residue` of the conditions."""
 
-    ids: tuple[ColumnValue, ...] | None = None
+    ids: tuple[str, ...] | None = None
     """The only ids that the rows can have; the other fields tell of an index and don't count then."""
     index: Index = ARRIVALS
     equal: tuple[Any, ...] = ()
@@ -75,10 +75,14 @@ class Planner:
     def _shape(self, condition: Condition) -> object:
         # Whether a partial index serves depends on a value, one of the few that such a column can have.
         is_limiting = condition.operator == "=" and condition.field in self._limiting_fields
-        return condition.field, condition.operator, condition.value if is_limiting else finds_nothing(condition)
+        return (
+            condition.field,
+            condition.operator,
+            condition.value if is_limiting else finds_nothing(self._table, condition),
+        )
 
     def _choose(self, query: Query[Any]) -> "_Way":
-        if any(map(finds_nothing, query.conditions)):
+        if any(finds_nothing(self._table, condition) for condition in query.conditions):
             return lambda conditions: Plan(ids=())
         for place, condition in enumerate(query.conditions):
             if condition.field == "id" and condition.operator in ("=", "IN"):
@@ -107,7 +111,6 @@ class _WayAlong(msgspec.Struct, frozen=True):
 
     index: Index
     equal: tuple[int, ...]
-    has_range: bool
     lower: int | None
     upper: int | None
     floor: Bound | None
@@ -120,7 +123,8 @@ class _WayAlong(msgspec.Struct, frozen=True):
         """Return what makes a way better than another: equal values first, then what lets it stop early."""
         equal = len(self.equal) + (self.index.where is not None)
         is_sorted = self.is_backward is not None
-        return (equal, is_sorted, self.has_range) if is_limited else (equal, self.has_range, is_sorted)
+        has_range = (self.lower, self.upper, self.floor) != (None, None, None)
+        return (equal, is_sorted, has_range) if is_limited else (equal, has_range, is_sorted)
 
     def plan(self, conditions: tuple[Condition, ...]) -> Plan:
         return Plan(
@@ -142,22 +146,22 @@ def _way_along(table: Table[Any], index: Index, query: Query[Any]) -> _WayAlong:
     while columns and (place := _place(conditions, columns[0].field, "=", "IS NULL", "PAIR")) is not None:
         equal.append(place)
         del columns[0]
-    lower = upper = present = None
-    if columns:
+    lower = upper = present = floor = None
+    if columns and "|" not in columns[0].field:
         lower = _place(conditions, columns[0].field, ">", ">=")
         upper = _place(conditions, columns[0].field, "<", "<=")
-        present = _place(conditions, columns[0].field, "IS NOT NULL") if lower is None else None
-    has_range = (lower, upper, present) != (None, None, None)
+        if lower is None and may_be_null(table, columns[0].field):
+            present = _place(conditions, columns[0].field, "IS NOT NULL")
+            floor = None if (upper, present) == (None, None) else Bound(None, is_inclusive=False)
     used = {*equal, lower, upper, present}
     if index.where is not None:
         used.add(_place(conditions, index.where[0], "="))
     return _WayAlong(
         index,
         tuple(equal),
-        has_range,
         lower,
         upper,
-        Bound(None, is_inclusive=False) if has_range and _may_be_null(table, columns[0].field) else None,
+        floor,
         _direction(columns, query),
         tuple(place for place in range(len(conditions)) if place not in used),
     )
@@ -197,7 +201,3 @@ def _place(conditions: tuple[Condition, ...], field: str, *operators: str) -> in
 def _bound(condition: Condition) -> Bound:
     value: Any = condition.value
     return Bound(value, condition.operator in (">=", "<="))
-
-
-def _may_be_null(table: Table[Any], field: str) -> bool:
-    return field != SEQUENCE and "|" not in field and table.column(field).is_nullable

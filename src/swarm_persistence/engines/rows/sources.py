@@ -28,6 +28,14 @@ class Source(Protocol):
         """Count the rows that lie on the plan's way."""
         ...
 
-    def change(self, before: Row | None, after: Row | None) -> None:
-        """Put a row in the place of another one of the same id and sequence; `None` for no row."""
+    def add(self, row: Row) -> None:
+        """Take a row whose id and sequence are new."""
+        ...
+
+    def change(self, before: Row, after: Row) -> None:
+        """Put a row in the place of another one of the same id and sequence."""
+        ...
+
+    def remove(self, row: Row) -> None:
+        """Let go of a row."""
         ...

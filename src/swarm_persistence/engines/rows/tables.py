@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from swarm_persistence.engines.rows.entries import Entry
-from swarm_persistence.engines.rows.indexes import RowIndex
+from swarm_persistence.engines.rows.indexes import RowIndex, keys_of
 from swarm_persistence.engines.rows.plans import ARRIVALS, Plan
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
@@ -20,7 +20,7 @@ class RowTable:
         """Every row by its sequence, which is what the entries of the indexes end with."""
         self._sequences: dict[str, int] = {}
         self._id_position = table.positions["id"]
-        self._indexes = {index.name: RowIndex(table, index) for index in (ARRIVALS, *table.indexes)}
+        self._indexes = {index.name: RowIndex(keys_of(table, index)) for index in (ARRIVALS, *table.indexes)}
         self._every_index = tuple(self._indexes.values())
 
     def get(self, id: str) -> Row | None:
@@ -29,7 +29,7 @@ class RowTable:
 
     def scan(self, plan: Plan) -> Iterator[Row]:
         if plan.ids is not None:
-            return (row for row in map(self.get, plan.ids) if row is not None)  # type: ignore[arg-type]
+            return (row for row in map(self.get, plan.ids) if row is not None)
         rows = self.rows
         return (rows[entry[-1]] for entry in self.entries(plan))
 
@@ -40,15 +40,23 @@ class RowTable:
     def count(self, plan: Plan) -> int:
         return sum(1 for _ in self.scan(plan)) if plan.ids is not None else self._indexes[plan.index.name].count(plan)
 
-    def change(self, before: Row | None, after: Row | None) -> None:
-        if after is not None:
-            sequence: Any = after[-1]
-            self.rows[sequence] = after
-            if before is None:
-                id: Any = after[self._id_position]
-                self._sequences[id] = sequence
-        elif before is not None:
-            sequence, id = before[-1], before[self._id_position]
-            del self.rows[sequence], self._sequences[id]
+    def add(self, row: Row) -> None:
+        sequence: Any = row[-1]
+        id: Any = row[self._id_position]
+        self.rows[sequence] = row
+        self._sequences[id] = sequence
+        for index in self._every_index:
+            index.add(row)
+
+    def change(self, before: Row, after: Row) -> None:
+        sequence: Any = after[-1]
+        self.rows[sequence] = after
         for index in self._every_index:
             index.change(before, after)
+
+    def remove(self, row: Row) -> None:
+        sequence: Any = row[-1]
+        id: Any = row[self._id_position]
+        del self.rows[sequence], self._sequences[id]
+        for index in self._every_index:
+            index.remove(row)

@@ -7,7 +7,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, PoolStatus, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
-from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.changes import Changes, Work
 from swarm_persistence.engines.rows.evaluator import count_of, rows_of
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
@@ -38,17 +38,11 @@ class MemoryEngine:
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         works = works_of(steps)
-
-        def work() -> list[Any]:
-            results = self._changes.run(works)
-            self._changes.forget()
-            return results
-
         with self._gate:
             self._require_open()
             if self._turns.is_free():
-                return work()
-            waiter = self._turns.join(work, discard=lambda results: None)
+                return self._run(works)
+            waiter = self._turns.join(lambda: self._run(works), discard=lambda results: None)
         results: list[Any] = await waiter.wait()
         return results
 
@@ -73,13 +67,9 @@ class MemoryEngine:
         with self._gate:
             self._require_open()
             if self._turns.is_free():
-                session = self._open_session()
-                waiter = None
-            else:
-                waiter = self._turns.join(self._open_session, MemorySession.abandon)
-        if waiter is not None:
-            session = await waiter.wait()
-        session.watch()
+                return self._open_session()
+            waiter = self._turns.join(self._open_session, MemorySession.abandon)
+        session: MemorySession = await waiter.wait()
         return session
 
     async def vacuum(self) -> None:
@@ -105,6 +95,7 @@ class MemoryEngine:
 
     def pool_status(self) -> PoolStatus:
         with self._gate:
+            self._turns.expire()
             active = 0 if self._turns.holder is None else 1
             return PoolStatus(active=active, idle=0, max=1, waiting=self._turns.waiting)
 
@@ -114,6 +105,11 @@ class MemoryEngine:
 
     def abandon(self) -> None:
         self._gate.soon(self._close)
+
+    def _run(self, works: Sequence[Work]) -> list[Any]:
+        results = self._changes.run(works)
+        self._changes.forget()
+        return results
 
     def _open_session(self) -> MemorySession:
         self._require_open()

@@ -1,9 +1,7 @@
 """An open transaction of the memory engine: its writes lie over the committed rows until it commits."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
@@ -27,7 +25,6 @@ class MemorySession:
         self, gate: Gate, tables: Mapping[str, RowTable], release: Callable[[], None], transaction_timeout: float
     ) -> None:
         self.deadline = time.monotonic() + transaction_timeout
-        self.failure: Exception | None = None
         self._gate = gate
         self._tables = tables
         self._release = release
@@ -36,15 +33,13 @@ class MemorySession:
         self._changes = Changes(self._overlay)
         self._savepoints: list[tuple[str, int]] = []
         self._is_over = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: Exception | None = None
 
-    def watch(self) -> None:
-        """Let the running loop end the transaction when its time is over."""
+    @property
+    def failure(self) -> Exception | None:
         with self._gate:
-            if not self._is_over:
-                self._loop = asyncio.get_running_loop()
-                self._timer = self._loop.call_later(max(self.deadline - time.monotonic(), 0), self._look)
+            self._look_at_the_time()
+            return self._failure
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         works = works_of(steps)
@@ -120,17 +115,20 @@ class MemorySession:
         if self._is_over:
             return
         self._is_over = True
-        self.failure = failure
+        self._failure = failure
         self._overlays = {}
         self._changes.forget()
-        self._cancel_timer()
         self._release()
 
-    def _require_open(self) -> None:
+    def _look_at_the_time(self) -> None:
+        # No timer of its own: whoever asks, or waits for the turn, looks.
         if not self._is_over and time.monotonic() >= self.deadline:
             self.expire()
-        if self.failure is not None:
-            raise self.failure
+
+    def _require_open(self) -> None:
+        self._look_at_the_time()
+        if self._failure is not None:
+            raise self._failure
         if self._is_over:
             raise TransactionError("the transaction is over already; begin a new one")
 
@@ -148,21 +146,6 @@ class MemorySession:
                 del self._savepoints[place:]
                 return mark
         raise DatabaseError(f"the transaction has no savepoint {name!r}")
-
-    def _look(self) -> None:
-        with self._gate:
-            if time.monotonic() >= self.deadline:
-                self.expire()
-                return
-        self.watch()  # Timers may fire a moment early.
-
-    def _cancel_timer(self) -> None:
-        timer, loop, self._timer = self._timer, self._loop, None
-        if timer is None or loop is None:
-            return
-        # A timer belongs to its loop's thread, and this may be another one.
-        with suppress(RuntimeError):  # The loop is closed, and the timer with it.
-            loop.call_soon_threadsafe(timer.cancel)
 
 
 class _Done:
