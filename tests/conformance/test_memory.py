@@ -1,7 +1,7 @@
 """Holds `MemoryStorage` to the conformance suite."""
 
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 

@@ -40,13 +40,17 @@ except ImportError as error:
     ) from error
 
 _TOPICS = (
+    "abandonment",
     "agents",
     "agreement",
+    "arguments",
     "batches",
     "cancellation",
+    "claims",
     "concurrency",
     "concurrency_threads",
     "copies",
+    "deletions",
     "doom",
     "events",
     "lifecycle",
@@ -54,6 +58,8 @@ _TOPICS = (
     "maintenance",
     "messages",
     "metrics",
+    "orders",
+    "patterns",
     "queries",
     "random_queries",
     "refusals",
@@ -61,18 +67,24 @@ _TOPICS = (
     "savepoints",
     "tasks",
     "transactions",
+    "trials",
     "values",
+    "visibility",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{topic}" for topic in _TOPICS))
 
-from swarm_persistence.testing.agents import TestAgents, TestDeletedAgents
+from swarm_persistence.testing.abandonment import TestAbandonedTransactions
+from swarm_persistence.testing.agents import TestAgents
 from swarm_persistence.testing.agreement import TestAgreement
+from swarm_persistence.testing.arguments import TestRefusedArguments
 from swarm_persistence.testing.batches import TestBatches
 from swarm_persistence.testing.cancellation import TestCancellation
+from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
 from swarm_persistence.testing.concurrency_threads import TestThreads
 from swarm_persistence.testing.copies import TestCopies
-from swarm_persistence.testing.doom import TestAbandonedTransactions, TestDoom
+from swarm_persistence.testing.deletions import TestDeletedAgents
+from swarm_persistence.testing.doom import TestDoom
 from swarm_persistence.testing.events import TestEvents
 from swarm_persistence.testing.fixtures import OpenStorage, clock, storage
 from swarm_persistence.testing.lifecycle import TestLifecycle
@@ -80,15 +92,18 @@ from swarm_persistence.testing.machine import assert_storages_agree
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
 from swarm_persistence.testing.messages import TestMessages
 from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
-from swarm_persistence.testing.queries import TestConditions, TestLike, TestNull, TestOrders
+from swarm_persistence.testing.orders import TestOrders
+from swarm_persistence.testing.patterns import TestLike
+from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.random_queries import assert_queries_agree
-from swarm_persistence.testing.refusals import TestRefusedArguments, TestRefusedFields
+from swarm_persistence.testing.refusals import TestRefusedFields
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.runner import CORE, Outcome, run_suite
 from swarm_persistence.testing.savepoints import TestNestedTransactions
-from swarm_persistence.testing.tasks import TestClaims, TestTasks
-from swarm_persistence.testing.transactions import TestCallersObjects, TestTransactions, TestVisibility
+from swarm_persistence.testing.tasks import TestTasks
+from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
+from swarm_persistence.testing.visibility import TestCallersObjects, TestVisibility
 
 __all__ = [
     "CORE",

@@ -1,4 +1,4 @@
-"""Actors: callers that live through many operations, each with transactions of its own, whose answers can be compared."""
+"""Actors: callers that live through many operations, with transactions of their own, and whose answers compare."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

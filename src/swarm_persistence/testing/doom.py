@@ -1,7 +1,6 @@
-"""Facts about transactions that cannot go on: doomed by an error, dropped, or left behind."""
+"""Facts about doom: what an error does to the transaction that it happens in."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -17,7 +16,7 @@ from swarm_persistence.errors import (
 )
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_message, a_task, an_agent, ids
+from swarm_persistence.testing.records import a_task, an_agent, ids
 
 HARMLESS: dict[str, tuple[type[Exception], Callable[[Storage], Coroutine[Any, Any, Any]]]] = {
     "a value that cannot be stored": (
@@ -94,7 +93,7 @@ class TestDoom:
     async def test_a_block_whose_conflict_was_swallowed_raises_at_its_end(self, storage: Storage) -> None:
         await storage.store_task(a_task("known"))
 
-        with pytest.raises(TransactionError, match="task 'known'"):
+        with pytest.raises(TransactionError, match="task 'known'"):  # noqa: PT012 - the block is what must raise
             async with storage.transaction():
                 with suppress(ConflictError):
                     await storage.store_task(a_task("known"))
@@ -136,72 +135,3 @@ class TestDoom:
             await storage.claim_task("missing", "agent-1")
 
         assert ids(await storage.get_pending_tasks()) == ["task-1"]
-
-
-@pytest.mark.asyncio
-class TestAbandonedTransactions:
-    """What becomes of a transaction that nobody ends."""
-
-    async def test_a_dropped_transaction_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
-        async def drop() -> None:
-            transaction = await storage.begin_transaction()
-            assert transaction.is_open
-            await storage.store_task(a_task())
-
-        with pytest.warns(ResourceWarning, match="rolled back"):
-            await elsewhere(drop())
-            gc.collect()
-
-        assert await storage.get_task("task-1") is None
-
-    async def test_a_transaction_dropped_within_its_task_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
-        transaction = await storage.begin_transaction()
-        await storage.store_task(a_task())
-
-        with pytest.warns(ResourceWarning, match="dropped"):
-            del transaction
-            gc.collect()
-
-        assert await storage.get_task("task-1") is None
-
-    async def test_a_transaction_that_outlives_its_task_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
-        async def leave_open() -> Any:
-            transaction = await storage.begin_transaction()
-            await storage.store_task(a_task())
-            return transaction
-
-        with pytest.warns(ResourceWarning, match="outlived"):
-            transaction = await elsewhere(leave_open())
-            await asyncio.sleep(0)
-
-        with pytest.raises(TransactionError):
-            await transaction.commit()
-        assert await storage.get_task("task-1") is None
-
-    async def test_a_dropped_transaction_keeps_no_one_from_writing(self, storage: Storage) -> None:
-        async def drop() -> None:
-            transaction = await storage.begin_transaction()
-            assert transaction.is_open
-            await storage.store_task(a_task("dropped"))
-
-        with pytest.warns(ResourceWarning):
-            await elsewhere(drop())
-            gc.collect()
-        await storage.store_message(a_message())
-        await storage.store_task(a_task("after"))
-
-        assert ids(await storage.get_pending_tasks()) == ["after"]
-
-    async def test_a_dropped_transaction_takes_back_the_versions(self, storage: Storage) -> None:
-        task = a_task()
-
-        async def drop() -> None:
-            transaction = await storage.begin_transaction()
-            assert transaction.is_open
-            await storage.store_task(task)
-
-        with pytest.warns(ResourceWarning):
-            await elsewhere(drop())
-            gc.collect()
-
-        assert task.version == 0

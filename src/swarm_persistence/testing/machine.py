@@ -147,7 +147,7 @@ class Comparison(RuleBasedStateMachine):
 
     async def _compare(self, actor: int, operation: Operation) -> Answer:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            answer = same([await side[actor].start(operation) for side in self.sides])
+            answer: Answer = same([await side[actor].start(operation) for side in self.sides])
             if self.waiting and not self.depth:
                 same([await future for future in self.waiting])
                 self.waiting = []

@@ -55,7 +55,7 @@ def a_metric(id: str = "metric-1", **fields: Any) -> MetricModel:
 
 def complete_records() -> list[Model]:
     """Return one record of each model, no field of which has its default."""
-    data = {"dataset": "sales_data.csv", "rows": [1, 2.5, None, True, {"deep": []}]}
+    data: dict[str, Any] = {"dataset": "sales_data.csv", "rows": [1, 2.5, None, True, {"deep": []}]}
     return [
         an_agent(
             status=AgentStatus.BUSY,

@@ -177,7 +177,7 @@ class TestRepositories:
     async def test_a_query_of_another_model_is_refused(self, storage: Storage) -> None:
         foreign = QueryBuilder(AgentModel)
 
-        with pytest.raises(InvalidQueryError, match="TaskModel.*AgentModel"):
+        with pytest.raises(InvalidQueryError, match=r"TaskModel.*AgentModel"):
             await storage.repository(TaskModel).query(foreign)  # type: ignore[arg-type]
 
     async def test_a_repository_joins_the_transaction(self, storage: Storage) -> None:

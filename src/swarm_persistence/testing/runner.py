@@ -9,25 +9,32 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.testing.agents import TestAgents, TestDeletedAgents
+from swarm_persistence.testing.abandonment import TestAbandonedTransactions
+from swarm_persistence.testing.agents import TestAgents
+from swarm_persistence.testing.arguments import TestRefusedArguments
 from swarm_persistence.testing.batches import TestBatches
 from swarm_persistence.testing.cancellation import TestCancellation
+from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
 from swarm_persistence.testing.copies import TestCopies
-from swarm_persistence.testing.doom import TestAbandonedTransactions, TestDoom
+from swarm_persistence.testing.deletions import TestDeletedAgents
+from swarm_persistence.testing.doom import TestDoom
 from swarm_persistence.testing.events import TestEvents
 from swarm_persistence.testing.fixtures import OpenStorage
 from swarm_persistence.testing.lifecycle import TestLifecycle
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
 from swarm_persistence.testing.messages import TestMessages
 from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
-from swarm_persistence.testing.queries import TestConditions, TestLike, TestNull, TestOrders
-from swarm_persistence.testing.refusals import TestRefusedArguments, TestRefusedFields
+from swarm_persistence.testing.orders import TestOrders
+from swarm_persistence.testing.patterns import TestLike
+from swarm_persistence.testing.queries import TestConditions, TestNull
+from swarm_persistence.testing.refusals import TestRefusedFields
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.savepoints import TestNestedTransactions
-from swarm_persistence.testing.tasks import TestClaims, TestTasks
-from swarm_persistence.testing.transactions import TestCallersObjects, TestTransactions, TestVisibility
+from swarm_persistence.testing.tasks import TestTasks
+from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
+from swarm_persistence.testing.visibility import TestCallersObjects, TestVisibility
 
 CORE: tuple[type, ...] = (
     TestAgents,
@@ -102,5 +109,5 @@ async def _try(
         if "storage" in wanted:
             arguments["storage"] = await fixtures.enter_async_context(open_storage())
         # A task of its own, so that a transaction left open by a failure ends with it.
-        (outcome,) = await asyncio.gather(asyncio.create_task(test(instance, **arguments)), return_exceptions=True)
-    return outcome if isinstance(outcome, BaseException) else None
+        outcomes = await asyncio.gather(asyncio.create_task(test(instance, **arguments)), return_exceptions=True)
+    return outcomes[0] if isinstance(outcomes[0], BaseException) else None

@@ -121,7 +121,10 @@ class TestValues:
         event = await storage.repository(EventModel).find_by_id("event-1")
         message = await storage.repository(MessageModel).find_by_id("message-1")
 
-        assert agent and task and event and message
+        assert agent
+        assert task
+        assert event
+        assert message
         stored = [agent.metadata["value"], task.payload, task.result, event.data, message.content]
         assert [exactly(found) for found in stored] == [exactly(value)] * 5
 
