@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apsw
 
@@ -23,18 +25,27 @@ class Patience:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._deadline = 0.0
+        self._limit: float | None = None
         self.is_waiting = False
+
+    @contextmanager
+    def until(self, deadline: float) -> Iterator[None]:
+        """Wait no longer than to this point of the monotonic clock, within the block."""
+        self._limit = deadline
+        try:
+            yield
+        finally:
+            self._limit = None
+            self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:
         """Wait a moment and tell SQLite to try again; `False` once the time is up."""
         if attempts == 0:
-            self._deadline = time.monotonic() + self._timeout
-        elif time.monotonic() >= self._deadline:
-            self.is_waiting = False
+            self._deadline = time.monotonic() + self._timeout if self._limit is None else self._limit
+        if time.monotonic() >= self._deadline:
             return False
         self.is_waiting = True
         time.sleep(random.uniform(0.0005, 0.0015))
-        self.is_waiting = False
         return True
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -20,9 +21,11 @@ from swarm_persistence.engines.sql.sqlite.schema_version import MigrationStatus
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.writer import Writer
-from swarm_persistence.errors import DatabaseError
+from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import M
+
+_CHECKPOINT_PATIENCE_SECONDS = 0.25
 
 
 class SqliteEngine:
@@ -35,16 +38,20 @@ class SqliteEngine:
         self.settings = settings.checked()
         self._parts = Parts()
         self._patience = Patience(settings.connection_timeout)
-        self._writer = Writer(self._open_writer, self._translate)
+        self._writer = Writer(self._open_writer, self._patience, self._translate)
         self._readers = Readers(self._open_reader, self._translate, settings)
         self._reads_on_writer = settings.max_connections == 1
         self._ports: dict[asyncio.AbstractEventLoop, tuple[Mailbox, Mailbox]] = {}
         self._port_gate = threading.Lock()
         self._sessions: set[SqliteSession] = set()
+        self._is_closing = False
 
     def start(self) -> None:
         """Open the file, and bring its schema up to date. Blocks: call it from a thread."""
-        file.prepare(self.path)
+        try:
+            file.prepare(self.path, self.settings.connection_timeout)
+        except apsw.Error as error:
+            raise self._translate(error) from error
         self._writer.start()
         self._readers.start()
 
@@ -70,11 +77,18 @@ class SqliteEngine:
 
     async def begin(self) -> Session:
         session = SqliteSession(self._writer, self._parts, self._mailbox, self.settings.transaction_timeout)
+        deadline = time.monotonic() + self.settings.connection_timeout
 
         def open_transaction() -> SqliteSession:
-            self._writer.cursor.execute("BEGIN IMMEDIATE")
-            session.opened()
             self._sessions.add(session)
+            try:
+                if self._is_closing:
+                    raise ClosedError("the storage was closed before the transaction could begin")
+                self._writer.commits.begin(deadline)
+            except BaseException:
+                self._sessions.discard(session)
+                raise
+            session.opened()
             return session
 
         def serve() -> None:
@@ -90,22 +104,34 @@ class SqliteEngine:
             unclaimed=SqliteSession.abandon,
         )
         self._writing().send_alone(operation)
-        opened: SqliteSession = await operation.future
+        try:
+            opened: SqliteSession = await operation.future
+        except asyncio.CancelledError:
+            # Cancelled when the answer was on its way already: nobody else knows of the open transaction.
+            if operation.result is not None and not operation.future.cancelled():
+                session.abandon()
+            raise
         return opened
 
     async def vacuum(self) -> None:
-        await self._exclusively(lambda: self._writer.cursor.execute("VACUUM").fetchall())
+        def vacuum() -> None:
+            self._writer.commits.cursor.execute("VACUUM")
+            self._checkpoint()  # until then, the smaller file stands in the log
+
+        await self._exclusively(vacuum)
 
     async def checkpoint(self) -> None:
-        await self._exclusively(lambda: self._writer.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        await self._exclusively(self._checkpoint)
 
     async def migrate_to(self, version: int) -> None:
         """Bring the schema to this version, forwards or back."""
-        await self._exclusively(lambda: schema_version.migrate(self._writer.connection, version))
+        await self._exclusively(lambda: schema_version.migrate(self._writer.commits.connection, version))
 
     async def migration_status(self) -> MigrationStatus:
         """Return where the schema stands."""
-        status: MigrationStatus = await self._exclusively(lambda: schema_version.status(self._writer.connection))
+        status: MigrationStatus = await self._exclusively(
+            lambda: schema_version.status(self._writer.commits.connection)
+        )
         return status
 
     async def size(self) -> int:
@@ -113,31 +139,45 @@ class SqliteEngine:
 
     def pool_status(self) -> PoolStatus:
         with self._port_gate:
-            mailboxes = [mailbox for port in self._ports.values() for mailbox in port]
-        outstanding = sum(mailbox.outstanding for mailbox in mailboxes)
-        active = self._readers.active + self._writer.is_active
-        open_connections = 1 + self._readers.open
+            ports = list(self._ports.values())
+        writing = [writing for writing, _ in ports]
+        reading = [reading for writing, reading in ports if reading is not writing]
+        is_writing = self._is_held() or any(mailbox.running for mailbox in writing)
+        active = is_writing + min(sum(mailbox.running for mailbox in reading), self._readers.open)
         return PoolStatus(
             active=active,
-            idle=max(open_connections - active, 0),
+            idle=1 + self._readers.open - active,
             max=self.settings.max_connections,
-            waiting=max(outstanding - active, 0),
+            waiting=sum(mailbox.waiting for mailbox in (*writing, *reading)),
         )
 
     async def close(self) -> None:
+        for mailbox in self._ports.get(asyncio.get_running_loop(), ()):
+            mailbox.hand_over()
         self.abandon()
-        await asyncio.to_thread(self._join)
+        try:
+            await asyncio.to_thread(self._join)
+        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+            self._join()
 
     def abandon(self) -> None:
+        self._is_closing = True
         for session in list(self._sessions):
-            session.abandon()
+            session.abandon("the storage was closed")
         self._writer.stop()
         self._readers.stop()
 
     def _join(self) -> None:
-        # The readers first: the last connection to close folds the log into the file, and a reader may not write.
         self._readers.join()
         self._writer.join()
+
+    def _checkpoint(self) -> None:
+        """Move the log into the file and cut it, as far as other processes' reads allow within a short patience.
+
+        Waiting for a reader as long as for a lock would stall every writer, and the next checkpoint does the rest.
+        """
+        with self._patience.until(time.monotonic() + _CHECKPOINT_PATIENCE_SECONDS):
+            self._writer.commits.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
         operation = Operation(asyncio.get_running_loop().create_future(), action=action)
@@ -189,22 +229,33 @@ class SqliteEngine:
         with self._port_gate:
             for closed in [other for other in self._ports if other.is_closed()]:
                 del self._ports[closed]
-            writing = Mailbox(loop, self._writer.send, self.settings.connection_timeout, self._why_writes_wait)
-            reading = (
-                writing
-                if self._reads_on_writer
-                else Mailbox(loop, self._readers.send, self.settings.connection_timeout, self._why_reads_wait)
-            )
+            timeout = self.settings.connection_timeout
+            writing = Mailbox(loop, self._writer.send, timeout, self._why_writes_wait, self._are_writes_stuck)
+            reading = writing
+            if not self._reads_on_writer:
+                reading = Mailbox(loop, self._readers.send, timeout, self._why_reads_wait, _never)
             return self._ports.setdefault(loop, (writing, reading))
 
     def _mailbox(self, send: Callable[[Batch], None]) -> Mailbox:
         """Return a way into a transaction: it has no timeout of its own, the transaction has one."""
-        return Mailbox(asyncio.get_running_loop(), send, float("inf"), lambda: "")
+        return Mailbox(asyncio.get_running_loop(), send, float("inf"), lambda: "", _never)
+
+    def _is_held(self) -> bool:
+        return any(not session.is_over for session in list(self._sessions))
+
+    def _are_writes_stuck(self) -> bool:
+        return self._patience.is_waiting or self._is_held()
 
     def _why_writes_wait(self) -> str:
-        if self._sessions:
+        if self._patience.is_waiting:
+            return f"another process was writing to {self.path!r}"
+        if self._is_held():
             return "another transaction of this storage was open"
         return f"the writes to {self.path!r} were waiting for earlier ones"
 
     def _why_reads_wait(self) -> str:
         return f"all {self.settings.max_connections - 1} reading connections were in use"
+
+
+def _never() -> bool:
+    return False

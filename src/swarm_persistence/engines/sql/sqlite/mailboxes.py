@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
 
+from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.errors import PoolError
 
@@ -19,15 +20,21 @@ _BUSY_SHARE = 0.5
 class Batch:
     """Operations that one tick of a loop has collected."""
 
-    __slots__ = ("_ticket", "done", "mailbox", "operations", "submitted_at")
+    __slots__ = ("_ticket", "deadline", "done", "mailbox", "operations", "submitted_at")
 
-    def __init__(self, mailbox: "Mailbox", operations: list[Operation]) -> None:
+    def __init__(self, mailbox: "Mailbox", operations: list[Operation], timeout: float) -> None:
         self.mailbox = mailbox
         self.operations = operations
         self.submitted_at = time.monotonic()
+        self.deadline = self.submitted_at + timeout
         self.done = threading.Lock()
         self.done.acquire()
         self._ticket = [None]
+
+    @property
+    def is_taken(self) -> bool:
+        """Tell whether somebody runs it, or has given it up."""
+        return not self._ticket
 
     def take(self) -> bool:
         """Tell whether the caller is the first to ask: a thread that will run it, or a loop that gives it up."""
@@ -47,11 +54,18 @@ class Mailbox:
         send: Callable[[Batch], None],
         timeout: float,
         explain: Callable[[], str],
+        is_stuck: Callable[[], bool],
     ) -> None:
+        """Make a mailbox.
+
+        `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
+        cannot speed up.
+        """
         self.loop = loop
         self._send = send
         self._timeout = timeout
         self._explain = explain
+        self._is_stuck = is_stuck
         self._collected: list[Operation] = []
         self._outstanding: dict[Batch, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -59,20 +73,25 @@ class Mailbox:
         self._looked_at = 0.0
 
     @property
-    def outstanding(self) -> int:
-        """Return how many operations have no answer yet."""
-        return len(self._collected) + sum(len(batch.operations) for batch in list(self._outstanding))
+    def waiting(self) -> int:
+        """Return how many operations nobody runs yet."""
+        sent = sum(len(batch.operations) for batch in list(self._outstanding) if not batch.is_taken)
+        return len(self._collected) + sent
+
+    @property
+    def running(self) -> int:
+        """Return how many batches are being run."""
+        return sum(batch.is_taken for batch in list(self._outstanding))
 
     def collect(self, operation: Operation) -> None:
         """Take an operation; it leaves with the others of this tick."""
         if not self._collected:
-            self.loop.call_soon(self._hand_over)
+            self.loop.call_soon(self.hand_over)
         self._collected.append(operation)
 
     def send_alone(self, operation: Operation) -> None:
         """Send an operation in a batch of its own, after what was collected before."""
-        if self._collected:
-            self._hand_over()
+        self.hand_over()
         self._dispatch([operation])
 
     def settle(self, batch: Batch) -> None:
@@ -81,13 +100,14 @@ class Mailbox:
         for operation in batch.operations:
             operation.settle()
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Send what was collected."""
         operations, self._collected = self._collected, []
         if operations:
             self._dispatch(operations)
 
     def _dispatch(self, operations: list[Operation]) -> None:
-        batch = Batch(self, operations)
+        batch = Batch(self, operations, self._timeout)
         self._outstanding[batch] = None
         if self._timer is None:
             self._look_again_in(_FIRST_LOOK_SECONDS)
@@ -108,7 +128,7 @@ class Mailbox:
         self._timer = None
         now = time.monotonic()
         for batch in list(self._outstanding):
-            if now - batch.submitted_at < self._timeout:
+            if now < batch.deadline:
                 break
             self._give_up(batch)
         oldest = next(iter(self._outstanding), None)
@@ -119,6 +139,7 @@ class Mailbox:
         if (
             busy_share > _BUSY_SHARE
             and age >= _FIRST_LOOK_SECONDS
+            and not self._is_stuck()
             and oldest.done.acquire(timeout=_LONGEST_PAUSE_SECONDS)
         ):
             oldest.done.release()
@@ -127,11 +148,18 @@ class Mailbox:
 
     def _give_up(self, batch: Batch) -> None:
         if batch.take():
+            reason = f"{self._explain()} for longer than connection_timeout ({self._timeout:g} s)"
             for operation in batch.operations:
-                operation.error = PoolError(
-                    f"{self._explain()} for longer than connection_timeout ({self._timeout:g} s)"
-                )
+                operation.error = PoolError(reason)
             self.settle(batch)
+
+
+def refuse(batch: Batch, error: BaseException) -> None:
+    """Answer a batch that nobody will run with an error; one that was taken already is left alone."""
+    if batch.take():
+        for operation in batch.operations:
+            operation.error = again(error)
+        post([batch])
 
 
 def post(batches: Iterable[Batch]) -> None:
@@ -156,6 +184,6 @@ def _settle_for_nobody(batches: list[Batch]) -> None:
     """The loop is closed, and with it all that waited; a transaction that was opened for it must not stay open."""
     for batch in batches:
         for operation in batch.operations:
-            if operation.unclaimed is not None and operation.result is not None:
+            if operation.unclaimed is not None and operation.error is None and operation.result is not None:
                 with suppress(RuntimeError):
                     operation.unclaimed(operation.result)

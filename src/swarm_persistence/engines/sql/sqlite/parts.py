@@ -103,6 +103,8 @@ class Parts:
 class ClaimStatement(RowsStatement):
     """Gives the claimed rows in the query's order: RETURNING has none."""
 
+    can_fail_after_change = True  # a claimed row may be unreadable
+
     def __init__(self, text: str, query: Query[Any], decode: Any) -> None:
         super().__init__(text, None)
         self._query = query

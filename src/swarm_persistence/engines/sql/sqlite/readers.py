@@ -6,8 +6,10 @@ from queue import Empty, SimpleQueue
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
+from swarm_persistence.engines.sql.sqlite.failures import again
+from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.errors import ClosedError, PoolError
 
 
 class Readers:
@@ -27,31 +29,33 @@ class Readers:
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self.active = 0
-
-    @property
-    def open(self) -> int:
-        """Return how many connections are open."""
-        return len(self._threads)
+        self._unfinished = 0
+        self._is_stopped = False
+        self.open = 0
+        """How many threads there are, and with them connections."""
 
     def start(self) -> None:
         """Open the connections that are always kept."""
         with self._gate:
-            for _ in range(self._kept):
+            for _ in range(0 if self._is_stopped else self._kept):
                 self._start_thread()
 
     def send(self, batch: Batch) -> None:
         """Take a batch; its operations are answered by `post`."""
         with self._gate:
+            if self._is_stopped:
+                refuse(batch, ClosedError("the storage was closed before this call's turn came"))
+                return
             self._inbox.put(batch)
-            idle = len(self._threads) - self.active
-            if idle < self._inbox.qsize() and len(self._threads) < self._most:
-                self._start_thread()
+            self._unfinished += 1
+            if self.open < min(self._unfinished, self._most):
+                self._grow(batch)
 
     def stop(self) -> None:
         """Let the threads end once they have done what they were sent."""
         with self._gate:
-            for _ in self._threads:
+            self._is_stopped = True
+            for _ in range(self.open):
                 self._inbox.put(None)
 
     def join(self) -> None:
@@ -59,30 +63,42 @@ class Readers:
         for thread in list(self._threads):
             thread.join()
 
+    def _grow(self, batch: Batch) -> None:
+        try:
+            self._start_thread()
+        except RuntimeError as error:
+            # Out of threads: those that there are must do.
+            if self.open == 0:
+                refuse(batch, PoolError(f"no thread could be started to read: {error}"))
+
     def _start_thread(self) -> None:
         # A daemon: a program that forgets close() must still be able to end.
         thread = threading.Thread(target=self._run, name="swarm-persistence reader", daemon=True)
-        self._threads.add(thread)
         thread.start()
+        self._threads.add(thread)
+        self.open += 1
 
     def _run(self) -> None:
         connection: apsw.Connection | None = None
         try:
             while (batch := self._next()) is not None:
-                if batch.take():
-                    try:
-                        if connection is None:
-                            connection = self._open_connection()
+                is_ours = batch.take()
+                try:
+                    if is_ours:
+                        connection = connection or self._open_connection()
                         self._run_batch(connection, batch)
-                    except BaseException as error:
-                        for operation in batch.operations:
-                            operation.error = operation.error or self._translate(error)
-                    post([batch])
+                except BaseException as error:
+                    for operation in batch.operations:
+                        operation.error = operation.error or again(self._translate(error))
                 with self._gate:
-                    self.active -= 1
+                    self._unfinished -= 1
+                if is_ours:
+                    post([batch])
         finally:
             if connection is not None:
                 connection.close()
+            with self._gate:
+                self._threads.discard(threading.current_thread())
 
     def _next(self) -> Batch | None:
         """Wait for a batch; `None` when the thread shall end, which is then no longer counted."""
@@ -91,15 +107,13 @@ class Readers:
                 batch = self._inbox.get(timeout=self._idle_timeout)
             except Empty:
                 with self._gate:
-                    if len(self._threads) <= self._kept or not self._inbox.empty():
+                    if self.open <= self._kept or not self._inbox.empty():
                         continue
-                    self._threads.discard(threading.current_thread())
+                    self.open -= 1
                     return None
-            with self._gate:
-                if batch is None:
-                    self._threads.discard(threading.current_thread())
-                else:
-                    self.active += 1
+            if batch is None:
+                with self._gate:
+                    self.open -= 1
             return batch
 
     def _run_batch(self, connection: apsw.Connection, batch: Batch) -> None:

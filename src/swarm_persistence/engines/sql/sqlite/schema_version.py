@@ -1,13 +1,12 @@
 """Brings a file's schema to a version: atomic, and safe when many processes do it at once."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import apsw
 import msgspec
 
-from swarm_persistence.clock import from_microseconds
+from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.errors import MigrationError
 
@@ -53,6 +52,8 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
     latest = migrations[-1].version
     if type(target) is not int or not 0 <= target <= latest:
         raise MigrationError(f"version {target!r} is unknown; this code knows the versions 0 to {latest}")
+    if _is_at(connection, target):
+        return
     connection.execute("BEGIN IMMEDIATE").fetchall()
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}").fetchall()
@@ -79,8 +80,20 @@ def status(connection: apsw.Connection) -> MigrationStatus:
 
 def require_known(connection: apsw.Connection, latest: int = LATEST) -> None:
     """Raise `MigrationError` if the file is newer than this code; reads only."""
-    if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_migrations'").get:
+    if _has_log(connection):
         _current(connection, latest)
+
+
+def _is_at(connection: apsw.Connection, target: int) -> bool:
+    """Tell whether there is nothing to do: a file in order is opened without a wait for the turn to write."""
+    if connection.execute("PRAGMA application_id").get != APPLICATION_ID or not _has_log(connection):
+        return False
+    version: int = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").get
+    return version == target
+
+
+def _has_log(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_migrations'").get)
 
 
 def _current(connection: apsw.Connection, latest: int) -> int:
@@ -97,11 +110,11 @@ def _take(connection: apsw.Connection, step: Migration, *, is_upwards: bool) -> 
     try:
         for statement in step.up if is_upwards else step.down:
             connection.execute(statement).fetchall()
-    except apsw.SQLError as error:
+    except (apsw.SQLError, apsw.ConstraintError, apsw.MismatchError) as error:
         direction = "to" if is_upwards else "back from"
         raise MigrationError(f"the step {direction} version {step.version} ({step.name}) failed: {error}") from error
     if is_upwards:
-        row = (step.version, step.name, int(time.time() * 1_000_000))
+        row = (step.version, step.name, microseconds(now()))
         connection.execute("INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)", row).fetchall()
     else:
         connection.execute("DELETE FROM schema_migrations WHERE version = ?", (step.version,)).fetchall()

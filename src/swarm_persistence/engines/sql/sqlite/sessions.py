@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post
+from swarm_persistence.engines.sql.sqlite.failures import again
+from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Operation, Part
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
-from swarm_persistence.errors import DatabaseError, TransactionError
+from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import M
 
@@ -36,6 +37,7 @@ class SqliteSession:
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._is_over = False
+        self._reason = ""
         self.failure: Exception | None = None
 
     def opened(self) -> None:
@@ -68,24 +70,27 @@ class SqliteSession:
         await self._run(f"RELEASE {name}")
 
     def commit(self) -> Awaitable[None]:
-        return self._finish("COMMIT")
+        return self._send(Operation(asyncio.get_running_loop().create_future(), action=self._end_by_commit))
 
     def rollback(self) -> Awaitable[None]:
-        if self._is_over:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            future.set_result(None)
-            return future
-        return self._finish("ROLLBACK")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(Operation(future, action=self._end_by_rollback))
+        except StorageError:
+            future.set_result(None)  # It has ended by itself: the work is undone.
+        return future
 
-    def abandon(self) -> None:
+    def abandon(self, reason: str = "nobody held it any more") -> None:
+        self._reason = reason
         self._inbox.put(None)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the writer is free again, or about to be."""
+        return self._is_over
 
     async def _run(self, text: str) -> None:
         await self._submit([(CountStatement(text), ())])
-
-    def _finish(self, text: str) -> "asyncio.Future[Any]":
-        loop = asyncio.get_running_loop()
-        return self._send(Operation(loop.create_future(), action=lambda: self._end(text)))
 
     def _submit(self, parts: Sequence[Part]) -> "asyncio.Future[list[Any]]":
         return self._send(Operation(asyncio.get_running_loop().create_future(), parts))
@@ -93,24 +98,31 @@ class SqliteSession:
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
         with self._gate:
             if self._is_over:
-                raise self.failure or TransactionError("the transaction is over")
+                raise again(self.failure or TransactionError("the transaction is over"))
             self._mailbox_of(self._inbox.put).send_alone(operation)
         return operation.future
 
     def serve(self) -> None:
         """Run the transaction's operations until it ends."""
-        while not self._is_over:
-            try:
-                batch = self._inbox.get(timeout=max(self._deadline - time.monotonic(), 0.0))
-            except Empty:
-                self._expire()
-                break
-            if batch is None:
-                self._roll_back()
-                self._close(TransactionError("the transaction was rolled back: nobody held it any more"))
-                break
-            self._run_batch(batch)
-        self._refuse_the_rest()
+        try:
+            while not self._is_over:
+                self._serve_next()
+        finally:
+            if not self._is_over:
+                self._close(TransactionError("the writer has failed"))
+            self._refuse_the_rest()
+
+    def _serve_next(self) -> None:
+        try:
+            batch = self._inbox.get(timeout=max(self._deadline - time.monotonic(), 0.0))
+        except Empty:
+            self._expire()
+            return
+        if batch is None:
+            self._writer.commits.roll_back()
+            self._close(TransactionError(f"the transaction was rolled back: {self._reason}"))
+            return
+        self._run_batch(batch)
 
     def _run_batch(self, batch: Batch) -> None:
         operation = batch.operations[0]
@@ -120,33 +132,34 @@ class SqliteSession:
             try:
                 operation.action()
             except BaseException as error:
-                operation.error = self._writer.translate(error)
+                operation.error = self._writer.commits.translate(error)
         elif not operation.future.cancelled():
-            self._writer.run_operation(operation)
-            if not self._writer.connection.in_transaction:
-                self._close(DatabaseError(f"SQLite has rolled the transaction back: {operation.error}"))
+            commits = self._writer.commits
+            commits.run_operation(operation)
+            if not commits.connection.in_transaction:
+                self._close(TransactionError(f"SQLite has rolled the transaction back: {operation.error}"))
         post([batch])
 
-    def _end(self, text: str) -> None:
+    def _end_by_commit(self) -> None:
         self._close(None)
         try:
-            self._writer.cursor.execute(text)
+            self._writer.commits.cursor.execute("COMMIT")
         except apsw.Error:
-            self._roll_back()
+            self._writer.commits.roll_back()
             raise
 
+    def _end_by_rollback(self) -> None:
+        self._close(None)
+        self._writer.commits.roll_back()
+
     def _expire(self) -> None:
-        self._roll_back()
+        self._writer.commits.roll_back()
         self._close(
             TransactionError(
                 f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was rolled "
                 "back so that others can write; do the slow work before it begins"
             )
         )
-
-    def _roll_back(self) -> None:
-        if self._writer.connection.in_transaction:
-            self._writer.cursor.execute("ROLLBACK")
 
     def _close(self, failure: Exception | None) -> None:
         with self._gate:
@@ -157,6 +170,10 @@ class SqliteSession:
         # Nothing can be added any more: the gate is shut.
         while not self._inbox.empty():
             batch = self._inbox.get()
-            if batch is not None and batch.take():
-                batch.operations[0].error = self.failure or TransactionError("the transaction is over")
+            if batch is None:
+                continue
+            if batch.operations[0].action == self._end_by_rollback:
+                batch.take()
                 post([batch])
+            else:
+                refuse(batch, self.failure or TransactionError("the transaction is over"))

@@ -1,5 +1,6 @@
 """The settings of an SQLite engine, each default in its one home."""
 
+import threading
 from typing import Literal
 
 import msgspec
@@ -7,6 +8,8 @@ import msgspec
 from swarm_persistence.errors import OtherError
 
 Durability = Literal["full", "normal"]
+
+LONGEST_SECONDS = threading.TIMEOUT_MAX
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -37,9 +40,13 @@ class Settings(msgspec.Struct, frozen=True):
             "0 or more, and not more than max_connections",
         )
         for name in ("connection_timeout", "idle_timeout", "transaction_timeout"):
-            _require(0 < getattr(self, name) < float("inf"), self, name, "a finite number of seconds above 0")
+            _require(_is_duration(getattr(self, name)), self, name, "a finite number of seconds above 0")
         _require(self.durability in ("full", "normal"), self, "durability", "'full' or 'normal'")
         return self
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_SECONDS
 
 
 def _require(is_met: bool, settings: Settings, name: str, expected: str) -> None:

@@ -18,6 +18,9 @@ LARGEST_CHUNK = 128
 class Statement(Protocol):
     """Something that runs with parameters."""
 
+    can_fail_after_change: bool
+    """Whether it can raise once SQLite has done its part: then only a savepoint undoes that."""
+
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
         """Run it and return its result."""
         ...
@@ -25,6 +28,8 @@ class Statement(Protocol):
 
 class InsertStatement:
     """Adds rows of one table; gives the sequence of each."""
+
+    can_fail_after_change = False
 
     def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
         self.table = table
@@ -35,6 +40,8 @@ class InsertStatement:
         try:
             cursor.execute(self._texts[1], parameters)
         except apsw.ConstraintError as error:
+            if getattr(error, "extendedresult", None) != apsw.SQLITE_CONSTRAINT_UNIQUE:
+                raise
             label, identity = self.table.label, parameters[0]
             raise ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged") from error
         return cursor.connection.last_insert_rowid()
@@ -56,6 +63,8 @@ class InsertStatement:
 class CountStatement:
     """Changes rows; gives how many."""
 
+    can_fail_after_change = False
+
     def __init__(self, text: str) -> None:
         self.text = text
 
@@ -68,6 +77,8 @@ class CountStatement:
 class ValueStatement:
     """Gives the first value of the first row, or `None` if there is no row."""
 
+    can_fail_after_change = False
+
     def __init__(self, text: str) -> None:
         self.text = text
 
@@ -79,6 +90,8 @@ class ValueStatement:
 
 class RowsStatement:
     """Gives rows, as `read` makes them."""
+
+    can_fail_after_change = False
 
     def __init__(self, text: str, read: Callable[[Any], Any] | None) -> None:
         self.text = text
@@ -94,22 +107,35 @@ class RowsStatement:
 def insert_rows(
     cursor: apsw.Cursor, statement: InsertStatement, rows: Sequence[Parameters]
 ) -> list[int | BaseException]:
-    """Add rows in as few statements as can be; gives the sequence of each, or the error of one that failed alone."""
+    """Add rows in as few statements as can be; gives the sequence of each, or the error of one that failed.
+
+    A failure that ends the transaction is raised: nothing more may run outside of it.
+    """
     results: list[int | BaseException] = []
     position = 0
     while position < len(rows):
         size = min(LARGEST_CHUNK, 1 << ((len(rows) - position).bit_length() - 1))
         chunk = rows[position : position + size]
         position += size
-        if size > 1:
-            try:
-                results += statement.run_chunk(cursor, chunk)
-                continue
-            except apsw.ConstraintError:
-                pass  # SQLite has undone the statement; row by row, each fails or succeeds alone.
-        for row in chunk:
-            try:
-                results.append(statement.run(cursor, row))
-            except ConflictError as error:
-                results.append(error)
+        if size == 1:
+            results.append(_insert_alone(cursor, statement, chunk[0]))
+            continue
+        try:
+            results += statement.run_chunk(cursor, chunk)
+        except (apsw.ConstraintError, apsw.TooBigError):
+            # One row's fault. SQLite has undone the statement; row by row, each fails or succeeds alone.
+            results += [_insert_alone(cursor, statement, row) for row in chunk]
+        except apsw.Error as error:
+            if not cursor.connection.in_transaction:
+                raise
+            results += [error] * size
     return results
+
+
+def _insert_alone(cursor: apsw.Cursor, statement: InsertStatement, row: Parameters) -> int | BaseException:
+    try:
+        return statement.run(cursor, row)
+    except (apsw.Error, ConflictError) as error:
+        if not cursor.connection.in_transaction:
+            raise
+        return error

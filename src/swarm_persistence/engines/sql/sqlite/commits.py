@@ -1,0 +1,163 @@
+"""Group commit: runs operations on the writing connection, many in one transaction, and each fails alone."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.connection import Patience
+from swarm_persistence.engines.sql.sqlite.failures import again
+from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
+from swarm_persistence.engines.sql.sqlite.operations import Operation
+from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
+from swarm_persistence.errors import DatabaseError
+
+
+class Commits:
+    """What the writer's thread does with its connection. Operations of several statements get a savepoint."""
+
+    def __init__(
+        self, connection: apsw.Connection, patience: Patience, translate: Callable[[BaseException], BaseException]
+    ) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.translate = translate
+        self._patience = patience
+
+    def begin(self, deadline: float) -> None:
+        """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
+        with self._patience.until(deadline):
+            self.cursor.execute("BEGIN IMMEDIATE")
+
+    def roll_back(self) -> None:
+        """Undo the open transaction, if there is one."""
+        if self.connection.in_transaction:
+            self.cursor.execute("ROLLBACK")
+
+    def run_group(self, batches: list[Batch]) -> None:
+        """Run the operations of batches, commit them together, and answer them."""
+        while batches:
+            deadline = min(batch.deadline for batch in batches)
+            operations = _to_do(batches)
+            try:
+                start = 0
+                while start < len(operations):
+                    start = self._run_transaction(operations, start, deadline)
+            except apsw.BusyError as error:
+                # Nothing of this transaction has run. Whose time is not up yet tries again.
+                late = [batch for batch in batches if batch.deadline <= time.monotonic()]
+                _fail(_to_do(late), self.translate(error))
+                post(late)
+                batches = [batch for batch in batches if batch not in late]
+                continue
+            except BaseException as error:
+                _fail(operations, self.translate(error))
+                self.roll_back()
+            post(batches)
+            return
+
+    def run_operation(self, operation: Operation) -> None:
+        """Run one operation inside the open transaction: all its statements, or none of them."""
+        parts = operation.parts
+        try:
+            if len(parts) == 1 and not parts[0][0].can_fail_after_change:
+                # SQLite undoes a statement that fails by itself.
+                statement, parameters = parts[0]
+                operation.result = (statement.run(self.cursor, parameters),)
+            else:
+                self._run_parts(operation)
+        except BaseException as error:
+            operation.error = self.translate(error)
+
+    def _run_transaction(self, operations: list[Operation], start: int, deadline: float) -> int:
+        """Run operations in one transaction; return the place of the first that was not in it."""
+        self.begin(deadline)
+        position = start
+        while position < len(operations):
+            position = self._run_some(operations, position)
+            if not self.connection.in_transaction:
+                # SQLite has rolled back by itself (a full disk, an I/O error): so far, nothing is stored.
+                cause = operations[position - 1].error or DatabaseError("SQLite has rolled the transaction back")
+                _fail(operations[start:position], cause)
+                return position
+        try:
+            self.cursor.execute("COMMIT")
+        except apsw.Error as error:
+            self.roll_back()
+            _fail(operations[start:], self.translate(error))
+        return len(operations)
+
+    def _run_some(self, operations: list[Operation], position: int) -> int:
+        """Run the next operation, or all inserts into one table that stand next; return the place after them."""
+        operation = operations[position]
+        if len(operation.parts) == 1 and isinstance(operation.parts[0][0], InsertStatement):
+            statement = operation.parts[0][0]
+            end = position + 1
+            while end < len(operations) and _is_single(operations[end], statement):
+                end += 1
+            self._run_inserts(statement, operations[position:end])
+            return end
+        self.run_operation(operation)
+        return position + 1
+
+    def _run_inserts(self, statement: InsertStatement, operations: list[Operation]) -> None:
+        rows = [operation.parts[0][1] for operation in operations]
+        try:
+            outcomes = insert_rows(self.cursor, statement, rows)
+        except BaseException as error:
+            # Which rows are in is not known: undo them all.
+            self.roll_back()
+            _fail(operations, self.translate(error))
+            return
+        for operation, outcome in zip(operations, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                operation.error = self.translate(outcome)
+            else:
+                operation.result = (outcome,)
+
+    def _run_parts(self, operation: Operation) -> None:
+        self.cursor.execute("SAVEPOINT operation")
+        try:
+            operation.result = self._results(operation)
+            self.cursor.execute("RELEASE operation")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.cursor.execute("ROLLBACK TO operation")
+                self.cursor.execute("RELEASE operation")
+            raise
+
+    def _results(self, operation: Operation) -> list[Any]:
+        results: list[Any] = []
+        parts = operation.parts
+        position = 0
+        while position < len(parts):
+            statement, parameters = parts[position]
+            end = position + 1
+            if isinstance(statement, InsertStatement):
+                while end < len(parts) and parts[end][0] is statement:
+                    end += 1
+                for outcome in insert_rows(self.cursor, statement, [row for _, row in parts[position:end]]):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
+                    results.append(outcome)
+            else:
+                results.append(statement.run(self.cursor, parameters))
+            position = end
+        return results
+
+
+def _to_do(batches: list[Batch]) -> list[Operation]:
+    # A caller that was cancelled before its turn gets nothing done.
+    operations = (operation for batch in batches for operation in batch.operations)
+    return [operation for operation in operations if operation.error is None and not operation.future.cancelled()]
+
+
+def _is_single(operation: Operation, statement: InsertStatement) -> bool:
+    return len(operation.parts) == 1 and operation.parts[0][0] is statement
+
+
+def _fail(operations: Sequence[Operation], error: BaseException) -> None:
+    for operation in operations:
+        if operation.error is None:
+            operation.error = again(error)

@@ -1,0 +1,47 @@
+"""Runs programs: other processes that use the same file."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from textwrap import dedent
+
+LIMIT_SECONDS = 60
+"""How long a program may take before it counts as hung."""
+
+
+class Program:
+    """A Python program in a process of its own; warnings are errors in it."""
+
+    def __init__(self, source: str, *arguments: object, options: Sequence[str] = ("-W", "error")) -> None:
+        command = [sys.executable, *options, "-c", dedent(source), *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_for_line(self) -> str:
+        """Wait until the program prints a line, and return it; '' if it ended."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def tell(self, line: str) -> None:
+        """Give the program a line to read."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> list[str]:
+        """End the program at once, as `kill -9` does, and return the whole lines that it still printed."""
+        self.process.kill()
+        output, _ = self.process.communicate(timeout=LIMIT_SECONDS)
+        return output[: output.rfind("\n") + 1].splitlines()
+
+    def finish(self) -> list[str]:
+        """Wait for the program's end, see that it went well and said nothing on stderr, and return its lines."""
+        output, errors = self.process.communicate(timeout=LIMIT_SECONDS)
+        assert (self.process.returncode, errors) == (0, "")
+        return output.splitlines()
+
+
+def run_program(source: str, *arguments: object, options: Sequence[str] = ("-W", "error")) -> list[str]:
+    """Run a program to its end, see that it went well, and return the lines that it printed."""
+    return Program(source, *arguments, options=options).finish()

@@ -1,0 +1,241 @@
+"""Facts about group commit: what waits together is committed together, and each operation fails alone."""
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sqlite.tracing import Watch
+from sqlite.turns import until
+from swarm_persistence import (
+    AgentModel,
+    ConflictError,
+    DatabaseError,
+    EventModel,
+    PoolError,
+    SqliteStorage,
+    StorageError,
+    TaskModel,
+)
+from swarm_persistence.testing.callers import elsewhere
+from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+
+LARGE = "x" * 20_000
+
+
+async def stored_agents(storage: SqliteStorage) -> set[str]:
+    return set(ids(await storage.repository(AgentModel).find_all()))
+
+
+async def outcomes_of_storing(storage: SqliteStorage, agents: list[AgentModel]) -> dict[str, BaseException | None]:
+    outcomes = await asyncio.gather(*map(storage.store_agent, agents), return_exceptions=True)
+    return dict(zip(ids(agents), outcomes, strict=True))
+
+
+@contextmanager
+def file_size_limited_to(size: int) -> Iterator[None]:
+    """Let the system refuse to write beyond this size; SQLite calls that an I/O error."""
+    before, largest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, largest))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, largest))
+
+
+class TestTogether:
+    async def test_what_a_tick_writes_is_one_commit(self, storage: SqliteStorage, watch: Watch) -> None:
+        watch.forget_statements()
+
+        await asyncio.gather(*(storage.store_agent(an_agent(f"agent-{number}")) for number in range(100)))
+
+        assert (watch.count("BEGIN IMMEDIATE"), watch.count("COMMIT")) == (1, 1)
+
+    async def test_what_a_tick_reads_is_one_snapshot(self, storage: SqliteStorage, watch: Watch) -> None:
+        watch.forget_statements()
+
+        await asyncio.gather(*(storage.get_agent(f"agent-{number}") for number in range(100)))
+
+        assert (watch.count("BEGIN"), watch.count("SELECT"), watch.count("COMMIT")) == (1, 100, 1)
+
+    async def test_results_reach_their_own_callers(self, storage: SqliteStorage) -> None:
+        events = [an_event(f"event-{number}") for number in range(300)]
+
+        await asyncio.gather(*map(storage.store_event, events))
+
+        stored = await storage.repository(EventModel).find_all()
+        assert {event.id: event.sequence for event in stored} == {event.id: event.sequence for event in events}
+
+
+class TestAlone:
+    async def test_a_known_id_fails_alone(self, storage: SqliteStorage) -> None:
+        await storage.store_many([an_agent("agent-3"), an_agent("agent-150")])
+
+        outcomes = await outcomes_of_storing(storage, [an_agent(f"agent-{number}") for number in range(300)])
+
+        failed = {id: type(outcome) for id, outcome in outcomes.items() if outcome is not None}
+        assert failed == {"agent-3": ConflictError, "agent-150": ConflictError}
+        assert await stored_agents(storage) == set(outcomes)
+
+    async def test_each_failed_caller_gets_an_error_of_its_own(self, storage: SqliteStorage, watch: Watch) -> None:
+        watch.writer.set_commit_hook(lambda: True)
+
+        outcomes = await outcomes_of_storing(storage, [an_agent(f"agent-{number}") for number in range(10)])
+
+        watch.writer.set_commit_hook(None)
+        assert len({id(error) for error in outcomes.values()}) == 10
+
+    async def test_a_record_that_is_too_large_fails_alone(self, storage: SqliteStorage, watch: Watch) -> None:
+        watch.writer.limit(apsw.SQLITE_LIMIT_LENGTH, 100_000)
+        agents = [an_agent(f"agent-{number}", name="x" * (200_000 if number == 70 else 1)) for number in range(300)]
+
+        outcomes = await outcomes_of_storing(storage, agents)
+
+        (too_large,) = (id for id, outcome in outcomes.items() if outcome is not None)
+        assert (too_large, type(outcomes[too_large])) == ("agent-70", DatabaseError)
+        assert await stored_agents(storage) == set(outcomes) - {"agent-70"}
+
+    async def test_an_operation_of_several_statements_fails_as_a_whole(self, storage: SqliteStorage) -> None:
+        await storage.store_agent(an_agent("known"))
+
+        outcomes = await asyncio.gather(
+            storage.store_task(a_task("before")),
+            storage.store_many([a_task("a"), an_agent("known"), a_task("b")]),
+            storage.store_task(a_task("after")),
+            return_exceptions=True,
+        )
+
+        assert [type(outcome) for outcome in outcomes] == [type(None), ConflictError, type(None)]
+        assert ids(await storage.repository(TaskModel).find_all()) == ["before", "after"]
+
+    async def test_cancelled_callers_do_not_disturb_their_neighbours(self, storage: SqliteStorage) -> None:
+        calls = [elsewhere(storage.store_agent(an_agent(f"agent-{number}"))) for number in range(200)]
+        await asyncio.sleep(0)
+        for call in calls[::2]:
+            call.cancel()
+
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert [outcome for outcome in outcomes[1::2] if outcome is not None] == []
+        assert {f"agent-{number}" for number in range(1, 200, 2)} <= await stored_agents(storage)
+
+
+class TestFailures:
+    """Failures of the whole transaction, each followed by a proof that the storage is usable again."""
+
+    @pytest.mark.parametrize("count", [1, 20, 300])
+    async def test_a_refused_commit_fails_all_that_was_in_it(
+        self, storage: SqliteStorage, watch: Watch, count: int
+    ) -> None:
+        await storage.store_agent(an_agent("earlier"))
+        watch.writer.set_commit_hook(lambda: True)
+
+        outcomes = await outcomes_of_storing(storage, [an_agent(f"agent-{number}") for number in range(count)])
+
+        watch.writer.set_commit_hook(None)
+        assert {type(outcome) for outcome in outcomes.values()} == {DatabaseError}
+        assert await stored_agents(storage) == {"earlier"}
+        await storage.store_agent(an_agent("agent-0"))
+
+    @pytest.mark.parametrize("pages", [1, 40, 120, 700])
+    async def test_a_full_disk_fails_exactly_what_is_not_stored(
+        self, storage: SqliteStorage, watch: Watch, pages: int
+    ) -> None:
+        # Large and small records, one statement for one and for many rows: SQLite undoes sometimes the statement that
+        # fails, and sometimes the whole transaction.
+        writer = watch.writer
+        writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').get + pages}").fetchall()
+        agents = [an_agent(f"agent-{number}", name=LARGE if number % 7 == 6 else "") for number in range(1_000)]
+
+        outcomes: dict[str, BaseException | None] = {}
+        for start in range(0, 1_000, 250):
+            outcomes |= await outcomes_of_storing(storage, agents[start : start + 250])
+
+        acknowledged = {id for id, outcome in outcomes.items() if outcome is None}
+        errors = {type(outcome) for outcome in outcomes.values() if outcome is not None}
+        assert (await stored_agents(storage), errors) == (acknowledged, {DatabaseError})
+        assert all("disk is full" in str(outcome) for outcome in outcomes.values() if outcome is not None)
+
+        writer.execute("PRAGMA max_page_count = 1000000").fetchall()
+        again = await outcomes_of_storing(storage, [agent for agent in agents if agent.id not in acknowledged])
+        assert set(again.values()) == {None}
+        assert await stored_agents(storage) == set(outcomes)
+
+    async def test_a_full_disk_in_a_transaction_rolls_it_back_and_the_next_goes_on(
+        self, storage: SqliteStorage, watch: Watch
+    ) -> None:
+        writer = watch.writer
+        writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').get + 20}").fetchall()
+
+        async def store_too_much() -> None:
+            async with storage.transaction():
+                await storage.store_agent(an_agent("small"))
+                for number in range(20):
+                    await storage.store_agent(an_agent(f"agent-{number}", name=LARGE))
+
+        with pytest.raises(DatabaseError, match="disk is full"):
+            await store_too_much()
+
+        assert await stored_agents(storage) == set()
+        async with storage.transaction():
+            await storage.store_agent(an_agent("small"))
+        assert await stored_agents(storage) == {"small"}
+
+    async def test_a_failing_disk_fails_exactly_what_is_not_stored(self, storage: SqliteStorage, path: Path) -> None:
+        with file_size_limited_to(path.with_name("swarm.db-wal").stat().st_size + 1_200_000):
+            outcomes: dict[str, BaseException | None] = {}
+            for start in range(0, 200, 25):
+                batch = [an_agent(f"agent-{number}", name=LARGE) for number in range(start, start + 25)]
+                outcomes |= await outcomes_of_storing(storage, batch)
+
+        acknowledged = {id for id, outcome in outcomes.items() if outcome is None}
+        assert 0 < len(acknowledged) < 200
+        assert await stored_agents(storage) == acknowledged
+        assert {type(outcome) for outcome in outcomes.values() if outcome is not None} == {DatabaseError}
+        await storage.store_agent(an_agent("once the disk is well"))
+
+    async def test_a_begin_that_gets_no_lock_fails_with_its_cause(self, path: Path, watch: Watch) -> None:
+        builder = SqliteStorage.builder().connection_timeout(0.05)
+        async with await builder.build(path) as storage:
+            holder = apsw.Connection(str(path))
+            holder.execute("BEGIN IMMEDIATE").fetchall()
+
+            outcomes = await outcomes_of_storing(storage, [an_agent("a"), an_agent("b")])
+            begun = (await asyncio.gather(storage.begin_transaction(), return_exceptions=True))[0]
+
+            holder.execute("ROLLBACK").fetchall()
+            holder.close()
+            await storage.store_agent(an_agent("c"))
+            for error in (*outcomes.values(), begun):
+                assert isinstance(error, PoolError)
+                assert "another process" in str(error)
+            assert await stored_agents(storage) == {"c"}
+
+    async def test_writes_that_queue_behind_a_lock_name_it_and_keep_to_their_own_time(
+        self, path: Path, watch: Watch
+    ) -> None:
+        async with await SqliteStorage.builder().connection_timeout(0.2).build(path) as storage:
+            holder = apsw.Connection(str(path))
+            holder.execute("BEGIN IMMEDIATE").fetchall()
+            loop = asyncio.get_running_loop()
+            waited: list[float] = []
+
+            async def store(id: str) -> StorageError:
+                started = loop.time()
+                with pytest.raises(PoolError) as caught:
+                    await storage.store_agent(an_agent(id))
+                waited.append(loop.time() - started)
+                return caught.value
+
+            first = elsewhere(store("first"))
+            await until(lambda: storage._engine._patience.is_waiting)
+            errors = await asyncio.gather(first, store("second"), store("third"))
+
+            holder.close()
+            assert all("another process" in str(error) for error in errors)
+            assert len(waited) == 3
+            assert min(waited) >= 0.19
