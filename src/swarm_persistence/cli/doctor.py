@@ -1,4 +1,84 @@
-"""`swarm-persistence stats`."""
+"""`swarm-persistence doctor`: what is wrong with a database's file, and what to do."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.file_system import examine_modes, examine_place
+from swarm_persistence.cli.finding import Finding, Level
+from swarm_persistence.cli.sqlite_releases import examine_releases
+from swarm_persistence.cli.target import existing_file
+from swarm_persistence.cli.terminal import open_console, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DESCRIPTION = """\
+Say what is wrong with a database's file, and what to do: SQLite's release and its known bugs, file system, permissions,
+journal mode, a log that cannot shrink, integrity, schema. Changes no data."""
+_STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
 
 
-def add_parser(c): ...
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's arguments."""
+    parser = commands.add_parser(
+        "doctor", help="say what is wrong with a database's file, and what to do", description=_DESCRIPTION
+    )
+    parser.add_argument("database", metavar="DATABASE", help="the path of an SQLite file of this package")
+    parser.add_argument("--quick", action="store_true", help="check the pages, but not each index against its table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the findings, and return 1 if something is wrong."""
+    path = existing_file(arguments.database)
+    if path is None:
+        raise CommandError("doctor examines SQLite files; the server of this database has tools of its own")
+    console = None if arguments.json else open_console()
+    findings = list(examine(path, is_quick=arguments.quick))
+    is_sound = all(finding.level is not Level.WRONG for finding in findings)
+    if console is None:
+        report = {"database": str(path), "ok": is_sound, "findings": msgspec.to_builtins(findings)}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _show(console, path, findings)
+    return 0 if is_sound else 1
+
+
+def examine(path: Path, *, is_quick: bool) -> Iterator[Finding]:
+    """Yield all that is to be said of the file.
+
+    Raises:
+        CommandError: it is not a database of this package; it was left as it is.
+
+    """
+    # Loaded here: the other commands do not need apsw.
+    from swarm_persistence.cli.examination import SQLITE_RELEASE, examine_content, require_ours
+
+    require_ours(path)
+    yield from examine_releases(SQLITE_RELEASE, _release_of_python())
+    yield examine_place(path)
+    yield examine_modes(path)
+    yield from examine_content(path, is_quick=is_quick)
+
+
+def _release_of_python() -> str | None:
+    try:
+        import sqlite3
+    except ImportError:
+        return None  # a Python built without it
+    return sqlite3.sqlite_version
+
+
+def _show(console: "Console", path: Path, findings: list[Finding]) -> None:
+    say(console, f"database: {path}")
+    for finding in findings:
+        say(console, f"{finding.level.value:>6}  {finding.check}: {finding.detail}", _STYLES[finding.level])
+        if finding.remedy is not None:
+            say(console, f"        what to do: {finding.remedy}")

@@ -1,4 +1,159 @@
-"""`swarm-persistence stats`."""
+"""`swarm-persistence stats`: what a database holds, counted."""
+
+import argparse
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from swarm_persistence.backends.targets import init_storage
+from swarm_persistence.cli.target import existing_file, shown
+from swarm_persistence.cli.terminal import new_table, open_console, say
+from swarm_persistence.clock import now
+from swarm_persistence.models import (
+    AgentModel,
+    AgentStatus,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    TaskModel,
+    TaskStatus,
+)
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def add_parser(c): ...
+class Schema(msgspec.Struct):
+    """The version that the database has, and the latest that this code knows."""
+
+    version: int
+    latest: int
+
+
+class Oldest(msgspec.Struct):
+    """The task that has waited longest for an agent."""
+
+    id: str
+    task_type: str
+    priority: str
+    created_at: str
+    age_seconds: float
+
+
+class Stats(msgspec.Struct):
+    """What a database holds; the names are those of the JSON form."""
+
+    database: str
+    size_bytes: int
+    """The log included."""
+    agents: dict[str, int]
+    tasks: dict[str, int]
+    events: int
+    messages: int
+    messages_unread: int
+    metrics: int
+    oldest_pending_task: Oldest | None
+    schema: Schema | None
+    """`None` for a storage that has no versions."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's arguments."""
+    text = "show what a database holds: counts by status, size with the log, oldest pending task, schema version"
+    parser = commands.add_parser("stats", help="show what a database holds", description=text)
+    parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the numbers, and return the exit code."""
+    path = existing_file(arguments.database)
+    console = None if arguments.json else open_console()
+    stats = asyncio.run(_read(str(path or arguments.database)))
+    if console is None:
+        print(json.dumps(msgspec.to_builtins(stats), indent=2, ensure_ascii=False))
+    else:
+        _show(console, stats)
+    return 0
+
+
+async def _read(target: str) -> Stats:
+    async with await init_storage(target) as storage:
+        return await read_stats(storage, shown(target))
+
+
+async def read_stats(storage: Storage, name: str) -> Stats:
+    """Count what the storage holds; of other processes' writes meanwhile, some may be counted."""
+    agents, tasks = storage.repository(AgentModel), storage.repository(TaskModel)
+    messages = storage.repository(MessageModel)
+    pending = QueryBuilder(TaskModel).where_eq("status", TaskStatus.PENDING)
+    # Asked together, so that a storage which can answers them from one snapshot.
+    by_agent_status, by_task_status, counts, oldest, size, schema = await asyncio.gather(
+        asyncio.gather(*(agents.count(QueryBuilder(AgentModel).where_eq("status", each)) for each in AgentStatus)),
+        asyncio.gather(*(tasks.count(QueryBuilder(TaskModel).where_eq("status", each)) for each in TaskStatus)),
+        asyncio.gather(
+            storage.repository(EventModel).count(),
+            messages.count(),
+            messages.count(QueryBuilder(MessageModel).where_eq("read", False)),
+            storage.repository(MetricModel).count(),
+        ),
+        tasks.query(pending.order_by("created_at").limit(1)),
+        storage.get_storage_size(),
+        _schema(storage),
+    )
+    events, all_messages, unread, metrics = counts
+    return Stats(
+        database=name,
+        size_bytes=size,
+        agents={status.value: count for status, count in zip(AgentStatus, by_agent_status, strict=True)},
+        tasks={status.value: count for status, count in zip(TaskStatus, by_task_status, strict=True)},
+        events=events,
+        messages=all_messages,
+        messages_unread=unread,
+        metrics=metrics,
+        oldest_pending_task=_oldest(oldest[0]) if oldest else None,
+        schema=schema,
+    )
+
+
+async def _schema(storage: Storage) -> Schema | None:
+    read_status: Any = getattr(storage, "migration_status", None)
+    if read_status is None:
+        return None
+    status = await read_status()
+    return Schema(status.version, status.latest)
+
+
+def _oldest(task: TaskModel) -> Oldest:
+    age = (now() - task.created_at).total_seconds()
+    return Oldest(task.id, task.task_type, task.priority.value, task.created_at.isoformat(), age)
+
+
+def _show(console: "Console", stats: Stats) -> None:
+    say(console, f"database: {stats.database}")
+    say(console, f"size on disk, log included: {stats.size_bytes:,} bytes")
+    if stats.schema is not None:
+        say(console, f"schema: version {stats.schema.version}; the latest is {stats.schema.latest}")
+    table = new_table("Records", "", "count")
+    for name, counts in (("agents", stats.agents), ("tasks", stats.tasks)):
+        table.add_row(name, f"{sum(counts.values()):,}")
+        for status, count in counts.items():
+            if count:
+                table.add_row(f"  {status}", f"{count:,}")
+    table.add_row("events", f"{stats.events:,}")
+    table.add_row("messages", f"{stats.messages:,}")
+    if stats.messages_unread:
+        table.add_row("  unread", f"{stats.messages_unread:,}")
+    table.add_row("metrics", f"{stats.metrics:,}")
+    console.print(table)
+    oldest = stats.oldest_pending_task
+    if oldest is None:
+        say(console, "oldest pending task: none")
+    else:
+        task = f"{oldest.task_type} {oldest.id}, {oldest.priority}"
+        say(console, f"oldest pending task: {task}, waiting for {oldest.age_seconds:,.1f} s since {oldest.created_at}")

@@ -1,0 +1,112 @@
+"""Looks at where a database's file lies, who may touch it, and who has it open."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+
+SUFFIXES = ("", "-wal", "-shm")
+
+_MOUNTS = Path("/proc/self/mounts")
+_NETWORK = re.compile(r"9p|afs|beegfs|ceph|cifs|coda|glusterfs|gpfs|lustre|ncpfs|nfs4?|smb[23]|smbfs")
+_NETWORK_BY_FUSE = re.compile(r"fuse\.(ceph|gcsfuse|glusterfs|rclone|s3fs|sshfs)")
+_IN_MEMORY = frozenset({"ramfs", "tmpfs"})
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A mounted file system."""
+
+    directory: str
+    kind: str
+
+
+def examine_place(path: Path, mounts: str | None = None) -> Finding:
+    """Return what is to be said of the file system; `mounts` is the text of /proc/mounts, by default this machine's."""
+    check = "file system"
+    if mounts is None:
+        if not _MOUNTS.exists():
+            return ok(check, "not checked: this system does not list its mounts in /proc")
+        mounts = _MOUNTS.read_text(errors="surrogateescape")
+    mount = _mount_of(path.resolve(), _parse(mounts))
+    if mount is None:
+        return ok(check, "not checked: no mount holds this path")
+    where = f"{mount.kind}, mounted at {mount.directory}"
+    if _NETWORK.fullmatch(mount.kind) or _NETWORK_BY_FUSE.fullmatch(mount.kind):
+        remedy = "move the file to a disk of this machine; several machines need a server, not a shared file"
+        return wrong(check, f"{where}: a network file system, on which WAL and its locks do not work", remedy)
+    if mount.kind in _IN_MEMORY:
+        return advice(check, f"{where}: it is lost when the machine restarts", "move the file to a disk, if it matters")
+    return ok(check, where)
+
+
+def examine_modes(path: Path) -> Finding:
+    """Return what is to be said of who may read and write the files."""
+    check = "permissions"
+    modes = {each: stat.S_IMODE(each.stat().st_mode) for each in _files(path)}
+    shown = ", ".join(f"{each.name} {mode:04o}" for each, mode in modes.items())
+    if os.name != "posix":
+        return ok(check, "not checked: this system has no POSIX modes")
+    remedy = f"chmod 600 {' '.join(str(each) for each in modes)}"
+    if not os.access(path, os.W_OK):
+        return wrong(check, f"{shown}: this user cannot write to it", f"as its owner: {remedy}")
+    if any(mode & 0o022 for mode in modes.values()):
+        return wrong(check, f"{shown}: others can write to it", remedy)
+    if any(mode & 0o044 for mode in modes.values()):
+        return advice(check, f"{shown}: others can read all that the swarm knows", remedy)
+    return ok(check, shown)
+
+
+def processes_with_open_file(path: Path) -> list[str]:
+    """Return the other processes that have the file open, as far as this user may know: `1234 (python3)`."""
+    wanted = path.stat()
+    others = (each for each in Path("/proc").glob("[0-9]*") if int(each.name) != os.getpid())
+    return sorted(f"{each.name} ({_name_of(each)})" for each in others if _has_open(each, wanted))
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return (each for each in (path.with_name(path.name + suffix) for suffix in SUFFIXES) if each.exists())
+
+
+def _parse(mounts: str) -> list[Mount]:
+    fields = (line.split(" ") for line in mounts.splitlines())
+    return [Mount(_unescaped(parts[1]), parts[2]) for parts in fields if len(parts) > 2]
+
+
+def _unescaped(directory: str) -> str:
+    # The kernel writes a blank as \040, and so on.
+    for code in ("040", "011", "012", "134"):
+        directory = directory.replace(f"\\{code}", chr(int(code, 8)))
+    return directory
+
+
+def _mount_of(path: Path, mounts: list[Mount]) -> Mount | None:
+    holding = [mount for mount in mounts if path.is_relative_to(mount.directory)]
+    # Of two mounts on one directory, the later one is on top.
+    return max(reversed(holding), key=lambda mount: len(Path(mount.directory).parts), default=None)
+
+
+def _has_open(process: Path, wanted: os.stat_result) -> bool:
+    try:
+        descriptors = os.listdir(process / "fd")
+    except OSError:
+        return False  # it has ended, or belongs to another user
+    return any(_is_same(process / "fd" / descriptor, wanted) for descriptor in descriptors)
+
+
+def _is_same(link: Path, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(link.stat(), wanted)
+    except OSError:
+        return False  # closed meanwhile
+
+
+def _name_of(process: Path) -> str:
+    try:
+        return (process / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return "ended"

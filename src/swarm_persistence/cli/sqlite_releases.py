@@ -1,0 +1,37 @@
+"""Knows which releases of SQLite have a bug that a shared log can meet."""
+
+from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+
+Release = tuple[int, int, int]
+
+_FIRST_WITH_LOG: Release = (3, 7, 0)
+_FIRST_MENDED: Release = (3, 51, 3)
+_MENDED_BRANCHES: tuple[Release, ...] = ((3, 50, 7), (3, 44, 6))
+_BUG = "has the WAL-reset bug, which can damage a file that several connections write to and checkpoint"
+
+
+def parse_release(text: str) -> Release:
+    """Return the numbers of a release: `3.51.3`."""
+    major, minor, patch = (int(part) for part in text.split(".")[:3])
+    return major, minor, patch
+
+
+def has_wal_reset_bug(release: Release) -> bool:
+    """Tell whether this release has the bug: 3.7.0 to 3.51.2, the mended 3.50.7 and 3.44.6 and their successors not."""
+    is_mended = any(release[:2] == branch[:2] and release >= branch for branch in _MENDED_BRANCHES)
+    return _FIRST_WITH_LOG <= release < _FIRST_MENDED and not is_mended
+
+
+def examine_releases(ours: str, of_python: str | None) -> list[Finding]:
+    """Return what is to be said of the SQLite that we use, and of the one in Python's own `sqlite3`."""
+    if has_wal_reset_bug(parse_release(ours)):
+        own = wrong("SQLite", f"apsw brings SQLite {ours}, which {_BUG}", "pip install --upgrade 'apsw>=3.51.3'")
+    else:
+        own = ok("SQLite", f"apsw brings SQLite {ours}, without known bugs that concern this file")
+    if of_python is None:
+        return [own]
+    if has_wal_reset_bug(parse_release(of_python)):
+        # Not ours, and so no fault of this database: almost every Python of today has it.
+        remedy = "let no program write to this file through Python's sqlite3; swarm-persistence uses apsw"
+        return [own, advice("Python's sqlite3", f"is SQLite {of_python}, which {_BUG}", remedy)]
+    return [own, ok("Python's sqlite3", f"is SQLite {of_python}")]
