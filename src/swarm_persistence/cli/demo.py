@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
-from swarm_persistence.cli import demo_tables
+from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import meter, open_console, say
@@ -89,26 +89,26 @@ class _Demo:
             f"library: {root}: {len(plan.modules):,} modules in {plan.packages:,} packages, {len(plan.tasks):,} tasks",
         )
         worked = await self._work(plan)
-        counting = None if self._stopping.is_requested else await self._count(plan)
-        if counting is None:
-            return self._stopping.exit_code or 130
+        counting = await self._count(plan) if worked else None
+        if worked is None or counting is None:
+            return self._stopping.exit_code
         return await self._conclude(plan, worked, *counting)
 
-    async def _work(self, plan: Plan) -> "tuple[int, float]":
-        """Let the swarm do what is left, and return how many tasks that was and the seconds it took."""
-        with meter(self._console, f"{self._workers} workers", len(plan.tasks)) as show:
+    async def _work(self, plan: Plan) -> tuple[int, float] | None:
+        """Let the swarm do what is left; return how many tasks that was and the seconds, `None` if it was stopped."""
+        with meter(self._console, quantity(self._workers, "worker"), len(plan.tasks)) as show:
             coordinator = Coordinator(self._storage, plan, Fleet(self._target), self._stopping, show)
             await coordinator.prepare()
             before, start = coordinator.completed, time.perf_counter()
             await coordinator.run(self._workers)
             await coordinator.sign_off()
             seconds = time.perf_counter() - start
-        if coordinator.is_finished:
-            if before == len(plan.tasks):
-                say(self._console, "all tasks are done already, in an earlier run")
-        else:
+        if not coordinator.is_finished:
             done, tasks = coordinator.completed, len(plan.tasks)
             say(self._console, f"stopped after {done:,} of {tasks:,} tasks; to carry on: {self._command()}")
+            return None
+        if before == len(plan.tasks):
+            say(self._console, "all tasks are done already, in an earlier run")
         return coordinator.completed - before, seconds
 
     async def _count(self, plan: Plan) -> tuple[Totals, float] | None:
@@ -131,11 +131,12 @@ class _Demo:
     async def _conclude(self, plan: Plan, worked: tuple[int, float], counted: Totals, count_seconds: float) -> int:
         records = await read_records(self._storage, plan)
         differences = find_differences(plan, records, counted)
-        for table in demo_tables.tables(records, counted):
+        for table in tables(records, counted):
             self._console.print()
             self._console.print(table)
-        say(self._console, demo_tables.comparison(worked, self._workers, count_seconds))
-        for line in demo_tables.check_lines(plan, counted, differences):
+        for line in (*highlights(records.totals or counted), comparison(worked, self._workers, count_seconds)):
+            say(self._console, line)
+        for line in check_lines(plan, counted, differences):
             say(self._console, line, "bold red" if differences else "bold green")
         return 1 if differences else 0
 
@@ -154,7 +155,6 @@ class _Demo:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)

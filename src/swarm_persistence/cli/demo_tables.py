@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_DIFFERENCES = 10
+_MOST_IMPORTED = 5
 
 
 def tables(records: Records, counted: Totals) -> "list[Table]":
@@ -20,13 +21,26 @@ def tables(records: Records, counted: Totals) -> "list[Table]":
     return [_workers(records), _durations(records), _most_complex(records.totals or counted)]
 
 
+def highlights(totals: Totals) -> list[str]:
+    """Return what else the report has found, a line each."""
+    lines = []
+    longest = totals.longest_function
+    if longest is not None:
+        place = f"{longest.module}.{longest.name}, line {longest.line}"
+        lines.append(f"longest function: {place}, with {quantity(longest.lines, 'line')}")
+    most = sorted(totals.imports.items(), key=lambda item: (-item[1], item[0]))[:_MOST_IMPORTED]
+    if most:
+        lines.append(f"most imported: {', '.join(f'{name} (by {count:,})' for name, count in most)}")
+    return lines
+
+
 def comparison(worked: tuple[int, float], workers: int, count_seconds: float) -> str:
     """Return how long the swarm took for what it did now, beside the plain count."""
     tasks, seconds = worked
-    plain = f"the plain count of all files in a single process took {count_seconds:.1f} s"
+    plain = f"plain count of all files in a single process: {count_seconds:.1f} s"
     if not tasks:
         return plain
-    return f"{tasks:,} tasks took {workers} workers {seconds:.1f} s; {plain}"
+    return f"{quantity(tasks, 'task')} by {quantity(workers, 'worker')}: {seconds:.1f} s; {plain}"
 
 
 def check_lines(plan: Plan, counted: Totals, differences: list[str]) -> list[str]:
@@ -35,13 +49,18 @@ def check_lines(plan: Plan, counted: Totals, differences: list[str]) -> list[str
         shown = [f"  {difference}" for difference in differences[:_MOST_DIFFERENCES]]
         if len(differences) > _MOST_DIFFERENCES:
             shown.append(f"  and {len(differences) - _MOST_DIFFERENCES:,} more")
-        return [f"check: FAILED – {len(differences):,} differences:", *shown]
+        return [f"check: FAILED – {quantity(len(differences), 'difference')}:", *shown]
     unparsed = f" ({counted.unparsed:,} of them not in this Python's syntax: lines only)" if counted.unparsed else ""
     return [
-        f"check: OK – {counted.modules:,} modules{unparsed}, {counted.lines:,} lines, {counted.functions:,} functions, "
-        f"{counted.classes:,} classes, {counted.branches:,} branches equal a single-process count; "
-        f"{len(plan.tasks):,} tasks, each completed exactly once"
+        f"check: OK – {quantity(counted.modules, 'module')}{unparsed}, {quantity(counted.lines, 'line')}, "
+        f"{quantity(counted.functions, 'function')}, {counted.classes:,} classes, {counted.branches:,} branches "
+        f"equal a single-process count; {len(plan.tasks):,} tasks, each completed exactly once"
     ]
+
+
+def quantity(count: int, noun: str) -> str:
+    """Return `1 task`, `2 tasks`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _workers(records: Records) -> "Table":
@@ -68,10 +87,4 @@ def _most_complex(totals: Totals) -> "Table":
     for each in totals.most_complex:
         numbers = (each.complexity, each.branches, each.functions, each.lines)
         table.add_row(each.module, *(f"{number:,}" for number in numbers))
-    longest = totals.longest_function
-    if longest is not None:
-        table.caption = (
-            f"longest function: {longest.module}.{longest.name}, line {longest.line}: {longest.lines:,} lines"
-        )
-        table.caption_justify = "left"
     return table

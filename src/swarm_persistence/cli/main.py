@@ -30,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, error.exit_code)
     except (StorageError, DemoError) as error:
         return _fail(error, 1)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does; nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return _fail("stopped", 130)
+    except OSError as error:
+        # Standard output may be what has failed: a full disk, or a reader that has gone, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1 if isinstance(error, BrokenPipeError) else _fail(error, 1)
     return code
 
 

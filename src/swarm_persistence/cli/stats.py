@@ -63,7 +63,7 @@ class Stats(msgspec.Struct):
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
-    text = "show what a database holds: counts by status, size with the log, oldest pending task, schema version"
+    text = "Show what a database holds: counts by status, size with the log, oldest pending task, schema version."
     parser = commands.add_parser("stats", help="show what a database holds", description=text)
     parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

@@ -1,0 +1,81 @@
+"""Starts real demos in processes of their own, and looks at what they leave."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from swarm_persistence import AgentModel, BlockingStorage, EventModel, QueryBuilder, TaskModel, open_storage
+from swarm_persistence.demo.vocabulary import WORKER
+
+COMMAND = [sys.executable, "-m", "swarm_persistence", "demo", "--workers", "2"]
+TIMEOUT_SECONDS = 60
+
+
+def run_demo(database: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    """Run a demo to its end."""
+    command = [*COMMAND, "--database", str(database), "--limit", str(limit)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+
+
+class RunningDemo:
+    """A demo that is at work; a process group of its own, as a terminal would make it."""
+
+    def __init__(self, database: Path, limit: int) -> None:
+        command = [*COMMAND, "--database", str(database), "--limit", str(limit)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def wait_for_first_quarter(self) -> None:
+        """Return when a quarter of the tasks is done."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("2 workers: "):
+                return
+        raise AssertionError(f"the demo ended early: {self.process.communicate()}")
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group."""
+        os.killpg(self.process.pid, number)
+
+    def finish(self) -> tuple[int, str, str]:
+        """Wait for the end, and return exit code, the rest of the output, and the errors."""
+        output, errors = self.process.communicate(timeout=TIMEOUT_SECONDS)
+        return self.process.returncode, output, errors
+
+
+def worker_pids(database: Path) -> list[int]:
+    """Return the processes of the workers that are registered."""
+    with open_storage(database) as storage:
+        return [agent.metadata["pid"] for agent in workers_of(storage)]
+
+
+def workers_of(storage: BlockingStorage) -> list[AgentModel]:
+    """Return the registered workers."""
+    return [agent for agent in storage.list_agents() if agent.agent_type == WORKER]
+
+
+def tasks_of(storage: BlockingStorage, *statuses: str) -> list[TaskModel]:
+    """Return the tasks of these states."""
+    return storage.repository(TaskModel).query(QueryBuilder(TaskModel).where_in("status", statuses))
+
+
+def events_of(storage: BlockingStorage, event_type: str) -> list[EventModel]:
+    """Return the events of this type."""
+    return storage.repository(EventModel).query(QueryBuilder(EventModel).where_eq("event_type", event_type))
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when the process has ended; fail if it does not."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ready, _, _ = select.select([descriptor], [], [], TIMEOUT_SECONDS)
+        assert ready, f"process {pid} goes on"
+    finally:
+        os.close(descriptor)
