@@ -51,9 +51,19 @@ class TestTogether:
     async def test_what_a_tick_writes_is_one_commit(self, storage: SqliteStorage, watch: Watch) -> None:
         watch.forget_statements()
 
-        await asyncio.gather(*(storage.store_agent(an_agent(f"agent-{number}")) for number in range(100)))
+        agents = [an_agent(f"agent-{number}") for number in range(100)]
+        await asyncio.gather(*map(storage.store_agent, agents), *(storage.delete_agent(agent.id) for agent in agents))
 
         assert (watch.count("BEGIN IMMEDIATE"), watch.count("COMMIT")) == (1, 1)
+
+    async def test_the_inserts_of_a_tick_are_one_statement_and_its_own_transaction(
+        self, storage: SqliteStorage, watch: Watch
+    ) -> None:
+        watch.forget_statements()
+
+        await asyncio.gather(*(storage.store_agent(an_agent(f"agent-{number}")) for number in range(100)))
+
+        assert [statement.split("\n")[0].split(" (")[0] for statement in watch.statements] == ["INSERT INTO agents"]
 
     async def test_what_a_tick_reads_is_one_snapshot(self, storage: SqliteStorage, watch: Watch) -> None:
         watch.forget_statements()

@@ -11,7 +11,7 @@ import msgspec
 
 from swarm_persistence.models import Model
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, table_of
+from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import ColumnValue
 
 
@@ -109,6 +109,10 @@ class Executor(Protocol):
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Do all steps or none of them, and give the result of each."""
+        ...
+
+    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
+        """Read the record of this id."""
         ...
 
     def select(self, query: Query[M]) -> Awaitable[list[M]]:

@@ -11,7 +11,7 @@ from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import identifier, refuse
-from swarm_persistence.storage.transactions import Scope, find_scope
+from swarm_persistence.storage.transactions import Scope, find_scope, innermost_scope
 
 E = TypeVar("E", bound=Model)
 
@@ -27,6 +27,8 @@ class StorageCore:
         return self._scope() or self._engine
 
     def _scope(self) -> Scope | None:
+        if innermost_scope() is None:
+            return None
         # A closed storage has no open transaction: its engine says so to whoever calls.
         return None if isinstance(self._engine, _NoEngine) else find_scope(self)
 
@@ -56,8 +58,7 @@ class StorageCore:
         self._rewritten(scope, model, version)
 
     async def _get(self, table: Table[M], id: str) -> M | None:
-        records = await self._executor().select(by_id(table, id))
-        return records[0] if records else None
+        return await self._executor().get(table, identifier(id, f"{table.label}.id"))
 
     async def _raise_stale(self, table: Table[M], model: M) -> NoReturn:
         stored: Any = await self._get(table, model.id)
@@ -92,8 +93,8 @@ class StorageCore:
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
         if engine is not None and not isinstance(engine, _NoEngine) and not engine.is_ephemeral:
-            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
             engine.abandon()
+            warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
 
 
 def by_id(table: Table[M], id: str) -> Query[M]:
@@ -115,6 +116,8 @@ class _NoEngine:
 
 
 _storages: "weakref.WeakSet[StorageCore]" = weakref.WeakSet()
+_inherited: list[Engine] = []
+"""The engines of the process that this one was forked from. Even to close their files here could harm them there."""
 
 
 def disable(storage: StorageCore, reason: str) -> None:
@@ -125,6 +128,7 @@ def disable(storage: StorageCore, reason: str) -> None:
 def _disable_all_in_child() -> None:
     for storage in list(_storages):
         if not isinstance(storage._engine, _NoEngine):
+            _inherited.append(storage._engine)
             disable(storage, f"{storage!r} was opened by the process that this one was forked from; open it anew here")
 
 

@@ -6,18 +6,20 @@ It is bound and let go where `begin_transaction`, `commit` and `rollback` are *c
 """
 
 import asyncio
+import os
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Engine, Session, Step
-from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
+from swarm_persistence.errors import ClosedError, DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M
+from swarm_persistence.schema.tables import M, Table
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class Scope:
 
     def __init__(self, owner: object, engine: Engine) -> None:
         self.owner = owner
-        self.outer = _innermost.get()
+        self.outer = _living(_innermost.get())
         self.parent = find_scope(owner)
         self._engine = engine
         self._state = _State.OPENING
@@ -47,6 +49,9 @@ class Scope:
         self._session: Session
         self._savepoint = f"level_{self._depth}"
         self._task = _current_task()
+        self._loop: asyncio.AbstractEventLoop
+        self._nested: Scope | None = None
+        self._process = os.getpid()
 
     @property
     def _depth(self) -> int:
@@ -62,12 +67,23 @@ class Scope:
         """Tell whether a call made in its context has to do with it."""
         return self._state in (_State.OPEN, _State.OVER)
 
+    @property
+    def is_inherited(self) -> bool:
+        """Tell whether the transaction belongs to the process that this one was forked from."""
+        return self._process != os.getpid()
+
     async def begin(self) -> "Transaction":
-        if self.parent is None:
-            self._session = await self._engine.begin()
-        else:
-            self._session = self.parent._session
-            await self.parent._lend(lambda: self._session.savepoint(self._savepoint))
+        self._loop = asyncio.get_running_loop()
+        try:
+            if self.parent is None:
+                self._session = await self._engine.begin()
+            else:
+                self._session = self.parent._session
+                await self.parent._lend(lambda: self._session.savepoint(self._savepoint))
+                self.parent._nested = self
+        except BaseException:
+            self._state = _State.DROPPED
+            raise
         self._state = _State.OPEN
         if self._task is not None:
             self._task.add_done_callback(self._outlived)
@@ -75,6 +91,10 @@ class Scope:
 
     async def commit(self) -> None:
         """End the scope, keeping its work; a doomed one is rolled back and raises `TransactionError`."""
+        if self._nested is not None:
+            self._failure = self._failure or TransactionError(
+                "a nested transaction was still open, so this one was rolled back; end the nested one first"
+            )
         failure = self._failure or self._session.failure
         if failure is not None:
             await self.rollback()
@@ -94,7 +114,7 @@ class Scope:
             self.parent._failure = self.parent._failure or error
             raise
         finally:
-            self.parent._one_at_a_time.release()
+            self.parent._take_back()
 
     async def rollback(self) -> None:
         """End the scope, undoing its work."""
@@ -110,15 +130,21 @@ class Scope:
             self.parent._failure = self.parent._failure or error
             raise
         finally:
-            self.parent._one_at_a_time.release()
+            self.parent._take_back()
 
     def drop(self, reason: str) -> None:
-        """Roll back without waiting, from any thread, and warn."""
-        if self._state is not _State.OPEN:
+        """Roll back without waiting, from any thread, and warn. What a nested one is in is rolled back with it."""
+        if self._state is not _State.OPEN or self.is_inherited:
             return
         self._state = _State.DROPPED
         self._undo_objects()
         self._session.abandon()
+        if self.parent is not None:
+            self.parent._failure = self.parent._failure or TransactionError(
+                f"a nested transaction {reason} without commit or rollback, which rolled all of it back"
+            )
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                self._loop.call_soon_threadsafe(self.parent._take_back)
         message = f"A transaction {reason} without commit or rollback; it was rolled back."
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
@@ -146,6 +172,10 @@ class Scope:
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         self._require_open()
         return await self._run(lambda: self._session.write(steps))
+
+    async def get(self, table: Table[M], id: str) -> M | None:
+        self._require_open()
+        return await self._run(lambda: self._session.get(table, id))
 
     async def select(self, query: Query[M]) -> list[M]:
         self._require_open()
@@ -180,6 +210,12 @@ class Scope:
             self._one_at_a_time.release()
             raise
 
+    def _take_back(self) -> None:
+        """Let others work here again: the nested scope has ended."""
+        if self._nested is not None:
+            self._nested = None
+            self._one_at_a_time.release()
+
     def _require_open(self) -> None:
         if self._state is not _State.OPEN:
             raise TransactionError(
@@ -194,6 +230,11 @@ class Scope:
         self._state = _State.OVER
         if self._task is not None:
             self._task.remove_done_callback(self._outlived)
+        if self._nested is not None:
+            # It ends with what it is in, and whoever waits here must learn of it.
+            self._nested._end()
+            self._nested._undo_objects()
+            self._take_back()
 
     def _undo_objects(self) -> None:
         while self._undo:
@@ -208,11 +249,17 @@ class Transaction:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+        self._is_finished = False
 
     @property
     def is_open(self) -> bool:
         """Tell whether it can still be committed or rolled back."""
         return self._scope.is_open
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether `commit` or `rollback` was called."""
+        return self._is_finished
 
     def commit(self) -> Coroutine[Any, Any, None]:
         """Make the work durable, as one. A doomed transaction is rolled back instead.
@@ -234,10 +281,13 @@ class Transaction:
         return self._finish(self._scope.rollback)
 
     def _finish(self, end: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
+        self._is_finished = True
         self._scope.let_go()
         return self._end(end)
 
     async def _end(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._scope.is_inherited:
+            raise ClosedError("the transaction belongs to the process that this one was forked from; it goes on there")
         if not self._scope.is_open:
             raise TransactionError("the transaction is over already; begin a new one")
         await end()
@@ -261,15 +311,19 @@ class TransactionBlock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         transaction, self._transaction = self._transaction, None
-        if transaction is None or not transaction.is_open:
+        if transaction is None or transaction.is_finished:
             return
         if error is None:
             await transaction.commit()
-        else:
+        elif transaction.is_open:
             await transaction.rollback()
 
 
 _innermost: ContextVar[Scope | None] = ContextVar("swarm_persistence_transaction", default=None)
+
+
+innermost_scope = _innermost.get
+"""Return the innermost scope of any storage that the calling context is in: mostly none, and then nothing to find."""
 
 
 def find_scope(owner: object) -> Scope | None:
@@ -285,6 +339,13 @@ def begin(owner: object, engine: Engine) -> Coroutine[Any, Any, Transaction]:
     scope = Scope(owner, engine)
     _innermost.set(scope)
     return scope.begin()
+
+
+def _living(scope: Scope | None) -> Scope | None:
+    """Return the innermost scope that was not dropped: a context keeps no row of dead ones."""
+    while scope is not None and scope._state is _State.DROPPED:
+        scope = scope.outer
+    return scope
 
 
 def _doomed(failure: BaseException) -> TransactionError:

@@ -7,7 +7,7 @@ from typing import Any
 Entry = tuple[Any, ...]
 
 LARGEST_CHUNK = 1024
-_SMALLEST_CHUNK = LARGEST_CHUNK // 4
+"""Entries in one chunk: few enough that inserting moves little memory, and enough that there are few chunks."""
 
 
 class Highest:
@@ -29,7 +29,9 @@ class SortedEntries:
     A bound is a tuple too, often a shorter one: it stands before all entries that begin with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, largest_chunk: int = LARGEST_CHUNK) -> None:
+        self._largest = largest_chunk
+        self._smallest = largest_chunk // 4
         self._chunks: list[list[Entry]] = []
         self._lasts: list[Entry] = []
 
@@ -54,7 +56,7 @@ class SortedEntries:
             self._chunks.append([entry])
             self._lasts.append(entry)
             return
-        if len(chunk) > LARGEST_CHUNK:
+        if len(chunk) > self._largest:
             self._split(place)
 
     def remove(self, entry: Entry) -> None:
@@ -64,15 +66,14 @@ class SortedEntries:
             raise KeyError(entry)
         chunk = self._chunks[place]
         del chunk[offset]
-        if len(chunk) < _SMALLEST_CHUNK:
+        if len(chunk) <= self._smallest:
             self._join(place)
         elif offset == len(chunk):
             self._lasts[place] = chunk[-1]
 
     def between(self, start: Entry | None, stop: Entry | None, is_backward: bool = False) -> Iterator[Entry]:
         """Yield the entries from one bound up to, and without, the other; `None` is no bound."""
-        first, first_offset = (0, 0) if start is None else self._find(start)
-        last, last_offset = (len(self._chunks), 0) if stop is None else self._find(stop)
+        (first, first_offset), (last, last_offset) = self._find(start), self._find(stop, is_stop=True)
         if (first, first_offset) >= (last, last_offset):
             return
         places = range(first, min(last + 1, len(self._chunks)))
@@ -85,12 +86,15 @@ class SortedEntries:
 
     def count(self, start: Entry | None, stop: Entry | None) -> int:
         """Count the entries from one bound up to, and without, the other, without looking at each."""
-        first, first_offset = (0, 0) if start is None else self._find(start)
-        last, last_offset = (len(self._chunks), 0) if stop is None else self._find(stop)
-        return max(sum(map(len, self._chunks[first:last])) + last_offset - first_offset, 0)
+        (first, first_offset), (last, last_offset) = self._find(start), self._find(stop, is_stop=True)
+        if (first, first_offset) >= (last, last_offset):
+            return 0
+        return sum(map(len, self._chunks[first:last])) + last_offset - first_offset
 
-    def _find(self, bound: Entry) -> tuple[int, int]:
+    def _find(self, bound: Entry | None, is_stop: bool = False) -> tuple[int, int]:
         """Return the chunk and the offset of the first entry that is not below the bound."""
+        if bound is None:
+            return (len(self._chunks) if is_stop else 0), 0
         place = bisect_left(self._lasts, bound)
         if place == len(self._lasts):
             return place, 0
@@ -114,5 +118,5 @@ class SortedEntries:
             del self._chunks[place], self._lasts[place]
             return
         self._lasts[place] = chunk[-1]
-        if len(chunk) > LARGEST_CHUNK:
+        if len(chunk) > self._largest:
             self._split(place)

@@ -50,6 +50,12 @@ class MemorySession:
                 self._changes.forget()
             return results
 
+    async def get(self, table: Table[M], id: str) -> M | None:
+        with self._gate:
+            self._require_open()
+            row = self._overlay(table).get(id)
+        return None if row is None else codec_of(table.model).decode(row)
+
     async def select(self, query: Query[M]) -> list[M]:
         with self._gate:
             self._require_open()

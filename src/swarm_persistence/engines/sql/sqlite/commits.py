@@ -9,8 +9,8 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
-from swarm_persistence.engines.sql.sqlite.operations import Operation
-from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
+from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
+from swarm_persistence.engines.sql.sqlite.statements import LARGEST_CHUNK, InsertStatement, insert_rows
 from swarm_persistence.errors import DatabaseError
 
 
@@ -41,7 +41,7 @@ class Commits:
             deadline = min(batch.deadline for batch in batches)
             operations = _to_do(batches)
             try:
-                start = 0
+                start = len(operations) if self._run_alone(operations, deadline) else 0
                 while start < len(operations):
                     start = self._run_transaction(operations, start, deadline)
             except apsw.BusyError as error:
@@ -64,11 +64,32 @@ class Commits:
             if len(parts) == 1 and not parts[0][0].can_fail_after_change:
                 # SQLite undoes a statement that fails by itself.
                 statement, parameters = parts[0]
-                operation.result = (statement.run(self.cursor, parameters),)
+                result = statement.run(self.cursor, parameters)
+                operation.result = result if isinstance(operation, Read) else (result,)
             else:
                 self._run_parts(operation)
         except BaseException as error:
             operation.error = self.translate(error)
+
+    def _run_alone(self, operations: list[Operation], deadline: float) -> bool:
+        """Run inserts into one table as one statement that is its own transaction; tell whether that was possible.
+
+        The driver gives the interpreter lock away once a statement, so all of it, the disk's part included, runs beside
+        the event loop.
+        """
+        if not 0 < len(operations) <= LARGEST_CHUNK or len(operations[0].parts) != 1:
+            return False
+        statement = operations[0].parts[0][0]
+        if not isinstance(statement, InsertStatement) or not all(_is_single(each, statement) for each in operations):
+            return False
+        try:
+            with self._patience.until(deadline):
+                sequences = statement.run_chunk(self.cursor, [operation.parts[0][1] for operation in operations])
+        except (apsw.ConstraintError, apsw.TooBigError):
+            return False  # One row's fault: in a transaction, each fails or succeeds alone.
+        for operation, sequence in zip(operations, sequences, strict=True):
+            operation.result = (sequence,)
+        return True
 
     def _run_transaction(self, operations: list[Operation], start: int, deadline: float) -> int:
         """Run operations in one transaction; return the place of the first that was not in it."""

@@ -14,7 +14,7 @@ from swarm_persistence.engines.sql.sqlite import file, schema_version
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox
-from swarm_persistence.engines.sql.sqlite.operations import Operation, Part
+from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.schema_version import MigrationStatus
@@ -23,7 +23,7 @@ from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M
+from swarm_persistence.schema.tables import M, Table
 
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
 
@@ -57,9 +57,14 @@ class SqliteEngine:
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         of_step = self._parts.of_step
-        operation = Operation(asyncio.get_running_loop().create_future(), [of_step(step) for step in steps])
-        self._writing().collect(operation)
-        return operation.future
+        parts = (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps]
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        self._port(loop)[0].collect(Operation(future, parts))
+        return future
+
+    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
+        return self._read(self._parts.of_get(table, id))
 
     def select(self, query: Query[M]) -> Awaitable[list[M]]:
         return self._read(self._parts.of_select(query))
@@ -70,10 +75,11 @@ class SqliteEngine:
     def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
         return self._read(self._parts.of_aggregate(aggregate))
 
-    async def _read(self, part: Part) -> Any:
-        operation = Operation(asyncio.get_running_loop().create_future(), (part,))
-        self._reading().collect(operation)
-        return (await operation.future)[0]
+    def _read(self, part: Part) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._port(loop)[1].collect(Read(future, (part,)))
+        return future
 
     async def begin(self) -> Session:
         session = SqliteSession(self._writer, self._parts, self._mailbox, self.settings.transaction_timeout)
@@ -97,13 +103,9 @@ class SqliteEngine:
             finally:
                 self._sessions.discard(session)
 
-        operation = Operation(
-            asyncio.get_running_loop().create_future(),
-            action=open_transaction,
-            following=serve,
-            unclaimed=SqliteSession.abandon,
-        )
-        self._writing().send_alone(operation)
+        loop = asyncio.get_running_loop()
+        operation = Action(loop.create_future(), open_transaction, serve, SqliteSession.abandon)
+        self._port(loop)[0].send_alone(operation)
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
@@ -180,9 +182,10 @@ class SqliteEngine:
             self._writer.commits.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
-        operation = Operation(asyncio.get_running_loop().create_future(), action=action)
-        self._writing().send_alone(operation)
-        return await operation.future
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._port(loop)[0].send_alone(Action(future, action))
+        return await future
 
     def _size(self) -> int:
         total = 0
@@ -212,14 +215,8 @@ class SqliteEngine:
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)
 
-    def _writing(self) -> Mailbox:
-        return self._port()[0]
-
-    def _reading(self) -> Mailbox:
-        return self._port()[1]
-
-    def _port(self) -> tuple[Mailbox, Mailbox]:
-        loop = asyncio.get_running_loop()
+    def _port(self, loop: asyncio.AbstractEventLoop) -> tuple[Mailbox, Mailbox]:
+        """Return the loop's ways to the writer and to the readers."""
         try:
             return self._ports[loop]
         except KeyError:

@@ -68,7 +68,10 @@ class Mailbox:
         self._is_stuck = is_stuck
         self._collected: list[Operation] = []
         self._outstanding: dict[Batch, None] = {}
+        self._was_single = False
+        self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
+        self._paused_seconds = 0.0
         self._cpu_seconds = 0.0
         self._looked_at = 0.0
 
@@ -85,9 +88,14 @@ class Mailbox:
 
     def collect(self, operation: Operation) -> None:
         """Take an operation; it leaves with the others of this tick."""
-        if not self._collected:
+        if self._collected:
+            self._collected.append(operation)
+        elif self._outstanding or not self._was_single:
+            self._collected.append(operation)
             self.loop.call_soon(self.hand_over)
-        self._collected.append(operation)
+        else:
+            # One caller after the other: there is nothing to collect, and a tick to save.
+            self._dispatch([operation])
 
     def send_alone(self, operation: Operation) -> None:
         """Send an operation in a batch of its own, after what was collected before."""
@@ -96,7 +104,9 @@ class Mailbox:
 
     def settle(self, batch: Batch) -> None:
         """Give the outcomes of a batch to the callers; runs in the loop."""
-        self._outstanding.pop(batch, None)
+        if batch not in self._outstanding:
+            return  # the loop has waited for it, and settled it then
+        del self._outstanding[batch]
         for operation in batch.operations:
             operation.settle()
 
@@ -104,6 +114,7 @@ class Mailbox:
         """Send what was collected."""
         operations, self._collected = self._collected, []
         if operations:
+            self._was_single = len(operations) == 1
             self._dispatch(operations)
 
     def _dispatch(self, operations: list[Operation]) -> None:
@@ -112,39 +123,47 @@ class Mailbox:
         if self._timer is None:
             self._look_again_in(_FIRST_LOOK_SECONDS)
         self._send(batch)
+        if self._is_busy:
+            self._let_run(batch)
 
     def _look_again_in(self, seconds: float) -> None:
         self._cpu_seconds = time.thread_time()
         self._looked_at = time.monotonic()
+        self._paused_seconds = 0.0
         self._timer = self.loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """See to batches that wait: give up those whose time is over, and let the threads run if the loop is busy.
-
-        CPython hands the interpreter lock over when a waiter has waited undisturbed for the switch interval. A loop
-        that is busy, and releases the lock for a moment at every tick, starves every thread beside it. So a loop that
-        has used most of the time since the last look waits here, without the lock, until the batch is done.
-        """
+        """Give up batches whose time is over, and see whether the loop leaves the threads room to run."""
         self._timer = None
         now = time.monotonic()
         for batch in list(self._outstanding):
             if now < batch.deadline:
                 break
             self._give_up(batch)
+        own_seconds = now - self._looked_at - self._paused_seconds
+        self._is_busy = time.thread_time() - self._cpu_seconds > _BUSY_SHARE * own_seconds
         oldest = next(iter(self._outstanding), None)
         if oldest is None:
             return
-        age = now - oldest.submitted_at
-        busy_share = (time.thread_time() - self._cpu_seconds) / max(now - self._looked_at, 1e-9)
-        if (
-            busy_share > _BUSY_SHARE
-            and age >= _FIRST_LOOK_SECONDS
-            and not self._is_stuck()
-            and oldest.done.acquire(timeout=_LONGEST_PAUSE_SECONDS)
-        ):
-            oldest.done.release()
-        is_new = busy_share > _BUSY_SHARE or age < 10 * _FIRST_LOOK_SECONDS
+        if self._is_busy and now - oldest.submitted_at >= _FIRST_LOOK_SECONDS:
+            self._let_run(oldest)
+        is_new = self._is_busy or now - oldest.submitted_at < 10 * _FIRST_LOOK_SECONDS
         self._look_again_in(_FIRST_LOOK_SECONDS if is_new else _LATER_LOOK_SECONDS)
+
+    def _let_run(self, batch: Batch) -> None:
+        """Wait a moment, without the interpreter lock, until a batch is done.
+
+        CPython hands the lock over when a waiter has waited undisturbed for the switch interval. A loop that is busy,
+        and releases the lock for a moment at every tick, starves every thread beside it, unless it waits for real.
+        """
+        if self._is_stuck():
+            return
+        start = time.monotonic()
+        if batch.done.acquire(timeout=_LONGEST_PAUSE_SECONDS):
+            self.settle(batch)
+        else:
+            self._is_busy = False  # It waits for something else than for us.
+        self._paused_seconds += time.monotonic() - start
 
     def _give_up(self, batch: Batch) -> None:
         if batch.take():
@@ -184,6 +203,5 @@ def _settle_for_nobody(batches: list[Batch]) -> None:
     """The loop is closed, and with it all that waited; a transaction that was opened for it must not stay open."""
     for batch in batches:
         for operation in batch.operations:
-            if operation.unclaimed is not None and operation.error is None and operation.result is not None:
-                with suppress(RuntimeError):
-                    operation.unclaimed(operation.result)
+            with suppress(RuntimeError):
+                operation.discard()

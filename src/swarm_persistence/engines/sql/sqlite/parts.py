@@ -9,15 +9,16 @@ from swarm_persistence.engines.sql.sqlite.operations import Part
 from swarm_persistence.engines.sql.sqlite.statements import (
     CountStatement,
     InsertStatement,
+    RecordStatement,
     RowsStatement,
     Statement,
     ValueStatement,
 )
 from swarm_persistence.models import Model
 from swarm_persistence.query.laws import sorted_rows
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import TABLES, Table, table_of
+from swarm_persistence.schema.tables import TABLES, M, Table, table_of
 
 
 class Parts:
@@ -26,6 +27,7 @@ class Parts:
     def __init__(self) -> None:
         self._compiler = Compiler(SqliteDialect())
         self._statements: dict[object, Statement] = {}
+        self._gets = {table.model: self._get(table) for table in TABLES}
         self._inserts = {table.model: self._insert(table) for table in TABLES}
 
     def of_step(self, step: Step) -> Part:
@@ -49,6 +51,10 @@ class Parts:
                 table = table_of(type(step.model))
                 return self._counted(self._compiler.save(table)), codec_of(table.model).encode(step.model)
 
+    def of_get(self, table: Table[M], id: str) -> Part:
+        """Return the statement that reads the record of an id."""
+        return self._gets[table.model], (id,)
+
     def of_select(self, query: Query[Any]) -> Part:
         """Return the statement that reads a query's records."""
         text, values = self._compiler.select(query)
@@ -69,6 +75,10 @@ class Parts:
         if statement is None:
             statement = self._statements[text] = RowsStatement(text, None)
         return statement, values
+
+    def _get(self, table: Table[Any]) -> Statement:
+        text, _ = self._compiler.select(Query(table, (Condition("id", "=", ""),)))
+        return RecordStatement(text, codec_of(table.model).decode)
 
     def _insert(self, table: Table[Any]) -> tuple[InsertStatement, Any]:
         statement = InsertStatement(table, lambda rows: self._compiler.insert(table, rows))

@@ -124,7 +124,8 @@ class Readers:
         try:
             for operation in operations:
                 try:
-                    operation.result = [statement.run(cursor, values) for statement, values in operation.parts]
+                    ((statement, values),) = operation.parts
+                    operation.result = statement.run(cursor, values)
                 except Exception as error:
                     operation.error = self._translate(error)
         finally:

@@ -12,12 +12,12 @@ import apsw
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post, refuse
-from swarm_persistence.engines.sql.sqlite.operations import Operation, Part
+from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M
+from swarm_persistence.schema.tables import M, Table
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.sqlite.parts import Parts
@@ -47,17 +47,20 @@ class SqliteSession:
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         return self._submit([self._parts.of_step(step) for step in steps])
 
+    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
+        return self._read(self._parts.of_get(table, id))
+
     def select(self, query: Query[M]) -> Awaitable[list[M]]:
-        return self._first(self._parts.of_select(query))
+        return self._read(self._parts.of_select(query))
 
     def count(self, query: Query[Any]) -> Awaitable[int]:
-        return self._first(self._parts.of_count(query))
+        return self._read(self._parts.of_count(query))
 
     def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
-        return self._first(self._parts.of_aggregate(aggregate))
+        return self._read(self._parts.of_aggregate(aggregate))
 
-    async def _first(self, part: Part) -> Any:
-        return (await self._submit([part]))[0]
+    def _read(self, part: Part) -> "asyncio.Future[Any]":
+        return self._send(Read(asyncio.get_running_loop().create_future(), (part,)))
 
     def savepoint(self, name: str) -> Awaitable[None]:
         return self._run(f"SAVEPOINT {name}")
@@ -70,12 +73,12 @@ class SqliteSession:
         await self._run(f"RELEASE {name}")
 
     def commit(self) -> Awaitable[None]:
-        return self._send(Operation(asyncio.get_running_loop().create_future(), action=self._end_by_commit))
+        return self._send(Action(asyncio.get_running_loop().create_future(), self._end_by_commit))
 
     def rollback(self) -> Awaitable[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            self._send(Operation(future, action=self._end_by_rollback))
+            self._send(Action(future, self._end_by_rollback))
         except StorageError:
             future.set_result(None)  # It has ended by itself: the work is undone.
         return future
@@ -128,7 +131,7 @@ class SqliteSession:
         operation = batch.operations[0]
         if not batch.take():
             return
-        if operation.action is not None:
+        if isinstance(operation, Action):
             try:
                 operation.action()
             except BaseException as error:
@@ -172,7 +175,8 @@ class SqliteSession:
             batch = self._inbox.get()
             if batch is None:
                 continue
-            if batch.operations[0].action == self._end_by_rollback:
+            operation = batch.operations[0]
+            if isinstance(operation, Action) and operation.action == self._end_by_rollback:
                 batch.take()
                 post([batch])
             else:

@@ -1,6 +1,7 @@
 """The kinds of statements: how each runs on a connection, and what it gives."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import apsw
@@ -11,7 +12,7 @@ from swarm_persistence.schema.values import ColumnValue
 
 Parameters = Sequence[ColumnValue]
 
-LARGEST_CHUNK = 128
+LARGEST_CHUNK = 256
 """Rows in one INSERT: enough that the time goes into SQLite, and few enough that the texts stay short."""
 
 
@@ -33,7 +34,8 @@ class InsertStatement:
 
     def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
         self.table = table
-        self._texts = {2**power: write_text(2**power) for power in range(LARGEST_CHUNK.bit_length())}
+        self._write_text = write_text
+        self._texts = {1: write_text(1)}
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
         """Add one row."""
@@ -47,14 +49,14 @@ class InsertStatement:
         return cursor.connection.last_insert_rowid()
 
     def run_chunk(self, cursor: apsw.Cursor, rows: Sequence[Parameters]) -> range:
-        """Add rows, a power of two of them, in one statement: all, or none and an `apsw.ConstraintError`.
+        """Add rows, `LARGEST_CHUNK` at most, in one statement: all, or none and an `apsw.ConstraintError`.
 
         One statement holds the interpreter lock once, not once a row, so that it runs beside a busy event loop.
         """
-        values: list[ColumnValue] = []
-        for row in rows:
-            values += row
-        cursor.execute(self._texts[len(rows)], values)
+        text = self._texts.get(len(rows))
+        if text is None:
+            text = self._texts[len(rows)] = self._write_text(len(rows))
+        cursor.execute(text, list(chain.from_iterable(rows)))
         # SQLite numbers the rows of one statement one after the other.
         last = cursor.connection.last_insert_rowid()
         return range(last - len(rows) + 1, last + 1)
@@ -88,6 +90,21 @@ class ValueStatement:
         return rows[0][0] if rows else None
 
 
+class RecordStatement:
+    """Gives one row as `read` makes it, or `None` if there is no row."""
+
+    can_fail_after_change = False
+
+    def __init__(self, text: str, read: Callable[[Any], Any]) -> None:
+        self.text = text
+        self._read = read
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
+        """Run it and return the record."""
+        rows = cursor.execute(self.text, parameters).fetchall()
+        return self._read(rows[0]) if rows else None
+
+
 class RowsStatement:
     """Gives rows, as `read` makes them."""
 
@@ -114,7 +131,7 @@ def insert_rows(
     results: list[int | BaseException] = []
     position = 0
     while position < len(rows):
-        size = min(LARGEST_CHUNK, 1 << ((len(rows) - position).bit_length() - 1))
+        size = _chunk_size(len(rows) - position)
         chunk = rows[position : position + size]
         position += size
         if size == 1:
@@ -130,6 +147,11 @@ def insert_rows(
                 raise
             results += [error] * size
     return results
+
+
+def _chunk_size(rows: int) -> int:
+    """Return how many rows go into the next statement: of few sizes, so that prepared statements are found again."""
+    return min(LARGEST_CHUNK, rows if rows < 16 else rows & ~15)
 
 
 def _insert_alone(cursor: apsw.Cursor, statement: InsertStatement, row: Parameters) -> int | BaseException:

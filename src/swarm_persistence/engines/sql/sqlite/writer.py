@@ -9,6 +9,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.commits import Commits
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
+from swarm_persistence.engines.sql.sqlite.operations import Action
 from swarm_persistence.errors import ClosedError
 
 LARGEST_GROUP = 1024
@@ -82,7 +83,7 @@ class Writer:
         group: list[Batch] = []
         size = 0
         while batch is not None:
-            if batch.operations[0].action is not None:
+            if isinstance(batch.operations[0], Action):
                 self.commits.run_group(group)
                 group, size = [], 0
                 self._run_action(batch)
@@ -100,19 +101,19 @@ class Writer:
 
     def _run_action(self, batch: Batch) -> None:
         operation = batch.operations[0]
+        assert isinstance(operation, Action)
         if not batch.take():
             return
-        if operation.action is not None and not operation.future.cancelled():
+        if not operation.future.cancelled():
             try:
                 operation.result = operation.action()
             except BaseException as error:
                 operation.error = self._translate(error)
                 self.commits.roll_back()
         has_succeeded = operation.result is not None and operation.error is None
-        following = operation.following
         post([batch])
-        if following is not None and has_succeeded:
-            following()
+        if operation.following is not None and has_succeeded:
+            operation.following()
 
     def _refuse_the_rest(self) -> None:
         # Whoever sends sees that it is over, or is seen here: nothing waits for ever.
