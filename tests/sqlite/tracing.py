@@ -1,6 +1,7 @@
 """Watches the connections that SQLite opens, and the statements that run on them."""
 
 import re
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ class Watch:
     """What was seen, while its block was open."""
 
     def __init__(self) -> None:
-        self.connections: list[apsw.Connection] = []
+        self.connections: list[weakref.ref[apsw.Connection]] = []
         self.statements: list[str] = []
 
     @property
@@ -27,8 +28,8 @@ class Watch:
 
     @property
     def opened(self) -> list[apsw.Connection]:
-        """Return the connections that are open now."""
-        return [each for each in self.connections if _is_open(each)]
+        """Return the connections that somebody holds now."""
+        return [connection for each in self.connections if (connection := each()) is not None]
 
     def forget_statements(self) -> None:
         """Start to watch statements anew."""
@@ -39,7 +40,7 @@ class Watch:
         return sum(statement.startswith(beginning) for statement in self.statements)
 
     def _meet(self, connection: apsw.Connection) -> None:
-        self.connections.append(connection)
+        self.connections.append(weakref.ref(connection))
         connection.set_exec_trace(self._hear)
 
     def _hear(self, _cursor: apsw.Cursor, statement: str, _values: object) -> bool:
@@ -56,10 +57,3 @@ def watching() -> Iterator[Watch]:
         yield watch
     finally:
         apsw.connection_hooks.remove(watch._meet)
-
-
-def _is_open(connection: apsw.Connection) -> bool:
-    try:
-        return bool(connection.filename)
-    except apsw.ConnectionClosedError:
-        return False
