@@ -1,0 +1,79 @@
+"""`swarm-persistence stats`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarm_persistence import AgentModel, EventModel, MemoryStorage, MessageModel, MetricModel, TaskModel, open_storage
+from swarm_persistence.cli.main import main
+from swarm_persistence.cli.stats import read_stats
+from swarm_persistence.clock import ManualClock, use_clock
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "swarm.db"
+    with open_storage(path) as storage:
+        with use_clock(ManualClock()) as clock:
+            assert isinstance(clock, ManualClock)
+            first = TaskModel.new("first", {})
+            clock.advance(60)
+            second = TaskModel.new("second", {})
+            claimed = TaskModel.new("claimed", {})
+        agent = AgentModel.new("worker", "researcher")
+        storage.store_many([second, first, claimed, agent])
+        assert storage.claim_task(claimed.id, agent.id)
+        read, unread = (MessageModel.new("a", "b", "note", None) for _ in range(2))
+        storage.store_many([read, unread, EventModel.new("seen", {}), MetricModel.new("cpu", 1.0, "s")])
+        storage.mark_message_read(read.id)
+    return path
+
+
+def stats_of(database: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    assert main(["stats", str(database), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_holds_every_count(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stats = stats_of(database, capsys)
+    assert stats["database"] == str(database)
+    assert {status: count for status, count in stats["tasks"].items() if count} == {"pending": 2, "assigned": 1}
+    assert {status: count for status, count in stats["agents"].items() if count} == {"initializing": 1}
+    assert (stats["events"], stats["messages"], stats["messages_unread"], stats["metrics"]) == (1, 2, 1, 1)
+
+
+def test_the_oldest_pending_task_is_the_one_created_first(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    oldest = stats_of(database, capsys)["oldest_pending_task"]
+    assert (oldest["task_type"], oldest["priority"]) == ("first", "medium")
+    assert oldest["created_at"] == "2026-01-01T00:00:00+00:00"
+
+
+def test_the_schema_is_told(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = stats_of(database, capsys)["schema"]
+    assert schema["version"] == schema["latest"] >= 1
+
+
+def test_the_size_holds_the_log(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_storage(database) as storage:
+        storage.store_many([TaskModel.new("more", "x" * 1000) for _ in range(200)])
+        log = database.with_name(f"{database.name}-wal").stat().st_size
+        assert log > 200_000
+        assert stats_of(database, capsys)["size_bytes"] >= database.stat().st_size + log
+
+
+def test_the_tables_hold_the_same_numbers(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stats", str(database)]) == 0
+    output = capsys.readouterr().out
+    lines = [line.split() for line in output.splitlines()]
+    for row in (["tasks", "3"], ["pending", "2"], ["assigned", "1"], ["messages", "2"], ["unread", "1"]):
+        assert row in lines
+    assert "oldest pending task: first " in output
+
+
+async def test_any_storage_can_be_counted() -> None:
+    async with MemoryStorage() as storage:
+        await storage.store_task(TaskModel.new("first", {}))
+        stats = await read_stats(storage, "memory")
+    assert (stats.tasks["pending"], stats.schema) == (1, None)
