@@ -1,5 +1,7 @@
 """Facts about connections: their pragmas, the builder's settings, and the limits of the pool."""
 
+# ruff: noqa: ASYNC240 - the files are small, and a test may wait for them
+
 import asyncio
 import threading
 from collections.abc import Callable

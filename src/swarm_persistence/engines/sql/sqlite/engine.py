@@ -104,7 +104,9 @@ class SqliteEngine:
                 self._sessions.discard(session)
 
         loop = asyncio.get_running_loop()
-        operation = Action(loop.create_future(), open_transaction, serve, SqliteSession.abandon)
+        operation = Action(
+            loop.create_future(), action=open_transaction, following=serve, unclaimed=SqliteSession.abandon
+        )
         self._port(loop)[0].send_alone(operation)
         try:
             opened: SqliteSession = await operation.future
@@ -184,7 +186,7 @@ class SqliteEngine:
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._port(loop)[0].send_alone(Action(future, action))
+        self._port(loop)[0].send_alone(Action(future, action=action))
         return await future
 
     def _size(self) -> int:

@@ -6,7 +6,7 @@ from swarm_persistence.errors import DatabaseError, PoolError, StorageError
 
 _CAUSES: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; nothing of the failed operation is stored, make room and repeat it",
-    apsw.SQLITE_READONLY: "the file cannot be written; check its permissions",
+    apsw.SQLITE_READONLY: "the file or its directory cannot be written; check their permissions",
     apsw.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its permissions",
     apsw.SQLITE_NOTADB: "the file is not an SQLite database; it was left as it is",
     apsw.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or try the sqlite3 shell's .recover",

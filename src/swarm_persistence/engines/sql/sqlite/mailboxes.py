@@ -90,7 +90,7 @@ class Mailbox:
         """Take an operation; it leaves with the others of this tick."""
         if self._collected:
             self._collected.append(operation)
-        elif self._outstanding or not self._was_single:
+        elif self._outstanding or self._is_busy or not self._was_single:
             self._collected.append(operation)
             self.loop.call_soon(self.hand_over)
         else:

@@ -4,21 +4,21 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
 
 Part = tuple[Statement, Parameters]
 
 
-class Operation:
+# Structs that the garbage collector need not look at: thousands of them are on their way at once, in no cycle.
+class Operation(msgspec.Struct, eq=False, gc=False):
     """One or more statements that succeed or fail together; its result holds one of each."""
 
-    __slots__ = ("error", "future", "parts", "result")
-
-    def __init__(self, future: "asyncio.Future[Any]", parts: Sequence[Part] = ()) -> None:
-        self.future = future
-        self.parts = parts
-        self.result: Any = None
-        self.error: BaseException | None = None
+    future: "asyncio.Future[Any]"
+    parts: Sequence[Part] = ()
+    result: Any = None
+    error: BaseException | None = None
 
     def settle(self) -> None:
         """Give the outcome to the caller; runs in the caller's loop."""
@@ -32,36 +32,24 @@ class Operation:
         """Undo what nobody will ever take."""
 
 
-class Read(Operation):
+class Read(Operation, eq=False, gc=False):
     """One statement that changes nothing; its result is the operation's."""
 
-    __slots__ = ()
 
-
-class Action(Operation):
+class Action(Operation, eq=False, kw_only=True):
     """Something that the writer does by itself, outside of any group."""
 
-    __slots__ = ("action", "following", "unclaimed")
-
-    def __init__(
-        self,
-        future: "asyncio.Future[Any]",
-        action: Callable[[], Any],
-        following: Callable[[], None] | None = None,
-        unclaimed: Callable[[Any], None] | None = None,
-    ) -> None:
-        super().__init__(future)
-        self.action = action
-        self.following = following
-        """What the writer does once the action has succeeded and its result is on the way."""
-        self.unclaimed = unclaimed
-        """Called with the result when the caller was cancelled before it could take it."""
+    action: Callable[[], Any]
+    following: Callable[[], None] | None = None
+    """What the writer does once the action has succeeded and its result is on the way."""
+    unclaimed: Callable[[Any], None] | None = None
+    """Called with the result when the caller was cancelled before it could take it."""
 
     def settle(self) -> None:
         """Give the outcome to the caller; what a cancelled one no longer takes is undone."""
         if self.future.done():
             self.discard()
-        super().settle()
+        Operation.settle(self)
 
     def discard(self) -> None:
         """Undo what nobody will ever take."""

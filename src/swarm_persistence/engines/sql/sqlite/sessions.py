@@ -73,12 +73,12 @@ class SqliteSession:
         await self._run(f"RELEASE {name}")
 
     def commit(self) -> Awaitable[None]:
-        return self._send(Action(asyncio.get_running_loop().create_future(), self._end_by_commit))
+        return self._send(Action(asyncio.get_running_loop().create_future(), action=self._end_by_commit))
 
     def rollback(self) -> Awaitable[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            self._send(Action(future, self._end_by_rollback))
+            self._send(Action(future, action=self._end_by_rollback))
         except StorageError:
             future.set_result(None)  # It has ended by itself: the work is undone.
         return future
