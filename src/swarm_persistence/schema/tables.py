@@ -77,6 +77,7 @@ class Table(Generic[M]):
         self.name = name
         self.model = model
         self.label = name.removesuffix("s")
+        self.id_field = f"{self.label}.id"
         self.indexes = indexes
         self.columns = tuple(_columns(model))
         self.names = tuple(column.name for column in self.columns)

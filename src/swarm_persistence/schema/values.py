@@ -50,6 +50,8 @@ def text(value: object, field: str) -> str:
 
 def identifier(value: object, field: str) -> str:
     """Return the value if it is text, and not empty."""
+    if value.__class__ is str and value and value.isascii() and "\0" not in value:
+        return value
     if value == "":
         refuse(field, value, "an id that is not empty")
     return text(value, field)

@@ -58,7 +58,8 @@ class StorageCore:
         self._rewritten(scope, model, version)
 
     async def _get(self, table: Table[M], id: str) -> M | None:
-        return await self._executor().get(table, identifier(id, f"{table.label}.id"))
+        executor = self._engine if innermost_scope() is None else self._executor()
+        return await executor.get(table, identifier(id, table.id_field))
 
     async def _raise_stale(self, table: Table[M], model: M) -> NoReturn:
         stored: Any = await self._get(table, model.id)
@@ -99,7 +100,7 @@ class StorageCore:
 
 def by_id(table: Table[M], id: str) -> Query[M]:
     """Return the query for one record."""
-    return Query(table, (Condition("id", "=", identifier(id, f"{table.label}.id")),))
+    return Query(table, (Condition("id", "=", identifier(id, table.id_field)),))
 
 
 class _NoEngine:
