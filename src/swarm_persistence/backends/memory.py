@@ -36,6 +36,6 @@ class MemoryStorage(Storage):
 
 def _seconds(name: str, duration: float | timedelta) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if not 0 < seconds < float("inf"):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise OtherError(f"{name} is {duration!r}, expected a finite number of seconds above 0")
     return seconds

@@ -1,0 +1,87 @@
+"""Numbers about groups of rows, as SQL gives them."""
+
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from row_strategies import column_values, rows
+
+from swarm_persistence.engines.interface import Aggregate, Function
+from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import METRICS, TASKS
+
+_NAMES: list[Any] = ["count", "avg", "min", "max", "sum"]
+
+
+@given(
+    st.lists(rows(TASKS), unique_by=lambda row: row[0]), st.sampled_from([(), ("assigned_to",), ("status", "error")])
+)
+def test_aggregates_are_those_of_sqlite(stored: list[Any], group_by: tuple[str, ...]) -> None:
+    fields = ("retry_count", "started_at", "priority")
+    functions = (Function("count"), *(Function(name, field) for field in fields for name in _NAMES))
+    source, database = RowTable(TASKS), apsw.Connection(":memory:")
+    database.execute(f"CREATE TABLE tasks ({', '.join(TASKS.names)})")
+    for sequence, values in enumerate(stored, 1):
+        source.add((*values, sequence))
+        database.execute(f"INSERT INTO tasks VALUES ({', '.join('?' * len(values))})", values)
+
+    answer = aggregate_rows(source, Aggregate(Query(TASKS), group_by, functions))
+
+    chosen = ", ".join([*group_by, *(f"{name}({field or '*'})" for name, field in functions)])
+    grouping = f" GROUP BY {', '.join(group_by)} ORDER BY {', '.join(group_by)}" if group_by else ""
+    assert answer == database.execute(f"SELECT {chosen} FROM tasks{grouping}").fetchall()
+
+
+def metrics(*numbers: float) -> RowTable:
+    source = RowTable(METRICS)
+    for sequence, number in enumerate(numbers, 1):
+        values: dict[str, Any] = {
+            "id": str(sequence),
+            "metric_type": "m",
+            "value": number,
+            "unit": "ms",
+            "tags": "{}",
+            "timestamp": 0,
+        }
+        source.add((*(values.get(name) for name in METRICS.names), sequence))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("numbers", "total", "average"),
+    [
+        ((0.1,) * 10, 1.0, 0.1),
+        ((1e100, 1.0, -1e100), 1.0, 1 / 3),
+        ((2.0,), 2.0, 2.0),
+        ((1.7e308, 1.7e308), float("inf"), float("inf")),
+    ],
+)
+def test_sums_of_reals_are_exact_and_floats(numbers: tuple[float, ...], total: float, average: float) -> None:
+    aggregate = Aggregate(Query(METRICS), ("unit",), (Function("sum", "value"), Function("avg", "value")))
+
+    [(_, summed, averaged)] = aggregate_rows(metrics(*numbers), aggregate)
+
+    assert (summed, averaged, type(summed)) == (total, average, float)
+
+
+def test_of_no_rows_there_is_one_row_unless_they_are_grouped() -> None:
+    nothing: Query[Any] = Query(METRICS, (Condition("unit", "=", "none"),))
+    functions = (Function("count"), Function("sum", "value"), Function("min", "value"))
+
+    assert aggregate_rows(metrics(1.0), Aggregate(nothing, (), functions)) == [(0, None, None)]
+    assert aggregate_rows(metrics(1.0), Aggregate(nothing, ("unit",), functions)) == []
+
+
+@given(st.lists(column_values(METRICS.column("agent_id"))))
+def test_groups_are_sorted_with_null_first(agents: list[Any]) -> None:
+    source = RowTable(METRICS)
+    for sequence, agent in enumerate(agents, 1):
+        source.add((str(sequence), agent, "m", 1.0, "ms", "{}", 0, sequence))
+
+    groups = [row[0] for row in aggregate_rows(source, Aggregate(Query(METRICS), ("agent_id",), ()))]
+
+    assert groups == sorted(set(agents), key=lambda agent: (agent is not None, agent))

@@ -1,0 +1,157 @@
+"""What each step of a write gives and leaves, and that a write is done as a whole or not at all."""
+
+from typing import Any
+
+import pytest
+
+from swarm_persistence.engines.interface import Claim, Delete, Increment, Insert, Replace, Save, Step, Update
+from swarm_persistence.engines.rows.memory.engine import MemoryEngine
+from swarm_persistence.errors import ConflictError, SerializationError
+from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel, TaskPriority
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import AGENTS, EVENTS, TASKS
+
+
+@pytest.fixture
+def engine() -> MemoryEngine:
+    return MemoryEngine(connection_timeout=30, transaction_timeout=30)
+
+
+def task(id: str, **fields: Any) -> TaskModel:
+    return TaskModel(id=id, task_type="t", **fields)
+
+
+def event(id: str) -> EventModel:
+    return EventModel(id=id, event_type="e")
+
+
+async def everything(engine: MemoryEngine) -> list[Any]:
+    return [await engine.select(Query(table)) for table in (AGENTS, TASKS, EVENTS)]
+
+
+async def test_an_insert_gives_a_sequence_that_is_never_given_again(engine: MemoryEngine) -> None:
+    first, second = await engine.write([Insert(event("a")), Insert(event("b"))])
+    await engine.write([Delete(Query(EVENTS))])
+
+    (third,) = await engine.write([Insert(event("b"))])
+
+    assert first < second < third
+
+
+async def test_an_insert_of_a_known_id_names_it_and_the_remedy(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task("t7"))])
+
+    with pytest.raises(ConflictError, match=r"task 't7' exists already; update_task replaces it"):
+        await engine.write([Insert(task("t7", error="other"))])
+
+    assert [stored.error for stored in await engine.select(Query(TASKS))] == [None]
+
+
+async def test_a_save_replaces_its_own_version_only_and_keeps_the_place(engine: MemoryEngine) -> None:
+    results = await engine.write(
+        [
+            Save(task("a")),
+            Save(task("b")),
+            Save(task("a", version=1, error="new")),
+            Save(task("a", version=1, error="late")),
+        ]
+    )
+
+    assert results == [1, 1, 1, 0]
+    assert [(stored.id, stored.error, stored.version) for stored in await engine.select(Query(TASKS))] == [
+        ("a", "new", 2),
+        ("b", None, 1),
+    ]
+
+
+async def test_a_replace_gives_the_version_and_a_forced_one_counts_from_the_stored(engine: MemoryEngine) -> None:
+    results = await engine.write(
+        [
+            Insert(task("a")),
+            Replace(task("a", version=1)),
+            Replace(task("a", version=1)),
+            Replace(task("a", version=40), is_forced=True),
+            Replace(task("none"), is_forced=True),
+        ]
+    )
+
+    assert results[1:] == [2, None, 3, None]
+    assert [stored.version for stored in await engine.select(Query(TASKS))] == [3]
+
+
+async def test_a_replace_of_a_record_without_versions_gives_0(engine: MemoryEngine) -> None:
+    message = MessageModel(from_agent="a", to_agent="b", message_type="m")
+    await engine.write([Insert(message)])
+
+    assert await engine.write([Replace(message)]) == [0]
+
+
+async def test_an_update_and_a_delete_count_their_rows_whatever_the_limit(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task(id)) for id in "abc"])
+
+    results = await engine.write(
+        [
+            Update(Query(TASKS, (), (Order("id"),), 1), {"retry_count": Increment(2), "error": "e"}),
+            Delete(Query(TASKS, (Condition("retry_count", "=", 2), Condition("id", "IN", ("a", "b"))), (), 1, 1)),
+        ]
+    )
+
+    assert results == [3, 2]
+    assert [(stored.id, stored.retry_count, stored.error) for stored in await engine.select(Query(TASKS))] == [
+        ("c", 2, "e")
+    ]
+
+
+async def test_a_claim_gives_the_first_changed_records_in_order(engine: MemoryEngine) -> None:
+    priorities = {"a": TaskPriority.LOW, "b": TaskPriority.CRITICAL, "c": TaskPriority.HIGH}
+    await engine.write([Insert(task(id, priority=priority)) for id, priority in priorities.items()])
+    ready = Query(TASKS, (Condition("status", "=", "pending"),), (Order("priority", True),), 2)
+    claim = Claim(ready, {"status": "assigned", "assigned_to": "me", "version": Increment()})
+
+    first, second = await engine.write([claim, claim])
+
+    assert [(claimed.id, claimed.assigned_to, claimed.version) for claimed in first] == [("b", "me", 2), ("c", "me", 2)]
+    assert [claimed.id for claimed in second] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "last", [Insert(task("a")), Claim(Query(TASKS), {"status": "no such status"})], ids=["conflict", "unreadable"]
+)
+async def test_a_write_that_fails_leaves_nothing_of_itself(engine: MemoryEngine, last: Step) -> None:
+    await engine.write([Insert(task("a")), Insert(task("b")), Insert(event("e"))])
+    before = await everything(engine)
+    steps: list[Step] = [
+        Insert(AgentModel(id="x", name="x", agent_type="t")),
+        Insert(event("f")),
+        Update(Query(TASKS), {"assigned_to": "x", "status": "running"}),
+        Replace(task("a", error="e"), is_forced=True),
+        Save(task("c")),
+        Delete(Query(TASKS, (Condition("id", "=", "b"),))),
+        Insert(task("b")),
+        Delete(Query(EVENTS)),
+    ]
+
+    with pytest.raises((ConflictError, SerializationError)):
+        await engine.write([*steps, last])
+
+    assert await everything(engine) == before
+    pending = Query(TASKS, (Condition("status", "=", "pending"),), (Order("priority", True), Order("created_at")))
+    assert [stored.id for stored in await engine.select(pending)] == ["a", "b"]
+    assert await engine.count(Query(TASKS, (Condition("assigned_to", "=", "x"),))) == 0
+    (sequence,) = await engine.write([Insert(event("f"))])
+    assert sequence == before[2][0].sequence + 1
+
+
+async def test_a_value_that_no_column_holds_is_refused_before_anything_changes(engine: MemoryEngine) -> None:
+    with pytest.raises(SerializationError, match=r"task\.retry_count"):
+        await engine.write([Insert(task("a")), Insert(task("b", retry_count=-1))])
+
+    assert await engine.count(Query(TASKS)) == 0
+
+
+async def test_the_id_of_a_deleted_record_is_free_within_the_same_write(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task("a")), Insert(task("b"))])
+
+    await engine.write([Delete(Query(TASKS, (Condition("id", "=", "a"),))), Insert(task("a"))])
+
+    assert [stored.id for stored in await engine.select(Query(TASKS))] == ["b", "a"]

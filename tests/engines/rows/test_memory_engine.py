@@ -1,0 +1,434 @@
+"""Who may write when, in the memory engine: tasks, threads, loops, cancellation and time."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from swarm_persistence.engines.interface import Delete, Increment, Insert, PoolStatus, Update
+from swarm_persistence.engines.rows.memory import sessions, turns
+from swarm_persistence.engines.rows.memory.engine import MemoryEngine
+from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, PoolError, TransactionError
+from swarm_persistence.models import TaskModel
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import TASKS
+
+T = TypeVar("T")
+
+
+class Time:
+    """Stands in for the module `time` of the engine; stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
+    clock = Time()
+    for module in (turns, sessions):
+        monkeypatch.setattr(module, "time", clock)
+    return clock  # type: ignore[return-value]
+
+
+@pytest.fixture
+def engine() -> MemoryEngine:
+    return MemoryEngine(connection_timeout=30, transaction_timeout=60)
+
+
+def task(id: str) -> TaskModel:
+    return TaskModel(id=id, task_type="t")
+
+
+async def ids(reader: Any) -> list[str]:
+    return [stored.id for stored in await reader.select(Query(TASKS))]
+
+
+async def assert_waiting(engine: MemoryEngine, number: int) -> None:
+    """Let the task that was started last come to its wait."""
+    await asyncio.sleep(0)
+    assert engine.pool_status().waiting == number
+
+
+def in_thread(call: Callable[[], Awaitable[T]]) -> "tuple[threading.Thread, list[T | BaseException]]":
+    """Run a call in a thread and a loop of its own."""
+    outcome: list[T | BaseException] = []
+
+    def run() -> None:
+        async def main() -> T:
+            return await call()
+
+        try:
+            outcome.append(asyncio.run(main()))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, outcome
+
+
+async def test_writes_and_begins_wait_in_the_order_in_which_they_came(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    order = []
+
+    async def write(id: str) -> None:
+        await engine.write([Insert(task(id))])
+        order.append(id)
+
+    async def transact(id: str) -> None:
+        other = await engine.begin()
+        order.append(id)
+        await other.write([Insert(task(id))])
+        await other.commit()
+
+    async with asyncio.TaskGroup() as group:
+        for number, call in enumerate([write("a"), transact("b"), write("c"), transact("d"), write("e")], 1):
+            group.create_task(call)
+            await assert_waiting(engine, number)
+        assert engine.pool_status() == PoolStatus(active=1, idle=0, max=1, waiting=5)
+        await session.write([Insert(task("0"))])
+        await session.commit()
+
+    assert await ids(engine) == ["0", "a", "b", "c", "d", "e"]
+    assert order == ["a", "b", "c", "d", "e"]
+    assert engine.pool_status() == PoolStatus(active=0, idle=0, max=1, waiting=0)
+
+
+async def test_reads_go_on_and_see_what_is_committed(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task("a")), Insert(task("b"))])
+    session = await engine.begin()
+
+    await session.write([Delete(Query(TASKS, (Condition("id", "=", "a"),))), Insert(task("c"))])
+
+    assert await ids(engine) == ["a", "b"]
+    assert await ids(session) == ["b", "c"]
+    assert (await engine.count(Query(TASKS)), await session.count(Query(TASKS))) == (2, 2)
+    await session.commit()
+    assert await ids(engine) == ["b", "c"]
+
+
+async def test_a_failed_write_of_a_transaction_undoes_itself_only(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    await session.write([Insert(task("a"))])
+
+    with pytest.raises(ConflictError):
+        await session.write([Insert(task("b")), Insert(task("a"))])
+
+    await session.commit()
+    assert await ids(engine) == ["a"]
+
+
+async def test_savepoints_nest(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task("0"))])
+    session = await engine.begin()
+    await session.savepoint("one")
+    await session.write([Insert(task("a"))])
+    await session.savepoint("two")
+    await session.write([Insert(task("b")), Update(Query(TASKS), {"retry_count": Increment()})])
+    await session.rollback_to("two")
+    assert await ids(session) == ["0", "a"]
+    await session.savepoint("two")
+    await session.write([Delete(Query(TASKS)), Insert(task("c"))])
+    await session.release("two")
+    assert await ids(session) == ["c"]
+    await session.rollback_to("one")
+    assert await ids(session) == ["0"]
+    await session.savepoint("one")
+    await session.write([Insert(task("d"))])
+    await session.release("one")
+
+    with pytest.raises(DatabaseError, match="no savepoint 'one'"):
+        await session.rollback_to("one")
+
+    await session.commit()
+    assert [(stored.id, stored.retry_count) for stored in await engine.select(Query(TASKS))] == [("0", 0), ("d", 0)]
+
+
+async def test_a_rollback_undoes_at_the_call_and_a_second_one_does_nothing(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    await session.write([Insert(task("a"))])
+
+    session.rollback()
+
+    assert engine.pool_status().active == 0
+    other = await engine.begin()
+    await session.rollback()
+    session.abandon()
+    assert engine.pool_status().active == 1
+    await other.commit()
+    assert await ids(engine) == []
+
+
+async def test_a_transaction_that_is_over_refuses_more(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    await session.commit()
+
+    for call in (session.commit, lambda: session.write([Insert(task("a"))]), lambda: session.select(Query(TASKS))):
+        with pytest.raises(TransactionError, match="over already"):
+            await call()
+
+    assert session.failure is None
+
+
+async def test_waiting_for_too_long_names_the_cause(engine: MemoryEngine, clock: Time) -> None:
+    session = await engine.begin()
+    waiting = asyncio.create_task(engine.write([Insert(task("a"))]))
+    await assert_waiting(engine, 1)
+    other = asyncio.create_task(engine.begin())
+    await assert_waiting(engine, 2)
+
+    clock.seconds += 31
+    for waiter in list(engine._turns._queue):
+        waiter._watch()
+
+    with pytest.raises(PoolError, match=r"another transaction .* longer than connection_timeout \(30 s\)"):
+        await waiting
+    with pytest.raises(PoolError, match="longer than connection_timeout"):
+        await other
+    assert engine.pool_status().waiting == 0
+    await session.write([Insert(task("b"))])
+    await session.commit()
+    assert await ids(engine) == ["b"]
+
+
+async def test_the_time_of_a_waiter_runs_by_itself() -> None:
+    engine = MemoryEngine(connection_timeout=0.01, transaction_timeout=60)
+    session = await engine.begin()
+
+    with pytest.raises(PoolError, match=r"connection_timeout \(0.01 s\)"):
+        await engine.begin()
+
+    await session.commit()
+
+
+async def test_a_transaction_that_is_open_for_too_long_makes_room_by_itself() -> None:
+    engine = MemoryEngine(connection_timeout=60, transaction_timeout=0.01)
+    session = await engine.begin()
+    await session.write([Insert(task("a"))])
+
+    await engine.write([Insert(task("b"))])
+
+    assert await ids(engine) == ["b"]
+    assert isinstance(session.failure, TransactionError)
+
+
+async def test_a_transaction_that_was_open_for_too_long_says_so(engine: MemoryEngine, clock: Time) -> None:
+    session = await engine.begin()
+    await session.write([Insert(task("a"))])
+    assert session.failure is None
+
+    clock.seconds += 61
+
+    assert "longer than transaction_timeout (60 s)" in str(session.failure)
+    for call in (session.commit, lambda: session.write([]), lambda: session.count(Query(TASKS))):
+        with pytest.raises(TransactionError, match="transaction_timeout"):
+            await call()
+    await session.rollback()
+    assert await ids(engine) == []
+    assert engine.pool_status().active == 0
+
+
+async def test_a_cancelled_waiter_does_not_write_and_loses_nobody_the_turn(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    waiters = []
+    for number, call in enumerate([engine.begin(), engine.write([Insert(task("a"))]), engine.begin()], 1):
+        waiters.append(asyncio.create_task(call))
+        await assert_waiting(engine, number)
+    last = asyncio.create_task(engine.write([Insert(task("b"))]))
+    await assert_waiting(engine, 4)
+
+    for waiter in waiters:
+        waiter.cancel()
+    await session.commit()
+
+    await last
+    assert await ids(engine) == ["b"]
+    assert [waiter.cancelled() for waiter in waiters] == [True, True, True]
+
+
+@pytest.mark.parametrize("turns_later", range(4))
+async def test_a_turn_given_to_someone_who_is_being_cancelled_goes_on(engine: MemoryEngine, turns_later: int) -> None:
+    session = await engine.begin()
+    waiter = asyncio.create_task(engine.begin())
+    await assert_waiting(engine, 1)
+    await session.commit()
+    assert engine.pool_status().active == 1
+    for _ in range(turns_later):
+        await asyncio.sleep(0)
+
+    was_in_time = waiter.cancel()
+    await asyncio.wait([waiter])
+
+    if was_in_time:
+        assert engine.pool_status().active == 0
+    else:
+        await waiter.result().rollback()
+    await engine.write([Insert(task("a"))])
+
+
+async def test_a_call_that_is_dropped_while_it_waits_gives_up_its_place(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    call = engine.begin()
+    call.send(None)
+    assert engine.pool_status().waiting == 1
+
+    call.close()
+
+    assert engine.pool_status().waiting == 0
+    await session.commit()
+    assert engine.pool_status().active == 0
+
+
+async def test_a_transaction_dropped_by_the_collector_inside_the_lock_does_no_harm(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+
+    class Dropped:
+        def __del__(self) -> None:
+            session.abandon()
+
+    dropped: Any = Dropped()
+    dropped.itself = dropped
+    del dropped
+    with engine._gate:
+        gc.collect()
+        assert engine._turns.holder is session
+
+    assert engine.pool_status().active == 0
+
+
+async def test_a_transaction_may_be_abandoned_from_any_thread(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    await session.write([Insert(task("a"))])
+    waiting = asyncio.create_task(engine.write([Insert(task("b"))]))
+    await assert_waiting(engine, 1)
+
+    await asyncio.to_thread(session.abandon)
+
+    await waiting
+    assert await ids(engine) == ["b"]
+
+
+async def test_writers_of_many_threads_and_loops_lose_nothing(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task("t"))])
+
+    async def work(number: int) -> None:
+        for turn in range(50):
+            if turn % 5:
+                await engine.write([Update(Query(TASKS), {"retry_count": Increment()})])
+                continue
+            session = await engine.begin()
+            (stored,) = await session.select(Query(TASKS))
+            await asyncio.sleep(0)
+            await session.write([Update(Query(TASKS), {"retry_count": stored.retry_count + 1})])
+            if number % 2:
+                await session.commit()
+            else:
+                await session.rollback()
+
+    async def main(number: int) -> None:
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(work(number) for _ in range(4)))
+
+    threads = [in_thread(lambda number=number: main(number)) for number in range(4)]  # type: ignore[misc]
+    for thread, _ in threads:
+        await asyncio.to_thread(thread.join)
+
+    assert [outcome for _, outcome in threads] == [[None]] * 4
+    ((stored,), status) = (await engine.select(Query(TASKS)), engine.pool_status())
+    assert stored.retry_count == 4 * 4 * 40 + 2 * 4 * 10
+    assert status == PoolStatus(active=0, idle=0, max=1, waiting=0)
+
+
+async def test_a_loop_that_was_closed_while_it_waited_keeps_nobody_waiting(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    dead = asyncio.new_event_loop()
+    calls = [engine.begin(), engine.write([Insert(task("a"))])]
+
+    def start_and_close() -> None:
+        async def start() -> None:
+            for call in calls:
+                call.send(None)
+
+        dead.run_until_complete(start())
+        dead.close()
+
+    await asyncio.to_thread(start_and_close)
+    waiting = asyncio.create_task(engine.write([Insert(task("b"))]))
+    await assert_waiting(engine, 3)
+
+    await session.commit()
+
+    await waiting
+    assert await ids(engine) == ["b"]
+    for call in calls:
+        call.close()
+
+
+async def test_a_loop_that_stands_still_keeps_nobody_waiting_but_with_a_transaction(
+    engine: MemoryEngine, clock: Time
+) -> None:
+    session = await engine.begin()
+    still = asyncio.new_event_loop()
+    calls = [engine.write([Insert(task("a"))]), engine.begin()]
+
+    def start() -> None:
+        async def start() -> None:
+            for call in calls:
+                call.send(None)
+
+        still.run_until_complete(start())
+
+    await asyncio.to_thread(start)
+    waiting = asyncio.create_task(engine.write([Insert(task("b"))]))
+    await assert_waiting(engine, 3)
+
+    await session.commit()
+    assert await ids(engine) == ["a"]
+    clock.seconds += 29
+    assert engine.pool_status().active == 1
+    clock.seconds += 32
+    assert engine.pool_status().active == 0
+
+    await waiting
+    assert await ids(engine) == ["a", "b"]
+    for call in calls:
+        call.close()
+    still.close()
+
+
+async def test_closing_finishes_the_writes_that_wait_and_ends_the_transaction(engine: MemoryEngine) -> None:
+    session = await engine.begin()
+    await session.write([Insert(task("a"))])
+    write = asyncio.create_task(engine.write([Insert(task("b"))]))
+    await assert_waiting(engine, 1)
+    begin = asyncio.create_task(engine.begin())
+    await assert_waiting(engine, 2)
+
+    await engine.close()
+
+    assert await write == [1]
+    with pytest.raises(ClosedError):
+        await begin
+    with pytest.raises(ClosedError):
+        await session.commit()
+    for call in (engine.begin, lambda: engine.write([]), lambda: engine.select(Query(TASKS)), engine.size):
+        with pytest.raises(ClosedError):
+            await call()
+    await engine.close()
+
+
+async def test_the_size_is_that_of_the_stored_values(engine: MemoryEngine) -> None:
+    assert await engine.size() == 0
+    await engine.write([Insert(task("é" * 10))])
+    small = await engine.size()
+    await engine.write([Update(Query(TASKS), {"error": "x" * 1000})])
+
+    assert 20 < small < 300
+    assert await engine.size() == small + 1000
