@@ -1,0 +1,213 @@
+"""Facts about migrations: forwards, back, at once, and all or nothing; and that the schema is the models'."""
+
+
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from swarm_persistence import DatabaseError, MigrationError, SqliteStorage
+from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.engines.sql.sqlite import schema_version
+from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
+from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Index, Kind, Table
+from swarm_persistence.testing.records import an_agent, ids
+
+_TYPES = {Kind.COUNT: "INTEGER", Kind.VERSION: "INTEGER", Kind.RANK: "INTEGER", Kind.FLAG: "INTEGER"}
+_TYPES |= {Kind.TIME: "INTEGER", Kind.REAL: "REAL"}
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(str(path))
+    switch_to_wal(connection, 10)
+    yield connection
+    connection.close()
+
+
+def schema_of(connection: apsw.Connection) -> list[Any]:
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+
+def dump_of(path: Path) -> list[Any]:
+    connection = apsw.Connection(str(path))
+    rows = [connection.execute(f"SELECT * FROM {name}").fetchall() for _, name, _, _ in tables_of(connection)]
+    dump = [schema_of(connection), rows]
+    connection.close()
+    return dump
+
+
+def tables_of(connection: apsw.Connection) -> list[Any]:
+    return [row for row in schema_of(connection) if row[0] == "table"]
+
+
+class TestMigrations:
+    def test_they_are_numbered_from_one_without_a_gap(self) -> None:
+        assert [step.version for step in MIGRATIONS] == list(range(1, LATEST + 1))
+
+    async def test_a_new_file_is_at_the_latest_version(self, path: Path) -> None:
+        with use_clock(ManualClock()):
+            async with await SqliteStorage.open(path) as storage:
+                status = await storage.migration_status()
+
+        assert (status.version, status.latest) == (LATEST, LATEST)
+        assert [step.version for step in status.applied] == [step.version for step in MIGRATIONS]
+        assert {step.applied_at for step in status.applied} == {"2026-01-01T00:00:00+00:00"}
+
+    async def test_back_and_forth_gives_the_same_schema(self, storage: SqliteStorage, path: Path) -> None:
+        before = dump_of(path)[0]
+
+        await storage.migrate_to(0)
+        empty = dump_of(path)[0]
+        below = await storage.migration_status()
+        await storage.migrate_to(LATEST)
+
+        assert [name for _, name, _, _ in empty if not name.startswith("sqlite_")] == ["schema_migrations"]
+        assert (below.version, below.applied) == (0, ())
+        assert dump_of(path)[0] == before
+
+    async def test_the_storage_works_again_after_back_and_forth(self, storage: SqliteStorage) -> None:
+        await storage.store_agent(an_agent())
+        await storage.list_agents()
+
+        await storage.migrate_to(0)
+        with pytest.raises(DatabaseError, match="no such table"):
+            await storage.list_agents()
+        await storage.migrate_to(LATEST)
+
+        assert await storage.list_agents() == []
+        await storage.store_agent(an_agent())
+        assert ids(await storage.list_agents()) == ["agent-1"]
+
+    async def test_to_the_version_it_has_changes_nothing(self, storage: SqliteStorage, path: Path) -> None:
+        await storage.store_agent(an_agent())
+        before = dump_of(path)
+
+        await storage.migrate_to(LATEST)
+
+        assert dump_of(path) == before
+
+    @pytest.mark.parametrize("version", [-1, LATEST + 1, "1", True, None, 1.0])
+    async def test_an_unknown_version_is_refused(self, storage: SqliteStorage, version: Any) -> None:
+        with pytest.raises(MigrationError, match=f"version .* is unknown; this code knows the versions 0 to {LATEST}"):
+            await storage.migrate_to(version)
+
+        assert (await storage.migration_status()).version == LATEST
+
+    async def test_a_file_left_below_the_latest_is_brought_up_when_it_is_opened(self, path: Path) -> None:
+        async with await SqliteStorage.open(path) as storage:
+            await storage.migrate_to(0)
+
+        async with await SqliteStorage.open(path) as storage:
+            assert (await storage.migration_status()).version == LATEST
+
+    @pytest.mark.parametrize(
+        ("statement", "reason"),
+        [
+            ("CREATE TABLE cats (", "incomplete input"),
+            ("INSERT INTO agents SELECT * FROM agents", "UNIQUE constraint failed"),
+            ("SELECT * FROM cats", "no such table: cats"),
+        ],
+    )
+    async def test_a_step_that_fails_leaves_the_file_as_it_was(
+        self, storage: SqliteStorage, path: Path, connection: apsw.Connection, statement: str, reason: str
+    ) -> None:
+        await storage.store_agent(an_agent())
+        before = dump_of(path)
+        good = Migration(LATEST + 1, "good", ("CREATE TABLE mice (name TEXT)", "DELETE FROM agents"), ())
+        bad = Migration(LATEST + 2, "bad", ("CREATE TABLE rats (name TEXT)", statement), ())
+        steps = (*MIGRATIONS, good, bad) if "agents" not in statement else (*MIGRATIONS, _harmless(), bad)
+
+        with pytest.raises(MigrationError, match=rf"the step to version {LATEST + 2} \(bad\) failed: .*{reason}"):
+            schema_version.migrate(connection, LATEST + 2, steps)
+
+        assert dump_of(path) == before
+        assert ids(await storage.list_agents()) == ["agent-1"]
+
+    def test_a_step_back_that_fails_leaves_the_file_as_it_was(self, path: Path, connection: apsw.Connection) -> None:
+        steps = (*MIGRATIONS, Migration(LATEST + 1, "no return", (), ("DROP TABLE mice",)))
+        schema_version.migrate(connection, LATEST + 1, steps)
+        before = dump_of(path)
+
+        with pytest.raises(MigrationError, match=rf"the step back from version {LATEST + 1} \(no return\) failed"):
+            schema_version.migrate(connection, 0, steps)
+
+        assert dump_of(path) == before
+
+
+def _harmless() -> Migration:
+    return Migration(LATEST + 1, "harmless", ("CREATE TABLE mice (name TEXT)",), ("DROP TABLE mice",))
+
+
+class TestSchema:
+    """The schema that the migrations make is the one that the models describe."""
+
+    @pytest.fixture(autouse=True)
+    def _migrated(self, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection)
+
+    def test_there_are_no_other_tables(self, connection: apsw.Connection) -> None:
+        names = {name for _, name, _, _ in tables_of(connection)} - {"schema_migrations", "sqlite_sequence"}
+
+        assert names == {table.name for table in TABLES}
+
+    @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+    def test_the_columns_are_the_models_fields(self, connection: apsw.Connection, table: Table[Any]) -> None:
+        rows = connection.execute(f"PRAGMA table_xinfo({table.name})").fetchall()
+
+        found = {name: (kind, not is_required) for _, name, kind, is_required, *_ in rows if name != SEQUENCE}
+        assert found == {column.name: (_type(column), column.is_nullable) for column in table.columns}
+        assert [(name, key) for _, name, _, _, _, key, _ in rows if key] == [(SEQUENCE, 1)]
+
+    @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+    def test_the_tables_are_strict(self, connection: apsw.Connection, table: Table[Any]) -> None:
+        assert connection.execute("SELECT strict FROM pragma_table_list(?)", (table.name,)).get == 1
+
+    @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+    def test_the_indexes_are_the_models(self, connection: apsw.Connection, table: Table[Any]) -> None:
+        texts = {
+            name: sql for kind, name, owner, sql in schema_of(connection) if (kind, owner) == ("index", table.name)
+        }
+
+        assert {name: _columns(connection, name, text) for name, text in texts.items() if text} == {
+            index.name: _expected(index) for index in table.indexes
+        }
+
+    @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+    def test_ids_are_unique(self, connection: apsw.Connection, table: Table[Any]) -> None:
+        rows = connection.execute(
+            "SELECT c.name FROM pragma_index_list(?) i, pragma_index_info(i.name) c WHERE i.[unique]", (table.name,)
+        ).fetchall()
+
+        assert rows == [("id",)]
+
+
+def _type(column: Column) -> str:
+    return _TYPES.get(column.kind, "TEXT")
+
+
+def _columns(connection: apsw.Connection, name: str, text: str) -> tuple[Any, ...]:
+    """Return what an index has: its columns, in what direction, and the rows it is limited to."""
+    rows = connection.execute(f"PRAGMA index_xinfo({name})").fetchall()
+    columns = [(column, bool(descending)) for _, place, column, descending, _, _ in rows if place != -1]
+    assert [place for _, place, *_ in rows][-1] == -1  # the sequence follows by itself
+    _, _, where = text.partition(" WHERE ")
+    expressions = text[text.index("(") :].count("min(") + text[text.index("(") :].count("max(")
+    return columns, expressions, where
+
+
+def _expected(index: Index) -> tuple[Any, ...]:
+    columns: list[Any] = []
+    pairs = 0
+    for column in index.columns:
+        if "|" in column:
+            pairs += 1
+            columns += [(None, False), (None, False)]  # min(a, b), max(a, b)
+        else:
+            columns.append((column.removeprefix("-"), column.startswith("-")))
+    where = "" if index.where is None else f"{index.where[0]} = {index.where[1]!r}"
+    return columns, 2 * pairs, where
