@@ -1,0 +1,112 @@
+"""The tables of the library as SQLAlchemy's mapped classes: the same columns and values, by its own types."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import JSON, BigInteger, Dialect, Float, Integer, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from swarm_persistence import EventModel, MetricModel, Model, TaskModel, TaskPriority
+from swarm_persistence.clock import from_microseconds, microseconds
+
+_RANKS = {priority.rank: priority for priority in TaskPriority}
+
+
+def json_text(value: object) -> str:
+    """Return JSON: SQLAlchemy lets its users choose the encoder, so it has the library's."""
+    return msgspec.json.encode(value).decode()
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time, kept as microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return the column's value."""
+        return None if value is None else microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return the field's value."""
+        return None if value is None else from_microseconds(value)
+
+
+class Priority(TypeDecorator[TaskPriority]):
+    """A priority, kept as its rank."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: TaskPriority | None, dialect: Dialect) -> int | None:
+        """Return the column's value."""
+        return None if value is None else value.rank
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> TaskPriority | None:
+        """Return the field's value."""
+        return None if value is None else _RANKS[value]
+
+
+class Base(DeclarativeBase):
+    """What the mapped classes share."""
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, unique=True)
+
+
+class EventRow(Base):
+    """An event."""
+
+    __tablename__ = "events"
+
+    event_type: Mapped[str] = mapped_column(Text)
+    agent_id: Mapped[str | None] = mapped_column(Text)
+    data: Mapped[Any] = mapped_column(JSON)
+    timestamp: Mapped[datetime] = mapped_column(Moment)
+
+
+class MetricRow(Base):
+    """A metric."""
+
+    __tablename__ = "metrics"
+
+    agent_id: Mapped[str | None] = mapped_column(Text)
+    metric_type: Mapped[str] = mapped_column(Text)
+    value: Mapped[float] = mapped_column(Float)
+    unit: Mapped[str] = mapped_column(Text)
+    tags: Mapped[dict[str, str]] = mapped_column(JSON)
+    timestamp: Mapped[datetime] = mapped_column(Moment)
+
+
+class TaskRow(Base):
+    """A task."""
+
+    __tablename__ = "tasks"
+
+    task_type: Mapped[str] = mapped_column(Text)
+    priority: Mapped[TaskPriority] = mapped_column(Priority)
+    status: Mapped[str] = mapped_column(Text)
+    assigned_to: Mapped[str | None] = mapped_column(Text)
+    payload: Mapped[Any] = mapped_column(JSON)
+    result: Mapped[Any | None] = mapped_column(JSON)
+    error: Mapped[str | None] = mapped_column(Text)
+    retry_count: Mapped[int] = mapped_column(Integer)
+    max_retries: Mapped[int] = mapped_column(Integer)
+    dependencies: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    updated_at: Mapped[datetime] = mapped_column(Moment)
+    started_at: Mapped[datetime | None] = mapped_column(Moment)
+    completed_at: Mapped[datetime | None] = mapped_column(Moment)
+    version: Mapped[int] = mapped_column(Integer)
+
+
+_ROWS: dict[type[Model], type[Base]] = {EventModel: EventRow, MetricModel: MetricRow, TaskModel: TaskRow}
+
+
+def row_of(model: Model) -> Base:
+    """Return a new mapped object with a record's values."""
+    kind = _ROWS[type(model)]
+    values = {name: getattr(model, name) for name in model.__struct_fields__ if name != "sequence"}
+    return kind(**values)

@@ -1,0 +1,83 @@
+"""The library itself, through its public calls."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from benchmarks.peers.peer import Concurrent, SwarmFile
+from benchmarks.peers.statements import LISTED
+from swarm_persistence import EventModel, MetricModel, SqliteStorage, TaskModel, TaskStatus
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.interface import Claim, Increment
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import TASKS
+
+_NEXT = Query(
+    TASKS,
+    (Condition("status", "=", TaskStatus.PENDING.value),),
+    (Order("priority", is_descending=True), Order("created_at")),
+    limit=1,
+)
+
+
+class Swarm(SwarmFile, Concurrent):
+    """`SqliteStorage` with its defaults."""
+
+    key: ClassVar[str] = "swarm"
+    title: ClassVar[str] = "swarm-persistence"
+    about: ClassVar[str] = "`SqliteStorage` with its default settings, through its public methods"
+    verbs: ClassVar[frozenset[str]] = frozenset(
+        {"insert", "get", "latest", "claim", "claim_next", "pending", "store_many", "write_ten", "aggregate"}
+    )
+
+    def __init__(self) -> None:
+        self.storage: SqliteStorage
+
+    async def open(self, path: str) -> None:
+        """Open the file; the methods that need nothing between the suite and the storage are the storage's own."""
+        self.storage = await SqliteStorage.open(path)
+        self.insert = self.storage.store_event
+        self.get = self.storage.repository(EventModel).find_by_id
+        self.store_many = self.storage.store_many
+
+    async def close(self) -> None:
+        """Close the storage."""
+        await self.storage.close()
+
+    async def latest(self, agent_id: str) -> list[EventModel]:
+        """List an agent's newest events."""
+        return await self.storage.get_events_by_agent(agent_id, LISTED)
+
+    async def claim(self, claim: tuple[str, str]) -> bool:
+        """Claim a task by its id."""
+        return await self.storage.claim_task(*claim)
+
+    async def claim_next(self, agent_id: str) -> TaskModel | None:
+        """Claim the most urgent task."""
+        return await claim_next(self.storage, agent_id)
+
+    async def pending(self, _: object) -> list[TaskModel]:
+        """List the waiting tasks."""
+        return await self.storage.get_pending_tasks()
+
+    async def write_ten(self, events: Sequence[EventModel]) -> None:
+        """Store events in one transaction."""
+        async with self.storage.transaction():
+            for event in events:
+                await self.storage.store_event(event)
+
+    async def aggregate(self, span: tuple[str, datetime, datetime]) -> list[MetricModel]:
+        """Aggregate metrics."""
+        return await self.storage.get_aggregated_metrics(*span)
+
+
+async def claim_next(storage: SqliteStorage, agent_id: str) -> TaskModel | None:
+    """Claim the most urgent task by the engine's own step: the storage has no verb for it yet."""
+    changes: dict[str, Any] = {
+        "status": TaskStatus.ASSIGNED.value,
+        "assigned_to": agent_id,
+        "updated_at": microseconds(now()),
+        "version": Increment(),
+    }
+    ((tasks),) = await storage._engine.write((Claim(_NEXT, changes),))
+    return tasks[0] if tasks else None

@@ -1,0 +1,31 @@
+"""The workloads: every row of the suite."""
+
+from benchmarks.workloads.bulk import AGGREGATE, StoreMany
+from benchmarks.workloads.busy_loop import BusyLoop
+from benchmarks.workloads.events import INSERT, MIX, ORDERED_LIST, POINT_READ, TRANSACTION
+from benchmarks.workloads.growth import Growth
+from benchmarks.workloads.memory import MemoryGrowth
+from benchmarks.workloads.processes import Processes
+from benchmarks.workloads.residency import Residency
+from benchmarks.workloads.tasks import CLAIM, CLAIM_NEXT, PENDING
+from benchmarks.workloads.workload import Workload
+
+WORKLOADS: tuple[Workload, ...] = (
+    INSERT,
+    POINT_READ,
+    ORDERED_LIST,
+    MIX,
+    CLAIM,
+    CLAIM_NEXT,
+    PENDING,
+    StoreMany(),
+    TRANSACTION,
+    AGGREGATE,
+    Processes(),
+    BusyLoop(),
+    Growth(),
+    MemoryGrowth(),
+    Residency(),
+)
+
+__all__ = ["WORKLOADS", "Workload"]

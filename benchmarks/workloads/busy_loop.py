@@ -1,0 +1,67 @@
+"""Inserts beside a loop that is busy with Python: what is left of the idle rate, and how long a call takes then."""
+
+import asyncio
+import time
+
+from benchmarks.bench import Bench, Case, require
+from benchmarks.peers import PEERS
+from benchmarks.peers.peer import Outcome, Work
+from benchmarks.records import make_events
+from benchmarks.results import RATE, Quantity, Row
+
+IN_FLIGHT = 100
+OF_IDLE = "of the idle rate, percent"
+P99 = "99th percentile, milliseconds"
+_KEYS = ("swarm", "aiosqlite-isolated", "aiosqlite-shared", "sqlalchemy")
+_BURST_SECONDS = 0.001
+
+
+class BusyLoop:
+    """Another task of the same loop computes for a millisecond, yields, and computes again."""
+
+    key = "busy-loop"
+    title = "Busy loop"
+    about = (
+        f"{IN_FLIGHT} callers store events while another task of their loop runs bursts of Python of 1 ms, yielding "
+        "to the loop between them."
+    )
+
+    async def run(self, bench: Bench) -> list[Row]:
+        """Measure it."""
+        cases: list[Case] = [(key, IN_FLIGHT) for key in _KEYS]
+
+        async def measure_once(case: Case) -> dict[Quantity, float]:
+            idle = await self._measure(bench, case[0], is_busy=False)
+            busy = await self._measure(bench, case[0], is_busy=True)
+            latencies = sorted(busy.latencies)
+            return {
+                Quantity(RATE): busy.rate,
+                Quantity(OF_IDLE): 100 * busy.rate / idle.rate,
+                Quantity(P99): latencies[int(len(latencies) * 0.99)] * 1000,
+            }
+
+        return await bench.measure_several(self.key, cases, measure_once)
+
+    async def _measure(self, bench: Bench, key: str, *, is_busy: bool) -> Outcome:
+        peer = PEERS[key]()
+        path = await bench.site.copy(self.key, peer, list)
+        works = (Work("insert", event) for event in make_events(3 * bench.scale.operations))
+        await peer.open(str(path))
+        burning = asyncio.ensure_future(_burn()) if is_busy else None
+        try:
+            outcome = await peer.run(works, IN_FLIGHT, bench.scale.busy_seconds, is_timed_each=True)
+        finally:
+            if burning is not None:
+                burning.cancel()
+            await peer.close()
+        require(bench.site.count(path, "events") == outcome.done, f"{peer.title} has lost writes")
+        bench.site.remove(path)
+        return outcome
+
+
+async def _burn() -> None:
+    while True:
+        end = time.perf_counter() + _BURST_SECONDS
+        while time.perf_counter() < end:
+            pass
+        await asyncio.sleep(0)

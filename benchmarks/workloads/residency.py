@@ -1,0 +1,80 @@
+"""The memory that concurrent pending inserts take on top of the tasks that wait for them."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.isolation import run_isolated
+from benchmarks.records import make_events
+from benchmarks.results import Row
+from swarm_persistence import SqliteStorage
+
+UNIT = "mebibytes"
+_FEWER = 10
+_WAIT_SECONDS = 0.5
+
+
+class Residency:
+    """The peak of the resident memory while all callers wait, less that of as many tasks that wait for nothing."""
+
+    key = "residency"
+    title = "Memory of pending inserts"
+    about = (
+        "{callers:,} tasks call `store_event` at once. Counted is the peak of the process's resident memory, less the "
+        "peak of as many tasks that only wait for a future; records are made before."
+    )
+
+    async def run(self, bench: Bench) -> list[Row]:
+        """Measure it, in a new process each."""
+        measured: dict[int, list[float]] = {}
+        for number in range(bench.scale.rounds):
+            bench.say(f"{self.key}: round {number + 1} of {bench.scale.rounds}")
+            for callers in (bench.scale.callers // _FEWER, bench.scale.callers):
+                waiting = await run_isolated(peak_while_waiting, callers, str(bench.site.directory))
+                storing = await run_isolated(peak_while_storing, callers, str(bench.site.directory))
+                measured.setdefault(callers, []).append(storing - waiting)
+        return [Row(self.key, "swarm", callers, values, UNIT) for callers, values in measured.items()]
+
+
+def peak_while_storing(callers: int, directory: str) -> float:
+    """Store from so many tasks at once, and return the peak of the resident memory in mebibytes."""
+    return asyncio.run(_peak(callers, directory, is_storing=True))
+
+
+def peak_while_waiting(callers: int, directory: str) -> float:
+    """Do all but store."""
+    return asyncio.run(_peak(callers, directory, is_storing=False))
+
+
+async def _peak(callers: int, directory: str, *, is_storing: bool) -> float:
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        async with await SqliteStorage.open(Path(place) / "residency.db") as storage:
+            events = make_events(callers)
+            await storage.store_event(make_events(1)[0])
+            before = _peak_mebibytes()
+            if is_storing:
+                await asyncio.gather(*(storage.store_event(event) for event in events))
+            else:
+                loop = asyncio.get_running_loop()
+                futures = [loop.create_future() for _ in events]
+                loop.call_later(_WAIT_SECONDS, _answer, futures)
+                await asyncio.gather(*(_wait(future) for future in futures))
+            return _peak_mebibytes() - before
+
+
+def _answer(futures: "list[asyncio.Future[None]]") -> None:
+    for future in futures:
+        future.set_result(None)
+
+
+async def _wait(future: "asyncio.Future[None]") -> None:
+    await future
+
+
+def _peak_mebibytes() -> float:
+    # Not getrusage: its peak begins with that of the process that started this one.
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("/proc/self/status does not tell the peak of the resident memory")
