@@ -10,7 +10,7 @@ from swarm_persistence.models import EventModel, MetricModel, Model, TaskModel
 from swarm_persistence.models.agents import AgentModel
 from swarm_persistence.schema.tables import table_of
 from swarm_persistence.storage import Storage, Transaction
-from swarm_persistence.testing.records import everything_in
+from swarm_persistence.testing.records import MOMENT, everything_in
 
 Answer = tuple[str, Any]
 """What an operation returned, or the name of the error that it raised."""
@@ -76,8 +76,15 @@ def comparable(value: Any) -> Any:
 
 
 async def look_around(actor: Actor) -> Any:
-    """Read everything."""
-    return await everything_in(actor.storage)
+    """Read everything, and what the verbs make of it."""
+    storage = actor.storage
+    return [
+        await everything_in(storage),
+        await storage.list_agents(),
+        await storage.get_pending_tasks(),
+        await storage.get_events_since(MOMENT),
+        await storage.get_aggregated_metrics("a", 0, MOMENT),
+    ]
 
 
 async def begin(actor: Actor) -> None:
@@ -115,7 +122,7 @@ def save(record: Model) -> Operation:
     return operation
 
 
-def change(model: type[Model], id: str, changes: dict[str, Any], age: int, verb: str) -> Operation:
+def change(model: type[Model], id: str, changes: dict[str, Any], age: int, how: str) -> Operation:
     """Return the update of a record that was read, or of a copy older or newer than that by `age` versions."""
 
     async def operation(actor: Actor) -> None:
@@ -126,12 +133,14 @@ def change(model: type[Model], id: str, changes: dict[str, Any], age: int, verb:
         record: Any = actor.own(read)
         for name, value in changes.items():
             setattr(record, name, deepcopy(value))
-        if isinstance(record, AgentModel | TaskModel):
-            record.version = max(0, record.version + age)
-            if verb == "force":
-                await getattr(actor.storage, f"update_{table_of(model).label}")(record, force=True)
-                return
-        await (repository.save if verb == "save" else repository.update)(record)
+        if not isinstance(record, AgentModel | TaskModel):
+            await (repository.update if how == "update" else repository.save)(record)
+            return
+        record.version = max(0, record.version + age)
+        if how == "save":
+            await repository.save(record)
+        else:
+            await getattr(actor.storage, f"update_{table_of(model).label}")(record, force=how == "force")
 
     return operation
 

@@ -14,14 +14,14 @@ from swarm_persistence.schema.tables import table_of
 from swarm_persistence.testing import actors
 from swarm_persistence.testing.actors import Actor, Answer, Operation
 from swarm_persistence.testing.fixtures import OpenStorage
-from swarm_persistence.testing.records import MODELS
-from swarm_persistence.testing.strategies import IDS, TEXTS, TIMES, any_records, values
+from swarm_persistence.testing.strategies import IDS, TEXTS, TIMES, any_records, models, values
 
 DEEPEST = 4
 PATIENCE_SECONDS = 60
 
 READS = st.one_of(
-    st.tuples(st.sampled_from(["get_agent", "get_task", "get_tasks_by_agent", "get_unread_messages"]), TEXTS),
+    st.tuples(st.sampled_from(["get_agent", "get_task"]), IDS),
+    st.tuples(st.sampled_from(["get_tasks_by_agent", "get_unread_messages"]), TEXTS),
     st.tuples(st.sampled_from(["list_agents", "get_pending_tasks"])),
     st.tuples(st.just("list_agents_by_status"), st.sampled_from(["active", "idle", "sleepy"])),
     st.tuples(st.sampled_from(["get_events_by_agent", "get_events_by_type"]), TEXTS, st.integers(-1, 3)),
@@ -55,12 +55,17 @@ class Comparison(RuleBasedStateMachine):
         self.depth = 0
         self.waiting: list[asyncio.Future[Answer]] = []
 
-    @initialize()
-    def open_both_storages(self) -> None:
+    @initialize(records=st.lists(any_records(), min_size=1, max_size=10, unique_by=lambda each: (type(each), each.id)))
+    def open_both_storages(self, records: list[Model]) -> None:
         self.loop.run_until_complete(self._open())
+        self._write(0, actors.store(records))
 
-    @rule(actor=st.integers(0, 1), records=st.lists(any_records(), min_size=1, max_size=3))
-    def store(self, actor: int, records: list[Model]) -> None:
+    @rule(actor=st.integers(0, 1), record=any_records())
+    def store(self, actor: int, record: Model) -> None:
+        self._write(actor, actors.store([record]))
+
+    @rule(actor=st.integers(0, 1), records=st.lists(any_records(), min_size=2, max_size=3))
+    def store_many(self, actor: int, records: list[Model]) -> None:
         self._write(actor, actors.store(records))
 
     @rule(actor=st.integers(0, 1), record=any_records(), age=st.integers(0, 2))
@@ -71,16 +76,16 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(
         actor=st.integers(0, 1),
-        change=st.sampled_from(MODELS).flatmap(changes),
+        change=models().flatmap(changes),
         id=IDS,
-        age=st.sampled_from([0, 0, 0, -1, 1]),
-        verb=st.sampled_from(["update", "save", "force"]),
+        age=st.sampled_from([0, 0, -1, 1]),
+        how=st.sampled_from(["update", "save", "force"]),
     )
-    def change(self, actor: int, change: tuple[type[Model], dict[str, Any]], id: str, age: int, verb: str) -> None:
+    def change(self, actor: int, change: tuple[type[Model], dict[str, Any]], id: str, age: int, how: str) -> None:
         # Reading and writing are two calls: one that waits to write would find another record than it has read.
-        self._run(self._able(actor), actors.change(change[0], id, change[1], age, verb))
+        self._run(self._able(actor), actors.change(change[0], id, change[1], age, how))
 
-    @rule(actor=st.integers(0, 1), model=st.sampled_from(MODELS), id=IDS)
+    @rule(actor=st.integers(0, 1), model=models(), id=IDS)
     def delete(self, actor: int, model: type[Model], id: str) -> None:
         self._write(actor, actors.delete(model, id))
 

@@ -5,6 +5,7 @@ import inspect
 import reprlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -77,13 +78,18 @@ class Outcome(NamedTuple):
     error: BaseException | None
 
 
-async def run_suite(open_storage: OpenStorage, facts: Sequence[type] = CORE) -> AsyncIterator[Outcome]:
-    """Try every fact on a fresh storage, one after the other, and yield what became of it."""
+async def run_suite(
+    open_storage: OpenStorage, facts: Sequence[type] = CORE, patience_seconds: float = 60
+) -> AsyncIterator[Outcome]:
+    """Try every fact on a fresh storage, one after the other, and yield what became of it; none may take for ever."""
     for cls in facts:
         for name, test in inspect.getmembers(cls, inspect.iscoroutinefunction):
             if name.startswith("test_"):
+                call = partial(test, cls())
                 for case, arguments in _cases(test):
-                    yield Outcome(f"{cls.__name__}.{name}{case}", await _try(cls(), test, arguments, open_storage))
+                    yield Outcome(
+                        f"{cls.__name__}.{name}{case}", await _try(call, arguments, open_storage, patience_seconds)
+                    )
 
 
 def _cases(test: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,9 +104,9 @@ def _cases(test: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 async def _try(
-    instance: object, test: Callable[..., Any], arguments: dict[str, Any], open_storage: OpenStorage
+    call: Callable[..., Any], arguments: dict[str, Any], open_storage: OpenStorage, patience_seconds: float
 ) -> BaseException | None:
-    wanted = inspect.signature(test).parameters
+    wanted = inspect.signature(call).parameters
     async with AsyncExitStack() as fixtures:
         if "clock" in wanted:
             arguments["clock"] = fixtures.enter_context(use_clock(ManualClock()))
@@ -109,5 +115,6 @@ async def _try(
         if "storage" in wanted:
             arguments["storage"] = await fixtures.enter_async_context(open_storage())
         # A task of its own, so that a transaction left open by a failure ends with it.
-        outcomes = await asyncio.gather(asyncio.create_task(test(instance, **arguments)), return_exceptions=True)
+        limited = asyncio.wait_for(asyncio.create_task(call(**arguments)), patience_seconds)
+        outcomes = await asyncio.gather(limited, return_exceptions=True)
     return outcomes[0] if isinstance(outcomes[0], BaseException) else None

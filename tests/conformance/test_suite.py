@@ -1,0 +1,222 @@
+"""Tests the suite itself: that it is complete, easy to run, and that a storage with a defect does not pass it."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+
+from swarm_persistence import testing
+from swarm_persistence.backends.memory import MemoryStorage
+from swarm_persistence.errors import ConflictError, StorageError
+from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel, TaskStatus
+from swarm_persistence.storage import Storage, Transaction
+from swarm_persistence.testing.agreement import open_memory
+from swarm_persistence.testing.fixtures import OpenStorage
+
+
+def fact_classes() -> dict[str, type]:
+    """Return every class of facts, by its name, wherever it stands in the suite."""
+    modules = [import_module(f"{testing.__name__}.{module.name}") for module in iter_modules(testing.__path__)]
+    members = [member for module in modules for member in vars(module).items()]
+    return {name: member for name, member in members if name.startswith("Test")}
+
+
+async def failures_of(open_storage: OpenStorage, facts: str) -> set[str]:
+    """Return the names of the facts that do not hold for a storage."""
+    outcomes = [outcome async for outcome in testing.run_suite(open_storage, [fact_classes()[facts]])]
+    return {outcome.name.partition("[")[0].partition(".")[2] for outcome in outcomes if outcome.error is not None}
+
+
+def opening(storage: Callable[[], Storage]) -> OpenStorage:
+    """Return the way to a fresh storage of a class."""
+
+    @asynccontextmanager
+    async def open_storage() -> AsyncIterator[Storage]:
+        async with storage() as opened:
+            yield opened
+
+    return open_storage
+
+
+def test_every_class_of_facts_is_exported() -> None:
+    assert fact_classes().keys() == {name for name in testing.__all__ if name.startswith("Test")}
+
+
+def test_all_facts_but_threads_and_hypothesis_run_without_pytest() -> None:
+    assert {cls.__name__ for cls in testing.CORE} == fact_classes().keys() - {"TestThreads", "TestAgreement"}
+
+
+def test_every_fact_of_the_core_is_a_coroutine() -> None:
+    tests = [getattr(cls, name) for cls in testing.CORE for name in vars(cls) if name.startswith("test_")]
+
+    assert [test for test in tests if not test.__code__.co_flags & 0x80] == []
+
+
+async def test_the_runner_finds_what_pytest_finds() -> None:
+    names = [outcome.name async for outcome in testing.run_suite(open_memory, [fact_classes()["TestClaims"]])]
+
+    assert "TestClaims.test_a_pending_task_is_claimed" in names
+    assert len([name for name in names if "test_a_task_that_is_not_pending_is_not_claimed[status=" in name]) == 5
+    assert len(names) == len(set(names)) == 15
+
+
+@pytest.mark.parametrize("facts", testing.CORE)
+async def test_the_runner_sees_every_fact_hold_for_a_sound_storage(facts: type) -> None:
+    assert await failures_of(open_memory, facts.__name__) == set()
+
+
+def test_the_package_itself_needs_neither_pytest_nor_hypothesis() -> None:
+    script = "import sys, swarm_persistence; assert not {'pytest', 'hypothesis', 'pytest_asyncio'} & set(sys.modules)"
+
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("missing", ["pytest", "hypothesis", "pytest_asyncio"])
+def test_without_its_needs_the_suite_says_in_one_line_how_to_get_them(missing: str) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; import swarm_persistence.testing"
+
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    last_line = run.stderr.strip().splitlines()[-1]
+    hint = f"swarm_persistence.testing needs {missing}; pip install 'swarm-persistence[testing]' brings it"
+    assert last_line == f"ImportError: {hint}"
+
+
+class ClaimsTwice(MemoryStorage):
+    """Claims by reading and writing, which is no claim."""
+
+    async def claim_task(self, task_id: str, agent_id: str) -> bool:
+        task = await self.get_task(task_id)
+        if task is None or task.status is not TaskStatus.PENDING:
+            return False
+        await asyncio.sleep(0)  # everybody else goes first
+        task.status, task.assigned_to = TaskStatus.ASSIGNED, agent_id
+        await self.update_task(task, force=True)
+        return True
+
+
+class Shares(MemoryStorage):
+    """Gives out the same object to everybody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shared: dict[str, AgentModel | None] = {}
+
+    async def get_agent(self, id: str) -> AgentModel | None:
+        return self._shared.setdefault(id, await super().get_agent(id))
+
+
+class Replaces(MemoryStorage):
+    """Overwrites a known id."""
+
+    async def store_task(self, task: TaskModel) -> None:
+        try:
+            await super().store_task(task)
+        except ConflictError:
+            await super().update_task(task, force=True)
+
+
+class StoresOneByOne(MemoryStorage):
+    """Stores a batch in many writes."""
+
+    async def store_many(self, models: Any) -> int:
+        records: list[Model] = list(models)
+        for record in records:
+            await super().store_many([record])
+        return len(records)
+
+
+class ShufflesTies(MemoryStorage):
+    """Sorts by id where time ties."""
+
+    async def get_pending_tasks(self) -> list[TaskModel]:
+        return sorted(
+            await super().get_pending_tasks(), key=lambda task: (-task.priority.rank, task.created_at, task.id)
+        )
+
+
+class ForgetsSequences(MemoryStorage):
+    """Does not tell an event its sequence."""
+
+    async def store_event(self, event: EventModel) -> None:
+        await super().store_event(event)
+        event.sequence = None
+
+
+class HasADecoy(MemoryStorage):
+    """Has transactions that are connected with nothing."""
+
+    def begin_transaction(self) -> Coroutine[Any, Any, Transaction]:
+        return MemoryStorage().begin_transaction()
+
+
+class SwallowsErrors(MemoryStorage):
+    """Reports a success that was not stored."""
+
+    async def update_agent(self, agent: AgentModel, *, force: bool = False) -> None:
+        try:
+            await super().update_agent(agent, force=force)
+        except StorageError:
+            return
+
+
+@pytest.mark.parametrize(
+    ("storage", "facts", "broken"),
+    [
+        (ClaimsTwice, "TestConcurrency", "test_of_a_hundred_claims_of_one_task_exactly_one_wins"),
+        (ClaimsTwice, "TestConcurrency", "test_two_agents_never_claim_the_same_task"),
+        (Shares, "TestCopies", "test_two_reads_give_two_objects"),
+        (Replaces, "TestTasks", "test_a_refused_duplicate_leaves_the_stored_task_as_it_is"),
+        (StoresOneByOne, "TestBatches", "test_a_known_id_refuses_the_whole_batch"),
+        (ShufflesTies, "TestTasks", "test_pending_tasks_of_one_moment_come_in_the_order_of_arrival"),
+        (ForgetsSequences, "TestEvents", "test_the_sequence_rises_with_every_event"),
+        (HasADecoy, "TestTransactions", "test_a_block_rolls_back_on_an_exception"),
+        (HasADecoy, "TestVisibility", "test_others_see_committed_data_only"),
+        (SwallowsErrors, "TestAgents", "test_a_copy_that_is_out_of_date_is_refused"),
+    ],
+)
+async def test_a_storage_with_a_defect_does_not_pass(storage: type[MemoryStorage], facts: str, broken: str) -> None:
+    assert broken in await failures_of(opening(storage), facts)
+
+
+@pytest.fixture
+def unshrunk() -> Iterator[None]:
+    """Let Hypothesis do the same each time, and stop at the first failure instead of looking for the smallest."""
+    settings.register_profile("unshrunk", phases=[Phase.generate], derandomize=True)
+    settings.load_profile("unshrunk")
+    yield
+    settings.load_profile("default")
+
+
+@pytest.mark.usefixtures("unshrunk")
+@pytest.mark.parametrize("storage", [Replaces, ShufflesTies, SwallowsErrors])
+def test_random_operations_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
+    with pytest.raises(AssertionError):
+        testing.assert_storages_agree(open_memory, opening(storage), examples=200)
+
+
+class SkipsTheFirst(MemoryStorage):
+    """Answers queries with one record less."""
+
+    def repository(self, model: type[Any]) -> Any:
+        repository = super().repository(model)
+        query = repository.query
+
+        async def shortened(builder: Any) -> list[Any]:
+            return (await query(builder))[1:]
+
+        repository.query = shortened  # type: ignore[method-assign]
+        return repository
+
+
+@pytest.mark.usefixtures("unshrunk")
+def test_random_queries_find_a_storage_with_a_defect() -> None:
+    with pytest.raises(AssertionError, match="QueryBuilder"):
+        testing.assert_queries_agree(open_memory, opening(SkipsTheFirst))
