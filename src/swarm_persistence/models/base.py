@@ -25,5 +25,5 @@ class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """Read what `to_json` wrote; a missing, unknown or ill-typed field raises `SerializationError`."""
         try:
             return msgspec.json.decode(text, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise SerializationError(f"{cls.__name__}: {error}") from error

@@ -1,0 +1,240 @@
+"""Tests of the models: what a new one holds, how they change, and how statuses and priorities read and sort."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.models import (
+    AgentModel,
+    AgentStatus,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    Model,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
+from swarm_persistence.testing.records import MODELS, complete_records
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_new_agent_is_initializing_and_of_this_moment() -> None:
+    agent = AgentModel.new("worker-001", "researcher", ["analysis", "data-processing"])
+
+    assert agent == AgentModel(
+        id=agent.id,
+        name="worker-001",
+        agent_type="researcher",
+        status=AgentStatus.INITIALIZING,
+        capabilities=["analysis", "data-processing"],
+        metadata={},
+        heartbeat=NOW,
+        created_at=NOW,
+        updated_at=NOW,
+        version=0,
+    )
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_new_task_is_pending_and_of_this_moment() -> None:
+    task = TaskModel.new("analyze-data", {"dataset": "sales_data.csv"}, TaskPriority.HIGH)
+
+    assert task == TaskModel(
+        id=task.id,
+        task_type="analyze-data",
+        priority=TaskPriority.HIGH,
+        status=TaskStatus.PENDING,
+        assigned_to=None,
+        payload={"dataset": "sales_data.csv"},
+        result=None,
+        error=None,
+        retry_count=0,
+        max_retries=3,
+        dependencies=[],
+        created_at=NOW,
+        updated_at=NOW,
+        started_at=None,
+        completed_at=None,
+        version=0,
+    )
+
+
+def test_a_new_task_is_of_medium_priority_unless_told() -> None:
+    assert TaskModel.new("t", None).priority is TaskPriority.MEDIUM
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_new_event_is_of_this_moment_and_has_no_sequence() -> None:
+    event = EventModel.new("task_completed", {"task_id": "task-123"})
+
+    assert event == EventModel(
+        id=event.id,
+        event_type="task_completed",
+        agent_id=None,
+        data={"task_id": "task-123"},
+        timestamp=NOW,
+        sequence=None,
+    )
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_new_message_is_unread_and_of_this_moment() -> None:
+    message = MessageModel.new("coordinator", "worker-001", "task_assignment", {"task_id": "task-123"})
+
+    assert message == MessageModel(
+        id=message.id,
+        from_agent="coordinator",
+        to_agent="worker-001",
+        message_type="task_assignment",
+        content={"task_id": "task-123"},
+        read=False,
+        timestamp=NOW,
+    )
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_new_metric_is_of_this_moment_and_has_no_tags() -> None:
+    metric = MetricModel.new("duration_ms", 12.5, "ms")
+
+    assert metric == MetricModel(
+        id=metric.id, agent_id=None, metric_type="duration_ms", value=12.5, unit="ms", tags={}, timestamp=NOW
+    )
+
+
+def test_an_event_with_an_agent_is_another_record_of_the_same_id() -> None:
+    event = EventModel.new("agent_started", {})
+
+    told = event.with_agent("agent-123")
+
+    assert (event.agent_id, told.agent_id, told.id) == (None, "agent-123", event.id)
+
+
+def test_a_metric_with_agent_and_tags_is_another_record_of_the_same_id() -> None:
+    metric = MetricModel.new("duration_ms", 1.0, "ms").with_tag("host", "a")
+
+    tagged = metric.with_agent("agent-1").with_tag("zone", "b").with_tag("host", "c")
+
+    assert (metric.agent_id, metric.tags) == (None, {"host": "a"})
+    assert (tagged.agent_id, tagged.tags, tagged.id) == ("agent-1", {"host": "c", "zone": "b"}, metric.id)
+
+
+def test_a_heartbeat_sets_two_times(clock: ManualClock) -> None:
+    agent = AgentModel.new("worker-001", "researcher")
+    clock.advance(5)
+
+    agent.update_heartbeat()
+
+    assert (agent.created_at, agent.heartbeat, agent.updated_at) == (NOW, clock.now(), clock.now())
+
+
+def test_a_new_status_sets_the_time_of_the_update_only(clock: ManualClock) -> None:
+    agent = AgentModel.new("worker-001", "researcher")
+    clock.advance(5)
+
+    agent.set_status(AgentStatus.BUSY)
+
+    assert (agent.status, agent.heartbeat, agent.updated_at) == (AgentStatus.BUSY, NOW, clock.now())
+
+
+def test_records_do_not_share_their_defaults() -> None:
+    first, second = AgentModel.new("a", "t"), AgentModel.new("b", "t")
+
+    first.metadata["k"] = 1
+    first.capabilities.append("x")
+
+    assert (second.metadata, second.capabilities) == ({}, [])
+
+
+def test_a_new_agent_has_capabilities_of_its_own() -> None:
+    capabilities = ["analysis"]
+    agent = AgentModel.new("a", "t", capabilities)
+
+    capabilities.append("more")
+
+    assert agent.capabilities == ["analysis"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_fields_are_given_by_name_only(model: type[Model]) -> None:
+    with pytest.raises(TypeError):
+        model("id")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("record", complete_records(), ids=lambda record: type(record).__name__)
+def test_every_field_of_a_sample_differs_from_its_default(record: Model) -> None:
+    fields = {field.name: field for field in msgspec.structs.fields(record)}
+    told_by_the_store = {"id", "version", "sequence"}
+
+    assert [
+        name
+        for name, field in fields.items()
+        if name not in told_by_the_store and getattr(record, name) == field.default
+    ] == []
+
+
+def test_priorities_are_ordered() -> None:
+    assert TaskPriority.LOW < TaskPriority.MEDIUM < TaskPriority.HIGH < TaskPriority.CRITICAL
+    assert max(TaskPriority.HIGH, TaskPriority.CRITICAL, TaskPriority.LOW) is TaskPriority.CRITICAL
+    assert TaskPriority.LOW <= TaskPriority.LOW
+    assert TaskPriority.HIGH >= TaskPriority.MEDIUM
+
+
+def test_a_priority_does_not_compare_with_text() -> None:
+    high: Any = "high"
+
+    with pytest.raises(TypeError):
+        _ = high > TaskPriority.LOW
+
+
+def test_values_are_the_seeds_names_in_snake_case() -> None:
+    assert [status.value for status in AgentStatus] == [
+        "initializing",
+        "active",
+        "idle",
+        "busy",
+        "paused",
+        "error",
+        "shutdown",
+    ]
+    assert [priority.value for priority in TaskPriority] == ["low", "medium", "high", "critical"]
+    assert [status.value for status in TaskStatus] == [
+        "pending",
+        "assigned",
+        "running",
+        "completed",
+        "failed",
+        "cancelled",
+    ]
+
+
+def test_ids_are_unique_and_sort_by_time() -> None:
+    clock = ManualClock()
+    ids = []
+    with use_clock(clock):
+        for _ in range(200):
+            ids.append(TaskModel.new("t", None).id)
+            clock.advance(0.000_001)
+
+    assert len(set(ids)) == 200
+    assert ids == sorted(ids)
+
+
+def test_ids_of_one_moment_are_unique() -> None:
+    with use_clock(ManualClock()):
+        assert len({TaskModel.new("t", None).id for _ in range(2_000)}) == 2_000
+
+
+def test_an_id_is_a_uuid_of_version_7() -> None:
+    with use_clock(ManualClock(datetime(2026, 1, 1, 0, 0, 0, 123_456, UTC))):
+        id = EventModel.new("t", None).id
+
+    assert len(id) == 36
+    assert [id[position] for position in (8, 13, 18, 23)] == ["-"] * 4
+    assert (id[14], id[19] in "89ab") == ("7", True)
+    assert int(id.replace("-", "")[:12], 16) == 1_767_225_600_123
