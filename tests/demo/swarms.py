@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 from swarm_persistence import AgentModel, BlockingStorage, EventModel, QueryBuilder, TaskModel, open_storage
 from swarm_persistence.demo.vocabulary import WORKER
@@ -21,13 +22,20 @@ def run_demo(database: Path, limit: int) -> subprocess.CompletedProcess[str]:
 
 
 class RunningDemo:
-    """A demo that is at work; a process group of its own, as a terminal would make it."""
+    """A demo that is at work; a process group of its own, as a terminal would make it. Killed at the block's end."""
 
     def __init__(self, database: Path, limit: int) -> None:
         command = [*COMMAND, "--database", str(database), "--limit", str(limit)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self.process:
+            self.process.kill()
 
     def wait_for_first_quarter(self) -> None:
         """Return when a quarter of the tasks is done."""

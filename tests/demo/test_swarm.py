@@ -98,10 +98,10 @@ def test_a_falsified_result_fails_the_check(finished: tuple[Path, str], tmp_path
 
 def test_ctrl_c_stops_in_order_and_the_next_run_carries_on(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
-    demo = RunningDemo(database, MANY)
-    demo.wait_for_first_quarter()
-    demo.signal_group(signal.SIGINT)
-    code, output, errors = demo.finish()
+    with RunningDemo(database, MANY) as demo:
+        demo.wait_for_first_quarter()
+        demo.signal_group(signal.SIGINT)
+        code, output, errors = demo.finish()
     assert (code, errors) == (130, "")
     assert f"to carry on: swarm-persistence demo --workers 2 --database {database} --limit {MANY}" in output
 
@@ -121,12 +121,12 @@ def test_ctrl_c_stops_in_order_and_the_next_run_carries_on(tmp_path: Path) -> No
 
 def test_after_a_hard_kill_of_all_the_next_run_carries_on(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
-    demo = RunningDemo(database, MANY)
-    demo.wait_for_first_quarter()
-    workers = worker_pids(database)
-    for pid in (demo.process.pid, *workers):
-        os.kill(pid, signal.SIGKILL)
-    demo.finish()
+    with RunningDemo(database, MANY) as demo:
+        demo.wait_for_first_quarter()
+        workers = worker_pids(database)
+        for pid in (demo.process.pid, *workers):
+            os.kill(pid, signal.SIGKILL)
+        demo.finish()
     for pid in workers:
         wait_for_end(pid)
 
@@ -139,11 +139,11 @@ def test_after_a_hard_kill_of_all_the_next_run_carries_on(tmp_path: Path) -> Non
 
 def test_workers_of_a_killed_coordinator_finish_the_task_in_hand_and_end(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
-    demo = RunningDemo(database, MANY)
-    demo.wait_for_first_quarter()
-    workers = worker_pids(database)
-    demo.process.kill()
-    demo.finish()
+    with RunningDemo(database, MANY) as demo:
+        demo.wait_for_first_quarter()
+        workers = worker_pids(database)
+        demo.process.kill()
+        demo.finish()
     for pid in workers:
         wait_for_end(pid)
     with open_storage(database) as storage:
@@ -153,10 +153,10 @@ def test_workers_of_a_killed_coordinator_finish_the_task_in_hand_and_end(tmp_pat
 
 def test_a_killed_worker_is_replaced_and_its_task_done_by_others(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
-    demo = RunningDemo(database, MANY)
-    demo.wait_for_first_quarter()
-    os.kill(worker_pids(database)[0], signal.SIGKILL)
-    code, output, errors = demo.finish()
+    with RunningDemo(database, MANY) as demo:
+        demo.wait_for_first_quarter()
+        os.kill(worker_pids(database)[0], signal.SIGKILL)
+        code, output, errors = demo.finish()
     assert (code, errors) == (0, ""), output
     assert output.splitlines()[-1].startswith("check: OK")
     with open_storage(database) as storage:
@@ -165,11 +165,12 @@ def test_a_killed_worker_is_replaced_and_its_task_done_by_others(tmp_path: Path)
 
 def test_a_second_demo_on_the_same_database_is_refused(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
-    demo = RunningDemo(database, MANY)
-    demo.wait_for_first_quarter()
-    second = run_demo(database, MANY)
-    assert second.returncode == 1
-    assert "another demo" in second.stderr
-    assert len(second.stderr.splitlines()) == 1
-    demo.signal_group(signal.SIGINT)
-    assert demo.finish()[0] == 130
+    with RunningDemo(database, MANY) as demo:
+        demo.wait_for_first_quarter()
+        demo.signal_group(signal.SIGSTOP)  # it must not be done before the second has looked
+        second = run_demo(database, MANY)
+        assert second.returncode == 1
+        assert "another demo" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+        demo.signal_group(signal.SIGCONT)
+        assert demo.finish()[0] == 0

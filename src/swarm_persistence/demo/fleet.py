@@ -24,7 +24,9 @@ class Crew:
         self.ended = asyncio.create_task(self._last_words())
 
     async def _last_words(self) -> str:
-        _, errors = await self.process.communicate()
+        # Not communicate(): from Python 3.12 on, that closes the standard input, and so ends the worker.
+        errors = await self.process.stderr.read() if self.process.stderr else b""
+        await self.process.wait()
         lines = errors.decode(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         return said[-1] if said else f"ended with exit code {self.process.returncode}"
