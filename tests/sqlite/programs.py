@@ -4,9 +4,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from textwrap import dedent
+from threading import Timer
 
-LIMIT_SECONDS = 60
-"""How long a program may take before it counts as hung."""
+LIMIT_SECONDS = 40
+"""How long a program may take before it counts as hung, and is killed."""
 
 
 class Program:
@@ -17,6 +18,9 @@ class Program:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._limit = Timer(LIMIT_SECONDS, self.process.kill)
+        self._limit.daemon = True
+        self._limit.start()
 
     def wait_for_line(self) -> str:
         """Wait until the program prints a line, and return it; '' if it ended."""
@@ -32,14 +36,27 @@ class Program:
     def kill(self) -> list[str]:
         """End the program at once, as `kill -9` does, and return the whole lines that it still printed."""
         self.process.kill()
-        output, _ = self.process.communicate(timeout=LIMIT_SECONDS)
+        output, _ = self._end()
         return output[: output.rfind("\n") + 1].splitlines()
 
     def finish(self) -> list[str]:
         """Wait for the program's end, see that it went well and said nothing on stderr, and return its lines."""
-        output, errors = self.process.communicate(timeout=LIMIT_SECONDS)
-        assert (self.process.returncode, errors) == (0, "")
+        output, errors = self._end()
+        code = self.process.returncode
+        assert (code, errors) == (0, ""), f"it ended with {code}, having printed {output!r}: {errors}"
         return output.splitlines()
+
+    def _end(self) -> tuple[str, str]:
+        process = self.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.close()
+        with process.stdout, process.stderr:
+            rest = process.stdout.read(), process.stderr.read()
+        process.wait()
+        self._limit.cancel()
+        return rest
 
 
 def run_program(source: str, *arguments: object, options: Sequence[str] = ("-W", "error")) -> list[str]:

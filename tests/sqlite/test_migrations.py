@@ -1,7 +1,5 @@
 """Facts about migrations: forwards, back, at once, and all or nothing; and that the schema is the models'."""
 
-
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

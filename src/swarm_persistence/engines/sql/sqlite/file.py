@@ -69,6 +69,7 @@ def _look(file: Path, mode: str, timeout: float) -> None:
     connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     try:
         connection.set_busy_timeout(int(timeout * 1000))
+        connection.execute("BEGIN")  # one snapshot: another process may be bringing the file up
         application_id: int = connection.execute("PRAGMA application_id").get
         tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").get
         if application_id != APPLICATION_ID and (application_id or tables):
