@@ -1,5 +1,6 @@
 """A run in progress: its scale and place, the shuffle of its rounds, and the rows that come of it."""
 
+import gc
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -43,11 +44,15 @@ class Bench:
     ) -> list[Row]:
         """Measure several quantities of every case once a round."""
         measured: dict[tuple[Case, Quantity], list[float]] = defaultdict(list)
+        # What was made beforehand is nobody's garbage: collecting must not go through it again and again.
+        gc.collect()
+        gc.freeze()
         for number in range(self.scale.rounds):
             self.say(f"{workload}: round {number + 1} of {self.scale.rounds}")
             for case in self.shuffled(cases):
                 for quantity, value in (await measure_once(case)).items():
                     measured[case, quantity].append(value)
+        gc.unfreeze()
         return [
             Row(workload, *case, values, *quantity)
             for case in cases

@@ -63,12 +63,12 @@ SMOKE = Scale(
     in_flights=(1, 10),
     left_out=frozenset(),
     records=300,
-    operations=300,
+    operations=2_000,
     metrics=500,
     grown=2_000,
     batch=200,
-    process_seconds=0.1,
-    busy_seconds=0.1,
+    process_seconds=0.03,
+    busy_seconds=0.05,
     callers=500,
 )
 """Only shows that every part works; its figures mean nothing."""

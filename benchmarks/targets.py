@@ -67,6 +67,11 @@ _RATIOS = (
            unit=_BULK),
 )  # fmt: skip
 
+KEYS = frozenset(
+    {*(ratio.key for ratio in _RATIOS), "processes", "busy-loop", "growth", "memory-store", "memory-claim", "residency"}
+)
+"""The targets, as the notes name them."""
+
 
 def judge(results: Results, notes: Path = NOTES) -> list[Verdict]:
     """Return a verdict for each target that the run has measured."""

@@ -65,7 +65,7 @@ class Peer(Protocol):
     async def run(
         self, works: Iterator[Work], in_flight: int, seconds: float, *, is_timed_each: bool = False
     ) -> Outcome:
-        """Do operations until the time is up or there are no more."""
+        """Do operations, at least one a caller, until the time is up or there are no more."""
         ...
 
 
@@ -90,7 +90,7 @@ class Concurrent:
     async def run(
         self, works: Iterator[Work], in_flight: int, seconds: float, *, is_timed_each: bool = False
     ) -> Outcome:
-        """Do operations until the time is up or there are no more."""
+        """Do operations, at least one a caller, until the time is up or there are no more."""
         verbs: dict[str, Callable[[Any], Awaitable[object]]] = {
             verb: getattr(self, verb)
             for verb in self.verbs  # type: ignore[attr-defined]
@@ -105,13 +105,14 @@ class Concurrent:
             done = 0
             await gate.wait()
             for verb, argument in works:
-                started = clock()
-                if started >= deadline:
-                    break
+                begun = clock()
                 await verbs[verb](argument)
                 done += 1
+                ended = clock()
                 if is_timed_each:
-                    latencies.append(clock() - started)
+                    latencies.append(ended - begun)
+                if ended >= deadline:
+                    break
             counts.append(done)
 
         callers = [asyncio.ensure_future(caller()) for _ in range(in_flight)]
@@ -137,16 +138,20 @@ class Blocking:
     async def run(
         self, works: Iterator[Work], in_flight: int, seconds: float, *, is_timed_each: bool = False
     ) -> Outcome:
-        """Do operations until the time is up or there are no more."""
+        """Do operations, at least one a caller, until the time is up or there are no more."""
         gc.collect()
         clock = time.perf_counter
         latencies: list[float] = []
         done = 0
         started = clock()
         deadline = started + seconds
-        while (begun := clock()) < deadline and (chunk := list(islice(works, in_flight))):
+        while chunk := list(islice(works, in_flight)):
+            begun = clock()
             self.batch(chunk)
             done += len(chunk)
+            ended = clock()
             if is_timed_each:
-                latencies += [clock() - begun] * len(chunk)
+                latencies += [ended - begun] * len(chunk)
+            if ended >= deadline:
+                break
         return Outcome(done, clock() - started, latencies)

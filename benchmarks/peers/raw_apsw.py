@@ -97,6 +97,9 @@ class ApswBatches(ApswAutocommit):
         "raw `apsw`, one connection, as many operations in one transaction as are in flight, inserts by "
         "`executemany`: no task, no thread, no isolation of one operation from the next; blocks the loop"
     )
+    verbs: ClassVar[frozenset[str]] = frozenset(
+        {"insert", "get", "latest", "claim", "claim_next", "pending", "aggregate"}
+    )
 
     def batch(self, works: Sequence[Work]) -> None:
         """Do operations in one transaction, inserts that stand next to each other as one call."""

@@ -25,9 +25,7 @@ class StoreMany:
     async def run(self, bench: Bench) -> list[Row]:
         """Measure it."""
         events = make_events(bench.scale.batch)
-        cases: list[Case] = [
-            (peer.key, 1) for peer in PEERS.values() if "store_many" in peer.verbs and peer.key != "apsw-batches"
-        ]
+        cases: list[Case] = [(peer.key, 1) for peer in PEERS.values() if "store_many" in peer.verbs]
 
         async def measure_once(case: Case) -> float:
             peer = PEERS[case[0]]()
