@@ -36,6 +36,14 @@ demo: $(VENV)/demo ## Run a real swarm over Python's own standard library
 test: $(VENV)/dev ## Run all tests
 	@$(BIN)/python -m pytest -q
 
+.PHONY: bench
+bench: $(VENV)/dev ## Measure beside the peers, in about twelve minutes, and write docs/performance.md
+	@$(BIN)/python -m benchmarks
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/dev ## Measure beside the peers, in under two minutes
+	@$(BIN)/python -m benchmarks --quick
+
 .PHONY: lint
 lint: $(VENV)/dev ## Check style, format and the layers' imports
 	@$(BIN)/ruff check .
