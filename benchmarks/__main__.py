@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.chart import draw
 from benchmarks.document import write_document
 from benchmarks.machine import describe_machine
 from benchmarks.results import Results, Row
@@ -54,6 +53,8 @@ def run(scale: Scale, workloads: Sequence[Workload], directory: Path, say: Calla
 
 def document(results: Results) -> None:
     """Draw the charts and write the page of the documentation."""
+    from benchmarks.chart import draw  # a measured process has no use for a drawing library
+
     DOCS.mkdir(exist_ok=True)
     draw(results, DOCS / "performance")
     write_document(results, DOCS / "performance.md")

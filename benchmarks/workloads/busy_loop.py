@@ -12,7 +12,7 @@ from benchmarks.results import RATE, Quantity, Row
 IN_FLIGHT = 100
 OF_IDLE = "of the idle rate, percent"
 P99 = "99th percentile, milliseconds"
-_KEYS = ("swarm", "aiosqlite-isolated", "aiosqlite-shared", "sqlalchemy")
+_KEYS = ("swarm", "aiosqlite-isolated", "aiosqlite-shared")
 _BURST_SECONDS = 0.001
 
 
