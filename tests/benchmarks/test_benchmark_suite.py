@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks.__main__ import run
 from benchmarks.bench import Bench, BenchmarkError
 from benchmarks.chart import draw
@@ -19,7 +20,6 @@ from benchmarks.table import text_of
 from benchmarks.targets import NOTES, judge
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.events import INSERT
-
 from swarm_persistence import EventModel, Model
 
 _SWARM_FAMILY = [key for key, peer in PEERS.items() if peer.family == "swarm"]
