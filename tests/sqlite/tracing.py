@@ -1,6 +1,5 @@
 """Watches the connections that SQLite opens, and the statements that run on them."""
 
-import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ class Watch:
         connection.set_exec_trace(self._hear)
 
     def _hear(self, _cursor: apsw.Cursor, statement: str, _values: object) -> bool:
-        self.statements.append(re.sub(r"\n\s*", "\n", statement.strip()))
+        self.statements.append(statement)
         return True
 
 

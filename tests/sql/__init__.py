@@ -1,0 +1,1 @@
+"""Facts about the SQL that the verbs become."""

@@ -1,0 +1,5 @@
+SELECT id, from_agent, to_agent, message_type, content, read, timestamp, sequence
+FROM messages
+WHERE min(from_agent, to_agent) = ? AND max(from_agent, to_agent) = ?
+ORDER BY timestamp DESC, sequence DESC
+LIMIT ?;

@@ -1,0 +1,8 @@
+BEGIN IMMEDIATE;
+
+UPDATE messages
+SET
+  read = ?
+WHERE id = ?;
+
+COMMIT;

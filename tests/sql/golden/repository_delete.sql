@@ -1,0 +1,6 @@
+BEGIN IMMEDIATE;
+
+DELETE FROM tasks
+WHERE id = ?;
+
+COMMIT;

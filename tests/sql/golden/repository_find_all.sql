@@ -1,0 +1,3 @@
+SELECT id, agent_id, metric_type, value, unit, tags, timestamp, sequence
+FROM metrics
+ORDER BY sequence;

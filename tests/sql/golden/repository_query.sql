@@ -1,0 +1,6 @@
+SELECT id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, version, sequence
+FROM tasks
+WHERE task_type IN (SELECT value FROM json_each(?)) AND id LIKE ? AND status <> ? AND started_at IS NOT NULL
+ORDER BY updated_at DESC, sequence DESC
+LIMIT ?
+OFFSET ?;

@@ -1,0 +1,14 @@
+BEGIN IMMEDIATE;
+
+UPDATE messages
+SET
+  from_agent = ?,
+  to_agent = ?,
+  message_type = ?,
+  content = ?,
+  read = ?,
+  timestamp = ?
+WHERE id = ?
+RETURNING 0;
+
+COMMIT;

@@ -1,0 +1,3 @@
+INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
+VALUES
+  (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);

@@ -1,0 +1,3 @@
+INSERT INTO events (id, event_type, agent_id, data, timestamp)
+VALUES
+  (?, ?, ?, ?, ?);

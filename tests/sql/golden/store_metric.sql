@@ -1,0 +1,3 @@
+INSERT INTO metrics (id, agent_id, metric_type, value, unit, tags, timestamp)
+VALUES
+  (?, ?, ?, ?, ?, ?, ?);

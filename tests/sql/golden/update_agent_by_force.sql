@@ -1,0 +1,17 @@
+BEGIN IMMEDIATE;
+
+UPDATE agents
+SET
+  name = ?,
+  agent_type = ?,
+  status = ?,
+  capabilities = ?,
+  metadata = ?,
+  heartbeat = ?,
+  created_at = ?,
+  updated_at = ?,
+  version = version + 1
+WHERE id = ?
+RETURNING version;
+
+COMMIT;

@@ -1,0 +1,3 @@
+VACUUM;
+
+PRAGMA wal_checkpoint(TRUNCATE);

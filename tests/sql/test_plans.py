@@ -1,0 +1,92 @@
+"""No statement of the storage's own verbs reads a whole table, or sorts."""
+
+import apsw
+import pytest
+
+from sql.verbs import READS, VERBS, WRITES
+from sqlite.tracing import Watch
+from swarm_persistence import SqliteStorage
+from swarm_persistence.schema.tables import TABLES
+
+_STEPS_WITHOUT_A_PLAN = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "PRAGMA", "INSERT")
+_WHOLE_INDEX = {
+    "list_agents": "SCAN agents USING INDEX agents_by_age",
+    "get_pending_tasks": "SCAN tasks USING INDEX tasks_pending",  # which holds the pending only
+}
+
+
+async def plans_of(filled: SqliteStorage, watch: Watch, verb: str) -> dict[str, list[str]]:
+    """Run a verb and return the plan of each of its statements."""
+    watch.forget_statements()
+    await VERBS[verb](filled)
+    statements = [statement for statement in watch.statements if not statement.startswith(_STEPS_WITHOUT_A_PLAN)]
+    connection = apsw.Connection(filled.path)
+    plans = {statement: _plan_of(connection, statement) for statement in statements}
+    connection.close()
+    return plans
+
+
+def _plan_of(connection: apsw.Connection, statement: str) -> list[str]:
+    values = (None,) * statement.count("?")
+    return [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+class TestPlans:
+    @pytest.mark.parametrize("verb", [verb for verb in (*READS, *WRITES) if verb not in _WHOLE_INDEX])
+    async def test_a_verb_finds_its_rows_by_an_index_and_sorts_nothing(
+        self, filled: SqliteStorage, watch: Watch, verb: str
+    ) -> None:
+        plans = await plans_of(filled, watch, verb)
+
+        assert plans or verb.startswith(("store", "repository_save"))
+        for statement, plan in plans.items():
+            steps = [step for step in plan if "json_each" not in step]
+            assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], (statement, plan)
+            assert any(step.startswith("SEARCH") for step in steps), (statement, plan)
+
+    @pytest.mark.parametrize("verb", _WHOLE_INDEX)
+    async def test_what_asks_for_all_of_an_index_reads_it_in_its_order(
+        self, filled: SqliteStorage, watch: Watch, verb: str
+    ) -> None:
+        plans = await plans_of(filled, watch, verb)
+
+        assert list(plans.values()) == [[_WHOLE_INDEX[verb]]]
+
+    @pytest.mark.parametrize(
+        ("verb", "index"),
+        [
+            ("list_agents_by_status", "agents_by_status"),
+            ("get_pending_tasks", "tasks_pending"),
+            ("get_tasks_by_agent", "tasks_by_agent"),
+            ("get_events_by_agent", "events_by_agent"),
+            ("get_events_by_type", "events_by_type"),
+            ("get_events_since", "events_by_time"),
+            ("get_messages_between", "messages_by_pair"),
+            ("get_unread_messages", "messages_unread"),
+            ("get_metrics_by_agent", "metrics_by_agent"),
+            ("get_aggregated_metrics", "metrics_by_type"),
+            ("delete_agent", "tasks_by_agent"),
+            ("claim_task", "sqlite_autoindex_tasks_1"),
+            ("get_task", "sqlite_autoindex_tasks_1"),
+        ],
+    )
+    async def test_a_verb_uses_the_index_that_was_made_for_it(
+        self, filled: SqliteStorage, watch: Watch, verb: str, index: str
+    ) -> None:
+        plans = await plans_of(filled, watch, verb)
+
+        assert any(f"INDEX {index}" in step for plan in plans.values() for step in plan), plans
+
+    async def test_the_aggregate_reads_its_index_only(self, filled: SqliteStorage, watch: Watch) -> None:
+        plans = await plans_of(filled, watch, "get_aggregated_metrics")
+
+        (plan,) = plans.values()
+        assert [step.partition(" (")[0] for step in plan] == ["SEARCH metrics USING COVERING INDEX metrics_by_type"]
+
+    async def test_every_index_serves_a_verb(self, filled: SqliteStorage, watch: Watch) -> None:
+        used: set[str] = set()
+        for verb in (*READS, "delete_agent"):
+            plans = await plans_of(filled, watch, verb)
+            used |= {word for plan in plans.values() for step in plan for word in step.split()}
+
+        assert {index.name for table in TABLES for index in table.indexes} - used == set()
