@@ -3,8 +3,6 @@
 `SWARM_WRITE_GOLDEN=1 pytest tests/sql/test_golden.py` writes them anew.
 """
 
-
-
 import os
 from pathlib import Path
 
