@@ -41,6 +41,16 @@ class TestBatches:
         assert await storage.store_many(tasks()) == 3
         assert ids(await storage.get_pending_tasks()) == ["task-0", "task-1", "task-2"]
 
+    async def test_an_iterable_that_fails_midway_stores_nothing(self, storage: Storage) -> None:
+        def tasks() -> Iterator[Model]:
+            yield a_task()
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await storage.store_many(tasks())
+
+        assert await storage.get_pending_tasks() == []
+
     async def test_nothing_to_store_stores_nothing(self, storage: Storage) -> None:
         assert await storage.store_many([]) == 0
 

@@ -159,6 +159,51 @@ class TestNestedTransactions:
             with pytest.raises(TransactionError, match="over"):
                 await nested.rollback()
 
+    async def test_an_outer_one_cannot_be_committed_while_a_nested_one_is_open(self, storage: Storage) -> None:
+        outer = await storage.begin_transaction()
+        nested = await storage.begin_transaction()
+        await storage.store_task(a_task())
+
+        with pytest.raises(TransactionError, match="nested"):
+            await outer.commit()
+        with pytest.raises(TransactionError):
+            await nested.commit()
+        assert await pending(storage) == []
+
+    async def test_an_outer_rollback_ends_the_nested_one_that_is_open(self, storage: Storage) -> None:
+        outer = await storage.begin_transaction()
+        nested = await storage.begin_transaction()
+        await storage.store_task(a_task("undone"))
+
+        await outer.rollback()
+
+        with pytest.raises(TransactionError):
+            await nested.commit()
+        await storage.store_task(a_task("after"))
+        assert await elsewhere(pending(storage)) == ["after"]
+
+    async def test_a_nested_one_that_nobody_ended_is_not_in_the_way_of_later_calls(self, storage: Storage) -> None:
+        outer = await storage.begin_transaction()
+        nested = await storage.begin_transaction()
+        await outer.rollback()
+
+        await storage.store_task(a_task())
+
+        assert not nested.is_open
+        assert await elsewhere(pending(storage)) == ["task-1"]
+
+    async def test_a_dropped_nested_one_rolls_all_of_it_back_with_a_warning(self, storage: Storage) -> None:
+        outer = await storage.begin_transaction()
+        await storage.store_task(a_task("outer"))
+        nested = [await storage.begin_transaction()]
+
+        with pytest.warns(ResourceWarning, match="dropped"):
+            nested.clear()
+
+        with pytest.raises(TransactionError, match="nested"):
+            await outer.commit()
+        assert await pending(storage) == []
+
     async def test_nested_ones_of_parallel_tasks_do_not_mix(self, storage: Storage) -> None:
         async def nested(name: str, is_kept: bool) -> None:
             transaction = await storage.begin_transaction()
