@@ -234,6 +234,8 @@ class Scope:
             # It ends with what it is in, and whoever waits here must learn of it.
             self._nested._end()
             self._nested._undo_objects()
+            # Its context may never let it go: what was ended from outside must not be in the way of later calls.
+            self._nested._state = _State.DROPPED
             self._take_back()
 
     def _undo_objects(self) -> None:
