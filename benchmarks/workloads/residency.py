@@ -12,7 +12,7 @@ from swarm_persistence import SqliteStorage
 
 UNIT = "mebibytes"
 _FEWER = 10
-_WAIT_SECONDS = 0.5
+_WAIT_SECONDS = 0.2
 
 
 class Residency:
