@@ -6,17 +6,28 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from swarm_persistence.models import TaskStatus
-from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import JSON_KINDS, MESSAGES, SEQUENCE, TABLES, Column, Kind, Table
+from swarm_persistence.schema.tables import JSON_KINDS, MESSAGES, SEQUENCE, TABLES, Column, Index, Kind, Table
 
 TEXTS = ("", "a", "B", "b")
 NUMBERS = (0, 1, 2)
 STATUSES = (TaskStatus.PENDING.value, TaskStatus.RUNNING.value)
 IDS = tuple("pqrstuvw")
 
-tables = st.sampled_from(TABLES)
+UNUSUAL = Table(
+    "tasks",
+    TaskModel,
+    Index("by_error", ("-error", "assigned_to")),
+    Index("by_status", ("status", "-assigned_to", "-retry_count")),
+    Index("by_pair", ("task_type|status", "-started_at", "id")),
+    Index("running", ("-task_type", "-started_at"), where=("status", "running")),
+    Index("by_priority", ("-priority",)),
+)
+"""A table with indexes such as no model has yet."""
+
+tables: st.SearchStrategy[Table[Any]] = st.sampled_from([*TABLES, UNUSUAL])
 
 
 def values_of(table: Table[Any], row: Row) -> dict[str, Any]:
@@ -86,21 +97,41 @@ def queries(table: Table[Any]) -> st.SearchStrategy[Query[Any]]:
         Query,
         st.just(table),
         st.lists(conditions(table), max_size=3).map(tuple),
-        st.lists(order, max_size=3).map(tuple) | _indexed_order(table),
-        st.none() | st.integers(0, 5),
-        st.sampled_from([0, 0, 1, 3]),
-    )
+        st.lists(order, max_size=3).map(tuple),
+        limits,
+        offsets,
+    ) | along_indexes(table)
 
 
-def _indexed_order(table: Table[Any]) -> st.SearchStrategy[tuple[Order, ...]]:
-    """Return the orders that the ends of the indexes serve, in both directions."""
-    ends = [index.columns[start:] for index in table.indexes for start in range(len(index.columns))]
-    usable = [end for end in ends if not any("|" in text for text in end)]
-    return st.builds(
-        lambda end, is_turned: tuple(Order(text.lstrip("-"), text.startswith("-") != is_turned) for text in end),
-        st.sampled_from(usable),
-        st.booleans(),
-    )
+_RANGES: list[list[Operator]] = [[], ["<"], ["<="], [">"], [">="], [">", "<="], [">=", "<"]]
+limits = st.none() | st.integers(0, 5)
+offsets = st.sampled_from([0, 0, 1, 3])
+
+
+@st.composite
+def along_indexes(draw: st.DrawFn, table: Table[Any]) -> Query[Any]:
+    """Draw a query that an index serves: equal values, then a range, then the rest of its columns as the order."""
+    index = draw(st.sampled_from(table.indexes))
+    fulfilled = [Condition(index.where[0], "=", index.where[1])] if index.where else []
+    equal = draw(st.integers(0, len(index.columns)))
+    fulfilled += [draw(_equality(table, text.lstrip("-"))) for text in index.columns[:equal]]
+    rest = [(text.lstrip("-"), text.startswith("-")) for text in index.columns[equal:] if "|" not in text]
+    if rest:
+        column = table.column(rest[0][0])
+        operators = draw(st.sampled_from(_RANGES))
+        fulfilled += [Condition(column.name, each, draw(st.sampled_from(pool_of(column)))) for each in operators]
+    is_turned = draw(st.booleans())
+    order = tuple(Order(field, is_descending != is_turned) for field, is_descending in rest)
+    return Query(table, tuple(draw(st.permutations(fulfilled))), order, draw(limits), draw(offsets))
+
+
+def _equality(table: Table[Any], field: str) -> st.SearchStrategy[Condition]:
+    if "|" in field:
+        first, second = (st.sampled_from(pool_of(table.column(name))) for name in field.split("|"))
+        return st.builds(Condition, st.just(field), st.just("PAIR"), st.tuples(first, second))
+    column = table.column(field)
+    equal = st.builds(Condition, st.just(field), st.just("="), st.sampled_from(pool_of(column)))
+    return equal | st.just(Condition(field, "IS NULL")) if column.is_nullable else equal
 
 
 def plain_answer(query: Query[Any], candidates: Iterable[Row]) -> list[Row]:

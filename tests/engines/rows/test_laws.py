@@ -4,7 +4,7 @@ import time
 
 import apsw
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from row_strategies import plain_answer, queries, rows, tables, values_of
 
@@ -16,6 +16,11 @@ _DATABASE = apsw.Connection(":memory:")
 _TEXTS = st.text(st.sampled_from("aAbB%_.\\\nßéÉſK[*"), max_size=8)
 
 
+@example("É", "é")
+@example("\u017f", "s")
+@example("\u212a", "k")
+@example("a\nb", "A_b")
+@example("ab\n", "ab")
 @given(_TEXTS, _TEXTS)
 def test_like_is_that_of_sqlite(text: str, pattern: str) -> None:
     [(expected,)] = _DATABASE.execute("SELECT ? LIKE ?", (text, pattern))

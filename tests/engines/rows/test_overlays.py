@@ -36,7 +36,7 @@ def change(data: st.DataObject, table: Table[Any], source: Any, plain: Plain) ->
         source.remove(plain.pop(id))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_transaction_sees_its_own_writes_and_others_see_them_once_it_commits(data: st.DataObject) -> None:
     table = data.draw(tables)

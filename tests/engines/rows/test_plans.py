@@ -92,6 +92,8 @@ WAYS: list[tuple[Query[Any], str]] = [
     (Query(EVENTS, (Condition("event_type", "=", "a"),), NEWEST_FIRST, 10), "events_by_type"),
     (Query(EVENTS, (Condition("timestamp", ">=", 5),), (Order("timestamp"),)), "events_by_time"),
     (Query(EVENTS, (Condition(SEQUENCE, ">", 5),), (Order(SEQUENCE),), 10), "arrivals"),
+    (Query(EVENTS, (), (Order(SEQUENCE, True), Order("timestamp")), 10), "arrivals"),
+    (Query(EVENTS, (), (Order("timestamp", True), Order("timestamp"), Order(SEQUENCE, True)), 10), "events_by_time"),
     (Query(MESSAGES, (Condition("from_agent|to_agent", "PAIR", ("a", "b")),), NEWEST_FIRST, 9), "messages_by_pair"),
     (
         Query(MESSAGES, (Condition("to_agent", "=", "a"), Condition("read", "=", 0)), (Order("timestamp"),)),
@@ -132,6 +134,19 @@ def test_ids_are_looked_up_once_each() -> None:
     assert plan.ids == ("t", "u")
 
 
+def test_a_range_is_read_along_its_index() -> None:
+    source = many_tasks()
+    urgent = Query(TASKS, (PENDING, Condition("priority", ">", TaskPriority.MEDIUM.rank)), MOST_URGENT_FIRST)
+
+    found = rows_of(source, urgent)
+
+    assert len(found) == source.looks == sum(row[TASKS.positions["priority"]] > 1 for row in pending_rows(source))  # type: ignore[operator]
+
+
+def pending_rows(source: RowTable) -> list[Row]:
+    return [row for row in source.rows.values() if row[TASKS.positions["status"]] == "pending"]
+
+
 def test_a_partial_index_does_not_serve_other_values() -> None:
     plan = plan_of(Query(TASKS, (Condition("status", "=", "running"),), MOST_URGENT_FIRST))
 
@@ -142,6 +157,13 @@ def test_a_range_of_a_column_that_may_be_null_begins_above_null() -> None:
     plan = plan_of(Query(TASKS, (Condition("assigned_to", "<", "b"),)))
 
     assert (plan.lower, plan.upper) == (Bound(None, False), Bound("b", False))
+
+
+def test_an_index_gives_no_order_that_turns_some_of_its_columns_only() -> None:
+    newest_of_the_most_urgent = (Order("priority", True), Order("created_at", True))
+
+    assert not plan_of(Query(TASKS, (PENDING,), newest_of_the_most_urgent)).is_sorted
+    assert not plan_of(Query(TASKS, (PENDING,), (Order("priority", True),))).is_sorted
 
 
 def test_what_can_find_nothing_looks_nowhere() -> None:

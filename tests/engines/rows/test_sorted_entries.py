@@ -30,6 +30,7 @@ def test_entries_are_found_between_bounds_as_in_a_sorted_list(
         assert entries.count(start, stop) == len(expected)
         assert list(entries) == sorted(plain)
         assert len(entries) == len(plain)
+        assert [chunk[-1] for chunk in entries._chunks] == entries._lasts
 
 
 def _is_between(entry: Entry, start: Any, stop: Any) -> bool:

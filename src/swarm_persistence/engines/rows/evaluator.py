@@ -3,6 +3,7 @@
 import heapq
 import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -11,15 +12,14 @@ from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.query.laws import order_key, predicate_of, sorted_rows
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import TABLES
+from swarm_persistence.schema.tables import Table
 
-_PLANNERS = {table.name: Planner(table) for table in TABLES}
 _FEW_ROWS = 1000
 
 
 def plan_of(query: Query[Any]) -> Plan:
     """Return the way to a query's rows."""
-    return _PLANNERS[query.table.name].plan(query)
+    return _planner_of(query.table).plan(query)
 
 
 def rows_of(source: Source, query: Query[Any]) -> list[Row]:
@@ -50,6 +50,11 @@ def count_of(source: Source, query: Query[Any]) -> int:
     """Count the rows that fulfil a query's conditions; its bounds do not count."""
     plan = _unbounded_plan(query)
     return sum(1 for _ in _fulfilling(source, plan)) if plan.residue else source.count(plan)
+
+
+@cache
+def _planner_of(table: Table[Any]) -> Planner:
+    return Planner(table)
 
 
 def _unbounded_plan(query: Query[Any]) -> Plan:
