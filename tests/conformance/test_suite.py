@@ -196,7 +196,7 @@ def unshrunk() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unshrunk")
-@pytest.mark.parametrize("storage", [Replaces, SwallowsErrors])
+@pytest.mark.parametrize("storage", [Replaces, HasADecoy])
 def test_random_operations_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
     with pytest.raises(AssertionError):
         testing.assert_storages_agree(open_memory, opening(storage), examples=200)

@@ -26,9 +26,14 @@ class RunningDemo:
 
     def __init__(self, database: Path, limit: int) -> None:
         command = [*COMMAND, "--database", str(database), "--limit", str(limit)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        # A test run in the background of a shell ignores Ctrl-C, and so would its children.
+        ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
 
     def __enter__(self) -> Self:
         return self
