@@ -43,12 +43,10 @@ class SqliteStorage(Storage):
     @classmethod
     async def _open(cls, path: str | os.PathLike[str], settings: Settings) -> Self:
         engine = SqliteEngine(os.fspath(path), settings)
-        starting = asyncio.ensure_future(asyncio.to_thread(engine.start))
         try:
-            await asyncio.shield(starting)
+            await asyncio.to_thread(engine.start)
         except asyncio.CancelledError:
-            # The thread goes on opening; what it opens must not stay open.
-            starting.add_done_callback(lambda done: engine.abandon() if done.exception() is None else None)
+            engine.abandon()  # the thread goes on opening; what it opens must not stay open
             raise
         return cls(engine)
 
