@@ -99,7 +99,7 @@ def test_a_missing_field_is_refused_by_name() -> None:
         TaskModel.from_json('{"id": "task-1"}')
 
 
-@pytest.mark.parametrize("payload", [object(), "\ud800", {1: object()}])
+@pytest.mark.parametrize("payload", [object(), "\ud800", {1: object()}, float("nan"), (1,), {1: 2}])
 def test_a_record_that_has_no_json_form_is_refused_by_name(payload: Any) -> None:
     with pytest.raises(SerializationError, match="TaskModel 'task-1'"):
         a_task(payload=payload).to_json()

@@ -16,9 +16,14 @@ class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def to_json(self) -> str:
         """Return the record as one JSON object: the fields' names, snake_case values, times as RFC 3339."""
         try:
-            return msgspec.json.encode(self).decode()
+            text = msgspec.json.encode(self)
+            is_equal = msgspec.json.decode(text, type=type(self)) == self
         except (TypeError, ValueError, RecursionError) as error:
             raise SerializationError(f"{type(self).__name__} {self.id!r} has no JSON form: {error}") from error
+        if not is_equal:
+            # msgspec writes NaN as null, and tuples or datetimes as the nearest JSON.
+            raise SerializationError(f"{type(self).__name__} {self.id!r} has no JSON form that gives back an equal one")
+        return text.decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

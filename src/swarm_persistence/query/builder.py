@@ -9,7 +9,7 @@ from swarm_persistence.errors import InvalidQueryError, SerializationError
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
 from swarm_persistence.schema.tables import Column, Kind, M, table_of
-from swarm_persistence.schema.values import ColumnValue, column_value, count, real, text
+from swarm_persistence.schema.values import ColumnValue, column_value, real, text, whole
 
 LARGEST_LIMIT = 2**63 - 1
 LONGEST_PATTERN = 50_000
@@ -144,7 +144,7 @@ def query_value(column: Column, value: object, name: str) -> ColumnValue:
     if column.kind is Kind.TIME:
         value = time_of(value, name)
     if column.kind is Kind.VERSION:
-        return count(value, name)
+        return whole(value, name)
     if column.kind is Kind.REAL or column.kind is Kind.TEXT:
         return (real if column.kind is Kind.REAL else text)(value, name)
     return column_value(column, value, name)

@@ -85,7 +85,7 @@ class Table(Generic[M]):
         self.is_versioned = "version" in self.positions
         self._by_name = {column.name: column for column in self.columns}
         if issubclass(model, EventModel):
-            self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.COUNT)
+            self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.VERSION)
 
     def column(self, field: object) -> Column:
         """Return the column of a field; an unknown one raises `InvalidQueryError`, which lists the known ones."""

@@ -14,6 +14,9 @@ from swarm_persistence.schema.tables import Column, Kind
 
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
 LARGEST_INTEGER = 2**63 - 1
+DEEPEST_NESTING = 256
+"""Lists and dicts within each other in one JSON value. Python's own limit depends on how deep the caller's stack is: a
+value that was stored from a shallow one could not be read from a deep one."""
 
 ColumnValue = str | int | float | None
 
@@ -61,6 +64,13 @@ def count(value: object, field: str) -> int:
     """Return the value if it is a whole number that fits the seed's u32."""
     if type(value) is not int or not 0 <= value <= LARGEST_COUNT:
         refuse(field, value, f"a whole number from 0 to {LARGEST_COUNT}")
+    return value
+
+
+def whole(value: object, field: str) -> int:
+    """Return the value if it is a whole number that a counter of ours can reach."""
+    if type(value) is not int or not 0 <= value <= LARGEST_INTEGER:
+        refuse(field, value, f"a whole number from 0 to {LARGEST_INTEGER}")
     return value
 
 
@@ -128,11 +138,23 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
         refuse(field, value, f"{expected} without lone surrogates")
     except (TypeError, ValueError, OverflowError):
         is_equal = False
+    if is_equal and data.count(b"[") + data.count(b"{") > DEEPEST_NESTING and _depth(value) > DEEPEST_NESTING:
+        refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
     if not is_equal:
         place, culprit = _first_difference(value, "")
         parts = " (None, bool, int, finite float, str, list, dict)" if kind is Kind.JSON else ""
         refuse(f"{field}{place}", culprit, expected + parts)
     return data.decode()
+
+
+def _depth(value: object) -> int:
+    """Return how many lists and dicts lie within each other; needs no stack of its own."""
+    depth = 0
+    level = [value]
+    while level := [item for item in level if isinstance(item, list | dict)]:
+        depth += 1
+        level = [part for item in level for part in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 def _first_difference(value: object, place: str) -> tuple[str, object]:

@@ -49,6 +49,7 @@ class Scope:
         self._session: Session
         self._savepoint = f"level_{self._depth}"
         self._task = _current_task()
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
         self._loop: asyncio.AbstractEventLoop
         self._nested: Scope | None = None
         self._process = os.getpid()
@@ -94,6 +95,11 @@ class Scope:
         if self._nested is not None:
             self._failure = self._failure or TransactionError(
                 "a nested transaction was still open, so this one was rolled back; end the nested one first"
+            )
+        if self._task is not None and self._task.cancelling() > self._cancellations:
+            self._failure = self._failure or TransactionError(
+                "the task was cancelled inside the transaction and went on, so it was rolled back; "
+                "let CancelledError pass, or call uncancel() where it is meant to end"
             )
         failure = self._failure or self._session.failure
         if failure is not None:

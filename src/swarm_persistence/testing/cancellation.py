@@ -137,6 +137,35 @@ class TestCancellation:
             assert is_refused == (turns in absorbed)
             assert turns not in absorbed or await two_tasks(storage, str(turns)) == (None, None)
 
+    async def test_a_cancellation_absorbed_between_the_calls_does_not_lead_to_a_commit(self, storage: Storage) -> None:
+        has_stored, never = asyncio.Event(), asyncio.Event()
+
+        async def absorb() -> None:
+            async with storage.transaction():
+                await storage.store_task(a_task())
+                has_stored.set()
+                with suppress(asyncio.CancelledError):
+                    await never.wait()
+
+        absorbing = elsewhere(absorb())
+        await has_stored.wait()
+        absorbing.cancel()
+
+        with pytest.raises(TransactionError, match="cancelled"):
+            await absorbing
+        assert await storage.get_task("task-1") is None
+
+    async def test_a_timeout_that_ends_within_a_transaction_does_not_doom_it(self, storage: Storage) -> None:
+        never = asyncio.Event()
+
+        async with storage.transaction():
+            await storage.store_task(a_task())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await never.wait()
+
+        assert await storage.get_task("task-1") is not None
+
     async def test_a_timeout_around_a_transaction_leaves_all_or_nothing(self, storage: Storage) -> None:
         never = asyncio.Event()
 

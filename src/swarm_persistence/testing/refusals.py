@@ -107,6 +107,7 @@ def _json() -> list[Refusal]:
         datetime(2026, 1, 1, tzinfo=UTC),
         Decimal(1),
         object(),
+        nested(257),
         nested(100_000),
         ITSELF,
     ]
