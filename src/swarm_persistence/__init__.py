@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking import BlockingRepository, BlockingStorage, BlockingTransaction, open_storage
-from swarm_persistence.engines.interface import PoolStatus
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
 from swarm_persistence.errors import (
     ClosedError,
     ConflictError,
@@ -65,6 +65,7 @@ __all__ = [
     "MessageModel",
     "MetricModel",
     "MigrationError",
+    "MigrationStatus",
     "Model",
     "NotFoundError",
     "OtherError",

@@ -76,4 +76,4 @@ async def test_any_storage_can_be_counted() -> None:
     async with MemoryStorage() as storage:
         await storage.store_task(TaskModel.new("first", {}))
         stats = await read_stats(storage, "memory")
-    assert (stats.tasks["pending"], stats.schema) == (1, None)
+    assert (stats.tasks["pending"], stats.schema) == (1, Schema(0, 0))

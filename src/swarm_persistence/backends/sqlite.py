@@ -8,7 +8,6 @@ from typing import Self
 import msgspec
 
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
-from swarm_persistence.engines.sql.sqlite.schema_version import MigrationStatus
 from swarm_persistence.engines.sql.sqlite.settings import Durability, Settings
 from swarm_persistence.storage import Storage
 
@@ -54,19 +53,6 @@ class SqliteStorage(Storage):
     def path(self) -> str:
         """Return the absolute path of the file."""
         return self._engine.path
-
-    async def migrate_to(self, version: int) -> None:
-        """Bring the schema to this version, forwards or back; atomic. Below the latest, the other methods fail.
-
-        Raises:
-            MigrationError: the version is unknown, or a step failed; the file is left as it was.
-
-        """
-        await self._engine.migrate_to(version)
-
-    async def migration_status(self) -> MigrationStatus:
-        """Return the version of the schema, the latest that this code knows, and the steps taken."""
-        return await self._engine.migration_status()
 
     def __repr__(self) -> str:
         return (

@@ -17,12 +17,10 @@ _loop: asyncio.AbstractEventLoop | None = None
 def run(coroutine: Coroutine[Any, Any, R]) -> R:
     """Run a coroutine in the background loop, in the calling thread's context, and wait for its result."""
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+        require_no_loop()
+    except OtherError:
         coroutine.close()
-        raise OtherError("a blocking call would stop this thread's event loop; use the async storage here")
+        raise
     future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return future.result()
@@ -30,6 +28,15 @@ def run(coroutine: Coroutine[Any, Any, R]) -> R:
         # Ctrl-C, for one: whoever gives up waiting gives up the call.
         future.cancel()
         raise
+
+
+def require_no_loop() -> None:
+    """Raise `OtherError` in a thread that runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise OtherError("a blocking call would stop this thread's event loop; use the async storage here")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

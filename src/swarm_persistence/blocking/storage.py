@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from swarm_persistence.backends.targets import init_storage
-from swarm_persistence.blocking.loop import run
+from swarm_persistence.blocking.loop import require_no_loop, run
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
@@ -41,6 +41,11 @@ class BlockingTransaction:
         """Tell whether it can still be committed or rolled back."""
         return self._transaction.is_open
 
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether `commit` or `rollback` was called."""
+        return self._transaction.is_finished
+
     def commit(self) -> None:
         """Make the work durable, as one; see `Transaction.commit`."""
         run(self._transaction.commit())
@@ -65,11 +70,11 @@ class BlockingTransactionBlock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         transaction, self._transaction = self._transaction, None
-        if transaction is None or not transaction.is_open:
+        if transaction is None or transaction.is_finished:
             return
         if error is None:
             transaction.commit()
-        else:
+        elif transaction.is_open:
             transaction.rollback()
 
 
@@ -147,6 +152,8 @@ class BlockingStorage:
 
     store_many = _verb(Storage.store_many)
 
+    migrate_to = _verb(Storage.migrate_to)
+    migration_status = _verb(Storage.migration_status)
     vacuum = _verb(Storage.vacuum)
     checkpoint = _verb(Storage.checkpoint)
     get_storage_size = _verb(Storage.get_storage_size)
@@ -158,6 +165,7 @@ class BlockingStorage:
 
     def begin_transaction(self) -> BlockingTransaction:
         """Begin a transaction that this thread's further calls join; see `Storage.begin_transaction`."""
+        require_no_loop()
         return BlockingTransaction(run(self._storage.begin_transaction()))
 
     def transaction(self) -> BlockingTransactionBlock:

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -57,7 +57,7 @@ class Stats(msgspec.Struct):
     messages_unread: int
     metrics: int
     oldest_pending_task: Oldest | None
-    schema: Schema | None
+    schema: Schema
     """`None` for a storage that has no versions."""
 
 
@@ -121,11 +121,8 @@ async def read_stats(storage: Storage, name: str) -> Stats:
     )
 
 
-async def _schema(storage: Storage) -> Schema | None:
-    read_status: Any = getattr(storage, "migration_status", None)
-    if read_status is None:
-        return None
-    status = await read_status()
+async def _schema(storage: Storage) -> Schema:
+    status = await storage.migration_status()
     return Schema(status.version, status.latest)
 
 
@@ -137,8 +134,7 @@ def _oldest(task: TaskModel) -> Oldest:
 def _show(console: "Console", stats: Stats) -> None:
     say(console, f"database: {stats.database}")
     say(console, f"size on disk, log included: {stats.size_bytes:,} bytes")
-    if stats.schema is not None:
-        say(console, f"schema: version {stats.schema.version}; the latest is {stats.schema.latest}")
+    say(console, f"schema: version {stats.schema.version}; the latest is {stats.schema.latest}")
     table = new_table("Records", "", "count")
     for name, counts in (("agents", stats.agents), ("tasks", stats.tasks)):
         table.add_row(name, f"{sum(counts.values()):,}")

@@ -104,6 +104,26 @@ class PoolStatus(msgspec.Struct, frozen=True):
     """Operations that wait for a connection, or for their turn to write."""
 
 
+class AppliedMigration(msgspec.Struct, frozen=True):
+    """A step that the schema has taken."""
+
+    version: int
+    name: str
+    applied_at: str
+    """When, as ISO 8601 in UTC."""
+
+
+class MigrationStatus(msgspec.Struct, frozen=True):
+    """Where a storage's schema stands."""
+
+    version: int
+    """The version of the schema; 0 before the first step."""
+    latest: int
+    """The newest version that this code knows."""
+    applied: tuple[AppliedMigration, ...]
+    """The steps taken, in order."""
+
+
 class Executor(Protocol):
     """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""
 
@@ -177,6 +197,14 @@ class Engine(Executor, Protocol):
 
     def checkpoint(self) -> Awaitable[None]:
         """Move what the log holds to its final place."""
+        ...
+
+    def migrate_to(self, version: int) -> Awaitable[None]:
+        """Bring the schema to this version, forwards or back: all steps, or none and a `MigrationError`."""
+        ...
+
+    def migration_status(self) -> Awaitable[MigrationStatus]:
+        """Return where the schema stands."""
         ...
 
     def size(self) -> Awaitable[int]:

@@ -4,7 +4,7 @@ from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from swarm_persistence.engines.interface import Insert, PoolStatus
+from swarm_persistence.engines.interface import Insert, MigrationStatus, PoolStatus
 from swarm_persistence.errors import TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.schema.tables import M, table_of
@@ -77,6 +77,23 @@ class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
         """Move what the log holds to its final place; not possible within a transaction."""
         self._require_no_transaction("checkpoint")
         await self._engine.checkpoint()
+
+    async def migrate_to(self, version: int) -> None:
+        """Bring the schema to this version, forwards or back, as one step; not possible within a transaction.
+
+        Below the latest version, the other methods fail. A storage without a schema, such as memory, knows version 0.
+
+        Raises:
+            MigrationError: the version is unknown, or a step failed; the storage is left as it was.
+
+        """
+        self._require_no_transaction("migrate_to")
+        await self._engine.migrate_to(version)
+
+    async def migration_status(self) -> MigrationStatus:
+        """Return the schema's version, the latest that this code knows, and the steps taken."""
+        self._require_no_transaction("migration_status")
+        return await self._engine.migration_status()
 
     async def get_storage_size(self) -> int:
         """Return the bytes that the store takes, its log included."""

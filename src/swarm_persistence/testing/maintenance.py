@@ -1,10 +1,11 @@
 """Facts about looking after a storage."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import TransactionError
+from swarm_persistence.errors import MigrationError, TransactionError
 from swarm_persistence.models import EventModel, TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
@@ -41,6 +42,24 @@ class TestMaintenance:
                 await getattr(storage, verb)()
 
         assert ids(await storage.get_pending_tasks()) == ["task-1"]
+
+    async def test_an_opened_storage_has_the_latest_schema(self, storage: Storage) -> None:
+        status = await storage.migration_status()
+
+        assert status.version == status.latest == len(status.applied)
+
+    async def test_migrating_to_the_version_that_is_there_keeps_every_record(self, storage: Storage) -> None:
+        await storage.store_many(complete_records())
+        before = await everything_in(storage)
+
+        await storage.migrate_to((await storage.migration_status()).version)
+
+        assert await everything_in(storage) == before
+
+    @pytest.mark.parametrize("version", [-1, 10_000, "1", None])
+    async def test_an_unknown_schema_version_is_refused(self, storage: Storage, version: Any) -> None:
+        with pytest.raises(MigrationError, match=repr(version)):
+            await storage.migrate_to(version)
 
     async def test_a_vacuum_keeps_the_order_of_arrival(self, storage: Storage) -> None:
         await storage.store_many([a_task(id) for id in ("m", "gone", "z", "a")])

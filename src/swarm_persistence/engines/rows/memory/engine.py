@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, PoolStatus, Step
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes, Work
 from swarm_persistence.engines.rows.evaluator import count_of, rows_of
@@ -14,13 +14,14 @@ from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.turns import Turns
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import works_of
-from swarm_persistence.errors import ClosedError
+from swarm_persistence.errors import ClosedError, MigrationError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import TABLES, M, Table
 
 _ROWS_PER_TURN = 5_000
 _BYTES_PER_NUMBER = 8
+_NO_SCHEMA = MigrationStatus(version=0, latest=0, applied=())
 
 
 class MemoryEngine:
@@ -83,6 +84,14 @@ class MemoryEngine:
 
     async def checkpoint(self) -> None:
         """Do nothing: there is no log."""
+
+    async def migrate_to(self, version: int) -> None:
+        if version != _NO_SCHEMA.version:
+            raise MigrationError(f"version {version!r} is unknown; memory keeps no schema, and its only version is 0")
+
+    async def migration_status(self) -> MigrationStatus:
+        self._require_open()
+        return _NO_SCHEMA
 
     async def size(self) -> int:
         """Return the bytes of the stored values, summed up on each call: texts as UTF-8, numbers as 8 bytes.

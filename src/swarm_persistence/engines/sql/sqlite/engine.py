@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, PoolStatus, Session, Step
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Session, Step
 from swarm_persistence.engines.sql.sqlite import file, schema_version
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.failures import translate
@@ -17,7 +17,6 @@ from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
-from swarm_persistence.engines.sql.sqlite.schema_version import MigrationStatus
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.writer import Writer

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds, now
+from swarm_persistence.engines.interface import AppliedMigration, MigrationStatus
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.errors import MigrationError
 
@@ -20,26 +20,6 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
   applied_at INTEGER NOT NULL
 ) STRICT
 """
-
-
-class AppliedMigration(msgspec.Struct, frozen=True):
-    """A step that the file has taken."""
-
-    version: int
-    name: str
-    applied_at: str
-    """When, as ISO 8601 in UTC."""
-
-
-class MigrationStatus(msgspec.Struct, frozen=True):
-    """Where a file's schema stands."""
-
-    version: int
-    """The version of the schema; 0 before the first step."""
-    latest: int
-    """The newest version that this code knows."""
-    applied: tuple[AppliedMigration, ...]
-    """The steps taken, in order."""
 
 
 def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Sequence[Migration] = MIGRATIONS) -> None:
