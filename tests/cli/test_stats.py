@@ -8,7 +8,7 @@ import pytest
 
 from swarm_persistence import AgentModel, EventModel, MemoryStorage, MessageModel, MetricModel, TaskModel, open_storage
 from swarm_persistence.cli.main import main
-from swarm_persistence.cli.stats import read_stats
+from swarm_persistence.cli.stats import Schema, read_stats
 from swarm_persistence.clock import ManualClock, use_clock
 
 
