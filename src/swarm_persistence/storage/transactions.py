@@ -66,7 +66,8 @@ class Scope:
     @property
     def is_visible(self) -> bool:
         """Tell whether a call made in its context has to do with it."""
-        return self._state in (_State.OPEN, _State.OVER)
+        # The task that began it is done with it once it is over, whoever ended it.
+        return self._state is _State.OPEN or (self._state is _State.OVER and self._task is not _current_task())
 
     @property
     def is_inherited(self) -> bool:

@@ -1,0 +1,1 @@
+"""Facts about transactions that are not for every storage to prove."""
