@@ -143,7 +143,7 @@ def _residency(results: Results) -> Iterator[Verdict]:
         most = max(rows, key=lambda row: row.in_flight)
         yield Verdict(
             "residency",
-            f"resident memory for {most.in_flight:,} concurrent pending inserts, on top of the callers' own",
+            f"resident memory for {most.in_flight:,} concurrent pending inserts, beside their callers",
             f"flat: ≤ {_FLAT_MEBIBYTES:.0f} MiB",
             f"{most.median:.0f} MiB",
             most.median <= _FLAT_MEBIBYTES,
