@@ -14,6 +14,8 @@ import pytest
 
 from sqlite.programs import run_program
 from swarm_persistence import DatabaseError, MigrationError, PoolError, SqliteStorage, StorageError
+from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
+from swarm_persistence.engines.sql.sqlite.schema_version import migrate
 from swarm_persistence.testing.records import an_agent, ids
 
 NEWER = "INSERT INTO schema_migrations (version, name, applied_at) VALUES (99, 'from the future', 0)"
@@ -211,6 +213,30 @@ class TestAccepted:
 
         async with await SqliteStorage.open(tmp_path / "copy.db") as copy:
             assert ids(await copy.list_agents()) == ["agent-1"]
+
+    async def test_a_new_file_that_another_process_brings_up_between_two_looks(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = apsw.Connection(str(path))
+        switch_to_wal(other, 10)
+        other.execute("PRAGMA user_version = 0").fetchall()  # makes a log, and nothing in it
+        looks: list[str] = []
+
+        def meet(connection: apsw.Connection) -> None:
+            connection.set_exec_trace(hear)
+
+        def hear(cursor: apsw.Cursor, statement: str, _values: object) -> bool:
+            if "sqlite_schema" in statement and cursor.connection.readonly("main"):
+                looks.append(statement)
+                if len(looks) == 2:  # the first was without the log
+                    migrate(other)
+            return True
+
+        monkeypatch.setattr(apsw, "connection_hooks", [meet])
+        async with await SqliteStorage.open(path) as storage:
+            assert await storage.list_agents() == []
+        assert len(looks) == 2
+        other.close()
 
     @pytest.mark.parametrize(
         "name", ["sp ace.db", "per%20cent.db", "quest?ion.db", "ha#sh.db", "file:colon.db", "ü.db"]

@@ -85,24 +85,38 @@ class TestNested:
         with pytest.raises(ValueError, match="its own"):
             await elsewhere(work())
 
-    async def test_a_call_that_waits_for_a_nested_one_learns_that_the_outer_one_is_over(self, storage: Storage) -> None:
+    @pytest.mark.parametrize("end", ["rollback", "drop"])
+    @pytest.mark.filterwarnings("ignore:A transaction")
+    async def test_a_call_that_waits_for_a_nested_one_learns_that_all_is_over(self, storage: Storage, end: str) -> None:
         outer = await storage.begin_transaction()
-        waiting = asyncio.Event()
+        is_nested, is_enough = asyncio.Event(), asyncio.Event()
+
+        async def nest() -> None:
+            nested = await storage.begin_transaction()
+            is_nested.set()
+            await is_enough.wait()
+            assert nested.is_open == (end == "drop")  # and this task ends without another word
 
         async def wait() -> None:
-            waiting.set()
+            await is_nested.wait()
             await storage.store_agent(an_agent())
 
-        call = asyncio.create_task(wait())
-        nested = await storage.begin_transaction()
-        await waiting.wait()
-        call_too = elsewhere(asyncio.sleep(0))
-        await outer.rollback()
+        nesting, waiting = asyncio.create_task(nest()), asyncio.create_task(wait())
+        await is_nested.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        if end == "rollback":
+            await outer.rollback()
+        is_enough.set()
 
-        outcomes = await asyncio.gather(call, call_too, return_exceptions=True)
-        assert outcomes[0] is None or isinstance(outcomes[0], TransactionError)
-        assert not nested.is_open
-        assert await elsewhere(storage.list_agents()) == []
+        async with asyncio.timeout(10):
+            with pytest.raises(TransactionError):
+                await waiting
+        await nesting
+        if outer.is_open:
+            await outer.rollback()
+        assert await storage.list_agents() == []
 
 
 class TestBegin:
