@@ -1,7 +1,7 @@
 """The blocking facade: each method is the async one, run in a background loop, with the same arguments and errors."""
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -107,6 +107,16 @@ class BlockingRepository(Generic[M]):
     def query(self, builder: QueryBuilder[M]) -> list[M]:
         """Return the records that the query finds, in its order."""
         return run(self._repository.query(builder))
+
+    def iterate(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> Iterator[M]:
+        """Yield the records in the order of their arrival, read in batches; see `Repository.iterate`."""
+        batches = self._repository._batches(builder, batch_size)
+
+        async def next_batch() -> list[M] | None:
+            return await anext(batches, None)
+
+        while (batch := run(next_batch())) is not None:
+            yield from batch
 
     def count(self, builder: QueryBuilder[M] | None = None) -> int:
         """Count the records that fulfil the query's conditions, or all."""

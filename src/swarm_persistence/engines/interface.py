@@ -139,6 +139,10 @@ class Executor(Protocol):
         """Read the records that a query finds, in its full order."""
         ...
 
+    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
+        """Read the records that a query finds, and the sequence of the last one; 0 if there is none."""
+        ...
+
     def count(self, query: Query[Any]) -> Awaitable[int]:
         """Count the rows that fulfil a query's conditions."""
         ...

@@ -105,7 +105,7 @@ class QueryBuilder(Generic[M]):
         return query_value(column, value, self._name(column.name))
 
     def _column(self, field: object) -> Column:
-        column = self.query.table.column(field)
+        column = self.query.table.field(field)
         if not column.is_comparable:
             raise InvalidQueryError(
                 f"{self._name(column.name)} holds JSON, which has no order and no equality to query by"
@@ -113,7 +113,7 @@ class QueryBuilder(Generic[M]):
         return column
 
     def _name_of(self, field: object) -> str:
-        return self.query.table.column(field).name
+        return self.query.table.field(field).name
 
     def _name(self, field: str) -> str:
         return f"{self.query.table.label}.{field}"

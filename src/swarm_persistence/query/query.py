@@ -3,12 +3,11 @@
 Values are kept as columns keep them (`schema.values`), so that every engine compares the same things.
 """
 
-from collections.abc import Iterator
 from typing import Generic, Literal, NamedTuple
 
 import msgspec
 
-from swarm_persistence.schema.tables import SEQUENCE, Column, M, Table
+from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
 Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IS NULL", "IS NOT NULL", "PAIR"]
@@ -48,12 +47,6 @@ class Query(msgspec.Struct, Generic[M], frozen=True):
         if self.order and self.order[-1].field == SEQUENCE:
             return self.order
         return (*self.order, Order(SEQUENCE, self.order[-1].is_descending if self.order else False))
-
-    def columns(self) -> Iterator[Column]:
-        """Yield the columns that the conditions name."""
-        for condition in self.conditions:
-            for field in condition.field.split("|"):
-                yield self.table.column(field)
 
 
 def pair_of(field: str) -> tuple[str, str]:

@@ -84,16 +84,18 @@ class Table(Generic[M]):
         self.positions = {name: position for position, name in enumerate((*self.names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
         self._by_name = {column.name: column for column in self.columns}
-        if issubclass(model, EventModel):
-            self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.VERSION)
+        self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.VERSION)
 
-    def column(self, field: object) -> Column:
-        """Return the column of a field; an unknown one raises `InvalidQueryError`, which lists the known ones."""
-        column = self._by_name.get(field) if isinstance(field, str) else None
-        if column is None:
-            known = ", ".join(self._by_name)
-            raise InvalidQueryError(f"{self.model.__name__} has no field {field!r}; it has {known}")
-        return column
+    def column(self, name: str) -> Column:
+        """Return a column of the table, the sequence included."""
+        return self._by_name[name]
+
+    def field(self, name: object) -> Column:
+        """Return the column of a model's field; an unknown one raises `InvalidQueryError`, which lists the known."""
+        known = self.model.__struct_fields__
+        if name not in known:
+            raise InvalidQueryError(f"{self.model.__name__} has no field {name!r}; it has {', '.join(known)}")
+        return self._by_name[str(name)]
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"

@@ -1,13 +1,14 @@
 """The repository: one model's records by id and by query."""
 
+from collections.abc import AsyncIterator
 from typing import Generic
 
 from swarm_persistence.engines.interface import Delete
 from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import AgentModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, table_of
+from swarm_persistence.query.builder import QueryBuilder, bound
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
 
@@ -57,6 +58,37 @@ class Repository(Generic[M]):
     async def query(self, builder: QueryBuilder[M]) -> list[M]:
         """Return the records that the query finds, in its order."""
         return await self._storage._executor().select(self._query_of(builder))
+
+    async def iterate(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> AsyncIterator[M]:
+        """Yield the records that fulfil the query's conditions, or all, in the order of their arrival.
+
+        They are read in batches, so that memory stays flat however many there are. Each batch is a snapshot of its own:
+        outside of a transaction, records that are stored meanwhile follow.
+
+        Raises:
+            InvalidQueryError: the query has an order, a limit or an offset, which a batch could not keep.
+
+        """
+        async for batch in self._batches(builder, batch_size):
+            for record in batch:
+                yield record
+
+    async def _batches(self, builder: QueryBuilder[M] | None = None, batch_size: int = 1000) -> AsyncIterator[list[M]]:
+        """Yield what `iterate` yields, a batch at a time."""
+        query = Query(self._table) if builder is None else self._query_of(builder)
+        if query.order or query.limit is not None or query.offset:
+            raise InvalidQueryError("records are iterated in the order of their arrival; leave order, limit and offset")
+        if bound("batch_size", batch_size) == 0:
+            raise InvalidQueryError("batch_size is 0, expected 1 or more")
+        last = 0
+        while True:
+            conditions = (*query.conditions, Condition(SEQUENCE, ">", last))
+            page = Query(self._table, conditions, limit=batch_size)
+            batch, last = await self._storage._executor().page(page)
+            if batch:
+                yield batch
+            if len(batch) < batch_size:
+                return
 
     async def count(self, builder: QueryBuilder[M] | None = None) -> int:
         """Count the records that fulfil the query's conditions, or all; its limit and offset do not count."""

@@ -188,6 +188,10 @@ class Scope:
         self._require_open()
         return await self._run(lambda: self._session.select(query))
 
+    async def page(self, query: Query[M]) -> tuple[list[M], int]:
+        self._require_open()
+        return await self._run(lambda: self._session.page(query))
+
     async def count(self, query: Query[Any]) -> int:
         self._require_open()
         return await self._run(lambda: self._session.count(query))

@@ -1,5 +1,7 @@
 """Facts about repositories."""
 
+from typing import Any
+
 import pytest
 
 from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
@@ -173,6 +175,70 @@ class TestRepositories:
         query = QueryBuilder(TaskModel).where_eq("task_type", "x").limit(1).offset(3)
 
         assert await storage.repository(TaskModel).count(query) == 5
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 3, 10, 1000])
+    async def test_iterating_gives_every_record_once_in_the_order_of_arrival(
+        self, storage: Storage, batch_size: int
+    ) -> None:
+        await storage.store_many([a_task(id) for id in "hbzagcydfe"])
+
+        found = [task async for task in storage.repository(TaskModel).iterate(batch_size=batch_size)]
+
+        assert ids(found) == list("hbzagcydfe")
+
+    @pytest.mark.parametrize("model", MODELS)
+    async def test_iterating_gives_what_finding_all_gives(self, storage: Storage, model: type[Model]) -> None:
+        await storage.store_many(complete_records())
+
+        found = [record async for record in storage.repository(model).iterate()]
+
+        assert found == await storage.repository(model).find_all()
+
+    async def test_iterating_keeps_to_the_conditions(self, storage: Storage) -> None:
+        await storage.store_many([a_task(str(number), task_type="xy"[number % 2]) for number in range(9)])
+        query = QueryBuilder(TaskModel).where_eq("task_type", "y")
+
+        found = [task async for task in storage.repository(TaskModel).iterate(query, batch_size=2)]
+
+        assert ids(found) == ["1", "3", "5", "7"]
+
+    async def test_iterating_sees_what_is_stored_meanwhile(self, storage: Storage) -> None:
+        await storage.store_many([a_task("1"), a_task("2")])
+        found = []
+
+        async for task in storage.repository(TaskModel).iterate(batch_size=1):
+            found.append(task.id)
+            if task.id == "1":
+                await storage.store_task(a_task("3"))
+
+        assert found == ["1", "2", "3"]
+
+    async def test_iterating_joins_the_transaction(self, storage: Storage) -> None:
+        async with storage.transaction():
+            await storage.store_task(a_task())
+            found = [task async for task in storage.repository(TaskModel).iterate()]
+
+        assert ids(found) == ["task-1"]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            QueryBuilder(TaskModel).order_by("id"),
+            QueryBuilder(TaskModel).limit(1),
+            QueryBuilder(TaskModel).offset(1),
+        ],
+        ids=["order", "limit", "offset"],
+    )
+    async def test_iterating_refuses_what_batches_cannot_keep(
+        self, storage: Storage, query: QueryBuilder[TaskModel]
+    ) -> None:
+        with pytest.raises(InvalidQueryError, match="arrival"):
+            await anext(storage.repository(TaskModel).iterate(query))
+
+    @pytest.mark.parametrize("batch_size", [0, -1, 1.5, "2"])
+    async def test_a_batch_size_without_sense_is_refused(self, storage: Storage, batch_size: Any) -> None:
+        with pytest.raises(InvalidQueryError, match="batch_size"):
+            await anext(storage.repository(TaskModel).iterate(batch_size=batch_size))
 
     async def test_a_query_of_another_model_is_refused(self, storage: Storage) -> None:
         foreign = QueryBuilder(AgentModel)

@@ -2,7 +2,7 @@
 
 import heapq
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -11,8 +11,8 @@ from swarm_persistence.engines.rows.plans import Plan, Planner
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.query.laws import order_key, predicate_of, sorted_rows
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.codec import Row, codec_of
+from swarm_persistence.schema.tables import M, Table
 
 _FEW_ROWS = 1000
 
@@ -24,12 +24,6 @@ def plan_of(query: Query[Any]) -> Plan:
 
 def rows_of(source: Source, query: Query[Any]) -> list[Row]:
     """Return the rows that a query finds, in its full order and within its bounds."""
-    if query.limit is None and not query.offset and len(query.conditions) == 1:
-        # The most frequent read of all, one record by its id, needs no plan.
-        ((field, operator, value),) = query.conditions
-        if field == "id" and operator == "=":
-            row = source.get(value)  # type: ignore[arg-type]
-            return [] if row is None else [row]
     plan = plan_of(query)
     rows = _fulfilling(source, plan)
     first = min(query.offset, sys.maxsize)
@@ -64,3 +58,9 @@ def _unbounded_plan(query: Query[Any]) -> Plan:
 def _fulfilling(source: Source, plan: Plan) -> Iterator[Row]:
     rows = source.scan(plan)
     return filter(predicate_of(source.table, plan.residue), rows) if plan.residue else rows
+
+
+def page_of(table: Table[M], rows: Sequence[Row]) -> tuple[list[M], int]:
+    """Return the records of rows, and the sequence of the last one; 0 if there is none."""
+    last: Any = rows[-1][-1] if rows else 0
+    return [*map(codec_of(table.model).decode, rows)], last

@@ -8,7 +8,7 @@ from typing import Any
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes, Work
-from swarm_persistence.engines.rows.evaluator import count_of, rows_of
+from swarm_persistence.engines.rows.evaluator import count_of, page_of, rows_of
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.turns import Turns
@@ -59,6 +59,12 @@ class MemoryEngine:
             rows = rows_of(self._table(query.table), query)
         # Rows don't change: what was read under the lock can be decoded without it.
         return [*map(codec_of(query.table.model).decode, rows)]
+
+    async def page(self, query: Query[M]) -> tuple[list[M], int]:
+        with self._gate:
+            self._require_open()
+            rows = rows_of(self._table(query.table), query)
+        return page_of(query.table, rows)
 
     async def count(self, query: Query[Any]) -> int:
         with self._gate:

@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes
-from swarm_persistence.engines.rows.evaluator import count_of, rows_of
+from swarm_persistence.engines.rows.evaluator import count_of, page_of, rows_of
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.engines.rows.tables import RowTable
@@ -61,6 +61,12 @@ class MemorySession:
             self._require_open()
             rows = rows_of(self._overlay(query.table), query)
         return [*map(codec_of(query.table.model).decode, rows)]
+
+    async def page(self, query: Query[M]) -> tuple[list[M], int]:
+        with self._gate:
+            self._require_open()
+            rows = rows_of(self._overlay(query.table), query)
+        return page_of(query.table, rows)
 
     async def count(self, query: Query[Any]) -> int:
         with self._gate:

@@ -55,11 +55,14 @@ class SqliteEngine:
         self._readers.start()
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        loop = asyncio.get_running_loop()
+        writing = self._port(loop)[0]
+        if writing.is_full:
+            return self._when_there_is_room(writing, lambda: self.write(steps))
         of_step = self._parts.of_step
         parts = (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps]
-        loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
-        self._port(loop)[0].collect(Operation(future, parts))
+        writing.collect(Operation(future, parts))
         return future
 
     def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
@@ -68,17 +71,28 @@ class SqliteEngine:
     def select(self, query: Query[M]) -> Awaitable[list[M]]:
         return self._read(self._parts.of_select(query))
 
+    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
+        return self._read(self._parts.of_page(query))
+
     def count(self, query: Query[Any]) -> Awaitable[int]:
         return self._read(self._parts.of_count(query))
 
     def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
         return self._read(self._parts.of_aggregate(aggregate))
 
-    def _read(self, part: Part) -> "asyncio.Future[Any]":
+    def _read(self, part: Part) -> Awaitable[Any]:
         loop = asyncio.get_running_loop()
+        reading = self._port(loop)[1]
+        if reading.is_full:
+            return self._when_there_is_room(reading, lambda: self._read(part))
         future: asyncio.Future[Any] = loop.create_future()
-        self._port(loop)[1].collect(Read(future, (part,)))
+        reading.collect(Read(future, (part,)))
         return future
+
+    @staticmethod
+    async def _when_there_is_room(mailbox: Mailbox, submit: Callable[[], Awaitable[Any]]) -> Any:
+        await mailbox.room()
+        return await submit()
 
     async def begin(self) -> Session:
         session = SqliteSession(self._writer, self._parts, self._mailbox, self.settings.transaction_timeout)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
@@ -15,6 +16,9 @@ _FIRST_LOOK_SECONDS = 0.002
 _LATER_LOOK_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.005
 _BUSY_SHARE = 0.5
+_MOST_OPERATIONS = 8192
+"""Operations of one loop on their way: some groups' worth. The callers of more wait before they are encoded, so that
+memory does not grow with their number."""
 
 
 class Batch:
@@ -68,6 +72,8 @@ class Mailbox:
         self._is_stuck = is_stuck
         self._collected: list[Operation] = []
         self._outstanding: dict[Batch, None] = {}
+        self._size = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._was_single = False
         self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
@@ -76,10 +82,25 @@ class Mailbox:
         self._looked_at = 0.0
 
     @property
+    def is_full(self) -> bool:
+        """Tell whether so many operations are on their way that the next ones should wait for `room`."""
+        return self._size >= _MOST_OPERATIONS
+
+    async def room(self) -> None:
+        """Wait until the mailbox has room again; first come, first served."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        self._queue.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._admit()  # Another one may have the place.
+            raise
+
+    @property
     def waiting(self) -> int:
         """Return how many operations nobody runs yet."""
         sent = sum(len(batch.operations) for batch in list(self._outstanding) if not batch.is_taken)
-        return len(self._collected) + sent
+        return len(self._queue) + len(self._collected) + sent
 
     @property
     def running(self) -> int:
@@ -88,6 +109,7 @@ class Mailbox:
 
     def collect(self, operation: Operation) -> None:
         """Take an operation; it leaves with the others of this tick."""
+        self._size += 1
         if self._collected:
             self._collected.append(operation)
         elif self._outstanding or self._is_busy or not self._was_single:
@@ -100,6 +122,7 @@ class Mailbox:
     def send_alone(self, operation: Operation) -> None:
         """Send an operation in a batch of its own, after what was collected before."""
         self.hand_over()
+        self._size += 1
         self._dispatch([operation])
 
     def settle(self, batch: Batch) -> None:
@@ -109,6 +132,17 @@ class Mailbox:
         del self._outstanding[batch]
         for operation in batch.operations:
             operation.settle()
+        self._size -= len(batch.operations)
+        if self._queue:
+            self._admit()
+
+    def _admit(self) -> None:
+        room = _MOST_OPERATIONS - self._size
+        while room > 0 and self._queue:
+            future = self._queue.popleft()
+            if not future.done():
+                future.set_result(None)
+                room -= 1
 
     def hand_over(self) -> None:
         """Send what was collected."""

@@ -9,6 +9,7 @@ from swarm_persistence.engines.sql.sqlite.operations import Part
 from swarm_persistence.engines.sql.sqlite.statements import (
     CountStatement,
     InsertStatement,
+    PageStatement,
     RecordStatement,
     RowsStatement,
     Statement,
@@ -61,6 +62,15 @@ class Parts:
         statement = self._statements.get(text)
         if statement is None:
             statement = self._statements[text] = RowsStatement(text, codec_of(query.table.model).decode)
+        return statement, values
+
+    def of_page(self, query: Query[Any]) -> Part:
+        """Return the statement that reads a query's records and the sequence of the last."""
+        text, values = self._compiler.select(query)
+        key = ("page", text)
+        statement = self._statements.get(key)
+        if statement is None:
+            statement = self._statements[key] = PageStatement(text, codec_of(query.table.model).decode)
         return statement, values
 
     def of_count(self, query: Query[Any]) -> Part:

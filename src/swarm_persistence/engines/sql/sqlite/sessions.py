@@ -53,6 +53,9 @@ class SqliteSession:
     def select(self, query: Query[M]) -> Awaitable[list[M]]:
         return self._read(self._parts.of_select(query))
 
+    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
+        return self._read(self._parts.of_page(query))
+
     def count(self, query: Query[Any]) -> Awaitable[int]:
         return self._read(self._parts.of_count(query))
 

@@ -121,6 +121,21 @@ class RowsStatement:
         return rows if read is None else [read(row) for row in rows]
 
 
+class PageStatement:
+    """Gives rows, as `read` makes them, and the sequence of the last."""
+
+    can_fail_after_change = False
+
+    def __init__(self, text: str, read: Callable[[Any], Any]) -> None:
+        self.text = text
+        self._read = read
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> tuple[list[Any], int]:
+        """Run it and return rows and sequence."""
+        rows: Any = cursor.execute(self.text, parameters).fetchall()
+        return [*map(self._read, rows)], rows[-1][-1] if rows else 0
+
+
 def insert_rows(
     cursor: apsw.Cursor, statement: InsertStatement, rows: Sequence[Parameters]
 ) -> list[int | BaseException]:
