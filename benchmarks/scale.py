@@ -29,7 +29,7 @@ class Scale(msgspec.Struct, frozen=True):
 FULL = Scale(
     name="full",
     rounds=5,
-    seconds=0.4,
+    seconds=0.3,
     in_flights=(1, 10, 100, 1000),
     left_out=frozenset(),
     records=20_000,
@@ -37,7 +37,7 @@ FULL = Scale(
     metrics=100_000,
     grown=1_000_000,
     batch=10_000,
-    process_seconds=2.0,
+    process_seconds=1.5,
     busy_seconds=1.5,
     callers=100_000,
 )

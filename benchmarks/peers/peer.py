@@ -25,6 +25,8 @@ class Outcome(NamedTuple):
     seconds: float
     latencies: list[float]
     """Seconds that each operation took; empty unless asked for."""
+    in_time: int
+    """Operations that were done when the time was up; the others were under way then."""
 
     @property
     def rate(self) -> float:
@@ -100,8 +102,10 @@ class Concurrent:
         deadline = 0.0
         counts: list[int] = []
         latencies: list[float] = []
+        late = 0
 
         async def caller() -> None:
+            nonlocal late
             done = 0
             await gate.wait()
             for verb, argument in works:
@@ -112,6 +116,7 @@ class Concurrent:
                 if is_timed_each:
                     latencies.append(ended - begun)
                 if ended >= deadline:
+                    late += 1
                     break
             counts.append(done)
 
@@ -122,7 +127,7 @@ class Concurrent:
         deadline = started + seconds
         gate.set()
         await asyncio.gather(*callers)
-        return Outcome(sum(counts), clock() - started, latencies)
+        return Outcome(sum(counts), clock() - started, latencies, sum(counts) - late)
 
 
 class Blocking:
@@ -154,4 +159,4 @@ class Blocking:
                 latencies += [ended - begun] * len(chunk)
             if ended >= deadline:
                 break
-        return Outcome(done, clock() - started, latencies)
+        return Outcome(done, clock() - started, latencies, done)
