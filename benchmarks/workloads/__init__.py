@@ -4,6 +4,7 @@ from benchmarks.workloads.bulk import AGGREGATE, StoreMany
 from benchmarks.workloads.busy_loop import BusyLoop
 from benchmarks.workloads.events import INSERT, MIX, ORDERED_LIST, POINT_READ, TRANSACTION
 from benchmarks.workloads.growth import Growth
+from benchmarks.workloads.iteration import Iteration
 from benchmarks.workloads.memory import MemoryGrowth
 from benchmarks.workloads.processes import Processes
 from benchmarks.workloads.residency import Residency
@@ -26,6 +27,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Growth(),
     MemoryGrowth(),
     Residency(),
+    Iteration(),
 )
 
 __all__ = ["WORKLOADS", "Workload"]

@@ -53,7 +53,7 @@ async def _peak(callers: int, directory: str, *, is_storing: bool) -> float:
         async with await SqliteStorage.open(Path(place) / "residency.db") as storage:
             events = make_events(callers)
             await storage.store_event(make_events(1)[0])
-            before = _peak_mebibytes()
+            before = peak_mebibytes()
             if is_storing:
                 await asyncio.gather(*(storage.store_event(event) for event in events))
             else:
@@ -61,7 +61,7 @@ async def _peak(callers: int, directory: str, *, is_storing: bool) -> float:
                 asyncio.get_running_loop().call_later(_WAIT_SECONDS, engine.answer)
                 waiting = Storage(engine)  # type: ignore[arg-type]  # it writes, and does nothing else
                 await asyncio.gather(*(waiting.store_event(event) for event in events))
-            return _peak_mebibytes() - before
+            return peak_mebibytes() - before
 
 
 class _HoldingEngine:
@@ -82,7 +82,7 @@ class _HoldingEngine:
             future.set_result([1])
 
 
-def _peak_mebibytes() -> float:
+def peak_mebibytes() -> float:
     # Not getrusage: its peak begins with that of the process that started this one.
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

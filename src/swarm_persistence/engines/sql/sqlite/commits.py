@@ -10,7 +10,7 @@ from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
 from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
-from swarm_persistence.engines.sql.sqlite.statements import LARGEST_CHUNK, InsertStatement, insert_rows
+from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
 from swarm_persistence.errors import DatabaseError
 
 
@@ -77,10 +77,12 @@ class Commits:
         The driver gives the interpreter lock away once a statement, so all of it, the disk's part included, runs beside
         the event loop.
         """
-        if not 0 < len(operations) <= LARGEST_CHUNK or len(operations[0].parts) != 1:
+        if not operations or len(operations[0].parts) != 1:
             return False
         statement = operations[0].parts[0][0]
-        if not isinstance(statement, InsertStatement) or not all(_is_single(each, statement) for each in operations):
+        if not isinstance(statement, InsertStatement) or len(operations) > statement.largest_chunk:
+            return False
+        if not all(_is_single(each, statement) for each in operations):
             return False
         try:
             with self._patience.until(deadline):

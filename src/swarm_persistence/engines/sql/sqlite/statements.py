@@ -12,8 +12,8 @@ from swarm_persistence.schema.values import ColumnValue
 
 Parameters = Sequence[ColumnValue]
 
-LARGEST_CHUNK = 256
-"""Rows in one INSERT: enough that the time goes into SQLite, and few enough that the texts stay short."""
+MOST_VALUES = 5120
+"""Values in one INSERT: enough rows that the time goes into SQLite; a longer text would not be kept prepared."""
 
 
 class Statement(Protocol):
@@ -36,6 +36,7 @@ class InsertStatement:
         self.table = table
         self._write_text = write_text
         self._texts = {1: write_text(1)}
+        self.largest_chunk = MOST_VALUES // len(table.names)
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
         """Add one row."""
@@ -49,7 +50,7 @@ class InsertStatement:
         return cursor.connection.last_insert_rowid()
 
     def run_chunk(self, cursor: apsw.Cursor, rows: Sequence[Parameters]) -> range:
-        """Add rows, `LARGEST_CHUNK` at most, in one statement: all, or none and an `apsw.ConstraintError`.
+        """Add rows, `largest_chunk` at most, in one statement: all, or none and an `apsw.ConstraintError`.
 
         One statement holds the interpreter lock once, not once a row, so that it runs beside a busy event loop.
         """
@@ -146,7 +147,7 @@ def insert_rows(
     results: list[int | BaseException] = []
     position = 0
     while position < len(rows):
-        size = _chunk_size(len(rows) - position)
+        size = _chunk_size(statement, len(rows) - position)
         chunk = rows[position : position + size]
         position += size
         if size == 1:
@@ -164,9 +165,9 @@ def insert_rows(
     return results
 
 
-def _chunk_size(rows: int) -> int:
+def _chunk_size(statement: InsertStatement, rows: int) -> int:
     """Return how many rows go into the next statement: of few sizes, so that prepared statements are found again."""
-    return min(LARGEST_CHUNK, rows if rows < 16 else rows & ~15)
+    return min(statement.largest_chunk, rows if rows < 16 else rows & ~15)
 
 
 def _insert_alone(cursor: apsw.Cursor, statement: InsertStatement, row: Parameters) -> int | BaseException:
