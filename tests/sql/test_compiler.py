@@ -119,7 +119,7 @@ class TestSteps:
         head, _, returned = text.partition("\nRETURNING ")
         assert head == (
             "UPDATE tasks\nSET\n  status = ?\nWHERE sequence IN (\n  SELECT sequence\n  FROM tasks\n"
-            "  WHERE status = 'pending'\n  ORDER BY priority DESC, sequence DESC\n  LIMIT ?\n)"
+            "  WHERE status = 'pending'\n  ORDER BY priority DESC, sequence DESC\n  LIMIT ? + 0\n)"
         )
         assert returned.split(", ")[-1] == "sequence"
         assert values == ["assigned", 3]

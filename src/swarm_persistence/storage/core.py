@@ -11,7 +11,7 @@ from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import identifier, refuse
-from swarm_persistence.storage.transactions import Scope, find_scope, innermost_scope
+from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
 
 E = TypeVar("E", bound=Model)
 

@@ -2,4 +2,4 @@ SELECT id, event_type, agent_id, data, timestamp, sequence
 FROM events
 WHERE agent_id = ?
 ORDER BY timestamp DESC, sequence DESC
-LIMIT ?;
+LIMIT ? + 0;

@@ -2,4 +2,4 @@ SELECT id, from_agent, to_agent, message_type, content, read, timestamp, sequenc
 FROM messages
 WHERE min(from_agent, to_agent) = ? AND max(from_agent, to_agent) = ?
 ORDER BY timestamp DESC, sequence DESC
-LIMIT ?;
+LIMIT ? + 0;

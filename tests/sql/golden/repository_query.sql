@@ -2,5 +2,5 @@ SELECT id, task_type, priority, status, assigned_to, payload, result, error, ret
 FROM tasks
 WHERE task_type IN (SELECT value FROM json_each(?)) AND id LIKE ? AND status <> ? AND started_at IS NOT NULL
 ORDER BY updated_at DESC, sequence DESC
-LIMIT ?
+LIMIT ? + 0
 OFFSET ?;

@@ -12,7 +12,7 @@ from swarm_persistence.engines.sql.sqlite.settings import Settings
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _LARGEST_IDLE_LOG_BYTES = 64 * 1024 * 1024
 _CACHE_KIBIBYTES = 16 * 1024
-_STATEMENTS_KEPT = 512
+_STATEMENTS_KEPT = 128  # one of a large INSERT takes up to half a megabyte
 
 
 class Patience:

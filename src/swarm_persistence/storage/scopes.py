@@ -1,0 +1,301 @@
+"""The scopes of transactions: which one a call joins, when one is doomed, and how it ends.
+
+A scope belongs to the asyncio task that began it, by a context variable, and so to every task started from there. It is
+bound and let go where `begin_transaction`, `commit` and `rollback` are *called*, not where they are awaited:
+`asyncio.wait_for` awaits in a task of its own on Python 3.11.
+"""
+
+import asyncio
+import os
+import warnings
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, TypeVar
+
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Engine, Session, Step
+from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
+from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M, Table
+
+T = TypeVar("T")
+
+
+class _State(Enum):
+    OPENING = "opening"
+    OPEN = "open"
+    OVER = "over"
+    DROPPED = "dropped"
+
+
+_DOOMING = (DatabaseError, PoolError, TransactionError, asyncio.CancelledError)
+
+
+class Scope:
+    """One level of an open transaction: the whole, or a savepoint in it. Runs the operations that join it."""
+
+    def __init__(self, owner: object, engine: Engine) -> None:
+        self.owner = owner
+        self.outer = _living(_innermost.get())
+        self.parent = find_scope(owner)
+        self._engine = engine
+        self._state = _State.OPENING
+        self._failure: BaseException | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._undo: list[Callable[[], None]] = []
+        self._session: Session
+        self._savepoint = f"level_{self._depth}"
+        self._task = _current_task()
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
+        self._loop: asyncio.AbstractEventLoop
+        self._nested: Scope | None = None
+        self._process = os.getpid()
+
+    @property
+    def _depth(self) -> int:
+        return 0 if self.parent is None else self.parent._depth + 1
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether operations still join it."""
+        return self._state is _State.OPEN
+
+    @property
+    def is_visible(self) -> bool:
+        """Tell whether a call made in its context has to do with it."""
+        # The task that began it is done with it once it is over, whoever ended it.
+        return self._state is _State.OPEN or (self._state is _State.OVER and self._task is not _current_task())
+
+    @property
+    def is_inherited(self) -> bool:
+        """Tell whether the transaction belongs to the process that this one was forked from."""
+        return self._process != os.getpid()
+
+    async def begin(self) -> None:
+        """Wait for the turn to write, or for the scope around this one, and open."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            if self.parent is None:
+                self._session = await self._engine.begin()
+            else:
+                self._session = self.parent._session
+                await self.parent._lend(lambda: self._session.savepoint(self._savepoint))
+                self.parent._nested = self
+        except BaseException:
+            self._state = _State.DROPPED
+            raise
+        self._state = _State.OPEN
+        if self._task is not None:
+            self._task.add_done_callback(self._outlived)
+
+    async def commit(self) -> None:
+        """End the scope, keeping its work; a doomed one is rolled back and raises `TransactionError`."""
+        if self._nested is not None:
+            self._failure = self._failure or TransactionError(
+                "a nested transaction was still open, so this one was rolled back; end the nested one first"
+            )
+        if self._task is not None and self._task.cancelling() > self._cancellations:
+            self._failure = self._failure or TransactionError(
+                "the task was cancelled inside the transaction and went on, so it was rolled back; "
+                "let CancelledError pass, or call uncancel() where it is meant to end"
+            )
+        failure = self._failure or self._session.failure
+        if failure is not None:
+            await self.rollback()
+            raise _doomed(failure) from failure
+        self._end()
+        if self.parent is None:
+            try:
+                await self._session.commit()
+            except Exception:
+                self._undo_objects()
+                raise
+            return
+        try:
+            await self._session.release(self._savepoint)
+            self.parent._undo += self._undo
+        except BaseException as error:
+            self.parent._failure = self.parent._failure or error
+            raise
+        finally:
+            self.parent._take_back()
+
+    async def rollback(self) -> None:
+        """End the scope, undoing its work."""
+        self._end()
+        self._undo_objects()
+        if self.parent is None:
+            await self._session.rollback()
+            return
+        try:
+            if self._session.failure is None:
+                await self._session.rollback_to(self._savepoint)
+        except BaseException as error:
+            self.parent._failure = self.parent._failure or error
+            raise
+        finally:
+            self.parent._take_back()
+
+    def drop(self, reason: str) -> None:
+        """Roll back without waiting, from any thread, and warn. What a nested one is in is rolled back with it."""
+        if self._state is not _State.OPEN or self.is_inherited:
+            return
+        self._state = _State.DROPPED
+        self._undo_objects()
+        self._session.abandon()
+        if self.parent is not None:
+            self.parent._failure = self.parent._failure or TransactionError(
+                f"a nested transaction {reason} without commit or rollback, which rolled all of it back"
+            )
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                self._loop.call_soon_threadsafe(self.parent._take_back)
+        message = f"A transaction {reason} without commit or rollback; it was rolled back."
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+    def let_go(self) -> None:
+        """Let this context's calls no longer join the scope."""
+        inner = _innermost.get()
+        if inner is self:
+            _innermost.set(self.outer)
+            return
+        # Transactions of two storages may end in any order: take it out from under the others.
+        while inner is not None and inner.outer is not self:
+            inner = inner.outer
+        if inner is not None:
+            inner.outer = self.outer
+
+    def remember(self, model: Model) -> None:
+        """Set the object back to what it is now if the scope is rolled back."""
+        if isinstance(model, AgentModel | TaskModel):
+            versioned, version = model, model.version
+            self._undo.append(lambda: setattr(versioned, "version", version))
+        elif isinstance(model, EventModel):
+            event, sequence = model, model.sequence
+            self._undo.append(lambda: setattr(event, "sequence", sequence))
+
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
+        self._require_open()
+        return await self._run(lambda: self._session.write(steps))
+
+    async def get(self, table: Table[M], id: str) -> M | None:
+        self._require_open()
+        return await self._run(lambda: self._session.get(table, id))
+
+    async def select(self, query: Query[M]) -> list[M]:
+        self._require_open()
+        return await self._run(lambda: self._session.select(query))
+
+    async def page(self, query: Query[M]) -> tuple[list[M], int]:
+        self._require_open()
+        return await self._run(lambda: self._session.page(query))
+
+    async def count(self, query: Query[Any]) -> int:
+        self._require_open()
+        return await self._run(lambda: self._session.count(query))
+
+    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
+        self._require_open()
+        return await self._run(lambda: self._session.aggregate(aggregate))
+
+    async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        async with self._one_at_a_time:
+            self._require_open()
+            try:
+                return await operation()
+            except _DOOMING as error:
+                self._failure = self._failure or error
+                raise
+
+    async def _lend(self, savepoint: Callable[[], Awaitable[None]]) -> None:
+        """Let nobody but a nested scope work from here on; the nested one gives the lock back when it ends."""
+        await self._one_at_a_time.acquire()
+        try:
+            self._require_open()
+            await savepoint()
+        except BaseException as error:
+            if isinstance(error, _DOOMING):
+                self._failure = self._failure or error
+            self._one_at_a_time.release()
+            raise
+
+    def _take_back(self) -> None:
+        """Let others work here again: the nested scope has ended."""
+        if self._nested is not None:
+            self._nested = None
+            self._one_at_a_time.release()
+
+    def _require_open(self) -> None:
+        if self._state is not _State.OPEN:
+            raise TransactionError(
+                "this code runs in a task that was started inside a transaction, and the transaction is over; "
+                "start the task outside of it, or await the task before the transaction ends"
+            )
+        failure = self._failure or self._session.failure
+        if failure is not None:
+            raise _doomed(failure) from failure
+
+    def _end(self) -> None:
+        self._state = _State.OVER
+        if self._task is not None:
+            self._task.remove_done_callback(self._outlived)
+        if self._nested is not None:
+            # It ends with what it is in, and whoever waits here must learn of it.
+            self._nested._end()
+            self._nested._undo_objects()
+            # Its context may never let it go: what was ended from outside must not be in the way of later calls.
+            self._nested._state = _State.DROPPED
+            self._take_back()
+
+    def _undo_objects(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _outlived(self, _task: object) -> None:
+        self.drop("outlived the task that began it")
+
+
+_innermost: ContextVar[Scope | None] = ContextVar("swarm_persistence_transaction", default=None)
+
+
+innermost_scope = _innermost.get
+"""Return the innermost scope of any storage that the calling context is in: mostly none, and then nothing to find."""
+
+
+def find_scope(owner: object) -> Scope | None:
+    """Return the scope of this storage that the calling context is in."""
+    scope = _innermost.get()
+    while scope is not None and not (scope.owner is owner and scope.is_visible):
+        scope = scope.outer
+    return scope
+
+
+def bind(owner: object, engine: Engine) -> Scope:
+    """Return a new scope that the calling context's calls join once it is open."""
+    scope = Scope(owner, engine)
+    _innermost.set(scope)
+    return scope
+
+
+def _living(scope: Scope | None) -> Scope | None:
+    """Return the innermost scope that was not dropped: a context keeps no row of dead ones."""
+    while scope is not None and scope._state is _State.DROPPED:
+        scope = scope.outer
+    return scope
+
+
+def _doomed(failure: BaseException) -> TransactionError:
+    if isinstance(failure, TransactionError):
+        return TransactionError(failure.message)
+    return TransactionError(
+        f"an earlier error has doomed the transaction: {failure or type(failure).__name__}; roll it back. "
+        "To survive an error, put what may fail into a nested transaction()"
+    )
+
+
+def _current_task() -> "asyncio.Task[Any] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
