@@ -9,9 +9,8 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from swarm_persistence.models import Model
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, Table, table_of
+from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import ColumnValue
 
 
@@ -226,8 +225,3 @@ class Engine(Executor, Protocol):
     def abandon(self) -> None:
         """Let go of everything without waiting, from any thread."""
         ...
-
-
-def identity(model: Model) -> str:
-    """Return how an error names a record: `task 't7'`."""
-    return f"{table_of(type(model)).label} {model.id!r}"

@@ -3,7 +3,7 @@
 import os
 import warnings
 import weakref
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from swarm_persistence.engines.interface import Engine, Executor, Insert, Replace, Save, Step
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError
@@ -12,8 +12,6 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import identifier, refuse
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
-
-E = TypeVar("E", bound=Model)
 
 
 class StorageCore:

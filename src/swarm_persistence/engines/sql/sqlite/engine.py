@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Session, Step
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
 from swarm_persistence.engines.sql.sqlite import file, schema_version
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.failures import translate
@@ -17,17 +17,16 @@ from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
+from swarm_persistence.engines.sql.sqlite.reading import Reading
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import ClosedError, DatabaseError
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, Table
 
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
 
 
-class SqliteEngine:
+class SqliteEngine(Reading):
     """One file. `start` opens it; every other method belongs to an event loop."""
 
     is_ephemeral = False
@@ -64,21 +63,6 @@ class SqliteEngine:
         future: asyncio.Future[list[Any]] = loop.create_future()
         writing.collect(Operation(future, parts))
         return future
-
-    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        return self._read(self._parts.of_get(table, id))
-
-    def select(self, query: Query[M]) -> Awaitable[list[M]]:
-        return self._read(self._parts.of_select(query))
-
-    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
-        return self._read(self._parts.of_page(query))
-
-    def count(self, query: Query[Any]) -> Awaitable[int]:
-        return self._read(self._parts.of_count(query))
-
-    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
-        return self._read(self._parts.of_aggregate(aggregate))
 
     def _read(self, part: Part) -> Awaitable[Any]:
         loop = asyncio.get_running_loop()

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
+from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
+from swarm_persistence.engines.sql.sqlite.reading import Reading
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import StorageError, TransactionError
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, Table
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.sqlite.parts import Parts
 
 
-class SqliteSession:
+class SqliteSession(Reading):
     """An open transaction. The methods run in the caller's loop; `serve` runs in the writer's thread."""
 
     def __init__(
@@ -46,21 +45,6 @@ class SqliteSession:
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         return self._submit([self._parts.of_step(step) for step in steps])
-
-    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        return self._read(self._parts.of_get(table, id))
-
-    def select(self, query: Query[M]) -> Awaitable[list[M]]:
-        return self._read(self._parts.of_select(query))
-
-    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
-        return self._read(self._parts.of_page(query))
-
-    def count(self, query: Query[Any]) -> Awaitable[int]:
-        return self._read(self._parts.of_count(query))
-
-    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
-        return self._read(self._parts.of_aggregate(aggregate))
 
     def _read(self, part: Part) -> "asyncio.Future[Any]":
         return self._send(Read(asyncio.get_running_loop().create_future(), (part,)))

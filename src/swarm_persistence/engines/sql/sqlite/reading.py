@@ -1,0 +1,34 @@
+"""The reads that the engine and its transactions have in common: each is one statement, run where they say."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from swarm_persistence.engines.interface import Aggregate, AggregateRow
+from swarm_persistence.engines.sql.sqlite.operations import Part
+from swarm_persistence.engines.sql.sqlite.parts import Parts
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M, Table
+
+
+class Reading:
+    """Compiles reads; whoever inherits it runs them."""
+
+    _parts: Parts
+
+    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
+        return self._read(self._parts.of_get(table, id))
+
+    def select(self, query: Query[M]) -> Awaitable[list[M]]:
+        return self._read(self._parts.of_select(query))
+
+    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
+        return self._read(self._parts.of_page(query))
+
+    def count(self, query: Query[Any]) -> Awaitable[int]:
+        return self._read(self._parts.of_count(query))
+
+    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
+        return self._read(self._parts.of_aggregate(aggregate))
+
+    def _read(self, part: Part) -> Awaitable[Any]:
+        raise NotImplementedError
