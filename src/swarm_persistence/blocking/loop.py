@@ -27,6 +27,8 @@ def run(coroutine: Coroutine[Any, Any, R]) -> R:
     except BaseException:
         # Ctrl-C, for one: whoever gives up waiting gives up the call.
         future.cancel()
+        # The loop takes the cancellation first: what this thread does next must not overtake it.
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), _running_loop()).result()
         raise
 
 
