@@ -127,6 +127,8 @@ def _claimed_by(agent_id: str) -> dict[str, Any]:
         "status": "assigned",
         "assigned_to": agent_id,
         "updated_at": now(),
+        "lease_expires_at": None,
+        "claim_count": TaskRow.claim_count + 1,
         "version": TaskRow.version + 1,
     }
 

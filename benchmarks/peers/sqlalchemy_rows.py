@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, BigInteger, Dialect, Float, Integer, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Dialect, Float, Integer, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from benchmarks.peers.statements import NEXT_CHANGE
 from swarm_persistence import EventModel, MetricModel, Model, TaskModel, TaskPriority
 from swarm_persistence.clock import from_microseconds, microseconds
 
@@ -65,6 +66,7 @@ class EventRow(Base):
     agent_id: Mapped[str | None] = mapped_column(Text)
     data: Mapped[Any] = mapped_column(JSON)
     timestamp: Mapped[datetime] = mapped_column(Moment)
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
 
 
 class MetricRow(Base):
@@ -99,7 +101,13 @@ class TaskRow(Base):
     updated_at: Mapped[datetime] = mapped_column(Moment)
     started_at: Mapped[datetime | None] = mapped_column(Moment)
     completed_at: Mapped[datetime | None] = mapped_column(Moment)
+    run_at: Mapped[datetime | None] = mapped_column(Moment)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    claim_count: Mapped[int] = mapped_column(Integer)
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    fails_with_dependencies: Mapped[bool] = mapped_column(Boolean)
     version: Mapped[int] = mapped_column(Integer)
+    change_number: Mapped[int] = mapped_column(Integer, default=text(NEXT_CHANGE), onupdate=text(NEXT_CHANGE))
 
 
 _ROWS: dict[type[Model], type[Base]] = {EventModel: EventRow, MetricModel: MetricRow, TaskModel: TaskRow}

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from swarm_persistence.clock import from_microseconds, microseconds, now
+from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.models import EventModel, MetricModel, Model, TaskModel
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import EVENTS, TABLES, TASKS, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, EVENTS, PUBLIC_TABLES, TASKS, Table
 
 LISTED = 50
 """Rows of the ordered list."""
@@ -21,14 +22,23 @@ def encode(model: Model) -> tuple[Any, ...]:
     return codec_of(type(model)).encode(model)
 
 
+NEXT_CHANGE = SqliteDialect().change_number(TASKS)
+"""What every write of a task leaves in it, for those who follow the tasks."""
+
+
 def _columns(table: Table[Any]) -> str:
-    return ", ".join((*table.names, "sequence"))
+    return ", ".join((*table.stored_names, "sequence"))
 
 
-INSERT: dict[type[Model], str] = {
-    table.model: (f"INSERT INTO {table.name} ({', '.join(table.names)}) VALUES ({', '.join('?' for _ in table.names)})")
-    for table in TABLES
-}
+def _insert(table: Table[Any]) -> str:
+    names, values = [*table.names], ["?"] * len(table.names)
+    if table.is_followed:
+        names.append(CHANGE_NUMBER)
+        values.append(NEXT_CHANGE)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(values)})"
+
+
+INSERT: dict[type[Model], str] = {table.model: _insert(table) for table in PUBLIC_TABLES}
 INSERT_EVENT = INSERT[EventModel]
 GET = f"SELECT {_columns(EVENTS)} FROM events WHERE id = ?"
 LATEST = f"""
@@ -37,12 +47,16 @@ SELECT {_columns(EVENTS)} FROM events WHERE agent_id = ? ORDER BY timestamp DESC
 PENDING = f"""
 SELECT {_columns(TASKS)} FROM tasks WHERE status = 'pending' ORDER BY priority DESC, created_at, sequence
 """
-CLAIM = """
-UPDATE tasks SET status = 'assigned', assigned_to = ?, updated_at = ?, version = version + 1
+CLAIM = f"""
+UPDATE tasks SET status = 'assigned', assigned_to = ?, updated_at = ?, claim_count = claim_count + 1,
+  version = version + 1, lease_expires_at = NULL,
+  {CHANGE_NUMBER} = {NEXT_CHANGE}
 WHERE id = ? AND status = 'pending'
 """
 CLAIM_NEXT = f"""
-UPDATE tasks SET status = 'assigned', assigned_to = ?, updated_at = ?, version = version + 1
+UPDATE tasks SET status = 'assigned', assigned_to = ?, updated_at = ?, claim_count = claim_count + 1,
+  version = version + 1, lease_expires_at = NULL,
+  {CHANGE_NUMBER} = {NEXT_CHANGE}
 WHERE sequence IN (
   SELECT sequence FROM tasks WHERE status = 'pending' ORDER BY priority DESC, created_at, sequence LIMIT 1
 )

@@ -10,7 +10,9 @@ from swarm_persistence.errors import (
     ClosedError,
     ConflictError,
     DatabaseError,
+    DependencyCycleError,
     InvalidQueryError,
+    LeaseLostError,
     MigrationError,
     NotFoundError,
     OtherError,
@@ -18,6 +20,7 @@ from swarm_persistence.errors import (
     SerializationError,
     StorageError,
     TransactionError,
+    UnreadableError,
 )
 from swarm_persistence.models import (
     AgentModel,
@@ -31,7 +34,7 @@ from swarm_persistence.models import (
     TaskStatus,
 )
 from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Repository, Storage, Transaction
+from swarm_persistence.storage import Recovery, Repository, Storage, Transaction
 
 if TYPE_CHECKING:
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
@@ -59,8 +62,10 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "DatabaseError",
+    "DependencyCycleError",
     "EventModel",
     "InvalidQueryError",
+    "LeaseLostError",
     "MemoryStorage",
     "MessageModel",
     "MetricModel",
@@ -72,6 +77,7 @@ __all__ = [
     "PoolError",
     "PoolStatus",
     "QueryBuilder",
+    "Recovery",
     "Repository",
     "SerializationError",
     "SqliteStorage",
@@ -83,6 +89,7 @@ __all__ = [
     "TaskStatus",
     "Transaction",
     "TransactionError",
+    "UnreadableError",
     "init_storage",
     "open_storage",
 ]

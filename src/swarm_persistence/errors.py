@@ -4,13 +4,16 @@ StorageError                  everything below; catch this one to catch them all
 ├── DatabaseError             the database refused or failed
 │   └── ConflictError         the id is taken, or the record has changed since it was read
 ├── SerializationError        a value that cannot be stored, or a row that cannot be read back
+│   └── UnreadableError       a row that cannot be read back
 ├── NotFoundError             no record has this id
 ├── TransactionError          the transaction is over, doomed or timed out
 ├── MigrationError            the schema is unknown, newer than this code, or could not be changed
 ├── PoolError                 no connection, or no turn to write, within connection_timeout
 └── OtherError                anything else
     ├── ClosedError           the storage is closed, or belongs to the process that forked this one
-    └── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is no number
+    ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is no number
+    ├── DependencyCycleError  tasks would wait for each other for ever
+    └── LeaseLostError        the claim that the call relies on is over
 """
 
 from typing import ClassVar
@@ -43,6 +46,14 @@ class SerializationError(StorageError):
     """A value cannot be stored as it is, or a stored row cannot be read back; the text names which."""
 
     prefix = "Serialization error"
+
+
+class UnreadableError(SerializationError):
+    """A stored row cannot be read back; `id` is that of its record."""
+
+    def __init__(self, message: str, id: object = None) -> None:
+        super().__init__(message)
+        self.id = str(id)
 
 
 class NotFoundError(StorageError):
@@ -81,3 +92,11 @@ class ClosedError(OtherError):
 
 class InvalidQueryError(OtherError):
     """A query or an argument names something that does not exist; the text lists what does."""
+
+
+class DependencyCycleError(OtherError):
+    """Tasks would wait for each other for ever, or one for itself; nothing was written."""
+
+
+class LeaseLostError(OtherError):
+    """The task is no longer held by this claim; nothing was written."""

@@ -92,7 +92,7 @@ def test_without_its_needs_the_suite_says_in_one_line_how_to_get_them(missing: s
 class ClaimsTwice(MemoryStorage):
     """Claims by reading and writing, which is no claim."""
 
-    async def claim_task(self, task_id: str, agent_id: str) -> bool:
+    async def claim_task(self, task_id: str, agent_id: str, *, lease: object = None) -> bool:
         task = await self.get_task(task_id)
         if task is None or task.status is not TaskStatus.PENDING:
             return False
@@ -116,11 +116,12 @@ class Shares(MemoryStorage):
 class Replaces(MemoryStorage):
     """Overwrites a known id."""
 
-    async def store_task(self, task: TaskModel) -> None:
+    async def store_task(self, task: TaskModel) -> TaskModel:
         try:
-            await super().store_task(task)
+            return await super().store_task(task)
         except ConflictError:
             await super().update_task(task, force=True)
+            return task
 
 
 class StoresOneByOne(MemoryStorage):
@@ -145,9 +146,10 @@ class ShufflesTies(MemoryStorage):
 class ForgetsSequences(MemoryStorage):
     """Does not tell an event its sequence."""
 
-    async def store_event(self, event: EventModel) -> None:
+    async def store_event(self, event: EventModel) -> EventModel:
         await super().store_event(event)
         event.sequence = None
+        return event
 
 
 class HasADecoy(MemoryStorage):

@@ -61,6 +61,11 @@ def test_the_json_of_a_task_has_the_seeds_names_and_values() -> None:
         "updated_at": "2026-01-01T12:30:15.123456Z",
         "started_at": None,
         "completed_at": None,
+        "run_at": None,
+        "lease_expires_at": None,
+        "claim_count": 0,
+        "idempotency_key": None,
+        "fails_with_dependencies": True,
         "version": 0,
     }
 

@@ -61,6 +61,11 @@ def test_a_new_task_is_pending_and_of_this_moment() -> None:
         updated_at=NOW,
         started_at=None,
         completed_at=None,
+        run_at=None,
+        lease_expires_at=None,
+        claim_count=0,
+        idempotency_key=None,
+        fails_with_dependencies=True,
         version=0,
     )
 
@@ -79,6 +84,7 @@ def test_a_new_event_is_of_this_moment_and_has_no_sequence() -> None:
         agent_id=None,
         data={"task_id": "task-123"},
         timestamp=NOW,
+        idempotency_key=None,
         sequence=None,
     )
 
@@ -95,6 +101,9 @@ def test_a_new_message_is_unread_and_of_this_moment() -> None:
         content={"task_id": "task-123"},
         read=False,
         timestamp=NOW,
+        acknowledged_at=None,
+        result=None,
+        sequence=None,
     )
 
 

@@ -103,7 +103,11 @@ class TestSteps:
 
         text, values = compiler.update(query, {"status": TaskStatus.PENDING.value, "version": Increment(2)})
 
-        assert text == "UPDATE tasks\nSET\n  status = ?,\n  version = version + 2\nWHERE id = ?"
+        assert text == (
+            "UPDATE tasks\nSET\n  status = ?,\n  version = version + 2,\n"
+            "  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), "
+            "(SELECT number FROM change_floor)) + 1\nWHERE id = ?"
+        )
         assert values == ["pending", "t"]
 
     def test_updates_by_other_numbers_have_other_texts(self, compiler: Compiler) -> None:
@@ -118,7 +122,10 @@ class TestSteps:
 
         head, _, returned = text.partition("\nRETURNING ")
         assert head == (
-            "UPDATE tasks\nSET\n  status = ?\nWHERE sequence IN (\n  SELECT sequence\n  FROM tasks\n"
+            "UPDATE tasks\nSET\n  status = ?,\n"
+            "  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), "
+            "(SELECT number FROM change_floor)) + 1\n"
+            "WHERE sequence IN (\n  SELECT sequence\n  FROM tasks\n"
             "  WHERE status = 'pending'\n  ORDER BY priority DESC, sequence DESC\n  LIMIT ? + 0\n)"
         )
         assert returned.split(", ")[-1] == "sequence"
@@ -130,7 +137,7 @@ class TestSteps:
     def test_an_insert_has_a_line_per_row(self, compiler: Compiler) -> None:
         text = compiler.insert(EVENTS, 2)
 
-        assert text.splitlines()[1:] == ["VALUES", "  (?, ?, ?, ?, ?),", "  (?, ?, ?, ?, ?)"]
+        assert text.splitlines()[1:] == ["VALUES", "  (?, ?, ?, ?, ?, ?),", "  (?, ?, ?, ?, ?, ?)"]
 
     def test_an_aggregate_without_groups_is_one_row(self, compiler: Compiler) -> None:
         aggregate = Aggregate(QueryBuilder(MetricModel).query, (), (Function("max", "value"), Function("count")))

@@ -1,6 +1,7 @@
 """Every verb of the storage with some arguments, and a filled storage to run them on."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from swarm_persistence import (
@@ -15,6 +16,7 @@ from swarm_persistence import (
     TaskPriority,
     TaskStatus,
 )
+from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.testing.records import MOMENT, a_message, a_metric, a_task, after, an_agent, an_event
 
 Verb = Callable[[SqliteStorage], Awaitable[Any]]
@@ -72,6 +74,49 @@ async def _transaction(storage: SqliteStorage) -> None:
             await storage.store_task(a_task("new"))
 
 
+async def _held(storage: SqliteStorage) -> TaskModel:
+    assert await storage.claim_task("task-0", "agent-1")
+    task = await storage.get_task("task-0")
+    assert task is not None
+    return task
+
+
+async def _extend_and_release(storage: SqliteStorage) -> None:
+    task = await _held(storage)
+    await storage.extend_lease(task)
+    await storage.release_task(task)
+
+
+async def _complete_task(storage: SqliteStorage) -> None:
+    await storage.complete_task(await _held(storage), {"sum": 3})
+
+
+async def _fail_task(storage: SqliteStorage) -> None:
+    await storage.fail_task(await _held(storage), "no disk", retry_in=0)
+
+
+async def _fail_task_for_good(storage: SqliteStorage) -> None:
+    """Fail a task without retries, which another one waits for."""
+    await storage.store_task(a_task("last", status=TaskStatus.RUNNING, assigned_to="agent-1", max_retries=0))
+    await storage.store_task(a_task("dependent", dependencies=["last"]))
+    task = await storage.get_task("last")
+    assert task is not None
+    await storage.fail_task(task, "no disk")
+
+
+async def _requeue_expired_tasks(storage: SqliteStorage) -> None:
+    clock = ManualClock(MOMENT)
+    with use_clock(clock):
+        await storage.claim_next_task("agent-1")
+        clock.advance(61)
+        await storage.requeue_expired_tasks()
+
+
+async def _watch(records: AsyncGenerator[Any, None]) -> None:
+    async with aclosing(records):
+        await anext(records)
+
+
 READS: dict[str, Verb] = {
     "get_agent": lambda storage: storage.get_agent("agent-1"),
     "list_agents": lambda storage: storage.list_agents(),
@@ -86,6 +131,12 @@ READS: dict[str, Verb] = {
     "get_unread_messages": lambda storage: storage.get_unread_messages("agent-1"),
     "get_metrics_by_agent": lambda storage: storage.get_metrics_by_agent("agent-1", "type-1"),
     "get_aggregated_metrics": lambda storage: storage.get_aggregated_metrics("type-1", MOMENT, after(250)),
+    "get_ready_tasks": lambda storage: storage.get_ready_tasks(10),
+    "get_blocked_tasks": lambda storage: storage.get_blocked_tasks(),
+    "read_events": lambda storage: storage.read_events(20, 10, types=["type-1"]),
+    "watch_events": lambda storage: _watch(storage.watch_events(20)),
+    "watch_messages": lambda storage: _watch(storage.watch_messages("agent-1")),
+    "watch_tasks": lambda storage: _watch(storage.watch_tasks()),
     "repository_find_by_id": lambda storage: storage.repository(EventModel).find_by_id("event-1"),
 }
 
@@ -122,10 +173,31 @@ WRITES: dict[str, Verb] = {
     "repository_delete": lambda storage: storage.repository(TaskModel).delete("task-1"),
 }
 
+COORDINATION: dict[str, Verb] = {
+    "store_task_with_dependencies": lambda storage: storage.store_task(
+        a_task("new", dependencies=["task-1", "task-3", "unknown"], run_at=after(1), idempotency_key="once")
+    ),
+    "store_event_once": lambda storage: storage.store_event(an_event("new", idempotency_key="once")),
+    "claim_next_task": lambda storage: storage.claim_next_task("agent-1"),
+    "claim_next_tasks_of_types": lambda storage: storage.claim_next_tasks("agent-1", limit=3, task_types=["a", "b"]),
+    "extend_and_release": _extend_and_release,
+    "fail_task": _fail_task,
+    "complete_task": _complete_task,
+    "fail_task_for_good": _fail_task_for_good,
+    "cancel_task": lambda storage: storage.cancel_task("task-1"),
+    "requeue_expired_tasks": _requeue_expired_tasks,
+    "heartbeat": lambda storage: storage.heartbeat("agent-1"),
+    "append_events": lambda storage: storage.append_events([an_event("another")]),
+    "mark_messages_read": lambda storage: storage.mark_messages_read(
+        "agent-1", up_to=a_message("message-1", to_agent="agent-1")
+    ),
+    "acknowledge_message": lambda storage: storage.acknowledge_message("message-1", "done"),
+}
+
 MAINTENANCE: dict[str, Verb] = {
     "transaction": _transaction,
     "vacuum": lambda storage: storage.vacuum(),
     "checkpoint": lambda storage: storage.checkpoint(),
 }
 
-VERBS: dict[str, Verb] = {**READS, **WHOLE_TABLE_READS, **WRITES, **MAINTENANCE}
+VERBS: dict[str, Verb] = {**READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **MAINTENANCE}

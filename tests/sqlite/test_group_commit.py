@@ -119,7 +119,7 @@ class TestAlone:
             return_exceptions=True,
         )
 
-        assert [type(outcome) for outcome in outcomes] == [type(None), ConflictError, type(None)]
+        assert [type(outcome) for outcome in outcomes] == [TaskModel, ConflictError, TaskModel]
         assert ids(await storage.repository(TaskModel).find_all()) == ["before", "after"]
 
     async def test_cancelled_callers_do_not_disturb_their_neighbours(self, storage: SqliteStorage) -> None:

@@ -12,11 +12,22 @@ from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
+from swarm_persistence.models.links import TaskLink
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Index, Kind, Table
 from swarm_persistence.testing.records import an_agent, ids
 
 _TYPES = {Kind.COUNT: "INTEGER", Kind.VERSION: "INTEGER", Kind.RANK: "INTEGER", Kind.FLAG: "INTEGER"}
 _TYPES |= {Kind.TIME: "INTEGER", Kind.REAL: "REAL"}
+
+_INSERT_TASKS_OF_VERSION_1 = """
+INSERT INTO tasks (id, status, dependencies, task_type, priority, retry_count, max_retries, created_at, updated_at,
+  payload, version)
+VALUES
+  ('done', 'completed', '[]', 't', 1, 0, 3, 0, 0, 'null', 2),
+  ('ready', 'pending', '["done"]', 't', 1, 0, 3, 0, 0, 'null', 1),
+  ('waiting', 'pending', '["done","ready","ready"]', 't', 1, 0, 3, 0, 0, 'null', 1),
+  ('missing', 'pending', '["ready","no\u0308 such"]', 't', 1, 0, 3, 0, 0, 'null', 1)
+"""
 
 
 @pytest.fixture
@@ -89,6 +100,42 @@ class TestMigrations:
 
         assert dump_of(path) == before
 
+    def test_what_the_first_version_holds_is_kept_and_waits_for_what_it_waited(
+        self, connection: apsw.Connection
+    ) -> None:
+        schema_version.migrate(connection, 1)
+        connection.execute(_INSERT_TASKS_OF_VERSION_1)
+        connection.execute(
+            "INSERT INTO messages "
+            "VALUES (7, 'm', 'a', 'b', 'hello', '{}', 1, 5), (3, 'n', 'b', 'a', 'hello', '{}', 0, 6)"
+        )
+        messages = connection.execute("SELECT * FROM messages ORDER BY sequence").fetchall()
+        tasks = connection.execute("SELECT * FROM tasks ORDER BY sequence").fetchall()
+
+        schema_version.migrate(connection, 2)
+
+        waits = (
+            "SELECT id, unmet_dependencies, is_delayed, change_number, fails_with_dependencies FROM tasks ORDER BY id"
+        )
+        assert connection.execute(waits).fetchall() == [
+            ("done", 0, 0, 1, 1),
+            ("missing", 2, 0, 4, 1),
+            ("ready", 0, 0, 2, 1),
+            ("waiting", 1, 0, 3, 1),
+        ]
+        links = "SELECT id, task_id, dependency_id FROM task_links ORDER BY id"
+        assert connection.execute(links).fetchall() == [
+            (TaskLink.between(*link).id, *link)
+            for link in [("missing", "no\u0308 such"), ("missing", "ready"), ("waiting", "ready")]
+        ]
+        every_message = "SELECT * FROM messages ORDER BY sequence"
+        assert connection.execute(every_message).fetchall() == [(*message, None, None) for message in messages]
+
+        schema_version.migrate(connection, 1)
+
+        assert connection.execute(every_message).fetchall() == messages
+        assert connection.execute("SELECT * FROM tasks ORDER BY sequence").fetchall() == tasks
+
     @pytest.mark.parametrize("version", [-1, LATEST + 1, "1", True, None, 1.0])
     async def test_an_unknown_version_is_refused(self, storage: SqliteStorage, version: Any) -> None:
         with pytest.raises(MigrationError, match=f"version .* is unknown; this code knows the versions 0 to {LATEST}"):
@@ -149,7 +196,11 @@ class TestSchema:
         schema_version.migrate(connection)
 
     def test_there_are_no_other_tables(self, connection: apsw.Connection) -> None:
-        names = {name for _, name, _, _ in tables_of(connection)} - {"schema_migrations", "sqlite_sequence"}
+        names = {name for _, name, _, _ in tables_of(connection)} - {
+            "schema_migrations",
+            "sqlite_sequence",
+            "change_floor",
+        }
 
         assert names == {table.name for table in TABLES}
 
@@ -158,7 +209,7 @@ class TestSchema:
         rows = connection.execute(f"PRAGMA table_xinfo({table.name})").fetchall()
 
         found = {name: (kind, not is_required) for _, name, kind, is_required, *_ in rows if name != SEQUENCE}
-        assert found == {column.name: (_type(column), column.is_nullable) for column in table.columns}
+        assert found == {column.name: (_type(column), column.is_nullable) for column in (*table.columns, *table.hidden)}
         assert [(name, key) for _, name, _, _, _, key, _ in rows if key] == [(SEQUENCE, 1)]
 
     @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -181,7 +232,10 @@ class TestSchema:
             "SELECT c.name FROM pragma_index_list(?) i, pragma_index_info(i.name) c WHERE i.[unique]", (table.name,)
         ).fetchall()
 
-        assert rows == [("id",)]
+        assert {name for (name,) in rows} == {
+            "id",
+            *(column for index in table.indexes if index.is_unique for column in index.columns),
+        }
 
 
 def _type(column: Column) -> str:
@@ -193,9 +247,9 @@ def _columns(connection: apsw.Connection, name: str, text: str) -> tuple[Any, ..
     rows = connection.execute(f"PRAGMA index_xinfo({name})").fetchall()
     columns = [(column, bool(descending)) for _, place, column, descending, _, _ in rows if place != -1]
     assert [place for _, place, *_ in rows][-1] == -1  # the sequence follows by itself
-    _, _, where = text.partition(" WHERE ")
+    _, _, where = text.partition("WHERE ")
     expressions = text[text.index("(") :].count("min(") + text[text.index("(") :].count("max(")
-    return columns, expressions, where
+    return columns, expressions, where.strip()
 
 
 def _expected(index: Index) -> tuple[Any, ...]:
@@ -207,5 +261,6 @@ def _expected(index: Index) -> tuple[Any, ...]:
             columns += [(None, False), (None, False)]  # min(a, b), max(a, b)
         else:
             columns.append((column.removeprefix("-"), column.startswith("-")))
-    where = "" if index.where is None else f"{index.where[0]} = {index.where[1]!r}"
-    return columns, 2 * pairs, where
+    limits = [f"{field} = {value!r}" for field, value in index.where]
+    limits += [f"{index.present} IS NOT NULL"] if index.present else []
+    return columns, 2 * pairs, " AND ".join(limits)

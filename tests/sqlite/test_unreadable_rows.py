@@ -15,6 +15,7 @@ from swarm_persistence import (
     SqliteStorage,
     TaskModel,
 )
+from swarm_persistence.errors import UnreadableError
 from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
 
 DAMAGE = [
@@ -72,8 +73,8 @@ class TestUnreadableRows:
 
         assert [type(outcome) for outcome in outcomes] == [
             AgentModel,
-            SerializationError,
-            SerializationError,
+            UnreadableError,
+            UnreadableError,
             TaskModel,
         ]
 

@@ -1,7 +1,7 @@
 """The blocking facade: each method is the async one, run in a background loop, with the same arguments and errors."""
 
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -9,12 +9,14 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking.loop import require_no_loop, run
 from swarm_persistence.engines.interface import PoolStatus
+from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
 from swarm_persistence.storage import Repository, Storage, Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V", AgentModel, TaskModel)
 
 
 def _verb(
@@ -28,6 +30,19 @@ def _verb(
         return result
 
     return call
+
+
+def _taken(records: AsyncGenerator[M, None]) -> Iterator[M]:
+    """Yield what an asynchronous generator yields in the background loop."""
+
+    async def take() -> M:
+        return await anext(records)
+
+    try:
+        while True:
+            yield run(take())
+    finally:
+        run(records.aclose())
 
 
 class BlockingTransaction:
@@ -138,23 +153,39 @@ class BlockingStorage:
     delete_agent = _verb(Storage.delete_agent)
     list_agents = _verb(Storage.list_agents)
     list_agents_by_status = _verb(Storage.list_agents_by_status)
+    heartbeat = _verb(Storage.heartbeat)
 
     store_task = _verb(Storage.store_task)
+    store_tasks = _verb(Storage.store_tasks)
     get_task = _verb(Storage.get_task)
     update_task = _verb(Storage.update_task)
     get_pending_tasks = _verb(Storage.get_pending_tasks)
+    get_ready_tasks = _verb(Storage.get_ready_tasks)
+    get_blocked_tasks = _verb(Storage.get_blocked_tasks)
     get_tasks_by_agent = _verb(Storage.get_tasks_by_agent)
     claim_task = _verb(Storage.claim_task)
+    claim_next_task = _verb(Storage.claim_next_task)
+    claim_next_tasks = _verb(Storage.claim_next_tasks)
+    extend_lease = _verb(Storage.extend_lease)
+    complete_task = _verb(Storage.complete_task)
+    fail_task = _verb(Storage.fail_task)
+    release_task = _verb(Storage.release_task)
+    cancel_task = _verb(Storage.cancel_task)
+    requeue_expired_tasks = _verb(Storage.requeue_expired_tasks)
 
     store_event = _verb(Storage.store_event)
     get_events_by_agent = _verb(Storage.get_events_by_agent)
     get_events_by_type = _verb(Storage.get_events_by_type)
     get_events_since = _verb(Storage.get_events_since)
+    read_events = _verb(Storage.read_events)
+    append_events = _verb(Storage.append_events)
 
     store_message = _verb(Storage.store_message)
     get_messages_between = _verb(Storage.get_messages_between)
     get_unread_messages = _verb(Storage.get_unread_messages)
     mark_message_read = _verb(Storage.mark_message_read)
+    mark_messages_read = _verb(Storage.mark_messages_read)
+    acknowledge_message = _verb(Storage.acknowledge_message)
 
     store_metric = _verb(Storage.store_metric)
     get_metrics_by_agent = _verb(Storage.get_metrics_by_agent)
@@ -168,6 +199,22 @@ class BlockingStorage:
     checkpoint = _verb(Storage.checkpoint)
     get_storage_size = _verb(Storage.get_storage_size)
     close = _verb(Storage.close)
+
+    def modify(self, model: type[V], id: str, function: Callable[[V], V | None]) -> V:
+        """Read a record, let a function change it, write it, and return it; see `Storage.modify`."""
+        return run(self._storage.modify(model, id, function))
+
+    def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> Iterator[EventModel]:
+        """Yield the events behind a place in the log, then each new one, without an end; see `Storage.watch_events`."""
+        return _taken(self._storage.watch_events(after, types=types))
+
+    def watch_messages(self, agent_id: str, after: int = 0) -> Iterator[MessageModel]:
+        """Yield the messages to this agent, then each new one, without an end; see `Storage.watch_messages`."""
+        return _taken(self._storage.watch_messages(agent_id, after))
+
+    def watch_tasks(self) -> Iterator[TaskModel]:
+        """Yield the tasks, then each again whenever it was written, without an end; see `Storage.watch_tasks`."""
+        return _taken(self._storage.watch_tasks())
 
     def repository(self, model: type[M]) -> BlockingRepository[M]:
         """Return the records of one model, by id and by query."""

@@ -114,7 +114,8 @@ class Coordinator:
         missing = [task for task in self._plan.tasks if task.id not in stored]
         async with self._storage.transaction():
             await self._storage.store_many(missing)
-            for task in stored.values():
+            # The dependents first: whoever cancels a task fails those that wait for it.
+            for task in reversed(stored.values()):
                 await self._bring_into_line(task)
             tasks = len(self._plan.tasks)
             await self._tell(RUN_STARTED, {"report": self._plan.report.id, "tasks": tasks, "new": len(missing)})

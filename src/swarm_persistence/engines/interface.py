@@ -9,15 +9,20 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import FromNow, Query
+from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import ColumnValue
 
 
 class Insert(msgspec.Struct, Generic[M], frozen=True):
-    """Add a record. Gives its sequence; a known id raises `ConflictError`, which names model and id."""
+    """Add a record. Gives its sequence; a known id raises `ConflictError`, which names model and id.
+
+    Where `unless` names a field, and a row holds the same value in it (not null), nothing is added, and 0 is given.
+    """
 
     model: M
+    unless: str | None = None
 
 
 class Save(msgspec.Struct, Generic[M], frozen=True):
@@ -42,7 +47,14 @@ class Increment(msgspec.Struct, frozen=True):
     by: int = 1
 
 
-Change = ColumnValue | Increment
+class CountOf(msgspec.Struct, frozen=True):
+    """A change to the number of another table's rows that hold this row's id in a field."""
+
+    table: Table[Any]
+    field: str
+
+
+Change = ColumnValue | Increment | FromNow | CountOf
 
 
 class Update(msgspec.Struct, Generic[M], frozen=True):
@@ -68,7 +80,31 @@ class Delete(msgspec.Struct, Generic[M], frozen=True):
     query: Query[M]
 
 
-Step = Insert[Any] | Save[Any] | Replace[Any] | Update[Any] | Claim[Any] | Delete[Any]
+class Hold(msgspec.Struct, Generic[M], frozen=True):
+    """Let nobody else change the rows that a query finds before this write is committed. Gives nothing.
+
+    If they are fewer than expected, nobody else adds or changes any row of the table before that either.
+    """
+
+    query: Query[M]
+    expected: int
+
+
+class When(msgspec.Struct, frozen=True):
+    """Do a step, and if it added or changed anything, the steps after it. Gives the result of the first one."""
+
+    step: "Step"
+    then: "tuple[Step, ...]"
+
+
+class Unless(msgspec.Struct, frozen=True):
+    """Do the steps if no row fulfils a query's conditions. Gives their results, or `None` if there is such a row."""
+
+    query: Query[Any]
+    then: "tuple[Step, ...]"
+
+
+Step = Insert[Any] | Save[Any] | Replace[Any] | Update[Any] | Claim[Any] | Delete[Any] | Hold[Any] | When | Unless
 
 
 class Function(NamedTuple):
@@ -142,6 +178,10 @@ class Executor(Protocol):
         """Read the records that a query finds, and the sequence of the last one; 0 if there is none."""
         ...
 
+    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Awaitable[list[Row]]:
+        """Read some columns of the rows that a query finds, in its full order, as columns keep them."""
+        ...
+
     def count(self, query: Query[Any]) -> Awaitable[int]:
         """Count the rows that fulfil a query's conditions."""
         ...
@@ -184,6 +224,21 @@ class Session(Executor, Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Sees the commits to some tables, from this process and from others, since it was made."""
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Return once something may have been committed since the last return (`True`), or the time is up (`False`).
+
+        Commits of this process are seen at once, those of others within 50 ms. It may also see what did not happen.
+        """
+        ...
+
+    def close(self) -> None:
+        """Look no longer. A second call does nothing."""
+        ...
+
+
 class Engine(Executor, Protocol):
     """A store of rows."""
 
@@ -192,6 +247,23 @@ class Engine(Executor, Protocol):
 
     def begin(self) -> Awaitable[Session]:
         """Wait for the turn to write and open a transaction; `PoolError` after `connection_timeout`."""
+        ...
+
+    def follow(self, query: Query[M], after: int, limit: int) -> Awaitable[tuple[list[M], int]]:
+        """Read the records that were written since the cursor `after` and fulfil a query's conditions, as they are now.
+
+        Gives them in the order of their last writes, about `limit` at most, and the cursor to go on from. It is the
+        same as `after` once there is nothing more. 0 is before all. Of a table that is not `is_followed` (its rows are
+        never written again), the cursor is the sequence. No write that is committed later ever lies before a cursor.
+        """
+        ...
+
+    def time(self) -> Awaitable[int]:
+        """Return the present time by the clock that `FromNow` goes by, in microseconds since 1970."""
+        ...
+
+    def watch(self, tables: tuple[Table[Any], ...]) -> Watch:
+        """Return a watch of the commits to these tables."""
         ...
 
     def vacuum(self) -> Awaitable[None]:

@@ -10,12 +10,16 @@ from swarm_persistence.models.base import Model
 
 
 class EventModel(Model, kw_only=True):
-    """Something that happened. `sequence` is its place in the log, `None` until it is stored."""
+    """Something that happened. `sequence` is its place in the log, `None` until it is stored.
+
+    Of two events with one `idempotency_key`, only the first is stored.
+    """
 
     event_type: str
     agent_id: str | None = None
     data: Any = None
     timestamp: datetime = msgspec.field(default_factory=now)
+    idempotency_key: str | None = None
     sequence: int | None = None
 
     @classmethod

@@ -10,7 +10,10 @@ from swarm_persistence.models.base import Model
 
 
 class MessageModel(Model, kw_only=True):
-    """What one agent tells another; unread until it is marked."""
+    """What one agent tells another; unread until it is marked, and open until it is acknowledged.
+
+    `sequence` is its place among the messages that arrived, `None` until it is stored.
+    """
 
     from_agent: str
     to_agent: str
@@ -18,6 +21,9 @@ class MessageModel(Model, kw_only=True):
     content: Any = None
     read: bool = False
     timestamp: datetime = msgspec.field(default_factory=now)
+    acknowledged_at: datetime | None = None
+    result: Any | None = None
+    sequence: int | None = None
 
     @classmethod
     def new(cls, from_agent: str, to_agent: str, message_type: str, content: Any) -> Self:

@@ -43,7 +43,13 @@ class TaskStatus(StrEnum):
 
 
 class TaskModel(Model, kw_only=True):
-    """A piece of work. `version` counts the writes; a fresh record, never stored, has 0."""
+    """A piece of work. `version` counts the writes; a fresh record, never stored, has 0.
+
+    `claim_next_task` gives it to nobody before `run_at`, nor before every task in `dependencies` is completed. A claim
+    holds until `lease_expires_at`, if that is set, and counts in `claim_count`, which tells it from earlier ones. If a
+    dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
+    on waiting. Of two tasks with one `idempotency_key`, only the first is stored.
+    """
 
     task_type: str
     priority: TaskPriority = TaskPriority.MEDIUM
@@ -59,6 +65,11 @@ class TaskModel(Model, kw_only=True):
     updated_at: datetime = msgspec.field(default_factory=now)
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    run_at: datetime | None = None
+    lease_expires_at: datetime | None = None
+    claim_count: int = 0
+    idempotency_key: str | None = None
+    fails_with_dependencies: bool = True
     version: int = 0
 
     @classmethod

@@ -3,26 +3,39 @@
 Values are kept as columns keep them (`schema.values`), so that every engine compares the same things.
 """
 
-from typing import Generic, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple
 
 import msgspec
 
 from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
-Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IS NULL", "IS NOT NULL", "PAIR"]
+Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "AMONG", "IS NULL", "IS NOT NULL", "PAIR"]
+
+
+class FromNow(msgspec.Struct, frozen=True):
+    """A time so long after the present one, by the clock of the database where it has one of its own."""
+
+    seconds: float = 0.0
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What a column holds in the rows that fulfil a query's conditions; its order and bounds do not count."""
+
+    query: "Query[Any]"
+    field: str
 
 
 class Condition(NamedTuple):
     """A fact that a row must have. A comparison with null is never a fact, as in SQL.
 
-    `value` is one column's value; a tuple of them for `IN`. For `PAIR`, `field` names two columns (`a|b`) that hold
-    the two values of the tuple, in either order.
+    `value` is one column's value; a tuple of them for `IN`, a selection for `AMONG`. For `PAIR`, `field` names two
+    columns (`a|b`) that hold the two values of the tuple, in either order. A time may be compared with one `FromNow`.
     """
 
     field: str
     operator: Operator
-    value: ColumnValue | tuple[ColumnValue, ...] = None
+    value: ColumnValue | tuple[ColumnValue, ...] | FromNow | Selection = None
 
 
 class Order(NamedTuple):

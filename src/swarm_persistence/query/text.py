@@ -4,19 +4,22 @@ Text and values are made apart, so that an engine can keep the text of a shape a
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from swarm_persistence.query.query import Condition, Order, Query, pair_of
-from swarm_persistence.schema.tables import Kind, Table
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection, pair_of
+from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
 
 class Dialect:
     """How one database writes what the others write differently; this one is the seed's own, `?` for each value."""
 
-    literal_kinds: frozenset[Kind] = frozenset()
-    """Kinds of columns whose values stand in the text when they are compared for equality."""
+    has_literals = False
+    """Whether a value that limits a partial index stands in the text: only then a planner sees that the index holds the
+    rows. They are few, and ours."""
 
     def placeholder(self, position: int) -> str:
         """Return the mark of the value at this position, counted from 1."""
@@ -35,6 +38,14 @@ class Dialect:
         """Return the values that `contains` marks."""
         return candidates
 
+    def unindexed(self, field: str) -> str:
+        """Return a field in a form that no index serves."""
+        return field
+
+    def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
+        """Return what the text of `contains` depends on."""
+        return len(candidates)
+
     def order(self, order: Order) -> str:
         """Return one term of ORDER BY."""
         return f"{order.field} DESC" if order.is_descending else order.field
@@ -45,7 +56,19 @@ class Dialect:
 
     def is_literal(self, table: Table[Any], condition: Condition) -> bool:
         """Tell whether a condition's value stands in the text."""
-        return condition.operator == "=" and table.column(condition.field).kind in self.literal_kinds
+        return self.has_literals and condition.operator == "=" and condition.field in table.limiting_fields
+
+    def from_now(self, moment: FromNow, marks: "Marks") -> str:
+        """Return the expression of a time; `moment_values` are what it marks."""
+        return marks.next()
+
+    def moment_values(self, moment: FromNow) -> Sequence[ColumnValue]:
+        """Return the values that `from_now` marks."""
+        return (microseconds(now() + timedelta(seconds=moment.seconds)),)
+
+    def change_number(self, table: Table[Any]) -> str:
+        """Return the expression of the mark that a write leaves in a row of a followed table."""
+        raise NotImplementedError
 
     def values(self, table: Table[Any], conditions: Sequence[Condition]) -> list[ColumnValue]:
         """Return the values that the text of the conditions marks, in order."""
@@ -59,6 +82,10 @@ class Dialect:
                     values.extend(self.candidates(value))
                 case "PAIR":
                     values.extend(sorted(value))
+                case "AMONG":
+                    values.extend(self.values(value.query.table, value.query.conditions))
+                case _ if isinstance(value, FromNow):
+                    values.extend(self.moment_values(value))
                 case _:
                     if not self.is_literal(table, condition):
                         values.append(value)
@@ -95,10 +122,12 @@ def select_text(query: Query[Any], dialect: Dialect) -> tuple[str, list[ColumnVa
 
 def where_text(query: Query[Any], marks: Marks) -> str:
     """Return a query's conditions, joined by AND."""
-    return " AND ".join(_condition_text(query.table, condition, marks) for condition in query.conditions)
+    # Who reads along the arrivals wants no index on something else: it would find all rows, and sort them.
+    is_walk = bool(query.order) and query.order[0].field == SEQUENCE
+    return " AND ".join(_condition_text(query.table, condition, marks, is_walk) for condition in query.conditions)
 
 
-def _condition_text(table: Table[Any], condition: Condition, marks: Marks) -> str:
+def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_walk: bool = False) -> str:
     field, operator, value = condition
     match operator:
         case "PAIR":
@@ -107,12 +136,18 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks) -> st
         case "IS NULL" | "IS NOT NULL":
             return f"{field} {operator}"
         case "IN":
-            return marks.dialect.contains(field, value, marks)  # type: ignore[arg-type]
+            return marks.dialect.contains(marks.dialect.unindexed(field) if is_walk else field, value, marks)  # type: ignore[arg-type]
+        case "AMONG":
+            assert isinstance(value, Selection)
+            inner = value.query
+            return f"{field} IN (SELECT {value.field} FROM {inner.table.name} WHERE {where_text(inner, marks)})"
+    if isinstance(value, FromNow):
+        return f"{field} {operator} {marks.dialect.from_now(value, marks)}"
     if marks.dialect.is_literal(table, condition):
         return f"{field} = {literal(value)}"
     return f"{field} {operator} {marks.next()}"
 
 
 def literal(value: object) -> str:
-    """Return a value of a literal kind as SQL: an enum's text, or 0 or 1."""
+    """Return a value that stands in the text as SQL: an enum's text, or a small number."""
     return f"'{value}'" if isinstance(value, str) else str(value)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
 
 from swarm_persistence.clock import EPOCH
-from swarm_persistence.errors import SerializationError
+from swarm_persistence.errors import UnreadableError
 from swarm_persistence.models import Model
 from swarm_persistence.schema import values
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, Table
@@ -126,8 +126,8 @@ def _decoding(column: Column, value: str) -> str:
 
 def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:
     identity = row[table.positions["id"]] if row else None
-    raise SerializationError(
-        f"the stored {table.label} {identity!r} cannot be read back: {type(error).__name__}: {error}"
+    raise UnreadableError(
+        f"the stored {table.label} {identity!r} cannot be read back: {type(error).__name__}: {error}", identity
     ) from error
 
 

@@ -18,6 +18,7 @@ from swarm_persistence.models import (
     TaskPriority,
     TaskStatus,
 )
+from swarm_persistence.models.links import TaskLink
 
 M = TypeVar("M", bound=Model)
 
@@ -44,6 +45,15 @@ JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS})
 SEQUENCE = "sequence"
 """The column, in every table, that counts arrivals; it breaks every tie."""
 
+CHANGE_NUMBER = "change_number"
+"""The hidden column that every write of a followed row sets."""
+
+UNMET_DEPENDENCIES = "unmet_dependencies"
+"""The hidden column of tasks that counts the dependencies that are not completed: the links of the task."""
+
+IS_DELAYED = "is_delayed"
+"""The hidden column of tasks that tells whether `run_at` must come before the task is ready."""
+
 
 class Column(msgspec.Struct, frozen=True):
     """One field of a model, as a column."""
@@ -62,32 +72,53 @@ class Column(msgspec.Struct, frozen=True):
 class Index(msgspec.Struct, frozen=True):
     """An index: its columns in order, `-` before a descending one, `a|b` for an unordered pair of columns.
 
-    Arrival (`sequence`) follows as the last column by itself. `where` limits it to rows that hold this value.
+    Arrival (`sequence`) follows as the last column by itself. `where` limits it to rows that hold these values,
+    `present` to those in which a column is not null. No two rows of a unique one share their values.
     """
 
     name: str
     columns: tuple[str, ...]
-    where: tuple[str, str | int] | None = None
+    where: tuple[tuple[str, str | int], ...] = ()
+    present: str | None = None
+    is_unique: bool = False
 
 
 class Table(Generic[M]):
-    """The table of one model."""
+    """The table of one model. `hidden` columns are not in the model: a new row has 0 there, a replaced one keeps them.
 
-    def __init__(self, name: str, model: type[M], *indexes: Index) -> None:
+    In a table that `is_followed`, every write of a row leaves a mark in the hidden column `change_number`, by which
+    readers find what was written since they looked last.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: type[M],
+        *indexes: Index,
+        hidden: tuple[Column, ...] = (),
+        is_followed: bool = False,
+    ) -> None:
         self.name = name
         self.model = model
-        self.label = name.removesuffix("s")
+        self.label = name.removesuffix("s").replace("_", " ")
         self.id_field = f"{self.label}.id"
         self.indexes = indexes
         self.columns = tuple(_columns(model))
         self.names = tuple(column.name for column in self.columns)
-        self.positions = {name: position for position, name in enumerate((*self.names, SEQUENCE))}
+        self.is_followed = is_followed
+        self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
+        self.stored_names = (*self.names, *(column.name for column in self.hidden))
+        self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
-        self._by_name = {column.name: column for column in self.columns}
+        self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)
+        """The columns by whose values partial indexes are limited."""
+        self.leading_fields = frozenset(index.columns[0] for index in indexes)
+        """The columns by which an index begins, `-` before a descending one."""
+        self._by_name = {column.name: column for column in (*self.columns, *self.hidden)}
         self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.VERSION)
 
     def column(self, name: str) -> Column:
-        """Return a column of the table, the sequence included."""
+        """Return a column of the table, the hidden ones and the sequence included."""
         return self._by_name[name]
 
     def field(self, name: object) -> Column:
@@ -135,12 +166,30 @@ AGENTS = Table(
     AgentModel,
     Index("agents_by_age", ("created_at",)),
     Index("agents_by_status", ("status", "created_at")),
+    Index("agents_by_heartbeat", ("status", "heartbeat")),
 )
+_PENDING = ("status", TaskStatus.PENDING.value)
+_READY = (_PENDING, (UNMET_DEPENDENCIES, 0), (IS_DELAYED, 0))
+
 TASKS = Table(
     "tasks",
     TaskModel,
-    Index("tasks_pending", ("-priority", "created_at"), where=("status", TaskStatus.PENDING.value)),
-    Index("tasks_by_agent", ("assigned_to", "created_at")),
+    Index("tasks_pending", ("-priority", "created_at"), where=(_PENDING,)),
+    Index("tasks_ready", ("-priority", "created_at"), where=_READY),
+    Index("tasks_ready_by_type", ("task_type", "-priority", "created_at"), where=_READY),
+    Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
+    Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
+    Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
+    Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+    Index("tasks_changed", (CHANGE_NUMBER,)),
+    hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
+    is_followed=True,
+)
+TASK_LINKS = Table(
+    "task_links",
+    TaskLink,
+    Index("task_links_by_task", ("task_id",)),
+    Index("task_links_by_dependency", ("dependency_id",)),
 )
 EVENTS = Table(
     "events",
@@ -148,12 +197,14 @@ EVENTS = Table(
     Index("events_by_time", ("timestamp",)),
     Index("events_by_agent", ("agent_id", "timestamp")),
     Index("events_by_type", ("event_type", "timestamp")),
+    Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
 )
 MESSAGES = Table(
     "messages",
     MessageModel,
     Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
-    Index("messages_unread", ("to_agent", "timestamp"), where=("read", 0)),
+    Index("messages_unread", ("to_agent", "timestamp"), where=(("read", 0),)),
+    Index("messages_by_arrival", ("to_agent",)),
 )
 METRICS = Table(
     "metrics",
@@ -162,9 +213,12 @@ METRICS = Table(
     Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
 )
 
-TABLES: tuple[Table[Any], ...] = (AGENTS, TASKS, EVENTS, MESSAGES, METRICS)
+PUBLIC_TABLES: tuple[Table[Any], ...] = (AGENTS, TASKS, EVENTS, MESSAGES, METRICS)
+"""The tables of the records that users store."""
 
-_BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in TABLES}
+TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, TASK_LINKS)
+
+_BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBLIC_TABLES}
 
 
 def table_of(model: type[M]) -> Table[M]:
@@ -172,5 +226,5 @@ def table_of(model: type[M]) -> Table[M]:
     try:
         return _BY_MODEL[model]
     except (KeyError, TypeError):
-        known = ", ".join(table.model.__name__ for table in TABLES)
+        known = ", ".join(table.model.__name__ for table in PUBLIC_TABLES)
         raise InvalidQueryError(f"{model!r} is not a model; the models are {known}") from None

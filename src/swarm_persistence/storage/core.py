@@ -3,15 +3,18 @@
 import os
 import warnings
 import weakref
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from swarm_persistence.engines.interface import Engine, Executor, Insert, Replace, Save, Step
-from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError
-from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
+from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
+from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
+from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model, TaskModel
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.schema.tables import M, Table
-from swarm_persistence.schema.values import identifier, refuse
+from swarm_persistence.schema.tables import M, Table, table_of
+from swarm_persistence.schema.values import identifier, refuse, text
+from swarm_persistence.storage import transactions
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
+from swarm_persistence.storage.transactions import TransactionBlock
 
 
 class StorageCore:
@@ -33,27 +36,62 @@ class StorageCore:
     async def _write_one(self, step: Step) -> Any:
         return (await self._executor().write((step,)))[0]
 
-    async def _store(self, table: Table[M], model: M) -> None:
+    def _require_no_transaction(self, verb: str) -> None:
+        # It would wait for its turn to write, which its own caller holds.
+        if self._scope() is not None:
+            raise TransactionError(f"{verb} is not possible within a transaction; call it after commit or rollback")
+
+    def _transaction(self) -> TransactionBlock:
+        return TransactionBlock(lambda: transactions.begin(self, self._engine))
+
+    async def _write_record(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> Any:
+        """Do a step, and what else must be written with its record; return the step's result."""
+        return (await self._executor().write((step,)))[0]
+
+    async def _write_records(self, inserts: Sequence[Insert[Any]]) -> list[Any]:
+        """Do steps as one, and what else must be written with their records; return the steps' results."""
+        return await self._executor().write(inserts)
+
+    async def _store(self, table: Table[M], model: M) -> M:
         self._require_model(table, model)
+        while not (sequence := await self._write_record(_insert(model))):
+            stored = await self._stored_of_key(table, model)
+            if stored is not None:
+                return stored
+        self._stored(self._scope(), model, sequence)
+        return model
+
+    async def _store_all(self, models: Sequence[M]) -> list[M]:
+        """Store new records as one, and return them, or in their places the stored ones of their keys."""
+        if not models:
+            return []
+        sequences = await self._write_records([_insert(model) for model in models])
         scope = self._scope()
-        sequences = await (scope or self._engine).write((Insert(model),))
-        self._stored(scope, model, sequences[0])
+        for model, sequence in zip(models, sequences, strict=True):
+            if sequence:
+                self._stored(scope, model, sequence)
+        return [
+            model if sequence else await self._stored_of_key(table_of(type(model)), model) or model
+            for model, sequence in zip(models, sequences, strict=True)
+        ]
+
+    async def _stored_of_key(self, table: Table[M], model: M) -> M | None:
+        key = text(getattr(model, "idempotency_key", None), f"{table.label}.idempotency_key")
+        found = await self._executor().select(Query(table, (Condition("idempotency_key", "=", key),), limit=1))
+        return found[0] if found else None
 
     async def _save(self, table: Table[M], model: M) -> None:
         self._require_model(table, model)
-        scope = self._scope()
-        (rows,) = await (scope or self._engine).write((Save(model),))
-        if not rows:
+        if not await self._write_record(Save(model)):
             await self._raise_stale(table, model)
-        self._rewritten(scope, model)
+        self._rewritten(self._scope(), model)
 
     async def _update(self, table: Table[M], model: M, is_forced: bool = False) -> None:
         self._require_model(table, model)
-        scope = self._scope()
-        (version,) = await (scope or self._engine).write((Replace(model, is_forced),))
+        version = await self._write_record(Replace(model, is_forced))
         if version is None:
             await self._raise_stale(table, model)
-        self._rewritten(scope, model, version)
+        self._rewritten(self._scope(), model, version)
 
     async def _get(self, table: Table[M], id: str) -> M | None:
         executor = self._engine if innermost_scope() is None else self._executor()
@@ -71,18 +109,21 @@ class StorageCore:
 
     def _stored(self, scope: Scope | None, model: Model, sequence: int) -> None:
         """Tell the caller's object what the write made of it."""
-        if scope is not None:
-            scope.remember(model)
         if isinstance(model, AgentModel | TaskModel):
-            model.version += 1
-        elif isinstance(model, EventModel):
-            model.sequence = sequence
+            self._tell(scope, model, version=model.version + 1)
+        elif isinstance(model, EventModel | MessageModel):
+            self._tell(scope, model, sequence=sequence)
 
     def _rewritten(self, scope: Scope | None, model: Model, version: int | None = None) -> None:
         if isinstance(model, AgentModel | TaskModel):
-            if scope is not None:
-                scope.remember(model)
-            model.version = model.version + 1 if version is None else version
+            self._tell(scope, model, version=model.version + 1 if version is None else version)
+
+    @staticmethod
+    def _tell(scope: Scope | None, model: Model, **values: object) -> None:
+        if scope is not None:
+            scope.remember(model, values)
+        for field, value in values.items():
+            setattr(model, field, value)
 
     @staticmethod
     def _require_model(table: Table[Any], model: object) -> None:
@@ -94,6 +135,16 @@ class StorageCore:
         if engine is not None and not isinstance(engine, _NoEngine) and not engine.is_ephemeral:
             engine.abandon()
             warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
+
+
+def _insert(model: M) -> Insert[M]:
+    has_key = getattr(model, "idempotency_key", None) is not None
+    return Insert(model, "idempotency_key" if has_key else None)
+
+
+def touched(moment: int) -> dict[str, Change]:
+    """Return the changes that come with every other one: when it was, and that the record has a new version."""
+    return {"updated_at": moment, "version": Increment()}
 
 
 def by_id(table: Table[M], id: str) -> Query[M]:

@@ -1,29 +1,36 @@
 """The verbs of events."""
 
+from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
+from typing import Any
 
+from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
 from swarm_persistence.query.builder import bound, query_value
 from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import EVENTS
+from swarm_persistence.schema.tables import EVENTS, SEQUENCE
 from swarm_persistence.schema.values import identifier, text
+from swarm_persistence.storage.arguments import texts
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.watching import watched
 
 _NEWEST_FIRST = (Order("timestamp", is_descending=True),)
 
 
 class EventVerbs(StorageCore):
-    """Events: store, read by agent, type or time."""
+    """Events: store, read by agent, type, time or place in the log, append, watch."""
 
-    async def store_event(self, event: EventModel) -> None:
-        """Store a new event, and set its `sequence`.
+    async def store_event(self, event: EventModel) -> EventModel:
+        """Store a new event, set its `sequence`, and return it.
+
+        If an event with its `idempotency_key` is stored already, that one is returned, and nothing is written.
 
         Raises:
             ConflictError: the id is taken; the stored event is unchanged.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._store(EVENTS, event)
+        return await self._store(EVENTS, event)
 
     async def get_events_by_agent(self, agent_id: str, limit: int) -> list[EventModel]:
         """Return at most `limit` events of this agent, newest first."""
@@ -40,3 +47,66 @@ class EventVerbs(StorageCore):
         since = query_value(EVENTS.column("timestamp"), timestamp, "timestamp")
         condition = Condition("timestamp", ">=", since)
         return await self._executor().select(Query(EVENTS, (condition,), (Order("timestamp"),)))
+
+    async def read_events(
+        self, after: int = 0, limit: int = 1000, *, types: Iterable[str] | None = None
+    ) -> list[EventModel]:
+        """Return at most `limit` events behind a place in the log, in the order of their commits.
+
+        Whoever has seen the event of a `sequence` never finds a new one at or before it later.
+        """
+        conditions = (Condition(SEQUENCE, ">", bound("after", after)), *_of_types(types))
+        return await self._executor().select(Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit)))
+
+    async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:
+        """Store new events behind all others, in their order, and return the sequence of the last.
+
+        With `expected_sequence`, they are stored only if that is the sequence of the last event now (0: there is none).
+
+        Raises:
+            ConflictError: the log has another last event; nothing was written. Or an id is taken.
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        records = list(events)
+        for record in records:
+            self._require_model(EVENTS, record)
+        if expected_sequence is not None:
+            bound("expected_sequence", expected_sequence)
+        async with self._transaction():
+            stored = await self._store_all(records)
+            sequences = [event.sequence for event in stored if event.sequence is not None]
+            if expected_sequence is not None and sequences:
+                # Whoever has a place in the log keeps others from getting one until it commits: so look afterwards.
+                await self._require_last(expected_sequence, before=min(sequences))
+        return max(sequences, default=0) or await self._last_sequence()
+
+    def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
+        """Yield the events behind a place in the log, then each new one once it is committed; it never ends by itself.
+
+        In the order of their commits, without a gap or a repetition, whichever process stores them. To go on later,
+        keep the `sequence` of the last event that was dealt with.
+
+        Raises:
+            TransactionError: within a transaction, which sees no commits of others.
+
+        """
+        self._require_no_transaction("watch_events")
+        return watched(self._engine, Query(EVENTS, _of_types(types)), bound("after", after))
+
+    async def _require_last(self, expected: int, before: int) -> None:
+        last = await self._last_sequence(Condition(SEQUENCE, "<", before))
+        if last > expected or expected >= before:
+            raise ConflictError(
+                f"the log ended with event {last}, and {expected} was expected; read on from there, and decide anew"
+            )
+
+    async def _last_sequence(self, *conditions: Condition) -> int:
+        last_first = Query(EVENTS, conditions, (Order(SEQUENCE, is_descending=True),), 1)
+        rows: Any = await self._executor().values(last_first, (SEQUENCE,))
+        return int(rows[0][0]) if rows else 0
+
+
+def _of_types(types: Iterable[str] | None) -> tuple[Condition, ...]:
+    wanted = texts(types, "types")
+    return () if wanted is None else (Condition("event_type", "IN", wanted),)

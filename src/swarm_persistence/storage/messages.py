@@ -1,17 +1,21 @@
 """The verbs of messages."""
 
-from swarm_persistence.engines.interface import Update
-from swarm_persistence.errors import NotFoundError
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from swarm_persistence.engines.interface import Change, Update
+from swarm_persistence.errors import InvalidQueryError, NotFoundError
 from swarm_persistence.models import MessageModel
 from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import MESSAGES
-from swarm_persistence.schema.values import identifier
+from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.schema.tables import MESSAGES, SEQUENCE
+from swarm_persistence.schema.values import identifier, json_text
 from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.watching import watched
 
 
 class MessageVerbs(StorageCore):
-    """Messages: store, read, mark as read."""
+    """Messages: store, read, mark as read, acknowledge, watch."""
 
     async def store_message(self, message: MessageModel) -> None:
         """Store a new message.
@@ -45,3 +49,66 @@ class MessageVerbs(StorageCore):
         """
         if not await self._write_one(Update(by_id(MESSAGES, message_id), {"read": 1})):
             raise NotFoundError(f"message {message_id!r}")
+
+    async def mark_messages_read(self, agent_id: str, *, up_to: MessageModel) -> int:
+        """Mark the messages to this agent that had arrived when `up_to` did as read, and return how many were unread.
+
+        A message that arrived after it, which the reader cannot have seen, stays unread, whatever its timestamp says.
+
+        Raises:
+            InvalidQueryError: `up_to` is not a message to this agent.
+            NotFoundError: `up_to` is not stored.
+
+        """
+        self._require_model(MESSAGES, up_to)
+        if up_to.to_agent != identifier(agent_id, "message.to_agent"):
+            raise InvalidQueryError(
+                f"up_to is message {up_to.id!r} to {up_to.to_agent!r}, expected one to {agent_id!r}"
+            )
+        rows = await self._executor().values(by_id(MESSAGES, up_to.id), (SEQUENCE,))
+        if not rows:
+            raise NotFoundError(f"message {up_to.id!r}")
+        seen = (
+            Condition("to_agent", "=", agent_id),
+            Condition("read", "=", 0),
+            Condition(SEQUENCE, "<=", rows[0][0]),
+        )
+        marked: int = await self._write_one(Update(Query(MESSAGES, seen), {"read": 1}))
+        return marked
+
+    async def acknowledge_message(self, message_id: str, result: Any = None) -> bool:
+        """Record that the message was dealt with, and what came of it, and tell whether this was the first time.
+
+        That is kept apart from reading: an unread message may be acknowledged, and stays unread. The first result
+        stays.
+
+        Raises:
+            NotFoundError: no message has this id.
+            SerializationError: the result is not JSON; nothing was written.
+
+        """
+        changes: dict[str, Change] = {
+            "acknowledged_at": FromNow(),
+            "result": None if result is None else json_text(result, "message.result"),
+        }
+        message = by_id(MESSAGES, message_id)
+        is_open = Query(MESSAGES, (*message.conditions, Condition("acknowledged_at", "IS NULL")))
+        if await self._write_one(Update(is_open, changes)):
+            return True
+        if await self._executor().count(message):
+            return False
+        raise NotFoundError(f"message {message_id!r}")
+
+    def watch_messages(self, agent_id: str, after: int = 0) -> AsyncGenerator[MessageModel, None]:
+        """Yield the messages to this agent that arrived behind a place, then each new one; it never ends by itself.
+
+        In the order of their arrival, without a gap or a repetition, whichever process stores them, read or not. To go
+        on later, keep the `sequence` of the last message that was dealt with.
+
+        Raises:
+            TransactionError: within a transaction, which sees no commits of others.
+
+        """
+        self._require_no_transaction("watch_messages")
+        addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
+        return watched(self._engine, Query(MESSAGES, (addressed,)), bound("after", after))

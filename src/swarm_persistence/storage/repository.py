@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator
 from typing import Generic
 
-from swarm_persistence.engines.interface import Delete
+from swarm_persistence.engines.interface import Delete, Step
 from swarm_persistence.errors import InvalidQueryError
-from swarm_persistence.models import AgentModel
+from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder, bound
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.tasks import steps_to_delete_task
 
 
 class Repository(Generic[M]):
@@ -51,8 +52,13 @@ class Repository(Generic[M]):
 
     async def delete(self, id: str) -> None:
         """Delete the record, if there is one; an agent's unfinished tasks go back to pending."""
-        is_agent = self._table.model is AgentModel
-        steps = steps_to_delete_agent(id) if is_agent else [Delete(by_id(self._table, id))]
+        steps: list[Step]
+        if self._table.model is AgentModel:
+            steps = steps_to_delete_agent(id)
+        elif self._table.model is TaskModel:
+            steps = steps_to_delete_task(id)
+        else:
+            steps = [Delete(by_id(self._table, id))]
         await self._storage._executor().write(steps)
 
     async def query(self, builder: QueryBuilder[M]) -> list[M]:

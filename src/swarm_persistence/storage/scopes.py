@@ -8,7 +8,7 @@ bound and let go where `begin_transaction`, `commit` and `rollback` are *called*
 import asyncio
 import os
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Engine, Session, Step
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
-from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel
+from swarm_persistence.models import Model
 from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
 
 T = TypeVar("T")
@@ -166,14 +167,15 @@ class Scope:
         if inner is not None:
             inner.outer = self.outer
 
-    def remember(self, model: Model) -> None:
-        """Set the object back to what it is now if the scope is rolled back."""
-        if isinstance(model, AgentModel | TaskModel):
-            versioned, version = model, model.version
-            self._undo.append(lambda: setattr(versioned, "version", version))
-        elif isinstance(model, EventModel):
-            event, sequence = model, model.sequence
-            self._undo.append(lambda: setattr(event, "sequence", sequence))
+    def remember(self, model: Model, fields: Iterable[str]) -> None:
+        """Set these fields of the object back to what they are now if the scope is rolled back."""
+        values = [(field, getattr(model, field)) for field in fields]
+
+        def set_back() -> None:
+            for field, value in values:
+                setattr(model, field, value)
+
+        self._undo.append(set_back)
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         self._require_open()
@@ -190,6 +192,10 @@ class Scope:
     async def page(self, query: Query[M]) -> tuple[list[M], int]:
         self._require_open()
         return await self._run(lambda: self._session.page(query))
+
+    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
+        self._require_open()
+        return await self._run(lambda: self._session.values(query, fields))
 
     async def count(self, query: Query[Any]) -> int:
         self._require_open()

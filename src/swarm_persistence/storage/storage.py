@@ -1,12 +1,12 @@
 """The storage: the verbs of all nouns, transactions and maintenance, over any engine."""
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from swarm_persistence.engines.interface import Insert, MigrationStatus, PoolStatus
-from swarm_persistence.errors import TransactionError
-from swarm_persistence.models import Model
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
+from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
+from swarm_persistence.models import AgentModel, Model, TaskModel
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
@@ -14,12 +14,14 @@ from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
+from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
-from swarm_persistence.storage.tasks import TaskVerbs
 from swarm_persistence.storage.transactions import Transaction, TransactionBlock
 
+V = TypeVar("V", AgentModel, TaskModel)
 
-class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
+
+class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs):
     """A durable store of agents, tasks, events, messages and metrics.
 
     May be used from many tasks, threads and event loops at once. A call that has returned has reached the store; what
@@ -31,6 +33,8 @@ class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
     async def store_many(self, models: Iterable[Model]) -> int:
         """Store new records of any models in one atomic write, and return how many they were.
 
+        A record whose `idempotency_key` a stored one has already is left out, and not counted.
+
         Raises:
             ConflictError: an id is taken; none of them is stored.
             SerializationError: a field's value cannot be stored; nothing was written.
@@ -39,13 +43,40 @@ class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
         records = list(models)
         for record in records:
             self._require_model(table_of(type(record)), record)
-        if not records:
-            return 0
-        scope = self._scope()
-        sequences = await (scope or self._engine).write([Insert(record) for record in records])
-        for record, sequence in zip(records, sequences, strict=True):
-            self._stored(scope, record, sequence)
-        return len(records)
+        stored = await self._store_all(records)
+        return sum(given is kept for given, kept in zip(records, stored, strict=True))
+
+    async def modify(self, model: type[V], id: str, function: Callable[[V], V | None]) -> V:
+        """Read a record, let a function change it, write it, and return it; again if it has changed in between.
+
+        The function gets a copy, and changes it in place or returns another one of the same id. It may be called more
+        than once. What it raises leaves the record as it is.
+
+        Raises:
+            NotFoundError: no record has this id.
+            InvalidQueryError: records of this model have no version, by which a change in between shows.
+
+        """
+        table = table_of(model)
+        if not table.is_versioned:
+            raise InvalidQueryError(f"{model.__name__} has no version; change it within a transaction")
+        while True:
+            record = await self._get(table, id)
+            if record is None:
+                raise NotFoundError(f"{table.label} {id!r}")
+            version = record.version
+            changed = function(record)
+            written = record if changed is None else changed
+            if isinstance(written, Model) and written.id != id:
+                raise InvalidQueryError(f"the function returned {table.label} {written.id!r}, expected {id!r}")
+            try:
+                await self._update(table, written)
+            except ConflictError:
+                stored: Any = await self._get(table, id)
+                if stored is not None and stored.version == version:
+                    raise  # for another reason than its age
+            else:
+                return written
 
     def repository(self, model: type[M]) -> Repository[M]:
         """Return the records of one model, by id and by query."""
@@ -108,11 +139,6 @@ class Storage(AgentVerbs, TaskVerbs, EventVerbs, MessageVerbs, MetricVerbs):
         engine = self._engine
         disable(self, f"{self!r} is closed")
         await engine.close()
-
-    def _require_no_transaction(self, verb: str) -> None:
-        # It would wait for its turn to write, which its own caller holds.
-        if self._scope() is not None:
-            raise TransactionError(f"{verb} is not possible within a transaction; call it after commit or rollback")
 
     async def __aenter__(self) -> Self:
         return self

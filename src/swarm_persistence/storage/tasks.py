@@ -1,29 +1,61 @@
-"""The verbs of tasks."""
+"""The verbs of tasks: what is stored, and what waits."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, Increment, Update
+from swarm_persistence.engines.interface import Delete, Executor, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.schema.tables import IS_DELAYED, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import identifier
-from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.core import StorageCore, by_id, touched
+from swarm_persistence.storage.dependencies import (
+    dependencies_of,
+    dependents_of,
+    one_of,
+    refuse_cycle,
+    refuse_cycles_with_stored,
+    steps_after_replacing,
+    steps_after_storing,
+    steps_before,
+    waiting_for,
+)
+from swarm_persistence.storage.watching import watched
 
-_IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
-_MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order("created_at"))
+IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
+IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
+IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
+IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
+MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order("created_at"))
+_UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
 class TaskVerbs(StorageCore):
-    """Tasks: store, read, update, list, claim."""
+    """Tasks: store, read, update, list."""
 
-    async def store_task(self, task: TaskModel) -> None:
-        """Store a new task, and raise its `version`.
+    async def store_task(self, task: TaskModel) -> TaskModel:
+        """Store a new task, raise its `version`, and return it.
+
+        If a task with its `idempotency_key` is stored already, that one is returned, and nothing is written. A
+        dependency need not be stored yet; the task waits for it all the same.
 
         Raises:
             ConflictError: the id is taken; the stored task is unchanged.
+            DependencyCycleError: the task would wait for itself, by way of others or at once.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._store(TASKS, task)
+        return await self._store(TASKS, task)
+
+    async def store_tasks(self, tasks: Sequence[TaskModel]) -> list[TaskModel]:
+        """Store new tasks in one atomic write, and return what is stored now, as `store_task` does for each.
+
+        They may depend on each other, in any order.
+        """
+        for task in tasks:
+            self._require_model(TASKS, task)
+        return await self._store_all(tasks)
 
     async def get_task(self, id: str) -> TaskModel | None:
         """Return the task, or `None` if there is none with this id."""
@@ -32,9 +64,13 @@ class TaskVerbs(StorageCore):
     async def update_task(self, task: TaskModel, *, force: bool = False) -> None:
         """Replace the stored task by this one, and raise its `version`.
 
+        One that is completed by this lets its dependents go on; one that failed or is cancelled fails them.
+
         Raises:
             NotFoundError: no task has this id.
-            ConflictError: the stored task has changed since this copy was read; `force=True` overwrites it.
+            ConflictError: the stored task has changed since this copy was read; `force=True` overwrites it. Or another
+                task has its `idempotency_key`.
+            DependencyCycleError: the task would wait for itself, by way of others or at once.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
@@ -42,25 +78,144 @@ class TaskVerbs(StorageCore):
 
     async def get_pending_tasks(self) -> list[TaskModel]:
         """Return the tasks that wait for an agent: highest priority first, then oldest."""
-        return await self._executor().select(Query(TASKS, (_IS_PENDING,), _MOST_URGENT_FIRST))
+        return await self._executor().select(Query(TASKS, (IS_PENDING,), MOST_URGENT_FIRST))
+
+    async def get_ready_tasks(self, limit: int | None = None) -> list[TaskModel]:
+        """Return the pending tasks that could be claimed now: highest priority first, then oldest.
+
+        Their dependencies are completed, and their `run_at` has come.
+        """
+        executor = self._executor()
+        # What becomes due between these two reads is found by both, never by none.
+        due = await executor.select(Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE), MOST_URGENT_FIRST, limit))
+        ready = await executor.select(Query(TASKS, (IS_PENDING, IS_MET, IS_NOT_DELAYED), MOST_URGENT_FIRST, limit))
+        if not due:
+            return ready
+        every = {task.id: task for task in (*due, *ready)}.values()
+        return sorted(every, key=lambda task: (-task.priority.rank, task.created_at))[:limit]
+
+    async def get_blocked_tasks(self) -> list[TaskModel]:
+        """Return the pending tasks that wait for a dependency: highest priority first, then oldest."""
+        is_blocked = Condition(UNMET_DEPENDENCIES, ">", 0)
+        return await self._executor().select(Query(TASKS, (IS_PENDING, is_blocked), MOST_URGENT_FIRST))
 
     async def get_tasks_by_agent(self, agent_id: str) -> list[TaskModel]:
         """Return the tasks assigned to this agent, newest first."""
         assigned = Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to"))
         return await self._executor().select(Query(TASKS, (assigned,), (Order("created_at", is_descending=True),)))
 
-    async def claim_task(self, task_id: str, agent_id: str) -> bool:
-        """Assign the task to the agent if it is pending, and tell whether that happened; atomic.
+    def watch_tasks(self) -> AsyncGenerator[TaskModel, None]:
+        """Yield the tasks as they are, then each again whenever it was written; it never ends by itself.
 
-        Of any number of agents that claim one task, in any number of processes, one gets `True`. A task that does not
-        exist gives `False`.
+        In the order of their last writes, whichever process writes. Of several writes between two looks, only the last
+        one shows; no version of a task comes twice, and the last one always comes.
+
+        Raises:
+            TransactionError: within a transaction, which sees no commits of others.
+
         """
-        query = by_id(TASKS, task_id)
-        pending = Query(TASKS, (*query.conditions, _IS_PENDING))
-        changes: dict[str, Change] = {
-            "status": TaskStatus.ASSIGNED.value,
-            "assigned_to": identifier(agent_id, "task.assigned_to"),
-            "updated_at": microseconds(now()),
-            "version": Increment(),
-        }
-        return bool(await self._write_one(Update(pending, changes)))
+        self._require_no_transaction("watch_tasks")
+        return watched(self._engine, Query(TASKS), 0)
+
+    async def _write_record(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> Any:
+        if not isinstance(step.model, TaskModel):
+            return await super()._write_record(step)
+        if isinstance(step, Insert):
+            if _stands_alone(step):
+                return await super()._write_record(step)
+            return (await self._write_records([step]))[0]
+        return await self._rewrite_task(step, step.model)
+
+    async def _write_records(self, inserts: Sequence[Insert[Any]]) -> list[Any]:
+        tasks = [step.model for step in inserts if isinstance(step.model, TaskModel)]
+        waiting = [task for task in tasks if dependencies_of(task)]
+        if waiting:
+            refuse_cycle({task.id: dependencies_of(task) for task in waiting})
+        plain: list[TaskModel] = []
+        written: list[Step] = []
+        for step in inserts:
+            model = step.model
+            if not isinstance(model, TaskModel):
+                written.append(step)
+            elif step.unless is None:
+                written.append(step)
+                plain.append(model)
+            else:
+                # The stored one of its key may be another task, which must not wait for this one's dependencies.
+                written.append(When(step, tuple(steps_after_storing([model]))))
+        before = steps_before(waiting)
+        steps = [*before, *written, *steps_after_storing(plain)]
+        results = await self._write_acyclic(steps, waiting) if waiting else await self._executor().write(steps)
+        return results[len(before) : len(before) + len(inserts)]
+
+    async def _write_acyclic(self, steps: list[Step], waiting: Sequence[TaskModel]) -> list[Any]:
+        """Write tasks that depend on others; nobody waits for most of them yet, and then there can be no cycle."""
+        links = waiting_for([task.id for task in waiting])
+        (results,) = await self._executor().write([Unless(links, tuple(steps))])
+        if results is not None:
+            return list(results)
+        async with self._transaction():
+            await refuse_cycles_with_stored(self._executor(), waiting)
+            return await self._executor().write(steps)
+
+    async def _rewrite_task(self, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
+        whole = When(step, steps_after_replacing(task))
+        if not dependencies_of(task) and task.status not in _UNSUCCESSFUL:
+            return await self._write_one(whole)
+        steps = [*steps_before([task]), whole]
+        (results,) = await self._executor().write([Unless(waiting_for([task.id]), tuple(steps))])
+        if results is not None:
+            return results[-1]
+        async with self._transaction():
+            await refuse_cycles_with_stored(self._executor(), [task])
+            result = (await self._executor().write(steps))[-1]
+            if result and task.status in _UNSUCCESSFUL:
+                await fail_dependents(self._executor(), task.id, _reason(task))
+        return result
+
+
+def steps_to_delete_task(id: str) -> list[Step]:
+    """Return the steps that delete a task; those that wait for it wait until one of its id is stored and completed."""
+    return [Delete(by_id(TASKS, id)), Delete(Query(TASK_LINKS, (Condition("task_id", "=", id),)))]
+
+
+async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
+    """Fail the pending tasks that wait for one that will never be completed, and those that wait for them.
+
+    The executor must be a transaction: all of it happens, or none.
+    """
+    may_fail = (IS_PENDING, Condition("fails_with_dependencies", "=", 1))
+    doomed = [(id, reason)]
+    while doomed:
+        dependency, cause = doomed.pop()
+        rows = await executor.values(dependents_of([dependency], *may_fail), ("id",))
+        ids = [str(row[0]) for row in rows]
+        if not ids:
+            continue
+        error = f"the dependency {dependency!r} {cause}"
+        moment = microseconds(now())
+        await executor.write([Update(Query(TASKS, (one_of("id", ids), *may_fail)), failed(error, moment))])
+        doomed += [(each, f"failed: {error}") for each in ids]
+
+
+def failed(error: str, moment: int) -> dict[str, Any]:
+    """Return the changes of a task that has failed for good."""
+    return {
+        "status": TaskStatus.FAILED.value,
+        "error": error,
+        "lease_expires_at": None,
+        "completed_at": moment,
+        **touched(moment),
+    }
+
+
+def _stands_alone(step: Insert[TaskModel]) -> bool:
+    """Tell whether nothing needs to be written along with a new task."""
+    task = step.model
+    return task.dependencies == [] and task.run_at is None and task.status is not TaskStatus.COMPLETED
+
+
+def _reason(task: TaskModel) -> str:
+    if task.status is TaskStatus.CANCELLED:
+        return "was cancelled"
+    return f"failed: {task.error}" if task.error else "failed"

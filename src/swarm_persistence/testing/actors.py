@@ -6,7 +6,7 @@ from contextvars import Context
 from copy import deepcopy
 from typing import Any, Literal
 
-from swarm_persistence.models import EventModel, MetricModel, Model, TaskModel
+from swarm_persistence.models import EventModel, MessageModel, MetricModel, Model, TaskModel
 from swarm_persistence.models.agents import AgentModel
 from swarm_persistence.schema.tables import table_of
 from swarm_persistence.storage import Storage, Transaction
@@ -68,7 +68,7 @@ def comparable(value: Any) -> Any:
         return [comparable(item) for item in value]
     if isinstance(value, dict):
         return {key: comparable(item) for key, item in value.items()}
-    if isinstance(value, EventModel):
+    if isinstance(value, EventModel | MessageModel):
         value.sequence = None
     if isinstance(value, MetricModel) and value.tags.keys() == {"count", "min", "max", "sum"}:
         value.id = "aggregate"

@@ -71,20 +71,20 @@ class TestBatches:
 
     async def test_the_records_of_a_refused_batch_keep_version_and_sequence(self, storage: Storage) -> None:
         await storage.store_task(a_task("known"))
-        agent, event = an_agent(), an_event()
+        agent, event, message = an_agent(), an_event(), a_message()
 
         with pytest.raises(ConflictError):
-            await storage.store_many([agent, event, a_task("known")])
+            await storage.store_many([agent, event, message, a_task("known")])
 
-        assert (agent.version, event.sequence) == (0, None)
+        assert (agent.version, event.sequence, message.sequence) == (0, None, None)
 
     async def test_the_records_of_a_batch_learn_version_and_sequence(self, storage: Storage) -> None:
-        agent, task, event = an_agent(), a_task(), an_event()
+        agent, task, event, message = an_agent(), a_task(), an_event(), a_message()
 
-        await storage.store_many([agent, task, event])
+        await storage.store_many([agent, task, event, message])
 
         assert (agent.version, task.version) == (1, 1)
-        assert event.sequence is not None
+        assert None not in (event.sequence, message.sequence)
 
     async def test_records_arrive_in_the_order_of_the_batch(self, storage: Storage) -> None:
         await storage.store_many([a_task("m"), a_task("z"), an_agent(), a_task("a")])

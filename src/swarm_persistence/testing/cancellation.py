@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from swarm_persistence.errors import TransactionError
+from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import cancel_after, elsewhere, turns_before_cancelling
 from swarm_persistence.testing.records import a_task, an_event, ids
@@ -67,8 +68,8 @@ class TestCancellation:
 
         neighbours = [outcome for number, outcome in enumerate(outcomes) if number % 3]
         stored = set(ids(await storage.get_pending_tasks()))
-        assert neighbours == [None] * 20
-        assert {str(number) for number, outcome in enumerate(outcomes) if outcome is None} <= stored
+        assert [type(outcome) for outcome in neighbours] == [TaskModel] * 20
+        assert {outcome.id for outcome in outcomes if isinstance(outcome, TaskModel)} <= stored
 
     async def test_one_who_is_cancelled_waiting_to_write_keeps_no_one_else_from_it(self, storage: Storage) -> None:
         for turns in range(12):

@@ -30,6 +30,7 @@ class TestClaims:
             status=TaskStatus.ASSIGNED,
             assigned_to="agent-1",
             updated_at=clock.now(),
+            claim_count=1,
             version=2,
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence.errors import ClosedError, TransactionError
-from swarm_persistence.models import AgentModel
+from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
@@ -124,7 +124,7 @@ class TestLifecycle:
             await storage.close()
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
-        assert {type(outcome) for outcome in outcomes} <= {type(None), ClosedError}
+        assert {type(outcome) for outcome in outcomes} <= {TaskModel, ClosedError}
 
     async def test_two_storages_that_are_opened_fresh_share_nothing(self, open_storage: OpenStorage) -> None:
         async with open_storage() as first, open_storage() as second:

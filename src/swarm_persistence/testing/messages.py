@@ -39,6 +39,34 @@ class TestMessages:
 
         assert await storage.get_unread_messages("worker-001") == [message]
 
+    async def test_storing_tells_the_callers_message_its_sequence(self, storage: Storage) -> None:
+        message = a_message()
+
+        await storage.store_message(message)
+
+        (stored,) = await storage.get_unread_messages("worker-001")
+        assert stored.sequence is not None
+        assert message.sequence == stored.sequence
+
+    async def test_the_sequence_rises_with_every_message(self, storage: Storage) -> None:
+        messages = [a_message(f"message-{number}", timestamp=after(-number)) for number in range(20)]
+
+        await storage.store_many(messages[:10])
+        for message in messages[10:]:
+            await storage.store_message(message)
+
+        sequences = [message.sequence or 0 for message in messages]
+        assert sequences == sorted(set(sequences))
+
+    async def test_a_sequence_is_not_given_again_after_its_message_was_deleted(self, storage: Storage) -> None:
+        first, second = a_message("first"), a_message("second")
+        await storage.store_message(first)
+        await storage.repository(MessageModel).delete("first")
+
+        await storage.store_message(second)
+
+        assert (second.sequence or 0) > (first.sequence or 0)
+
     async def test_messages_between_two_come_in_both_directions_newest_first(self, storage: Storage) -> None:
         await storage.store_many([between("a", "b", "1", 1), between("b", "a", "3", 3), between("a", "b", "2", 2)])
 
@@ -109,12 +137,13 @@ class TestMessages:
         assert ids(await storage.get_unread_messages("b")) == ["2"]
 
     async def test_the_read_flag_shows_in_what_is_read_back(self, storage: Storage) -> None:
-        await storage.store_message(a_message(content={"k": 1}))
+        message = a_message(content={"k": 1})
+        await storage.store_message(message)
 
         await storage.mark_message_read("message-1")
 
-        stored = await storage.repository(MessageModel).find_by_id("message-1")
-        assert stored == a_message(content={"k": 1}, read=True)
+        message.read = True
+        assert await storage.repository(MessageModel).find_by_id("message-1") == message
 
     async def test_a_read_message_may_be_marked_again(self, storage: Storage) -> None:
         await storage.store_message(a_message())

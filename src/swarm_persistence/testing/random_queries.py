@@ -59,9 +59,11 @@ def assert_queries_agree(open_first: OpenStorage, open_second: OpenStorage, exam
     def agree(data: st.DataObject) -> None:
         model = data.draw(st.sampled_from(MODELS))
         stored = data.draw(st.lists(records(model), max_size=12, unique_by=lambda record: record.id))
-        # Four ids would make for four records: the position makes each its own.
+        # Four ids would make for four records, and of one key there is one: the position makes each its own.
         for position, record in enumerate(stored):
             record.id += f" {position}"
+            if getattr(record, "idempotency_key", None) is not None:
+                record.idempotency_key += f" {position}"
         asked = data.draw(st.lists(queries(model), min_size=1, max_size=8))
         first, second = asyncio.run(_answers(stored, asked, open_first, open_second))
         for query, answer, other in zip(asked, first, second, strict=True):

@@ -79,9 +79,14 @@ def complete_records() -> list[Model]:
             updated_at=after(2),
             started_at=after(3),
             completed_at=after(4),
+            run_at=after(5),
+            lease_expires_at=after(6),
+            claim_count=3,
+            idempotency_key="analysis of sales_data.csv",
+            fails_with_dependencies=False,
         ),
-        an_event(agent_id="agent-1", data=data, timestamp=after(5)),
-        a_message(content=data, read=True, timestamp=after(6)),
+        an_event(agent_id="agent-1", data=data, timestamp=after(5), idempotency_key="task-1 done"),
+        a_message(content=data, read=True, timestamp=after(6), acknowledged_at=after(7), result={"done": [True]}),
         a_metric(agent_id="agent-1", value=0.1, unit="s", tags={"host": "a", "zone": ""}, timestamp=after(7)),
     ]
 

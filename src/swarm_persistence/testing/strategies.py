@@ -25,6 +25,8 @@ TIMES = st.sampled_from(
     ]
 )
 # Sums of these are exact in any order, so that every engine computes the same.
+# Some of these are ids of random tasks, and one is of none.
+DEPENDENCIES: st.SearchStrategy[list[str]] = st.builds(list) | st.lists(IDS | st.just("missing"), max_size=2)
 REALS = st.sampled_from([-2.5, -1.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
 COUNTS = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
 
@@ -52,6 +54,8 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
         return st.sampled_from([members[0]] * len(members) + members)  # half are alike, so that some tie
     if column.name == "id":
         return IDS
+    if column.name == "dependencies":
+        return DEPENDENCIES
     return {
         Kind.TEXT: TEXTS,
         Kind.COUNT: COUNTS,

@@ -9,7 +9,7 @@ from swarm_persistence.errors import ConflictError, TransactionError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+from swarm_persistence.testing.records import a_message, a_task, an_agent, an_event, ids
 
 
 @pytest.mark.asyncio
@@ -159,17 +159,18 @@ class TestCallersObjects:
     """What becomes of the caller's own records."""
 
     async def test_a_rollback_takes_back_version_and_sequence(self, storage: Storage) -> None:
-        agent, task, event = an_agent(), a_task(), an_event()
+        agent, task, event, message = an_agent(), a_task(), an_event(), a_message()
         transaction = await storage.begin_transaction()
         await storage.store_many([agent, event])
+        await storage.store_message(message)
         await storage.store_task(task)
         await storage.update_task(task)
-        inside = (agent.version, task.version, event.sequence is not None)
+        inside = (agent.version, task.version, event.sequence is not None, message.sequence is not None)
 
         await transaction.rollback()
 
-        assert inside == (1, 2, True)
-        assert (agent.version, task.version, event.sequence) == (0, 0, None)
+        assert inside == (1, 2, True, True)
+        assert (agent.version, task.version, event.sequence, message.sequence) == (0, 0, None, None)
 
     async def test_what_was_rolled_back_can_be_stored_again(self, storage: Storage) -> None:
         task = a_task()

@@ -22,7 +22,9 @@ UNUSUAL = Table(
     Index("by_error", ("-error", "assigned_to")),
     Index("by_status", ("status", "-assigned_to", "-retry_count")),
     Index("by_pair", ("task_type|status", "-started_at", "id")),
-    Index("running", ("-task_type", "-started_at"), where=("status", "running")),
+    Index("running", ("-task_type", "-started_at"), where=(("status", "running"),)),
+    Index("failed", ("-task_type",), where=(("status", "running"), ("retry_count", 1))),
+    Index("with_error", ("error", "-priority"), present="error"),
     Index("by_priority", ("-priority",)),
 )
 """A table with indexes such as no model has yet."""
@@ -55,18 +57,19 @@ def column_values(column: Column) -> st.SearchStrategy[Any]:
 
 def rows(table: Table[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     """Return the values of a row, without its sequence."""
-    return st.tuples(st.sampled_from(IDS), *(column_values(column) for column in table.columns[1:]))
+    return st.tuples(st.sampled_from(IDS), *(column_values(column) for column in (*table.columns[1:], *table.hidden)))
 
 
 def conditions(table: Table[Any]) -> st.SearchStrategy[Condition]:
-    kinds = [st.sampled_from(table.columns).flatmap(_condition), st.builds(_by_arrival, st.sampled_from("=<>"))]
+    columns = (*table.columns, *table.hidden)
+    kinds = [st.sampled_from(columns).flatmap(_condition), st.builds(_by_arrival, st.sampled_from("=<>"))]
     if table is MESSAGES:
         pair = st.tuples(st.sampled_from(TEXTS), st.sampled_from(TEXTS))
         kinds.append(st.builds(Condition, st.just("from_agent|to_agent"), st.just("PAIR"), pair))
     # The conditions that indexes serve, more often than chance would have it.
     indexed = {field.lstrip("-") for index in table.indexes for field in index.columns if "|" not in field}
-    kinds += [_condition(column) for column in table.columns if column.name in indexed]
-    kinds += [st.just(Condition(index.where[0], "=", index.where[1])) for index in table.indexes if index.where]
+    kinds += [_condition(column) for column in columns if column.name in indexed]
+    kinds += [st.just(Condition(field, "=", value)) for index in table.indexes for field, value in index.where]
     return st.one_of(kinds)
 
 
@@ -76,7 +79,7 @@ def _by_arrival(operator: Any) -> Condition:
 
 def _condition(column: Column) -> st.SearchStrategy[Condition]:
     name = st.just(column.name)
-    null_tests = st.builds(Condition, name, st.sampled_from(["IS NULL", "IS NOT NULL"]))
+    null_tests = st.builds(Condition, name, st.sampled_from(["IS NULL", "IS NOT NULL"]), st.none())
     if column.kind in JSON_KINDS:
         return null_tests
     value = st.sampled_from(pool_of(column))
@@ -91,7 +94,7 @@ def _condition(column: Column) -> st.SearchStrategy[Condition]:
 
 
 def queries(table: Table[Any]) -> st.SearchStrategy[Query[Any]]:
-    names = [column.name for column in table.columns if column.is_comparable]
+    names = [column.name for column in (*table.columns, *table.hidden) if column.is_comparable]
     order = st.builds(Order, st.sampled_from([*names, SEQUENCE]), st.booleans())
     return st.builds(
         Query,
@@ -112,7 +115,9 @@ offsets = st.sampled_from([0, 0, 1, 3])
 def along_indexes(draw: st.DrawFn, table: Table[Any]) -> Query[Any]:
     """Draw a query that an index serves: equal values, then a range, then the rest of its columns as the order."""
     index = draw(st.sampled_from(table.indexes))
-    fulfilled = [Condition(index.where[0], "=", index.where[1])] if index.where else []
+    fulfilled = [Condition(field, "=", value) for field, value in index.where]
+    if index.present is not None:
+        fulfilled.append(Condition(index.present, "IS NOT NULL"))
     equal = draw(st.integers(0, len(index.columns)))
     fulfilled += [draw(_equality(table, text.lstrip("-"))) for text in index.columns[:equal]]
     rest = [(text.lstrip("-"), text.startswith("-")) for text in index.columns[equal:] if "|" not in text]
@@ -130,7 +135,10 @@ def _equality(table: Table[Any], field: str) -> st.SearchStrategy[Condition]:
         first, second = (st.sampled_from(pool_of(table.column(name))) for name in field.split("|"))
         return st.builds(Condition, st.just(field), st.just("PAIR"), st.tuples(first, second))
     column = table.column(field)
-    equal = st.builds(Condition, st.just(field), st.just("="), st.sampled_from(pool_of(column)))
+    value = st.sampled_from(pool_of(column))
+    equal = st.builds(Condition, st.just(field), st.just("="), value)
+    # One of several values: the rows of each come from the index, and are merged.
+    equal |= st.builds(Condition, st.just(field), st.just("IN"), st.lists(value, max_size=3).map(tuple))
     return equal | st.just(Condition(field, "IS NULL")) if column.is_nullable else equal
 
 

@@ -24,7 +24,7 @@ def test_aggregates_are_those_of_sqlite(stored: list[Any], group_by: tuple[str, 
     fields = ("retry_count", "started_at", "priority")
     functions = (Function("count"), *(Function(name, field) for field in fields for name in _NAMES))
     source, database = RowTable(TASKS), apsw.Connection(":memory:")
-    database.execute(f"CREATE TABLE tasks ({', '.join(TASKS.names)})")
+    database.execute(f"CREATE TABLE tasks ({', '.join(TASKS.stored_names)})")
     for sequence, values in enumerate(stored, 1):
         source.add((*values, sequence))
         database.execute(f"INSERT INTO tasks VALUES ({', '.join('?' * len(values))})", values)

@@ -41,8 +41,9 @@ class CountingTable(RowTable):
 
 def filled(*models: Model) -> CountingTable:
     table = CountingTable(table_of(type(models[0])))
+    hidden = (0,) * len(table.table.hidden)
     for sequence, model in enumerate(models, 1):
-        table.add((*codec_of(type(model)).encode(model), sequence))
+        table.add((*codec_of(type(model)).encode(model), *hidden, sequence))
     return table
 
 
@@ -202,6 +203,26 @@ def test_no_more_rows_are_looked_at_than_are_found(table: Any, query: Query[Any]
 
     assert source.looks == rows
     assert len(found) == (rows if query.limit is None else query.limit)
+
+
+def test_the_first_of_several_types_are_found_without_a_look_at_the_rest() -> None:
+    source = filled(*(TaskModel(task_type=f"type-{number % 100}") for number in range(1000)))
+    ready = (PENDING, Condition("unmet_dependencies", "=", 0), Condition("is_delayed", "=", 0))
+    types = Condition("task_type", "IN", ("type-7", "type-5", "type-7", None))
+
+    found = rows_of(source, Query(TASKS, (*ready, types), MOST_URGENT_FIRST, 3))
+
+    assert [row[TASKS.positions["task_type"]] for row in found] == ["type-5", "type-7", "type-5"]
+    assert source.looks <= 2 * 3
+
+
+def test_several_values_that_no_index_serves_take_one_pass() -> None:
+    source = many_tasks()
+    types = Condition("task_type", "IN", ("t", "u", "v"))
+
+    assert len(rows_of(source, Query(TASKS, (types,), (Order("updated_at"),), 3))) == 3
+
+    assert source.looks == 600
 
 
 def test_the_tasks_to_give_back_are_found_among_their_agents() -> None:

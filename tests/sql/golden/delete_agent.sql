@@ -1,7 +1,5 @@
 BEGIN IMMEDIATE;
 
-SAVEPOINT operation;
-
 DELETE FROM agents
 WHERE id = ?;
 
@@ -10,10 +8,10 @@ SET
   status = ?,
   assigned_to = ?,
   started_at = ?,
+  lease_expires_at = ?,
   updated_at = ?,
-  version = version + 1
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
-
-RELEASE operation;
 
 COMMIT;

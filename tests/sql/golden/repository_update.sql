@@ -7,7 +7,9 @@ SET
   message_type = ?,
   content = ?,
   read = ?,
-  timestamp = ?
+  timestamp = ?,
+  acknowledged_at = ?,
+  result = ?
 WHERE id = ?
 RETURNING 0;
 

@@ -1,3 +1,3 @@
-INSERT INTO events (id, event_type, agent_id, data, timestamp)
+INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
 VALUES
-  (?, ?, ?, ?, ?);
+  (?, ?, ?, ?, ?, ?);

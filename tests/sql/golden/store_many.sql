@@ -1,16 +1,12 @@
 BEGIN IMMEDIATE;
 
-SAVEPOINT operation;
-
 INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
 VALUES
   (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
-INSERT INTO events (id, event_type, agent_id, data, timestamp)
+INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
 VALUES
-  (?, ?, ?, ?, ?),
-  (?, ?, ?, ?, ?);
-
-RELEASE operation;
+  (?, ?, ?, ?, ?, ?),
+  (?, ?, ?, ?, ?, ?);
 
 COMMIT;

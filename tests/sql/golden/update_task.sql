@@ -16,8 +16,23 @@ SET
   updated_at = ?,
   started_at = ?,
   completed_at = ?,
-  version = ?
+  run_at = ?,
+  lease_expires_at = ?,
+  claim_count = ?,
+  idempotency_key = ?,
+  fails_with_dependencies = ?,
+  version = ?,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE id = ? AND version = ?
 RETURNING version;
+
+DELETE FROM task_links
+WHERE task_id = ?;
+
+UPDATE tasks
+SET
+  unmet_dependencies = ?,
+  is_delayed = ?
+WHERE id = ?;
 
 COMMIT;

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from swarm_persistence.engines.interface import Change, Increment
-from swarm_persistence.engines.rows.evaluator import matching_rows, rows_of
+from swarm_persistence.engines.interface import Change, CountOf, Increment
+from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, moment_of, rows_of, settled
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.errors import ConflictError
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import Table
 from swarm_persistence.schema.values import ColumnValue
@@ -46,24 +46,28 @@ class Changes:
         """Keep what was done for good."""
         self._undo.clear()
 
-    def insert(self, table: Table[Any], values: Values) -> int:
+    def insert(self, table: Table[Any], values: Values, unless: str | None = None) -> int:
         source = self._source_of(table)
         id: Any = values[0]
+        if unless is not None and _holder(source, unless, values) is not None:
+            return 0
         if source.get(id) is not None:
             remedy = f"update_{table.label} replaces it" if table.is_versioned else "the stored one is unchanged"
             raise ConflictError(f"{table.label} {id!r} exists already; {remedy}")
+        _require_unique(source, values)
         return self._add(source, values)
 
     def save(self, table: Table[Any], values: Values) -> int:
         source = self._source_of(table)
         id: Any = values[0]
         stored = source.get(id)
+        if stored is not None and not _is_next_version(table, stored, values):
+            return 0
+        _require_unique(source, values)
         if stored is None:
             self._add(source, values)
-        elif not _is_next_version(table, stored, values):
-            return 0
         else:
-            self._change(source, stored, (*values, stored[-1]))
+            self._change(source, stored, [*values, *stored[len(values) :]])
         return 1
 
     def replace(self, table: Table[Any], values: Values, is_forced: bool) -> int | None:
@@ -72,52 +76,90 @@ class Changes:
         stored = source.get(id)
         if stored is None or not (is_forced or _is_next_version(table, stored, values)):
             return None
+        _require_unique(source, values)
+        row = [*values, *stored[len(values) :]]
         if not table.is_versioned:
-            self._change(source, stored, (*values, stored[-1]))
+            self._change(source, stored, row)
             return 0
         place = table.positions["version"]
         version: Any = stored[place]
-        row = [*values, stored[-1]]
         row[place] = version + 1
-        self._change(source, stored, tuple(row))
+        self._change(source, stored, row)
         return int(version) + 1
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> int:
         source = self._source_of(query.table)
-        rows = matching_rows(source, query)
+        rows = matching_rows(source, settled(query, self._source_of))
+        is_marked = _is_marked(query.table, changes)
         for row in rows:
-            self._change(source, row, _changed(query.table, row, changes))
+            self._change(source, row, self._changed(query.table, row, changes), is_marked)
         return len(rows)
 
     def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> list[Any]:
         source = self._source_of(query.table)
         decode = codec_of(query.table.model).decode
+        is_marked = _is_marked(query.table, changes)
         records = []
-        for row in rows_of(source, query):
-            claimed = _changed(query.table, row, changes)
-            self._change(source, row, claimed)
+        for row in rows_of(source, settled(query, self._source_of)):
+            claimed = self._change(source, row, self._changed(query.table, row, changes), is_marked)
             records.append(decode(claimed))
         return records
 
     def delete(self, query: Query[Any]) -> int:
         source = self._source_of(query.table)
-        rows = matching_rows(source, query)
+        rows = matching_rows(source, settled(query, self._source_of))
         for row in rows:
             source.remove(row)
             self._undo.append(partial(source.add, row))
         return len(rows)
 
+    def when(self, step: "Work", then: Sequence["Work"]) -> Any:
+        result = step(self)
+        if result:
+            for work in then:
+                work(self)
+        return result
+
+    def unless(self, query: Query[Any], then: Sequence["Work"]) -> list[Any] | None:
+        if count_of(self._source_of(query.table), settled(query, self._source_of)):
+            return None
+        return [work(self) for work in then]
+
     def _add(self, source: Source, values: Values) -> int:
         sequence = source.last_sequence + 1
-        row = (*values, sequence)
+        table = source.table
+        row = (*values, *(0 for _ in table.hidden), sequence)
+        if table.is_followed:
+            source.last_change += 1
+            row = (*row[:-2], source.last_change, sequence)
         source.add(row)
         source.last_sequence = sequence
         self._undo.append(partial(_take_back, source, row))
         return sequence
 
-    def _change(self, source: Source, before: Row, after: Row) -> None:
+    def _change(self, source: Source, before: Row, values: list[ColumnValue], is_marked: bool = True) -> Row:
+        if is_marked and source.table.is_followed:
+            source.last_change += 1
+            values[-2] = source.last_change
+        after = tuple(values)
         source.change(before, after)
         self._undo.append(partial(source.change, after, before))
+        return after
+
+    def _changed(self, table: Table[Any], row: Row, changes: Mapping[str, Change]) -> list[ColumnValue]:
+        values: list[Any] = list(row)
+        for field, change in changes.items():
+            place = table.positions[field]
+            if isinstance(change, FromNow):
+                values[place] = moment_of(change)
+            elif isinstance(change, CountOf):
+                counted = Query(change.table, (Condition(change.field, "=", row[0]),))
+                values[place] = count_of(self._source_of(change.table), counted)
+            elif not isinstance(change, Increment):
+                values[place] = change
+            elif values[place] is not None:
+                values[place] += change.by
+        return values
 
 
 Work = Callable[[Changes], Any]
@@ -138,12 +180,27 @@ def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
     return bool(old == new - 1)
 
 
-def _changed(table: Table[Any], row: Row, changes: Mapping[str, Change]) -> Row:
-    values: list[Any] = list(row)
-    for field, change in changes.items():
-        place = table.positions[field]
-        if not isinstance(change, Increment):
-            values[place] = change
-        elif values[place] is not None:
-            values[place] += change.by
-    return tuple(values)
+def _is_marked(table: Table[Any], changes: Mapping[str, Change]) -> bool:
+    # What only the hidden columns tell is nothing that anybody follows.
+    return any(name in table.names for name in changes)
+
+
+def _require_unique(source: Source, values: Values) -> None:
+    for index in source.table.indexes:
+        if index.is_unique:
+            field = index.columns[0]
+            holder = _holder(source, field, values)
+            if holder is not None and holder[0] != values[0]:
+                label = source.table.label
+                raise ConflictError(
+                    f"{label} {values[0]!r} cannot be written: {label} {holder[0]!r} has the same {field}"
+                )
+
+
+def _holder(source: Source, field: str, values: Values) -> Row | None:
+    """Return the row that holds these values' value in a field."""
+    value = values[source.table.positions[field]]
+    if value is None:
+        return None
+    rows = rows_of(source, Query(source.table, (Condition(field, "=", value),), limit=1))
+    return rows[0] if rows else None

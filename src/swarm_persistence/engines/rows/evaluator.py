@@ -2,19 +2,49 @@
 
 import heapq
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import cache
 from itertools import islice
 from typing import Any
 
+import msgspec
+
+from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.rows.plans import Plan, Planner
 from swarm_persistence.engines.rows.sources import Source
+from swarm_persistence.query.heads import heads_of
 from swarm_persistence.query.laws import order_key, predicate_of, sorted_rows
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, FromNow, Query, Selection
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
 
 _FEW_ROWS = 1000
+
+
+def settled(query: Query[M], source_of: Callable[[Table[Any]], Source]) -> Query[M]:
+    """Return the query with the values that its conditions take from the clock and from other rows."""
+    if not any(isinstance(condition.value, FromNow | Selection) for condition in query.conditions):
+        return query
+    conditions = tuple([_settled(condition, source_of) for condition in query.conditions])
+    return msgspec.structs.replace(query, conditions=conditions)
+
+
+def _settled(condition: Condition, source_of: Callable[[Table[Any]], Source]) -> Condition:
+    value = condition.value
+    if isinstance(value, FromNow):
+        return condition._replace(value=moment_of(value))
+    if isinstance(value, Selection):
+        inner = settled(value.query, source_of)
+        position = inner.table.positions[value.field]
+        rows = matching_rows(source_of(inner.table), inner)
+        return Condition(condition.field, "IN", tuple([row[position] for row in rows]))
+    return condition
+
+
+def moment_of(moment: FromNow) -> int:
+    """Return the time that this is now, as columns keep it."""
+    return microseconds(now() + timedelta(seconds=moment.seconds))
 
 
 def plan_of(query: Query[Any]) -> Plan:
@@ -24,6 +54,9 @@ def plan_of(query: Query[Any]) -> Plan:
 
 def rows_of(source: Source, query: Query[Any]) -> list[Row]:
     """Return the rows that a query finds, in its full order and within its bounds."""
+    heads = heads_of(query)
+    if heads is not None:
+        return _first_of_all(source, query, heads)
     plan = plan_of(query)
     rows = _fulfilling(source, plan)
     first = min(query.offset, sys.maxsize)
@@ -33,6 +66,11 @@ def rows_of(source: Source, query: Query[Any]) -> list[Row]:
     if end is not None and end <= _FEW_ROWS:
         return heapq.nsmallest(end, rows, order_key(query.table, query.full_order))[first:]
     return sorted_rows(query, rows)[first:end]
+
+
+def _first_of_all(source: Source, query: Query[Any], heads: list[Query[Any]]) -> list[Row]:
+    rows = heapq.merge(*(rows_of(source, head) for head in heads), key=order_key(query.table, query.full_order))
+    return list(islice(rows, query.limit))
 
 
 def matching_rows(source: Source, query: Query[Any]) -> list[Row]:
@@ -58,6 +96,12 @@ def _unbounded_plan(query: Query[Any]) -> Plan:
 def _fulfilling(source: Source, plan: Plan) -> Iterator[Row]:
     rows = source.scan(plan)
     return filter(predicate_of(source.table, plan.residue), rows) if plan.residue else rows
+
+
+def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:
+    """Return some columns of rows."""
+    positions = [table.positions[field] for field in fields]
+    return [tuple([row[position] for position in positions]) for row in rows]
 
 
 def page_of(table: Table[M], rows: Sequence[Row]) -> tuple[list[M], int]:

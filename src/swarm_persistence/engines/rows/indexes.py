@@ -87,10 +87,16 @@ class RowIndex:
 
 
 def _limited(table: Table[Any], index: Index, entry_of: Callable[[Row], Entry]) -> Callable[[Row], Entry | None]:
-    if index.where is None:
-        return entry_of
-    position, value = table.positions[index.where[0]], index.where[1]
-    return lambda row: entry_of(row) if row[position] == value else None
+    if index.present is not None:
+        place = table.positions[index.present]
+        return lambda row: entry_of(row) if row[place] is not None else None
+    match [(table.positions[field], value) for field, value in index.where]:
+        case []:
+            return entry_of
+        case [(position, value)]:
+            return lambda row: entry_of(row) if row[position] == value else None
+        case wanted:
+            return lambda row: entry_of(row) if all(row[position] == value for position, value in wanted) else None
 
 
 def _row_text(table: Table[Any], column: IndexColumn) -> str:

@@ -15,6 +15,7 @@ class OverlayTable:
     def __init__(self, base: RowTable) -> None:
         self.table = base.table
         self.last_sequence = base.last_sequence
+        self.last_change = base.last_change
         self._base = base
         self._own = RowTable(base.table)
         self._hidden: set[int] = set()
@@ -74,6 +75,12 @@ class OverlayTable:
         for row in own.values():
             base.add(row)
         base.last_sequence = self.last_sequence
+        base.last_change = self.last_change
+
+    @property
+    def has_changes(self) -> bool:
+        """Tell whether the transaction has written here."""
+        return bool(self._own.rows or self._hidden)
 
     def _hide(self, row: Row) -> None:
         sequence: Any = row[-1]

@@ -62,7 +62,7 @@ class Planner:
     def __init__(self, table: Table[Any]) -> None:
         self._table = table
         self._ways: dict[object, _Way] = {}
-        self._limiting_fields = frozenset(index.where[0] for index in table.indexes if index.where is not None)
+        self._limiting_fields = table.limiting_fields
 
     def plan(self, query: Query[Any]) -> Plan:
         """Return the way to a query's rows."""
@@ -121,7 +121,7 @@ class _WayAlong(msgspec.Struct, frozen=True):
 
     def merit(self, is_limited: bool) -> tuple[int, bool, bool]:
         """Return what makes a way better than another: equal values first, then what lets it stop early."""
-        equal = len(self.equal) + (self.index.where is not None)
+        equal = len(self.equal) + len(self.index.where)
         is_sorted = self.is_backward is not None
         has_range = (self.lower, self.upper, self.floor) != (None, None, None)
         return (equal, is_sorted, has_range) if is_limited else (equal, has_range, is_sorted)
@@ -154,8 +154,7 @@ def _way_along(table: Table[Any], index: Index, query: Query[Any]) -> _WayAlong:
             present = _place(conditions, columns[0].field, "IS NOT NULL")
             floor = None if (upper, present) == (None, None) else Bound(None, is_inclusive=False)
     used = {*equal, lower, upper, present}
-    if index.where is not None:
-        used.add(_place(conditions, index.where[0], "="))
+    used.update(_place(conditions, field, "=") for field, _ in index.where)
     return _WayAlong(
         index,
         tuple(equal),
@@ -167,12 +166,18 @@ def _way_along(table: Table[Any], index: Index, query: Query[Any]) -> _WayAlong:
     )
 
 
+_NEVER_TRUE_OF_NULL = ("=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IS NOT NULL")
+
+
 def _holds_all(index: Index, query: Query[Any]) -> bool:
     """Tell whether an index, maybe a partial one, holds every row that the query can find."""
-    if index.where is None:
-        return True
-    place = _place(query.conditions, index.where[0], "=")
-    return place is not None and query.conditions[place].value == index.where[1]
+    if index.present is not None and _place(query.conditions, index.present, *_NEVER_TRUE_OF_NULL) is None:
+        return False
+    for field, value in index.where:
+        place = _place(query.conditions, field, "=")
+        if place is None or query.conditions[place].value != value:
+            return False
+    return True
 
 
 def _direction(columns: list[IndexColumn], query: Query[Any]) -> bool | None:

@@ -14,6 +14,8 @@ class Source(Protocol):
     table: Table[Any]
     last_sequence: int
     """The highest sequence that was ever given to a row."""
+    last_change: int
+    """The highest number that a write of a followed row has left."""
 
     def get(self, id: str) -> Row | None:
         """Return the row of this id."""

@@ -16,6 +16,7 @@ class RowTable:
     def __init__(self, table: Table[Any]) -> None:
         self.table = table
         self.last_sequence = 0
+        self.last_change = 0
         self.rows: dict[int, Row] = {}
         """Every row by its sequence, which is what the entries of the indexes end with."""
         self._sequences: dict[str, int] = {}

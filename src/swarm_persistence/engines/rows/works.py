@@ -1,8 +1,20 @@
 """Makes steps ready to be done: encodes the models, which refuses a value that no column can hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from swarm_persistence.engines.interface import Claim, Delete, Insert, Replace, Save, Step, Update
+from swarm_persistence.engines.interface import (
+    Claim,
+    Delete,
+    Hold,
+    Insert,
+    Replace,
+    Save,
+    Step,
+    Unless,
+    Update,
+    When,
+)
 from swarm_persistence.engines.rows.changes import Work
 from swarm_persistence.schema.codec import codec_of
 
@@ -16,8 +28,17 @@ def _work(step: Step) -> Work:
     if isinstance(step, Insert):
         codec = codec_of(type(step.model))
         table, values = codec.table, codec.encode(step.model)
-        return lambda changes: changes.insert(table, values)
+        unless = step.unless
+        return lambda changes: changes.insert(table, values, unless)
     match step:
+        case When(first, then):
+            first_work, then_works = _work(first), works_of(then)
+            return lambda changes: changes.when(first_work, then_works)
+        case Unless(query, then):
+            works = works_of(then)
+            return lambda changes: changes.unless(query, works)
+        case Hold():
+            return lambda changes: None  # writers take turns
         case Save(model):
             codec = codec_of(type(model))
             values = codec.encode(model)
@@ -32,3 +53,20 @@ def _work(step: Step) -> Work:
             return lambda changes: changes.claim(query, column_changes)
         case Delete(query):
             return lambda changes: changes.delete(query)
+
+
+def tables_of(step: Step, result: Any) -> Iterator[str]:
+    """Yield the names of the tables that a step with this result may have changed."""
+    if not result:
+        return
+    match step:
+        case When(first, then):
+            for each in (first, *then):
+                yield from tables_of(each, True)
+        case Unless(_, then):
+            for each in then:
+                yield from tables_of(each, True)
+        case Insert(model) | Save(model) | Replace(model):
+            yield codec_of(type(model)).table.name
+        case Update(query) | Claim(query) | Delete(query):
+            yield query.table.name

@@ -7,10 +7,11 @@ collecting the values.
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_persistence.engines.interface import Aggregate, Change, Increment
-from swarm_persistence.query.query import Order, Query
+from swarm_persistence.engines.interface import Aggregate, Change, CountOf, Increment
+from swarm_persistence.query.heads import heads_of
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection
 from swarm_persistence.query.text import Dialect, Marks, where_text
-from swarm_persistence.schema.tables import SEQUENCE, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
 Compiled = tuple[str, list[ColumnValue]]
@@ -26,12 +27,15 @@ class Compiler:
     def insert(self, table: Table[Any], rows: int = 1) -> str:
         """Return the text that adds so many rows."""
         marks = Marks(self.dialect)
-        lines = ",\n  ".join(f"({', '.join(marks.next() for _ in table.names)})" for _ in range(rows))
-        return f"INSERT INTO {table.name} ({', '.join(table.names)})\nVALUES\n  {lines}"
+        marked = [CHANGE_NUMBER] if table.is_followed else []
+        numbers = [self.dialect.change_number(table) for _ in marked]
+        lines = ",\n  ".join(f"({', '.join((*(marks.next() for _ in table.names), *numbers))})" for _ in range(rows))
+        return f"INSERT INTO {table.name} ({', '.join((*table.names, *marked))})\nVALUES\n  {lines}"
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
-        changes = ",\n  ".join(f"{name} = excluded.{name}" for name in table.names if name != "id")
+        written = [f"{name} = excluded.{name}" for name in table.names if name != "id"]
+        changes = ",\n  ".join((*written, *self._marked(table)))
         text = f"{self.insert(table)}\nON CONFLICT (id) DO UPDATE SET\n  {changes}"
         return f"{text}\nWHERE {table.name}.version = excluded.version - 1" if table.is_versioned else text
 
@@ -43,7 +47,7 @@ class Compiler:
             for name in table.names
             if name != "id"
         ]
-        text = f"{_set(table, written)}\nWHERE id = {marks.next()}"
+        text = f"{self._set(table, written)}\nWHERE id = {marks.next()}"
         if not table.is_versioned:
             return f"{text}\nRETURNING 0"
         return f"{text}\nRETURNING version" if is_forced else f"{text} AND version = {marks.next()}\nRETURNING version"
@@ -61,7 +65,26 @@ class Compiler:
 
     def select(self, query: Query[Any]) -> Compiled:
         """Return the text that reads a query's rows, each with its sequence."""
-        return self._text("select", query), self._values(query)
+        return self.values(query, (*query.table.stored_names, SEQUENCE))
+
+    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Compiled:
+        """Return the text that reads some columns of a query's rows."""
+        key = ("values", fields, self._shape(query))
+        text = self._texts.get(key)
+        if text is None:
+            marks = Marks(self.dialect)
+            clauses = [f"SELECT {', '.join(fields)}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
+            text = self._texts[key] = "\n".join(clauses)
+        return text, self._values(query)
+
+    def exists(self, query: Query[Any]) -> Compiled:
+        """Return the text that gives one row if any fulfils a query's conditions."""
+        key = ("exists", query.table.name, self._conditions_shape(query))
+        text = self._texts.get(key)
+        if text is None:
+            clauses = ["SELECT 1", *self._from(query, Marks(self.dialect)), "LIMIT 1"]
+            text = self._texts[key] = "\n".join(clauses)
+        return text, self.dialect.values(query.table, query.conditions)
 
     def count(self, query: Query[Any]) -> Compiled:
         """Return the text that counts the rows that fulfil a query's conditions."""
@@ -77,22 +100,35 @@ class Compiler:
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
-            text = self._texts[key] = _set(query.table, _written(changes, marks)) + self._where(query, marks)
-        return text, [*_change_values(changes), *self.dialect.values(query.table, query.conditions)]
+            text = self._texts[key] = self._change(query.table, changes, marks) + self._where(query, marks)
+        return text, [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
 
     def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text that changes the first of a query's rows and gives them, in any order."""
-        key = ("claim", self._shape(query), _changes_shape(changes))
+        heads = heads_of(query)
+        # One row is found faster by `=` than by `IN`.
+        key = (
+            "claim",
+            self._shape(query),
+            query.limit == 1,
+            heads and tuple(map(self._shape, heads)),
+            _changes_shape(changes),
+        )
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
-            head = _set(query.table, _written(changes, marks))
-            chosen = "\n  ".join(
-                [f"SELECT {SEQUENCE}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
-            )
-            returned = ", ".join((*query.table.names, SEQUENCE))
-            text = self._texts[key] = f"{head}\nWHERE {SEQUENCE} IN (\n  {chosen}\n)\nRETURNING {returned}"
-        return text, [*_change_values(changes), *self._values(query)]
+            change = self._change(query.table, changes, marks)
+            chosen = self._first(query, marks) if heads is None else self._first_of_all(query, heads, marks)
+            returned = ", ".join((*query.table.stored_names, SEQUENCE))
+            operator = "=" if query.limit == 1 else "IN"
+            text = f"{change}\nWHERE {SEQUENCE} {operator} (\n  {chosen}\n)\nRETURNING {returned}"
+            self._texts[key] = text
+        values = self._change_values(changes)
+        for each in heads or (query,):
+            values += self._values(each)
+        if heads is not None:
+            values.append(query.limit)
+        return text, values
 
     def delete(self, query: Query[Any]) -> Compiled:
         """Return the text that deletes the rows that fulfil a query's conditions."""
@@ -117,15 +153,52 @@ class Compiler:
             text = self._texts[key] = "\n".join(clauses)
         return text, self.dialect.values(query.table, query.conditions)
 
-    def _text(self, verb: str, query: Query[Any]) -> str:
-        key = (verb, self._shape(query))
-        text = self._texts.get(key)
-        if text is None:
-            marks = Marks(self.dialect)
-            chosen = ", ".join((*query.table.names, SEQUENCE))
-            clauses = [f"SELECT {chosen}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
-            text = self._texts[key] = "\n".join(clauses)
-        return text
+    def _first(self, query: Query[Any], marks: Marks) -> str:
+        clauses = [f"SELECT {SEQUENCE}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
+        return "\n  ".join(clauses)
+
+    def _first_of_all(self, query: Query[Any], heads: list[Query[Any]], marks: Marks) -> str:
+        """Return the text that gives the first rows of several queries, each of which an index serves."""
+        ordering = ", ".join(term.field for term in query.full_order)
+        each = [
+            " ".join([f"SELECT {ordering}", *self._from(head, marks), *self._order_and_bounds(head, marks)])
+            for head in heads
+        ]
+        union = "\n    UNION ALL\n    ".join(f"SELECT * FROM ({one})" for one in each)
+        order = ", ".join(self.dialect.order(term) for term in query.full_order)
+        return f"SELECT {SEQUENCE} FROM (\n    {union}\n  )\n  ORDER BY {order}\n  LIMIT {marks.next()} + 0"
+
+    def _change(self, table: Table[Any], changes: Mapping[str, Change], marks: Marks) -> str:
+        written = [self._written(table, name, change, marks) for name, change in changes.items()]
+        # What only the hidden columns tell is nothing that anybody follows.
+        return self._set(table, written, is_marked=any(name in table.names for name in changes))
+
+    def _written(self, table: Table[Any], name: str, change: Change, marks: Marks) -> str:
+        match change:
+            case Increment():
+                return f"{name} = {name} + {change.by}"
+            case FromNow():
+                return f"{name} = {self.dialect.from_now(change, marks)}"
+            case CountOf():
+                other = change.table.name
+                return f"{name} = (SELECT count(*) FROM {other} WHERE {other}.{change.field} = {table.name}.id)"
+        return f"{name} = {marks.next()}"
+
+    def _set(self, table: Table[Any], written: list[str], *, is_marked: bool = True) -> str:
+        lines = ",\n  ".join((*written, *(self._marked(table) if is_marked else [])))
+        return f"UPDATE {table.name}\nSET\n  {lines}"
+
+    def _marked(self, table: Table[Any]) -> list[str]:
+        return [f"{CHANGE_NUMBER} = {self.dialect.change_number(table)}"] if table.is_followed else []
+
+    def _change_values(self, changes: Mapping[str, Change]) -> list[ColumnValue]:
+        values: list[ColumnValue] = []
+        for change in changes.values():
+            if isinstance(change, FromNow):
+                values += self.dialect.moment_values(change)
+            elif not isinstance(change, Increment | CountOf):
+                values.append(change)
+        return values
 
     def _from(self, query: Query[Any], marks: Marks) -> list[str]:
         clauses = [f"FROM {query.table.name}"]
@@ -165,30 +238,32 @@ class Compiler:
         )
 
     def _conditions_shape(self, query: Query[Any]) -> object:
-        table, dialect = query.table, self.dialect
-        return tuple(
-            (condition.field, condition.operator, condition.value if dialect.is_literal(table, condition) else None)
-            if condition.operator != "IN"
-            else (condition.field, "IN", len(dialect.candidates(condition.value)))  # type: ignore[arg-type]
-            for condition in query.conditions
-        )
+        table = query.table
+        return tuple([self._condition_shape(table, condition) for condition in query.conditions])
 
-
-def _set(table: Table[Any], written: list[str]) -> str:
-    lines = ",\n  ".join(written)
-    return f"UPDATE {table.name}\nSET\n  {lines}"
-
-
-def _written(changes: Mapping[str, Change], marks: Marks) -> list[str]:
-    return [
-        f"{name} = {name} + {change.by}" if isinstance(change, Increment) else f"{name} = {marks.next()}"
-        for name, change in changes.items()
-    ]
+    def _condition_shape(self, table: Table[Any], condition: Condition) -> object:
+        field, operator, value = condition
+        match operator:
+            case "IN":
+                return field, operator, self.dialect.candidates_shape(value)  # type: ignore[arg-type]
+            case "AMONG":
+                assert isinstance(value, Selection)
+                return field, value.query.table.name, value.field, self._conditions_shape(value.query)
+        if isinstance(value, FromNow):
+            return field, operator, FromNow
+        return field, operator, value if self.dialect.is_literal(table, condition) else None
 
 
 def _changes_shape(changes: Mapping[str, Change]) -> object:
-    return tuple((name, change.by if isinstance(change, Increment) else None) for name, change in changes.items())
+    return tuple([(name, _change_shape(change)) for name, change in changes.items()])
 
 
-def _change_values(changes: Mapping[str, Change]) -> list[ColumnValue]:
-    return [change for change in changes.values() if not isinstance(change, Increment)]
+def _change_shape(change: Change) -> object:
+    match change:
+        case Increment():
+            return change.by
+        case FromNow():
+            return FromNow
+        case CountOf():
+            return change.table.name, change.field
+    return None

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes, Work
-from swarm_persistence.engines.rows.evaluator import count_of, page_of, rows_of
+from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.turns import Turns
 from swarm_persistence.engines.rows.tables import RowTable
-from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.engines.rows.works import tables_of, works_of
+from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
@@ -35,6 +38,7 @@ class MemoryEngine:
         self._transaction_timeout = transaction_timeout
         self._tables = {table.name: RowTable(table) for table in TABLES}
         self._changes = Changes(self._table)
+        self._watches = Watches()
         self._is_closed = False
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
@@ -42,8 +46,8 @@ class MemoryEngine:
         with self._gate:
             self._require_open()
             if self._turns.is_free():
-                return self._run(works)
-            waiter = self._turns.join(lambda: self._run(works), discard=lambda results: None)
+                return self._run(steps, works)
+            waiter = self._turns.join(lambda: self._run(steps, works), discard=lambda results: None)
         results: list[Any] = await waiter.wait()
         return results
 
@@ -56,25 +60,40 @@ class MemoryEngine:
     async def select(self, query: Query[M]) -> list[M]:
         with self._gate:
             self._require_open()
-            rows = rows_of(self._table(query.table), query)
+            rows = self._rows(query)
         # Rows don't change: what was read under the lock can be decoded without it.
         return [*map(codec_of(query.table.model).decode, rows)]
 
     async def page(self, query: Query[M]) -> tuple[list[M], int]:
         with self._gate:
             self._require_open()
-            rows = rows_of(self._table(query.table), query)
+            rows = self._rows(query)
         return page_of(query.table, rows)
+
+    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
+        with self._gate:
+            self._require_open()
+            rows = self._rows(query)
+        return columns_of_rows(query.table, rows, fields)
 
     async def count(self, query: Query[Any]) -> int:
         with self._gate:
             self._require_open()
-            return count_of(self._table(query.table), query)
+            return count_of(self._table(query.table), settled(query, self._table))
 
     async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
         with self._gate:
             self._require_open()
             return aggregate_rows(self._table(aggregate.query.table), aggregate)
+
+    async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
+        return await follow(self, query, after, limit)
+
+    async def time(self) -> int:
+        return microseconds(now())
+
+    def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
+        return self._watches.add(tables)
 
     async def begin(self) -> MemorySession:
         with self._gate:
@@ -127,20 +146,30 @@ class MemoryEngine:
     def abandon(self) -> None:
         self._gate.soon(self._close)
 
-    def _run(self, works: Sequence[Work]) -> list[Any]:
+    def _run(self, steps: Sequence[Step], works: Sequence[Work]) -> list[Any]:
         results = self._changes.run(works)
         self._changes.forget()
+        if not self._watches.is_empty:
+            self._watches.ring(
+                {name for step, result in zip(steps, results, strict=True) for name in tables_of(step, result)}
+            )
         return results
+
+    def _rows(self, query: Query[Any]) -> list[Row]:
+        return rows_of(self._table(query.table), settled(query, self._table))
 
     def _open_session(self) -> MemorySession:
         self._require_open()
-        session = MemorySession(self._gate, self._tables, self._turns.release, self._transaction_timeout)
+        session = MemorySession(
+            self._gate, self._tables, self._turns.release, self._transaction_timeout, self._watches.ring
+        )
         self._turns.holder = session
         return session
 
     def _close(self) -> None:
         """End the open transaction, do the writes that wait, and let go of the rows."""
         self._is_closed = True
+        self._watches.close()
         if self._turns.holder is not None:
             self._turns.holder.close(ClosedError("the storage was closed while the transaction was open"))
         self._tables = {table.name: RowTable(table) for table in TABLES}

@@ -1,20 +1,20 @@
 """An open transaction of the memory engine: its writes lie over the committed rows until it commits."""
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes
-from swarm_persistence.engines.rows.evaluator import count_of, page_of, rows_of
+from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.errors import DatabaseError, TransactionError
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
 
 
@@ -22,8 +22,14 @@ class MemorySession:
     """Holds the turn to write until it ends; `release` gives the turn back, inside the gate."""
 
     def __init__(
-        self, gate: Gate, tables: Mapping[str, RowTable], release: Callable[[], None], transaction_timeout: float
+        self,
+        gate: Gate,
+        tables: Mapping[str, RowTable],
+        release: Callable[[], None],
+        transaction_timeout: float,
+        ring: Callable[[Iterable[str]], None],
     ) -> None:
+        self._ring = ring
         self.deadline = time.monotonic() + transaction_timeout
         self._gate = gate
         self._tables = tables
@@ -59,19 +65,25 @@ class MemorySession:
     async def select(self, query: Query[M]) -> list[M]:
         with self._gate:
             self._require_open()
-            rows = rows_of(self._overlay(query.table), query)
+            rows = rows_of(self._overlay(query.table), settled(query, self._overlay))
         return [*map(codec_of(query.table.model).decode, rows)]
 
     async def page(self, query: Query[M]) -> tuple[list[M], int]:
         with self._gate:
             self._require_open()
-            rows = rows_of(self._overlay(query.table), query)
+            rows = rows_of(self._overlay(query.table), settled(query, self._overlay))
         return page_of(query.table, rows)
+
+    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
+        with self._gate:
+            self._require_open()
+            rows = rows_of(self._overlay(query.table), settled(query, self._overlay))
+        return columns_of_rows(query.table, rows, fields)
 
     async def count(self, query: Query[Any]) -> int:
         with self._gate:
             self._require_open()
-            return count_of(self._overlay(query.table), query)
+            return count_of(self._overlay(query.table), settled(query, self._overlay))
 
     async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
         with self._gate:
@@ -98,9 +110,11 @@ class MemorySession:
     async def commit(self) -> None:
         with self._gate:
             self._require_open()
+            changed = [name for name, overlay in self._overlays.items() if overlay.has_changes]
             for overlay in self._overlays.values():
                 overlay.commit()
             self._end(None)
+            self._ring(changed)
 
     def rollback(self) -> Awaitable[None]:
         with self._gate:

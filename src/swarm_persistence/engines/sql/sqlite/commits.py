@@ -2,24 +2,34 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.conditional import run_parts, tables_changed
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
 from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
+from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import DatabaseError
 
 
 class Commits:
-    """What the writer's thread does with its connection. Operations of several statements get a savepoint."""
+    """What the writer's thread does with its connection.
+
+    An operation of several statements would need a savepoint, which costs as much as a statement. So a group runs
+    without, and if such an operation fails, the group is rolled back and repeated with savepoints: nobody was answered.
+    """
 
     def __init__(
-        self, connection: apsw.Connection, patience: Patience, translate: Callable[[BaseException], BaseException]
+        self,
+        connection: apsw.Connection,
+        patience: Patience,
+        translate: Callable[[BaseException], BaseException],
+        watches: Watches,
     ) -> None:
+        self.watches = watches
         self.connection = connection
         self.cursor = connection.cursor()
         self.translate = translate
@@ -55,21 +65,32 @@ class Commits:
                 _fail(operations, self.translate(error))
                 self.roll_back()
             post(batches)
+            self._ring(operations)
             return
 
-    def run_operation(self, operation: Operation) -> None:
-        """Run one operation inside the open transaction: all its statements, or none of them."""
+    def run_operation(self, operation: Operation, *, has_savepoint: bool = True) -> None:
+        """Run one operation inside the open transaction: all its statements, or none of them.
+
+        Raises:
+            _HalfDoneError: without a savepoint, it has failed when a part of it may have been done.
+
+        """
         parts = operation.parts
+        is_whole = len(parts) == 1 and not parts[0][0].can_fail_after_change
         try:
-            if len(parts) == 1 and not parts[0][0].can_fail_after_change:
+            if is_whole:
                 # SQLite undoes a statement that fails by itself.
                 statement, parameters = parts[0]
                 result = statement.run(self.cursor, parameters)
                 operation.result = result if isinstance(operation, Read) else (result,)
-            else:
+            elif has_savepoint:
                 self._run_parts(operation)
+            else:
+                operation.result = run_parts(self.cursor, operation.parts)
         except BaseException as error:
             operation.error = self.translate(error)
+            if not is_whole and not has_savepoint and self.connection.in_transaction:
+                raise _HalfDoneError from error
 
     def _run_alone(self, operations: list[Operation], deadline: float) -> bool:
         """Run inserts into one table as one statement that is its own transaction; tell whether that was possible.
@@ -93,12 +114,20 @@ class Commits:
             operation.result = (sequence,)
         return True
 
-    def _run_transaction(self, operations: list[Operation], start: int, deadline: float) -> int:
+    def _run_transaction(
+        self, operations: list[Operation], start: int, deadline: float, *, has_savepoints: bool = False
+    ) -> int:
         """Run operations in one transaction; return the place of the first that was not in it."""
         self.begin(deadline)
         position = start
         while position < len(operations):
-            position = self._run_some(operations, position)
+            try:
+                position = self._run_some(operations, position, has_savepoints)
+            except _HalfDoneError:
+                self.roll_back()
+                for operation in operations[start : position + 1]:
+                    operation.result = operation.error = None
+                return self._run_transaction(operations, start, deadline, has_savepoints=True)
             if not self.connection.in_transaction:
                 # SQLite has rolled back by itself (a full disk, an I/O error): so far, nothing is stored.
                 cause = operations[position - 1].error or DatabaseError("SQLite has rolled the transaction back")
@@ -111,7 +140,7 @@ class Commits:
             _fail(operations[start:], self.translate(error))
         return len(operations)
 
-    def _run_some(self, operations: list[Operation], position: int) -> int:
+    def _run_some(self, operations: list[Operation], position: int, has_savepoint: bool) -> int:
         """Run the next operation, or all inserts into one table that stand next; return the place after them."""
         operation = operations[position]
         if len(operation.parts) == 1 and isinstance(operation.parts[0][0], InsertStatement):
@@ -121,7 +150,7 @@ class Commits:
                 end += 1
             self._run_inserts(statement, operations[position:end])
             return end
-        self.run_operation(operation)
+        self.run_operation(operation, has_savepoint=has_savepoint)
         return position + 1
 
     def _run_inserts(self, statement: InsertStatement, operations: list[Operation]) -> None:
@@ -139,10 +168,19 @@ class Commits:
             else:
                 operation.result = (outcome,)
 
+    def _ring(self, operations: list[Operation]) -> None:
+        """Wake those who watch what was changed."""
+        if not self.watches.is_empty:
+            changed: set[str] = set()
+            for operation in operations:
+                changed |= changed_by(operation)
+            if changed:
+                self.watches.ring(changed)
+
     def _run_parts(self, operation: Operation) -> None:
         self.cursor.execute("SAVEPOINT operation")
         try:
-            operation.result = self._results(operation)
+            operation.result = run_parts(self.cursor, operation.parts)
             self.cursor.execute("RELEASE operation")
         except BaseException:
             if self.connection.in_transaction:
@@ -150,24 +188,17 @@ class Commits:
                 self.cursor.execute("RELEASE operation")
             raise
 
-    def _results(self, operation: Operation) -> list[Any]:
-        results: list[Any] = []
-        parts = operation.parts
-        position = 0
-        while position < len(parts):
-            statement, parameters = parts[position]
-            end = position + 1
-            if isinstance(statement, InsertStatement):
-                while end < len(parts) and parts[end][0] is statement:
-                    end += 1
-                for outcome in insert_rows(self.cursor, statement, [row for _, row in parts[position:end]]):
-                    if isinstance(outcome, BaseException):
-                        raise outcome
-                    results.append(outcome)
-            else:
-                results.append(statement.run(self.cursor, parameters))
-            position = end
-        return results
+
+class _HalfDoneError(Exception):
+    """An operation without a savepoint has failed: what it has done must be undone with all around it."""
+
+
+def changed_by(operation: Operation) -> set[str]:
+    """Return the names of the tables that an operation has changed."""
+    if operation.error is not None or operation.result is None or isinstance(operation, Read):
+        return set()
+    parts = zip(operation.parts, operation.result, strict=True)
+    return {name for part, result in parts for name in tables_changed(part, result)}
 
 
 def _to_do(batches: list[Batch]) -> list[Operation]:

@@ -1,19 +1,19 @@
 """How SQLite writes what databases write differently."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from swarm_persistence.query.text import Dialect, Marks
-from swarm_persistence.schema.tables import Kind
+from swarm_persistence.schema.tables import CHANGE_NUMBER, Table
 from swarm_persistence.schema.values import ColumnValue
 
 
 class SqliteDialect(Dialect):
     """SQLite's way, made for its planner."""
 
-    # Few values, and ours: in the text they let SQLite see that a partial index holds the rows.
-    literal_kinds = frozenset({Kind.CHOICE, Kind.FLAG})
+    has_literals = True
 
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
         """Return a condition with one value for any number of candidates: one text, and no limit on their number."""
@@ -22,3 +22,16 @@ class SqliteDialect(Dialect):
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[ColumnValue]:
         """Return the candidates as one JSON array."""
         return [msgspec.json.encode(candidates).decode()]
+
+    def unindexed(self, field: str) -> str:
+        """Return a field in a form that no index serves."""
+        return f"+{field}"
+
+    def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
+        """Return the same for all: the text does not depend on the candidates."""
+        return None
+
+    def change_number(self, table: Table[Any]) -> str:
+        """Return a number above that of every row, those included that were deleted."""
+        highest = f"(SELECT coalesce(max({CHANGE_NUMBER}), 0) FROM {table.name})"
+        return f"max({highest}, (SELECT number FROM change_floor)) + 1"

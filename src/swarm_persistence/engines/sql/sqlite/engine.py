@@ -9,6 +9,8 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
 from swarm_persistence.engines.sql.sqlite import file, schema_version
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
@@ -21,7 +23,10 @@ from swarm_persistence.engines.sql.sqlite.reading import Reading
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.writer import Writer
+from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M, Table
 
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
 
@@ -36,7 +41,8 @@ class SqliteEngine(Reading):
         self.settings = settings.checked()
         self._parts = Parts()
         self._patience = Patience(settings.connection_timeout)
-        self._writer = Writer(self._open_writer, self._patience, self._translate)
+        self._watches = Watches()
+        self._writer = Writer(self._open_writer, self._patience, self._translate, self._watches)
         self._readers = Readers(self._open_reader, self._translate, settings)
         self._reads_on_writer = settings.max_connections == 1
         self._ports: dict[asyncio.AbstractEventLoop, tuple[Mailbox, Mailbox]] = {}
@@ -108,11 +114,21 @@ class SqliteEngine(Reading):
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
-            # Cancelled when the answer was on its way already: nobody else knows of the open transaction.
-            if operation.result is not None and not operation.future.cancelled():
-                session.abandon()
+            # It may be open, or about to be, and nobody else knows of it. The answer may find the loop closed.
+            session.abandon()
             raise
         return opened
+
+    def follow(self, query: Query[M], after: int, limit: int) -> Awaitable[tuple[list[M], int]]:
+        return follow(self, query, after, limit)
+
+    async def time(self) -> int:
+        return microseconds(now())
+
+    def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
+        watch = self._watches.add(tables)
+        self._writer.watch()
+        return watch
 
     async def vacuum(self) -> None:
         def vacuum() -> None:
@@ -163,6 +179,7 @@ class SqliteEngine(Reading):
 
     def abandon(self) -> None:
         self._is_closing = True
+        self._watches.close()
         for session in list(self._sessions):
             session.abandon("the storage was closed")
         self._writer.stop()

@@ -2,7 +2,7 @@
 
 import apsw
 
-from swarm_persistence.errors import DatabaseError, PoolError, StorageError
+from swarm_persistence.errors import ConflictError, DatabaseError, PoolError, StorageError
 
 _CAUSES: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; nothing of the failed operation is stored, make room and repeat it",
@@ -21,6 +21,7 @@ def again(error: BaseException) -> BaseException:
     if not isinstance(error, StorageError):
         return error
     copy = type(error)(error.message)
+    copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy
 
@@ -30,8 +31,10 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
     if isinstance(error, StorageError) or not isinstance(error, apsw.Error):
         return error
     code = getattr(error, "result", -1)
-    if code in (apsw.SQLITE_BUSY, apsw.SQLITE_LOCKED):
-        translated: StorageError = PoolError(
+    if getattr(error, "extendedresult", None) == apsw.SQLITE_CONSTRAINT_UNIQUE:
+        translated: StorageError = ConflictError(f"another record has the same value already (SQLite: {error})")
+    elif code in (apsw.SQLITE_BUSY, apsw.SQLITE_LOCKED):
+        translated = PoolError(
             f"another process kept writing to {path!r} for longer than connection_timeout ({connection_timeout:g} s)"
         )
     elif code in _CAUSES:

@@ -2,13 +2,27 @@
 
 from typing import Any
 
-from swarm_persistence.engines.interface import Aggregate, Claim, Delete, Insert, Replace, Save, Step, Update
+from swarm_persistence.engines.interface import (
+    Aggregate,
+    Claim,
+    Delete,
+    Hold,
+    Insert,
+    Replace,
+    Save,
+    Step,
+    Unless,
+    Update,
+    When,
+)
 from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.sqlite.conditional import NOTHING, UNLESS, WHEN
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.operations import Part
 from swarm_persistence.engines.sql.sqlite.statements import (
     CountStatement,
     InsertStatement,
+    InsertUnlessStatement,
     PageStatement,
     RecordStatement,
     RowsStatement,
@@ -35,22 +49,34 @@ class Parts:
         """Return the statement of a step; a value that no column can hold raises `SerializationError`."""
         if isinstance(step, Insert):
             statement, encode = self._inserts[type(step.model)]
+            if step.unless is not None and getattr(step.model, step.unless) is not None:
+                return self._insert_unless(statement, step.unless), encode(step.model)
             return statement, encode(step.model)
         match step:
+            case When():
+                return WHEN, self._of_steps(step.step, *step.then)
+            case Unless():
+                text, values = self._compiler.exists(step.query)
+                return UNLESS, [(self._valued(text, step.query.table), values), *self._of_steps(*step.then)]
+            case Hold():
+                return NOTHING, ()
             case Update():
                 text, values = self._compiler.update(step.query, step.changes)
-                return self._counted(text), values
+                return self._counted(text, step.query.table), values
             case Claim():
                 text, values = self._compiler.claim(step.query, step.changes)
                 return self._claimed(text, step.query), values
             case Delete():
                 text, values = self._compiler.delete(step.query)
-                return self._counted(text), values
+                return self._counted(text, step.query.table), values
             case Replace():
                 return self._replace(step.model, step.is_forced)
             case Save():
                 table = table_of(type(step.model))
-                return self._counted(self._compiler.save(table)), codec_of(table.model).encode(step.model)
+                return self._counted(self._compiler.save(table), table), codec_of(table.model).encode(step.model)
+
+    def _of_steps(self, *steps: Step) -> list[Any]:
+        return [self.of_step(step) for step in steps]
 
     def of_get(self, table: Table[M], id: str) -> Part:
         """Return the statement that reads the record of an id."""
@@ -61,7 +87,9 @@ class Parts:
         text, values = self._compiler.select(query)
         statement = self._statements.get(text)
         if statement is None:
-            statement = self._statements[text] = RowsStatement(text, codec_of(query.table.model).decode)
+            statement = self._statements[text] = RowsStatement(
+                text, query.table.name, codec_of(query.table.model).decode
+            )
         return statement, values
 
     def of_page(self, query: Query[Any]) -> Part:
@@ -70,25 +98,36 @@ class Parts:
         key = ("page", text)
         statement = self._statements.get(key)
         if statement is None:
-            statement = self._statements[key] = PageStatement(text, codec_of(query.table.model).decode)
+            statement = self._statements[key] = PageStatement(
+                text, query.table.name, codec_of(query.table.model).decode
+            )
+        return statement, values
+
+    def of_values(self, query: Query[Any], fields: tuple[str, ...]) -> Part:
+        """Return the statement that reads some columns of a query's rows."""
+        text, values = self._compiler.values(query, fields)
+        key = ("values", text)
+        statement = self._statements.get(key)
+        if statement is None:
+            statement = self._statements[key] = RowsStatement(text, query.table.name, None)
         return statement, values
 
     def of_count(self, query: Query[Any]) -> Part:
         """Return the statement that counts a query's rows."""
         text, values = self._compiler.count(query)
-        return self._valued(text), values
+        return self._valued(text, query.table), values
 
     def of_aggregate(self, aggregate: Aggregate) -> Part:
         """Return the statement that computes an aggregate."""
         text, values = self._compiler.aggregate(aggregate)
         statement = self._statements.get(text)
         if statement is None:
-            statement = self._statements[text] = RowsStatement(text, None)
+            statement = self._statements[text] = RowsStatement(text, aggregate.query.table.name, None)
         return statement, values
 
     def _get(self, table: Table[Any]) -> Statement:
         text, _ = self._compiler.select(Query(table, (Condition("id", "=", ""),)))
-        return RecordStatement(text, codec_of(table.model).decode)
+        return RecordStatement(text, table.name, codec_of(table.model).decode)
 
     def _insert(self, table: Table[Any]) -> tuple[InsertStatement, Any]:
         statement = InsertStatement(table, lambda rows: self._compiler.insert(table, rows))
@@ -98,7 +137,7 @@ class Parts:
         table = table_of(type(model))
         values = codec_of(table.model).encode(model)
         text = self._compiler.replace(table, is_forced)
-        return self._valued(text), self._compiler.replace_values(table, values, is_forced)
+        return self._valued(text, table), self._compiler.replace_values(table, values, is_forced)
 
     def _claimed(self, text: str, query: Query[Any]) -> Statement:
         statement = self._statements.get(text)
@@ -107,16 +146,25 @@ class Parts:
             statement = self._statements[text] = ClaimStatement(text, query, decode)
         return statement
 
-    def _counted(self, text: str) -> Statement:
-        statement = self._statements.get(text)
+    def _insert_unless(self, insert: InsertStatement, field: str) -> Statement:
+        table = insert.table
+        key = ("insert unless", table.name, field)
+        statement = self._statements.get(key)
         if statement is None:
-            statement = self._statements[text] = CountStatement(text)
+            text, _ = self._compiler.exists(Query(table, (Condition(field, "=", ""),)))
+            statement = self._statements[key] = InsertUnlessStatement(insert, text, table.positions[field])
         return statement
 
-    def _valued(self, text: str) -> Statement:
+    def _counted(self, text: str, table: Table[Any]) -> Statement:
         statement = self._statements.get(text)
         if statement is None:
-            statement = self._statements[text] = ValueStatement(text)
+            statement = self._statements[text] = CountStatement(text, table.name)
+        return statement
+
+    def _valued(self, text: str, table: Table[Any]) -> Statement:
+        statement = self._statements.get(text)
+        if statement is None:
+            statement = self._statements[text] = ValueStatement(text, table.name)
         return statement
 
 
@@ -126,7 +174,7 @@ class ClaimStatement(RowsStatement):
     can_fail_after_change = True  # a claimed row may be unreadable
 
     def __init__(self, text: str, query: Query[Any], decode: Any) -> None:
-        super().__init__(text, None)
+        super().__init__(text, query.table.name, None)
         self._query = query
         self._decode = decode
 

@@ -7,6 +7,7 @@ from swarm_persistence.engines.interface import Aggregate, AggregateRow
 from swarm_persistence.engines.sql.sqlite.operations import Part
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
 
 
@@ -23,6 +24,9 @@ class Reading:
 
     def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
         return self._read(self._parts.of_page(query))
+
+    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Awaitable[list[Row]]:
+        return self._read(self._parts.of_values(query, fields))
 
     def count(self, query: Query[Any]) -> Awaitable[int]:
         return self._read(self._parts.of_count(query))

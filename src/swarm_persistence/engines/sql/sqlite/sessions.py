@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.sql.sqlite.commits import changed_by
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
@@ -37,6 +38,7 @@ class SqliteSession(Reading):
         self._gate = threading.Lock()
         self._is_over = False
         self._reason = ""
+        self._changed: set[str] = set()
         self.failure: Exception | None = None
 
     def opened(self) -> None:
@@ -126,6 +128,7 @@ class SqliteSession(Reading):
         elif not operation.future.cancelled():
             commits = self._writer.commits
             commits.run_operation(operation)
+            self._changed |= changed_by(operation)
             if not commits.connection.in_transaction:
                 self._close(TransactionError(f"SQLite has rolled the transaction back: {operation.error}"))
         post([batch])
@@ -137,6 +140,7 @@ class SqliteSession(Reading):
         except apsw.Error:
             self._writer.commits.roll_back()
             raise
+        self._writer.commits.watches.ring(self._changed)
 
     def _end_by_rollback(self) -> None:
         self._close(None)

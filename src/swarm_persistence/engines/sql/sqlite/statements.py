@@ -19,6 +19,9 @@ MOST_VALUES = 5120
 class Statement(Protocol):
     """Something that runs with parameters."""
 
+    table_name: str
+    """The table that it changes, or reads."""
+
     can_fail_after_change: bool
     """Whether it can raise once SQLite has done its part: then only a savepoint undoes that."""
 
@@ -34,6 +37,7 @@ class InsertStatement:
 
     def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
         self.table = table
+        self.table_name = table.name
         self._write_text = write_text
         self._texts = {1: write_text(1)}
         self.largest_chunk = MOST_VALUES // len(table.names)
@@ -45,9 +49,14 @@ class InsertStatement:
         except apsw.ConstraintError as error:
             if getattr(error, "extendedresult", None) != apsw.SQLITE_CONSTRAINT_UNIQUE:
                 raise
-            label, identity = self.table.label, parameters[0]
-            raise ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged") from error
+            raise self._conflict(cursor, parameters) from error
         return cursor.connection.last_insert_rowid()
+
+    def _conflict(self, cursor: apsw.Cursor, parameters: Parameters) -> ConflictError:
+        label, identity = self.table.label, parameters[0]
+        if cursor.execute(f"SELECT 1 FROM {self.table_name} WHERE id = ?", (identity,)).fetchall():
+            return ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged")
+        return ConflictError(f"{label} {identity!r} cannot be stored: another one has the same idempotency_key")
 
     def run_chunk(self, cursor: apsw.Cursor, rows: Sequence[Parameters]) -> range:
         """Add rows, `largest_chunk` at most, in one statement: all, or none and an `apsw.ConstraintError`.
@@ -63,13 +72,35 @@ class InsertStatement:
         return range(last - len(rows) + 1, last + 1)
 
 
+class InsertUnlessStatement:
+    """Adds a row unless another one holds its value in some field; gives its sequence, or 0.
+
+    That is two statements, for ON CONFLICT would use up a sequence even where it adds nothing.
+    """
+
+    can_fail_after_change = False
+
+    def __init__(self, insert: InsertStatement, exists_text: str, position: int) -> None:
+        self.table_name = insert.table_name
+        self._insert = insert
+        self._exists_text = exists_text
+        self._position = position
+
+    def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
+        """Add the row if it may be."""
+        if cursor.execute(self._exists_text, (parameters[self._position],)).fetchall():
+            return 0
+        return self._insert.run(cursor, parameters)
+
+
 class CountStatement:
     """Changes rows; gives how many."""
 
     can_fail_after_change = False
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, table_name: str = "") -> None:
         self.text = text
+        self.table_name = table_name
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
         """Run it and count the changed rows."""
@@ -82,8 +113,9 @@ class ValueStatement:
 
     can_fail_after_change = False
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, table_name: str) -> None:
         self.text = text
+        self.table_name = table_name
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
         """Run it to its end and return the value."""
@@ -96,8 +128,9 @@ class RecordStatement:
 
     can_fail_after_change = False
 
-    def __init__(self, text: str, read: Callable[[Any], Any]) -> None:
+    def __init__(self, text: str, table_name: str, read: Callable[[Any], Any]) -> None:
         self.text = text
+        self.table_name = table_name
         self._read = read
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
@@ -111,8 +144,9 @@ class RowsStatement:
 
     can_fail_after_change = False
 
-    def __init__(self, text: str, read: Callable[[Any], Any] | None) -> None:
+    def __init__(self, text: str, table_name: str, read: Callable[[Any], Any] | None) -> None:
         self.text = text
+        self.table_name = table_name
         self._read = read
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> list[Any]:
@@ -127,8 +161,9 @@ class PageStatement:
 
     can_fail_after_change = False
 
-    def __init__(self, text: str, read: Callable[[Any], Any]) -> None:
+    def __init__(self, text: str, table_name: str, read: Callable[[Any], Any]) -> None:
         self.text = text
+        self.table_name = table_name
         self._read = read
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> tuple[list[Any], int]:

@@ -1,8 +1,10 @@
 """The writer: one thread with the one connection that writes; it serves batches in the order of their arrival."""
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import apsw
 
@@ -10,10 +12,18 @@ from swarm_persistence.engines.sql.sqlite.commits import Commits
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action
+from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import ClosedError
+
+_LOOK_SECONDS = 0.02
+"""How often the writer looks for other processes' commits while somebody watches for them."""
 
 LARGEST_GROUP = 1024
 """Operations in one commit: enough to share its cost, and few enough that the first need not wait for the last."""
+
+
+class _Look:
+    """Asks the writer to look for other processes' commits."""
 
 
 class Writer:
@@ -26,11 +36,15 @@ class Writer:
         open_connection: Callable[[], apsw.Connection],
         patience: Patience,
         translate: Callable[[BaseException], BaseException],
+        watches: Watches,
     ) -> None:
+        self._watches = watches
+        self._data_version: int | None = None
+        self._looked_at = 0.0
         self._open_connection = open_connection
         self._patience = patience
         self._translate = translate
-        self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Batch | _Look | None] = SimpleQueue()
         # A daemon: a program that forgets close() must still be able to end.
         self._thread = threading.Thread(target=self._run, name="swarm-persistence writer", daemon=True)
         self._opened = threading.Event()
@@ -50,6 +64,10 @@ class Writer:
         if self._is_over:
             self._refuse_the_rest()
 
+    def watch(self) -> None:
+        """Look for the commits of other processes from now on, while somebody watches."""
+        self._inbox.put(_Look())
+
     def stop(self) -> None:
         """Let the thread end once it has done what it was sent."""
         self._inbox.put(None)
@@ -61,7 +79,7 @@ class Writer:
     def _run(self) -> None:
         try:
             connection = self._open_connection()
-            self.commits = Commits(connection, self._patience, self._translate)
+            self.commits = Commits(connection, self._patience, self._translate, self._watches)
         except BaseException as error:
             self._failure = self._translate(error)
             return
@@ -79,11 +97,17 @@ class Writer:
             self._refuse_the_rest()
 
     def _run_next_group(self) -> bool:
-        batch = self._inbox.get()
+        try:
+            batch = self._inbox.get(timeout=None if self._watches.is_empty else _LOOK_SECONDS)
+        except Empty:
+            self._look()
+            return True
         group: list[Batch] = []
         size = 0
         while batch is not None:
-            if isinstance(batch.operations[0], Action):
+            if isinstance(batch, _Look):
+                self._look(is_first=True)
+            elif isinstance(batch.operations[0], Action):
                 self.commits.run_group(group)
                 group, size = [], 0
                 self._run_action(batch)
@@ -97,7 +121,21 @@ class Writer:
             except Empty:
                 break
         self.commits.run_group(group)
+        if not self._watches.is_empty and time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            self._look()
         return batch is not None
+
+    def _look(self, is_first: bool = False) -> None:
+        """Wake those who watch if another process has committed: that, and only that, changes this connection's number.
+
+        The first look wakes them anyway, for a commit between their own reading and this number would be lost.
+        """
+        rows: Any = self.commits.cursor.execute("PRAGMA data_version").fetchall()
+        number: int = rows[0][0]
+        has_changed, self._data_version = number != self._data_version, number
+        self._looked_at = time.monotonic()
+        if has_changed or is_first:
+            self._watches.ring()
 
     def _run_action(self, batch: Batch) -> None:
         operation = batch.operations[0]
@@ -122,5 +160,5 @@ class Writer:
                 batch = self._inbox.get_nowait()
             except Empty:
                 return
-            if batch is not None:
+            if isinstance(batch, Batch):
                 refuse(batch, self._failure or ClosedError("the storage was closed before this call's turn came"))

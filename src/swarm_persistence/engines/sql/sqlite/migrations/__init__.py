@@ -2,7 +2,7 @@
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.migrations import m0001_seed
+from swarm_persistence.engines.sql.sqlite.migrations import m0001_seed, m0002_coordination
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -14,7 +14,10 @@ class Migration(msgspec.Struct, frozen=True):
     down: tuple[str, ...]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN),
+    Migration(2, "coordination", m0002_coordination.UP, m0002_coordination.DOWN),
+)
 """All steps, in order, numbered from 1 without a gap."""
 
 LATEST = MIGRATIONS[-1].version

@@ -1,0 +1,108 @@
+"""Tells those who wait for commits that there was one: from any thread, in their own event loops."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from swarm_persistence.errors import ClosedError
+from swarm_persistence.schema.tables import Table
+
+
+class Watches:
+    """The watches of one engine."""
+
+    def __init__(self) -> None:
+        self._watches: set[TableWatch] = set()
+        self._gate = threading.Lock()
+        self._is_closed = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nobody watches."""
+        return not self._watches
+
+    def add(self, tables: Iterable[Table[Any]]) -> "TableWatch":
+        """Return a watch of these tables."""
+        watch = TableWatch(self, frozenset(table.name for table in tables))
+        with self._gate:
+            if self._is_closed:
+                raise ClosedError("the storage is closed")
+            self._watches.add(watch)
+        return watch
+
+    def discard(self, watch: "TableWatch") -> None:
+        """Forget a watch."""
+        with self._gate:
+            self._watches.discard(watch)
+
+    def ring(self, names: Iterable[str] | None = None) -> None:
+        """Wake those who watch one of these tables; with no names, all of them."""
+        if not self._watches:
+            return
+        wanted = None if names is None else frozenset(names)
+        with self._gate:
+            watches = [watch for watch in self._watches if wanted is None or wanted & watch.names]
+        for watch in watches:
+            watch.ring()
+
+    def close(self) -> None:
+        """Wake all, and let them learn that nothing will come any more."""
+        with self._gate:
+            self._is_closed = True
+            watches, self._watches = self._watches, set()
+        for watch in watches:
+            watch.end()
+
+
+class TableWatch:
+    """A watch of some tables, of the event loop in which it was made."""
+
+    def __init__(self, watches: Watches, names: frozenset[str]) -> None:
+        self.names = names
+        self._watches = watches
+        self._loop = asyncio.get_running_loop()
+        self._has_rung = False
+        self._has_ended = False
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        if not self._has_rung:
+            await self._ring_within(seconds)
+        if self._has_ended:
+            raise ClosedError("the storage was closed while this call waited")
+        # Set back before the caller looks: what is committed from here on rings again.
+        has_rung, self._has_rung = self._has_rung, False
+        return has_rung
+
+    def ring(self) -> None:
+        """Tell that there was a commit; from any thread."""
+        if self._has_rung:
+            return
+        self._has_rung = True
+        try:
+            self._loop.call_soon_threadsafe(self._wake)
+        except RuntimeError:
+            self.close()  # the loop is closed, and with it all that waited
+
+    def end(self) -> None:
+        """Tell that there will be no commit any more; from any thread."""
+        self._has_ended = True
+        self.ring()
+
+    def close(self) -> None:
+        self._watches.discard(self)
+
+    async def _ring_within(self, seconds: float | None) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self._waiters.discard(waiter)
+            waiter.cancel()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,34 @@
+"""Checks the arguments of verbs, and says which one is wrong."""
+
+import math
+from collections.abc import Iterable
+from datetime import timedelta
+
+from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.schema.values import text
+
+LONGEST_SECONDS = 100 * 366 * 86_400.0
+"""A hundred years: a time so far ahead still fits every database."""
+
+
+def seconds(value: object, name: str, *, is_zero_possible: bool = False) -> float:
+    """Return a duration, given in seconds or as a timedelta, in seconds."""
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    if is_number:
+        assert isinstance(number, int | float)
+        if (number >= 0 if is_zero_possible else number > 0) and number <= LONGEST_SECONDS:
+            return float(number)
+    expected = "0 or more" if is_zero_possible else "above 0"
+    raise InvalidQueryError(
+        f"{name} is {value!r}, expected seconds or a timedelta, {expected}, a hundred years at most"
+    )
+
+
+def texts(value: Iterable[str] | None, name: str) -> tuple[str, ...] | None:
+    """Return several texts, each once; `None` stays."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidQueryError(f"{name} is {value!r}, expected a list of str")
+    return tuple(dict.fromkeys(text(item, f"{name}[{place}]") for place, item in enumerate(value)))

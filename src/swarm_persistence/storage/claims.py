@@ -1,0 +1,178 @@
+"""The verbs that give a task to an agent: by id, or the next one that is ready."""
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.interface import Change, Claim, Increment, Step, Update
+from swarm_persistence.errors import TransactionError, UnreadableError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import bound
+from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.schema.tables import IS_DELAYED, TASKS
+from swarm_persistence.schema.values import identifier
+from swarm_persistence.storage.arguments import seconds, texts
+from swarm_persistence.storage.core import by_id, touched
+from swarm_persistence.storage.dependencies import one_of
+from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
+
+LEASE_SECONDS = 60.0
+"""How long a claim of the next task holds if nobody says otherwise."""
+
+_READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
+_SHORTEST_PAUSE_SECONDS = 0.01
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class ClaimVerbs(TaskVerbs):
+    """Claims: a task of a known id, or the next that is ready."""
+
+    async def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:
+        """Assign the task to the agent if it is pending, and tell whether that happened; atomic.
+
+        Of any number of agents that claim one task, in any number of processes, one gets `True`. A task that does not
+        exist gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up.
+        """
+        changes = _claimed(agent_id, lease)
+        pending = Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_PENDING))
+        return bool(await self._write_one(Update(pending, changes)))
+
+    async def claim_next_task(
+        self,
+        agent_id: str,
+        *,
+        task_types: Iterable[str] | None = None,
+        capabilities: Iterable[str] | None = None,
+        lease: float | timedelta = LEASE_SECONDS,
+        wait: float | timedelta = 0.0,
+    ) -> TaskModel | None:
+        """Assign the next ready task to the agent and return it, or `None` if there is none; atomic.
+
+        That is the pending task of the highest priority, then the oldest, whose dependencies are all completed, whose
+        `run_at` has come, and whose type is among `task_types` and `capabilities`, where these are given. No two agents
+        ever get one task. The claim holds for `lease` seconds; extend it before they are over. If there is no task,
+        `wait` seconds may pass until there is one; a commit ends the wait at once, another process's within 50 ms.
+
+        The agent need not be registered. A stored task that cannot be read is passed over as long as there is another.
+
+        Raises:
+            InvalidQueryError: a lease that is not above 0, a negative wait, or types that are no texts.
+            SerializationError: what would be next is a stored task that cannot be read; it stays pending.
+            TransactionError: a wait within a transaction, whose turn to write would keep everybody waiting.
+
+        """
+        tasks = await self.claim_next_tasks(
+            agent_id, limit=1, task_types=task_types, capabilities=capabilities, lease=lease, wait=wait
+        )
+        return tasks[0] if tasks else None
+
+    async def claim_next_tasks(
+        self,
+        agent_id: str,
+        *,
+        limit: int,
+        task_types: Iterable[str] | None = None,
+        capabilities: Iterable[str] | None = None,
+        lease: float | timedelta = LEASE_SECONDS,
+        wait: float | timedelta = 0.0,
+    ) -> list[TaskModel]:
+        """Assign the next ready tasks, `limit` at most, in one write, and return them in their order.
+
+        Waits until there is at least one. See `claim_next_task`.
+        """
+        seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
+        seconds(lease, "lease")
+        fits = _fitting(texts(task_types, "task_types"), texts(capabilities, "capabilities"))
+        ready = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, bound("limit", limit))
+        if seconds_to_wait and self._scope() is not None:
+            raise TransactionError("waiting for a task is not possible within a transaction: nobody else could write")
+        if limit == 0 or fits == (_FITS_NOTHING,):
+            identifier(agent_id, "task.assigned_to")
+            return []
+        tasks = await self._claim_ready(ready, agent_id, lease)
+        if tasks or not seconds_to_wait:
+            return tasks
+        return await self._claim_once_ready(ready, agent_id, lease, time.monotonic() + seconds_to_wait)
+
+    async def _claim_ready(self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta) -> list[TaskModel]:
+        passed_over: list[UnreadableError] = []
+        while True:
+            unreadable = tuple(Condition("id", "<>", error.id) for error in passed_over)
+            query = Query(TASKS, (*ready.conditions, *unreadable), ready.order, ready.limit)
+            changes = {**_claimed(agent_id, lease), "started_at": microseconds(now())}
+            steps: list[Step] = [Update(Query(TASKS, IS_DUE), {IS_DELAYED: 0}), Claim(query, changes)]
+            try:
+                tasks: list[TaskModel] = (await self._executor().write(steps))[1]
+            except UnreadableError as error:
+                # The write is undone. One bad row must not stop the swarm; it is told of, and stays as it is.
+                _log.error("a task cannot be claimed: %s", error)
+                passed_over.append(error)
+                continue
+            if passed_over and not tasks:
+                raise passed_over[0]
+            return tasks
+
+    async def _claim_once_ready(
+        self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta, deadline: float
+    ) -> list[TaskModel]:
+        watch = self._engine.watch((TASKS,))
+        try:
+            while True:
+                # A look costs no turn to write; most commits that wake a waiter make no task ready.
+                if await self._is_any_ready(ready) and (tasks := await self._claim_ready(ready, agent_id, lease)):
+                    return tasks
+                rest = deadline - time.monotonic()
+                if rest <= 0:
+                    return []
+                await watch.wait(min(rest, await self._seconds_to_next_due(rest)))
+        finally:
+            watch.close()
+
+    async def _is_any_ready(self, ready: Query[TaskModel]) -> bool:
+        executor = self._executor()
+        fits = ready.conditions[len(_READY) :]
+        for query in (ready, Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits))):
+            if await executor.values(Query(TASKS, query.conditions, query.order, 1), ("id",)):
+                return True
+        return False
+
+    async def _seconds_to_next_due(self, most: float) -> float:
+        """Return how long it is until the next delayed task is due, and not much more than `most`."""
+        delayed = Query(
+            TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow(most))), (Order("run_at"),), 1
+        )
+        rows = await self._executor().values(delayed, ("run_at",))
+        if not rows:
+            return most
+        run_at = rows[0][0]
+        assert isinstance(run_at, int)
+        return max((run_at - await self._engine.time()) / 1_000_000, _SHORTEST_PAUSE_SECONDS)
+
+
+_FITS_NOTHING = Condition("task_type", "IN", ())
+
+
+def _fitting(task_types: tuple[str, ...] | None, capabilities: tuple[str, ...] | None) -> tuple[Condition, ...]:
+    """Return the conditions that a task's type fits."""
+    if task_types is None or capabilities is None:
+        types = capabilities if task_types is None else task_types
+    else:
+        types = tuple(each for each in task_types if each in capabilities)
+    if types is None:
+        return ()
+    return (one_of("task_type", types),) if types else (_FITS_NOTHING,)
+
+
+def _claimed(agent_id: str, lease: float | timedelta | None) -> dict[str, Change]:
+    """Return the changes of a task that is claimed."""
+    moment = microseconds(now())
+    return {
+        "status": TaskStatus.ASSIGNED.value,
+        "assigned_to": identifier(agent_id, "task.assigned_to"),
+        "lease_expires_at": None if lease is None else FromNow(seconds(lease, "lease")),
+        "claim_count": Increment(),
+        **touched(moment),
+    }

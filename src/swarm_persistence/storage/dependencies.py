@@ -1,0 +1,142 @@
+"""What is written along with a task, so that it waits for its dependencies and those that wait for it go on.
+
+A task has a link for each of its dependencies that is not completed, and counts its links. Whoever completes a task
+takes its dependents' links away. So the ready ones are found by one index, however many tasks are finished or wait.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from swarm_persistence.engines.interface import (
+    CountOf,
+    Delete,
+    Executor,
+    Hold,
+    Increment,
+    Insert,
+    Step,
+    Update,
+)
+from swarm_persistence.errors import DependencyCycleError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models.links import TaskLink
+from swarm_persistence.query.query import Condition, Query, Selection
+from swarm_persistence.schema.tables import IS_DELAYED, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.schema.values import identifier, refuse
+
+
+def one_of(field: str, values: Sequence[str]) -> Condition:
+    """Return the condition that a field holds one of these values."""
+    return Condition(field, "=", values[0]) if len(values) == 1 else Condition(field, "IN", tuple(values))
+
+
+def dependencies_of(task: TaskModel) -> tuple[str, ...]:
+    """Return the ids of a task's dependencies, each once; what is no id raises `SerializationError`."""
+    dependencies: Any = task.dependencies
+    if not dependencies and isinstance(dependencies, list):
+        return ()
+    if not isinstance(dependencies, list):
+        refuse("task.dependencies", dependencies, "a list of str")
+    ids = [identifier(id, f"task.dependencies[{place}]") for place, id in enumerate(dependencies)]
+    return tuple(dict.fromkeys(ids))
+
+
+def waiting_for(ids: Sequence[str]) -> Query[TaskLink]:
+    """Return the query for the links of the tasks that wait for one of these."""
+    return Query(TASK_LINKS, (one_of("dependency_id", ids),))
+
+
+def dependents_of(ids: Sequence[str], *conditions: Condition) -> Query[TaskModel]:
+    """Return the query for the tasks that wait for one of these and fulfil some more conditions."""
+    return Query(TASKS, (Condition("id", "AMONG", Selection(waiting_for(ids), "task_id")), *conditions))
+
+
+def steps_before(tasks: Iterable[TaskModel]) -> list[Step]:
+    """Return the steps that keep the dependencies of tasks as they are until the tasks' links are written."""
+    ids = tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
+    return [Hold(Query(TASKS, (one_of("id", ids),)), len(ids))] if ids else []
+
+
+def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
+    """Return the steps that follow the storing of new tasks."""
+    waiting = {task.id: dependencies for task in tasks if (dependencies := dependencies_of(task))}
+    delayed = [task.id for task in tasks if task.run_at is not None]
+    completed = [task.id for task in tasks if task.status is TaskStatus.COMPLETED]
+    steps = _steps_to_link(waiting)
+    if waiting:
+        steps.append(Update(Query(TASKS, (one_of("id", [*waiting]),)), {UNMET_DEPENDENCIES: _LINKS}))
+    if delayed:
+        steps.append(Update(Query(TASKS, (one_of("id", delayed),)), {IS_DELAYED: 1}))
+    if completed:
+        steps += steps_to_meet(completed)
+    return steps
+
+
+def steps_after_replacing(task: TaskModel) -> tuple[Step, ...]:
+    """Return the steps that follow the replacing of a task, whose dependencies may be other ones now."""
+    links: Query[TaskLink] = Query(TASK_LINKS, (Condition("task_id", "=", task.id),))
+    dependencies = dependencies_of(task)
+    waits = {UNMET_DEPENDENCIES: _LINKS if dependencies else 0, IS_DELAYED: int(task.run_at is not None)}
+    return (
+        Delete(links),
+        *_steps_to_link({task.id: dependencies} if dependencies else {}),
+        Update(Query(TASKS, (Condition("id", "=", task.id),)), waits),
+        *(steps_to_meet([task.id]) if task.status is TaskStatus.COMPLETED else ()),
+    )
+
+
+def steps_to_meet(ids: Sequence[str]) -> list[Step]:
+    """Return the steps that let the dependents of completed tasks wait for one thing less.
+
+    For a dependent of several of them, that is one thing less each.
+    """
+    if len(ids) > 1:
+        return [step for id in ids for step in steps_to_meet([id])]
+    return [Update(dependents_of(ids), {UNMET_DEPENDENCIES: Increment(-1)}), Delete(waiting_for(ids))]
+
+
+def refuse_cycle(graph: Mapping[str, Iterable[str]]) -> None:
+    """Raise `DependencyCycleError` if tasks would wait for each other, or one for itself."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        # The sorter tells it from the dependency on.
+        path = " → ".join(repr(id) for id in reversed(cycle))
+        raise DependencyCycleError(
+            f"the tasks would wait for each other for ever: {path}; nothing was written"
+        ) from None
+
+
+async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskModel]) -> None:
+    """Raise `DependencyCycleError` if tasks to be written would wait for each other by way of stored ones."""
+    graph = {task.id: dependencies_of(task) for task in tasks}
+    unknown = {id for dependencies in graph.values() for id in dependencies} - graph.keys()
+    while unknown:
+        links = await executor.values(
+            Query(TASK_LINKS, (one_of("task_id", sorted(unknown)),)), ("task_id", "dependency_id")
+        )
+        found: dict[str, list[str]] = {id: [] for id in unknown}
+        for link in links:
+            task_id, dependency_id = map(str, link)
+            found[task_id].append(dependency_id)
+        graph |= {id: tuple(dependencies) for id, dependencies in found.items()}
+        unknown = {id for dependencies in found.values() for id in dependencies} - graph.keys()
+    refuse_cycle(graph)
+
+
+_LINKS = CountOf(TASK_LINKS, "task_id")
+
+
+def _steps_to_link(waiting: Mapping[str, tuple[str, ...]]) -> list[Step]:
+    """Return the steps that link tasks to those of their dependencies that are not completed."""
+    if not waiting:
+        return []
+    links = [Insert(TaskLink.between(id, dependency)) for id, several in waiting.items() for dependency in several]
+    ids = tuple(dict.fromkeys(dependency for several in waiting.values() for dependency in several))
+    completed = Query(TASKS, (one_of("id", ids), Condition("status", "=", TaskStatus.COMPLETED.value)))
+    met = Query(
+        TASK_LINKS, (one_of("task_id", [*waiting]), Condition("dependency_id", "AMONG", Selection(completed, "id")))
+    )
+    return [*links, Delete(met)]

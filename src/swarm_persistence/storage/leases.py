@@ -1,0 +1,216 @@
+"""The verbs of who holds a claim: keep it, finish the task, or give it back. Each is refused once the claim is over.
+
+A claim is told by the agent and by the task's `claim_count`, which no other claim of the task has. So a worker that was
+thought dead cannot change what another one has taken over, whatever its clock says.
+"""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.interface import Change, Claim, Step, Unless, Update, When
+from swarm_persistence.errors import LeaseLostError, NotFoundError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.query import Condition, FromNow, Query
+from swarm_persistence.schema.tables import IS_DELAYED, TASKS
+from swarm_persistence.schema.values import identifier, json_text, text
+from swarm_persistence.storage.arguments import seconds
+from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
+from swarm_persistence.storage.core import by_id, touched
+from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
+from swarm_persistence.storage.tasks import fail_dependents, failed
+
+FIRST_RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 300.0
+
+UNFINISHED = Condition("status", "IN", (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
+_NOT_OVER = Condition("status", "IN", (TaskStatus.PENDING.value, TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
+
+
+class LeaseVerbs(ClaimVerbs):
+    """Claims that are held: extend, complete, fail, release; and cancel, which needs none.
+
+    The task that is given must be the copy that the claim returned, or one that was read since. It is brought up to
+    date. Each verb raises `LeaseLostError`, and writes nothing, if the claim is over: the task was given back, taken
+    over by another agent, finished or cancelled. A lease that ran out ends a claim only once somebody gives the task
+    back.
+    """
+
+    async def extend_lease(self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS) -> None:
+        """Let the claim hold for `lease` seconds from now on."""
+        await self._change_held(task, {"lease_expires_at": FromNow(seconds(lease, "lease")), **_touched()})
+
+    async def complete_task(self, task: TaskModel, result: Any = None) -> None:
+        """Mark the task as completed with this result, and let those that wait for it go on.
+
+        Raises:
+            LeaseLostError: this claim of the task is over; nothing was written.
+            SerializationError: the result is not JSON; nothing was written.
+
+        """
+        moment = microseconds(now())
+        changes: dict[str, Change] = {
+            "status": TaskStatus.COMPLETED.value,
+            "result": None if result is None else json_text(result, "task.result"),
+            "error": None,
+            "lease_expires_at": None,
+            "completed_at": moment,
+            **touched(moment),
+        }
+        await self._change_held(task, changes, *steps_to_meet([_id_of(task)]))
+
+    async def fail_task(self, task: TaskModel, error: str, *, retry_in: float | timedelta | None = None) -> None:
+        """Record that the task has failed: it becomes pending again after a while, or has failed for good.
+
+        As long as `retry_count` is below `max_retries`, it counts a retry, and waits `retry_in` seconds, or else one
+        second, doubled with each retry up to five minutes, and half as much more or less by chance. After that, the
+        task has failed for good and keeps its error; the tasks that wait for it fail too, unless they say otherwise.
+
+        Raises:
+            LeaseLostError: this claim of the task is over; nothing was written.
+
+        """
+        reason = text(error, "task.error")
+        pause = None if retry_in is None else seconds(retry_in, "retry_in", is_zero_possible=True)
+        while True:
+            copy = msgspec.structs.replace(task)
+            if await self._try_to_fail(copy, reason, pause):
+                self._show(task, copy)
+                return
+            # Its counters have changed since the copy was read, and the claim may hold all the same.
+            stored = await self._held(task)
+            task.retry_count, task.max_retries = stored.retry_count, stored.max_retries
+
+    async def release_task(self, task: TaskModel) -> None:
+        """Give the task back, as if it had not been claimed: it is pending again, and no retry is counted."""
+        await self._change_held(task, given_back(microseconds(now())))
+
+    async def cancel_task(self, id: str) -> bool:
+        """Cancel the task unless it is finished, and tell whether that happened; whoever holds it loses it.
+
+        The tasks that wait for it fail, unless they say otherwise.
+
+        Raises:
+            NotFoundError: no task has this id.
+
+        """
+        moment = microseconds(now())
+        changes: dict[str, Change] = {
+            "status": TaskStatus.CANCELLED.value,
+            "lease_expires_at": None,
+            "completed_at": moment,
+            **touched(moment),
+        }
+        step = Update(Query(TASKS, (*by_id(TASKS, id).conditions, _NOT_OVER)), changes)
+        if await self._end_with_dependents(step, id, "was cancelled"):
+            return True
+        if await self._executor().count(by_id(TASKS, id)):
+            return False
+        raise NotFoundError(f"task {id!r}")
+
+    async def _try_to_fail(self, task: TaskModel, error: str, pause: float | None) -> bool:
+        """Fail the task if its counters are what the copy says, and bring the copy up to date."""
+        counters = (
+            Condition("retry_count", "=", task.retry_count),
+            Condition("max_retries", "=", task.max_retries),
+        )
+        query = Query(TASKS, (*_claim_of(task), *counters), limit=1)
+        moment = microseconds(now())
+        if task.retry_count < task.max_retries:
+            delay = _pause_before(task.retry_count + 1) if pause is None else pause
+            records = await self._write_one(Claim(query, retried(error, delay, task.retry_count + 1, moment)))
+        else:
+            records = await self._end_with_dependents(Claim(query, failed(error, moment)), task.id, f"failed: {error}")
+        if records:
+            _copy(records[0], task)
+        return bool(records)
+
+    async def _end_with_dependents(self, step: Claim[Any] | Update[Any], id: str, reason: str) -> Any:
+        """Do a step that ends a task without success, and fail the tasks that wait for it, as one."""
+        (results,) = await self._executor().write([Unless(waiting_for([id]), (step,))])
+        if results is not None:
+            return results[0]
+        async with self._transaction():
+            result = await self._write_one(step)
+            if result:
+                await fail_dependents(self._executor(), id, reason)
+        return result
+
+    async def _change_held(self, task: TaskModel, changes: dict[str, Change], *then: Step) -> None:
+        step: Step = Claim(Query(TASKS, _claim_of(task), limit=1), changes)
+        records = await self._write_one(When(step, then) if then else step)
+        if not records:
+            await self._held(task)
+            raise AssertionError("the claim holds, and yet its task was not found")
+        self._show(task, records[0])
+
+    async def _held(self, task: TaskModel) -> TaskModel:
+        """Return the stored task of a claim that holds; else raise `LeaseLostError`, which says what became of it."""
+        stored = await self._get(TASKS, task.id)
+        name = f"the claim number {task.claim_count} of task {task.id!r} by {task.assigned_to!r} is over"
+        if stored is None:
+            raise LeaseLostError(f"{name}: the task was deleted")
+        is_same = (stored.assigned_to, stored.claim_count) == (task.assigned_to, task.claim_count)
+        if is_same and stored.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
+            return stored
+        if stored.assigned_to is not None and stored.claim_count != task.claim_count:
+            raise LeaseLostError(f"{name}: {stored.assigned_to!r} has taken it over ({stored.status})")
+        raise LeaseLostError(f"{name}: the task is {stored.status}")
+
+    def _show(self, task: TaskModel, stored: TaskModel) -> None:
+        """Bring the caller's object up to date."""
+        self._tell(self._scope(), task, **{field: getattr(stored, field) for field in task.__struct_fields__})
+
+
+def given_back(moment: int) -> dict[str, Change]:
+    """Return the changes of a task that is pending again."""
+    return {
+        "status": TaskStatus.PENDING.value,
+        "assigned_to": None,
+        "started_at": None,
+        "lease_expires_at": None,
+        **touched(moment),
+    }
+
+
+def retried(error: str, delay: float, retry_count: int, moment: int) -> dict[str, Change]:
+    """Return the changes of a task that is to be tried again after a delay in seconds."""
+    delayed: dict[str, Change] = {"run_at": FromNow(delay), IS_DELAYED: 1} if delay else {}
+    return {**given_back(moment), "error": error, "retry_count": retry_count, **delayed}
+
+
+def _pause_before(retry: int) -> float:
+    """Return the seconds before a retry, counted from 1."""
+    # 2 to the power of a large count would be no float any more.
+    pause = min(FIRST_RETRY_SECONDS * 2.0 ** min(retry - 1, 64), LONGEST_RETRY_SECONDS)
+    return pause * random.uniform(0.5, 1.5)
+
+
+def _claim_of(task: TaskModel) -> tuple[Condition, ...]:
+    """Return the conditions that the claim of this copy still holds."""
+    id = _id_of(task)
+    if task.assigned_to is None:
+        raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
+    return (
+        Condition("id", "=", id),
+        UNFINISHED,
+        Condition("assigned_to", "=", task.assigned_to),
+        Condition("claim_count", "=", task.claim_count),
+    )
+
+
+def _id_of(task: TaskModel) -> str:
+    ClaimVerbs._require_model(TASKS, task)
+    return identifier(task.id, "task.id")
+
+
+def _touched() -> dict[str, Change]:
+    return touched(microseconds(now()))
+
+
+def _copy(source: TaskModel, target: TaskModel) -> None:
+    for field in source.__struct_fields__:
+        setattr(target, field, getattr(source, field))

@@ -1,0 +1,185 @@
+"""The verb that deletes what is old and over, in batches so small that nobody waits long for his turn to write."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.interface import Delete, Step, Unless, When
+from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import query_value
+from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.schema.tables import (
+    EVENTS,
+    MESSAGES,
+    METRICS,
+    SEQUENCE,
+    TASK_LINKS,
+    TASKS,
+    UNMET_DEPENDENCIES,
+    Table,
+)
+from swarm_persistence.storage.arguments import seconds
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.dependencies import one_of, waiting_for
+
+FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+_BATCH = 500
+"""Rows deleted in one write."""
+_SPAN = 20_000
+"""Places looked at in one read."""
+
+_UPWARDS = (Order(SEQUENCE),)
+_DOWNWARDS = (Order(SEQUENCE, is_descending=True),)
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """How many records `prune` has deleted, of each kind."""
+
+    tasks: int = 0
+    events: int = 0
+    messages: int = 0
+    metrics: int = 0
+
+
+class PruningVerbs(StorageCore):
+    """Housekeeping: delete what is over."""
+
+    async def prune(
+        self,
+        older_than: float | timedelta | datetime,
+        *,
+        tasks: bool = True,
+        events: bool = True,
+        messages: bool = True,
+        metrics: bool = True,
+        task_statuses: Iterable[TaskStatus | str] = FINISHED,
+    ) -> Pruned:
+        """Delete what is older than this and over, and return how many records that were.
+
+        `older_than` is an age (seconds or a timedelta) or an aware datetime. What goes: finished tasks, by the time
+        when they were completed, failed or cancelled; events; messages that are read or acknowledged; metrics. A
+        finished task that others still wait for stays. A task that is stored later and depends on one that is gone
+        waits until one of that id is stored and completed, as for every unknown id.
+
+        Each batch is a write of its own, after which others get their turn; whoever stops it half-way keeps what was
+        deleted so far. Within a transaction, all of it belongs to that.
+
+        Raises:
+            InvalidQueryError: an argument is none of these, or a status is not one of a finished task.
+
+        """
+        limit = _limit(older_than)
+        finished = _finished(task_statuses)
+        return Pruned(
+            tasks=await self._prune(TASKS, *_over(finished, limit)) if tasks else 0,
+            events=await self._prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
+            messages=await self._prune(MESSAGES, *_done_with(limit)) if messages else 0,
+            metrics=await self._prune(METRICS, (_before("timestamp", limit),)) if metrics else 0,
+        )
+
+    async def _prune(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
+        return sum([await self._prune_all(table, conditions) for conditions in stale])
+
+    async def _prune_all(self, table: Table[Any], stale: tuple[Condition, ...]) -> int:
+        """Delete the rows that fulfil these conditions: one pass over the arrivals, whatever indexes there are."""
+        # What arrives from now on is not waited for: else a busy swarm would keep this going.
+        end = await self._place(Query(table, (), _DOWNWARDS, 1))
+        place = deleted = 0
+        while place < end:
+            # A span, so that no read is long, however few of the rows are stale.
+            span = (Condition(SEQUENCE, ">", place), Condition(SEQUENCE, "<=", min(place + _SPAN, end)))
+            rows: list[Any] = await self._executor().values(
+                Query(table, (*stale, *span), _UPWARDS, _BATCH), (SEQUENCE, "id")
+            )
+            if rows:
+                ids = [row[1] for row in rows]
+                deleted += await (self._delete_tasks if table is TASKS else self._delete)(table, ids, stale)
+            if len(rows) == _BATCH:
+                place = rows[-1][0]
+            else:
+                # Over what was deleted long ago, in one step.
+                following = await self._place(Query(table, (Condition(SEQUENCE, ">", place + _SPAN),), _UPWARDS, 1))
+                place = following - 1 if following else end
+            await asyncio.sleep(0)  # in memory, nothing else lets the others go on
+        return deleted
+
+    async def _place(self, query: Query[Any]) -> int:
+        rows: list[Any] = await self._executor().values(query, (SEQUENCE,))
+        return int(rows[0][0]) if rows else 0
+
+    async def _delete(self, table: Table[Any], ids: list[str], stale: tuple[Condition, ...]) -> int:
+        # The conditions again: what has changed since it was looked at stays.
+        return int(await self._write_one(Delete(Query(table, (one_of("id", ids), *stale)))))
+
+    async def _delete_tasks(self, _table: Table[TaskModel], ids: list[str], stale: tuple[Condition, ...]) -> int:
+        """Delete tasks along with the links to what they wait for, but none that others wait for."""
+        while True:
+            rows = await self._executor().values(waiting_for(ids), ("dependency_id",))
+            needed = {row[0] for row in rows}
+            ids = [id for id in ids if id not in needed]
+            if not ids:
+                return 0
+            linked = await self._executor().values(
+                Query(TASKS, (one_of("id", ids), Condition(UNMET_DEPENDENCIES, ">", 0))), ("id",)
+            )
+            without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
+            steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
+            # A task may be stored meanwhile that waits for one of them.
+            results: list[int] | None = await self._write_one(Unless(waiting_for(ids), steps))
+            if results is not None:
+                return sum(results)
+
+
+def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:
+    links = Delete(Query(TASK_LINKS, (Condition("task_id", "=", id),)))
+    return When(Delete(Query(TASKS, (Condition("id", "=", id), *stale))), (links,))
+
+
+def _over(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Condition, ...]]:
+    """Return the conditions of finished tasks, those without a time of their end included."""
+    if not statuses:
+        return []
+    finished = one_of("status", statuses)
+    return [
+        (finished, _before("completed_at", limit)),
+        (finished, Condition("completed_at", "IS NULL"), _before("updated_at", limit)),
+    ]
+
+
+def _done_with(limit: int | FromNow) -> list[tuple[Condition, ...]]:
+    """Return the conditions of messages that are read, and of those that are acknowledged without being read."""
+    return [
+        (Condition("read", "=", 1), _before("timestamp", limit)),
+        (Condition("read", "=", 0), Condition("acknowledged_at", "IS NOT NULL"), _before("timestamp", limit)),
+    ]
+
+
+def _before(field: str, limit: int | FromNow) -> Condition:
+    return Condition(field, "<", limit)
+
+
+def _limit(older_than: object) -> int | FromNow:
+    """Return the time before which records are old: by the database's clock, if an age is given."""
+    if not isinstance(older_than, datetime):
+        return FromNow(-seconds(older_than, "older_than", is_zero_possible=True))
+    if older_than.utcoffset() is None:
+        raise InvalidQueryError(f"older_than is {older_than!r}, expected an aware datetime, or an age in seconds")
+    limit = query_value(EVENTS.column("timestamp"), older_than, "older_than")
+    assert isinstance(limit, int)
+    return limit
+
+
+def _finished(statuses: Iterable[TaskStatus | str]) -> tuple[str, ...]:
+    if isinstance(statuses, str) or not isinstance(statuses, Iterable):
+        raise InvalidQueryError(f"task_statuses is {statuses!r}, expected a list of statuses")
+    wanted = tuple(dict.fromkeys(statuses))
+    for place, status in enumerate(wanted):
+        if status not in FINISHED:
+            known = ", ".join(each.value for each in FINISHED)
+            raise InvalidQueryError(f"task_statuses[{place}] is {status!r}, expected one of {known}")
+    return tuple(TaskStatus(status).value for status in wanted)

@@ -1,0 +1,262 @@
+"""A plain model of tasks: says what each verb must answer, and what it must leave, without any database.
+
+Its verbs do to dictionaries what the storage's do to rows, and raise the errors that those must raise.
+"""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from datetime import datetime, timedelta
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from swarm_persistence.clock import now
+from swarm_persistence.errors import ConflictError, DependencyCycleError, LeaseLostError, NotFoundError
+from swarm_persistence.models import TaskModel, TaskStatus
+
+HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+_UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+class Ledger:
+    """What is stored: the tasks in the order of their arrival, and for each what it still waits for."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskModel] = {}
+        self.links: dict[str, set[str]] = {}
+
+    def ready(self) -> list[TaskModel]:
+        """Return the tasks that could be claimed now, in the order in which they are claimed."""
+        return [task for task in self.pending() if not self.links[task.id] and not _is_delayed(task)]
+
+    def blocked(self) -> list[TaskModel]:
+        """Return the pending tasks that wait for others."""
+        return [task for task in self.pending() if self.links[task.id]]
+
+    def pending(self) -> list[TaskModel]:
+        """Return the pending tasks, most urgent first, then oldest; sorting keeps the order of arrival."""
+        pending = [task for task in self.tasks.values() if task.status is TaskStatus.PENDING]
+        return sorted(pending, key=lambda task: (-task.priority.rank, task.created_at))
+
+    def expired(self) -> list[TaskModel]:
+        """Return the tasks whose lease has run out, the one that did so first at first."""
+        expired = [task for task in self.tasks.values() if task.status in HELD and _lease_end(task) <= now()]
+        return sorted(expired, key=_lease_end)
+
+    def holds(self, copy: TaskModel) -> bool:
+        """Tell whether the claim of a copy is not over."""
+        stored = self.tasks.get(copy.id)
+        if stored is None or copy.assigned_to is None or stored.status not in HELD:
+            return False
+        return (stored.assigned_to, stored.claim_count) == (copy.assigned_to, copy.claim_count)
+
+    def store(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
+        """Store new tasks, all or none; return what is stored in their places."""
+        tasks = list(tasks)
+        self._refuse_cycle({task.id: set(task.dependencies) for task in tasks if task.dependencies})
+        new: dict[str, TaskModel] = {}
+        answers = []
+        for task in tasks:
+            known = self._of_key(task.idempotency_key, {**self.tasks, **new})
+            if known is None:
+                if task.id in self.tasks or task.id in new:
+                    raise ConflictError(task.id)
+                new[task.id] = known = _copy(task, version=task.version + 1)
+            answers.append(known)
+        self.tasks |= new
+        for id in new:
+            self._link(id)
+        for task in new.values():
+            self._follow(task)
+        return answers
+
+    def update(self, task: TaskModel, *, force: bool) -> TaskModel:
+        """Replace a task."""
+        self._refuse_cycle({task.id: set(task.dependencies)})
+        stored = self.tasks.get(task.id)
+        if stored is None:
+            raise NotFoundError(task.id)
+        if stored.version != task.version and not force:
+            raise ConflictError(task.id)
+        return self._write(task, stored.version + 1)
+
+    def save(self, task: TaskModel) -> TaskModel:
+        """Store or replace a task."""
+        self._refuse_cycle({task.id: set(task.dependencies)})
+        stored = self.tasks.get(task.id)
+        if stored is not None and stored.version != task.version:
+            raise ConflictError(task.id)
+        return self._write(task, task.version + 1)
+
+    def delete(self, id: str) -> None:
+        """Delete a task, if there is one."""
+        self.tasks.pop(id, None)
+        self.links.pop(id, None)
+
+    def delete_agent(self, agent_id: str) -> None:
+        """Give back what an agent holds."""
+        for task in self.tasks.values():
+            if task.assigned_to == agent_id and task.status in HELD:
+                self._give_back(task)
+
+    def claim(self, id: str, agent_id: str, lease: float | None) -> bool:
+        """Claim a task by its id."""
+        task = self.tasks.get(id)
+        if task is None or task.status is not TaskStatus.PENDING:
+            return False
+        self._assign(task, agent_id, lease)
+        return True
+
+    def claim_next(self, agent_id: str, limit: int, types: Iterable[str] | None, lease: float) -> list[TaskModel]:
+        """Claim the next tasks of some types, or of any."""
+        wanted = None if types is None else set(types)
+        tasks = [task for task in self.ready() if wanted is None or task.task_type in wanted][:limit]
+        for task in tasks:
+            self._assign(task, agent_id, lease)
+            task.started_at = now()
+        return tasks
+
+    def extend(self, copy: TaskModel, lease: float) -> TaskModel:
+        """Let a claim hold for longer."""
+        return self._touch(self._held(copy), lease_expires_at=_after(lease))
+
+    def complete(self, copy: TaskModel, result: Any) -> TaskModel:
+        """Complete a task, and let those go on that wait for it."""
+        task = self._held(copy)
+        self._finish(task, TaskStatus.COMPLETED, result=result, error=None)
+        self._follow(task)
+        return task
+
+    def fail(self, copy: TaskModel, error: str, run_at: datetime | None) -> TaskModel:
+        """Let a task wait for its next try until `run_at`, or fail for good."""
+        task = self._held(copy)
+        if task.retry_count < task.max_retries:
+            self._retry(task, error, run_at)
+        else:
+            self._finish(task, TaskStatus.FAILED, error=error)
+            self._fail_dependents(task.id, f"failed: {error}")
+        return task
+
+    def release(self, copy: TaskModel) -> TaskModel:
+        """Give a task back."""
+        task = self._held(copy)
+        self._give_back(task)
+        return task
+
+    def cancel(self, id: str) -> bool:
+        """Cancel a task that is not finished."""
+        task = self.tasks.get(id)
+        if task is None:
+            raise NotFoundError(id)
+        if task.status not in (TaskStatus.PENDING, *HELD):
+            return False
+        self._finish(task, TaskStatus.CANCELLED)
+        self._fail_dependents(id, "was cancelled")
+        return True
+
+    def requeue(self) -> tuple[list[str], list[str]]:
+        """Give back what has expired; return the ids of what is pending again, and of what has failed."""
+        requeued, failed = [], []
+        for task in self.expired():
+            error = f"the lease of {task.assigned_to!r} ran out"
+            if task.retry_count < task.max_retries:
+                self._retry(task, error, None)
+                requeued.append(task.id)
+            else:
+                self._finish(task, TaskStatus.FAILED, error=error)
+                self._fail_dependents(task.id, f"failed: {error}")
+                failed.append(task.id)
+        return requeued, failed
+
+    def dependents_of(self, id: str) -> list[str]:
+        """Return the ids of the tasks that wait for one."""
+        return [task for task in self.tasks if id in self.links[task]]
+
+    def _write(self, task: TaskModel, version: int) -> TaskModel:
+        other = self._of_key(task.idempotency_key, self.tasks)
+        if other is not None and other.id != task.id:
+            raise ConflictError(task.id)
+        written = self.tasks[task.id] = _copy(task, version=version)
+        self._link(task.id)
+        self._follow(written)
+        return written
+
+    def _link(self, id: str) -> None:
+        met = {task.id for task in self.tasks.values() if task.status is TaskStatus.COMPLETED}
+        self.links[id] = set(self.tasks[id].dependencies) - met
+
+    def _follow(self, task: TaskModel) -> None:
+        """Do what a task's new state means for itself and for those that wait for it."""
+        if task.status is TaskStatus.COMPLETED:
+            for waiting in self.links.values():
+                waiting.discard(task.id)
+        elif task.status in _UNSUCCESSFUL:
+            self._fail_dependents(task.id, _reason(task))
+
+    def _assign(self, task: TaskModel, agent_id: str, lease: float | None) -> None:
+        claim = {"status": TaskStatus.ASSIGNED, "assigned_to": agent_id, "claim_count": task.claim_count + 1}
+        self._touch(task, lease_expires_at=None if lease is None else _after(lease), **claim)
+
+    def _give_back(self, task: TaskModel, **changes: Any) -> None:
+        holder = {"assigned_to": None, "started_at": None, "lease_expires_at": None}
+        self._touch(task, status=TaskStatus.PENDING, **holder, **changes)
+
+    def _retry(self, task: TaskModel, error: str, run_at: datetime | None) -> None:
+        self._give_back(task, error=error, retry_count=task.retry_count + 1, run_at=run_at or task.run_at)
+
+    def _finish(self, task: TaskModel, status: TaskStatus, **changes: Any) -> None:
+        self._touch(task, status=status, lease_expires_at=None, completed_at=now(), **changes)
+
+    def _fail_dependents(self, id: str, reason: str) -> None:
+        doomed = [(id, reason)]
+        while doomed:
+            dependency, cause = doomed.pop()
+            error = f"the dependency {dependency!r} {cause}"
+            for task in [self.tasks[each] for each in self.dependents_of(dependency)]:
+                if task.status is TaskStatus.PENDING and task.fails_with_dependencies:
+                    self._finish(task, TaskStatus.FAILED, error=error)
+                    doomed.append((task.id, f"failed: {error}"))
+
+    def _held(self, copy: TaskModel) -> TaskModel:
+        if not self.holds(copy):
+            raise LeaseLostError(copy.id)
+        return self.tasks[copy.id]
+
+    def _refuse_cycle(self, graph: Mapping[str, set[str]]) -> None:
+        try:
+            TopologicalSorter({**self.links, **graph}).prepare()
+        except CycleError:
+            raise DependencyCycleError(str(graph)) from None
+
+    @staticmethod
+    def _of_key(key: str | None, tasks: Mapping[str, TaskModel]) -> TaskModel | None:
+        return next((task for task in tasks.values() if key is not None and task.idempotency_key == key), None)
+
+    @staticmethod
+    def _touch(task: TaskModel, **changes: Any) -> TaskModel:
+        for field, value in {**changes, "updated_at": now(), "version": task.version + 1}.items():
+            setattr(task, field, value)
+        return task
+
+
+def _copy(task: TaskModel, version: int) -> TaskModel:
+    copy = deepcopy(task)
+    copy.version = version
+    return copy
+
+
+def _after(seconds: float) -> datetime:
+    return now() + timedelta(seconds=seconds)
+
+
+def _is_delayed(task: TaskModel) -> bool:
+    return task.run_at is not None and task.run_at > now()
+
+
+def _lease_end(task: TaskModel) -> datetime:
+    return task.lease_expires_at or datetime.max.replace(tzinfo=now().tzinfo)
+
+
+def _reason(task: TaskModel) -> str:
+    if task.status is TaskStatus.CANCELLED:
+        return "was cancelled"
+    return f"failed: {task.error}" if task.error else "failed"

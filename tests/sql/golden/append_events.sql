@@ -1,0 +1,7 @@
+BEGIN IMMEDIATE;
+
+INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
+VALUES
+  (?, ?, ?, ?, ?, ?);
+
+COMMIT;

@@ -1,0 +1,27 @@
+BEGIN IMMEDIATE;
+
+UPDATE tasks
+SET
+  is_delayed = ?
+WHERE is_delayed = 1 AND run_at <= ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  lease_expires_at = ?,
+  claim_count = claim_count + 1,
+  updated_at = ?,
+  version = version + 1,
+  started_at = ?,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE sequence = (
+  SELECT sequence
+  FROM tasks
+  WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0
+  ORDER BY priority DESC, created_at, sequence
+  LIMIT ? + 0
+)
+RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
+
+COMMIT;

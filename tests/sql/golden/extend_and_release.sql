@@ -1,0 +1,60 @@
+BEGIN IMMEDIATE;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  lease_expires_at = ?,
+  claim_count = claim_count + 1,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE id = ? AND status = 'pending';
+
+COMMIT;
+
+SELECT id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence
+FROM tasks
+WHERE id = ?
+ORDER BY sequence;
+
+BEGIN IMMEDIATE;
+
+UPDATE tasks
+SET
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE sequence = (
+  SELECT sequence
+  FROM tasks
+  WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
+  ORDER BY sequence
+  LIMIT ? + 0
+)
+RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
+
+COMMIT;
+
+BEGIN IMMEDIATE;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE sequence = (
+  SELECT sequence
+  FROM tasks
+  WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
+  ORDER BY sequence
+  LIMIT ? + 0
+)
+RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
+
+COMMIT;

@@ -1,0 +1,89 @@
+INSERT INTO tasks (id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, change_number)
+VALUES
+  (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1);
+
+BEGIN IMMEDIATE;
+
+SELECT 1
+FROM task_links
+WHERE dependency_id = ?
+LIMIT 1;
+
+INSERT INTO tasks (id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, change_number)
+VALUES
+  (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1);
+
+INSERT INTO task_links (id, task_id, dependency_id)
+VALUES
+  (?, ?, ?);
+
+DELETE FROM task_links
+WHERE task_id = ? AND dependency_id IN (SELECT id FROM tasks WHERE id = ? AND status = 'completed');
+
+UPDATE tasks
+SET
+  unmet_dependencies = (SELECT count(*) FROM task_links WHERE task_links.task_id = tasks.id)
+WHERE id = ?;
+
+COMMIT;
+
+SELECT id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence
+FROM tasks
+WHERE id = ?
+ORDER BY sequence;
+
+BEGIN IMMEDIATE;
+
+SELECT 1
+FROM task_links
+WHERE dependency_id = ?
+LIMIT 1;
+
+COMMIT;
+
+BEGIN IMMEDIATE;
+
+SAVEPOINT operation;
+
+UPDATE tasks
+SET
+  status = ?,
+  error = ?,
+  lease_expires_at = ?,
+  completed_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE sequence = (
+  SELECT sequence
+  FROM tasks
+  WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ? AND retry_count = ? AND max_retries = ?
+  ORDER BY sequence
+  LIMIT ? + 0
+)
+RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
+
+RELEASE operation;
+
+SELECT id
+FROM tasks
+WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id = ?) AND status = 'pending' AND fails_with_dependencies = ?
+ORDER BY sequence;
+
+UPDATE tasks
+SET
+  status = ?,
+  error = ?,
+  lease_expires_at = ?,
+  completed_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE id = ? AND status = 'pending' AND fails_with_dependencies = ?;
+
+SELECT id
+FROM tasks
+WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id = ?) AND status = 'pending' AND fails_with_dependencies = ?
+ORDER BY sequence;
+
+COMMIT;

@@ -1,0 +1,13 @@
+SELECT sequence
+FROM messages
+WHERE id = ?
+ORDER BY sequence;
+
+BEGIN IMMEDIATE;
+
+UPDATE messages
+SET
+  read = ?
+WHERE to_agent = ? AND read = 0 AND sequence <= ?;
+
+COMMIT;

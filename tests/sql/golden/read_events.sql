@@ -1,0 +1,5 @@
+SELECT id, event_type, agent_id, data, timestamp, idempotency_key, sequence
+FROM events
+WHERE sequence > ? AND +event_type IN (SELECT value FROM json_each(?))
+ORDER BY sequence
+LIMIT ? + 0;
