@@ -1,0 +1,1 @@
+"""Facts about a swarm whose workers are killed all the time."""

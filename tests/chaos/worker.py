@@ -1,0 +1,111 @@
+"""A worker that may be killed at any moment: claims, works, fails, hangs, gives up; the log holds what it has done.
+
+Run as `worker.py URL NAME INCARNATION SEED LEASE_SECONDS`. Ends when its standard input does, so that it never outlives
+whoever has started it. Whatever it says of a claim is written together with a verb that is refused once the claim is
+over: what stands in the log is true.
+"""
+
+import asyncio
+import random
+import sys
+import threading
+
+from swarm_persistence import EventModel, LeaseLostError, Storage, TaskModel, init_storage
+
+_LANES = 4
+_WAIT_SECONDS = 1.0
+
+
+class Worker:
+    """One life of an agent."""
+
+    def __init__(self, storage: Storage, name: str, incarnation: str, seed: str, lease: float) -> None:
+        self._storage = storage
+        self._name = name
+        self._incarnation = incarnation
+        self._random = random.Random(seed)
+        self._lease = lease
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(_LANES):
+                lanes.create_task(self._claim_and_work())
+            lanes.create_task(self._give_back_what_others_left())
+
+    async def _claim_and_work(self) -> None:
+        while True:
+            for task in await self._claim():
+                try:
+                    await self._work(task)
+                except LeaseLostError:
+                    await self._tell("lost", task)
+
+    async def _claim(self) -> list[TaskModel]:
+        if self._random.random() < 0.3:
+            task = await self._storage.claim_next_task(self._name, lease=self._lease, wait=_WAIT_SECONDS)
+            return [] if task is None else [task]
+        limit = self._random.randint(2, 4)
+        return await self._storage.claim_next_tasks(self._name, limit=limit, lease=self._lease, wait=_WAIT_SECONDS)
+
+    async def _work(self, task: TaskModel) -> None:
+        storage, chance = self._storage, self._random.random()
+        async with storage.transaction():
+            await storage.extend_lease(task, lease=self._lease)
+            await self._tell("started", task)
+        if chance < 0.01:
+            await asyncio.sleep(1.5 * self._lease)  # hangs, and believes all the same that the task is its own
+        elif chance < 0.03:
+            await asyncio.sleep(0.4 * self._lease)
+            await storage.extend_lease(task, lease=self._lease)
+            await asyncio.sleep(0.4 * self._lease)
+        if 0.03 <= chance < 0.07:
+            async with storage.transaction():
+                await storage.fail_task(task, "bad luck", retry_in=self._random.choice([0.0, 0.05, 0.2]))
+                await self._tell("failed", task)
+        elif 0.07 <= chance < 0.1:
+            async with storage.transaction():
+                await storage.release_task(task)
+                await self._tell("released", task)
+        else:
+            async with storage.transaction():
+                await storage.complete_task(task, {"claim": task.claim_count, "incarnation": self._incarnation})
+                await self._tell("completed", task)
+
+    async def _give_back_what_others_left(self) -> None:
+        while True:
+            async with self._storage.transaction():
+                recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=None)
+                for id in recovery.requeued:
+                    await self._storage.store_event(self._event("requeued", {"task": id}))
+            await asyncio.sleep(self._lease / 4)
+
+    async def _tell(self, event_type: str, task: TaskModel) -> None:
+        await self._storage.store_event(self._event(event_type, {"task": task.id, "claim": task.claim_count}))
+
+    def _event(self, event_type: str, data: dict[str, object]) -> EventModel:
+        return EventModel(event_type=event_type, agent_id=self._name, data={**data, "incarnation": self._incarnation})
+
+
+async def _main(url: str, name: str, incarnation: str, seed: str, lease: str) -> None:
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+
+    def wait_for_the_end_of_input() -> None:
+        sys.stdin.read()
+        loop.call_soon_threadsafe(over.set)
+
+    threading.Thread(target=wait_for_the_end_of_input, daemon=True).start()
+    async with await init_storage(url) as storage:
+        working = asyncio.create_task(Worker(storage, name, incarnation, seed, float(lease)).run())
+        ending = asyncio.create_task(over.wait())
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working  # raises what has ended it
+        working.cancel()
+        ending.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
