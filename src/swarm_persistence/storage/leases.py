@@ -75,14 +75,12 @@ class LeaseVerbs(ClaimVerbs):
         """
         reason = text(error, "task.error")
         pause = None if retry_in is None else seconds(retry_in, "retry_in", is_zero_possible=True)
-        while True:
-            copy = msgspec.structs.replace(task)
-            if await self._try_to_fail(copy, reason, pause):
-                self._show(task, copy)
-                return
+        copy = msgspec.structs.replace(task)
+        while not await self._try_to_fail(copy, reason, pause):
             # Its counters have changed since the copy was read, and the claim may hold all the same.
             stored = await self._held(task)
-            task.retry_count, task.max_retries = stored.retry_count, stored.max_retries
+            copy.retry_count, copy.max_retries = stored.retry_count, stored.max_retries
+        self._show(task, copy)
 
     async def release_task(self, task: TaskModel) -> None:
         """Give the task back, as if it had not been claimed: it is pending again, and no retry is counted."""

@@ -160,6 +160,8 @@ class TaskVerbs(StorageCore):
 
     async def _rewrite_task(self, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
         whole = When(step, steps_after_replacing(task))
+        if task.id in dependencies_of(task):
+            refuse_cycle({task.id: dependencies_of(task)})
         if not dependencies_of(task) and task.status not in _UNSUCCESSFUL:
             return await self._write_one(whole)
         steps = [*steps_before([task]), whole]
