@@ -46,30 +46,38 @@ _TOPICS = (
     "arguments",
     "batches",
     "cancellation",
+    "changed_dependencies",
     "claims",
     "concurrency",
     "concurrency_threads",
     "copies",
+    "cycles",
     "deletions",
+    "dependencies",
     "doom",
     "events",
+    "leases",
     "lifecycle",
+    "lost_claims",
     "machine",
     "maintenance",
     "messages",
     "metrics",
+    "next_claims",
     "orders",
     "patterns",
     "queries",
     "random_queries",
     "refusals",
     "repository",
+    "retries",
     "savepoints",
     "tasks",
     "transactions",
     "trials",
     "values",
     "visibility",
+    "waiting",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{topic}" for topic in _TOPICS))
 
@@ -79,31 +87,39 @@ from swarm_persistence.testing.agreement import TestAgreement
 from swarm_persistence.testing.arguments import TestRefusedArguments
 from swarm_persistence.testing.batches import TestBatches
 from swarm_persistence.testing.cancellation import TestCancellation
+from swarm_persistence.testing.changed_dependencies import TestChangedDependencies
 from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
 from swarm_persistence.testing.concurrency_threads import TestThreads
 from swarm_persistence.testing.copies import TestCopies
+from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
+from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
 from swarm_persistence.testing.events import TestEvents
 from swarm_persistence.testing.fixtures import OpenStorage, clock, storage
+from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
+from swarm_persistence.testing.lost_claims import TestLostClaims
 from swarm_persistence.testing.machine import assert_storages_agree
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
 from swarm_persistence.testing.messages import TestMessages
 from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
+from swarm_persistence.testing.next_claims import TestNextClaims
 from swarm_persistence.testing.orders import TestOrders
 from swarm_persistence.testing.patterns import TestLike
 from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.random_queries import assert_queries_agree
 from swarm_persistence.testing.refusals import TestRefusedFields
 from swarm_persistence.testing.repository import TestRepositories
+from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.runner import CORE, Outcome, run_suite
 from swarm_persistence.testing.savepoints import TestNestedTransactions
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
 from swarm_persistence.testing.visibility import TestCallersObjects, TestVisibility
+from swarm_persistence.testing.waiting import TestWaiting
 
 __all__ = [
     "CORE",
@@ -116,30 +132,38 @@ __all__ = [
     "TestBatches",
     "TestCallersObjects",
     "TestCancellation",
+    "TestChangedDependencies",
     "TestClaims",
     "TestConcurrency",
     "TestConditions",
     "TestCopies",
+    "TestCycles",
     "TestDeletedAgents",
+    "TestDependencies",
     "TestDoom",
     "TestEvents",
+    "TestLeases",
     "TestLifecycle",
     "TestLike",
+    "TestLostClaims",
     "TestMaintenance",
     "TestMessages",
     "TestMetrics",
     "TestNestedTransactions",
+    "TestNextClaims",
     "TestNull",
     "TestOrders",
     "TestPoolStatus",
     "TestRefusedArguments",
     "TestRefusedFields",
     "TestRepositories",
+    "TestRetries",
     "TestTasks",
     "TestThreads",
     "TestTransactions",
     "TestValues",
     "TestVisibility",
+    "TestWaiting",
     "assert_queries_agree",
     "assert_storages_agree",
     "clock",

@@ -15,33 +15,49 @@ from swarm_persistence.testing.agents import TestAgents
 from swarm_persistence.testing.arguments import TestRefusedArguments
 from swarm_persistence.testing.batches import TestBatches
 from swarm_persistence.testing.cancellation import TestCancellation
+from swarm_persistence.testing.changed_dependencies import TestChangedDependencies
 from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
 from swarm_persistence.testing.copies import TestCopies
+from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
+from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
 from swarm_persistence.testing.events import TestEvents
 from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
+from swarm_persistence.testing.lost_claims import TestLostClaims
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
 from swarm_persistence.testing.messages import TestMessages
 from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
+from swarm_persistence.testing.next_claims import TestNextClaims
 from swarm_persistence.testing.orders import TestOrders
 from swarm_persistence.testing.patterns import TestLike
 from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.refusals import TestRefusedFields
 from swarm_persistence.testing.repository import TestRepositories
+from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.savepoints import TestNestedTransactions
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
 from swarm_persistence.testing.visibility import TestCallersObjects, TestVisibility
+from swarm_persistence.testing.waiting import TestWaiting
 
 CORE: tuple[type, ...] = (
     TestAgents,
     TestDeletedAgents,
     TestTasks,
     TestClaims,
+    TestNextClaims,
+    TestWaiting,
+    TestLeases,
+    TestLostClaims,
+    TestRetries,
+    TestDependencies,
+    TestCycles,
+    TestChangedDependencies,
     TestEvents,
     TestMessages,
     TestMetrics,
