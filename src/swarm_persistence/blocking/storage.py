@@ -125,13 +125,18 @@ class BlockingRepository(Generic[M]):
 
     def iterate(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> Iterator[M]:
         """Yield the records in the order of their arrival, read in batches; see `Repository.iterate`."""
-        batches = self._repository._batches(builder, batch_size)
+        for batch in self.batches(builder, batch_size=batch_size):
+            yield from batch
+
+    def batches(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> Iterator[list[M]]:
+        """Yield what `iterate` yields, a batch at a time."""
+        batches = self._repository.batches(builder, batch_size=batch_size)
 
         async def next_batch() -> list[M] | None:
             return await anext(batches, None)
 
         while (batch := run(next_batch())) is not None:
-            yield from batch
+            yield batch
 
     def count(self, builder: QueryBuilder[M] | None = None) -> int:
         """Count the records that fulfil the query's conditions, or all."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from swarm_persistence import __version__
-from swarm_persistence.cli import demo, doctor, stats
+from swarm_persistence.cli import copying, demo, doctor, stats
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.errors import StorageError
@@ -51,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_parser(commands)
     stats.add_parser(commands)
     doctor.add_parser(commands)
+    copying.add_parser(commands)
     return parser
 
 

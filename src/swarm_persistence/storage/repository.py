@@ -75,11 +75,13 @@ class Repository(Generic[M]):
             InvalidQueryError: the query has an order, a limit or an offset, which a batch could not keep.
 
         """
-        async for batch in self._batches(builder, batch_size):
+        async for batch in self.batches(builder, batch_size=batch_size):
             for record in batch:
                 yield record
 
-    async def _batches(self, builder: QueryBuilder[M] | None = None, batch_size: int = 1000) -> AsyncIterator[list[M]]:
+    async def batches(
+        self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000
+    ) -> AsyncIterator[list[M]]:
         """Yield what `iterate` yields, a batch at a time."""
         query = Query(self._table) if builder is None else self._query_of(builder)
         if query.order or query.limit is not None or query.offset:

@@ -1,0 +1,78 @@
+"""`swarm-persistence copy`: moves a whole store to another storage, or to and from a file of JSON lines."""
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm_persistence.backends.targets import init_storage
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.target import existing_file, shown
+from swarm_persistence.cli.terminal import meter, new_table, open_console, say
+from swarm_persistence.transfer.copying import Copied, copy
+from swarm_persistence.transfer.json_lines import JsonLinesPlace
+from swarm_persistence.transfer.places import MODELS, Place, StoragePlace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JSON_LINES = ".jsonl"
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's arguments."""
+    text = (
+        "Copy all records from one database to another, or to and from a file that ends in .jsonl, and compare the two "
+        "at the end. The same command again goes on where it was stopped. Nobody should write meanwhile. Events and "
+        "messages keep their order, and are numbered anew."
+    )
+    parser = commands.add_parser("copy", help="move a whole database", description=text)
+    parser.add_argument("source", metavar="FROM", help="a path, URL or .jsonl file; it must exist")
+    parser.add_argument("target", metavar="TO", help="a path, URL or .jsonl file; empty, or of an earlier copy")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Copy, show what was copied, and return the exit code."""
+    source, target = arguments.source, arguments.target
+    if _name(source) == _name(target):
+        raise CommandError(f"{shown(source)!r} is both the source and the target")
+    console = open_console()
+    outcomes = asyncio.run(_copy(console, source, target))
+    _show(console, outcomes)
+    if all(outcome.is_equal for outcome in outcomes):
+        say(console, f"check: OK – {shown(target)} holds what {shown(source)} holds")
+        return 0
+    kinds = ", ".join(f"{outcome.kind}s" for outcome in outcomes if not outcome.is_equal)
+    say(console, f"check: FAILED – the two differ in {kinds}; did somebody write meanwhile, or hold others before?")
+    return 1
+
+
+async def _copy(console: "Console", source: str, target: str) -> list[Copied]:
+    async with await _open(source, is_source=True) as origin, await _open(target, is_source=False) as destination:
+        total = sum([await origin.count(model) for model in MODELS])
+        with meter(console, "copied", total) as show:
+            return await copy(origin, destination, show)
+
+
+async def _open(name: str, *, is_source: bool) -> Place:
+    if name.endswith(JSON_LINES):
+        return JsonLinesPlace(Path(name), is_new_possible=not is_source)
+    path = existing_file(name) if is_source else None
+    return StoragePlace(await init_storage(path or name))
+
+
+def _name(target: str) -> str:
+    """Return what tells one target from another."""
+    if "://" in target:
+        return target
+    return str(Path(target).absolute())
+
+
+def _show(console: "Console", outcomes: list[Copied]) -> None:
+    table = new_table("Records", "", "in source", "copied now", "in target", "checksum")
+    for outcome in outcomes:
+        counts = (outcome.source.count, outcome.copied, outcome.target.count)
+        checksum = outcome.target.checksum[:12] if outcome.is_equal else "differs"
+        table.add_row(f"{outcome.kind}s", *(f"{count:,}" for count in counts), checksum)
+    console.print(table)

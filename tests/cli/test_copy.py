@@ -1,0 +1,54 @@
+"""`swarm-persistence copy`."""
+
+from pathlib import Path
+
+import pytest
+
+from swarm_persistence import EventModel, TaskModel, open_storage
+from swarm_persistence.cli.main import main
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "swarm.db"
+    with open_storage(path) as storage:
+        storage.store_many([TaskModel.new("count", n) for n in range(20)])
+        storage.store_event(EventModel.new("begun", None))
+    return path
+
+
+def test_a_database_moves_to_a_file_and_back(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, copy = tmp_path / "all.jsonl", tmp_path / "copy.db"
+
+    assert main(["copy", str(database), str(file)]) == 0
+    assert main(["copy", str(file), str(copy)]) == 0
+
+    assert f"check: OK – {copy} holds what {file} holds" in capsys.readouterr().out.replace("\n", "")
+    with open_storage(database) as original, open_storage(copy) as copied:
+        assert copied.get_pending_tasks() == original.get_pending_tasks()
+
+
+def test_a_target_that_holds_more_fails_the_check(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.db"
+    with open_storage(copy) as storage:
+        storage.store_event(EventModel.new("other", None))
+
+    assert main(["copy", str(database), str(copy)]) == 1
+    assert "check: FAILED – the two differ in events" in capsys.readouterr().out
+
+
+def test_a_source_that_is_not_there_is_an_error_and_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["copy", str(tmp_path / "none.db"), str(tmp_path / "copy.db")]) == 2
+    assert "there is no database at" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_onto_itself_is_refused(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["copy", str(database), str(database)]) == 2
+    assert "is both the source and the target" in capsys.readouterr().err
