@@ -7,7 +7,7 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Delete, Executor, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
-from swarm_persistence.schema.tables import IS_DELAYED, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id, touched
 from swarm_persistence.storage.dependencies import (
@@ -91,8 +91,12 @@ class TaskVerbs(StorageCore):
         ready = await executor.select(Query(TASKS, (IS_PENDING, IS_MET, IS_NOT_DELAYED), MOST_URGENT_FIRST, limit))
         if not due:
             return ready
-        every = {task.id: task for task in (*due, *ready)}.values()
-        return sorted(every, key=lambda task: (-task.priority.rank, task.created_at))[:limit]
+        every = {task.id: task for task in (*due, *ready)}
+        rows: list[Any] = await executor.values(Query(TASKS, (one_of("id", [*every]),)), ("id", SEQUENCE))
+        arrivals = {id: sequence for id, sequence in rows}
+        # One that was deleted in between has no arrival any more.
+        rank = {id: (-task.priority.rank, task.created_at, arrivals.get(id, 0)) for id, task in every.items()}
+        return sorted(every.values(), key=lambda task: rank[task.id])[:limit]
 
     async def get_blocked_tasks(self) -> list[TaskModel]:
         """Return the pending tasks that wait for a dependency: highest priority first, then oldest."""

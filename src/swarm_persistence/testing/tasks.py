@@ -1,7 +1,10 @@
 """Facts about tasks."""
 
+from datetime import timedelta
+
 import pytest
 
+from swarm_persistence.clock import ManualClock
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import Storage
@@ -148,3 +151,14 @@ class TestTasks:
         await storage.store_task(a_task())
 
         assert await storage.get_tasks_by_agent("agent-1") == []
+
+    async def test_ready_tasks_of_one_rank_and_age_come_in_the_order_of_arrival_whenever_they_were_due(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        later = clock.now() + timedelta(seconds=60)
+        await storage.store_tasks([a_task("first"), a_task("second", run_at=later), a_task("third")])
+
+        clock.advance(120)
+
+        assert ids(await storage.get_ready_tasks()) == ["first", "second", "third"]
+        assert ids(await storage.get_ready_tasks(limit=2)) == ["first", "second"]
