@@ -1,4 +1,4 @@
-"""Every Python block of the README runs as it stands, and its commands exist."""
+"""Every Python block of the README and of the pages in docs runs as it stands, and its commands exist."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in re.findall(r"^```console\n(.*?)^```", TEXT, re.M | re.S) for line in block.splitlines()]
 
@@ -19,6 +20,18 @@ def test_a_program_of_the_readme_runs(program: str, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(program, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, program in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S), 1)
+    ],
+)
+def test_a_program_of_a_page_runs(program: str, tmp_path: Path) -> None:
+    test_a_program_of_the_readme_runs(program, tmp_path)
 
 
 def test_the_first_example_is_in_the_first_screen_and_short() -> None:
