@@ -93,7 +93,7 @@ class TaskVerbs(StorageCore):
             return ready
         every = {task.id: task for task in (*due, *ready)}
         rows: list[Any] = await executor.values(Query(TASKS, (one_of("id", [*every]),)), ("id", SEQUENCE))
-        arrivals = {id: sequence for id, sequence in rows}
+        arrivals = dict(rows)
         # One that was deleted in between has no arrival any more.
         rank = {id: (-task.priority.rank, task.created_at, arrivals.get(id, 0)) for id, task in every.items()}
         return sorted(every.values(), key=lambda task: rank[task.id])[:limit]

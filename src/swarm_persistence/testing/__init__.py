@@ -50,12 +50,14 @@ _TOPICS = (
     "claims",
     "concurrency",
     "concurrency_threads",
+    "coordination",
     "copies",
     "cycles",
     "deletions",
     "dependencies",
     "doom",
     "events",
+    "foretelling",
     "leases",
     "lifecycle",
     "lost_claims",
@@ -91,6 +93,7 @@ from swarm_persistence.testing.changed_dependencies import TestChangedDependenci
 from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
 from swarm_persistence.testing.concurrency_threads import TestThreads
+from swarm_persistence.testing.coordination import assert_tasks_as_foretold
 from swarm_persistence.testing.copies import TestCopies
 from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
@@ -166,6 +169,7 @@ __all__ = [
     "TestWaiting",
     "assert_queries_agree",
     "assert_storages_agree",
+    "assert_tasks_as_foretold",
     "clock",
     "run_suite",
     "storage",

@@ -1,9 +1,10 @@
-"""Facts about agreement: a storage answers as `MemoryStorage` does, whatever it is asked and in whatever order."""
+"""Facts about agreement: a storage answers as `MemoryStorage` and as a plain model do, whatever it is asked."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from swarm_persistence.storage import Storage
+from swarm_persistence.testing.coordination import assert_tasks_as_foretold
 from swarm_persistence.testing.fixtures import OpenStorage
 from swarm_persistence.testing.machine import assert_storages_agree
 from swarm_persistence.testing.random_queries import assert_queries_agree
@@ -26,3 +27,6 @@ class TestAgreement:
 
     def test_random_queries_find_the_same(self, open_storage: OpenStorage) -> None:
         assert_queries_agree(open_memory, open_storage)
+
+    def test_random_verbs_of_tasks_do_what_a_plain_model_foretells(self, open_storage: OpenStorage) -> None:
+        assert_tasks_as_foretold(open_storage)

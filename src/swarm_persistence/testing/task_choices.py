@@ -1,0 +1,50 @@
+"""What random verbs of tasks choose from: few ids, agents, types and keys, so that they meet."""
+
+from datetime import timedelta
+
+from hypothesis import strategies as st
+
+from swarm_persistence.clock import ManualClock
+from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
+
+MOST_COPIES = 10
+_START = ManualClock().now()
+
+IDS = st.sampled_from("abcdef")
+AGENTS = st.sampled_from(["agent-1", "agent-2"])
+TYPES = st.sampled_from([None, None, ["x"], ["y"], ["x", "y"], ["z"], []])
+LEASES = st.sampled_from([50.0, 150.0, 350.0])
+DEPENDENCIES = st.lists(IDS, max_size=2)
+RUN_AT = st.sampled_from([None, None, *(_START + timedelta(seconds=each) for each in (-50, 150, 450))])
+KEYS = st.sampled_from([None, None, None, "key-1", "key-2"])
+COPY = st.integers(0, MOST_COPIES - 1)
+STATUSES = st.sampled_from([*[TaskStatus.PENDING] * 6, TaskStatus.COMPLETED])
+
+TASKS = st.builds(
+    TaskModel,
+    id=IDS,
+    task_type=st.sampled_from("xy"),
+    priority=st.sampled_from(TaskPriority),
+    status=STATUSES,
+    max_retries=st.integers(0, 2),
+    dependencies=DEPENDENCIES,
+    created_at=st.sampled_from([_START, _START - timedelta(seconds=1)]),
+    updated_at=st.just(_START),
+    run_at=RUN_AT,
+    idempotency_key=KEYS,
+    fails_with_dependencies=st.sampled_from([True, True, False]),
+)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(TaskStatus),
+        "priority": st.sampled_from(TaskPriority),
+        "max_retries": st.integers(0, 2),
+        "retry_count": st.integers(0, 2),
+        "dependencies": DEPENDENCIES,
+        "run_at": RUN_AT,
+        "idempotency_key": KEYS,
+        "error": st.sampled_from([None, "spoilt"]),
+        "fails_with_dependencies": st.booleans(),
+    },
+)
