@@ -119,15 +119,19 @@ class ClaimVerbs(TaskVerbs):
         self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta, deadline: float
     ) -> list[TaskModel]:
         watch = self._engine.watch((TASKS,))
+        is_due = False
         try:
             while True:
-                # A look costs no turn to write; most commits that wake a waiter make no task ready.
-                if await self._is_any_ready(ready) and (tasks := await self._claim_ready(ready, agent_id, lease)):
+                # A look costs no turn to write; most commits that wake a waiter make no task ready. But what is due is
+                # marked by a claim only, and would else end every wait from then on, though it may fit nobody here.
+                is_worthwhile = is_due or await self._is_any_ready(ready)
+                if is_worthwhile and (tasks := await self._claim_ready(ready, agent_id, lease)):
                     return tasks
                 rest = deadline - time.monotonic()
                 if rest <= 0:
                     return []
-                await watch.wait(min(rest, await self._seconds_to_next_due(rest)))
+                pause = await self._seconds_to_next_due(rest)
+                is_due = not await watch.wait(min(rest, pause)) and pause < rest
         finally:
             watch.close()
 

@@ -1,0 +1,30 @@
+"""How often a waiting claim looks: only when there may be something new."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from swarm_persistence import MemoryStorage
+from swarm_persistence.clock import now
+from swarm_persistence.testing.records import a_task
+
+
+async def test_a_due_task_that_fits_somebody_else_does_not_keep_a_waiter_looking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = MemoryStorage()
+    await storage.store_task(a_task(task_type="another", run_at=now() + timedelta(seconds=0.05)))
+    looks = 0
+    values = storage._engine.values
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return values(*arguments)
+
+    monkeypatch.setattr(storage._engine, "values", counted)
+
+    assert await storage.claim_next_task("agent-1", task_types=["mine"], wait=0.5) is None
+
+    assert looks < 25  # once every 10 ms would be more than 100
