@@ -38,18 +38,24 @@ from swarm_persistence.storage import Recovery, Repository, Storage, Transaction
 
 if TYPE_CHECKING:
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
+    from swarm_persistence.worker import Worker, WorkerContext
 
 __version__ = "0.1.0"
 
 _NATIVE = {"SqliteStorage", "SqliteStorageBuilder"}
+_WORKERS = {"Worker", "WorkerContext"}
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: a browser has no apsw.
+    # Loaded on first use: a browser has no apsw, and not every program works.
     if name in _NATIVE:
         from swarm_persistence.backends import sqlite
 
         return getattr(sqlite, name)
+    if name in _WORKERS:
+        from swarm_persistence import worker
+
+        return getattr(worker, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -90,6 +96,8 @@ __all__ = [
     "Transaction",
     "TransactionError",
     "UnreadableError",
+    "Worker",
+    "WorkerContext",
     "init_storage",
     "open_storage",
 ]

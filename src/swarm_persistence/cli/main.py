@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from swarm_persistence import __version__
-from swarm_persistence.cli import copying, demo, doctor, stats
+from swarm_persistence.cli import copying, demo, doctor, stats, worker
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.errors import StorageError
@@ -49,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(commands)
+    worker.add_parser(commands)
     stats.add_parser(commands)
     doctor.add_parser(commands)
     copying.add_parser(commands)

@@ -1,0 +1,80 @@
+"""What a handler is: a function of a task, asynchronous or blocking, that may ask for the storage as well."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from swarm_persistence.blocking import BlockingStorage
+from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.models import AgentModel, TaskModel
+from swarm_persistence.schema.values import text
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker.threads import Threads
+
+S = TypeVar("S", Storage, BlockingStorage)
+
+
+class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
+    """Where a handler works; given to one that takes a second argument."""
+
+    storage: S
+    """The worker's storage; in a blocking handler its blocking form, so that neither has to open its own."""
+    agent: AgentModel
+    """The agent that the task is assigned to."""
+
+
+class Handler:
+    """A function that does tasks of one type."""
+
+    def __init__(self, task_type: str, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._is_async = _is_async(function)
+        self._takes_context = _takes_context(task_type, function)
+
+    async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: Threads) -> Any:
+        """Do a task, and return what the function returns; a blocking function works in a thread."""
+        if self._is_async:
+            return await self._function(*self._arguments(task, WorkerContext(storage, agent)))
+        arguments = self._arguments(task, WorkerContext(BlockingStorage(storage), agent))
+        result = await threads.run(partial(self._function, *arguments))
+        # A lambda around an asynchronous function does not look like one.
+        return await result if inspect.isawaitable(result) else result
+
+    def _arguments(self, task: TaskModel, context: WorkerContext[Any]) -> tuple[Any, ...]:
+        return (task, context) if self._takes_context else (task,)
+
+
+def handlers_by_type(handlers: Mapping[str, Callable[..., Any]]) -> dict[str, Handler]:
+    """Return the handlers of a mapping from task types to functions; raises `InvalidQueryError` for anything else."""
+    if not isinstance(handlers, Mapping) or not handlers:
+        raise InvalidQueryError(f"handlers is {handlers!r}, expected a dict from task types to functions, not empty")
+    for task_type, function in handlers.items():
+        text(task_type, "handlers: task type")
+        if not callable(function):
+            raise InvalidQueryError(f"handlers[{task_type!r}] is {function!r}, expected a function of a task")
+    return {task_type: Handler(task_type, function) for task_type, function in handlers.items()}
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    call = type(function).__call__  # of an object that can be called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _takes_context(task_type: str, function: Callable[..., Any]) -> bool:
+    """Tell whether a function needs a second argument: one that has a default is the function's own affair."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return False  # some functions written in C tell nothing about their arguments
+    for count in (1, 2):
+        try:
+            signature.bind(*(None,) * count)
+        except TypeError:
+            continue
+        return count == 2
+    raise InvalidQueryError(
+        f"handlers[{task_type!r}] is {function!r}, which takes {signature}; expected (task) or (task, context)"
+    )

@@ -1,0 +1,224 @@
+"""A task in hand: its handler works while its lease is extended, and then what came of it is recorded."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from enum import Enum, StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from swarm_persistence.errors import (
+    ClosedError,
+    DatabaseError,
+    LeaseLostError,
+    PoolError,
+    SerializationError,
+    StorageError,
+    TransactionError,
+)
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker.failures import described
+from swarm_persistence.worker.pauses import Pauses
+
+CANCEL_GRACE_SECONDS = 5.0
+"""How long a cancelled handler may tidy up before its task is given back all the same."""
+
+_UNFINISHED = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+_TRANSIENT = (DatabaseError, PoolError, TransactionError)
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class Outcome(StrEnum):
+    """What became of a claimed task."""
+
+    COMPLETED = "completed"
+    RETRIED = "retried"
+    FAILED = "failed"
+    GIVEN_BACK = "given back"
+    LOST = "lost"
+
+
+_ENDED_BY_HANDLER = {TaskStatus.COMPLETED: Outcome.COMPLETED, TaskStatus.FAILED: Outcome.FAILED}
+
+
+class Terms(NamedTuple):
+    """On what terms tasks are done, in seconds."""
+
+    lease: float
+    task_timeout: float | None
+
+
+class _End(Enum):
+    HANDLED = 1
+    GIVEN_UP = 2
+    TIMED_OUT = 3
+    LOST = 4
+
+
+class _Answer(NamedTuple):
+    value: Any
+    error: BaseException | None
+
+
+class Run:
+    """One claim of a task, from the handler's start to the record of its outcome."""
+
+    def __init__(
+        self, storage: Storage, task: TaskModel, handle: Callable[[TaskModel], Awaitable[Any]], terms: Terms
+    ) -> None:
+        self.outcome: Outcome | None = None
+        self.settled = asyncio.Event()
+        """Set once nothing more will be written; the handler may still be there."""
+        self._storage = storage
+        self._task = task
+        # The handler may change its copy, or end the task by itself; the claim is told by ours.
+        self._given = msgspec.structs.replace(task)
+        self._handle = handle
+        self._terms = terms
+        self._given_up = asyncio.Event()
+
+    def give_back(self) -> None:
+        """Cancel the handler, and release the task."""
+        self._given_up.set()
+
+    async def carry_out(self) -> None:
+        """Let the handler work while the claim is kept, and record what came of it."""
+        handling = asyncio.create_task(self._answer(), name=f"handler of task {self._task.id}")
+        try:
+            self.outcome = await self._settle(handling)
+        finally:
+            self.settled.set()
+            handling.cancel()
+        if not handling.done():
+            _log.error("the handler of %s goes on although it was cancelled; its place stays taken", self._name)
+            await asyncio.wait((handling,))
+
+    async def _settle(self, handling: "asyncio.Task[_Answer]") -> Outcome:
+        end = await self._attend(handling)
+        if end is not _End.HANDLED:
+            handling.cancel()
+            await asyncio.wait((handling,), timeout=CANCEL_GRACE_SECONDS)
+        if end is _End.LOST:
+            return Outcome.LOST
+        if end is _End.GIVEN_UP:
+            return await self._insist(self._release)
+        if end is _End.TIMED_OUT:
+            return await self._fail(f"the handler took longer than {self._terms.task_timeout:g} s")
+        if handling.cancelled():
+            return await self._fail("the handler was cancelled")
+        answer = handling.result()
+        if answer.error is None:
+            return await self._insist(lambda: self._complete(answer.value))
+        _log.warning("the handler of %s failed", self._name, exc_info=answer.error)
+        return await self._fail(described(answer.error))
+
+    async def _answer(self) -> _Answer:
+        try:
+            return _Answer(await self._handle(self._given), None)
+        except (Exception, SystemExit) as error:
+            # sys.exit() in a handler ends its task, not the swarm: the next worker would follow.
+            return _Answer(None, error)
+
+    async def _attend(self, handling: "asyncio.Task[_Answer]") -> _End:
+        """Keep the claim until the handler has ended, or must end."""
+        loop = asyncio.get_running_loop()
+        timeout = self._terms.task_timeout
+        ends_at = float("inf") if timeout is None else loop.time() + timeout
+        pause = self._terms.lease / 3  # two more tries before the lease is over
+        extend_at = loop.time() + pause
+        giving_up = asyncio.create_task(self._given_up.wait())
+        try:
+            while True:
+                rest = max(min(ends_at, extend_at) - loop.time(), 0)
+                await asyncio.wait((handling, giving_up), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+                if handling.done():
+                    return _End.HANDLED
+                if giving_up.done():
+                    return _End.GIVEN_UP
+                if loop.time() >= ends_at:
+                    return _End.TIMED_OUT
+                if loop.time() >= extend_at:
+                    is_extended = await self._extend()
+                    if is_extended is None:
+                        return _End.LOST
+                    extend_at = loop.time() + (pause if is_extended else pause / 4)
+        finally:
+            giving_up.cancel()
+
+    async def _extend(self) -> bool | None:
+        """Extend the lease, and tell whether that went well; `None` if the claim is over."""
+        try:
+            await self._storage.extend_lease(self._task, lease=self._terms.lease)
+        except LeaseLostError as error:
+            if self._is_ended_by_handler:
+                return True
+            _log.warning("the handler of %s is cancelled: %s", self._name, error)
+            return None
+        except ClosedError:
+            raise
+        except StorageError as error:
+            # The claim may hold for long after its lease: until somebody gives the task back.
+            _log.error("the lease of %s could not be extended: %s", self._name, error)
+            return False
+        return True
+
+    async def _complete(self, result: Any) -> Outcome:
+        try:
+            await self._storage.complete_task(self._task, result)
+        except SerializationError as error:
+            _log.warning("the result of %s cannot be stored: %s", self._name, error)
+            return await self._record_failure(str(error))
+        return Outcome.COMPLETED
+
+    async def _fail(self, error: str) -> Outcome:
+        return await self._insist(lambda: self._record_failure(error))
+
+    async def _record_failure(self, error: str) -> Outcome:
+        await self._storage.fail_task(self._task, error)
+        return Outcome.FAILED if self._task.status is TaskStatus.FAILED else Outcome.RETRIED
+
+    async def _release(self) -> Outcome:
+        await self._storage.release_task(self._task)
+        return Outcome.GIVEN_BACK
+
+    async def _insist(self, write: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Write what came of the task, however often the database refuses; not at all if the claim is over."""
+        pauses = Pauses()
+        while True:
+            is_last_try = self._given_up.is_set()
+            try:
+                return await write()
+            except LeaseLostError as error:
+                if self._is_ended_by_handler:
+                    return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
+                _log.warning("the outcome of %s is not written: %s", self._name, error)
+                return Outcome.LOST
+            except _TRANSIENT as error:
+                _log.error("the outcome of %s could not be written: %s", self._name, error)
+                if is_last_try:
+                    return Outcome.LOST  # it comes back when its lease is over
+            except ClosedError:
+                raise
+            except StorageError as error:
+                _log.error("the outcome of %s cannot be written: %s", self._name, error)
+                return Outcome.LOST
+            await self._pause(pauses.next())
+
+    async def _pause(self, seconds: float) -> None:
+        giving_up = asyncio.create_task(self._given_up.wait())
+        try:
+            await asyncio.wait((giving_up,), timeout=seconds)
+        finally:
+            giving_up.cancel()
+
+    @property
+    def _is_ended_by_handler(self) -> bool:
+        # A handler may complete its task within a transaction of its own, together with what it writes.
+        return self._given.status not in _UNFINISHED
+
+    @property
+    def _name(self) -> str:
+        return f"task {self._task.id!r} ({self._task.task_type})"

@@ -1,0 +1,201 @@
+"""A shift: the time in which a worker claims and does tasks, from its first claim until all is recorded."""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
+from swarm_persistence.models import AgentModel, TaskModel
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker.handlers import Handler
+from swarm_persistence.worker.pauses import Pauses
+from swarm_persistence.worker.readiness import Readiness
+from swarm_persistence.worker.registration import Registration
+from swarm_persistence.worker.runs import Run, Terms
+from swarm_persistence.worker.threads import Threads
+
+_LONGEST_RECOVERY_SECONDS = 60.0
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class Plan(NamedTuple):
+    """What a worker does, and how; times in seconds."""
+
+    handlers: Mapping[str, Handler]
+    concurrency: int
+    terms: Terms
+    drain_timeout: float
+    heartbeat_timeout: float
+
+
+class Shift:
+    """Claims tasks as it has room, runs their handlers, and drains when it is told to stop."""
+
+    def __init__(self, storage: Storage, agent: AgentModel, registration: Registration, plan: Plan) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._storage = storage
+        self._agent = agent
+        self._registration = registration
+        self._plan = plan
+        self._loop = asyncio.get_running_loop()
+        self._stopping, self._hurrying, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._threads = Threads(plan.concurrency, self._has_room.set)
+        self._readiness = Readiness(storage, tuple(plan.handlers))
+        self._runs: dict[asyncio.Task[None], Run] = {}
+        self._failure: Exception | None = None
+
+    def stop(self) -> None:
+        """Claim no more, and end once what runs is done, or the time for that is over."""
+        self._stopping.set()
+
+    def hurry(self) -> None:
+        """Claim no more, and give back what runs."""
+        self._stopping.set()
+        self._hurrying.set()
+
+    async def work(self) -> None:
+        """Work until the stop, and raise what has ended the work before."""
+        beat, recover = self._registration.beat, self._recover
+        recovery_pause = min(self._plan.terms.lease / 2, _LONGEST_RECOVERY_SECONDS)
+        upkeep = [
+            self._loop.create_task(self._repeat("the heartbeat", beat, self._plan.heartbeat_timeout / 5)),
+            self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
+        ]
+        try:
+            try:
+                await self._claim_until_stopped()
+            except Exception as error:
+                self._fail(error)
+            await self._drain()
+        finally:
+            self._readiness.close()
+            self._threads.close()
+            for task in upkeep:
+                task.cancel()
+            await asyncio.gather(*upkeep, return_exceptions=True)
+        await self._sign_off()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _claim_until_stopped(self) -> None:
+        pauses = Pauses()
+        while not self._stopping.is_set():
+            self._has_room.clear()
+            room = self._plan.concurrency - len(self._runs) - self._threads.abandoned
+            if room <= 0:
+                await self._unless_stopped(self._has_room.wait())
+                continue
+            try:
+                # Never cancelled by a stop: a claim that is committed must be known, to be given back.
+                tasks = await self._storage.claim_next_tasks(
+                    self._agent.id, limit=room, task_types=self._plan.handlers, lease=self._plan.terms.lease
+                )
+                for task in tasks:
+                    self._start(task)
+                pauses.reset()
+                if not tasks:
+                    await self._unless_stopped(self._readiness.wait())
+            except ClosedError:
+                raise
+            except StorageError as error:
+                await self._unless_stopped(self._wait_after(error, pauses.next()))
+
+    async def _wait_after(self, error: StorageError, pause: float) -> None:
+        _log.error("worker %r cannot claim, the next try is in %.1f s: %s", self._agent.id, pause, error)
+        if isinstance(error, UnreadableError):
+            # Nothing else was ready; what comes now must not wait for that row.
+            await self._readiness.wait_for_commit(pause)
+        else:
+            await asyncio.sleep(pause)
+
+    def _start(self, task: TaskModel) -> None:
+        handler = self._plan.handlers[task.task_type]
+        handle = partial(handler.handle, storage=self._storage, agent=self._agent, threads=self._threads)
+        run = Run(self._storage, task, handle, self._plan.terms)
+        carrying = self._loop.create_task(run.carry_out(), name=f"task {task.id}")
+        self._runs[carrying] = run
+        carrying.add_done_callback(self._finished)
+        if self._stopping.is_set():
+            run.give_back()  # the stop came while it was being claimed
+
+    def _finished(self, carrying: "asyncio.Task[None]") -> None:
+        run = self._runs.pop(carrying)
+        self._has_room.set()
+        if run.outcome is not None:
+            self.outcomes[run.outcome.value] += 1
+        error = None if carrying.cancelled() else carrying.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+
+    async def _drain(self) -> None:
+        settled = self._loop.create_task(self._settled())
+        hurrying = self._loop.create_task(self._hurrying.wait())
+        try:
+            await asyncio.wait(
+                (settled, hurrying), timeout=self._plan.drain_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            for run in self._runs.values():
+                run.give_back()
+            await settled
+        finally:
+            hurrying.cancel()
+            settled.cancel()
+            # What is left waits for handlers that do not end; there is nothing more to write.
+            stuck = list(self._runs)
+            for carrying in stuck:
+                carrying.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+
+    async def _settled(self) -> None:
+        for run in list(self._runs.values()):
+            await run.settled.wait()
+
+    async def _repeat(self, name: str, action: Callable[[], Awaitable[None]], pause: float) -> None:
+        while True:
+            try:
+                await action()
+            except ClosedError as error:
+                return self._fail(error)
+            except StorageError as error:
+                _log.error("%s of worker %r failed: %s", name, self._agent.id, error)
+            except Exception as error:
+                return self._fail(error)
+            # Workers that were started together need not do it together.
+            await asyncio.sleep(pause * random.uniform(0.7, 1.0))
+
+    async def _recover(self) -> None:
+        recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._plan.heartbeat_timeout)
+        if recovery.requeued or recovery.failed or recovery.lost_agents:
+            _log.warning("worker %r has found work of the dead: %s", self._agent.id, recovery)
+
+    async def _sign_off(self) -> None:
+        if isinstance(self._failure, ClosedError):
+            return
+        try:
+            await self._registration.sign_off()
+        except StorageError as error:
+            _log.error("agent %r could not be signed off: %s", self._agent.id, error)
+
+    async def _unless_stopped(self, wait: Coroutine[Any, Any, Any]) -> None:
+        """Wait for something that claims nothing, or for the stop."""
+        waits = [self._loop.create_task(wait), self._loop.create_task(self._stopping.wait())]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        for each in done:
+            each.result()
+
+    def _fail(self, error: Exception) -> None:
+        """End with an error that waiting would not mend."""
+        if self._failure is None:
+            self._failure = error
+            _log.error("worker %r ends: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
+        self.hurry()

@@ -1,0 +1,77 @@
+"""Threads for blocking handlers: started as they are needed, and no hindrance to the end of the process."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+
+class _Call(NamedTuple):
+    context: Context
+    function: Callable[[], Any]
+    outcome: "asyncio.Future[tuple[Any, BaseException | None]]"
+
+
+class Threads:
+    """Runs functions in threads for one event loop, each in its caller's context; at most so many at once.
+
+    A thread cannot be cancelled: a call that is cancelled returns at once, and its thread goes on.
+    """
+
+    def __init__(self, most: int, on_return: Callable[[], None]) -> None:
+        """Make the pool; `on_return` is called in the loop when an abandoned thread is free again."""
+        self.abandoned = 0
+        """Threads whose caller has gone."""
+        self._most = most
+        self._on_return = on_return
+        self._loop = asyncio.get_running_loop()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._started = 0
+        self._outstanding = 0
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Run a function in a thread, and return or raise what it does."""
+        call = _Call(copy_context(), function, self._loop.create_future())
+        self._outstanding += 1
+        if self._started < min(self._outstanding, self._most):
+            self._started += 1
+            # Not joined at the interpreter's end, as those of concurrent.futures are: a handler may hang for ever.
+            threading.Thread(target=self._serve, name="swarm-persistence handler", daemon=True).start()
+        self._calls.put(call)
+        try:
+            value, error = await call.outcome
+        except asyncio.CancelledError:
+            self.abandoned += call.outcome.cancelled()
+            raise
+        if error is not None:
+            raise error
+        return value
+
+    def close(self) -> None:
+        """Let each thread end once it is free."""
+        for _ in range(self._started):
+            self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            value, error = None, None
+            if not call.outcome.cancelled():  # given up before it began
+                try:
+                    value = call.context.run(call.function)
+                except BaseException as raised:
+                    error = raised
+            try:
+                self._loop.call_soon_threadsafe(self._settle, call, value, error)
+            except RuntimeError:
+                return  # the loop is closed, and with it all that waited
+            del call, value, error  # an idle thread keeps nothing alive
+
+    def _settle(self, call: _Call, value: Any, error: BaseException | None) -> None:
+        self._outstanding -= 1
+        if call.outcome.cancelled():
+            self.abandoned -= 1
+            self._on_return()
+        else:
+            call.outcome.set_result((value, error))
