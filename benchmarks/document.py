@@ -103,7 +103,8 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         ours = {_column(row, has_sizes): row for row in of_unit if row.peer == "swarm"}
         for peer in dict.fromkeys(row.peer for row in of_unit):
             cells = {_column(row, has_sizes): row for row in of_unit if row.peer == peer}
-            shown = [_cell(cells.get(column), ours.get(column)) for column in columns]
+            smallest = cells[min(cells)] if has_sizes and unit.endswith("second") else None
+            shown = [_cell(cells.get(column), ours.get(column), smallest) for column in columns]
             yield f"| {name_of(peer)} | {' | '.join(shown)} |"
         if unit != units[-1]:
             yield ""
@@ -113,10 +114,12 @@ def _column(row: Row, has_sizes: bool) -> int:
     return row.size if has_sizes else row.in_flight
 
 
-def _cell(row: Row | None, ours: Row | None) -> str:
+def _cell(row: Row | None, ours: Row | None, smallest: Row | None) -> str:
     if row is None:
         return "–"
     text = f"{figure(row.median)} ±{50 * row.spread:.0f} %"
+    if smallest is not None and row is not smallest and smallest.median:
+        text = f"{text}, {100 * row.median / smallest.median:.0f} % of the first"
     if ours is None or row.peer == "swarm" or not row.median or not row.unit.endswith("second"):
         return text
     return f"{text} ({_times(ours.median / row.median)})"

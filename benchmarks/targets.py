@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.results import RATE, Results
-from benchmarks.workloads import busy_loop, growth, iteration, memory, processes, residency
+from benchmarks.workloads import busy_loop, growth, iteration, memory, processes, queue_depth, residency
 
 NOTES = Path(__file__).with_name("notes.toml")
 
@@ -73,6 +73,9 @@ KEYS = frozenset(
         "processes",
         "busy-loop",
         "growth",
+        "queue-depth",
+        "queue-depth-typed",
+        "queue-finished",
         "memory-store",
         "memory-claim",
         "residency",
@@ -85,7 +88,8 @@ KEYS = frozenset(
 def judge(results: Results, notes: Path = NOTES) -> list[Verdict]:
     """Return a verdict for each target that the run has measured."""
     tried = tomllib.loads(notes.read_text())
-    verdicts = [*_ratios(results), *_processes(results), *_busy(results), *_sizes(results), *_residency(results)]
+    verdicts = [*_ratios(results), *_processes(results), *_busy(results), *_sizes(results), *_queues(results)]
+    verdicts += _residency(results)
     return [msgspec.structs.replace(verdict, note=tried.get(verdict.key, {}).get("note", "")) for verdict in verdicts]
 
 
@@ -144,6 +148,30 @@ def _sizes(results: Results) -> Iterator[Verdict]:
             times = many.median / few.median
             seen = f"{many.median:.1f}; {few.median:.1f}: {_times(times)}"
             yield Verdict(f"memory-{verb}", what, f"a few, ≤ {_times(_AT_MOST_SLOWER)}", seen, times <= _AT_MOST_SLOWER)
+
+
+def _queues(results: Results) -> Iterator[Verdict]:
+    rows = [row for row in results.of(queue_depth.QueueDepth.key) if row.peer == "swarm"]
+    if not rows:
+        return
+    few, many = (choose(row.size for row in rows) for choose in (min, max))
+    in_flight = max(queue_depth.IN_FLIGHTS)
+    for key, wanted, pending, finished in (
+        ("queue-depth", queue_depth.ANY_TYPE, many, 0),
+        ("queue-depth-typed", queue_depth.SOME_TYPES, many, 0),
+        ("queue-finished", queue_depth.ANY_TYPE, few, many),
+    ):
+        short = results.find(
+            queue_depth.QueueDepth.key, "swarm", in_flight, queue_depth.unit_of(wanted, in_flight), few
+        )
+        unit = queue_depth.unit_of(wanted, in_flight, finished)
+        long = results.find(queue_depth.QueueDepth.key, "swarm", in_flight, unit, pending)
+        if short is not None and long is not None:
+            beside = f" beside {finished:,} finished" if finished else ""
+            what = f"claim next, {wanted}, {in_flight} in flight, {pending:,} pending{beside}: of the rate with {few:,}"
+            share = long.median / short.median
+            # Not all: the most urgent tasks of a long queue lie on pages of their own, all of which a commit writes.
+            yield Verdict(key, what, "60 %", _share(share), share >= 0.6)
 
 
 def _residency(results: Results) -> Iterator[Verdict]:

@@ -2,22 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from benchmarks.peers.peer import Concurrent, SwarmFile
 from benchmarks.peers.statements import LISTED
-from swarm_persistence import EventModel, MetricModel, SqliteStorage, TaskModel, TaskStatus
-from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Claim, Increment
-from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import TASKS
-
-_NEXT = Query(
-    TASKS,
-    (Condition("status", "=", TaskStatus.PENDING.value),),
-    (Order("priority", is_descending=True), Order("created_at")),
-    limit=1,
-)
+from swarm_persistence import EventModel, MetricModel, SqliteStorage, TaskModel
 
 
 class Swarm(SwarmFile, Concurrent):
@@ -54,7 +43,7 @@ class Swarm(SwarmFile, Concurrent):
 
     async def claim_next(self, agent_id: str) -> TaskModel | None:
         """Claim the most urgent task."""
-        return await claim_next(self.storage, agent_id)
+        return await self.storage.claim_next_task(agent_id)
 
     async def pending(self, _: object) -> list[TaskModel]:
         """List the waiting tasks."""
@@ -69,15 +58,3 @@ class Swarm(SwarmFile, Concurrent):
     async def aggregate(self, span: tuple[str, datetime, datetime]) -> list[MetricModel]:
         """Aggregate metrics."""
         return await self.storage.get_aggregated_metrics(*span)
-
-
-async def claim_next(storage: SqliteStorage, agent_id: str) -> TaskModel | None:
-    """Claim the most urgent task by the engine's own step: the storage has no verb for it yet."""
-    changes: dict[str, Any] = {
-        "status": TaskStatus.ASSIGNED.value,
-        "assigned_to": agent_id,
-        "updated_at": microseconds(now()),
-        "version": Increment(),
-    }
-    ((tasks),) = await storage._engine.write((Claim(_NEXT, changes),))
-    return tasks[0] if tasks else None

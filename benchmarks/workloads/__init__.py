@@ -7,6 +7,7 @@ from benchmarks.workloads.growth import Growth
 from benchmarks.workloads.iteration import Iteration
 from benchmarks.workloads.memory import MemoryGrowth
 from benchmarks.workloads.processes import Processes
+from benchmarks.workloads.queue_depth import QueueDepth
 from benchmarks.workloads.residency import Residency
 from benchmarks.workloads.tasks import CLAIM, CLAIM_NEXT, PENDING
 from benchmarks.workloads.workload import Workload
@@ -25,6 +26,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Processes(),
     BusyLoop(),
     Growth(),
+    QueueDepth(),
     MemoryGrowth(),
     Residency(),
     Iteration(),

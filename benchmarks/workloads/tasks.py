@@ -52,7 +52,10 @@ CLAIM = ClosedLoop(
 CLAIM_NEXT = ClosedLoop(
     key="claim-next",
     title="Claim next",
-    about="Each caller takes the most urgent, then oldest pending task, as a model.",
+    about=(
+        "Each caller takes the most urgent, then oldest pending task, as a model. The library's `claim_next_task` also "
+        "looks at dependencies and at `run_at`, and sets a lease; the others do not."
+    ),
     prepare=_claims_of_the_next,
     verify=_verify_claims,
     verbs=frozenset({"claim_next"}),
