@@ -56,8 +56,11 @@ _TOPICS = (
     "deletions",
     "dependencies",
     "doom",
+    "event_log",
     "events",
+    "failed_dependencies",
     "foretelling",
+    "idempotency",
     "leases",
     "lifecycle",
     "lost_claims",
@@ -70,6 +73,7 @@ _TOPICS = (
     "patterns",
     "queries",
     "random_queries",
+    "recovery",
     "refusals",
     "repository",
     "retries",
@@ -99,8 +103,11 @@ from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
 from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
+from swarm_persistence.testing.event_log import TestEventLog
 from swarm_persistence.testing.events import TestEvents
+from swarm_persistence.testing.failed_dependencies import TestFailedDependencies
 from swarm_persistence.testing.fixtures import OpenStorage, clock, storage
+from swarm_persistence.testing.idempotency import TestIdempotency
 from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
 from swarm_persistence.testing.lost_claims import TestLostClaims
@@ -113,6 +120,7 @@ from swarm_persistence.testing.orders import TestOrders
 from swarm_persistence.testing.patterns import TestLike
 from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.random_queries import assert_queries_agree
+from swarm_persistence.testing.recovery import TestRecovery
 from swarm_persistence.testing.refusals import TestRefusedFields
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
@@ -144,7 +152,10 @@ __all__ = [
     "TestDeletedAgents",
     "TestDependencies",
     "TestDoom",
+    "TestEventLog",
     "TestEvents",
+    "TestFailedDependencies",
+    "TestIdempotency",
     "TestLeases",
     "TestLifecycle",
     "TestLike",
@@ -157,6 +168,7 @@ __all__ = [
     "TestNull",
     "TestOrders",
     "TestPoolStatus",
+    "TestRecovery",
     "TestRefusedArguments",
     "TestRefusedFields",
     "TestRepositories",

@@ -23,8 +23,11 @@ from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
 from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
+from swarm_persistence.testing.event_log import TestEventLog
 from swarm_persistence.testing.events import TestEvents
+from swarm_persistence.testing.failed_dependencies import TestFailedDependencies
 from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.idempotency import TestIdempotency
 from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
 from swarm_persistence.testing.lost_claims import TestLostClaims
@@ -35,6 +38,7 @@ from swarm_persistence.testing.next_claims import TestNextClaims
 from swarm_persistence.testing.orders import TestOrders
 from swarm_persistence.testing.patterns import TestLike
 from swarm_persistence.testing.queries import TestConditions, TestNull
+from swarm_persistence.testing.recovery import TestRecovery
 from swarm_persistence.testing.refusals import TestRefusedFields
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
@@ -58,6 +62,10 @@ CORE: tuple[type, ...] = (
     TestDependencies,
     TestCycles,
     TestChangedDependencies,
+    TestFailedDependencies,
+    TestRecovery,
+    TestIdempotency,
+    TestEventLog,
     TestEvents,
     TestMessages,
     TestMetrics,
