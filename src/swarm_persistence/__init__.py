@@ -34,7 +34,7 @@ from swarm_persistence.models import (
     TaskStatus,
 )
 from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Recovery, Repository, Storage, Transaction
+from swarm_persistence.storage import MetricSummary, Pruned, Recovery, Repository, Storage, Transaction
 
 if TYPE_CHECKING:
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
@@ -75,6 +75,7 @@ __all__ = [
     "MemoryStorage",
     "MessageModel",
     "MetricModel",
+    "MetricSummary",
     "MigrationError",
     "MigrationStatus",
     "Model",
@@ -82,6 +83,7 @@ __all__ = [
     "OtherError",
     "PoolError",
     "PoolStatus",
+    "Pruned",
     "QueryBuilder",
     "Recovery",
     "Repository",

@@ -112,6 +112,27 @@ class TestPlans:
         (plan,) = plans.values()
         assert [step.partition(" (")[0] for step in plan] == ["SEARCH metrics USING COVERING INDEX metrics_by_type"]
 
+    async def test_numbers_without_groups_come_from_the_index_only(self, filled: SqliteStorage, watch: Watch) -> None:
+        plans = await plans_of(filled, watch, "aggregate_metrics")
+
+        (plan,) = plans.values()
+        assert [step.partition(" (")[0] for step in plan] == ["SEARCH metrics USING COVERING INDEX metrics_by_type"]
+
+    async def test_prune_passes_over_the_arrivals_once_and_sorts_nothing(
+        self, filled: SqliteStorage, watch: Watch
+    ) -> None:
+        plans = await plans_of(filled, watch, "prune")
+
+        looks = [plan for text, plan in plans.items() if "sequence > " in text]
+        assert len(looks) >= 4
+        assert all("USING INTEGER PRIMARY KEY" in plan[0] for plan in looks), plans
+        for statement, plan in plans.items():
+            steps = [step for step in plan if "json_each" not in step]
+            # Only the look for the last place has no bound: it takes the last row.
+            is_last_place = statement.endswith("ORDER BY sequence DESC\nLIMIT ? + 0")
+            assert is_last_place or not [step for step in steps if "SCAN" in step], (statement, plan)
+            assert "sequence > " not in statement or not [step for step in steps if "TEMP B-TREE" in step], plan
+
     async def test_every_index_serves_a_verb(self, filled: SqliteStorage, watch: Watch) -> None:
         used: set[str] = set()
         for verb in (*READS, "update_task", *COORDINATION, "delete_agent"):

@@ -200,4 +200,12 @@ MAINTENANCE: dict[str, Verb] = {
     "checkpoint": lambda storage: storage.checkpoint(),
 }
 
-VERBS: dict[str, Verb] = {**READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **MAINTENANCE}
+HOUSEKEEPING: dict[str, Verb] = {
+    "prune": lambda storage: storage.prune(after(200)),
+    "aggregate_metrics": lambda storage: storage.aggregate_metrics("type-1", MOMENT, after(250)),
+    "aggregate_metrics_by_bucket": lambda storage: storage.aggregate_metrics(
+        "type-1", MOMENT, after(250), 60, ("unit", "agent_id"), ("avg", "count", "p95")
+    ),
+}
+
+VERBS: dict[str, Verb] = {**READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **HOUSEKEEPING, **MAINTENANCE}

@@ -195,6 +195,9 @@ class BlockingStorage:
     store_metric = _verb(Storage.store_metric)
     get_metrics_by_agent = _verb(Storage.get_metrics_by_agent)
     get_aggregated_metrics = _verb(Storage.get_aggregated_metrics)
+    aggregate_metrics = _verb(Storage.aggregate_metrics)
+
+    prune = _verb(Storage.prune)
 
     store_many = _verb(Storage.store_many)
 

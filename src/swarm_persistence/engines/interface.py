@@ -108,22 +108,36 @@ Step = Insert[Any] | Save[Any] | Replace[Any] | Update[Any] | Claim[Any] | Delet
 
 
 class Function(NamedTuple):
-    """A number about a group of rows; nulls don't count. `count` counts rows and takes no field."""
+    """A number about a group of rows; nulls don't count. `count` counts rows and takes no field.
 
-    name: Literal["count", "avg", "min", "max", "sum"]
+    `percentile` gives what `query.percentiles` says for the `fraction`, which the others don't have.
+    """
+
+    name: Literal["count", "avg", "min", "max", "sum", "percentile"]
     field: str | None = None
+    fraction: float | None = None
+
+
+class Bucket(NamedTuple):
+    """A way to group by a field of whole numbers or times: rounded down to a multiple of `width`.
+
+    Times count in microseconds since 1970.
+    """
+
+    field: str
+    width: int
 
 
 class Aggregate(msgspec.Struct, frozen=True):
-    """Groups of the rows that a query finds, sorted by the grouping fields."""
+    """Groups of the rows that a query finds, sorted by what they are grouped by."""
 
     query: Query[Any]
-    group_by: tuple[str, ...]
+    group_by: tuple[str | Bucket, ...]
     functions: tuple[Function, ...]
 
 
 AggregateRow = Sequence[ColumnValue]
-"""The values of the grouping fields, then of the functions."""
+"""The values that the rows of the group share, then those of the functions."""
 
 
 class PoolStatus(msgspec.Struct, frozen=True):

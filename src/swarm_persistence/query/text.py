@@ -66,6 +66,18 @@ class Dialect:
         """Return the values that `from_now` marks."""
         return (microseconds(now() + timedelta(seconds=moment.seconds)),)
 
+    def rounded_down(self, field: str, marks: "Marks") -> str:
+        """Return the expression of a number or time, rounded down to a multiple that `width_values` are marked for."""
+        return f"{field} - ({field} % {marks.next()} + {marks.next()}) % {marks.next()}"
+
+    def width_values(self, width: int) -> Sequence[ColumnValue]:
+        """Return the values that `rounded_down` marks."""
+        return (width, width, width)
+
+    def percentile(self, field: str, marks: "Marks") -> str:
+        """Return the expression of a percentile; its one mark is for the fraction."""
+        return f"percentile_cont({field}, {marks.next()})"
+
     def change_number(self, table: Table[Any]) -> str:
         """Return the expression of the mark that a write leaves in a row of a followed table."""
         raise NotImplementedError

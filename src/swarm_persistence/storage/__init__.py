@@ -1,8 +1,10 @@
 """What a swarm means: the verbs, written once, a file per noun."""
 
+from swarm_persistence.storage.pruning import Pruned
 from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.storage import Storage
+from swarm_persistence.storage.summaries import MetricSummary
 from swarm_persistence.storage.transactions import Transaction
 
-__all__ = ["Recovery", "Repository", "Storage", "Transaction"]
+__all__ = ["MetricSummary", "Pruned", "Recovery", "Repository", "Storage", "Transaction"]

@@ -1,6 +1,7 @@
 """The verbs of metrics."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from swarm_persistence.clock import from_microseconds
@@ -11,6 +12,7 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import METRICS
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.summaries import DEFAULT_FUNCTIONS, MetricSummary, Summing
 
 _FUNCTIONS = (
     Function("avg", "value"),
@@ -51,14 +53,49 @@ class MetricVerbs(StorageCore):
         Times are Unix seconds or aware datetimes. The value is the average; the tags hold `count`, `min`, `max` and
         `sum` as text; the timestamp is that of the latest metric. Sorted by agent (those of no agent first) and unit.
         """
-        column = METRICS.column("timestamp")
-        conditions = (
-            Condition("metric_type", "=", text(metric_type, "metric.metric_type")),
-            Condition("timestamp", ">=", query_value(column, start_time, "start_time")),
-            Condition("timestamp", "<=", query_value(column, end_time, "end_time")),
-        )
-        aggregate = Aggregate(Query(METRICS, conditions), ("agent_id", "unit"), _FUNCTIONS)
+        measured = _measured(metric_type, ("start_time", start_time), ("end_time", end_time))
+        aggregate = Aggregate(measured, ("agent_id", "unit"), _FUNCTIONS)
         return [_aggregated(metric_type, row) for row in await self._executor().aggregate(aggregate)]
+
+    async def aggregate_metrics(  # noqa: PLR0917 - a span, a bucket and a grouping are told apart by their places
+        self,
+        metric_type: str,
+        start: float | datetime,
+        end: float | datetime,
+        bucket: float | timedelta | None = None,
+        group_by: Iterable[str] = (),
+        functions: Iterable[str] = DEFAULT_FUNCTIONS,
+    ) -> list[MetricSummary]:
+        """Compute numbers about the metrics of this type within the times, both included.
+
+        Times are Unix seconds or aware datetimes. There is one summary for each `bucket` of time (seconds or a
+        timedelta; buckets begin at multiples of it since 1970, in UTC) and each group of the fields in `group_by`
+        (`agent_id`, `unit`), and none where nothing was measured; earliest first, then sorted by the fields, no agent
+        before all others. `functions` are `avg`, `min`, `max`, `sum`, `count`, and percentiles such as `p95` or
+        `p99.9`, which lie between two values in proportion.
+
+        Raises:
+            InvalidQueryError: a bucket that is not above 0, an unknown field or function.
+            SerializationError: a time that is none.
+
+        """
+        measured = _measured(metric_type, ("start", start), ("end", end))
+        summing = Summing(bucket, group_by, functions)
+        rows = await self._executor().aggregate(summing.aggregate(measured))
+        return summing.summaries(rows)
+
+
+def _measured(
+    metric_type: str, start: tuple[str, float | datetime], end: tuple[str, float | datetime]
+) -> Query[MetricModel]:
+    """Return the query for the metrics of a type within two times, which are given with their names."""
+    column = METRICS.column("timestamp")
+    conditions = (
+        Condition("metric_type", "=", text(metric_type, "metric.metric_type")),
+        Condition("timestamp", ">=", query_value(column, start[1], start[0])),
+        Condition("timestamp", "<=", query_value(column, end[1], end[0])),
+    )
+    return Query(METRICS, conditions)
 
 
 def _aggregated(metric_type: str, row: AggregateRow) -> MetricModel:

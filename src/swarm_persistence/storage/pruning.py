@@ -24,9 +24,11 @@ from swarm_persistence.schema.tables import (
 )
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.dependencies import one_of, waiting_for
+from swarm_persistence.storage.dependencies import dependents_of, one_of, waiting_for
 
 FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+_UNFINISHED = Condition("status", "IN", tuple(status.value for status in TaskStatus if status not in FINISHED))
 
 _BATCH = 500
 """Rows deleted in one write."""
@@ -119,8 +121,7 @@ class PruningVerbs(StorageCore):
     async def _delete_tasks(self, _table: Table[TaskModel], ids: list[str], stale: tuple[Condition, ...]) -> int:
         """Delete tasks along with the links to what they wait for, but none that others wait for."""
         while True:
-            rows = await self._executor().values(waiting_for(ids), ("dependency_id",))
-            needed = {row[0] for row in rows}
+            needed = await self._needed(ids)
             ids = [id for id in ids if id not in needed]
             if not ids:
                 return 0
@@ -130,9 +131,18 @@ class PruningVerbs(StorageCore):
             without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
             # A task may be stored meanwhile that waits for one of them.
-            results: list[int] | None = await self._write_one(Unless(waiting_for(ids), steps))
+            results: list[int] | None = await self._write_one(Unless(dependents_of(ids, _UNFINISHED), steps))
             if results is not None:
                 return sum(results)
+
+    async def _needed(self, ids: list[str]) -> set[Any]:
+        """Return those of these tasks that others wait for, which are not finished themselves."""
+        rows = await self._executor().values(dependents_of(ids, _UNFINISHED), ("id",))
+        if not rows:
+            return set()
+        of_dependents = one_of("task_id", [str(row[0]) for row in rows])
+        links = Query(TASK_LINKS, (*waiting_for(ids).conditions, of_dependents))
+        return {row[0] for row in await self._executor().values(links, ("dependency_id",))}
 
 
 def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:
@@ -177,9 +187,9 @@ def _limit(older_than: object) -> int | FromNow:
 def _finished(statuses: Iterable[TaskStatus | str]) -> tuple[str, ...]:
     if isinstance(statuses, str) or not isinstance(statuses, Iterable):
         raise InvalidQueryError(f"task_statuses is {statuses!r}, expected a list of statuses")
-    wanted = tuple(dict.fromkeys(statuses))
+    wanted = list(statuses)
     for place, status in enumerate(wanted):
         if status not in FINISHED:
             known = ", ".join(each.value for each in FINISHED)
             raise InvalidQueryError(f"task_statuses[{place}] is {status!r}, expected one of {known}")
-    return tuple(TaskStatus(status).value for status in wanted)
+    return tuple(dict.fromkeys(TaskStatus(status).value for status in wanted))

@@ -14,6 +14,7 @@ from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
+from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.transactions import Transaction, TransactionBlock
@@ -21,7 +22,7 @@ from swarm_persistence.storage.transactions import Transaction, TransactionBlock
 V = TypeVar("V", AgentModel, TaskModel)
 
 
-class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs):
+class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs):
     """A durable store of agents, tasks, events, messages and metrics.
 
     May be used from many tasks, threads and event loops at once. A call that has returned has reached the store; what

@@ -71,6 +71,7 @@ _TOPICS = (
     "next_claims",
     "orders",
     "patterns",
+    "pruning",
     "queries",
     "random_queries",
     "recovery",
@@ -114,10 +115,11 @@ from swarm_persistence.testing.lost_claims import TestLostClaims
 from swarm_persistence.testing.machine import assert_storages_agree
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
 from swarm_persistence.testing.messages import TestMessages
-from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
+from swarm_persistence.testing.metrics import TestAggregates, TestMetrics, TestMetricSummaries
 from swarm_persistence.testing.next_claims import TestNextClaims
 from swarm_persistence.testing.orders import TestOrders
 from swarm_persistence.testing.patterns import TestLike
+from swarm_persistence.testing.pruning import TestPrunedDependencies, TestPruning, TestPruningAmongOthers
 from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.random_queries import assert_queries_agree
 from swarm_persistence.testing.recovery import TestRecovery
@@ -162,12 +164,16 @@ __all__ = [
     "TestLostClaims",
     "TestMaintenance",
     "TestMessages",
+    "TestMetricSummaries",
     "TestMetrics",
     "TestNestedTransactions",
     "TestNextClaims",
     "TestNull",
     "TestOrders",
     "TestPoolStatus",
+    "TestPrunedDependencies",
+    "TestPruning",
+    "TestPruningAmongOthers",
     "TestRecovery",
     "TestRefusedArguments",
     "TestRefusedFields",

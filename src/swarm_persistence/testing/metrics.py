@@ -1,11 +1,15 @@
 """Facts about metrics and what is computed from them."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
-from swarm_persistence.errors import ConflictError
+from swarm_persistence.errors import ConflictError, InvalidQueryError, SerializationError
 from swarm_persistence.models import MetricModel
-from swarm_persistence.storage import Storage
+from swarm_persistence.storage import MetricSummary, Storage
 from swarm_persistence.testing.records import MOMENT, a_metric, after, ids
+from swarm_persistence.testing.refusals import NAIVE, refused
 
 ALWAYS = (after(-1_000_000), after(1_000_000))
 
@@ -155,3 +159,194 @@ class TestAggregates:
             (aggregate,) = await storage.get_aggregated_metrics("duration_ms", *ALWAYS)
 
         assert aggregate.value == 2.0
+
+
+@pytest.mark.asyncio
+class TestMetricSummaries:
+    """What `aggregate_metrics` computes."""
+
+    async def test_by_default_there_is_one_summary_of_all(self, storage: Storage) -> None:
+        await storage.store_many([measured(str(n), float(n), "ab"[n % 2]) for n in range(1, 6)])
+
+        assert await storage.aggregate_metrics("duration_ms", *ALWAYS) == [
+            MetricSummary(
+                bucket=None,
+                group={},
+                values={
+                    "avg": 3.0,
+                    "min": 1.0,
+                    "max": 5.0,
+                    "sum": 15.0,
+                    "count": 5,
+                    "p50": 3.0,
+                    "p95": 4.8,
+                    "p99": 4.96,
+                },
+            )
+        ]
+
+    async def test_only_what_is_asked_for_is_told_in_its_order(self, storage: Storage) -> None:
+        await storage.store_metric(measured("1", 2.0))
+
+        (summary,) = await storage.aggregate_metrics("duration_ms", *ALWAYS, functions=["p75", "count", "p75", "max"])
+
+        assert list(summary.values.items()) == [("p75", 2.0), ("count", 1), ("max", 2.0)]
+
+    @pytest.mark.parametrize("bucket", [10, 10.0, timedelta(seconds=10)])
+    async def test_buckets_begin_at_multiples_of_their_length(self, storage: Storage, bucket: Any) -> None:
+        ten = MOMENT.replace(second=10, microsecond=0)
+        times = [ten - timedelta(microseconds=1), ten, MOMENT, ten + timedelta(seconds=10), ten + timedelta(minutes=2)]
+        await storage.store_many([a_metric(str(n), value=float(n), timestamp=time) for n, time in enumerate(times)])
+
+        found = await storage.aggregate_metrics("duration_ms", *ALWAYS, bucket, functions=["count", "sum"])
+
+        assert [(each.bucket, each.values["count"], each.values["sum"]) for each in found] == [
+            (ten - timedelta(seconds=10), 1, 0.0),
+            (ten, 2, 3.0),
+            (ten + timedelta(seconds=10), 1, 3.0),
+            (ten + timedelta(minutes=2), 1, 4.0),
+        ]
+
+    async def test_buckets_of_any_length_hold_their_metrics(self, storage: Storage) -> None:
+        odd = timedelta(seconds=7, microseconds=3)
+        times = [datetime(year, 3, 1, 2, 3, 4, 5, UTC) for year in (1, 1900, 1969, 1970, 2026, 9999)]
+        await storage.store_many([a_metric(str(n), timestamp=time) for n, time in enumerate(times)])
+
+        found = await storage.aggregate_metrics("duration_ms", times[0], times[-1], odd, functions=["count"])
+
+        begins = [each.bucket for each in found if each.bucket is not None]
+        assert [begin.tzinfo for begin in begins] == [UTC] * len(times)
+        assert all(begin <= time < begin + odd for begin, time in zip(begins, times, strict=True))
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        assert [(begin - epoch) % odd for begin in begins] == [timedelta(0)] * len(times)
+
+    async def test_a_bucket_that_begins_before_the_year_1_begins_with_it(self, storage: Storage) -> None:
+        await storage.store_metric(a_metric(timestamp=datetime(1, 1, 1, tzinfo=UTC)))
+
+        (summary,) = await storage.aggregate_metrics("duration_ms", datetime(1, 1, 1, tzinfo=UTC), MOMENT, 3e9)
+
+        assert summary.bucket == datetime(1, 1, 1, tzinfo=UTC)
+
+    async def test_groups_are_sorted_by_their_fields_with_no_agent_first(self, storage: Storage) -> None:
+        agents = ("b", None, "a", "B", "a")
+        await storage.store_many([measured(str(n), n, agent, "ms" if n < 4 else "s") for n, agent in enumerate(agents)])
+
+        by_agent = await storage.aggregate_metrics("duration_ms", *ALWAYS, group_by=["agent_id"], functions=["count"])
+        by_both = await storage.aggregate_metrics(
+            "duration_ms", *ALWAYS, group_by=("unit", "agent_id"), functions=["sum"]
+        )
+
+        assert [(each.group, each.values["count"]) for each in by_agent] == [
+            ({"agent_id": None}, 1),
+            ({"agent_id": "B"}, 1),
+            ({"agent_id": "a"}, 2),
+            ({"agent_id": "b"}, 1),
+        ]
+        assert [(*each.group.values(), each.values["sum"]) for each in by_both] == [
+            ("ms", None, 1.0),
+            ("ms", "B", 3.0),
+            ("ms", "a", 2.0),
+            ("ms", "b", 0.0),
+            ("s", "a", 4.0),
+        ]
+
+    async def test_buckets_come_before_groups(self, storage: Storage) -> None:
+        await storage.store_many(
+            [measured("1", 1, "b", age=0), measured("2", 1, "a", age=60), measured("3", 1, "a", age=0)]
+        )
+
+        found = await storage.aggregate_metrics("duration_ms", *ALWAYS, 60, ["agent_id"], ["count"])
+
+        minute = MOMENT.replace(second=0, microsecond=0)
+        assert [(each.bucket, each.group["agent_id"]) for each in found] == [
+            (minute, "a"),
+            (minute, "b"),
+            (minute + timedelta(minutes=1), "a"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("values", "percentiles"),
+        [
+            ([5.0], {"p0": 5.0, "p50": 5.0, "p100": 5.0}),
+            ([3.0, 1.0], {"p0": 1.0, "p25": 1.5, "p50": 2.0, "p100": 3.0}),
+            ([float(n) for n in range(101)], {"p1": 1.0, "p50": 50.0, "p95": 95.0, "p99.9": 99.9, "p100": 100.0}),
+            ([1.0, 1.0, 1.0, 9.0], {"p50": 1.0, "p75": 3.0, "p90": 6.6}),
+            ([-1.7e308, 1.7e308], {"p0": -1.7e308, "p50": float("inf"), "p100": 1.7e308}),
+        ],
+    )
+    async def test_percentiles_lie_between_two_values_in_proportion(
+        self, storage: Storage, values: list[float], percentiles: dict[str, float]
+    ) -> None:
+        await storage.store_many([measured(str(n), value) for n, value in enumerate(values)])
+
+        (summary,) = await storage.aggregate_metrics("duration_ms", *ALWAYS, functions=percentiles)
+
+        assert summary.values == pytest.approx(percentiles, rel=1e-14)
+
+    async def test_percentiles_are_those_of_their_group(self, storage: Storage) -> None:
+        await storage.store_many([measured(f"{unit}-{n}", n, unit=unit) for unit in ("ms", "s") for n in (1, 2, 4)])
+        await storage.store_metric(measured("more", 100, unit="s"))
+
+        found = await storage.aggregate_metrics("duration_ms", *ALWAYS, group_by=["unit"], functions=["p50"])
+
+        assert [each.values["p50"] for each in found] == [2.0, 3.0]
+
+    async def test_both_bounds_belong_to_the_span_and_other_types_do_not(self, storage: Storage) -> None:
+        tick = 0.000_001
+        await storage.store_many([measured(str(age), 1, age=age) for age in (-tick, 0, 1, 1 + tick)])
+        await storage.store_metric(a_metric("other", metric_type="tokens"))
+
+        (summary,) = await storage.aggregate_metrics("duration_ms", MOMENT, after(1), functions=["count"])
+
+        assert summary.values == {"count": 2}
+
+    async def test_of_nothing_there_is_no_summary(self, storage: Storage) -> None:
+        await storage.store_metric(a_metric("other", metric_type="tokens"))
+
+        assert await storage.aggregate_metrics("duration_ms", *ALWAYS) == []
+        assert await storage.aggregate_metrics("duration_ms", *ALWAYS, 60, ["unit"]) == []
+        assert await storage.aggregate_metrics("tokens", ALWAYS[1], ALWAYS[0]) == []
+
+    async def test_a_summary_joins_the_transaction(self, storage: Storage) -> None:
+        await storage.store_metric(measured("1", 1))
+
+        async with storage.transaction():
+            await storage.store_metric(measured("2", 3))
+            (summary,) = await storage.aggregate_metrics("duration_ms", *ALWAYS, functions=["p50"])
+
+        assert summary.values == {"p50": 2.0}
+
+    @pytest.mark.parametrize(
+        ("argument", "value", "words"),
+        [
+            ("bucket", 0, "bucket is 0"),
+            ("bucket", -1, "bucket is -1"),
+            ("bucket", 1e-9, "bucket is 1e-09"),
+            ("bucket", "hour", "bucket is 'hour'"),
+            ("group_by", "unit", "group_by is 'unit'"),
+            ("group_by", None, "group_by is None"),
+            ("group_by", ["unit", "tags"], "group_by[1] is 'tags', expected one of agent_id, unit"),
+            ("functions", "avg", "functions is 'avg'"),
+            ("functions", None, "functions is None"),
+            ("functions", [], "functions is empty"),
+            ("functions", ["avg", "median"], "functions[1] is 'median'"),
+            ("functions", ["p101"], "functions[0] is 'p101'"),
+            ("functions", ["p"], "functions[0] is 'p'"),
+            ("functions", ["p-1"], "functions[0] is 'p-1'"),
+            ("functions", ["avg(value)"], "functions[0] is 'avg(value)'"),
+        ],
+    )
+    async def test_an_argument_that_makes_no_sense_is_refused(
+        self, storage: Storage, argument: str, value: Any, words: str
+    ) -> None:
+        arguments: dict[str, Any] = {argument: value}
+
+        async with refused(storage, InvalidQueryError, words):
+            await storage.aggregate_metrics("duration_ms", *ALWAYS, **arguments)
+
+    @pytest.mark.parametrize("argument", ["start", "end"])
+    async def test_a_time_that_is_none_is_refused_by_its_name(self, storage: Storage, argument: str) -> None:
+        arguments: dict[str, Any] = {"start": 0, "end": 1, argument: NAIVE}
+
+        async with refused(storage, SerializationError, argument):
+            await storage.aggregate_metrics("duration_ms", **arguments)

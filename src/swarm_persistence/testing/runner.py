@@ -33,10 +33,11 @@ from swarm_persistence.testing.lifecycle import TestLifecycle
 from swarm_persistence.testing.lost_claims import TestLostClaims
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
 from swarm_persistence.testing.messages import TestMessages
-from swarm_persistence.testing.metrics import TestAggregates, TestMetrics
+from swarm_persistence.testing.metrics import TestAggregates, TestMetrics, TestMetricSummaries
 from swarm_persistence.testing.next_claims import TestNextClaims
 from swarm_persistence.testing.orders import TestOrders
 from swarm_persistence.testing.patterns import TestLike
+from swarm_persistence.testing.pruning import TestPrunedDependencies, TestPruning, TestPruningAmongOthers
 from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.recovery import TestRecovery
 from swarm_persistence.testing.refusals import TestRefusedFields
@@ -70,6 +71,10 @@ CORE: tuple[type, ...] = (
     TestMessages,
     TestMetrics,
     TestAggregates,
+    TestMetricSummaries,
+    TestPruning,
+    TestPrunedDependencies,
+    TestPruningAmongOthers,
     TestBatches,
     TestRepositories,
     TestConditions,

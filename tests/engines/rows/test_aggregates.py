@@ -8,32 +8,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 from row_strategies import column_values, rows
 
-from swarm_persistence.engines.interface import Aggregate, Function
+from swarm_persistence.engines.interface import Aggregate, Bucket, Function
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
+from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import METRICS, TASKS
 
 _NAMES: list[Any] = ["count", "avg", "min", "max", "sum"]
 
 
-@given(
-    st.lists(rows(TASKS), unique_by=lambda row: row[0]), st.sampled_from([(), ("assigned_to",), ("status", "error")])
-)
-def test_aggregates_are_those_of_sqlite(stored: list[Any], group_by: tuple[str, ...]) -> None:
+GROUPINGS: list[tuple[str | Bucket, ...]] = [
+    (),
+    ("assigned_to",),
+    ("status", "error"),
+    (Bucket("started_at", 1_000_003),),
+    (Bucket("created_at", 7), "assigned_to"),
+]
+
+
+@pytest.mark.parametrize("has_percentile", [True, False], ids=["built in", "our own"])
+@given(stored=st.lists(rows(TASKS), unique_by=lambda row: row[0]), group_by=st.sampled_from(GROUPINGS))
+def test_aggregates_are_those_of_sqlite(
+    has_percentile: bool, stored: list[Any], group_by: tuple[str | Bucket, ...]
+) -> None:
     fields = ("retry_count", "started_at", "priority")
-    functions = (Function("count"), *(Function(name, field) for field in fields for name in _NAMES))
+    functions = (
+        Function("count"),
+        *(Function(name, field) for field in fields for name in _NAMES),
+        *(Function("percentile", "retry_count", fraction) for fraction in (0.0, 0.5, 0.95, 0.999, 1.0)),
+    )
+    aggregate = Aggregate(Query(TASKS), group_by, functions)
     source, database = RowTable(TASKS), apsw.Connection(":memory:")
+    if not has_percentile or not IS_BUILT_IN:
+        add_percentile(database)
     database.execute(f"CREATE TABLE tasks ({', '.join(TASKS.stored_names)})")
     for sequence, values in enumerate(stored, 1):
         source.add((*values, sequence))
         database.execute(f"INSERT INTO tasks VALUES ({', '.join('?' * len(values))})", values)
 
-    answer = aggregate_rows(source, Aggregate(Query(TASKS), group_by, functions))
+    answer = aggregate_rows(source, aggregate)
 
-    chosen = ", ".join([*group_by, *(f"{name}({field or '*'})" for name, field in functions)])
-    grouping = f" GROUP BY {', '.join(group_by)} ORDER BY {', '.join(group_by)}" if group_by else ""
-    assert answer == database.execute(f"SELECT {chosen} FROM tasks{grouping}").fetchall()
+    assert answer == database.execute(*Compiler(SqliteDialect()).aggregate(aggregate)).fetchall()
 
 
 def metrics(*numbers: float) -> RowTable:

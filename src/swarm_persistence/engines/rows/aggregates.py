@@ -2,38 +2,62 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Function
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Bucket, Function
 from swarm_persistence.engines.rows.evaluator import matching_rows
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.query.laws import order_key
+from swarm_persistence.query.percentiles import percentile_of
 from swarm_persistence.query.query import Order
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Kind, Table
 
 
 def aggregate_rows(source: Source, aggregate: Aggregate) -> list[AggregateRow]:
-    """Return one row per group, sorted by the grouping fields, null first; with nothing to group by, one row."""
+    """Return one row per group, sorted by what it is grouped by, null first; with nothing to group by, one row."""
     table = source.table
     functions = [_function(table, function) for function in aggregate.functions]
     rows = matching_rows(source, aggregate.query)
     if not aggregate.group_by:
         return [tuple(compute(rows) for compute in functions)]
-    positions = [table.positions[field] for field in aggregate.group_by]
+    shares = [_shared(table, group) for group in aggregate.group_by]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple([row[position] for position in positions]), []).append(row)
-    in_order = order_key(table, tuple(Order(field) for field in aggregate.group_by))
-    sorted_groups = sorted(groups.items(), key=lambda group: in_order(group[1][0]))
+        groups.setdefault(tuple([share(row) for share in shares]), []).append(row)
+    places = [_place(table, place, group) for place, group in enumerate(aggregate.group_by)]
+    sorted_groups = sorted(groups.items(), key=lambda group: [find(group) for find in places])
     return [(*key, *(compute(group) for compute in functions)) for key, group in sorted_groups]
+
+
+def _shared(table: Table[Any], group: str | Bucket) -> Callable[[Row], Any]:
+    """Return the function that gives what a row shares with the others of its group."""
+    if not isinstance(group, Bucket):
+        return itemgetter(table.positions[group])
+    position, width = table.positions[group.field], group.width
+
+    def rounded_down(row: Row) -> int | None:
+        value: Any = row[position]
+        return None if value is None else value // width * width
+
+    return rounded_down
+
+
+def _place(table: Table[Any], place: int, group: str | Bucket) -> Callable[[tuple[Any, list[Row]]], Any]:
+    """Return the function that gives a group's place in the order by one of the things it is grouped by."""
+    if isinstance(group, Bucket):
+        return lambda found: () if found[0][place] is None else (found[0][place],)
+    in_order = order_key(table, (Order(group),))
+    return lambda found: in_order(found[1][0])
 
 
 def _function(table: Table[Any], function: Function) -> Callable[[Sequence[Row]], Any]:
     if function.field is None:
         return len
     position = table.positions[function.field]
-    compute = _FUNCTIONS[function.name]
+    compute = _computation(function)
     is_real = table.column(function.field).kind is Kind.REAL
     if function.name == "sum" and not is_real:
         compute = sum
@@ -44,6 +68,13 @@ def _function(table: Table[Any], function: Function) -> Callable[[Sequence[Row]]
         return compute(values) if values or has_empty_value else None
 
     return compute_field
+
+
+def _computation(function: Function) -> Callable[[Sequence[Any]], Any]:
+    if function.name != "percentile":
+        return _FUNCTIONS[function.name]
+    assert function.fraction is not None
+    return partial(percentile_of, fraction=function.fraction)
 
 
 def _sum(values: Sequence[Any]) -> float:

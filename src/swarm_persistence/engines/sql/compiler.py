@@ -7,7 +7,7 @@ collecting the values.
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_persistence.engines.interface import Aggregate, Change, CountOf, Increment
+from swarm_persistence.engines.interface import Aggregate, Bucket, Change, CountOf, Function, Increment
 from swarm_persistence.query.heads import heads_of
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection
 from swarm_persistence.query.text import Dialect, Marks, where_text
@@ -141,17 +141,36 @@ class Compiler:
     def aggregate(self, aggregate: Aggregate) -> Compiled:
         """Return the text that computes an aggregate."""
         query = aggregate.query
-        key = ("aggregate", query.table.name, self._conditions_shape(query), aggregate.group_by, aggregate.functions)
+        grouping = tuple([_group_name(group) for group in aggregate.group_by])
+        functions = tuple([function[:2] for function in aggregate.functions])
+        key = ("aggregate", query.table.name, self._conditions_shape(query), grouping, functions)
         text = self._texts.get(key)
         if text is None:
-            functions = [f"{name}({field or '*'})" for name, field in aggregate.functions]
-            chosen = ", ".join((*aggregate.group_by, *functions))
-            clauses = [f"SELECT {chosen}", *self._from(query, Marks(self.dialect))]
-            if aggregate.group_by:
-                order = ", ".join(self.dialect.order(Order(field)) for field in aggregate.group_by)
-                clauses += [f"GROUP BY {', '.join(aggregate.group_by)}", f"ORDER BY {order}"]
+            marks = Marks(self.dialect)
+            groups = [self._group(group, marks) for group in aggregate.group_by]
+            numbers = [self._function(function, marks) for function in aggregate.functions]
+            clauses = [f"SELECT {', '.join((*groups, *numbers))}", *self._from(query, marks)]
+            if grouping:
+                order = ", ".join(self.dialect.order(Order(name)) for name in grouping)
+                clauses += [f"GROUP BY {', '.join(grouping)}", f"ORDER BY {order}"]
             text = self._texts[key] = "\n".join(clauses)
-        return text, self.dialect.values(query.table, query.conditions)
+        values: list[ColumnValue] = []
+        for group in aggregate.group_by:
+            if isinstance(group, Bucket):
+                values += self.dialect.width_values(group.width)
+        values += [function.fraction for function in aggregate.functions if function.name == "percentile"]
+        return text, [*values, *self.dialect.values(query.table, query.conditions)]
+
+    def _group(self, group: str | Bucket, marks: Marks) -> str:
+        if not isinstance(group, Bucket):
+            return group
+        return f"{self.dialect.rounded_down(group.field, marks)} AS {_group_name(group)}"
+
+    def _function(self, function: Function, marks: Marks) -> str:
+        if function.name == "percentile":
+            assert function.field is not None
+            return self.dialect.percentile(function.field, marks)
+        return f"{function.name}({function.field or '*'})"
 
     def _first(self, query: Query[Any], marks: Marks) -> str:
         clauses = [f"SELECT {SEQUENCE}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
@@ -252,6 +271,10 @@ class Compiler:
         if isinstance(value, FromNow):
             return field, operator, FromNow
         return field, operator, value if self.dialect.is_literal(table, condition) else None
+
+
+def _group_name(group: str | Bucket) -> str:
+    return f"{group.field}_bucket" if isinstance(group, Bucket) else group
 
 
 def _changes_shape(changes: Mapping[str, Change]) -> object:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
@@ -64,6 +65,8 @@ def open_connection(path: str, settings: Settings, patience: Patience, *, is_rea
         ("query_only", int(is_reader)),
     ):
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
+    if not IS_BUILT_IN:
+        add_percentile(connection)
     return connection
 
 

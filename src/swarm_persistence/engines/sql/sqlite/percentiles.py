@@ -1,5 +1,7 @@
 """The percentile, for a SQLite that was built without its own."""
 
+from typing import Any
+
 import apsw
 
 from swarm_persistence.query.percentiles import percentile_of
@@ -14,9 +16,9 @@ class _Percentile:
         self._values: list[float] = []
         self._fraction = 0.0
 
-    def step(self, value: float | None, fraction: float) -> None:
+    def step(self, *arguments: Any) -> None:
         """Take note of a value."""
-        self._fraction = fraction
+        value, self._fraction = arguments
         if value is not None:
             self._values.append(value)
 

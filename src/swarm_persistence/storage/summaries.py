@@ -1,0 +1,104 @@
+"""What is asked about metrics, and what comes out: numbers for each bucket of time and group."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, cast
+
+import msgspec
+
+from swarm_persistence.clock import from_microseconds, microseconds
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Bucket, Function
+from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.models import MetricModel
+from swarm_persistence.query.query import Query
+from swarm_persistence.storage.arguments import seconds, texts
+
+DEFAULT_FUNCTIONS = ("avg", "min", "max", "sum", "count", "p50", "p95", "p99")
+
+_FIELDS = ("agent_id", "unit")
+_PLAIN = ("avg", "min", "max", "sum")
+_PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d{1,12})?)", re.ASCII)
+_EARLIEST = microseconds(datetime.min.replace(tzinfo=UTC))
+
+
+class MetricSummary(msgspec.Struct, frozen=True):
+    """Numbers about the metrics of one bucket of time and one group."""
+
+    bucket: datetime | None
+    """When the bucket begins; `None` if there are no buckets."""
+    group: dict[str, str | None]
+    """What these metrics have in common, by the fields that were asked for."""
+    values: dict[str, float]
+    """The numbers, by the functions that were asked for; `count` is an int."""
+
+
+class Summing:
+    """A question about metrics, its arguments checked."""
+
+    def __init__(self, bucket: float | timedelta | None, group_by: Iterable[str], functions: Iterable[str]) -> None:
+        self._bucket = None if bucket is None else _bucket(bucket)
+        self._fields = _fields(group_by)
+        self._functions = _functions(functions)
+
+    def aggregate(self, query: Query[MetricModel]) -> Aggregate:
+        """Return what an engine is to compute about the metrics that a query finds."""
+        buckets = () if self._bucket is None else (self._bucket,)
+        # The count tells whether there is anything at all.
+        functions = (*self._functions.values(), Function("count"))
+        return Aggregate(query, (*buckets, *self._fields), functions)
+
+    def summaries(self, rows: Sequence[AggregateRow]) -> list[MetricSummary]:
+        """Return what the engine's rows say."""
+        return [self._summary(row) for row in rows if row[-1]]
+
+    def _summary(self, row: AggregateRow) -> MetricSummary:
+        rest: list[Any] = list(row)
+        bucket = None if self._bucket is None else from_microseconds(max(rest.pop(0), _EARLIEST))
+        # A row has one value more, the count that was added.
+        group = dict(zip(self._fields, rest, strict=False))
+        values = dict(zip(self._functions, rest[len(group) : -1], strict=True))
+        return MetricSummary(bucket, group, values)
+
+
+def _bucket(bucket: float | timedelta) -> Bucket:
+    width = round(seconds(bucket, "bucket") * 1_000_000)
+    if width == 0:
+        raise InvalidQueryError(f"bucket is {bucket!r}, expected a microsecond at least")
+    return Bucket("timestamp", width)
+
+
+def _fields(group_by: Iterable[str]) -> tuple[str, ...]:
+    fields = _named(group_by, "group_by")
+    for place, field in enumerate(fields):
+        if field not in _FIELDS:
+            raise InvalidQueryError(f"group_by[{place}] is {field!r}, expected one of {', '.join(_FIELDS)}")
+    return fields
+
+
+def _functions(functions: Iterable[str]) -> dict[str, Function]:
+    names = _named(functions, "functions")
+    if not names:
+        raise InvalidQueryError("functions is empty, expected one at least, such as avg, count or p95")
+    return {name: _function(name, f"functions[{place}]") for place, name in enumerate(names)}
+
+
+def _function(name: str, argument: str) -> Function:
+    if name == "count":
+        return Function("count")
+    if name in _PLAIN:
+        return Function(cast(Literal["avg", "min", "max", "sum"], name), "value")
+    percentile = _PERCENTILE.fullmatch(name)
+    if percentile is not None and (percent := Decimal(percentile[1])) <= 100:
+        return Function("percentile", "value", float(percent / 100))
+    raise InvalidQueryError(
+        f"{argument} is {name!r}, expected one of {', '.join(_PLAIN)}, count, or a percentile from p0 to p100"
+    )
+
+
+def _named(names: Iterable[str], argument: str) -> tuple[str, ...]:
+    found = texts(names, argument)
+    if found is None:
+        raise InvalidQueryError(f"{argument} is None, expected a list of str")
+    return found

@@ -1,0 +1,144 @@
+SELECT sequence
+FROM tasks
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM tasks
+WHERE +status IN (SELECT value FROM json_each(?)) AND completed_at < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM tasks
+WHERE sequence > ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM tasks
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM tasks
+WHERE +status IN (SELECT value FROM json_each(?)) AND completed_at IS NULL AND updated_at < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT id
+FROM tasks
+WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id IN (SELECT value FROM json_each(?))) AND status IN (SELECT value FROM json_each(?))
+ORDER BY sequence;
+
+SELECT id
+FROM tasks
+WHERE id IN (SELECT value FROM json_each(?)) AND unmet_dependencies > ?
+ORDER BY sequence;
+
+BEGIN IMMEDIATE;
+
+SELECT 1
+FROM tasks
+WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id IN (SELECT value FROM json_each(?))) AND status IN (SELECT value FROM json_each(?))
+LIMIT 1;
+
+DELETE FROM tasks
+WHERE id IN (SELECT value FROM json_each(?)) AND unmet_dependencies = 0 AND status IN (SELECT value FROM json_each(?)) AND completed_at IS NULL AND updated_at < ?;
+
+COMMIT;
+
+SELECT sequence
+FROM tasks
+WHERE sequence > ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM events
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM events
+WHERE timestamp < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+BEGIN IMMEDIATE;
+
+DELETE FROM events
+WHERE id IN (SELECT value FROM json_each(?)) AND timestamp < ?;
+
+COMMIT;
+
+SELECT sequence
+FROM events
+WHERE sequence > ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM messages
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM messages
+WHERE read = 1 AND timestamp < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+BEGIN IMMEDIATE;
+
+DELETE FROM messages
+WHERE id IN (SELECT value FROM json_each(?)) AND read = 1 AND timestamp < ?;
+
+COMMIT;
+
+SELECT sequence
+FROM messages
+WHERE sequence > ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM messages
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM messages
+WHERE read = 0 AND acknowledged_at IS NOT NULL AND timestamp < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM messages
+WHERE sequence > ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+SELECT sequence
+FROM metrics
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM metrics
+WHERE timestamp < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+BEGIN IMMEDIATE;
+
+DELETE FROM metrics
+WHERE id IN (SELECT value FROM json_each(?)) AND timestamp < ?;
+
+COMMIT;
+
+SELECT sequence
+FROM metrics
+WHERE sequence > ?
+ORDER BY sequence
+LIMIT ? + 0;
