@@ -63,7 +63,9 @@ async def test_a_claim_costs_the_same_however_many_tasks_wait_are_blocked_delaye
         await storage.store_tasks(_tasks("more", 3_000))
         # More urgent, and older, but not ready.
         urgent: dict[str, Any] = {"priority": TaskPriority.CRITICAL, "created_at": after(-1)}
-        await storage.store_tasks([a_task(f"blocked-{n}", dependencies=["missing"], **urgent) for n in range(1_000)])
+        await storage.store_tasks(
+            [a_task(f"blocked-{n}", task_type="type-1", dependencies=["missing"], **urgent) for n in range(1_000)]
+        )
         delayed = {"run_at": after(10**9), "task_type": "type-1", **urgent}
         await storage.store_tasks([a_task(f"delayed-{n}", **delayed) for n in range(1_000)])
         await storage.store_tasks(_tasks("finished", 3_000, status=TaskStatus.COMPLETED))
