@@ -66,6 +66,7 @@ _TOPICS = (
     "lost_claims",
     "machine",
     "maintenance",
+    "message_marks",
     "messages",
     "metrics",
     "next_claims",
@@ -83,8 +84,11 @@ _TOPICS = (
     "transactions",
     "trials",
     "values",
+    "versions",
     "visibility",
     "waiting",
+    "watched_tasks",
+    "watching",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{topic}" for topic in _TOPICS))
 
@@ -114,6 +118,7 @@ from swarm_persistence.testing.lifecycle import TestLifecycle
 from swarm_persistence.testing.lost_claims import TestLostClaims
 from swarm_persistence.testing.machine import assert_storages_agree
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
+from swarm_persistence.testing.message_marks import TestMessageMarks
 from swarm_persistence.testing.messages import TestMessages
 from swarm_persistence.testing.metrics import TestAggregates, TestMetrics, TestMetricSummaries
 from swarm_persistence.testing.next_claims import TestNextClaims
@@ -131,8 +136,11 @@ from swarm_persistence.testing.savepoints import TestNestedTransactions
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
+from swarm_persistence.testing.versions import TestVersions
 from swarm_persistence.testing.visibility import TestCallersObjects, TestVisibility
 from swarm_persistence.testing.waiting import TestWaiting
+from swarm_persistence.testing.watched_tasks import TestWatchedTasks
+from swarm_persistence.testing.watching import TestWatching
 
 __all__ = [
     "CORE",
@@ -163,6 +171,7 @@ __all__ = [
     "TestLike",
     "TestLostClaims",
     "TestMaintenance",
+    "TestMessageMarks",
     "TestMessages",
     "TestMetricSummaries",
     "TestMetrics",
@@ -183,8 +192,11 @@ __all__ = [
     "TestThreads",
     "TestTransactions",
     "TestValues",
+    "TestVersions",
     "TestVisibility",
     "TestWaiting",
+    "TestWatchedTasks",
+    "TestWatching",
     "assert_queries_agree",
     "assert_storages_agree",
     "assert_tasks_as_foretold",

@@ -32,6 +32,7 @@ from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
 from swarm_persistence.testing.lost_claims import TestLostClaims
 from swarm_persistence.testing.maintenance import TestMaintenance, TestPoolStatus
+from swarm_persistence.testing.message_marks import TestMessageMarks
 from swarm_persistence.testing.messages import TestMessages
 from swarm_persistence.testing.metrics import TestAggregates, TestMetrics, TestMetricSummaries
 from swarm_persistence.testing.next_claims import TestNextClaims
@@ -47,8 +48,11 @@ from swarm_persistence.testing.savepoints import TestNestedTransactions
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
+from swarm_persistence.testing.versions import TestVersions
 from swarm_persistence.testing.visibility import TestCallersObjects, TestVisibility
 from swarm_persistence.testing.waiting import TestWaiting
+from swarm_persistence.testing.watched_tasks import TestWatchedTasks
+from swarm_persistence.testing.watching import TestWatching
 
 CORE: tuple[type, ...] = (
     TestAgents,
@@ -67,6 +71,10 @@ CORE: tuple[type, ...] = (
     TestRecovery,
     TestIdempotency,
     TestEventLog,
+    TestWatching,
+    TestWatchedTasks,
+    TestMessageMarks,
+    TestVersions,
     TestEvents,
     TestMessages,
     TestMetrics,
