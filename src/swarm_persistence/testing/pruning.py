@@ -156,6 +156,13 @@ class TestPruning:
         assert await storage.prune(after(1)) == Pruned(tasks=count, metrics=(count + 1) // 2)
         assert await storage.prune(after(1)) == Pruned()
 
+    async def test_old_records_are_found_however_many_young_ones_lie_between(self, storage: Storage) -> None:
+        young = [a_metric(f"metric-{n}", timestamp=after(10)) for n in range(21_000)]
+        await storage.store_many([a_metric("first"), *young, a_metric("last")])
+
+        assert await storage.prune(after(1)) == Pruned(metrics=2)
+        assert await storage.prune(after(1)) == Pruned()
+
     async def test_a_place_in_the_log_is_never_given_again(self, storage: Storage) -> None:
         events = [EventModel.new("e", n) for n in range(3)]
         await storage.append_events(events)
