@@ -15,7 +15,7 @@ from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
-from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.errors import InvalidQueryError, SerializationError
 from swarm_persistence.models import AgentModel
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.worker import Worker
@@ -120,7 +120,7 @@ def _load(name: str) -> Mapping[str, Callable[..., Any]]:
             raise CommandError(f"{name}() failed: {described(error)}") from error
     try:
         handlers_by_type(handlers)
-    except InvalidQueryError as error:
+    except (InvalidQueryError, SerializationError) as error:
         raise CommandError(f"{name}: {error.message}") from error
     checked: Mapping[str, Callable[..., Any]] = handlers
     return checked

@@ -171,7 +171,7 @@ class Shift:
     async def _recover(self) -> None:
         recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._plan.heartbeat_timeout)
         if recovery.requeued or recovery.failed or recovery.lost_agents:
-            _log.warning("worker %r has found work of the dead: %s", self._agent.id, recovery)
+            _log.info("worker %r has found work of the dead: %s", self._agent.id, recovery)
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):

@@ -1,0 +1,127 @@
+"""`swarm-persistence worker`: does tasks with the handlers of a module, and says in one line what is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.commands import run_command
+from swarm_persistence import AgentStatus, TaskModel, TaskStatus, open_storage
+
+TASKS = """
+from swarm_persistence import EventModel
+
+async def greet(task):
+    return f"hello {task.payload}"
+
+def shout(task, context):
+    context.storage.store_event(EventModel.new("shouted", task.payload).with_agent(context.agent.id))
+    return task.payload.upper()
+
+handlers = {"greet": greet, "shout": shout}
+
+def make():
+    return handlers
+
+def fail():
+    raise ValueError("no handlers today")
+
+wrong = {"greet": lambda: None}
+number = 7
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Give a directory with a module of handlers, and one that cannot be imported."""
+    (tmp_path / "my_tasks.py").write_text(TASKS)
+    (tmp_path / "broken.py").write_text("import my_tasks\nraise RuntimeError('not\\nready')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["my_tasks:handlers", "my_tasks:make"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_does_tasks_until_it_is_told_to_stop(directory: Path, name: str, number: signal.Signals, code: int) -> None:
+    with open_storage(directory / "swarm.db") as storage:
+        storage.store_tasks(
+            [
+                TaskModel.new(
+                    "greet",
+                    "you",
+                ),
+                TaskModel.new("shout", "hey"),
+                TaskModel.new("other", 1),
+            ]
+        )
+        options = ["--database", "swarm.db", "--name", "worker-1", "--type", "tester", "--concurrency=2", "--lease=5"]
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "swarm_persistence", "worker", name, *options],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+        done = {}
+        for task in storage.watch_tasks():
+            if task.status is TaskStatus.COMPLETED:
+                done[task.task_type] = (task.result, task.assigned_to)
+            if len(done) == 2:
+                break
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+        agent = storage.get_agent("worker-1")
+        assert len(storage.get_events_by_agent("worker-1", 10)) == 1
+
+    assert done == {"greet": ("hello you", "worker-1"), "shout": ("HEY", "worker-1")}
+    assert (process.returncode, errors) == (code, "")
+    assert output.splitlines() == [
+        f"database: {directory / 'swarm.db'}",
+        "worker worker-1: up to 2 at once of greet, shout",
+        "stopped: 2 completed",
+    ]
+    assert agent is not None
+    assert (agent.agent_type, agent.capabilities, agent.status) == ("tester", ["greet", "shout"], AgentStatus.SHUTDOWN)
+    assert agent.metadata["pid"] == process.pid
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("my_tasks", "'my_tasks' names no handlers, expected MODULE:HANDLERS, as in my_swarm.tasks:handlers"),
+        (":handlers", "':handlers' names no handlers, expected MODULE:HANDLERS, as in my_swarm.tasks:handlers"),
+        ("none:handlers", "there is no module 'none', neither here nor installed"),
+        ("my_tasks:none", "'my_tasks' has no 'none'"),
+        ("broken:handlers", "'broken' cannot be imported: RuntimeError: not ready (broken.py:2)"),
+        ("my_tasks:fail", "my_tasks:fail() failed: ValueError: no handlers today (my_tasks.py:17)"),
+        ("my_tasks:number", "my_tasks:number: handlers is 7, expected a dict from task types to functions, not empty"),
+    ],
+)
+def test_handlers_that_cannot_be_had_are_one_line(directory: Path, name: str, line: str) -> None:
+    done = run_command("worker", name, cwd=directory)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"swarm-persistence: {line}\n")
+    assert not (directory / "swarm.db").exists()
+
+
+def test_a_handler_that_takes_no_task_is_named(directory: Path) -> None:
+    done = run_command("worker", "my_tasks:wrong", cwd=directory)
+    assert done.returncode == 2
+    assert "handlers['greet'] is <function" in done.stderr
+    assert "which takes (); expected (task) or (task, context)" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--concurrency=0", "--lease=0", "--lease=nan", "--drain=-1", "--timeout=soon"])
+def test_a_number_that_makes_no_sense_is_refused(directory: Path, option: str) -> None:
+    done = run_command("worker", "my_tasks:handlers", option, cwd=directory)
+    name, _, value = option.partition("=")
+    assert done.returncode == 2
+    assert f"argument {name}: '{value}' is no" in done.stderr
+
+
+def test_a_database_in_memory_is_refused(directory: Path) -> None:
+    done = run_command("worker", "my_tasks:handlers", "--database", ":memory:", cwd=directory)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no task would come" in done.stderr

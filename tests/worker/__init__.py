@@ -1,0 +1,1 @@
+"""Facts about the worker, on real storages, and in real processes."""
