@@ -204,6 +204,30 @@ def test_random_operations_find_a_storage_with_a_defect(storage: type[MemoryStor
         testing.assert_storages_agree(open_memory, opening(storage), examples=200)
 
 
+class ForgetsWhoHolds(MemoryStorage):
+    """Lets anybody complete a task that somebody holds."""
+
+    async def complete_task(self, task: TaskModel, result: Any = None) -> None:
+        stored = await self.get_task(task.id)
+        if stored is not None:
+            task.assigned_to, task.claim_count = stored.assigned_to, stored.claim_count
+        await super().complete_task(task, result)
+
+
+class TakesAnyType(MemoryStorage):
+    """Gives out the next task, whatever its type."""
+
+    async def claim_next_tasks(self, agent_id: str, **arguments: Any) -> list[TaskModel]:
+        return await super().claim_next_tasks(agent_id, **{**arguments, "task_types": None, "capabilities": None})
+
+
+@pytest.mark.usefixtures("unshrunk")
+@pytest.mark.parametrize("storage", [Replaces, HasADecoy, ForgetsWhoHolds, TakesAnyType])
+def test_random_verbs_of_tasks_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
+    with pytest.raises(AssertionError):
+        testing.assert_tasks_as_foretold(opening(storage))
+
+
 class SkipsTheFirst(MemoryStorage):
     """Answers queries with one record less."""
 
