@@ -1,0 +1,145 @@
+"""Facts about waking over a file: a commit of another storage or process is seen soon, and no event is missed."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+
+from sqlite.programs import Program
+from swarm_persistence import EventModel, SqliteStorage, TaskModel
+from swarm_persistence.testing.records import a_task, an_event, ids
+from swarm_persistence.testing.waiting import SOON_SECONDS, settle
+
+# Both processes read one clock: CLOCK_MONOTONIC counts from the machine's start.
+WAIT = """
+    import asyncio, sys, time
+    from swarm_persistence import SqliteStorage
+
+    async def main(path, count):
+        async with await SqliteStorage.open(path) as storage:
+            print("ready", flush=True)
+            for _ in range(int(count)):
+                task = await storage.claim_next_task("waiter", wait=30)
+                print(task.id, time.monotonic(), flush=True)
+                await storage.complete_task(task)
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+WRITE = """
+    import asyncio, sys
+    from swarm_persistence import EventModel, SqliteStorage
+
+    async def main(path, name, count):
+        async with await SqliteStorage.open(path) as storage:
+            print("ready", flush=True)
+            sys.stdin.readline()
+            for number in range(int(count)):
+                event = EventModel(id=f"{name}-{number}", event_type=name)
+                if number % 2:
+                    await storage.store_event(event)
+                    continue
+                async with storage.transaction():
+                    await storage.store_event(event)
+                    await asyncio.sleep(0)
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+WATCH = """
+    import asyncio, sys
+    from swarm_persistence import SqliteStorage
+
+    async def main(path, count):
+        async with await SqliteStorage.open(path) as storage:
+            print("ready", flush=True)
+            left = int(count)
+            async for event in storage.watch_events():
+                print(event.sequence, event.id)
+                left -= 1
+                if not left:
+                    break
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class TestAnotherProcess:
+    async def test_a_commit_wakes_the_waiter_of_another_process_soon(
+        self, storage: SqliteStorage, path: Path, record_property: Callable[[str, object], None]
+    ) -> None:
+        rounds = 15
+        program = Program(WAIT, path, rounds)
+        assert program.wait_for_line() == "ready"
+        delays: list[float] = []
+
+        for number in range(rounds):
+            # It waits already, or begins to within this: both must work.
+            await settle(storage)
+            await storage.store_task(a_task(f"task-{number}"))
+            committed_at = time.monotonic()
+            id, woken_at = (await asyncio.to_thread(program.wait_for_line)).split()
+            assert id == f"task-{number}"
+            delays.append(float(woken_at) - committed_at)
+
+        assert program.finish() == []
+        median = statistics.median(delays)
+        record_property("median_wake_up_ms", round(median * 1000, 1))
+        print(f"wake-up of another process: median {median * 1000:.1f} ms, longest {max(delays) * 1000:.1f} ms")
+        assert median < 1
+
+    async def test_watchers_in_three_processes_see_the_whole_log(self, storage: SqliteStorage, path: Path) -> None:
+        await storage.store_many([an_event(f"past-{number}") for number in range(10)])
+        total = 10 + 3 * 40
+        watchers = [Program(WATCH, path, total) for _ in range(3)]
+        writers = [Program(WRITE, path, f"writer-{number}", 40) for number in range(3)]
+        for program in (*watchers, *writers):
+            assert await asyncio.to_thread(program.wait_for_line) == "ready"
+
+        for writer in writers:
+            writer.tell("go")
+        seen = [await asyncio.to_thread(watcher.finish) for watcher in watchers]
+
+        assert [writer.finish() for writer in writers] == [[]] * 3
+        log = [f"{event.sequence} {event.id}" for event in await storage.read_events()]
+        assert len(log) == total
+        assert seen == [log] * 3
+
+
+class TestAnotherStorage:
+    async def test_a_commit_of_another_storage_on_the_file_wakes_a_waiter(
+        self, storage: SqliteStorage, path: Path
+    ) -> None:
+        async with await SqliteStorage.open(path) as other:
+            waiting = asyncio.create_task(storage.claim_next_task("waiter", wait=30))
+            await settle(storage)
+
+            await other.store_task(a_task())
+
+            async with asyncio.timeout(SOON_SECONDS):
+                task = await waiting
+        assert isinstance(task, TaskModel)
+        assert task.assigned_to == "waiter"
+
+    async def test_a_watcher_sees_what_two_storages_on_the_file_store(self, storage: SqliteStorage, path: Path) -> None:
+        seen: list[EventModel] = []
+        async with await SqliteStorage.open(path) as other:
+
+            async def write(into: SqliteStorage, name: str) -> None:
+                for number in range(30):
+                    await into.store_event(an_event(f"{name}-{number}"))
+
+            writing = asyncio.gather(write(storage, "a"), write(other, "b"))
+            async with aclosing(storage.watch_events()) as events, asyncio.timeout(30):
+                async for event in events:
+                    seen.append(event)
+                    if len(seen) == 60:
+                        break
+            await writing
+
+        log = await storage.read_events()
+        assert seen == log
+        assert sorted(ids(log)) == sorted(f"{name}-{number}" for name in "ab" for number in range(30))
