@@ -75,6 +75,7 @@ class LeaseVerbs(ClaimVerbs):
         """
         reason = text(error, "task.error")
         pause = None if retry_in is None else seconds(retry_in, "retry_in", is_zero_possible=True)
+        self._require_model(TASKS, task)
         copy = msgspec.structs.replace(task)
         while not await self._try_to_fail(copy, reason, pause):
             # Its counters have changed since the copy was read, and the claim may hold all the same.
