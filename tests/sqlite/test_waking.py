@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-
 from sqlite.programs import Program
 from swarm_persistence import EventModel, SqliteStorage, TaskModel
 from swarm_persistence.testing.records import a_task, an_event, ids
@@ -88,8 +87,7 @@ class TestAnotherProcess:
         assert program.finish() == []
         median = statistics.median(delays)
         record_property("median_wake_up_ms", round(median * 1000, 1))
-        print(f"wake-up of another process: median {median * 1000:.1f} ms, longest {max(delays) * 1000:.1f} ms")
-        assert median < 1
+        assert median < 1, f"median {median * 1000:.1f} ms, longest {max(delays) * 1000:.1f} ms"
 
     async def test_watchers_in_three_processes_see_the_whole_log(self, storage: SqliteStorage, path: Path) -> None:
         await storage.store_many([an_event(f"past-{number}") for number in range(10)])

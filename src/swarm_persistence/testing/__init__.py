@@ -51,6 +51,7 @@ _TOPICS = (
     "concurrency",
     "concurrency_threads",
     "coordination",
+    "coordination_arguments",
     "copies",
     "cycles",
     "deletions",
@@ -103,6 +104,7 @@ from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
 from swarm_persistence.testing.concurrency_threads import TestThreads
 from swarm_persistence.testing.coordination import assert_tasks_as_foretold
+from swarm_persistence.testing.coordination_arguments import TestRefusedCoordination
 from swarm_persistence.testing.copies import TestCopies
 from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
@@ -185,6 +187,7 @@ __all__ = [
     "TestPruningAmongOthers",
     "TestRecovery",
     "TestRefusedArguments",
+    "TestRefusedCoordination",
     "TestRefusedFields",
     "TestRepositories",
     "TestRetries",

@@ -5,21 +5,26 @@ from contextlib import suppress
 
 import pytest
 
+from swarm_persistence.clock import ManualClock
 from swarm_persistence.errors import TransactionError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import cancel_after, elsewhere, turns_before_cancelling
+from swarm_persistence.testing.coordination_trials import COORDINATING_READS, COORDINATING_WRITES
 from swarm_persistence.testing.records import a_task, an_event, ids
 from swarm_persistence.testing.trials import READS, WRITES, store_two_in_a_block, two_tasks
+
+ALL_WRITES = {**WRITES, **COORDINATING_WRITES}
+ALL_READS = {**READS, **{f"{verb} that finds nothing": read for verb, read in COORDINATING_READS.items()}}
 
 
 @pytest.mark.asyncio
 class TestCancellation:
     """What a cancelled caller leaves behind."""
 
-    @pytest.mark.parametrize("verb", WRITES)
+    @pytest.mark.parametrize("verb", ALL_WRITES)
     async def test_a_cancelled_write_has_done_all_or_nothing_for_good(self, storage: Storage, verb: str) -> None:
-        call, look, prepare = WRITES[verb]
+        call, look, prepare = ALL_WRITES[verb]
         if prepare:
             await prepare(storage, "whole")
         nothing = await look(storage, "whole")
@@ -40,14 +45,30 @@ class TestCancellation:
             assert found in ((nothing, everything) if was_cancelled else (everything,))
             assert await look(storage, name) == found
 
-    @pytest.mark.parametrize("verb", READS)
+    @pytest.mark.parametrize("verb", ALL_READS)
     async def test_a_cancelled_read_keeps_the_storage_usable(self, storage: Storage, verb: str) -> None:
         for turns in turns_before_cancelling():
-            await cancel_after(turns, READS[verb](storage))
+            await cancel_after(turns, ALL_READS[verb](storage))
 
         await storage.store_task(a_task())
 
         assert ids(await storage.get_pending_tasks()) == ["task-1"]
+
+    async def test_a_claim_whose_claimer_was_cancelled_comes_back_when_its_lease_ends(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_many([a_task(f"task-{number}") for number in range(30)])
+        claims = [storage.claim_next_tasks("cancelled", limit=1, lease=60) for _ in turns_before_cancelling()]
+        for turns, claim in zip(turns_before_cancelling(), claims, strict=True):
+            await cancel_after(turns, claim)
+        await storage.store_event(an_event())
+
+        clock.advance(120)
+        held = ids(await storage.get_tasks_by_agent("cancelled"))
+        recovery = await storage.requeue_expired_tasks()
+
+        assert sorted(recovery.requeued) == sorted(held) != []
+        assert len(await storage.get_ready_tasks()) == 30
 
     async def test_one_cancelled_before_it_ran_has_done_nothing(self, storage: Storage) -> None:
         was_cancelled = await cancel_after(0, storage.store_task(a_task()))

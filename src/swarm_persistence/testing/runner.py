@@ -18,6 +18,7 @@ from swarm_persistence.testing.cancellation import TestCancellation
 from swarm_persistence.testing.changed_dependencies import TestChangedDependencies
 from swarm_persistence.testing.claims import TestClaims
 from swarm_persistence.testing.concurrency import TestConcurrency
+from swarm_persistence.testing.coordination_arguments import TestRefusedCoordination
 from swarm_persistence.testing.copies import TestCopies
 from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
@@ -75,6 +76,7 @@ CORE: tuple[type, ...] = (
     TestWatchedTasks,
     TestMessageMarks,
     TestVersions,
+    TestRefusedCoordination,
     TestEvents,
     TestMessages,
     TestMetrics,

@@ -1,0 +1,132 @@
+"""Facts about watching without await: the generators of the blocking form, from threads, and how they end."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarm_persistence import BlockingStorage, ClosedError, TransactionError, open_storage
+from swarm_persistence.testing.records import a_message, a_task, an_event, ids
+
+LIMIT_SECONDS = 20
+
+WATCHES: dict[str, tuple[Callable[[BlockingStorage], Iterator[Any]], Callable[[str], Any]]] = {
+    "watch_events": (lambda storage: storage.watch_events(), an_event),
+    "watch_messages": (lambda storage: storage.watch_messages("worker-001"), a_message),
+    "watch_tasks": (lambda storage: storage.watch_tasks(), a_task),
+}
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStorage]:
+    with open_storage(tmp_path / "swarm.db" if request.param == "sqlite" else ":memory:") as storage:
+        yield storage
+
+
+class Taker:
+    """A thread that takes records from a watcher, and keeps what it raised."""
+
+    def __init__(self, records: Iterator[Any], count: int) -> None:
+        self.taken: list[Any] = []
+        self.error: BaseException | None = None
+        self.has_begun = threading.Event()
+        self._records, self._count = records, count
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> list[Any]:
+        """Wait until it has taken all, and return them."""
+        self._thread.join(LIMIT_SECONDS)
+        assert not self._thread.is_alive()
+        return self.taken
+
+    def _take(self) -> None:
+        try:
+            while len(self.taken) < self._count:
+                self.taken.append(next(self._records))
+                self.has_begun.set()
+        except BaseException as error:
+            self.error = error
+
+
+@pytest.mark.parametrize("verb", WATCHES)
+def test_the_past_comes_first_then_what_other_threads_store(storage: BlockingStorage, verb: str) -> None:
+    watch, make = WATCHES[verb]
+    storage.store_many([make("a"), make("b")])
+    taker = Taker(watch(storage), 12)
+    assert taker.has_begun.wait(LIMIT_SECONDS)
+
+    for number in range(10):
+        storage.store_many([make(str(number))])
+
+    assert ids(taker.finish()) == ["a", "b", *map(str, range(10))]
+    assert taker.error is None
+
+
+@pytest.mark.parametrize("verb", WATCHES)
+def test_a_watcher_is_ended_by_leaving_it(storage: BlockingStorage, verb: str) -> None:
+    watch, make = WATCHES[verb]
+    storage.store_many([make("a"), make("b")])
+
+    for record in watch(storage):
+        assert record.id == "a"
+        break
+    records: Any = watch(storage)
+    assert next(records).id == "a"
+    records.close()
+
+    with pytest.raises(StopIteration):
+        next(records)
+    storage.store_many([make("c")])
+
+
+@pytest.mark.parametrize("verb", WATCHES)
+def test_a_watcher_whose_storage_is_closed_is_told(storage: BlockingStorage, verb: str) -> None:
+    watch, make = WATCHES[verb]
+    storage.store_many([make("a")])
+    taker = Taker(watch(storage), 2)
+    assert taker.has_begun.wait(LIMIT_SECONDS)
+
+    storage.close()
+
+    assert ids(taker.finish()) == ["a"]
+    assert isinstance(taker.error, ClosedError)
+
+
+@pytest.mark.parametrize("verb", WATCHES)
+def test_watching_within_a_transaction_is_refused(storage: BlockingStorage, verb: str) -> None:
+    watch, _ = WATCHES[verb]
+
+    with storage.transaction(), pytest.raises(TransactionError, match=verb):
+        next(watch(storage))
+
+
+def test_events_are_watched_from_a_place_on_and_by_type(storage: BlockingStorage) -> None:
+    log = [an_event(id, event_type=id[0]) for id in ("a1", "b1", "a2")]
+    storage.store_many(log)
+
+    records = storage.watch_events(log[0].sequence or 0, types=["a"])
+
+    assert next(records).id == "a2"
+
+
+def test_a_thread_that_waits_for_a_task_gets_what_another_one_stores(storage: BlockingStorage) -> None:
+    waiting = Taker(iter(lambda: storage.claim_next_task("waiter", wait=LIMIT_SECONDS), None), 3)
+
+    for number in range(3):
+        storage.store_task(a_task(str(number)))
+
+    assert ids(waiting.finish()) == ["0", "1", "2"]
+
+
+def test_a_claim_is_completed_in_place(storage: BlockingStorage) -> None:
+    storage.store_task(a_task())
+    task = storage.claim_next_task("agent-1")
+    assert task is not None
+
+    storage.complete_task(task, {"sum": 6})
+
+    assert task == storage.get_task("task-1")
+    assert task.result == {"sum": 6}
