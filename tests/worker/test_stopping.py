@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,6 +26,13 @@ class Handler:
             self.cancelled.set()
             raise
         return "done"
+
+
+async def each_tick() -> AsyncIterator[None]:
+    """Let the others in the loop go on, again and again."""
+    while True:
+        await asyncio.sleep(0)
+        yield
 
 
 async def task_of(storage: Storage, id: str = "a") -> TaskModel:
@@ -217,8 +225,10 @@ async def test_an_agent_that_was_taken_for_dead_comes_back_and_a_deleted_one_is_
 ) -> None:
     async def be(wanted: AgentStatus) -> None:
         async with asyncio.timeout(SOON_SECONDS):
-            while (agent := await storage.get_agent("agent-1")) is None or agent.status is not wanted:
-                pass
+            async for _ in each_tick():
+                agent = await storage.get_agent("agent-1")
+                if agent is not None and agent.status is wanted:
+                    break
 
     def lose(agent: AgentModel) -> None:
         agent.set_status(AgentStatus.ERROR)
