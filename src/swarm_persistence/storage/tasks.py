@@ -29,6 +29,7 @@ IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
 IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
 MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order("created_at"))
 _UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+_IS_UNSUCCESSFUL = Condition("status", "IN", tuple(status.value for status in _UNSUCCESSFUL))
 
 
 class TaskVerbs(StorageCore):
@@ -38,7 +39,8 @@ class TaskVerbs(StorageCore):
         """Store a new task, raise its `version`, and return it.
 
         If a task with its `idempotency_key` is stored already, that one is returned, and nothing is written. A
-        dependency need not be stored yet; the task waits for it all the same.
+        dependency need not be stored yet; the task waits for it all the same. If one has failed for good or was
+        cancelled, the task fails at once, unless it says otherwise.
 
         Raises:
             ConflictError: the id is taken; the stored task is unchanged.
@@ -132,9 +134,8 @@ class TaskVerbs(StorageCore):
 
     async def _write_records(self, inserts: Sequence[Insert[Any]]) -> list[Any]:
         tasks = [step.model for step in inserts if isinstance(step.model, TaskModel)]
-        waiting = [task for task in tasks if dependencies_of(task)]
-        if waiting:
-            refuse_cycle({task.id: dependencies_of(task) for task in waiting})
+        linked = [task for task in tasks if _may_be_linked(task)]
+        refuse_cycle({task.id: dependencies_of(task) for task in linked})
         plain: list[TaskModel] = []
         written: list[Step] = []
         for step in inserts:
@@ -147,37 +148,58 @@ class TaskVerbs(StorageCore):
             else:
                 # The stored one of its key may be another task, which must not wait for this one's dependencies.
                 written.append(When(step, tuple(steps_after_storing([model]))))
-        before = steps_before(waiting)
+        before = steps_before(linked)
         steps = [*before, *written, *steps_after_storing(plain)]
-        results = await self._write_acyclic(steps, waiting) if waiting else await self._executor().write(steps)
+        results = await self._write_linked(steps, linked) if linked else await self._executor().write(steps)
         return results[len(before) : len(before) + len(inserts)]
 
-    async def _write_acyclic(self, steps: list[Step], waiting: Sequence[TaskModel]) -> list[Any]:
-        """Write tasks that depend on others; nobody waits for most of them yet, and then there can be no cycle."""
-        links = waiting_for([task.id for task in waiting])
-        (results,) = await self._executor().write([Unless(links, tuple(steps))])
+    async def _write_linked(self, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
+        """Write tasks that wait for others, or that others may wait for in vain.
+
+        Nobody waits for most of them yet, and none of their dependencies has failed: then one write does it all, for
+        there can be no cycle, and nobody to fail.
+        """
+        inner = steps
+        dependencies = tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
+        if dependencies:
+            inner = [Unless(Query(TASKS, (one_of("id", dependencies), _IS_UNSUCCESSFUL)), tuple(steps))]
+        (results,) = await self._executor().write([Unless(waiting_for([task.id for task in tasks]), tuple(inner))])
+        if results is not None and dependencies:
+            (results,) = results
         if results is not None:
             return list(results)
         async with self._transaction():
-            await refuse_cycles_with_stored(self._executor(), waiting)
-            return await self._executor().write(steps)
+            await refuse_cycles_with_stored(self._executor(), tasks)
+            results = await self._executor().write(steps)
+            await self._fail_dependents_of_any((*(task.id for task in tasks), *dependencies))
+            await self._tell_failed(tasks)
+        return results
+
+    async def _fail_dependents_of_any(self, ids: Sequence[str]) -> None:
+        failed_ones = Query(TASKS, (one_of("id", ids), _IS_UNSUCCESSFUL))
+        rows: list[Any] = await self._executor().values(failed_ones, ("id", "status", "error"))
+        for id, status, error in rows:
+            await fail_dependents(self._executor(), id, _reason(status, error))
+
+    async def _tell_failed(self, tasks: Sequence[TaskModel]) -> None:
+        """Tell the caller's objects that their tasks have failed at once; the write itself still counts a version."""
+        for task in tasks:
+            if task.status is TaskStatus.PENDING and dependencies_of(task):
+                stored = await self._get(TASKS, task.id)
+                if stored is not None and stored.status is TaskStatus.FAILED:
+                    fields = ("status", "error", "completed_at", "updated_at")
+                    values = {field: getattr(stored, field) for field in fields}
+                    self._tell(self._scope(), task, version=stored.version - 1, **values)
 
     async def _rewrite_task(self, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
         whole = When(step, steps_after_replacing(task))
-        if task.id in dependencies_of(task):
-            refuse_cycle({task.id: dependencies_of(task)})
-        if not dependencies_of(task) and task.status not in _UNSUCCESSFUL:
+        if not _may_be_linked(task):
             return await self._write_one(whole)
-        steps = [*steps_before([task]), whole]
-        (results,) = await self._executor().write([Unless(waiting_for([task.id]), tuple(steps))])
-        if results is not None:
-            return results[-1]
-        async with self._transaction():
-            await refuse_cycles_with_stored(self._executor(), [task])
-            result = (await self._executor().write(steps))[-1]
-            if result and task.status in _UNSUCCESSFUL:
-                await fail_dependents(self._executor(), task.id, _reason(task))
-        return result
+        refuse_cycle({task.id: dependencies_of(task)})
+        version = task.version
+        result = (await self._write_linked([*steps_before([task]), whole], [task]))[-1]
+        # One that has failed at once has been written twice.
+        return result if task.version == version or isinstance(step, Save) else task.version + 1
 
 
 def steps_to_delete_task(id: str) -> list[Step]:
@@ -218,10 +240,16 @@ def failed(error: str, moment: int) -> dict[str, Any]:
 def _stands_alone(step: Insert[TaskModel]) -> bool:
     """Tell whether nothing needs to be written along with a new task."""
     task = step.model
-    return task.dependencies == [] and task.run_at is None and task.status is not TaskStatus.COMPLETED
+    is_over = task.status is TaskStatus.COMPLETED or task.status in _UNSUCCESSFUL
+    return task.dependencies == [] and task.run_at is None and not is_over
 
 
-def _reason(task: TaskModel) -> str:
-    if task.status is TaskStatus.CANCELLED:
+def _may_be_linked(task: TaskModel) -> bool:
+    """Tell whether a task waits for others, or others may wait for it in vain."""
+    return bool(dependencies_of(task)) or task.status in _UNSUCCESSFUL
+
+
+def _reason(status: str, error: str | None) -> str:
+    if status == TaskStatus.CANCELLED.value:
         return "was cancelled"
-    return f"failed: {task.error}" if task.error else "failed"
+    return f"failed: {error}" if error else "failed"

@@ -181,3 +181,40 @@ class TestFailedDependencies:
             )
 
             assert (await stored(storage, last)).error == f"the dependency '{bad}' failed: no luck"
+
+    async def test_a_task_that_is_stored_after_its_dependency_has_failed_fails_at_once(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task("first", max_retries=0), a_task("other")])
+        await _fail(storage)
+        late = a_task("late", dependencies=["other", "first"])
+
+        await storage.store_task(late)
+
+        assert late == await stored(storage, "late")
+        assert (late.status, late.error) == (FAILED, "the dependency 'first' failed: no luck")
+
+    async def test_a_task_that_says_so_waits_for_one_that_has_failed_already(self, storage: Storage) -> None:
+        await storage.store_task(a_task("first", max_retries=0))
+        await _fail(storage)
+
+        late = await storage.store_task(a_task("late", dependencies=["first"], fails_with_dependencies=False))
+
+        assert late == await stored(storage, "late")
+        assert late.status is PENDING
+
+    async def test_a_task_that_is_stored_as_failed_fails_those_that_wait_for_its_id(self, storage: Storage) -> None:
+        await storage.store_task(a_task("waits", dependencies=["first"]))
+
+        await storage.store_task(a_task("first", status=FAILED, error="no luck"))
+
+        assert (await stored(storage, "waits")).error == "the dependency 'first' failed: no luck"
+
+    async def test_a_task_that_is_updated_to_wait_for_one_that_has_failed_fails_at_once(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task("first", max_retries=0), a_task("second")])
+        await _fail(storage)
+        second = await stored(storage, "second")
+        second.dependencies = ["first"]
+
+        await storage.update_task(second)
+
+        assert second == await stored(storage, "second")
+        assert second.status is FAILED

@@ -67,6 +67,7 @@ class Ledger:
             self._link(id)
         for task in new.values():
             self._follow(task)
+        self._fail_dependents_around(tasks)
         return answers
 
     def update(self, task: TaskModel, *, force: bool) -> TaskModel:
@@ -178,6 +179,7 @@ class Ledger:
         written = self.tasks[task.id] = _copy(task, version=version)
         self._link(task.id)
         self._follow(written)
+        self._fail_dependents_around([task])
         return written
 
     def _link(self, id: str) -> None:
@@ -189,8 +191,13 @@ class Ledger:
         if task.status is TaskStatus.COMPLETED:
             for waiting in self.links.values():
                 waiting.discard(task.id)
-        elif task.status in _UNSUCCESSFUL:
-            self._fail_dependents(task.id, _reason(task))
+
+    def _fail_dependents_around(self, tasks: Iterable[TaskModel]) -> None:
+        """Fail those that wait for one of these tasks, or for one of their dependencies, in vain."""
+        around = {id for task in tasks for id in (task.id, *task.dependencies)}
+        for task in [self.tasks[id] for id in self.tasks if id in around]:
+            if task.status in _UNSUCCESSFUL:
+                self._fail_dependents(task.id, _reason(task))
 
     def _assign(self, task: TaskModel, agent_id: str, lease: float | None) -> None:
         claim = {"status": TaskStatus.ASSIGNED, "assigned_to": agent_id, "claim_count": task.claim_count + 1}
