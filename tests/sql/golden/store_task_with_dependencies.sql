@@ -7,6 +7,11 @@ LIMIT 1;
 
 SELECT 1
 FROM tasks
+WHERE id IN (SELECT value FROM json_each(?)) AND status IN (SELECT value FROM json_each(?))
+LIMIT 1;
+
+SELECT 1
+FROM tasks
 WHERE idempotency_key = ?
 LIMIT 1;
 
