@@ -15,8 +15,10 @@ from hypothesis import Phase, settings
 from swarm_persistence import testing
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.errors import ConflictError, StorageError
-from swarm_persistence.models import AgentModel, EventModel, Model, TaskModel, TaskStatus
+from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model, TaskModel, TaskStatus
+from swarm_persistence.schema.tables import table_of
 from swarm_persistence.storage import Storage, Transaction
+from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.testing.agreement import open_memory
 from swarm_persistence.testing.fixtures import OpenStorage
 
@@ -169,9 +171,86 @@ class SwallowsErrors(MemoryStorage):
             return
 
 
+class ForgetsTheToken(MemoryStorage):
+    """Lets whoever has lost a claim complete the task."""
+
+    async def complete_task(self, task: TaskModel, result: Any = None) -> None:
+        task.status, task.result = TaskStatus.COMPLETED, result
+        await self.update_task(task, force=True)
+
+
+class TakesTheOldest(MemoryStorage):
+    """Gives out tasks by their age alone."""
+
+    async def claim_next_task(self, agent_id: str, **options: Any) -> TaskModel | None:
+        ready = await self.get_ready_tasks()
+        for task in sorted(ready, key=lambda task: task.created_at):
+            if await self.claim_task(task.id, agent_id, lease=options.get("lease", 60)):
+                return await self.get_task(task.id)
+        return None
+
+
+class GivesBackWhatIsHeld(MemoryStorage):
+    """Gives back tasks whatever their leases say."""
+
+    async def requeue_expired_tasks(self, *, heartbeat_timeout: Any = 300.0) -> Recovery:
+        held = [task for task in await self.repository(TaskModel).find_all() if task.lease_expires_at]
+        for task in held:
+            await self.release_task(task)
+        return Recovery(tuple(task.id for task in held), (), ())
+
+
+class SweepsByTime(MemoryStorage):
+    """Marks messages by their timestamps."""
+
+    async def mark_messages_read(self, agent_id: str, *, up_to: MessageModel) -> int:
+        unread = await self.get_unread_messages(agent_id)
+        swept = [message.id for message in unread if message.timestamp <= up_to.timestamp]
+        for id in swept:
+            await self.mark_message_read(id)
+        return len(swept)
+
+
+class ModifiesBlindly(MemoryStorage):
+    """Writes what it has read, whoever has written since."""
+
+    async def modify(self, model: Any, id: str, function: Any) -> Any:
+        record = await self._get(table_of(model), id)
+        await asyncio.sleep(0)  # everybody else reads as well
+        function(record)
+        await self._update(table_of(model), record, True)
+        return record
+
+
+class AppendsAnywhere(MemoryStorage):
+    """Looks where the log ends before it writes, and not again."""
+
+    async def append_events(self, events: Any, *, expected_sequence: int | None = None) -> int:
+        log = await self.read_events()
+        await asyncio.sleep(0)  # everybody else looks as well
+        if expected_sequence is not None and expected_sequence != (log[-1].sequence if log else 0):
+            raise ConflictError("the log ended elsewhere")
+        return await super().append_events(events)
+
+
+class ForgetsKeys(MemoryStorage):
+    """Takes every key for a new one."""
+
+    async def store_event(self, event: EventModel) -> EventModel:
+        event.idempotency_key = None
+        return await super().store_event(event)
+
+
 @pytest.mark.parametrize(
     ("storage", "facts", "broken"),
     [
+        (ForgetsTheToken, "TestLostClaims", "test_a_claim_that_is_over_is_refused_and_nothing_changes"),
+        (TakesTheOldest, "TestNextClaims", "test_tasks_come_by_priority_then_by_age_then_by_arrival"),
+        (GivesBackWhatIsHeld, "TestRecovery", "test_a_lease_that_has_not_run_out_stays"),
+        (SweepsByTime, "TestMessageMarks", "test_what_arrived_later_stays_unread_whatever_its_timestamp_says"),
+        (ModifiesBlindly, "TestVersions", "test_modify_under_contention_loses_nothing"),
+        (AppendsAnywhere, "TestEventLog", "test_of_many_that_append_at_one_place_exactly_one_wins"),
+        (ForgetsKeys, "TestIdempotency", "test_the_same_key_again_gives_the_stored_one"),
         (ClaimsTwice, "TestConcurrency", "test_of_a_hundred_claims_of_one_task_exactly_one_wins"),
         (ClaimsTwice, "TestConcurrency", "test_two_agents_never_claim_the_same_task"),
         (Shares, "TestCopies", "test_two_reads_give_two_objects"),

@@ -105,11 +105,12 @@ class TestRecovery:
         await storage.store_task(a_task(max_retries=2))
         fates: list[Recovery] = []
 
-        while task := await storage.claim_next_task("agent-1"):
+        for _ in range(3):
+            await claimed(storage)
             clock.advance(100)
             fates.append(await storage.requeue_expired_tasks())
 
-        assert task is None
+        assert await storage.claim_next_task("agent-1") is None
         assert fates == [Recovery(("task-1",), (), ())] * 2 + [Recovery((), ("task-1",), ())]
 
     async def test_when_many_give_back_at_once_each_task_is_given_back_once(
