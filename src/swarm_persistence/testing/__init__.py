@@ -52,6 +52,7 @@ _TOPICS = (
     "concurrency_threads",
     "coordination",
     "coordination_arguments",
+    "coordination_trials",
     "copies",
     "cycles",
     "deletions",

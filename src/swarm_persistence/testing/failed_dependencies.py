@@ -218,3 +218,32 @@ class TestFailedDependencies:
 
         assert second == await stored(storage, "second")
         assert second.status is FAILED
+
+    async def test_a_dependency_that_has_failed_already_fails_who_is_stored_now(self, storage: Storage) -> None:
+        await storage.store_many(
+            [a_task("failed", status=FAILED, error="no luck"), a_task("cancelled", status=TaskStatus.CANCELLED)]
+        )
+
+        await storage.store_task(a_task("after-1", dependencies=["failed"]))
+        await storage.store_tasks(
+            [a_task("after-3", dependencies=["after-2"]), a_task("after-2", dependencies=["x", "cancelled"])]
+        )
+        await storage.store_task(a_task("patient", dependencies=["failed"], fails_with_dependencies=False))
+
+        assert await statuses(storage, ["after-1", "after-2", "after-3"]) == [FAILED] * 3
+        assert (await stored(storage, "after-1")).error == "the dependency 'failed' failed: no luck"
+        assert (await stored(storage, "after-2")).error == "the dependency 'cancelled' was cancelled"
+        assert ids(await storage.get_blocked_tasks()) == ["patient"]
+
+    async def test_a_dependency_that_fails_while_its_dependent_is_stored_is_not_missed(self, storage: Storage) -> None:
+        for number in range(30):
+            first, second = f"first-{number}", f"second-{number}"
+            await storage.store_task(a_task(first, max_retries=0))
+            task = await claimed(storage)
+
+            await asyncio.gather(
+                elsewhere(storage.fail_task(task, "no luck")),
+                elsewhere(storage.store_task(a_task(second, dependencies=[first]))),
+            )
+
+            assert (await stored(storage, second)).error == f"the dependency '{first}' failed: no luck"
