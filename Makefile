@@ -32,9 +32,26 @@ $(VENV)/dev: $(VENV)/made pyproject.toml
 demo: $(VENV)/demo ## Run a real swarm over Python's own standard library
 	@$(BIN)/swarm-persistence demo --database '$(DATABASE)' $(DEMO_ARGS)
 
+.PHONY: browser-needs
+browser-needs: $(VENV)/dev ## Bring Chromium (as root), Pyodide and its wheels for the browser tests
+	@$(BIN)/python -m chromium
+
 .PHONY: test
-test: $(VENV)/dev ## Run all tests
+test: $(VENV)/dev ## Run all tests; those in the browser say what they lack
+	@$(BIN)/python -m chromium || true
 	@$(BIN)/python -m pytest -q
+
+.PHONY: test-fast
+test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
+	@$(BIN)/python -m pytest -q --ignore=tests/browser
+
+.PHONY: demo-browser
+demo-browser: browser-needs ## Serve a page in which a swarm works in the browser itself
+	@$(BIN)/python -m examples.browser
+
+.PHONY: bench-browser
+bench-browser: browser-needs ## Measure the browser's storage beside plain JavaScript
+	@$(BIN)/python -m benchmarks.browser
 
 .PHONY: bench
 bench: $(VENV)/dev ## Measure beside the peers, in about twelve minutes, and write docs/performance.md
@@ -61,4 +78,4 @@ format: $(VENV)/dev ## Format the code
 
 .PHONY: clean
 clean: ## Remove what was made, the demo's database excepted
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) .browser .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -1,5 +1,7 @@
 """Durable agents, tasks, events, messages and metrics for AI-agent swarms, behind one async `Storage`."""
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
@@ -38,24 +40,27 @@ from swarm_persistence.storage import MetricSummary, Pruned, Recovery, Repositor
 
 if TYPE_CHECKING:
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
+    from swarm_persistence.backends.wasm import WasmStorage
     from swarm_persistence.worker import Worker, WorkerContext
 
 __version__ = "0.1.0"
 
-_NATIVE = {"SqliteStorage", "SqliteStorageBuilder"}
-_WORKERS = {"Worker", "WorkerContext"}
+_LATE = {
+    "SqliteStorage": "backends.sqlite",
+    "SqliteStorageBuilder": "backends.sqlite",
+    "WasmStorage": "backends.wasm",
+    "Worker": "worker",
+    "WorkerContext": "worker",
+}
+"""The modules that are loaded on first use: a browser has no apsw, others no IndexedDB, and not every program works."""
+_MISSING = {name for name, module in _LATE.items() if module == "backends.sqlite" and sys.platform == "emscripten"}
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: a browser has no apsw, and not every program works.
-    if name in _NATIVE:
-        from swarm_persistence.backends import sqlite
-
-        return getattr(sqlite, name)
-    if name in _WORKERS:
-        from swarm_persistence import worker
-
-        return getattr(worker, name)
+    if name in _MISSING:
+        raise AttributeError(f"{name} takes apsw, which a browser has not; use WasmStorage")
+    if name in _LATE:
+        return getattr(import_module(f"swarm_persistence.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -98,8 +103,12 @@ __all__ = [
     "Transaction",
     "TransactionError",
     "UnreadableError",
+    "WasmStorage",
     "Worker",
     "WorkerContext",
     "init_storage",
     "open_storage",
 ]
+
+for _name in _MISSING:
+    __all__.remove(_name)

@@ -1,6 +1,7 @@
 """Opens the storage that a path or URL names."""
 
 import os
+import sys
 from urllib.parse import unquote
 
 from swarm_persistence.errors import OtherError
@@ -8,27 +9,42 @@ from swarm_persistence.storage import Storage
 
 DATABASE_VARIABLE = "SWARM_DATABASE_URL"
 DEFAULT_PATH = "swarm.db"
-KNOWN_TARGETS = "a file's path, sqlite:///path, :memory:"
+DEFAULT_DATABASE = "indexeddb://swarm"
+KNOWN_TARGETS = "a file's path, sqlite:///path, :memory:, indexeddb://name"
+
+_IS_BROWSER = sys.platform == "emscripten"
+_DEFAULT = DEFAULT_DATABASE if _IS_BROWSER else DEFAULT_PATH
 
 
 async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
-    """Open the storage that the target names: a file's path, `sqlite:///path`, or `:memory:`.
+    """Open the storage that the target names: a file's path, `sqlite:///path`, `:memory:`, or `indexeddb://name`.
 
-    Without a target, `$SWARM_DATABASE_URL` names it; if that is not set, it is `swarm.db` in the current directory.
+    Without a target, `$SWARM_DATABASE_URL` names it; if that is not set, it is `swarm.db` in the current directory, and
+    `indexeddb://swarm` in a browser, which has no SQLite.
 
     Raises:
         OtherError: the scheme is unknown; the text lists the known ones.
         StorageError: what the storage raises when it is opened.
 
     """
-    name = os.fspath(target if target is not None else os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH)
+    name = os.fspath(target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT)
     if name in (":memory:", "sqlite://", "sqlite:///:memory:"):
         from swarm_persistence.backends.memory import MemoryStorage
 
         return MemoryStorage()
+    scheme, _, rest = name.partition("://")
+    if scheme == "indexeddb":
+        from swarm_persistence.backends.wasm import WasmStorage
+
+        return await WasmStorage.open(unquote(rest))
+    path = _sqlite_path(name)
+    if _IS_BROWSER:
+        raise OtherError(
+            f"{name!r} is a file for SQLite, which a browser has not; expected indexeddb://name or :memory:"
+        )
     from swarm_persistence.backends.sqlite import SqliteStorage
 
-    return await SqliteStorage.open(_sqlite_path(name))
+    return await SqliteStorage.open(path)
 
 
 def _sqlite_path(name: str) -> str:

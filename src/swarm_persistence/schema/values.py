@@ -1,6 +1,7 @@
 """Turns a field's value into a column's and back, and refuses what would not come out equal."""
 
 import math
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
@@ -17,6 +18,9 @@ LARGEST_INTEGER = 2**63 - 1
 DEEPEST_NESTING = 256
 """Lists and dicts within each other in one JSON value. Python's own limit depends on how deep the caller's stack is: a
 value that was stored from a shallow one could not be read from a deep one."""
+
+_HAS_SHORT_STACK = sys.platform == "emscripten"
+"""In a browser, no RecursionError comes before the end of the stack, and the interpreter does not outlive that."""
 
 ColumnValue = str | int | float | None
 
@@ -129,6 +133,8 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     as it went in is refused here.
     """
     expected, decode = _SHAPES[kind]
+    if _HAS_SHORT_STACK and _is_too_deep(value):
+        refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most, or less deeply")
     try:
         data = _encode_json(value)
         is_equal = bool(decode(data) == value)
@@ -138,7 +144,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
         refuse(field, value, f"{expected} without lone surrogates")
     except (TypeError, ValueError, OverflowError):
         is_equal = False
-    if is_equal and data.count(b"[") + data.count(b"{") > DEEPEST_NESTING and _depth(value) > DEEPEST_NESTING:
+    if is_equal and data.count(b"[") + data.count(b"{") > DEEPEST_NESTING and _is_too_deep(value):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
     if not is_equal:
         place, culprit = _first_difference(value, "")
@@ -147,14 +153,16 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     return data.decode()
 
 
-def _depth(value: object) -> int:
-    """Return how many lists and dicts lie within each other; needs no stack of its own."""
-    depth = 0
+def _is_too_deep(value: object) -> bool:
+    """Tell whether too many lists and dicts lie within each other; needs no stack of its own."""
     level = [value]
-    while level := [item for item in level if isinstance(item, list | dict)]:
-        depth += 1
-        level = [part for item in level for part in (item.values() if isinstance(item, dict) else item)]
-    return depth
+    for _ in range(DEEPEST_NESTING + 1):
+        # By identity: one that contains itself would grow with every level.
+        inner = {id(item): item for item in level if isinstance(item, list | dict)}
+        if not inner:
+            return False
+        level = [part for item in inner.values() for part in (item.values() if isinstance(item, dict) else item)]
+    return True
 
 
 def _first_difference(value: object, place: str) -> tuple[str, object]:

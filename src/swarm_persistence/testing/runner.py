@@ -138,8 +138,13 @@ def _cases(test: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         arguments: dict[str, Any] = {}
         for names, values in chosen:
             arguments.update({names: values} if isinstance(names, str) else zip(names, values, strict=True))
-        shown = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in arguments.items())
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in arguments.items())
         yield f"[{shown}]" if arguments else "", arguments
+
+
+def _shown(value: object) -> str:
+    # Not by repr where there is a shorter way: the stack of a browser ends within a value that is nested deeply.
+    return str(value) if "__str__" in vars(type(value)) else reprlib.repr(value)
 
 
 async def _try(

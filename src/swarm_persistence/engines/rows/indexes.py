@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.rows.entries import HIGHEST, Entry, SortedEntries
 from swarm_persistence.engines.rows.plans import Bound, IndexColumn, Plan, columns_of
@@ -10,6 +10,8 @@ from swarm_persistence.query.laws import compiled_key, key_text
 from swarm_persistence.query.query import Order, pair_of
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Index, Table
+
+T = TypeVar("T")
 
 
 class IndexKeys:
@@ -19,7 +21,7 @@ class IndexKeys:
         columns = columns_of(index)
         self._encoders = [_encoder(table, column) for column in columns]
         self._directions = [column.is_descending for column in columns]
-        self.entry_of = _limited(table, index, compiled_key(_row_text(table, column) for column in columns))
+        self.entry_of = limited(table, index, compiled_key(_row_text(table, column) for column in columns))
         """Return the entry of a row, or `None` if the index is partial and lacks it."""
 
     def ends(self, plan: Plan) -> tuple[Entry | None, Entry | None]:
@@ -86,7 +88,8 @@ class RowIndex:
         return self._entries.count(*self._keys.ends(plan))
 
 
-def _limited(table: Table[Any], index: Index, entry_of: Callable[[Row], Entry]) -> Callable[[Row], Entry | None]:
+def limited(table: Table[Any], index: Index, entry_of: Callable[[Row], T]) -> Callable[[Row], T | None]:
+    """Return the function that gives a row's entry, or `None` if the index is partial and lacks the row."""
     if index.present is not None:
         place = table.positions[index.present]
         return lambda row: entry_of(row) if row[place] is not None else None

@@ -2,17 +2,30 @@
 
 import heapq
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
+from swarm_persistence.engines.rows.entries import Entry
 from swarm_persistence.engines.rows.plans import Plan
+from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.schema.codec import Row
+
+
+class Committed(Source, Protocol):
+    """The committed rows under an overlay."""
+
+    rows: dict[int, Row]
+    """Rows by their sequences: every one that was given out."""
+
+    def entries(self, plan: Plan) -> Iterator[Entry]:
+        """Yield the entries that lie along the plan's index, each of which ends with the row's sequence."""
+        ...
 
 
 class OverlayTable:
     """A `Source` of committed rows, some of which are hidden, and of rows of its own."""
 
-    def __init__(self, base: RowTable) -> None:
+    def __init__(self, base: Committed) -> None:
         self.table = base.table
         self.last_sequence = base.last_sequence
         self.last_change = base.last_change
@@ -81,6 +94,11 @@ class OverlayTable:
     def has_changes(self) -> bool:
         """Tell whether the transaction has written here."""
         return bool(self._own.rows or self._hidden)
+
+    def differences(self) -> tuple[list[Row], list[Row]]:
+        """Return the committed rows that are gone, and the rows that are new or have changed."""
+        own = self._own.rows
+        return [self._base.rows[sequence] for sequence in self._hidden if sequence not in own], list(own.values())
 
     def _hide(self, row: Row) -> None:
         sequence: Any = row[-1]

@@ -1,0 +1,94 @@
+// The same work as `programs/timings.py`, in plain JavaScript on the same IndexedDB.
+const finished = (transaction) => new Promise((resolve, reject) => {
+  transaction.oncomplete = resolve;
+  transaction.onabort = () => reject(transaction.error);
+});
+const answered = (request) => new Promise((resolve, reject) => {
+  request.onsuccess = () => resolve(request.result);
+  request.onerror = () => reject(request.error);
+});
+
+function open(name) {
+  const request = indexedDB.open(name, 1);
+  request.onupgradeneeded = () => {
+    const tasks = request.result.createObjectStore("tasks", { keyPath: "id" });
+    tasks.createIndex("pending", ["status", "priority", "created_at", "id"]);
+    tasks.createIndex("by_agent", ["assigned_to", "created_at"]);
+  };
+  return answered(request);
+}
+
+const START = Date.UTC(2026, 0, 1);
+
+function task(id, place) {
+  const moment = START + place * 1000;
+  return {
+    id, task_type: "analyze", priority: -(place % 4), status: "pending", assigned_to: null,
+    payload: { dataset: "sales.csv", page: place }, result: null, error: null, retry_count: 0, max_retries: 3,
+    dependencies: [], created_at: moment, updated_at: moment, started_at: null, completed_at: null, version: 1,
+  };
+}
+
+async function milliseconds(rounds, call) {
+  const times = [];
+  for (let place = 0; place < rounds; place++) {
+    const start = performance.now();
+    await call(place);
+    times.push(performance.now() - start);
+  }
+  return times.sort((one, other) => one - other)[Math.floor(times.length / 2)];
+}
+
+export async function measure(name, rounds) {
+  const database = await open(name);
+  const writing = () => database.transaction(["tasks"], "readwrite", { durability: "relaxed" });
+  const tasks = (transaction) => transaction.objectStore("tasks");
+
+  const put = (id, place) => {
+    const transaction = writing();
+    tasks(transaction).add(task(id, place));
+    return finished(transaction);
+  };
+  const batch = (prefix) => {
+    const transaction = writing();
+    for (let place = 0; place < 1000; place++) tasks(transaction).add(task(`${prefix}-${place}`, place));
+    return finished(transaction);
+  };
+  const change = (id, edit) => {
+    const transaction = writing();
+    const request = tasks(transaction).get(id);
+    request.onsuccess = () => {
+      edit(request.result);
+      tasks(transaction).put(request.result);
+    };
+    return finished(transaction);
+  };
+  const claim = (id) => change(id, (found) => {
+    if (found.status !== "pending") return;
+    Object.assign(found, { status: "assigned", assigned_to: "agent-1", version: found.version + 1 });
+  });
+
+  const times = {
+    "single put": await milliseconds(rounds, (place) => put(`single-${place}`, place)),
+    "batch of 1,000": await milliseconds(5, (place) => batch(`batch-${place}`)) / 1000,
+    "1,000 puts at once": await milliseconds(5, (round) => Promise.all(
+      Array.from({ length: 1000 }, (_, place) => put(`once-${round}-${place}`, place)))) / 1000,
+    "point get": await milliseconds(rounds, (place) =>
+      answered(tasks(database.transaction(["tasks"])).get(`single-${place}`))),
+    "claim": await milliseconds(rounds, (place) => claim(`single-${place}`)),
+    "read-modify-write": await milliseconds(rounds, (place) => change(`single-${place}`, (found) => {
+      found.payload.page += 1;
+    })),
+  };
+  database.close();
+
+  const other = await open(`${name}-select`);
+  const filling = other.transaction(["tasks"], "readwrite");
+  for (let place = 0; place < 1000; place++) filling.objectStore("tasks").add(task(`pending-${place}`, place));
+  await finished(filling);
+  const range = IDBKeyRange.bound(["pending"], ["pending", []]);
+  times["ordered select of 1,000"] = await milliseconds(10, () =>
+    answered(other.transaction(["tasks"]).objectStore("tasks").index("pending").getAll(range)));
+  other.close();
+  return JSON.stringify(times);
+}

@@ -1,0 +1,1 @@
+"""A swarm in a web page."""

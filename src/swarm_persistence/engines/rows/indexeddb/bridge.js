@@ -1,0 +1,306 @@
+// Moves rows between Python and one IndexedDB database. Python decides; nothing here knows what a row means.
+//
+// A transaction of IndexedDB lives only while its own callbacks run, so no part of it may be awaited: Python answers in
+// the callback, with the next fetches, or with what to write. Rows cross as text, many in one.
+(() => {
+  "use strict";
+
+  const META = "meta";
+  const EMPTY = "[]";
+  const hasDirections = typeof IDBIndex !== "undefined" && "getAllRecords" in IDBIndex.prototype;
+
+  const isEmpty = (lower, upper) => lower !== null && upper !== null && lower >= upper;
+
+  function rangeOf(lower, upper) {
+    if (lower === null) return upper === null ? null : IDBKeyRange.upperBound(upper, true);
+    return upper === null ? IDBKeyRange.lowerBound(lower) : IDBKeyRange.bound(lower, upper, false, true);
+  }
+
+  const textsOf = (records) => `[${records.map((record) => record.d).join(",")}]`;
+
+  function walk(index, range, limit, done) {
+    const found = [];
+    index.openCursor(range, "prev").onsuccess = ({ target: { result: cursor } }) => {
+      if (cursor) found.push(cursor.value);
+      if (cursor && found.length < limit) cursor.continue();
+      else done(textsOf(found));
+    };
+  }
+
+  const fetchers = {
+    get(transaction, done, name, ids) {
+      const store = transaction.objectStore(name);
+      const requests = ids.map((id) => store.get(id));
+      // Requests are answered in their order: with the last one, all are there.
+      requests.at(-1).onsuccess = () =>
+        done(`[${requests.map(({ result }) => (result === undefined ? "null" : result.d)).join(",")}]`);
+    },
+
+    range(transaction, done, name, indexName, lower, upper, isBackward, limit) {
+      if (isEmpty(lower, upper)) return done(EMPTY);
+      const index = transaction.objectStore(name).index(indexName);
+      const range = rangeOf(lower, upper);
+      if (!isBackward || limit === null) {
+        index.getAll(range, limit ?? undefined).onsuccess = ({ target: { result } }) =>
+          done(textsOf(isBackward ? result.reverse() : result));
+      } else if (hasDirections) {
+        index.getAll({ query: range, count: limit, direction: "prev" }).onsuccess = ({ target: { result } }) =>
+          done(textsOf(result));
+      } else {
+        walk(index, range, limit, done);
+      }
+    },
+
+    count(transaction, done, name, indexName, lower, upper) {
+      if (isEmpty(lower, upper)) return done("0");
+      const request = transaction.objectStore(name).index(indexName).count(rangeOf(lower, upper));
+      request.onsuccess = () => done(String(request.result));
+    },
+
+    // The bytes that the records of a store take: texts as UTF-8, of keys one byte for each character.
+    size(transaction, done, name) {
+      let total = 0;
+      const encoder = new TextEncoder();
+      transaction.objectStore(name).openCursor().onsuccess = ({ target: { result: cursor } }) => {
+        if (!cursor) return done(String(total));
+        for (const value of Object.values(cursor.value)) total += encoder.encode(value).length;
+        cursor.continue();
+      };
+    },
+  };
+
+  function fetchAll(transaction, requests, done) {
+    const answers = new Array(requests.length);
+    let missing = requests.length;
+    if (!missing) return done(EMPTY);
+    requests.forEach(([kind, ...details], place) => {
+      fetchers[kind](transaction, (answer) => {
+        answers[place] = answer;
+        if (--missing === 0) done(`[${answers.join(",")}]`);
+      }, ...details);
+    });
+  }
+
+  // A message is a line of JSON, and a line for each row that it puts.
+  function write(transaction, { remove, put, meta }, rows) {
+    const tables = [...Object.keys(remove ?? {}), ...Object.keys(put ?? {})];
+    for (const [name, ids] of Object.entries(remove ?? {})) {
+      const store = transaction.objectStore(name);
+      for (const id of ids) store.delete(id);
+    }
+    let place = 0;
+    for (const [name, { keys, records }] of Object.entries(put ?? {})) {
+      const store = transaction.objectStore(name);
+      for (const [id, ...values] of records) {
+        const record = { id, d: rows[place++] };
+        // A field that is missing keeps the record out of a partial index.
+        values.forEach((value, key) => { if (value !== null) record[keys[key]] = value; });
+        store.put(record);
+      }
+    }
+    for (const [id, value] of Object.entries(meta ?? {})) {
+      transaction.objectStore(META).put({ id, d: JSON.stringify(value) });
+    }
+    return tables;
+  }
+
+  // Let Python answer until it asks for nothing more; adds the tables that it has written.
+  function drive(transaction, number, message, python, tables) {
+    const [first, ...rows] = message.split("\n");
+    const order = JSON.parse(first);
+    for (const table of write(transaction, order, rows)) tables.add(table);
+    if (!order.fetch) return order.isLast && transaction.commit?.();
+    fetchAll(transaction, order.fetch, (answers) => {
+      const next = python.answer(number, answers);
+      if (next === undefined) transaction.abort();
+      else drive(transaction, number, next, python, tables);
+    });
+  }
+
+  function start(transaction, number, message, python) {
+    transaction.onabort = () => {
+      const error = transaction.error;
+      python.settle(number, error?.name ?? "AbortError", error?.message ?? "");
+    };
+    const tables = new Set();
+    try {
+      drive(transaction, number, message, python, tables);
+      return tables;
+    } catch (error) {
+      transaction.abort();
+      throw error;
+    }
+  }
+
+  function shape(database, transaction, stores) {
+    for (const [name, indexes] of Object.entries(stores)) {
+      const store = database.objectStoreNames.contains(name)
+        ? transaction.objectStore(name)
+        : database.createObjectStore(name, { keyPath: "id" });
+      for (const old of store.indexNames) if (!indexes.includes(old)) store.deleteIndex(old);
+      for (const index of indexes) if (!store.indexNames.contains(index)) store.createIndex(index, index);
+    }
+  }
+
+  // Asking for a lock costs as much as a small write: it is kept for the next one, but not so long that those in other
+  // tabs who want it for themselves would notice.
+  const IDLE_MILLISECONDS = 5;
+  const LONGEST_MILLISECONDS = 50;
+
+  class Connection {
+    constructor(name, durability, python) {
+      this.name = `swarm-persistence:${name}`;
+      this.durability = durability;
+      this.python = python;
+      this.locks = new Map();
+      this.transact = this.transact.bind(this);
+      this.channel = new BroadcastChannel(this.name);
+      this.channel.onmessage = ({ data }) => python.notice("written", data);
+      // A page that was frozen has missed what others told.
+      this.awake = () => python.notice("written", "");
+      globalThis.document?.addEventListener("visibilitychange", this.awake);
+    }
+
+    use(database) {
+      this.database = database;
+      this.stores = [...database.objectStoreNames];
+      database.onversionchange = () => this.python.notice("outdated", "");
+      database.onclose = () => this.python.notice("lost", "");
+    }
+
+    // Runs a transaction. Of one that only reads, Python knows the end when it asks for nothing more.
+    transact(number, message, isWrite, lock) {
+      const mode = isWrite ? "readwrite" : "readonly";
+      const transaction = this.database.transaction(this.stores, mode, { durability: this.durability });
+      const held = this.locks.get(lock);
+      if (held) clearTimeout(held.timer);
+      const tables = start(transaction, number, message, this.python);
+      if (!isWrite) return;
+      transaction.oncomplete = () => {
+        if (held && !held.isExclusive) this.keep(lock, held);
+        this.python.settle(number, "", "");
+        if (tables.size) this.channel.postMessage([...tables].join(" "));
+      };
+    }
+
+    keep(number, lock) {
+      if (performance.now() - lock.since > LONGEST_MILLISECONDS) this.letGo(number);
+      else lock.timer = setTimeout(() => this.letGo(number), IDLE_MILLISECONDS);
+    }
+
+    letGo(number) {
+      this.unlock(number);
+      this.python.released(number);
+    }
+
+    // The next write to the store of the state waits until all before it are on the disk.
+    flush(number) {
+      const transaction = this.database.transaction([META], "readwrite", { durability: "strict" });
+      transaction.oncomplete = () => this.python.settle(number, "", "");
+      transaction.onabort = () => this.python.settle(number, transaction.error?.name ?? "AbortError", "");
+      const store = transaction.objectStore(META);
+      store.get("state").onsuccess = ({ target: { result } }) => store.put(result);
+    }
+
+    lock(number, isExclusive, milliseconds) {
+      const waiting = new AbortController();
+      const timer = setTimeout(() => waiting.abort(), milliseconds);
+      const hold = new Promise((release) => this.locks.set(number, { isExclusive, release, waiting, timer }));
+      const options = { mode: isExclusive ? "exclusive" : "shared", signal: waiting.signal };
+      navigator.locks.request(this.name, options, () => {
+        clearTimeout(timer);
+        if (!this.locks.has(number)) return undefined;
+        this.locks.get(number).since = performance.now();
+        this.python.locked(number, "");
+        return hold;
+      }).catch((error) => {
+        this.locks.delete(number);
+        this.python.locked(number, error.name);
+      });
+    }
+
+    // Give a lock back, or wait for it no longer.
+    unlock(number) {
+      const lock = this.locks.get(number);
+      if (!lock) return;
+      this.locks.delete(number);
+      clearTimeout(lock.timer);
+      lock.release();
+      lock.waiting.abort();
+    }
+
+    close() {
+      for (const number of [...this.locks.keys()]) this.unlock(number);
+      globalThis.document?.removeEventListener("visibilitychange", this.awake);
+      this.channel.close();
+      this.database?.close();
+    }
+  }
+
+  return {
+    missing() {
+      if (typeof indexedDB === "undefined" || indexedDB === null) return "IndexedDB";
+      if (!globalThis.navigator?.locks) return "Web Locks, which pages have over https and from localhost only";
+      return "";
+    },
+
+    // Opens a database, or creates and upgrades it; `python.opened` learns how that went.
+    open(name, version, stores, durability, message, milliseconds, python) {
+      const connection = new Connection(name, durability, python);
+      const request = indexedDB.open(name, version);
+      let failure = null;
+      let isLate = false;
+      const timer = setTimeout(() => {
+        isLate = true;
+        connection.close();
+        python.opened("TimeoutError", "");
+      }, milliseconds);
+      const give = (kind, text) => {
+        clearTimeout(timer);
+        if (!isLate) python.opened(kind, text);
+      };
+      request.onupgradeneeded = ({ oldVersion }) => {
+        const { result: database, transaction } = request;
+        if (isLate) return transaction.abort();
+        if (oldVersion && !database.objectStoreNames.contains(META)) {
+          failure = "ForeignError";
+          return transaction.abort();
+        }
+        try {
+          shape(database, transaction, JSON.parse(stores));
+          drive(transaction, oldVersion, message, { answer: python.upgrade }, new Set());
+        } catch (error) {
+          failure = error.name;
+          transaction.abort();
+        }
+        return undefined;
+      };
+      request.onerror = () => {
+        connection.close();
+        give(failure ?? request.error.name, request.error.message);
+      };
+      request.onsuccess = () => {
+        const database = request.result;
+        if (isLate) return database.close();
+        if (!database.objectStoreNames.contains(META)) {
+          database.close();
+          connection.close();
+          return give("ForeignError", "");
+        }
+        connection.use(database);
+        return give("", "");
+      };
+      return connection;
+    },
+
+    async estimate() {
+      const { usage, quota } = await navigator.storage.estimate();
+      return JSON.stringify([usage ?? null, quota ?? null]);
+    },
+
+    // A worker cannot ask; it can tell whether its page has.
+    async persist() {
+      return navigator.storage.persist ? navigator.storage.persist() : navigator.storage.persisted();
+    },
+  };
+})()

@@ -1,0 +1,158 @@
+"""Group commit: all writes that wait are done in one transaction, and each fails alone."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from swarm_persistence.clock import ManualClock, now, use_clock
+from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.indexeddb import messages
+from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
+from swarm_persistence.engines.rows.indexeddb.operations import WriteOperation
+from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
+from swarm_persistence.errors import PoolError, StorageError
+
+_MOST_STEPS = 5_000
+"""Steps in one transaction: enough that beginning one costs nothing, few enough that others get their turn."""
+
+
+class Commits:
+    """The writes that stand in no transaction of a caller's own."""
+
+    def __init__(self, bridge: Bridge, connection_timeout: float, ring: Callable[[list[str]], None]) -> None:
+        self._bridge = bridge
+        self._ring = ring
+        self._timeout = connection_timeout
+        self._waiting: deque[WriteOperation] = deque()
+        self._running: list[WriteOperation] = []
+        self._lock: int | None = None
+        self._is_locked = False
+
+    @property
+    def waiting(self) -> int:
+        """Return how many writes nobody does yet."""
+        return sum(not operation.future.done() for operation in self._waiting)
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether a transaction is under way."""
+        return bool(self._running)
+
+    def submit(self, operation: WriteOperation) -> "asyncio.Future[object]":
+        """Take a write; it goes with the others that wait."""
+        self._waiting.append(operation)
+        if self._lock is None:
+            self._ask(self._timeout)
+        elif self._is_locked and not self._running:
+            self._start()
+        return operation.future
+
+    def let_go(self) -> None:
+        """Give the lock back at once if no write needs it now."""
+        if self._lock is not None and self._is_locked and not self._running:
+            self._bridge.unlock(self._lock)
+            self._released()
+
+    def outstanding(self) -> "list[asyncio.Future[object]]":
+        """Return the futures of all that is on its way."""
+        return [operation.future for operation in (*self._waiting, *self._running)]
+
+    def _ask(self, seconds: float) -> None:
+        # Shared: IndexedDB itself does one write after the other. It keeps away from a caller's own transaction.
+        self._lock = self._bridge.lock(seconds, self._locked, self._released, is_exclusive=False)
+
+    def _locked(self, is_ours: bool) -> None:
+        if is_ours:
+            self._is_locked = True
+            self._start()
+        else:
+            self._lock = None
+            self._give_up_late_ones()
+
+    def _released(self) -> None:
+        self._lock, self._is_locked = None, False
+
+    def _start(self) -> None:
+        steps = 0
+        while self._waiting and steps < _MOST_STEPS:
+            operation = self._waiting.popleft()
+            if not operation.future.done():
+                self._running.append(operation)
+                steps += len(operation.works)
+        if not self._running:
+            self.let_go()
+            return
+        batch = _Batch(self._running)
+
+        def settled(failure: BaseException | None) -> None:
+            self._finish(failure, batch.tables)
+
+        assert self._lock is not None
+        try:
+            self._bridge.write(batch.first_message(), batch.answer, settled, self._lock)
+        except StorageError as error:
+            settled(error)
+
+    def _finish(self, failure: BaseException | None, tables: list[str]) -> None:
+        operations, self._running = self._running, []
+        for operation in operations:
+            operation.settle(failure)
+        if failure is None:
+            self._ring(tables)
+        if failure is not None:
+            self.let_go()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._waiting:
+            return
+        if self._lock is None:
+            self._ask(max(self._waiting[0].deadline - time.monotonic(), 0))
+        else:
+            self._start()
+
+    def _give_up_late_ones(self) -> None:
+        now = time.monotonic()
+        while self._waiting and self._waiting[0].deadline <= now + 0.001:
+            self._waiting.popleft().settle(
+                PoolError(
+                    "another transaction of this database was open for longer than connection_timeout "
+                    f"({self._timeout:g} s); end it sooner, or raise connection_timeout"
+                )
+            )
+        self._go_on()
+
+
+class _Batch:
+    def __init__(self, operations: list[WriteOperation]) -> None:
+        self._operations = operations
+        self._view = View()
+        self._state: messages.State | None = None
+        # It stands still, or each repetition would ask for the rows of another moment.
+        self._clock = ManualClock(now())
+        self.tables: list[str] = []
+
+    def first_message(self) -> str:
+        for operation in self._operations:
+            self._view.want(operation.steps)
+        return messages.fetch([messages.FETCH_STATE, *self._view.requests()])
+
+    def answer(self, text: str) -> str:
+        answers = messages.answers_of(text)
+        if self._state is None:
+            self._state = messages.state_of(answers.pop(0))
+            self._view.start_from(self._state)
+        self._view.receive(answers)
+        overlays = Overlays(self._view)
+        changes = Changes(overlays.table)
+        with use_clock(self._clock):
+            for operation in self._operations:
+                operation.run(changes)
+        if self._view.missing:
+            return messages.fetch(self._view.requests())
+        differences = overlays.differences()
+        self.tables = [difference.table.name for difference in differences]
+        if not differences:
+            return messages.NOTHING_MORE
+        return messages.write(differences, overlays.next_meta(self._state, differences))

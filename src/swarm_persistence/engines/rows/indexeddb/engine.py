@@ -1,0 +1,317 @@
+"""The IndexedDB engine: what the interface asks for, over one connection to one database of the browser."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, Literal
+
+import msgspec
+
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.following import follow
+from swarm_persistence.engines.interface import (
+    Aggregate,
+    AggregateRow,
+    AppliedMigration,
+    MigrationStatus,
+    PoolStatus,
+    Step,
+)
+from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, plan_of, rows_of, settled
+from swarm_persistence.engines.rows.indexeddb import messages
+from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Opening
+from swarm_persistence.engines.rows.indexeddb.commits import Commits
+from swarm_persistence.engines.rows.indexeddb.failures import opening_failure
+from swarm_persistence.engines.rows.indexeddb.fetched import FIRST_ROWS
+from swarm_persistence.engines.rows.indexeddb.operations import Read, ReadOperation, WriteOperation
+from swarm_persistence.engines.rows.indexeddb.reads import Reads
+from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
+from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
+from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.engines.watches import TableWatch, Watches
+from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, PoolError
+from swarm_persistence.query.query import FromNow, Query, Selection
+from swarm_persistence.schema.codec import Row, codec_of
+from swarm_persistence.schema.tables import M, Table
+
+Durability = Literal["relaxed", "strict"]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How an engine does its work. Durations are in seconds."""
+
+    durability: Durability = "relaxed"
+    connection_timeout: float = 30.0
+    transaction_timeout: float = 30.0
+    schema: StoreSchema = StoreSchema()
+
+
+class IndexedDbEngine:
+    """A store in the browser, shared by all tabs and workers of one origin."""
+
+    is_ephemeral = False
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self._bridge = Bridge(self)
+        self._watches = Watches()
+        self._commits = Commits(self._bridge, settings.connection_timeout, self._watches.ring)
+        self._reads = Reads(self._bridge)
+        self._session: IndexedDbSession | None = None
+        self._beginning = 0
+        self._unusable: Exception | None = None
+
+    async def start(self) -> None:
+        """Open the database, or create it, and bring its stores up to date."""
+        settings, future = self.settings, asyncio.get_running_loop().create_future()
+
+        def opened(kind: str, text: str, failure: BaseException | None) -> None:
+            if future.done():
+                self._bridge.close()
+            elif kind or failure:
+                future.set_exception(failure or opening_failure(kind, text, self.name, settings.connection_timeout))
+            else:
+                future.set_result(None)
+
+        upgrade = Upgrade(settings.schema)
+        opening = Opening(
+            self.name,
+            settings.schema.version,
+            msgspec.json.encode(settings.schema.stores()).decode(),
+            settings.durability,
+            upgrade.first_message(),
+            settings.connection_timeout,
+        )
+        self._bridge.open(opening, upgrade.answer, opened)
+        await future
+
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
+        works = works_of(steps)
+        self._require_usable()
+        deadline = time.monotonic() + self.settings.connection_timeout
+        results: Any = await self._commits.submit(WriteOperation(deadline, steps, works))
+        return list(results)
+
+    async def get(self, table: Table[M], id: str) -> M | None:
+        decode = codec_of(table.model).decode
+        record: M | None = await self._read(
+            lambda source_of: source_of(table).get(id), lambda row: None if row is None else decode(row)
+        )
+        return record
+
+    async def select(self, query: Query[M]) -> list[M]:
+        decode = codec_of(query.table.model).decode
+        records: list[M] = await self._read(
+            lambda source_of: _rows(source_of, query), lambda rows: [*map(decode, rows)], _needed(query)
+        )
+        return records
+
+    async def page(self, query: Query[M]) -> tuple[list[M], int]:
+        page: tuple[list[M], int] = await self._read(
+            lambda source_of: _rows(source_of, query),
+            lambda rows: page_of(query.table, rows),
+            _needed(query),
+        )
+        return page
+
+    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
+        columns: list[Row] = await self._read(
+            lambda source_of: _rows(source_of, query),
+            lambda rows: columns_of_rows(query.table, rows, fields),
+            _needed(query),
+        )
+        return columns
+
+    async def count(self, query: Query[Any]) -> int:
+        number: int = await self._read(
+            lambda source_of: count_of(source_of(query.table), settled(query, source_of)), _same, None
+        )
+        return number
+
+    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
+        rows: list[AggregateRow] = await self._read(
+            lambda source_of: aggregate_rows(source_of(aggregate.query.table), aggregate), _same, None
+        )
+        return rows
+
+    async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
+        return await follow(self, query, after, limit)
+
+    async def time(self) -> int:
+        self._require_usable()
+        return microseconds(now())
+
+    def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
+        """Return a watch; other tabs and workers tell of their commits themselves."""
+        self._require_usable()
+        return self._watches.add(tables)
+
+    async def begin(self) -> IndexedDbSession:
+        self._require_usable()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+
+        def locked(is_ours: bool) -> None:
+            if not future.done():
+                future.set_result(is_ours)
+
+        self._beginning += 1
+        self._commits.let_go()
+        lock = self._bridge.lock(self.settings.connection_timeout, locked, _never, is_exclusive=True)
+        try:
+            if not await future:
+                raise PoolError(
+                    "another transaction of this database was open for longer than connection_timeout "
+                    f"({self.settings.connection_timeout:g} s); end it sooner, or raise connection_timeout"
+                )
+            self._require_usable()
+            session = IndexedDbSession(
+                self._bridge, lock, self.settings.transaction_timeout, self._watches.ring, self._forget
+            )
+            self._session = session
+        except BaseException:
+            self._bridge.unlock(lock)
+            raise
+        finally:
+            self._beginning -= 1
+        return session
+
+    async def vacuum(self) -> None:
+        """Do nothing: the browser gives room back by itself."""
+        self._require_usable()
+
+    async def checkpoint(self) -> None:
+        """Wait until all that was committed is on the disk, also with relaxed durability."""
+        self._require_usable()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(failure: BaseException | None) -> None:
+            if not future.done():
+                future.set_result(None) if failure is None else future.set_exception(failure)
+
+        self._bridge.flush(settled)
+        await future
+
+    async def migrate_to(self, version: int) -> None:
+        self._require_usable()
+        latest = self.settings.schema.version
+        if type(version) is not int or version != latest:
+            raise MigrationError(
+                f"version {version!r} is unknown, or lies behind; a browser's database goes forward only, "
+                f"when it is opened, and is at version {latest}"
+            )
+
+    async def migration_status(self) -> MigrationStatus:
+        schema = self.settings.schema
+        (answer,) = await self._fetch(("get", messages.META, ["schema"]))
+        applied = tuple(
+            AppliedMigration(version=version, name=name, applied_at=moment)
+            for version, (name, moment) in enumerate(answer[0][1], start=1)
+        )
+        return MigrationStatus(version=len(applied), latest=schema.version, applied=applied)
+
+    async def size(self) -> int:
+        """Return the bytes that the records themselves take, their keys included."""
+        return sum(await self._fetch(*[("size", table.name) for table in self.settings.schema.tables]))
+
+    def pool_status(self) -> PoolStatus:
+        is_active = self._session is not None or self._commits.is_running
+        return PoolStatus(
+            active=int(is_active),
+            idle=int(not is_active),
+            max=1,
+            waiting=self._commits.waiting + self._beginning,
+        )
+
+    async def close(self) -> None:
+        error = ClosedError("the storage was closed while the transaction was open")
+        self._unusable = self._unusable or ClosedError("the storage is closed")
+        self._watches.close()
+        if self._session is not None:
+            self._session.close(error)
+        while outstanding := [each for each in self._outstanding() if not each.done()]:
+            await asyncio.wait(outstanding)
+        self._bridge.close()
+
+    def abandon(self) -> None:
+        self._unusable = self._unusable or ClosedError("the storage is closed")
+        self._watches.close()
+        if self._session is not None:
+            self._session.close(self._unusable)
+        self._bridge.close()
+
+    def outdated(self) -> None:
+        """Make room for a newer version of this code: finish what was submitted, then close the database."""
+        self._unusable = DatabaseError(
+            f"a newer version of this page has upgraded the database {self.name!r}; load this page again"
+        )
+        if self._session is not None:
+            self._session.close(self._unusable)
+        asyncio.get_event_loop().create_task(self.close(), context=Context())
+
+    def lost(self) -> None:
+        self._unusable = DatabaseError(
+            f"the browser has closed the database {self.name!r}: its data were cleared, or the disk has failed"
+        )
+        self.abandon()
+
+    def written(self, tables: str) -> None:
+        """Wake those who watch what another tab or worker has written."""
+        self._watches.ring(tables.split() or None)
+
+    async def _read(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None = FIRST_ROWS) -> Any:
+        self._require_usable()
+        return await self._reads.submit(ReadOperation(read, finish, first_rows))
+
+    async def _fetch(self, *requests: Any) -> list[Any]:
+        self._require_usable()
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def answer(text: str) -> str:
+            if not future.done():
+                future.set_result(messages.answers_of(text))
+            return messages.NOTHING_MORE
+
+        def settled(failure: BaseException | None) -> None:
+            if failure is not None and not future.done():
+                future.set_exception(failure)
+
+        self._bridge.read(messages.fetch(requests), answer, settled)
+        return await future
+
+    def _outstanding(self) -> "list[asyncio.Future[Any]]":
+        return [*self._commits.outstanding(), *self._reads.outstanding()]
+
+    def _forget(self, session: IndexedDbSession) -> None:
+        if self._session is session:
+            self._session = None
+
+    def _require_usable(self) -> None:
+        if self._unusable is not None:
+            raise self._unusable
+
+
+def _rows(source_of: Callable[[Table[Any]], Any], query: Query[Any]) -> list[Row]:
+    return rows_of(source_of(query.table), settled(query, source_of))
+
+
+def _needed(query: Query[Any]) -> int | None:
+    """Return how many rows of its way a query may need at first; `None` for all of them."""
+    if any(isinstance(condition.value, FromNow | Selection) for condition in query.conditions):
+        return FIRST_ROWS
+    plan = plan_of(query)
+    if query.limit is None or not plan.is_sorted:
+        return None
+    end = query.offset + query.limit
+    return max(end, FIRST_ROWS) if plan.residue else max(end, 1)
+
+
+def _never() -> None:
+    raise AssertionError("a transaction's own lock is given back by itself only")
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,34 @@
+"""Turns the errors of IndexedDB, known by their names, into ours."""
+
+from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, StorageError
+
+_QUOTA = (
+    "the browser's room for this site is full, and nothing of this write is stored; delete records, ask for more with "
+    "request_persistence(), or free space on the disk"
+)
+_REASONS = {
+    "QuotaExceededError": _QUOTA,
+    "InvalidStateError": "the browser has closed the database; open it anew",
+    "NotFoundError": "the database lacks a store that this code needs; was it changed by another program?",
+    "AbortError": "the browser has aborted the operation, and nothing of it is stored",
+    "ForeignError": "a database of this name exists, and belongs to another program; choose another name",
+}
+
+
+def translate(name: str, message: str) -> StorageError:
+    """Return the error for what an operation on an open database failed with."""
+    reason = _REASONS.get(name, "the browser's database has failed")
+    return DatabaseError(f"{reason} ({name}: {message})" if message else f"{reason} ({name})")
+
+
+def opening_failure(name: str, message: str, database: str, seconds: float) -> StorageError:
+    """Return the error for what opening a database failed with."""
+    if name == "VersionError":
+        return MigrationError(f"the database {database!r} is newer than this code; load the page again to get its code")
+    if name == "TimeoutError":
+        return PoolError(
+            f"another tab kept an older version of the database {database!r} open for longer than connection_timeout "
+            f"({seconds:g} s); close it, and try again"
+        )
+    error = translate(name, message)
+    return DatabaseError(f"{database!r} cannot be opened: {error.message}")

@@ -1,0 +1,163 @@
+"""What was fetched of the committed rows, and what else was asked for.
+
+Queries and changes are evaluated as in memory, without waiting, on the rows that are here. What is not here is taken as
+missing and noted; then all of that run is thrown away, what was noted is fetched, and the run repeated. Most runs know
+beforehand what they need, and few need more than one repetition.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from swarm_persistence.engines.rows.entries import Entry
+from swarm_persistence.engines.rows.indexeddb.keys import Span, every_index, text_keys_of
+from swarm_persistence.engines.rows.indexes import keys_of
+from swarm_persistence.engines.rows.plans import Plan
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import Table
+
+FIRST_ROWS = 16
+"""How many rows of a way are fetched first where nothing says how many are needed."""
+_GROWTH = 8
+_MOST_ROWS = 2**32 - 1
+"""The highest limit that IndexedDB takes."""
+
+Request = tuple[Any, ...]
+"""What JavaScript is asked for: its kind, the store, and where there."""
+
+
+class _Way:
+    """The rows along an index, as far as they were fetched."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.is_complete = False
+
+
+class FetchedTable:
+    """The `Source` of one table's committed rows that stands under a transaction's own writes."""
+
+    def __init__(self, table: Table[Any], last_sequence: int = 0, last_change: int = 0) -> None:
+        self.table = table
+        self.last_sequence = last_sequence
+        self.last_change = last_change
+        self.rows: dict[int, Row] = {}
+        self.first_rows: int | None = FIRST_ROWS
+        """How many rows of a way to fetch first; `None` for all."""
+        self._sequences: dict[str, int | None] = {}
+        self._ways: dict[tuple[str, Span, bool], _Way] = {}
+        self._counts: dict[tuple[str, Span], int] = {}
+        self._wanted_ids: dict[str, None] = {}
+        self._wanted_ways: dict[tuple[str, Span, bool], int | None] = {}
+        self._wanted_counts: dict[tuple[str, Span], None] = {}
+        self._asked: list[Any] = []
+
+    def get(self, id: str) -> Row | None:
+        try:
+            sequence = self._sequences[id]
+        except KeyError:
+            self._wanted_ids[id] = None
+            return None
+        return None if sequence is None else self.rows[sequence]
+
+    def want(self, id: str) -> None:
+        """Note that a row will be needed."""
+        if id not in self._sequences:
+            self._wanted_ids[id] = None
+
+    def scan(self, plan: Plan) -> Iterator[Row]:
+        if plan.ids is not None:
+            return iter([row for row in map(self.get, plan.ids) if row is not None])
+        return self._along(plan)
+
+    def entries(self, plan: Plan) -> Iterator[Entry]:
+        """Yield the entries that lie along the plan's index, as an index in memory does."""
+        entry_of = keys_of(self.table, plan.index).entry_of
+        return (entry for row in self._along(plan) if (entry := entry_of(row)) is not None)
+
+    def count(self, plan: Plan) -> int:
+        if plan.ids is not None:
+            return sum(1 for _ in self.scan(plan))
+        name, span = plan.index.name, text_keys_of(self.table, plan.index).span(plan)
+        way = self._ways.get((name, span, plan.is_backward))
+        if way is not None and way.is_complete:
+            return len(way.rows)
+        try:
+            return self._counts[name, span]
+        except KeyError:
+            self._wanted_counts[name, span] = None
+            return 0
+
+    def add(self, row: Row) -> None:
+        raise NotImplementedError("committed rows change by a commit only")
+
+    def change(self, before: Row, after: Row) -> None:
+        raise NotImplementedError("committed rows change by a commit only")
+
+    def remove(self, row: Row) -> None:
+        raise NotImplementedError("committed rows change by a commit only")
+
+    @property
+    def missing(self) -> int:
+        """Return how many things were asked for that are not here."""
+        return len(self._wanted_ids) + len(self._wanted_ways) + len(self._wanted_counts)
+
+    def requests(self) -> list[Request]:
+        """Return what is to be fetched, and forget that it was asked for; `receive` takes the answers."""
+        name = self.table.name
+        ids = list(self._wanted_ids)
+        self._asked = [*([ids] if ids else []), *self._wanted_ways.items(), *self._wanted_counts]
+        requests: list[Request] = [("get", name, ids)] if ids else []
+        requests += [self._request(key, amount) for key, amount in self._wanted_ways.items()]
+        requests += [("count", name, index, *span) for index, span in self._wanted_counts]
+        self._wanted_ids, self._wanted_ways, self._wanted_counts = {}, {}, {}
+        return requests
+
+    def receive(self, answers: Sequence[Any]) -> None:
+        """Take the answers to the last requests, in their order."""
+        for asked, answer in zip(self._asked, answers, strict=True):
+            if isinstance(asked, list):
+                self._sequences.update(dict.fromkeys(asked))
+                self._keep(row for row in answer if row is not None)
+            elif isinstance(answer, int):
+                self._counts[asked] = answer
+            else:
+                key, amount = asked
+                way = self._ways.setdefault(key, _Way())
+                way.rows += answer
+                way.is_complete = amount is None or len(answer) < amount
+                self._keep(answer)
+        self._asked = []
+
+    def _keep(self, rows: Any) -> None:
+        place = self.table.positions["id"]
+        for row in rows:
+            self.rows[row[-1]] = row
+            self._sequences[row[place]] = row[-1]
+
+    def _along(self, plan: Plan) -> Iterator[Row]:
+        span = text_keys_of(self.table, plan.index).span(plan)
+        key = plan.index.name, span, plan.is_backward
+        way = self._ways.get(key)
+        if way is None:
+            self._wanted_ways[key] = self.first_rows
+            return
+        yield from way.rows
+        if not way.is_complete:
+            self._wanted_ways[key] = _GROWTH * len(way.rows)
+
+    def _request(self, key: tuple[str, Span, bool], amount: int | None) -> Request:
+        index_name, (lower, upper), is_backward = key
+        way = self._ways.get(key)
+        if way is not None and way.rows:
+            last = self._key_of(index_name, way.rows[-1])
+            # The next key is the text that follows at once, or, backwards, whatever is below.
+            lower, upper = (lower, last) if is_backward else (last + "\0", upper)
+        if amount is not None and amount > _MOST_ROWS:
+            amount = None
+        return "range", self.table.name, index_name, lower, upper, is_backward, amount
+
+    def _key_of(self, index_name: str, row: Row) -> str:
+        for index in every_index(self.table):
+            if index.name == index_name:
+                return str(text_keys_of(self.table, index).key_of(row))
+        raise KeyError(index_name)

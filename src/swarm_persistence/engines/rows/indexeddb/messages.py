@@ -1,0 +1,74 @@
+"""Writes what JavaScript is asked to do as text, and reads its answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.rows.indexeddb.fetched import Request
+from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import Table
+
+_encode = msgspec.json.Encoder().encode
+_decode_answers = msgspec.json.Decoder(list[list[tuple[Any, ...] | None] | int]).decode
+
+State = tuple[int, dict[str, list[int]]]
+"""How many commits there were, and the last sequence and the last change number of each table."""
+
+META = "meta"
+"""The store of what the engine itself has to remember."""
+NOTHING_MORE = "{}"
+"""The message that ends a transaction."""
+FETCH_STATE: Request = ("get", META, ["state"])
+
+
+class Difference:
+    """What a write changes in one table."""
+
+    def __init__(self, table: Table[Any], removed: Sequence[Row], put: Sequence[Row]) -> None:
+        self.table = table
+        self.removed = removed
+        self.put = put
+
+
+def fetch(requests: Sequence[Request]) -> str:
+    """Return the message that asks for rows."""
+    return _encode({"fetch": requests}).decode()
+
+
+def answers_of(text: str) -> list[Any]:
+    """Return what was fetched: rows, `None` for a missing one, or a number."""
+    return _decode_answers(text)
+
+
+def state_of(answer: Any) -> State:
+    """Return the state that was fetched."""
+    commits, counters = answer[0]
+    return commits, counters
+
+
+def write(differences: Sequence[Difference], meta: Mapping[str, Any], then: Sequence[Request] | None = None) -> str:
+    """Return the message that removes and puts rows, and then asks for more or ends the transaction."""
+    rows: list[str] = []
+    put: dict[str, Any] = {}
+    remove: dict[str, list[Any]] = {}
+    for difference in differences:
+        table = difference.table
+        id_place = table.positions["id"]
+        if difference.removed:
+            remove[table.name] = [row[id_place] for row in difference.removed]
+        if difference.put:
+            indexes = every_index(table)
+            keys_of = [text_keys_of(table, index).key_of for index in indexes]
+            put[table.name] = {
+                "keys": [index.name for index in indexes],
+                "records": [(row[id_place], *[key_of(row) for key_of in keys_of]) for row in difference.put],
+            }
+            rows += [_encode(row).decode() for row in difference.put]
+    order: dict[str, Any] = {"remove": remove, "put": put, "meta": meta}
+    if then is None:
+        order["isLast"] = True
+    else:
+        order["fetch"] = then
+    return "\n".join([_encode(order).decode(), *rows])

@@ -1,0 +1,82 @@
+"""What callers have asked for and wait for: reads and writes, each with its outcome."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.rows.changes import Changes, Work
+from swarm_persistence.engines.rows.indexeddb.view import View
+from swarm_persistence.schema.tables import Table
+
+Read = Callable[[Callable[[Table[Any]], Any]], Any]
+"""Evaluates something over the sources that a function gives for tables."""
+
+
+class Operation:
+    """One call of the engine. Its outcome is known to the caller only once it is `settled`."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def settle(self, failure: BaseException | None = None) -> None:
+        """Give the outcome to the caller, if it still waits."""
+        if self.future.done():
+            return
+        error = failure or self.error
+        if error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(error)
+
+
+class WriteOperation(Operation):
+    """Steps to do as one."""
+
+    def __init__(self, deadline: float, steps: Sequence[Step], works: Sequence[Work]) -> None:
+        super().__init__(deadline)
+        self.steps = steps
+        self.works = works
+
+    def run(self, changes: Changes) -> None:
+        """Do the steps on what is there, all of them or none."""
+        self.error = None
+        try:
+            self.result = changes.run(self.works)
+        except Exception as error:
+            self.error = error
+
+
+class ReadOperation(Operation):
+    """Something to evaluate."""
+
+    def __init__(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None) -> None:
+        super().__init__(float("inf"))
+        self._read = read
+        self._finish = finish
+        self._first_rows = first_rows
+
+    def run(self, view: View) -> None:
+        """Evaluate it on what is there."""
+        self.error = None
+        try:
+            self.result = self._read(lambda table: self._source(view, table))
+        except Exception as error:
+            self.error = error
+
+    def settle(self, failure: BaseException | None = None) -> None:
+        """Give the outcome to the caller; what rows say is read only now."""
+        if not self.future.done() and failure is None and self.error is None:
+            try:
+                self.result = self._finish(self.result)
+            except Exception as error:
+                self.error = error
+        super().settle(failure)
+
+    def _source(self, view: View, table: Table[Any]) -> Any:
+        source = view.table(table)
+        source.first_rows = self._first_rows
+        return source

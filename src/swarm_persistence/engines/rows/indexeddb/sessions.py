@@ -1,0 +1,252 @@
+"""A caller's own transaction: it holds the lock of the database until it ends, and writes once, when it commits.
+
+A transaction of IndexedDB ends as soon as its callbacks have nothing more to do, so none can be held open. Nobody who
+goes the way of this package writes while the lock is held: what was fetched stays true.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextvars import Context
+from typing import Any, TypeVar
+
+from swarm_persistence.clock import ManualClock, now, use_clock
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
+from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
+from swarm_persistence.engines.rows.indexeddb import messages
+from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
+from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
+from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.errors import DatabaseError, TransactionError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import Row, codec_of
+from swarm_persistence.schema.tables import M, Table
+
+T = TypeVar("T")
+
+
+class IndexedDbSession:
+    """An open transaction; `ended` is called once it is over."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        lock: int,
+        transaction_timeout: float,
+        ring: Callable[[list[str]], None],
+        ended: "Callable[[IndexedDbSession], None]",
+    ) -> None:
+        self._ring = ring
+        self._bridge = bridge
+        self._lock = lock
+        self._timeout = transaction_timeout
+        self._ended = ended
+        self._deadline = time.monotonic() + transaction_timeout
+        self._timer = asyncio.get_running_loop().call_later(transaction_timeout, self._look_at_the_time)
+        self._state: messages.State | None = None
+        self._view = View()
+        self._overlays = Overlays(self._view)
+        self._changes = Changes(self._overlays.table)
+        self._savepoints: list[tuple[str, int]] = []
+        self._is_over = False
+        self._failure: Exception | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        self._look_at_the_time()
+        return self._failure
+
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
+        works = works_of(steps)
+        self._require_open()
+        self._view.want(steps)
+        results = await self._run(lambda: self._changes.run(works))
+        self._forget_unless_marked()
+        return results
+
+    async def get(self, table: Table[M], id: str) -> M | None:
+        row = await self._run(lambda: self._overlays.table(table).get(id))
+        return None if row is None else codec_of(table.model).decode(row)
+
+    async def select(self, query: Query[M]) -> list[M]:
+        return [*map(codec_of(query.table.model).decode, await self._rows(query))]
+
+    async def page(self, query: Query[M]) -> tuple[list[M], int]:
+        return page_of(query.table, await self._rows(query))
+
+    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
+        return columns_of_rows(query.table, await self._rows(query), fields)
+
+    async def count(self, query: Query[Any]) -> int:
+        return await self._run(
+            lambda: count_of(self._overlays.table(query.table), settled(query, self._overlays.table))
+        )
+
+    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
+        return await self._run(lambda: aggregate_rows(self._overlays.table(aggregate.query.table), aggregate))
+
+    async def savepoint(self, name: str) -> None:
+        self._require_open()
+        self._savepoints.append((name, self._changes.mark()))
+
+    async def release(self, name: str) -> None:
+        self._require_open()
+        self._pop_savepoint(name)
+        self._forget_unless_marked()
+
+    async def rollback_to(self, name: str) -> None:
+        self._require_open()
+        self._changes.undo(self._pop_savepoint(name))
+
+    async def commit(self) -> None:
+        self._require_open()
+        differences = self._overlays.differences()
+        if not differences:
+            self._end(None)
+            return
+        # The lock is kept until all is written, also if nobody waits for that any more.
+        self._is_over = True
+        self._timer.cancel()
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._commit(differences), context=Context()))
+
+    def rollback(self) -> Awaitable[None]:
+        self._end(None)
+        return _Done()
+
+    def abandon(self) -> None:
+        self._end(None)
+
+    def close(self, reason: Exception) -> None:
+        """End because the engine lets go of the database."""
+        self._end(reason)
+
+    async def _commit(self, differences: Sequence[messages.Difference]) -> None:
+        def answer(text: str) -> str:
+            state = messages.state_of(messages.answers_of(text)[0])
+            if state != self._state:
+                raise DatabaseError(
+                    "something else has written to the database while this transaction held its lock, so nothing of "
+                    "it is stored; try again"
+                )
+            return messages.write(differences, self._overlays.next_meta(state, differences))
+
+        committed = _Outcome()
+        try:
+            self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, committed.settle, self._lock)
+            await committed.future
+            self._ring([difference.table.name for difference in differences])
+        finally:
+            self._let_go()
+
+    async def _rows(self, query: Query[Any]) -> list[Row]:
+        return await self._run(lambda: rows_of(self._overlays.table(query.table), settled(query, self._overlays.table)))
+
+    async def _run(self, evaluate: Callable[[], T]) -> T:
+        """Evaluate on what is there, and again after fetching what was missing."""
+        clock = ManualClock(now())
+        while True:
+            self._require_open()
+            mark = self._changes.mark()
+            try:
+                with use_clock(clock):
+                    result = evaluate()
+            except Exception:
+                if not self._view.missing:
+                    raise
+            else:
+                if not self._view.missing:
+                    return result
+            self._changes.undo(mark)
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        """Fetch what is missing, and, the first time, what is committed."""
+        requests = self._view.requests()
+        is_first = self._state is None
+        if is_first:
+            requests.insert(0, messages.FETCH_STATE)
+
+        def answer(text: str) -> str:
+            answers = messages.answers_of(text)
+            if is_first:
+                self._begin_with(messages.state_of(answers.pop(0)))
+            self._view.receive(answers)
+            return messages.NOTHING_MORE
+
+        fetched = _Outcome()
+        self._bridge.read(messages.fetch(requests), answer, fetched.settle)
+        await fetched.future
+
+    def _begin_with(self, state: messages.State) -> None:
+        # Nothing was written before this: each write asks for rows first.
+        self._state = state
+        self._view.start_from(state)
+        self._overlays = Overlays(self._view)
+        self._changes = Changes(self._overlays.table)
+
+    def _end(self, failure: Exception | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._failure = failure
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._timer.cancel()
+        self._savepoints.clear()
+        self._bridge.unlock(self._lock)
+        self._ended(self)
+
+    def _look_at_the_time(self) -> None:
+        if not self._is_over and time.monotonic() >= self._deadline:
+            self._end(
+                TransactionError(
+                    f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was "
+                    "rolled back so that others can write; do the slow work before it begins"
+                )
+            )
+
+    def _require_open(self) -> None:
+        self._look_at_the_time()
+        if self._failure is not None:
+            raise self._failure
+        if self._is_over:
+            raise TransactionError("the transaction is over already; begin a new one")
+
+    def _forget_unless_marked(self) -> None:
+        if not self._savepoints:
+            self._changes.forget()
+
+    def _pop_savepoint(self, name: str) -> int:
+        """Forget the latest savepoint of this name and all after it, and return its mark."""
+        for place in range(len(self._savepoints) - 1, -1, -1):
+            if self._savepoints[place][0] == name:
+                mark = self._savepoints[place][1]
+                del self._savepoints[place:]
+                return mark
+        raise DatabaseError(f"the transaction has no savepoint {name!r}")
+
+
+class _Outcome:
+    """The end of a transaction of IndexedDB, to wait for."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, failure: BaseException | None) -> None:
+        """Tell whoever still waits."""
+        if self.future.done():
+            return
+        if failure is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(failure)
+
+
+class _Done:
+    """What is done already, for those who await it."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return iter(())  # type: ignore[return-value]

@@ -1,0 +1,89 @@
+"""What is kept, and what does not fit."""
+
+from typing import Any
+
+from swarm_persistence import EventModel, StorageError, TaskModel, TaskStatus, init_storage
+from swarm_persistence.backends.wasm import WasmStorage
+
+_open: dict[str, Any] = {}
+
+
+async def work(target: str | None) -> None:
+    """Do some work of a swarm."""
+    async with await init_storage(target) as storage:
+        await storage.store_many([TaskModel(id=f"task-{place}", task_type="x", payload=2**70) for place in range(3)])
+        await storage.claim_task("task-1", "agent-1")
+        async with storage.transaction():
+            await storage.store_event(EventModel(id="event-1", event_type="x", data=[None, 1.0, 1, True]))
+
+
+async def look(target: str | None) -> Any:
+    """Return what is left of it."""
+    async with await init_storage(target) as storage:
+        tasks = await storage.repository(TaskModel).find_all()
+        events = await storage.get_events_by_type("x", 10)
+        claimed = [task.id for task in tasks if task.status is TaskStatus.ASSIGNED]
+        return [repr(storage), [task.payload == 2**70 for task in tasks], claimed, [event.data for event in events]]
+
+
+async def fill(name: str, size: int) -> list[Any]:
+    """Store one small task, then large ones until that is refused; return the error, and what is there."""
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id="small", task_type="x", payload="kept"))
+        number = 0
+        error = None
+        while error is None:
+            try:
+                await storage.store_task(TaskModel(id=f"large-{number}", task_type="x", payload="x" * size))
+                number += 1
+            except StorageError as refusal:
+                error = refusal
+        refused = await storage.get_task(f"large-{number}")
+        small = await storage.get_task("small")
+        assert small is not None
+        for place in range(number):
+            await storage.repository(TaskModel).delete(f"large-{place}")
+        ids = [task.id for task in await storage.repository(TaskModel).find_all()]
+        return [type(error).__name__, str(error), number, refused, small.payload, ids]
+
+
+async def fill_in_a_transaction(name: str, size: int) -> list[Any]:
+    """Store in a transaction what does not fit; return the error, and what is there."""
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id="small", task_type="x"))
+        try:
+            async with storage.transaction():
+                await storage.store_task(TaskModel(id="first", task_type="x"))
+                await storage.store_task(TaskModel(id="second", task_type="x", payload="x" * size))
+        except StorageError as error:
+            ids = [task.id for task in await storage.repository(TaskModel).find_all()]
+            return [type(error).__name__, str(error), ids]
+        return []
+
+
+async def open_for_long(name: str) -> None:
+    """Open a storage, and leave it open."""
+    _open["storage"] = await WasmStorage.open(name)
+    await _open["storage"].store_task(TaskModel(id="task", task_type="x"))
+
+
+async def call_open_storage() -> str:
+    """Call the storage that was left open, and return its error."""
+    try:
+        await _open["storage"].get_task("task")
+    except StorageError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+async def is_lost() -> bool:
+    """Tell whether the storage that was left open is of no more use."""
+    return bool(await call_open_storage())
+
+
+async def room(name: str) -> list[Any]:
+    """Return what the storage and the browser say of room."""
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id="task", task_type="x", payload="x" * 10_000))
+        estimate = await storage.storage_estimate()
+        return [await storage.get_storage_size(), estimate.usage, estimate.quota, await storage.request_persistence()]

@@ -1,0 +1,57 @@
+"""What a page's Python has loaded, and the programs of the docs."""
+
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from swarm_persistence import OtherError, Storage, TaskModel, WasmStorage, init_storage
+
+
+async def run_text(text: str) -> None:
+    """Run a program that awaits."""
+    from pyodide.code import eval_code_async  # type: ignore[import-not-found]
+
+    await eval_code_async(text)
+
+
+async def loaded() -> list[str]:
+    """Return the modules that are loaded after some work, the standard library's left out."""
+    async with await WasmStorage.open("loaded") as storage:
+        await storage.store_task(TaskModel.new("x", None))
+    return sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
+
+
+async def everything() -> list[str]:
+    """Import all that the package exports, and return the names of storages."""
+    names: dict[str, Any] = {}
+    exec("from swarm_persistence import *", names)
+    return sorted(name for name in names if name.endswith("Storage"))
+
+
+async def refusals() -> list[str]:
+    """Ask for what a browser has not, and return the errors."""
+    import swarm_persistence
+
+    errors = []
+    attempts: list[Coroutine[Any, Any, Storage]] = [
+        init_storage("swarm.db"),
+        WasmStorage.open(""),
+        WasmStorage.open("x", durability="none"),  # type: ignore[arg-type]
+    ]
+    for attempt in attempts:
+        try:
+            await attempt
+        except OtherError as error:
+            errors.append(str(error))
+    try:
+        swarm_persistence.open_storage(":memory:")
+    except OtherError as error:
+        errors.append(str(error))
+    return errors
+
+
+async def wait_for_task(name: str) -> Any:
+    """Wait for a task, and return its payload."""
+    async with await WasmStorage.open(name) as storage:
+        task = await storage.claim_next_task("agent-1", wait=30)
+        return task and task.payload

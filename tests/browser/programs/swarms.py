@@ -1,0 +1,128 @@
+"""What several tabs do with one database at once."""
+
+import asyncio
+from typing import Any
+
+from swarm_persistence import EventModel, Storage, StorageError, TaskModel, TaskStatus
+from swarm_persistence.backends.wasm import WasmStorage
+
+
+async def store_tasks(name: str, number: int) -> None:
+    """Store tasks to claim, numbered from 0."""
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_many([TaskModel(id=f"task-{place}", task_type="x") for place in range(number)])
+
+
+async def meet(storage: Storage, who: str) -> None:
+    """Wait until two have come."""
+    await storage.store_event(EventModel.new("has come", who))
+    while len(await storage.get_events_by_type("has come", 2)) < 2:
+        pass
+
+
+async def work(storage: Storage) -> None:
+    """Do something, so that the loser of a claim comes to the next task first."""
+    for _ in range(3):
+        await storage.get_task("task-0")
+
+
+async def claim_all(name: str, agent_id: str, number: int) -> list[str]:
+    """Meet another one, claim every task, and return the ids of those that were got."""
+    async with await WasmStorage.open(name) as storage:
+        await meet(storage, agent_id)
+        won = []
+        for place in range(number):
+            if await storage.claim_task(f"task-{place}", agent_id):
+                won.append(f"task-{place}")
+                await work(storage)
+        return won
+
+
+async def claim_all_naively(name: str, agent_id: str, number: int) -> list[str]:
+    """Claim as one must not: read, look, and write what was read."""
+    won = []
+    async with await WasmStorage.open(name) as storage:
+        await meet(storage, agent_id)
+        for place in range(number):
+            task = await storage.get_task(f"task-{place}")
+            if task is not None and task.status is TaskStatus.PENDING:
+                task.status, task.assigned_to = TaskStatus.ASSIGNED, agent_id
+                await storage.update_task(task, force=True)
+                won.append(task.id)
+                await work(storage)
+    return won
+
+
+async def holders(name: str) -> dict[str, Any]:
+    """Return to whom each task is assigned."""
+    async with await WasmStorage.open(name) as storage:
+        return {task.id: task.assigned_to for task in await storage.repository(TaskModel).find_all()}
+
+
+async def start_counting(name: str) -> None:
+    """Store a task whose payload is a number, 0 for now."""
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id="counter", task_type="x", payload=0))
+
+
+async def count_up(name: str, times: int) -> None:
+    """Read the number, and write the next one, in transactions."""
+    async with await WasmStorage.open(name) as storage:
+        for _ in range(times):
+            async with storage.transaction():
+                task = await storage.get_task("counter")
+                assert task is not None
+                task.payload += 1
+                await storage.update_task(task)
+
+
+async def counted(name: str) -> Any:
+    """Return the number."""
+    async with await WasmStorage.open(name) as storage:
+        task = await storage.get_task("counter")
+        return task and task.payload
+
+
+_open: dict[str, Any] = {}
+
+
+async def hold(name: str) -> None:
+    """Begin a transaction, store something in it, and leave it open."""
+    storage = await WasmStorage.open(name)
+    transaction = await storage.begin_transaction()
+    await storage.store_task(TaskModel(id="of an open transaction", task_type="x"))
+    _open["storage"], _open["transaction"] = storage, transaction
+    await asyncio.Event().wait()
+
+
+async def is_holding() -> bool:
+    """Tell whether the transaction is open."""
+    return "transaction" in _open
+
+
+async def let_go() -> None:
+    """Roll the open transaction back."""
+    await _open.pop("transaction").rollback()
+    await _open.pop("storage").close()
+
+
+async def stored_ids(name: str) -> list[str]:
+    """Return the ids of all tasks."""
+    async with await WasmStorage.open(name) as storage:
+        return [task.id for task in await storage.repository(TaskModel).find_all()]
+
+
+async def store(name: str, id: str) -> None:
+    """Store a task."""
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id=id, task_type="x", payload={"from": "the page"}))
+
+
+async def store_impatiently(name: str, id: str, seconds: float) -> str:
+    """Store a task, wait for the turn to write so long at most, and return the error."""
+    async with await WasmStorage.open(name, connection_timeout=seconds) as storage:
+        try:
+            await storage.store_task(TaskModel(id=id, task_type="x"))
+        except StorageError as error:
+            return f"{type(error).__name__}: {error}"
+    return ""

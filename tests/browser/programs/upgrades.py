@@ -1,0 +1,64 @@
+"""A database of one version of the code, met by the code of another."""
+
+import asyncio
+from typing import Any
+
+from swarm_persistence import StorageError, TaskModel
+from swarm_persistence.backends.wasm import WasmStorage
+from swarm_persistence.engines.rows.indexeddb.engine import Settings
+from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema
+from swarm_persistence.schema.tables import TABLES, TASKS, Index, Table
+
+_LATER_TASKS = Table("tasks", TaskModel, *TASKS.indexes, Index("tasks_by_type", ("task_type",)))
+LATER = StoreSchema((*VERSIONS, "later"), tuple(_LATER_TASKS if table is TASKS else table for table in TABLES))
+
+_open: dict[str, Any] = {}
+
+
+async def open_and_store(name: str, number: int) -> None:
+    """Open the database with the code of today, store tasks, and leave it open, with a transaction on its way."""
+    storage = _open["storage"] = await WasmStorage.open(name)
+    await storage.store_many([TaskModel(id=f"task-{place}", task_type=f"type-{place % 3}") for place in range(number)])
+
+
+async def begin() -> None:
+    """Begin a transaction in the open storage, store something in it, and leave it open."""
+    _open["transaction"] = await _open["storage"].begin_transaction()
+    await _open["storage"].store_task(TaskModel(id="of the old page", task_type="x"))
+    await asyncio.Event().wait()
+
+
+async def has_begun() -> bool:
+    """Tell whether the transaction is open."""
+    return "transaction" in _open
+
+
+async def use_open_storage() -> str:
+    """Call the storage that was left open, and return its error."""
+    try:
+        await _open["storage"].get_task("task-0")
+    except StorageError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+async def open_again(name: str) -> str:
+    """Open the database with the code of today, and return the error."""
+    try:
+        await WasmStorage.open(name)
+    except StorageError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+async def open_with_later_code(name: str, seconds: float) -> list[Any]:
+    """Open the database with the code of tomorrow, and return its ids, versions and names of steps, or the error."""
+    try:
+        storage = await WasmStorage._open(name, Settings(connection_timeout=seconds, schema=LATER))
+    except StorageError as error:
+        return [f"{type(error).__name__}: {error}"]
+    async with storage:
+        tasks = await storage.repository(TaskModel).find_all()
+        await storage.store_task(TaskModel(id="of the new page", task_type="x"))
+        status = await storage.migration_status()
+        return [[task.id for task in tasks], status.version, [step.name for step in status.applied]]

@@ -1,0 +1,79 @@
+"""Tests of what outlives a page and a browser, and of what does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from browser.conftest import OpenBrowser, OpenTab, OpenTabAt
+from chromium.server import Server
+from chromium.tabs import Tab
+
+KEPT = [[True, True, True], ["task-1"], [[None, 1.0, 1, True]]]
+
+
+def test_a_reload_and_a_restart_of_the_browser_keep_the_data(
+    open_browser: OpenBrowser, server: Server, tmp_path: Path
+) -> None:
+    with open_browser(tmp_path) as browser:
+        tab = Tab(browser, f"{server.url}/index.html").ready()
+        tab.call("durability.work", None)
+        tab.page.reload()
+        after_reload = tab.ready().call("durability.look", None)
+
+    with open_browser(tmp_path) as browser:
+        after_restart = Tab(browser, f"{server.url}/index.html").ready().call("durability.look", "indexeddb://swarm")
+
+    assert after_reload == after_restart == ["WasmStorage('swarm')", *KEPT]
+
+
+@pytest.fixture(scope="module")
+def tab(open_module_tab: OpenTab) -> Tab:
+    """Give a tab for all tests that need none of their own."""
+    return open_module_tab()
+
+
+@pytest.fixture
+def narrow_tab(open_tab_at: OpenTabAt, server: Server) -> Tab:
+    """Give a tab of another site, which has room for 4 MB."""
+    tab = open_tab_at(server.other_url)
+    devtools = tab.page.context.new_cdp_session(tab.page)
+    devtools.send("Storage.overrideQuotaForOrigin", {"origin": server.other_url, "quotaSize": 4_000_000})
+    return tab
+
+
+def test_what_does_not_fit_is_refused_and_earlier_data_stay_readable(narrow_tab: Tab, name: str) -> None:
+    kind, text, stored, refused, payload, ids = narrow_tab.call("durability.fill", name, 500_000)
+
+    assert (kind, text.startswith("Database error: the browser's room for this site is full")) == (
+        "DatabaseError",
+        True,
+    )
+    assert (stored > 0, refused, payload) == (True, None, "kept")
+    assert ids == ["small"]
+
+    kind, text, ids = narrow_tab.call("durability.fill_in_a_transaction", f"{name}-2", 8_000_000)
+
+    assert (kind, text.startswith("Database error: the browser's room for this site is full")) == (
+        "DatabaseError",
+        True,
+    )
+    assert ids == ["small"]
+
+
+def test_a_database_that_the_user_clears_is_said_to_be_gone(tab: Tab, name: str) -> None:
+    tab.call("durability.open_for_long", name)
+
+    devtools = tab.page.context.new_cdp_session(tab.page)
+    origin = tab.page.url.removesuffix("/index.html")
+    devtools.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "indexeddb"})
+    tab.wait_until("durability.is_lost")
+
+    assert tab.call("durability.call_open_storage").startswith("DatabaseError: Database error: the browser has closed")
+
+
+def test_a_storage_tells_its_size_and_the_room_of_the_site(tab: Tab, name: str) -> None:
+    size, usage, quota, is_kept = tab.call("durability.room", name)
+
+    assert 10_000 < size < 12_000
+    assert 0 <= usage < quota
+    assert is_kept in (True, False)

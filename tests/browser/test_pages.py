@@ -1,0 +1,50 @@
+"""Tests of the package in a page: what it loads, what it refuses, and that its docs run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from browser.conftest import OpenTab
+from chromium.tabs import Tab
+
+DOCS = Path(__file__).parents[2] / "docs" / "browser.md"
+PROGRAMS = re.findall(r"^```py\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def tab(open_module_tab: OpenTab) -> Tab:
+    """Give a tab for all tests."""
+    return open_module_tab()
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_a_program_of_the_docs_runs_in_the_page(tab: Tab, program: str) -> None:
+    tab.call("pages.run_text", program)
+
+
+def test_the_package_takes_nothing_but_msgspec(tab: Tab) -> None:
+    own = {"_pyodide", "_pyodide_core", "js", "msgspec", "programs", "pyodide", "pyodide_js", "swarm_persistence"}
+
+    assert {name for name in tab.call("pages.loaded") if not name.startswith("__")} - own == set()
+
+
+def test_all_that_the_package_exports_can_be_imported_at_once(tab: Tab) -> None:
+    assert tab.call("pages.everything") == ["BlockingStorage", "MemoryStorage", "Storage", "WasmStorage"]
+
+
+def test_what_a_browser_has_not_is_refused_in_words(tab: Tab) -> None:
+    file, name, durability, blocking = tab.call("pages.refusals")
+
+    assert "a browser has not; expected indexeddb://name or :memory:" in file
+    assert "the name of the database is empty" in name
+    assert "durability is 'none', expected 'relaxed' or 'strict'" in durability
+    assert "use the async storage here" in blocking
+
+
+def test_who_waits_for_a_task_is_woken_by_another_tab(tab: Tab, open_tab: OpenTab, name: str) -> None:
+    waiting = open_tab().begin("pages.wait_for_task", name)
+
+    tab.call("swarms.store", name, "task-1")
+
+    assert waiting.result() == {"from": "the page"}

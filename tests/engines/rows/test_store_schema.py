@@ -1,0 +1,57 @@
+"""Tests of the versions of the browser's stores, and of rows that are older than their table."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema, Upgrade
+from swarm_persistence.errors import MigrationError
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import TASKS
+
+STORES_OF_VERSION = {
+    1: "3da6",
+}
+"""A short sum of the stores of each version. If yours differs, add a version to `VERSIONS`, and its sum here."""
+
+
+def sum_of(schema: StoreSchema) -> str:
+    """Return a short sum of the stores, indexes and columns."""
+    from hashlib import sha256
+
+    indexes = [[str(index) for index in table.indexes] for table in schema.tables]
+    text = repr((schema.stores(), schema.columns(), indexes))
+    return sha256(text.encode()).hexdigest()[:4]
+
+
+def test_stores_that_have_changed_have_a_new_version() -> None:
+    assert sum_of(StoreSchema()) == STORES_OF_VERSION[len(VERSIONS)]
+
+
+def upgraded(old_columns: list[str], row: list[Any]) -> list[Any]:
+    """Take one row of an older version through an upgrade, and return it in its new form."""
+    upgrade = Upgrade(StoreSchema((*VERSIONS, "later")))
+    schema = msgspec.json.encode([[[{"tasks": old_columns}, [["stores", "then"]]]]]).decode()
+    first = upgrade.answer(1, schema)
+    assert msgspec.json.decode(first)["fetch"][0][:2] == ["range", "tasks"]
+    order, new_row = upgrade.answer(1, msgspec.json.encode([[row]]).decode()).split("\n")
+    assert msgspec.json.decode(order)["put"]["tasks"]["records"][0][0] == row[0]
+    values: list[Any] = msgspec.json.decode(new_row)
+    return values
+
+
+def test_a_row_of_an_older_version_gets_the_defaults_of_new_columns() -> None:
+    columns = ["id", "task_type", "priority", "status", "payload", "dependencies", "created_at", "updated_at"]
+    row = ["task-1", "x", 2, "pending", '{"a":1}', "[]", 1, 2]
+
+    new_row = upgraded([*columns, "sequence"], [*row, 7])
+
+    task = codec_of(TASKS.model).decode(new_row)
+    assert (task.id, task.payload, task.max_retries, task.fails_with_dependencies) == ("task-1", {"a": 1}, 3, True)
+    assert (new_row[-1], new_row[TASKS.positions["unmet_dependencies"]]) == (7, 0)
+
+
+def test_a_row_that_lacks_what_has_no_default_stops_the_upgrade() -> None:
+    with pytest.raises(MigrationError, match=r"task\.task_type has no default"):
+        upgraded(["id", "sequence"], ["task-1", 1])
