@@ -1,5 +1,6 @@
 """What is kept, and what does not fit."""
 
+import random
 from typing import Any
 
 from swarm_persistence import EventModel, StorageError, TaskModel, TaskStatus, init_storage
@@ -26,6 +27,11 @@ async def look(target: str | None) -> Any:
         return [repr(storage), [task.payload == 2**70 for task in tasks], claimed, [event.data for event in events]]
 
 
+def incompressible(size: int) -> str:
+    """Return a text that the browser cannot make much smaller."""
+    return random.Random(size).randbytes(size // 2).hex()
+
+
 async def fill(name: str, size: int) -> list[Any]:
     """Store one small task, then large ones until that is refused; return the error, and what is there."""
     async with await WasmStorage.open(name) as storage:
@@ -34,7 +40,7 @@ async def fill(name: str, size: int) -> list[Any]:
         error = None
         while error is None:
             try:
-                await storage.store_task(TaskModel(id=f"large-{number}", task_type="x", payload="x" * size))
+                await storage.store_task(TaskModel(id=f"large-{number}", task_type="x", payload=incompressible(size)))
                 number += 1
             except StorageError as refusal:
                 error = refusal
@@ -54,7 +60,7 @@ async def fill_in_a_transaction(name: str, size: int) -> list[Any]:
         try:
             async with storage.transaction():
                 await storage.store_task(TaskModel(id="first", task_type="x"))
-                await storage.store_task(TaskModel(id="second", task_type="x", payload="x" * size))
+                await storage.store_task(TaskModel(id="second", task_type="x", payload=incompressible(size)))
         except StorageError as error:
             ids = [task.id for task in await storage.repository(TaskModel).find_all()]
             return [type(error).__name__, str(error), ids]

@@ -9,7 +9,8 @@ from swarm_persistence.engines.rows.indexeddb.engine import Settings
 from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema
 from swarm_persistence.schema.tables import TABLES, TASKS, Index, Table
 
-_LATER_TASKS = Table("tasks", TaskModel, *TASKS.indexes, Index("tasks_by_type", ("task_type",)))
+_LATER_INDEXES = (*TASKS.indexes, Index("tasks_by_type", ("task_type",)))
+_LATER_TASKS = Table("tasks", TaskModel, *_LATER_INDEXES, hidden=TASKS.hidden[:-1], is_followed=True)
 LATER = StoreSchema((*VERSIONS, "later"), tuple(_LATER_TASKS if table is TASKS else table for table in TABLES))
 
 _open: dict[str, Any] = {}

@@ -266,6 +266,8 @@
           failure = "ForeignError";
           return transaction.abort();
         }
+        // The request itself tells of an abort only.
+        transaction.onabort = () => { failure ??= transaction.error?.name ?? null; };
         try {
           shape(database, transaction, JSON.parse(stores));
           drive(transaction, oldVersion, message, { answer: python.upgrade }, new Set());
