@@ -54,7 +54,6 @@ def test_what_does_not_fit_is_refused_and_earlier_data_stay_readable(narrow_tab:
     assert (kind, text.startswith(FULL)) == ("DatabaseError", True)
     assert (stored > 0, refused, payload) == (True, None, "kept")
     assert ids == ["small"]
-    assert FULL in narrow_tab.call("upgrades.open_again", f"{name}-3")
 
 
 def test_a_database_that_the_user_clears_is_said_to_be_gone(tab: Tab, name: str) -> None:
