@@ -33,6 +33,7 @@ def missing(*, is_tested: bool = True) -> str:
 def install() -> None:
     """Bring what is missing, as far as this user may."""
     if not CHROMIUM.exists() and shutil.which("apt-get"):
+        _run("apt-get", "update", "--quiet")
         _run("apt-get", "install", "-y", "--no-install-recommends", "chromium")
     FOLDER.mkdir(exist_ok=True)
     if not (PYODIDE / "pyodide.mjs").exists():
