@@ -47,6 +47,11 @@ def now() -> datetime:
     return _current.now()
 
 
+def is_system_clock() -> bool:
+    """Tell whether the time is the machine's own; if so, a database server may tell its own time instead."""
+    return isinstance(_current, SystemClock)
+
+
 @contextmanager
 def use_clock(clock: Clock) -> Iterator[Clock]:
     """Tell the time by `clock` within the block, in every thread of this process."""

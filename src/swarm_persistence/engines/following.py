@@ -9,14 +9,16 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, M
 
 
-async def follow(executor: Executor, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
-    """Do what `Engine.follow` says.
+async def follow(
+    executor: Executor, query: Query[M], after: int, limit: int, *, below: int | None = None
+) -> tuple[list[M], int]:
+    """Do what `Engine.follow` says. What is not `below` a number may not be complete yet, and is left for later.
 
     A row that is written between these reads gets a number above the last one that is looked at here, and is found by
     the next call.
     """
     number = CHANGE_NUMBER if query.table.is_followed else SEQUENCE
-    last = await _last_number(executor, query, number)
+    last = await _last_number(executor, query, number, below)
     if last <= after:
         return [], after
     new = (*query.conditions, Condition(number, ">", after), Condition(number, "<=", last))
@@ -31,8 +33,9 @@ async def follow(executor: Executor, query: Query[M], after: int, limit: int) ->
     return records, last
 
 
-async def _last_number(executor: Executor, query: Query[Any], number: str) -> int:
-    rows: list[Any] = await executor.values(Query(query.table, (), (Order(number, True),), 1), (number,))
+async def _last_number(executor: Executor, query: Query[Any], number: str, below: int | None) -> int:
+    conditions = () if below is None else (Condition(number, "<", below),)
+    rows: list[Any] = await executor.values(Query(query.table, conditions, (Order(number, True),), 1), (number,))
     return int(rows[0][0]) if rows else 0
 
 

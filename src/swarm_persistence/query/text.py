@@ -10,7 +10,7 @@ from typing import Any
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection, pair_of
-from swarm_persistence.schema.tables import SEQUENCE, Table
+from swarm_persistence.schema.tables import SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue
 
 
@@ -45,6 +45,26 @@ class Dialect:
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
         """Return what the text of `contains` depends on."""
         return len(candidates)
+
+    def table(self, table: Table[Any]) -> str:
+        """Return how statements name a table; its columns go by its plain name."""
+        return table.name
+
+    def comparison(self, field: str, operator: str, mark: str) -> str:
+        """Return the condition that a column compares with a value."""
+        return f"{field} {operator} {mark}"
+
+    def literal(self, column: Column, value: object) -> str:
+        """Return a value that stands in the text: an enum's text, or a small number."""
+        return f"'{value}'" if isinstance(value, str) else str(value)
+
+    def limit(self, mark: str) -> str:
+        """Return the clause that bounds the rows."""
+        return f"LIMIT {mark}"
+
+    def function(self, table: Table[Any], name: str, field: str | None) -> str:
+        """Return the call of an aggregate function."""
+        return f"{name}({field or '*'})"
 
     def order(self, order: Order) -> str:
         """Return one term of ORDER BY."""
@@ -152,14 +172,10 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_wa
         case "AMONG":
             assert isinstance(value, Selection)
             inner = value.query
-            return f"{field} IN (SELECT {value.field} FROM {inner.table.name} WHERE {where_text(inner, marks)})"
+            table_name = marks.dialect.table(inner.table)
+            return f"{field} IN (SELECT {value.field} FROM {table_name} WHERE {where_text(inner, marks)})"
     if isinstance(value, FromNow):
         return f"{field} {operator} {marks.dialect.from_now(value, marks)}"
     if marks.dialect.is_literal(table, condition):
-        return f"{field} = {literal(value)}"
-    return f"{field} {operator} {marks.next()}"
-
-
-def literal(value: object) -> str:
-    """Return a value that stands in the text as SQL: an enum's text, or a small number."""
-    return f"'{value}'" if isinstance(value, str) else str(value)
+        return f"{field} = {marks.dialect.literal(table.column(field), value)}"
+    return marks.dialect.comparison(field, operator, marks.next())

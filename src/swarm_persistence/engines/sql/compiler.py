@@ -30,7 +30,7 @@ class Compiler:
         marked = [CHANGE_NUMBER] if table.is_followed else []
         numbers = [self.dialect.change_number(table) for _ in marked]
         lines = ",\n  ".join(f"({', '.join((*(marks.next() for _ in table.names), *numbers))})" for _ in range(rows))
-        return f"INSERT INTO {table.name} ({', '.join((*table.names, *marked))})\nVALUES\n  {lines}"
+        return f"INSERT INTO {self.dialect.table(table)} ({', '.join((*table.names, *marked))})\nVALUES\n  {lines}"
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
@@ -96,7 +96,7 @@ class Compiler:
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text that changes the rows that fulfil a query's conditions."""
-        key = ("update", query.table.name, self._conditions_shape(query), _changes_shape(changes))
+        key = ("update", query.table.name, self._conditions_shape(query), changes_shape(changes))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
@@ -112,7 +112,7 @@ class Compiler:
             self._shape(query),
             query.limit == 1,
             heads and tuple(map(self._shape, heads)),
-            _changes_shape(changes),
+            changes_shape(changes),
         )
         text = self._texts.get(key)
         if text is None:
@@ -135,7 +135,9 @@ class Compiler:
         key = ("delete", query.table.name, self._conditions_shape(query))
         text = self._texts.get(key)
         if text is None:
-            text = self._texts[key] = f"DELETE FROM {query.table.name}{self._where(query, Marks(self.dialect))}"
+            text = self._texts[key] = (
+                f"DELETE FROM {self.dialect.table(query.table)}{self._where(query, Marks(self.dialect))}"
+            )
         return text, self.dialect.values(query.table, query.conditions)
 
     def aggregate(self, aggregate: Aggregate) -> Compiled:
@@ -148,7 +150,7 @@ class Compiler:
         if text is None:
             marks = Marks(self.dialect)
             groups = [self._group(group, marks) for group in aggregate.group_by]
-            numbers = [self._function(function, marks) for function in aggregate.functions]
+            numbers = [self._function(query.table, function, marks) for function in aggregate.functions]
             clauses = [f"SELECT {', '.join((*groups, *numbers))}", *self._from(query, marks)]
             if grouping:
                 order = ", ".join(self.dialect.order(Order(name)) for name in grouping)
@@ -166,11 +168,11 @@ class Compiler:
             return group
         return f"{self.dialect.rounded_down(group.field, marks)} AS {_group_name(group)}"
 
-    def _function(self, function: Function, marks: Marks) -> str:
+    def _function(self, table: Table[Any], function: Function, marks: Marks) -> str:
         if function.name == "percentile":
             assert function.field is not None
             return self.dialect.percentile(function.field, marks)
-        return f"{function.name}({function.field or '*'})"
+        return self.dialect.function(table, function.name, function.field)
 
     def _first(self, query: Query[Any], marks: Marks) -> str:
         clauses = [f"SELECT {SEQUENCE}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
@@ -185,7 +187,8 @@ class Compiler:
         ]
         union = "\n    UNION ALL\n    ".join(f"SELECT * FROM ({one})" for one in each)
         order = ", ".join(self.dialect.order(term) for term in query.full_order)
-        return f"SELECT {SEQUENCE} FROM (\n    {union}\n  )\n  ORDER BY {order}\n  LIMIT {marks.next()} + 0"
+        limit = self.dialect.limit(marks.next())
+        return f"SELECT {SEQUENCE} FROM (\n    {union}\n  )\n  ORDER BY {order}\n  {limit}"
 
     def _change(self, table: Table[Any], changes: Mapping[str, Change], marks: Marks) -> str:
         written = [self._written(table, name, change, marks) for name, change in changes.items()]
@@ -199,13 +202,13 @@ class Compiler:
             case FromNow():
                 return f"{name} = {self.dialect.from_now(change, marks)}"
             case CountOf():
-                other = change.table.name
-                return f"{name} = (SELECT count(*) FROM {other} WHERE {other}.{change.field} = {table.name}.id)"
+                other, its_name = change.table, self.dialect.table(change.table)
+                return f"{name} = (SELECT count(*) FROM {its_name} WHERE {other.name}.{change.field} = {table.name}.id)"
         return f"{name} = {marks.next()}"
 
     def _set(self, table: Table[Any], written: list[str], *, is_marked: bool = True) -> str:
         lines = ",\n  ".join((*written, *(self._marked(table) if is_marked else [])))
-        return f"UPDATE {table.name}\nSET\n  {lines}"
+        return f"UPDATE {self.dialect.table(table)}\nSET\n  {lines}"
 
     def _marked(self, table: Table[Any]) -> list[str]:
         return [f"{CHANGE_NUMBER} = {self.dialect.change_number(table)}"] if table.is_followed else []
@@ -220,7 +223,7 @@ class Compiler:
         return values
 
     def _from(self, query: Query[Any], marks: Marks) -> list[str]:
-        clauses = [f"FROM {query.table.name}"]
+        clauses = [f"FROM {self.dialect.table(query.table)}"]
         if query.conditions:
             clauses.append(f"WHERE {where_text(query, marks)}")
         return clauses
@@ -231,8 +234,7 @@ class Compiler:
     def _order_and_bounds(self, query: Query[Any], marks: Marks) -> list[str]:
         clauses = [f"ORDER BY {', '.join(self.dialect.order(term) for term in query.full_order)}"]
         if query.limit is not None:
-            # A sum, not the mark alone: SQLite would plan a claim anew for every value, at four times its cost.
-            clauses.append(f"LIMIT {marks.next()} + 0")
+            clauses.append(self.dialect.limit(marks.next()))
         elif query.offset:
             clauses.append(self.dialect.any_number_of_rows())
         if query.offset:
@@ -277,7 +279,7 @@ def _group_name(group: str | Bucket) -> str:
     return f"{group.field}_bucket" if isinstance(group, Bucket) else group
 
 
-def _changes_shape(changes: Mapping[str, Change]) -> object:
+def changes_shape(changes: Mapping[str, Change]) -> object:
     return tuple([(name, _change_shape(change)) for name, change in changes.items()])
 
 
