@@ -10,6 +10,7 @@ from swarm_persistence.blocking import BlockingRepository, BlockingStorage, Bloc
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
 from swarm_persistence.errors import (
     ClosedError,
+    CollisionError,
     ConflictError,
     DatabaseError,
     DependencyCycleError,
@@ -18,6 +19,7 @@ from swarm_persistence.errors import (
     MigrationError,
     NotFoundError,
     OtherError,
+    OutcomeUnknownError,
     PoolError,
     SerializationError,
     StorageError,
@@ -39,6 +41,7 @@ from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import MetricSummary, Pruned, Recovery, Repository, Storage, Transaction
 
 if TYPE_CHECKING:
+    from swarm_persistence.backends.postgres import PostgresStorage, PostgresStorageBuilder
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
     from swarm_persistence.backends.wasm import WasmStorage
     from swarm_persistence.worker import Worker, WorkerContext
@@ -46,13 +49,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATE = {
+    "PostgresStorage": "backends.postgres",
+    "PostgresStorageBuilder": "backends.postgres",
     "SqliteStorage": "backends.sqlite",
     "SqliteStorageBuilder": "backends.sqlite",
     "WasmStorage": "backends.wasm",
     "Worker": "worker",
     "WorkerContext": "worker",
 }
-"""The modules that are loaded on first use: a browser has no apsw, others no IndexedDB, and not every program works."""
+"""The modules that are loaded on first use: not every program has a server, a browser or a worker, nor their drivers."""
 _MISSING = {name for name, module in _LATE.items() if module == "backends.sqlite" and sys.platform == "emscripten"}
 
 
@@ -71,6 +76,7 @@ __all__ = [
     "BlockingStorage",
     "BlockingTransaction",
     "ClosedError",
+    "CollisionError",
     "ConflictError",
     "DatabaseError",
     "DependencyCycleError",
@@ -86,8 +92,11 @@ __all__ = [
     "Model",
     "NotFoundError",
     "OtherError",
+    "OutcomeUnknownError",
     "PoolError",
     "PoolStatus",
+    "PostgresStorage",
+    "PostgresStorageBuilder",
     "Pruned",
     "QueryBuilder",
     "Recovery",

@@ -2,11 +2,13 @@
 
 StorageError                  everything below; catch this one to catch them all
 ├── DatabaseError             the database refused or failed
-│   └── ConflictError         the id is taken, or the record has changed since it was read
+│   ├── ConflictError         the id is taken, or the record has changed since it was read
+│   └── OutcomeUnknownError   the server went away before it answered: the write may or may not be stored
 ├── SerializationError        a value that cannot be stored, or a row that cannot be read back
 │   └── UnreadableError       a row that cannot be read back
 ├── NotFoundError             no record has this id
 ├── TransactionError          the transaction is over, doomed or timed out
+│   └── CollisionError        it collided with another one and was undone; run it again
 ├── MigrationError            the schema is unknown, newer than this code, or could not be changed
 ├── PoolError                 no connection, or no turn to write, within connection_timeout
 └── OtherError                anything else
@@ -42,6 +44,10 @@ class ConflictError(DatabaseError):
     """The id is taken already, or the stored record is not the one that the caller has read."""
 
 
+class OutcomeUnknownError(DatabaseError):
+    """The connection was lost before the answer to a write came: it may or may not be stored; read it back."""
+
+
 class SerializationError(StorageError):
     """A value cannot be stored as it is, or a stored row cannot be read back; the text names which."""
 
@@ -66,6 +72,10 @@ class TransactionError(StorageError):
     """The transaction is over, doomed by an earlier error, or was open for too long."""
 
     prefix = "Transaction error"
+
+
+class CollisionError(TransactionError):
+    """The transaction collided with another one, and the database undid it; run it again, as `run_transaction` does."""
 
 
 class MigrationError(StorageError):

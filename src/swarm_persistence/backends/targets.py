@@ -10,14 +10,19 @@ from swarm_persistence.storage import Storage
 DATABASE_VARIABLE = "SWARM_DATABASE_URL"
 DEFAULT_PATH = "swarm.db"
 DEFAULT_DATABASE = "indexeddb://swarm"
-KNOWN_TARGETS = "a file's path, sqlite:///path, :memory:, indexeddb://name"
+KNOWN_TARGETS = (
+    "a file's path, sqlite:///path, postgresql://user:password@host/database, :memory:, indexeddb://name in a browser"
+)
 
+_POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 _IS_BROWSER = sys.platform == "emscripten"
 _DEFAULT = DEFAULT_DATABASE if _IS_BROWSER else DEFAULT_PATH
 
 
 async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
-    """Open the storage that the target names: a file's path, `sqlite:///path`, `:memory:`, or `indexeddb://name`.
+    """Open the storage that the target names.
+
+    That is a file's path, `sqlite:///path`, `postgresql://…`, `:memory:`, or, in a browser, `indexeddb://name`.
 
     Without a target, `$SWARM_DATABASE_URL` names it; if that is not set, it is `swarm.db` in the current directory, and
     `indexeddb://swarm` in a browser, which has no SQLite.
@@ -32,6 +37,10 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
         from swarm_persistence.backends.memory import MemoryStorage
 
         return MemoryStorage()
+    if name.startswith(_POSTGRES_SCHEMES):
+        from swarm_persistence.backends.postgres import PostgresStorage
+
+        return await PostgresStorage.open(name)
     scheme, _, rest = name.partition("://")
     if scheme == "indexeddb":
         from swarm_persistence.backends.wasm import WasmStorage

@@ -1,6 +1,7 @@
 """The blocking facade: each method is the async one, run in a background loop, with the same arguments and errors."""
 
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from functools import wraps
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking.loop import require_no_loop, run
 from swarm_persistence.engines.interface import PoolStatus
+from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
@@ -236,6 +238,19 @@ class BlockingStorage:
     def transaction(self) -> BlockingTransactionBlock:
         """Return a transaction for `with`: commits on success, rolls back on any exception."""
         return BlockingTransactionBlock(self.begin_transaction)
+
+    def run_transaction(self, work: Callable[[], R], *, attempts: int = 20) -> R:
+        """Call `work` in a transaction, again if it collides, and return its result; see `Storage.run_transaction`."""
+        pauses = self._storage._pauses(attempts)
+        while True:
+            try:
+                with self.transaction():
+                    return work()
+            except CollisionError:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+            time.sleep(pause)
 
     def pool_status(self) -> PoolStatus:
         """Return what the connections are doing."""

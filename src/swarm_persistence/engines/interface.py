@@ -98,7 +98,11 @@ class When(msgspec.Struct, frozen=True):
 
 
 class Unless(msgspec.Struct, frozen=True):
-    """Do the steps if no row fulfils a query's conditions. Gives their results, or `None` if there is such a row."""
+    """Do the steps if no row fulfils a query's conditions. Gives their results, or `None` if there is such a row.
+
+    From the look until this write is committed, with the transaction that it may be in, nobody else does so with a
+    query of the same table.
+    """
 
     query: Query[Any]
     then: "tuple[Step, ...]"

@@ -293,7 +293,7 @@ def _living(scope: Scope | None) -> Scope | None:
 
 def _doomed(failure: BaseException) -> TransactionError:
     if isinstance(failure, TransactionError):
-        return TransactionError(failure.message)
+        return type(failure)(failure.message)
     return TransactionError(
         f"an earlier error has doomed the transaction: {failure or type(failure).__name__}; roll it back. "
         "To survive an error, put what may fail into a nested transaction()"

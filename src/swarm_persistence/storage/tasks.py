@@ -149,28 +149,29 @@ class TaskVerbs(StorageCore):
                 # The stored one of its key may be another task, which must not wait for this one's dependencies.
                 written.append(When(step, tuple(steps_after_storing([model]))))
         before = steps_before(linked)
-        steps = [*before, *written, *steps_after_storing(plain)]
-        results = await self._write_linked(steps, linked) if linked else await self._executor().write(steps)
-        return results[len(before) : len(before) + len(inserts)]
+        steps = [*written, *steps_after_storing(plain)]
+        results = await self._write_linked(before, steps, linked) if linked else await self._executor().write(steps)
+        return results[: len(inserts)]
 
-    async def _write_linked(self, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
-        """Write tasks that wait for others, or that others may wait for in vain.
+    async def _write_linked(
+        self, before: Sequence[Step], steps: Sequence[Step], tasks: Sequence[TaskModel]
+    ) -> list[Any]:
+        """Write tasks that wait for others, or that others may wait for in vain; return the results of the steps.
 
         Nobody waits for most of them yet, and none of their dependencies has failed: then one write does it all, for
         there can be no cycle, and nobody to fail.
         """
-        inner = steps
+        links = waiting_for([task.id for task in tasks])
         dependencies = tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
-        if dependencies:
-            inner = [Unless(Query(TASKS, (one_of("id", dependencies), _IS_UNSUCCESSFUL)), tuple(steps))]
-        (results,) = await self._executor().write([Unless(waiting_for([task.id for task in tasks]), tuple(inner))])
-        if results is not None and dependencies:
-            (results,) = results
-        if results is not None:
-            return list(results)
+        is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), _IS_UNSUCCESSFUL))
+        # The dependencies are held first: what is not unsuccessful then does not become so before the links are there.
+        (held,) = await self._executor().write([Unless(links, (*before, Unless(is_vain, tuple(steps))))])
+        if held is not None and held[-1] is not None:
+            return list(held[-1])
         async with self._transaction():
+            await self._executor().write([Unless(links, ())])  # lets nobody else add links until the end
             await refuse_cycles_with_stored(self._executor(), tasks)
-            results = await self._executor().write(steps)
+            results = (await self._executor().write([*before, *steps]))[len(before) :]
             await self._fail_dependents_of_any((*(task.id for task in tasks), *dependencies))
             await self._tell_failed(tasks)
         return results
@@ -197,7 +198,7 @@ class TaskVerbs(StorageCore):
             return await self._write_one(whole)
         refuse_cycle({task.id: dependencies_of(task)})
         version = task.version
-        result = (await self._write_linked([*steps_before([task]), whole], [task]))[-1]
+        (result,) = await self._write_linked(steps_before([task]), [whole], [task])
         # One that has failed at once has been written twice.
         return result if task.version == version or isinstance(step, Save) else task.version + 1
 

@@ -1,12 +1,19 @@
 """What a caller holds of a transaction: the object that ends it, and the block that does so by itself."""
 
-from collections.abc import Callable, Coroutine
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.errors import ClosedError, TransactionError
+from swarm_persistence.errors import ClosedError, CollisionError, TransactionError
 from swarm_persistence.storage.scopes import Scope, bind
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 def begin(owner: object, engine: Engine) -> Coroutine[Any, Any, "Transaction"]:
@@ -69,6 +76,27 @@ class Transaction:
 
     def __del__(self) -> None:
         self._scope.drop("was dropped")
+
+
+async def run(begin: Callable[[], "TransactionBlock"], work: Callable[[], Awaitable[T]], pauses: Iterator[float]) -> T:
+    """Do some work in a transaction, and if it collides with another one, all of it again, after each of the pauses."""
+    while True:
+        try:
+            async with begin():
+                return await work()
+        except CollisionError:
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+        await asyncio.sleep(pause)
+
+
+def pauses(attempts: int) -> Iterator[float]:
+    """Yield how long to wait between so many attempts: those who have collided must not do so again at one moment."""
+    longest = _FIRST_PAUSE_SECONDS
+    for _ in range(attempts - 1):
+        yield random.uniform(0, longest)
+        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
 
 
 class TransactionBlock:

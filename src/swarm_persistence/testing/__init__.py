@@ -79,6 +79,7 @@ _TOPICS = (
     "random_queries",
     "recovery",
     "refusals",
+    "repetitions",
     "repository",
     "retries",
     "savepoints",
@@ -132,6 +133,7 @@ from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.random_queries import assert_queries_agree
 from swarm_persistence.testing.recovery import TestRecovery
 from swarm_persistence.testing.refusals import TestRefusedFields
+from swarm_persistence.testing.repetitions import TestRunTransaction
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.runner import CORE, Outcome, run_suite
@@ -192,6 +194,7 @@ __all__ = [
     "TestRefusedFields",
     "TestRepositories",
     "TestRetries",
+    "TestRunTransaction",
     "TestTasks",
     "TestThreads",
     "TestTransactions",

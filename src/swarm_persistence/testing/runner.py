@@ -43,6 +43,7 @@ from swarm_persistence.testing.pruning import TestPrunedDependencies, TestPrunin
 from swarm_persistence.testing.queries import TestConditions, TestNull
 from swarm_persistence.testing.recovery import TestRecovery
 from swarm_persistence.testing.refusals import TestRefusedFields
+from swarm_persistence.testing.repetitions import TestRunTransaction
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.savepoints import TestNestedTransactions
@@ -99,6 +100,7 @@ CORE: tuple[type, ...] = (
     TestVisibility,
     TestCallersObjects,
     TestNestedTransactions,
+    TestRunTransaction,
     TestDoom,
     TestAbandonedTransactions,
     TestConcurrency,

@@ -1,0 +1,127 @@
+"""`PostgresStorage`: the storage on a PostgreSQL server, and its builder."""
+
+from datetime import timedelta
+from typing import Self
+
+import msgspec
+
+try:
+    import asyncpg  # noqa: F401 - looked for here, to say in one line what is missing
+except ImportError as error:
+    raise ImportError("PostgreSQL needs asyncpg; pip install 'swarm-persistence[postgres]' brings it") from error
+
+from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
+from swarm_persistence.engines.sql.postgres.settings import PreparedStatements, Settings
+from swarm_persistence.storage import Storage
+
+
+class PostgresStorage(Storage):
+    """A storage in one schema of a PostgreSQL database, which any number of processes of many machines may share."""
+
+    _engine: PostgresEngine
+
+    @classmethod
+    async def open(cls, url: str, *, schema: str | None = None) -> Self:
+        """Reach the server, and bring the schema up to date.
+
+        The URL is `postgresql://user:password@host1:5432,host2:5432/database`, with options as `?name=value&…`:
+        PostgreSQL's own ones, such as `sslmode` and `target_session_attrs`, and the builder's. With several hosts, the
+        one that takes writes is used. `schema` names the schema that holds the tables; it is `swarm` unless the URL
+        says otherwise.
+
+        Raises:
+            DatabaseError: no server can be used; the text names each and the cause.
+            MigrationError: the schema is newer than this code, or could not be changed; it is left as it is.
+            OtherError: the URL or an option of it makes no sense.
+
+        """
+        return await cls._open(url, Settings() if schema is None else Settings(schema=schema))
+
+    @classmethod
+    def builder(cls) -> "PostgresStorageBuilder":
+        """Return a builder with the default settings."""
+        return PostgresStorageBuilder()
+
+    @classmethod
+    async def _open(cls, url: str, settings: Settings) -> Self:
+        engine = PostgresEngine(url, settings)
+        try:
+            await engine.start()
+        except BaseException:
+            await engine.close()
+            raise
+        return cls(engine)
+
+    @property
+    def schema(self) -> str:
+        """Return the name of the schema that holds the tables."""
+        return self._engine.settings.schema
+
+    def __repr__(self) -> str:
+        return (
+            f"PostgresStorage({str(self._engine.target)!r})"
+            if isinstance(self._engine, PostgresEngine)
+            else "PostgresStorage"
+        )
+
+
+class PostgresStorageBuilder:
+    """Sets up a `PostgresStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
+
+    What the URL says goes before what the builder says.
+    """
+
+    def __init__(self) -> None:
+        self._settings = Settings()
+
+    def schema(self, name: str) -> Self:
+        """Set the schema that holds the tables. Default `swarm`."""
+        return self._set(schema=name)
+
+    def max_connections(self, max: int) -> Self:
+        """Set how many connections may be open at once. Default 16."""
+        return self._set(max_connections=max)
+
+    def min_idle_connections(self, min: int) -> Self:
+        """Set how many connections stay open however long they are idle. Default 1."""
+        return self._set(min_idle_connections=min)
+
+    def connection_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long an operation waits for a server, a connection or its turn, before `PoolError`. Default 30 s."""
+        return self._set(connection_timeout=_seconds(timeout))
+
+    def idle_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long a connection stays open with nothing to do. Default 600 s."""
+        return self._set(idle_timeout=_seconds(timeout))
+
+    def transaction_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
+        return self._set(transaction_timeout=_seconds(timeout))
+
+    def operation_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long the server may take for one statement before its connection is given up. Default 60 s."""
+        return self._set(operation_timeout=_seconds(timeout))
+
+    def parallel_transactions(self, are_parallel: bool = True) -> Self:
+        """Let this storage's transactions and writes go on beside an open transaction. Default: they wait for it.
+
+        Then a read followed by a write, in one transaction, may be overtaken by another one, as it may by other
+        processes: the write of an agent or a task whose version has changed raises `ConflictError`.
+        """
+        return self._set(parallel_transactions=are_parallel)
+
+    def prepared_statements(self, use: PreparedStatements) -> Self:
+        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default): not behind a pooler."""
+        return self._set(prepared_statements=use)
+
+    async def build(self, url: str) -> PostgresStorage:
+        """Open the storage; raises what `PostgresStorage.open` raises, and `OtherError` for a setting without sense."""
+        return await PostgresStorage._open(url, self._settings)
+
+    def _set(self, **changes: object) -> Self:
+        self._settings = msgspec.structs.replace(self._settings, **changes)
+        return self
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,0 +1,275 @@
+"""What runs on a connection: statements with their values and what is made of their rows, and steps of several."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.failures import conflict
+from swarm_persistence.engines.sql.postgres.link import Link, Values
+from swarm_persistence.errors import ConflictError
+from swarm_persistence.query.laws import sorted_rows
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import Table
+
+LARGEST_INSERT = 2000
+"""Rows in one INSERT: enough that a round trip does not count, and few enough that the server need not hold much."""
+
+
+class Act(Protocol):
+    """Something to do on a connection."""
+
+    is_single: bool
+    """Whether it is one statement at most, and so needs no transaction around it to be atomic."""
+
+    async def run(self, link: Link) -> Any:
+        """Do it and return its result."""
+        ...
+
+
+class CountAct:
+    """Changes rows; gives how many."""
+
+    is_single = True
+
+    def __init__(self, table: Table[Any], text: str, values: Values) -> None:
+        self.table = table
+        self._text = text
+        self._values = values
+
+    async def run(self, link: Link) -> int:
+        """Run it and count the changed rows."""
+        return await link.count(self._text, self._values)
+
+
+class RowsAct:
+    """Reads rows; gives what `finish` makes of them."""
+
+    is_single = True
+
+    def __init__(self, text: str, values: Values, finish: Callable[[list[Any]], Any]) -> None:
+        self._text = text
+        self._values = values
+        self._finish = finish
+
+    async def run(self, link: Link) -> Any:
+        """Run it and return what was made of its rows."""
+        return self._finish(await link.run(self._text, self._values))
+
+
+class InsertAct:
+    """Adds rows of one table; gives the sequence of each. Its rows may grow until it runs."""
+
+    def __init__(self, table: Table[Any], text: str) -> None:
+        self.table = table
+        self._text = text
+        self.rows: list[Values] = []
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether one statement will do."""
+        return len(self.rows) <= LARGEST_INSERT
+
+    async def run(self, link: Link) -> list[int]:
+        """Add the rows."""
+        sequences: list[int] = []
+        for start in range(0, len(self.rows), LARGEST_INSERT):
+            sequences += await self._add(link, self.rows[start : start + LARGEST_INSERT])
+        return sequences
+
+    async def _add(self, link: Link, rows: list[Values]) -> list[int]:
+        try:
+            added = await link.run(self._text, [*zip(*rows, strict=True)])
+        except asyncpg.UniqueViolationError as error:
+            raise self._conflict(error, rows) from error
+        # RETURNING has no order.
+        sequence_of = dict(added)
+        return [sequence_of[row[0]] for row in rows]
+
+    def _conflict(self, error: asyncpg.UniqueViolationError, rows: list[Values]) -> ConflictError:
+        if is_about_key(self.table, error):
+            return key_conflict(self.table, error)
+        # The server names the id in a sentence of its own language: look which of ours stands in it.
+        ids = sorted((str(row[0]) for row in rows), key=len, reverse=True)
+        detail = error.detail or ""
+        identity = next((id for id in ids if f"({id})" in detail), ids[0])
+        return conflict(self.table.label, identity, error)
+
+
+class InsertUnlessAct:
+    """Adds a row if no other one holds its key; gives its sequence, or 0."""
+
+    is_single = True
+
+    def __init__(self, table: Table[Any], text: str, values: Values) -> None:
+        self.table = table
+        self._text = text
+        self._values = values
+
+    async def run(self, link: Link) -> int:
+        """Add the row."""
+        try:
+            rows = await link.run(self._text, self._values)
+        except asyncpg.UniqueViolationError as error:
+            raise conflict(self.table.label, self._values[0], error) from error
+        return int(rows[0][0]) if rows else 0
+
+
+class RewriteAct:
+    """Replaces a row, or adds it; gives what `finish` makes of the answer."""
+
+    is_single = True
+
+    def __init__(self, table: Table[Any], act: Act) -> None:
+        self.table = table
+        self._act = act
+
+    async def run(self, link: Link) -> Any:
+        """Replace the row."""
+        try:
+            return await self._act.run(link)
+        except asyncpg.UniqueViolationError as error:
+            raise key_conflict(self.table, error) from error
+
+
+class ClaimAct:
+    """Changes the first rows of a query; gives them in its order."""
+
+    is_single = True
+
+    def __init__(self, text: str, values: Values, query: Query[Any]) -> None:
+        self.table = query.table
+        self._text = text
+        self._values = values
+        self._query = query
+
+    async def run(self, link: Link) -> list[Any]:
+        """Claim the rows."""
+        rows = await link.run(self._text, self._values)
+        if len(rows) > 1:
+            rows = sorted_rows(self._query, rows)
+        return [*map(codec_of(self.table.model).decode, rows)]
+
+
+class HoldAct:
+    """Locks rows against change; the whole table if some are missing."""
+
+    is_single = False  # its purpose is the transaction that it is in
+
+    def __init__(self, text: str, values: Values, expected: int, lock: str) -> None:
+        self._text = text
+        self._values = values
+        self._expected = expected
+        self._lock = lock
+
+    async def run(self, link: Link) -> None:
+        """Lock the rows."""
+        if len(await link.run(self._text, self._values)) < self._expected:
+            await link.order(self._lock)
+
+
+class WhenAct:
+    """Does one thing, and the others if it added or changed anything; gives its result."""
+
+    is_single = False
+
+    def __init__(self, first: Act, others: Sequence[Act]) -> None:
+        self._first = first
+        self._others = others
+        self.parts = (first, *others)
+
+    async def run(self, link: Link) -> Any:
+        """Do what is to be done."""
+        result = await self._first.run(link)
+        if result:
+            for act in self._others:
+                await act.run(link)
+        return result
+
+
+class UnlessAct:
+    """Does some things if a look finds nothing; gives their results, or `None`."""
+
+    is_single = False
+
+    def __init__(self, turn: Act, look: Act, others: "Steps") -> None:
+        self._turn = turn
+        self._look = look
+        self._others = others
+        self.parts = others.acts
+
+    async def run(self, link: Link) -> Any:
+        """Look, and do what is to be done."""
+        # Or two would look at once, and each find nothing of what the other is about to add.
+        await self._turn.run(link)
+        return None if await self._look.run(link) else await self._others.run(link)
+
+
+class Steps:
+    """The acts of one write: neighbouring inserts of one table are one act. Gives one result a step."""
+
+    def __init__(self) -> None:
+        self.acts: list[Any] = []
+        self._is_open = False
+
+    def add(self, act: Act) -> None:
+        """Add an act for a step."""
+        self.acts.append(act)
+        self._is_open = False
+
+    def add_row(self, table: Table[Any], text: str, row: Values) -> None:
+        """Add a step that adds a row."""
+        if not self._is_open or self.acts[-1].table is not table:
+            self.acts.append(InsertAct(table, text))
+            self._is_open = True
+        self.acts[-1].rows.append(row)
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether one statement will do."""
+        return len(self.acts) == 1 and self.acts[0].is_single
+
+    @property
+    def inserts(self) -> list[InsertAct] | None:
+        """Return the acts if they add rows and do nothing else."""
+        return self.acts if all(isinstance(act, InsertAct) for act in self.acts) else None
+
+    def tables(self) -> set[str]:
+        """Return the names of the tables that may be changed."""
+        return tables_of(self.acts)
+
+    async def run(self, link: Link) -> list[Any]:
+        """Do all of it, in order."""
+        results: list[Any] = []
+        for act in self.acts:
+            result = await act.run(link)
+            if isinstance(act, InsertAct):
+                results += result
+            else:
+                results.append(result)
+        return results
+
+
+def tables_of(acts: Sequence[Any]) -> set[str]:
+    """Return the names of the tables that acts may change."""
+    names: set[str] = set()
+    for act in acts:
+        if isinstance(act, WhenAct | UnlessAct):
+            names |= tables_of(act.parts)
+        elif (table := getattr(act, "table", None)) is not None:
+            names.add(table.name)
+    return names
+
+
+def is_about_key(table: Table[Any], error: asyncpg.UniqueViolationError) -> bool:
+    """Tell whether a value is taken that a unique index of ours guards, and not the id."""
+    return any(index.is_unique and index.name == error.constraint_name for index in table.indexes)
+
+
+def key_conflict(table: Table[Any], error: asyncpg.UniqueViolationError) -> ConflictError:
+    """Return the error that says that another record holds a value that only one may hold."""
+    (fields,) = (index.columns for index in table.indexes if index.is_unique)
+    taken = ConflictError(f"another {table.label} has this {fields[0]}; nothing was written")
+    taken.__cause__ = error
+    return taken

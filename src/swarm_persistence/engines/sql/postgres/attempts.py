@@ -1,0 +1,158 @@
+"""Tries an operation on a connection, and again on another one where that can do no harm."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from swarm_persistence.engines.sql.postgres.acts import Act, InsertAct, Steps
+from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of, translate, unknown_outcome
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.links import Links
+from swarm_persistence.engines.sql.postgres.plans import Plans
+from swarm_persistence.engines.sql.postgres.running import Run
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.errors import ConflictError, DatabaseError
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import Table
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.005
+_LONGEST_PAUSE_SECONDS = 0.25
+_CHANGED_LATER = frozenset({"read", "acknowledged_at", "result"})
+"""The fields of records without a version that others may have changed since."""
+
+
+class Attempt:
+    """One try. `is_sent` tells whether something was sent that commits: then its answer matters.
+
+    With `keeps_link`, whoever has the result gives the connection back.
+    """
+
+    __slots__ = ("is_sent", "keeps_link", "link")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.is_sent = False
+        self.keeps_link = False
+
+
+class Attempts:
+    """Tries operations on the connections of one loop."""
+
+    def __init__(self, links: Links, plans: Plans, settings: Settings) -> None:
+        self._links = links
+        self._plans = plans
+        self._settings = settings
+
+    async def read(self, run: Run, act: Act) -> Any:
+        """Do something that changes nothing."""
+        return await self.make(run, lambda attempt: act.run(attempt.link))
+
+    async def write(self, run: Run, steps: Steps) -> list[Any]:
+        """Do all steps, or none."""
+        inserts = steps.inserts
+        has_lost_an_answer = False
+
+        async def write(attempt: Attempt) -> list[Any]:
+            nonlocal has_lost_an_answer
+            try:
+                return await self._write(attempt, steps)
+            except ConflictError:
+                # Perhaps with what an earlier try has added, whose answer was lost.
+                stored = await self._stored(attempt.link, inserts) if has_lost_an_answer and inserts else None
+                if stored is None:
+                    raise
+                return stored
+            except Exception as error:
+                if inserts and attempt.is_sent and remedy_of(error, attempt.link.is_closed) is Remedy.UNKNOWN:
+                    has_lost_an_answer = True
+                    attempt.is_sent = False
+                raise
+
+        return await self.make(run, write)
+
+    async def make(self, run: Run, work: Callable[[Attempt], Awaitable[T]]) -> T:
+        """Do some work on a connection; after a passing failure, again."""
+        deadline = time.monotonic() + self._settings.connection_timeout
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            link = await self._links.take(deadline)
+            run.is_waiting = False
+            attempt = Attempt(link)
+            try:
+                if run.is_unwanted:
+                    raise asyncio.CancelledError
+                return await work(attempt)
+            except Exception as error:
+                self._require_repeatable(attempt, error, deadline)
+                if remedy_of(error, link.is_closed) is not Remedy.REPETITION:
+                    link.terminate()
+            except BaseException:
+                if not run.is_unwanted:
+                    link.terminate()
+                raise
+            finally:
+                if not attempt.keeps_link:
+                    self._links.give_back(link)
+            run.is_waiting = True
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _require_repeatable(self, attempt: Attempt, error: Exception, deadline: float) -> None:
+        """Raise the caller's error unless the work may be done again."""
+        link = attempt.link
+        remedy = remedy_of(error, link.is_closed)
+        if remedy is Remedy.UNKNOWN:
+            link.terminate()
+        if remedy is Remedy.UNKNOWN and attempt.is_sent:
+            raise unknown_outcome(link.server, error) from error
+        if link.has_expired:
+            seconds = self._settings.operation_timeout
+            raise DatabaseError(
+                f"{link.server}: no answer within operation_timeout ({seconds:g} s); the connection was given up"
+            ) from error
+        if remedy is Remedy.NOTHING or time.monotonic() >= deadline:
+            translated = translate(error, link.server, self._settings.connection_timeout)
+            raise translated from translated.__cause__
+
+    async def _write(self, attempt: Attempt, steps: Steps) -> list[Any]:
+        link = attempt.link
+        if steps.is_single:
+            attempt.is_sent = True
+            return await steps.run(link)
+        await link.begin()
+        try:
+            results = await steps.run(link)
+        except BaseException:
+            await link.roll_back()
+            raise
+        attempt.is_sent = True
+        await link.commit()
+        return results
+
+    async def _stored(self, link: Link, inserts: list[InsertAct]) -> list[int] | None:
+        """Return the sequences of rows that are stored as they were to be added; `None` if one is not."""
+        sequences: list[int] = []
+        for act in inserts:
+            ids: list[Any] = [row[0] for row in act.rows]
+            found = {row[0]: row for row in await link.run(self._plans.gets[act.table.model], (ids,))}
+            for row in act.rows:
+                stored = found.get(row[0])
+                if stored is None or not _is_same(act.table, stored, row):  # type: ignore[arg-type]
+                    return None
+                sequences.append(stored[-1])
+        return sequences
+
+
+def _is_same(table: Table[Any], stored: Row, row: Row) -> bool:
+    """Tell whether a stored row is the one that was added, whatever others have changed in it since."""
+    if not table.is_versioned:
+        names = [name for name in table.names if name not in _CHANGED_LATER]
+    elif stored[table.positions["version"]] == row[table.positions["version"]]:
+        names = [*table.names]
+    else:
+        names = ["id", "created_at"]
+    return all(stored[table.positions[name]] == row[table.positions[name]] for name in names)

@@ -1,0 +1,163 @@
+"""Collects what many callers ask for at the same time, so that one round trip serves all of them.
+
+While a batch is under way, the next one fills. A single caller after the other waits for nobody.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
+from swarm_persistence.engines.sql.postgres.attempts import Attempts
+from swarm_persistence.engines.sql.postgres.failures import again
+from swarm_persistence.engines.sql.postgres.running import Run, Running
+from swarm_persistence.errors import OutcomeUnknownError, PoolError, StorageError
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.values import ColumnValue
+
+T = TypeVar("T")
+
+LARGEST_BATCH = 512
+_MOST_AT_ONCE = 4
+"""Batches of one kind under way at once: more than one only when so many wait that they fill it."""
+
+
+class Batches(Generic[T]):
+    """Collects items of one kind."""
+
+    def __init__(
+        self,
+        running: Running,
+        work: Callable[[Run, list[tuple[T, "asyncio.Future[Any]"]]], Coroutine[Any, Any, None]],
+        *,
+        is_write: bool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running = running
+        self._work = work
+        self._is_write = is_write
+        self._collected: list[tuple[T, asyncio.Future[Any]]] = []
+        self._under_way = 0
+        self._was_single = False
+        self._is_scheduled = False
+
+    @property
+    def waiting(self) -> int:
+        """Return how many are not under way yet."""
+        return len(self._collected)
+
+    def add(self, item: T) -> "asyncio.Future[Any]":
+        """Take an item, and return where its outcome will be."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._collected.append((item, future))
+        if self._was_single and self._under_way == 0 and len(self._collected) == 1:
+            self._hand_over()
+        elif not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._hand_over)
+        return future
+
+    def _hand_over(self) -> None:
+        self._is_scheduled = False
+        while self._collected and self._may_start():
+            batch, self._collected = self._collected[:LARGEST_BATCH], self._collected[LARGEST_BATCH:]
+            self._was_single = len(batch) == 1
+            self._under_way += 1
+            work = partial(self._do, batch=batch)
+            self._running.start_for([future for _, future in batch], work, self._is_write)
+
+    def _may_start(self) -> bool:
+        return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= LARGEST_BATCH)
+
+    async def _do(self, run: Run, batch: "list[tuple[T, asyncio.Future[Any]]]") -> None:
+        try:
+            await self._work(run, batch)
+        finally:
+            self._under_way -= 1
+            self._hand_over()
+
+
+class RowAdder:
+    """Adds the rows of a batch, each of which may fail alone."""
+
+    def __init__(
+        self,
+        table: Table[Any],
+        text: str,
+        attempts: Attempts,
+        turn: Callable[[Run, Callable[[], Any]], Any],
+        committed: Callable[[set[str]], None],
+    ) -> None:
+        self._table = table
+        self._text = text
+        self._attempts = attempts
+        self._turn = turn
+        self._committed = committed
+
+    async def run(self, run: Run, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]") -> None:
+        """Add the rows, and answer each caller."""
+        try:
+            await self._turn(run, lambda: self._add(run, batch))
+        except StorageError as error:
+            _refuse(batch, error)
+
+    async def _add(self, run: Run, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]") -> None:
+        wanted = [(row, future) for row, future in batch if not future.done()]
+        if not wanted:
+            return
+        steps = Steps()
+        act = InsertAct(self._table, self._text)
+        act.rows += [row for row, _ in wanted]
+        steps.acts.append(act)
+        try:
+            sequences = await self._attempts.write(run, steps)
+        except (PoolError, OutcomeUnknownError) as error:
+            _refuse(wanted, error)
+        except StorageError as error:
+            if len(wanted) == 1:
+                _refuse(wanted, error)
+                return
+            # One row's fault, and the server has undone the statement: look for it in each half.
+            middle = len(wanted) // 2
+            await self._add(run, wanted[:middle])
+            await self._add(run, wanted[middle:])
+        else:
+            self._committed({self._table.name})
+            for (_, future), sequence in zip(wanted, sequences, strict=True):
+                if not future.done():
+                    future.set_result([sequence])
+
+
+class RowReader:
+    """Reads the records of a batch of ids."""
+
+    def __init__(self, table: Table[Any], text: str, attempts: Attempts) -> None:
+        self._text = text
+        self._attempts = attempts
+        self._decode = codec_of(table.model).decode
+
+    async def run(self, run: Run, batch: "list[tuple[str, asyncio.Future[Any]]]") -> None:
+        """Read the rows, and answer each caller."""
+        ids = [*{id for id, future in batch if not future.done()}]
+        try:
+            rows = await self._attempts.make(run, lambda attempt: attempt.link.run(self._text, (ids,)))
+        except StorageError as error:
+            _refuse(batch, error)
+            return
+        found = {row[0]: row for row in rows}
+        for id, future in batch:
+            if future.done():
+                continue
+            row = found.get(id)
+            try:
+                future.set_result(None if row is None else self._decode(row))
+            except StorageError as error:
+                future.set_exception(error)
+
+
+def _refuse(batch: "list[tuple[Any, asyncio.Future[Any]]]", error: StorageError) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(again(error))

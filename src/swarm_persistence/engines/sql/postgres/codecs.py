@@ -1,0 +1,34 @@
+"""How values travel: in binary, and as the rows of all engines keep them, so that nothing is translated twice."""
+
+import asyncpg
+
+_MICROSECONDS_TO_2000 = 946_684_800_000_000
+"""PostgreSQL counts times from the year 2000, our columns from 1970."""
+
+_FALSE, _TRUE = b"\0", b"\1"
+
+
+async def set_codecs(connection: asyncpg.Connection) -> None:
+    """Let a connection read and write times as whole microseconds since 1970, flags as 0 and 1, JSON as text."""
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=_encode_time, decoder=_decode_time, format="tuple"
+    )
+    await connection.set_type_codec(
+        "bool", schema="pg_catalog", encoder=_encode_flag, decoder=_decode_flag, format="binary"
+    )
+
+
+def _encode_time(microseconds: int) -> tuple[int]:
+    return (microseconds - _MICROSECONDS_TO_2000,)
+
+
+def _decode_time(count: tuple[int]) -> int:
+    return count[0] + _MICROSECONDS_TO_2000
+
+
+def _encode_flag(flag: int) -> bytes:
+    return _TRUE if flag else _FALSE
+
+
+def _decode_flag(data: bytes) -> int:
+    return data[0]

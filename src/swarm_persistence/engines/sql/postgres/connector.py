@@ -1,0 +1,159 @@
+"""Opens connections: to the first server of the URL that can be used, or an error that says what each one answered."""
+
+import asyncio
+import time
+from socket import gaierror
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.codecs import set_codecs
+from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError
+
+OLDEST_SERVER = 13
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.5
+_PASSING_STATES = {"57P03", "53300", "25006"}
+"""The server starts up, has no connection left, or is a standby that may be promoted."""
+
+
+class Connector:
+    """Knows the servers, and what it has learnt of them."""
+
+    def __init__(self, target: Target, settings: Settings) -> None:
+        self.target = target
+        self.settings = settings
+        self.has_pooler = False
+        self._has_looked = False
+        self._has_been_there = False
+        self._first = 0
+
+    @property
+    def is_careful(self) -> bool:
+        """Tell whether each statement must get along without what an earlier one has left on its connection."""
+        choice = self.settings.prepared_statements
+        return choice == "off" or (choice == "auto" and self.has_pooler)
+
+    async def open(self, deadline: float) -> Link:
+        """Return a new connection.
+
+        A server that was there once is waited for until the deadline: it may be restarted, or another one take its
+        place. At first, only one that says itself that it is about to be ready is.
+
+        Raises:
+            DatabaseError: no server can be used; the text says why, for each.
+            PoolError: none could be used in time, after one had been.
+
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            failures: list[tuple[str, BaseException]] = []
+            for place in range(len(self.target.hosts)):
+                position = (self._first + place) % len(self.target.hosts)
+                host, port = self.target.hosts[position]
+                share = max(0.001, (deadline - time.monotonic()) / (len(self.target.hosts) - place))
+                try:
+                    link = await self._open_one(host, port, share)
+                except (*DRIVER_ERRORS, StorageError) as error:
+                    failures.append((self.target.name_of(host, port), error))
+                else:
+                    self._has_been_there = True
+                    self._first = position
+                    return link
+            is_hopeless = not any(self._may_pass(error) for _, error in failures)
+            if is_hopeless or time.monotonic() + pause >= deadline:
+                raise self._failure(failures, is_hopeless)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _open_one(self, host: str | None, port: int | None, seconds: float) -> Link:
+        is_careful = self.is_careful
+        connection = await self._connect(host, port, seconds, is_careful=is_careful)
+        if not self._has_looked:
+            await self._look_for_a_pooler(connection, seconds)
+            if self.is_careful is not is_careful:
+                connection.terminate()
+                connection = await self._connect(host, port, seconds, is_careful=self.is_careful)
+        link = Link(connection, self.target.name_of(host, port), self.settings, is_careful=self.is_careful)
+        try:
+            self._require_usable(connection)
+            async with asyncio.timeout(seconds):
+                await set_codecs(connection)
+                await link.greet()
+        except BaseException:
+            link.terminate()
+            raise
+        return link
+
+    async def _connect(
+        self, host: str | None, port: int | None, seconds: float, *, is_careful: bool
+    ) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self.target.dsn(),
+            host=host,
+            port=port,
+            timeout=seconds,
+            # Without a cache, asyncpg uses the unnamed statement only.
+            statement_cache_size=0 if is_careful else 1000,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=0,
+        )
+
+    async def _look_for_a_pooler(self, connection: asyncpg.Connection, seconds: float) -> None:
+        """See whether the server tells the number of the process that answers; a pooler tells one of its own making."""
+        try:
+            async with asyncio.timeout(seconds), connection.transaction():
+                # Without a name, so that nothing is left behind at a pooler's server.
+                number = await (await connection.prepare("SELECT pg_backend_pid()", name="")).fetchval()
+        except BaseException:
+            connection.terminate()
+            raise
+        self.has_pooler = number != connection.get_server_pid()
+        self._has_looked = True
+
+    def _require_usable(self, connection: asyncpg.Connection) -> None:
+        version = connection.get_server_version()
+        if version.major < OLDEST_SERVER:
+            raise DatabaseError(
+                f"the server is PostgreSQL {version.major}.{version.minor}; {OLDEST_SERVER} is the oldest that will do"
+            )
+        encoding = connection.get_settings().server_encoding
+        if encoding != "UTF8":
+            raise DatabaseError(f"the database keeps its text as {encoding}; create one with ENCODING 'UTF8'")
+
+    def _may_pass(self, error: BaseException) -> bool:
+        if state_of(error) in _PASSING_STATES or isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+            return True
+        return self._has_been_there and (is_lost(error) or isinstance(error, TimeoutError))
+
+    def _failure(self, failures: list[tuple[str, BaseException]], is_hopeless: bool) -> StorageError:
+        causes = [self._explained(server, error) for server, error in failures]
+        kind = DatabaseError if is_hopeless or not self._has_been_there else PoolError
+        within = "" if is_hopeless else f" within connection_timeout ({self.settings.connection_timeout:g} s)"
+        failure = kind(f"{self.target}: no server can be used{within}: {'; '.join(causes)}")
+        failure.__cause__ = failures[-1][1]
+        return failure
+
+    def _explained(self, server: str, error: BaseException) -> str:
+        match error:
+            case gaierror():
+                return f"{server}: the host is unknown ({error.strerror})"
+            case ConnectionRefusedError():
+                return f"{server}: nothing listens there (connection refused)"
+            case TimeoutError():
+                return f"{server}: no answer in time"
+            case FileNotFoundError():
+                return f"{server}: there is no such socket, or no such file of a certificate or key ({error})"
+            case asyncpg.TargetServerAttributeNotMatched():
+                return f"{server}: it takes no writes; it is a standby, or read-only"
+            case asyncpg.ClientConfigurationError():
+                raise OtherError(f"{self.target}: {error}") from error
+        translated = translate(error, server, self.settings.connection_timeout)
+        if isinstance(translated, StorageError):
+            message = translated.message
+            return message if message.startswith(server) else f"{server}: {message}"
+        return f"{server}: {error}"

@@ -1,0 +1,146 @@
+"""How PostgreSQL writes what databases write differently."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from swarm_persistence.clock import is_system_clock, microseconds, now
+from swarm_persistence.query.query import FromNow, Order, pair_of
+from swarm_persistence.query.text import Dialect, Marks
+from swarm_persistence.schema.tables import CHANGE_NUMBER, JSON_KINDS, SEQUENCE, TABLES, Column, Kind, Table
+from swarm_persistence.schema.values import ColumnValue
+
+CURRENT_CHANGE = "pg_current_xact_id()::text::bigint"
+"""The number of the transaction that writes: what a write leaves in a row of a followed table."""
+
+_ANY_LENGTH = frozenset({"task_type", "event_type", "metric_type", "unit"})
+"""Columns with an index that hold texts of any length: of these, the index holds the beginning."""
+
+_TIMES = frozenset(column.name for table in TABLES for column in table.columns if column.kind is Kind.TIME)
+
+_NEVER_NULL = frozenset({SEQUENCE, CHANGE_NUMBER})
+
+_TYPES = {
+    Kind.TEXT: "text",
+    Kind.CHOICE: "text",
+    Kind.RANK: "smallint",
+    Kind.COUNT: "bigint",
+    Kind.VERSION: "bigint",
+    Kind.REAL: "double precision",
+    Kind.FLAG: "boolean",
+    Kind.TIME: "timestamptz",
+    **dict.fromkeys(JSON_KINDS, "json"),
+}
+
+
+def type_of(column: Column) -> str:
+    """Return the type of a column."""
+    return _TYPES[column.kind]
+
+
+class PostgresDialect(Dialect):
+    """PostgreSQL's way. Tables are named with their schema: no search path can lead a statement to other ones."""
+
+    has_literals = True
+
+    def __init__(self, schema: str) -> None:
+        self.schema = f'"{schema}"'
+
+    def table(self, table: Table[Any]) -> str:
+        """Return a table's name within its schema."""
+        return f"{self.schema}.{table.name}"
+
+    def placeholder(self, position: int) -> str:
+        """Return the mark of the value at this position, counted from 1."""
+        return f"${position}"
+
+    def pair(self, field: str) -> tuple[str, str]:
+        """Return the expressions for the lower and the higher of two columns."""
+        first, second = pair_of(field)
+        return f"least({first}, {second})", f"greatest({first}, {second})"
+
+    def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
+        """Return a condition with one array for any number of candidates: one text."""
+        mark = marks.next()
+        plain = f"{field} = ANY({mark})"
+        if field not in _ANY_LENGTH:
+            return plain
+        beginnings = f"ARRAY(SELECT {_beginning('one')} FROM unnest({mark}::text[]) AS one)"
+        return f"{_beginning(field)} = ANY({beginnings}) AND {plain}"
+
+    def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[Any]:
+        """Return the candidates as one array."""
+        return [list(candidates)]
+
+    def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
+        """Return nothing: the text is the same for any candidates."""
+        return None
+
+    def comparison(self, field: str, operator: str, mark: str) -> str:
+        """Return the condition that a column compares with a value."""
+        # Without this ESCAPE, a backslash would be one. In the collation "C", only ASCII letters have case.
+        if operator == "LIKE":
+            return f"{field} ILIKE {mark} ESCAPE ''"
+        plain = f"{field} {operator} {mark}"
+        if operator == "=" and field in _ANY_LENGTH:
+            return f"{_beginning(field)} = {_beginning(mark)} AND {plain}"
+        return plain
+
+    def literal(self, column: Column, value: object) -> str:
+        """Return a value that stands in the text."""
+        return str(bool(value)).lower() if column.kind is Kind.FLAG else super().literal(column, value)
+
+    def function(self, table: Table[Any], name: str, field: str | None) -> str:
+        """Return the call of an aggregate function, with a number of the kind that other engines give."""
+        if field is None or name in ("min", "max"):
+            return super().function(table, name, field)
+        is_whole = table.column(field).kind in (Kind.COUNT, Kind.VERSION, Kind.RANK)
+        result = "bigint" if name == "sum" and is_whole else "bigint" if name == "count" else "double precision"
+        return f"{name}({field})::{result}"
+
+    def rounded_down(self, field: str, marks: Marks) -> str:
+        """Return the expression of a number or time, rounded down to a multiple that `width_values` are marked for."""
+        number = _microseconds(field) if field in _TIMES else field
+        first, second, third = (f"{marks.next()}::bigint" for _ in range(3))
+        return f"({number} - ({number} % {first} + {second}) % {third})"
+
+    def percentile(self, field: str, marks: Marks) -> str:
+        """Return the expression of a percentile; its one mark is for the fraction."""
+        return f"percentile_cont({marks.next()}::double precision) WITHIN GROUP (ORDER BY {field})"
+
+    def order(self, order: Order) -> str:
+        """Return one term of ORDER BY; all indexes are sorted like this."""
+        if order.field in _NEVER_NULL:
+            return super().order(order)
+        return f"{order.field} DESC NULLS LAST" if order.is_descending else f"{order.field} NULLS FIRST"
+
+    def any_number_of_rows(self) -> str:
+        """Return the LIMIT that an OFFSET without one needs: none."""
+        return "LIMIT ALL"
+
+    def from_now(self, moment: FromNow, marks: Marks) -> str:
+        """Return a time by the server's clock, or by a given one."""
+        # Not clock_timestamp(): no index serves a comparison with what may change from row to row.
+        start = f"coalesce({marks.next()}::timestamptz, statement_timestamp())"
+        return f"{start} + {marks.next()}::double precision * interval '1 microsecond'"
+
+    def moment_values(self, moment: FromNow) -> Sequence[ColumnValue]:
+        """Return nothing for the server's clock, or the time of the one that tests use instead; and the distance."""
+        start = None if is_system_clock() else microseconds(now())
+        return (start, moment.seconds * 1_000_000)
+
+    def change_number(self, table: Table[Any]) -> str:
+        """Return the number of the transaction that writes."""
+        return CURRENT_CHANGE
+
+
+def _beginning(text: str) -> str:
+    return f"left({text}, 200)"
+
+
+def _microseconds(field: str) -> str:
+    """Return the expression of a time as whole microseconds since 1970.
+
+    In two parts: before PostgreSQL 14, all of it would be a double, which is too short.
+    """
+    seconds = f"extract(epoch FROM date_trunc('second', {field}))::bigint"
+    return f"({seconds} * 1000000 + extract(microseconds FROM {field})::bigint % 1000000)"

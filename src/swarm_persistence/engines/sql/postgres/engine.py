@@ -1,0 +1,177 @@
+"""The PostgreSQL engine: for each event loop, a port of its own; all share the places for connections and the turns."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from swarm_persistence.clock import is_system_clock, microseconds, now
+from swarm_persistence.engines.following import follow
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
+from swarm_persistence.engines.sql.postgres import maintenance
+from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
+from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.places import Places
+from swarm_persistence.engines.sql.postgres.plans import Plans
+from swarm_persistence.engines.sql.postgres.port import Port
+from swarm_persistence.engines.sql.postgres.reading import Reading
+from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.engines.sql.postgres.turns import Turns
+from swarm_persistence.engines.watches import TableWatch, Watches
+from swarm_persistence.errors import ClosedError
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import CHANGE_NUMBER, M, Table
+
+_OLDEST_OPEN_TRANSACTION = RowsAct("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", (), list)
+_NEXT_LOOK_SECONDS = 0.02
+_SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
+
+
+class PostgresEngine(Reading):
+    """One schema of one database. `start` opens it; all methods but `abandon` belong to an event loop."""
+
+    is_ephemeral = False
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.target = Target(url)
+        self.settings = self.target.settings(settings)
+        self.plans = self._plans = Plans(self.settings.schema)
+        self.connector = Connector(self.target, self.settings)
+        self.places = Places(self.settings.max_connections)
+        self.turns = Turns(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
+        self.watches = Watches()
+        self._version = SchemaVersion(self.settings.schema)
+        self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
+        self._gate = threading.Lock()
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Reach the server, and bring the schema up to date."""
+        links = self._port().links
+        link = await links.take(time.monotonic() + self.settings.connection_timeout)
+        try:
+            await self._version.migrate(link)
+        except Exception as error:
+            translated = maintenance.translated(error, link, self.settings)
+            raise translated from translated.__cause__
+        finally:
+            links.give_back(link)
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        return self._port().write(steps)
+
+    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
+        return self._port().get(table, id)
+
+    def _read(self, act: Act) -> Awaitable[Any]:
+        return self._port().read(act)
+
+    def begin(self) -> Awaitable[Session]:
+        return self._port().begin()
+
+    async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
+        if not query.table.is_followed:
+            return await follow(self, query, after, limit)  # whoever adds rows does so in turn
+        # Rows bear the numbers of their transactions, which do not commit in this order.
+        oldest: list[Any] = await self._read(_OLDEST_OPEN_TRANSACTION)
+        records, cursor = await follow(self, query, after, limit, below=oldest[0][0])
+        if cursor == after:
+            newer = Query(query.table, (Condition(CHANGE_NUMBER, ">", after),), limit=1)
+            if await self.values(newer, (CHANGE_NUMBER,)):
+                # What is held back by a transaction of somebody else rings nobody when that one ends.
+                asyncio.get_running_loop().call_later(_NEXT_LOOK_SECONDS, self.watches.ring, (query.table.name,))
+        return records, cursor
+
+    async def time(self) -> int:
+        if not is_system_clock():
+            return microseconds(now())
+        rows: list[Any] = await self._read(_SERVERS_TIME)
+        return int(rows[0][0])
+
+    def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
+        watch = self.watches.add(tables)
+        self._port().signals.listen()
+        return watch
+
+    async def vacuum(self) -> None:
+        await self._on_a_connection(lambda link: maintenance.vacuum(link, self.settings.schema))
+
+    async def checkpoint(self) -> None:
+        await self._on_a_connection(maintenance.checkpoint)
+
+    async def migrate_to(self, version: int) -> None:
+        await self._on_a_connection(lambda link: self._version.migrate(link, version))
+
+    async def migration_status(self) -> MigrationStatus:
+        status: MigrationStatus = await self._on_a_connection(self._version.status)
+        return status
+
+    async def size(self) -> int:
+        size: int = await self._on_a_connection(lambda link: maintenance.size(link, self.settings.schema))
+        return size
+
+    def pool_status(self) -> PoolStatus:
+        ports = self._all_ports()
+        active = sum(port.links.lent for port in ports)
+        return PoolStatus(
+            active=active,
+            idle=self.open_connections() - active,
+            max=self.settings.max_connections,
+            waiting=sum(port.waiting for port in ports),
+        )
+
+    def open_connections(self) -> int:
+        """Return how many connections are open, in all loops."""
+        return sum(port.links.open for port in self._all_ports())
+
+    async def close(self) -> None:
+        self._is_closed = True
+        self.watches.close()
+        own = self._ports.get(asyncio.get_running_loop())
+        for port in self._all_ports():
+            if port is not own:
+                self._terminate(port)
+        if own is not None:
+            await own.close()
+            self.forget(own)
+
+    def abandon(self) -> None:
+        self._is_closed = True
+        self.watches.close()
+        for port in self._all_ports():
+            self._terminate(port)
+
+    def forget(self, port: Port) -> None:
+        """Let go of a loop that has ended."""
+        with self._gate:
+            if self._ports.get(port.loop) is port:
+                del self._ports[port.loop]
+
+    def _on_a_connection(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+        return self._port().order(work)
+
+    def _port(self) -> Port:
+        loop = asyncio.get_running_loop()
+        port = self._ports.get(loop)
+        if port is None:
+            if self._is_closed:
+                raise ClosedError("the storage is closed")
+            port = Port(self)
+            with self._gate:
+                self._ports[loop] = port
+        return port
+
+    def _all_ports(self) -> list[Port]:
+        with self._gate:
+            return [*self._ports.values()]
+
+    @staticmethod
+    def _terminate(port: Port) -> None:
+        try:
+            port.loop.call_soon_threadsafe(port.terminate)
+        except RuntimeError:  # the loop is closed, and has ended what it had
+            port.terminate()

@@ -1,0 +1,130 @@
+"""Turns the driver's errors into ours, by SQLSTATE, and says what may be done again."""
+
+from enum import Enum
+
+import asyncpg
+
+from swarm_persistence.errors import (
+    CollisionError,
+    ConflictError,
+    DatabaseError,
+    OutcomeUnknownError,
+    PoolError,
+    SerializationError,
+    StorageError,
+)
+
+RETRY_ADVICE = "run the transaction again, or use storage.run_transaction, which does"
+
+
+class Remedy(Enum):
+    """What helps against an error."""
+
+    NOTHING = "nothing"
+    REPETITION = "repetition"  # the server has undone the operation
+    NEW_CONNECTION = "new connection"  # nothing was done, but this server is not the one to ask
+    UNKNOWN = "unknown"  # the connection is gone, and with it the answer
+
+
+_REPEATABLE = {"40001", "40P01"}
+"""Serialization failure, deadlock."""
+_UNFIT = {"25006", "57P03", "53300"}
+"""A standby or a server that was made read-only; one that starts or stops; one with too many connections."""
+_LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
+"""The server has ended the connection: shut down, crashed, or tired of waiting."""
+_CAUSES = {
+    "28P01": "the password was refused",
+    "28000": "the server refused the user",
+    "3D000": "the database does not exist; create it first",
+    "42501": "the role lacks a right",
+    "53100": "the server's disk is full; nothing of the failed operation is stored",
+    "53200": "the server is out of memory",
+    "53300": "the server has no connection left",
+    "57P03": "the server is starting up or shutting down",
+    "25006": "the server takes no writes; it is a standby, or was made read-only",
+    "42P01": "a table is missing; bring the schema up to date with migrate_to",
+    "42703": "a column is missing; bring the schema up to date with migrate_to",
+}
+
+
+DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises; the last one if a connection ends while it begins."""
+
+
+def state_of(error: BaseException) -> str:
+    """Return the SQLSTATE of a server's error; of any other, nothing."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection is gone."""
+    state = state_of(error)
+    return (
+        isinstance(error, OSError | EOFError | asyncpg.InternalClientError) or state in _LOST or state.startswith("08")
+    )
+
+
+def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
+    """Return what helps against an error after which the connection is closed or not."""
+    state = state_of(error)
+    if state in _REPEATABLE:
+        return Remedy.REPETITION
+    if state in _UNFIT:
+        return Remedy.NEW_CONNECTION
+    return Remedy.UNKNOWN if is_closed or is_lost(error) else Remedy.NOTHING
+
+
+def translate(error: BaseException, server: str, connection_timeout: float) -> BaseException:
+    """Return the error that callers know for one of the driver's; any other error as it is."""
+    is_the_drivers = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+    if isinstance(error, StorageError) or not (is_the_drivers or is_lost(error)):
+        return error
+    translated = _translated(error, server, connection_timeout)
+    translated.__cause__ = error
+    return translated
+
+
+def _translated(error: BaseException, server: str, connection_timeout: float) -> StorageError:
+    state = state_of(error)
+    if state == "55P03":
+        return PoolError(
+            f"{server}: another transaction held a row or a table for longer than connection_timeout "
+            f"({connection_timeout:g} s)"
+        )
+    if state in _REPEATABLE:
+        return CollisionError(f"{server}: it collided with another transaction ({error}); {RETRY_ADVICE}")
+    if isinstance(error, asyncpg.DataError):
+        return SerializationError(f"{server}: {error}")
+    if state == "54000":
+        return SerializationError(f"{server}: an id, or another text by which records are found, is too long ({error})")
+    if state in _CAUSES:
+        return DatabaseError(f"{server}: {_CAUSES[state]} (PostgreSQL: {error})")
+    if not state:
+        return DatabaseError(f"{server}: the connection failed: {error or type(error).__name__}")
+    return DatabaseError(f"{server}: {error}")
+
+
+def unknown_outcome(server: str, error: BaseException) -> OutcomeUnknownError:
+    """Return the error that says that nobody knows whether an operation was done."""
+    unknown = OutcomeUnknownError(
+        f"{server}: the connection was lost before the answer came ({error or type(error).__name__}), so the write may "
+        "or may not have been stored; read it back before you repeat it"
+    )
+    unknown.__cause__ = error
+    return unknown
+
+
+def conflict(label: str, identity: object, error: BaseException) -> ConflictError:
+    """Return the error that says that an id is taken."""
+    taken = ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged")
+    taken.__cause__ = error
+    return taken
+
+
+def again(error: BaseException) -> BaseException:
+    """Return an equal error of ours: callers that shared one would write their tracebacks into each other's."""
+    if not isinstance(error, StorageError):
+        return error
+    copy = type(error)(error.message)
+    copy.__cause__ = error.__cause__
+    return copy

@@ -1,0 +1,137 @@
+"""One connection to a server: runs statements on their own or in a transaction, and gives up on a silent server."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.errors import TransactionError
+from swarm_persistence.schema.values import ColumnValue
+
+Values = Sequence[ColumnValue | Sequence[ColumnValue]]
+
+
+class Link:
+    """A connection. Whoever holds it runs one thing at a time on it."""
+
+    def __init__(self, connection: asyncpg.Connection, server: str, settings: Settings, *, is_careful: bool) -> None:
+        self.connection = connection
+        self.server = server
+        self.idle_since = 0.0
+        self.has_expired = False
+        self._settings = settings
+        self._is_careful = is_careful
+        self._loop = asyncio.get_running_loop()
+        limits = (
+            f"lock_timeout = {_milliseconds(settings.connection_timeout)}",
+            # A client that has vanished must not hold its locks: this end would have rolled back by then.
+            f"idle_in_transaction_session_timeout = {_milliseconds(settings.transaction_timeout + 5)}",
+        )
+        self.greeting = "; ".join(
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", *map("SET {}".format, limits))
+        )
+        # Behind a pooler, the session that a SET changes is another client's next.
+        self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+        if is_careful:
+            self._begin = "; ".join((self._begin, *map("SET LOCAL {}".format, limits)))
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it is of no more use."""
+        return self.connection.is_closed()
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Tell whether a transaction is open on it."""
+        return self.connection.is_in_transaction()
+
+    async def greet(self) -> None:
+        """Prepare the session for its use."""
+        if not self._is_careful:
+            await self.order(self.greeting)
+
+    async def run(self, text: str, values: Values = ()) -> list[Any]:
+        """Run a statement, outside of a transaction as one of its own, and return its rows."""
+        rows: list[Any] = await self._call(self.connection.fetch, text, values)
+        return rows
+
+    async def count(self, text: str, values: Values = ()) -> int:
+        """Run a statement, outside of a transaction as one of its own, and return how many rows it changed."""
+        tag: str = await self._call(self.connection.execute, text, values)
+        return int(tag.rpartition(" ")[2])
+
+    async def _call(self, call: Callable[..., Any], text: str, values: Values) -> Any:
+        # A pooler may give each message to another server's connection, and what one prepares another does not know.
+        needs_transaction = self._is_careful and not self.is_in_transaction
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        try:
+            if not needs_transaction:
+                return await call(text, *values)
+            await self.connection.execute(self._begin)
+            try:
+                result = await call(text, *values)
+            except BaseException:
+                await self.roll_back()
+                raise
+            await self.connection.execute("COMMIT")
+            return result
+        finally:
+            timer.cancel()
+
+    async def order(self, text: str, *, is_limited: bool = True) -> None:
+        """Run statements without values, as they are."""
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire) if is_limited else None
+        try:
+            await self.connection.execute(text)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        await self.order(self._begin)
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        try:
+            tag: str = await self.connection.execute("COMMIT")
+        finally:
+            timer.cancel()
+        if tag != "COMMIT":
+            # That is how PostgreSQL ends a transaction in which something has failed.
+            raise TransactionError(f"{self.server}: the transaction had failed before, and was rolled back")
+
+    async def roll_back(self) -> None:
+        """Undo the transaction; where the connection is gone, the server has done that."""
+        if self.is_closed:
+            return
+        try:
+            await self.order("ROLLBACK")
+        except DRIVER_ERRORS:
+            self.terminate()
+
+    async def close(self, seconds: float = 2.0) -> None:
+        """Say goodbye to the server."""
+        if self.is_closed:
+            return
+        try:
+            await self.connection.close(timeout=seconds)
+        except DRIVER_ERRORS:
+            self.terminate()
+
+    def terminate(self) -> None:
+        """Drop the connection at once."""
+        if not self.is_closed and not self._loop.is_closed():
+            self.connection.terminate()
+
+    def _expire(self) -> None:
+        self.has_expired = True
+        self.terminate()
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,47 @@
+"""What keeps a database in order: vacuum, checkpoint, size."""
+
+from swarm_persistence.engines.sql.postgres.failures import translate
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.errors import DatabaseError
+from swarm_persistence.schema.tables import TABLES
+
+_RIGHTS = """
+SELECT bool_and(pg_has_role(relowner, 'USAGE') {or_maintain})
+FROM unnest($1::text[]) AS name JOIN pg_class ON pg_class.oid = to_regclass(name)
+"""
+
+
+async def vacuum(link: Link, schema: str) -> None:
+    """Give back the room of what was deleted, beside readers and writers."""
+    names = [f'"{schema}".{table.name}' for table in TABLES]
+    knows_maintain = link.connection.get_server_version().major >= 17
+    or_maintain = "OR has_table_privilege(pg_class.oid, 'MAINTAIN')" if knows_maintain else ""
+    rows = await link.run(_RIGHTS.replace("{or_maintain}", or_maintain), (names,))
+    if not rows[0][0]:
+        # PostgreSQL itself would warn, and do nothing.
+        remedy = (
+            f"GRANT MAINTAIN ON ALL TABLES IN SCHEMA {schema} TO the role" if knows_maintain else "run it as the owner"
+        )
+        raise DatabaseError(f"{link.server}: this role may not vacuum the tables; {remedy} (autovacuum goes on anyway)")
+    await link.order(f"VACUUM (ANALYZE) {', '.join(names)}", is_limited=False)
+
+
+async def checkpoint(link: Link) -> None:
+    """Move what the log holds to its final place."""
+    await link.order("CHECKPOINT", is_limited=False)
+
+
+async def size(link: Link, schema: str) -> int:
+    """Return the bytes of the tables and their indexes; the log belongs to the whole server."""
+    names = [f'"{schema}".{table.name}' for table in TABLES]
+    rows = await link.run(
+        "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0)::bigint FROM unnest($1::text[]) AS name",
+        (names,),
+    )
+    return int(rows[0][0])
+
+
+def translated(error: BaseException, link: Link, settings: Settings) -> BaseException:
+    """Return the error that callers know."""
+    return translate(error, link.server, settings.connection_timeout)

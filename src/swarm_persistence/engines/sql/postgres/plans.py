@@ -1,0 +1,157 @@
+"""Compiles steps and reads into acts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import (
+    Aggregate,
+    Claim,
+    Delete,
+    Hold,
+    Insert,
+    Replace,
+    Save,
+    Step,
+    Unless,
+    Update,
+    When,
+)
+from swarm_persistence.engines.sql.postgres.acts import (
+    Act,
+    ClaimAct,
+    CountAct,
+    HoldAct,
+    InsertAct,
+    InsertUnlessAct,
+    RewriteAct,
+    RowsAct,
+    Steps,
+    UnlessAct,
+    WhenAct,
+)
+from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.schema.values import ColumnValue
+
+
+class Plans:
+    """Knows the texts of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        self.compiler = PostgresCompiler(PostgresDialect(schema))
+        self.inserts = {
+            table.model: (table, self.compiler.insert_rows(table), codec_of(table.model).encode) for table in TABLES
+        }
+        self.gets = {table.model: self.compiler.read_by_ids(table) for table in TABLES}
+
+    def row_of(self, step: Insert[Any]) -> tuple[Table[Any], str, tuple[ColumnValue, ...]]:
+        """Return table, text and row of a step that adds one."""
+        table, text, encode = self.inserts[type(step.model)]
+        return table, text, encode(step.model)
+
+    def steps(self, steps: Sequence[Step]) -> Steps:
+        """Return the acts of a write; a value that no column can hold raises `SerializationError`."""
+        planned = Steps()
+        for step in steps:
+            if isinstance(step, Insert) and not has_key(step):
+                planned.add_row(*self.row_of(step))
+            else:
+                planned.add(self._act(step))
+        return planned
+
+    def get(self, table: Table[Any], id: str) -> Act:
+        """Return what reads the record of an id."""
+        decode = codec_of(table.model).decode
+        return RowsAct(self.gets[table.model], ([id],), lambda rows: decode(rows[0]) if rows else None)
+
+    def select(self, query: Query[Any]) -> Act:
+        """Return what reads a query's records."""
+        decode = codec_of(query.table.model).decode
+        return RowsAct(*self.compiler.select(query), lambda rows: [*map(decode, rows)])
+
+    def page(self, query: Query[Any]) -> Act:
+        """Return what reads a query's records and the sequence of the last."""
+        decode = codec_of(query.table.model).decode
+        return RowsAct(*self.compiler.select(query), lambda rows: ([*map(decode, rows)], rows[-1][-1] if rows else 0))
+
+    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Act:
+        """Return what reads some columns of a query's rows."""
+        return RowsAct(*self.compiler.values(query, fields), _as_tuples)
+
+    def count(self, query: Query[Any]) -> Act:
+        """Return what counts a query's rows."""
+        return RowsAct(*self.compiler.count(query), _first_value)
+
+    def aggregate(self, aggregate: Aggregate) -> Act:
+        """Return what computes an aggregate."""
+        return RowsAct(*self.compiler.aggregate(aggregate), _as_tuples)
+
+    def _act(self, step: Step) -> Act:
+        compiler = self.compiler
+        match step:
+            case Insert():
+                table, text, row = self.row_of(step)
+                if has_key(step):
+                    assert step.unless is not None
+                    return InsertUnlessAct(table, compiler.insert_one_unless(table, step.unless), row)
+                act = InsertAct(table, text)
+                act.rows.append(row)
+                return _One(act)
+            case Update():
+                return RewriteAct(
+                    step.query.table, self._counted(step.query, *compiler.update(step.query, step.changes))
+                )
+            case Claim():
+                return ClaimAct(*compiler.claim(step.query, step.changes), step.query)
+            case Delete():
+                return self._counted(step.query, *compiler.delete(step.query))
+            case Replace():
+                table, _, row = self.row_of(Insert(step.model))
+                values = compiler.replace_values(table, row, step.is_forced)
+                return RewriteAct(table, RowsAct(compiler.replace(table, step.is_forced), values, _first_value))
+            case Save():
+                table, _, row = self.row_of(Insert(step.model))
+                return RewriteAct(table, CountAct(table, compiler.save(table), row))
+            case Hold():
+                lock = compiler.lock(step.query.table)
+                return HoldAct(*compiler.hold(step.query), step.expected, lock)
+            case When():
+                return WhenAct(self._act(step.step), [self._act(each) for each in step.then])
+            case Unless():
+                turn = RowsAct(compiler.turn_to_look(step.query.table), (), _first_value)
+                look = RowsAct(*compiler.exists(step.query), bool)
+                return UnlessAct(turn, look, self.steps(step.then))
+
+    @staticmethod
+    def _counted(query: Query[Any], text: str, values: list[ColumnValue]) -> CountAct:
+        return CountAct(query.table, text, values)
+
+
+class _One:
+    """Gives the one result of an act that gives a list."""
+
+    is_single = True
+
+    def __init__(self, act: InsertAct) -> None:
+        self.table = act.table
+        self._act = act
+
+    async def run(self, link: Any) -> Any:
+        """Run the act."""
+        return (await self._act.run(link))[0]
+
+
+def has_key(step: Insert[Any]) -> bool:
+    """Tell whether another row's key may stand against a step that adds one."""
+    return step.unless is not None and getattr(step.model, step.unless) is not None
+
+
+def _first_value(rows: list[Any]) -> Any:
+    return rows[0][0] if rows else None
+
+
+def _as_tuples(rows: list[Any]) -> list[Any]:
+    return [*map(tuple, rows)]

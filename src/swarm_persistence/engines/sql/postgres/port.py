@@ -1,0 +1,165 @@
+"""What one event loop has of an engine: its connections, its batches, its transactions, and what is under way."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from swarm_persistence.engines.interface import Insert, Step
+from swarm_persistence.engines.sql.postgres.acts import Act, Steps
+from swarm_persistence.engines.sql.postgres.attempts import Attempt, Attempts
+from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.links import Links
+from swarm_persistence.engines.sql.postgres.plans import has_key
+from swarm_persistence.engines.sql.postgres.running import Run, Running
+from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
+from swarm_persistence.engines.sql.postgres.signals import Signals
+from swarm_persistence.errors import TransactionError
+from swarm_persistence.schema.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
+
+
+class Port:
+    """The engine, as one loop sees it. It ends with its loop."""
+
+    def __init__(self, engine: "PostgresEngine") -> None:
+        self.loop = asyncio.get_running_loop()
+        self.settings = engine.settings
+        self.plans = engine.plans
+        self.running = Running()
+        self.links = Links(engine.connector, engine.places, engine.settings, engine.open_connections)
+        self.signals = Signals(self.links, engine.connector, engine.watches, engine.settings)
+        self._engine = engine
+        self._turns = engine.turns
+        self._attempts = Attempts(self.links, self.plans, self.settings)
+        self._sessions: set[PostgresSession] = set()
+        self._adders: dict[str, Batches[Any]] = {}
+        self._readers: dict[str, Batches[Any]] = {}
+        for table in TABLES:
+            _, text, _ = self.plans.inserts[table.model]
+            adder = RowAdder(table, text, self._attempts, self._in_turn, self.committed)
+            self._adders[table.name] = Batches(self.running, adder.run, is_write=True)
+            reader = RowReader(table, self.plans.gets[table.model], self._attempts)
+            self._readers[table.name] = Batches(self.running, reader.run, is_write=False)
+        self._end = self._until_the_loop_ends()
+        with suppress(StopIteration):
+            # A loop ends what it has seen begin: so much for those who end it without a close of the storage.
+            self._end.__anext__().send(None)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many callers wait for a connection, or for their turn."""
+        batches = (*self._adders.values(), *self._readers.values())
+        return self.running.waiting + sum(batch.waiting for batch in batches)
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        """Do all steps or none of them."""
+        if len(steps) == 1 and isinstance(steps[0], Insert) and not has_key(steps[0]):
+            table, _, row = self.plans.row_of(steps[0])
+            return self._adders[table.name].add(row)
+        planned = self.plans.steps(steps)
+        return self.running.start(lambda run: self._write(run, planned), is_write=True)
+
+    def get(self, table: Table[Any], id: str) -> Awaitable[Any]:
+        """Read the record of an id."""
+        return self._readers[table.name].add(id)
+
+    def read(self, act: Act) -> Awaitable[Any]:
+        """Do something that changes nothing."""
+        return self.running.start(lambda run: self._attempts.read(run, act), is_write=False)
+
+    def order(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+        """Do some work on a connection."""
+        return self.running.start(
+            lambda run: self._attempts.make(run, lambda attempt: work(attempt.link)), is_write=True
+        )
+
+    async def begin(self) -> PostgresSession:
+        """Wait for the turn to write and open a transaction."""
+        opening = self.running.start(self._begin, is_write=True)
+        try:
+            return await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                opening.result().abandon()
+            raise
+
+    def session_ended(self, session: PostgresSession, link: Link) -> None:
+        """Take back what a transaction held."""
+        self._sessions.discard(session)
+        self.links.give_back(link)
+        self._turns.end_hold()
+
+    def committed(self, tables: set[str]) -> None:
+        """Tell those who watch, here and elsewhere, that there was a commit."""
+        if tables:
+            self._engine.watches.ring(tables)
+            self.signals.send(tables)
+
+    async def close(self) -> None:
+        """Finish what is under way, and close the connections."""
+        for session in [*self._sessions]:
+            session.abandon("the storage was closed")
+        await asyncio.sleep(0)
+        await self.running.all_are_done(self.settings.connection_timeout)
+        await self.signals.close()
+        await self.links.close()
+
+    def terminate(self) -> None:
+        """Drop everything at once."""
+        for session in [*self._sessions]:
+            session.die(TransactionError("the transaction was rolled back: the storage was closed"))
+        self.signals.terminate()
+        self.links.terminate()
+
+    async def _write(self, run: Run, steps: Steps) -> list[Any]:
+        results: list[Any] = []
+
+        async def write() -> None:
+            results.extend(await self._attempts.write(run, steps))
+
+        await self._in_turn(run, write)
+        self.committed(steps.tables())
+        return results
+
+    async def _in_turn(self, run: Run, work: Callable[[], Awaitable[Any]]) -> None:
+        """Write after those who came before, and beside the others."""
+        await self.running.forsaken_writes_are_done(run)
+        await self._turns.share(time.monotonic() + self.settings.connection_timeout)
+        try:
+            if not run.is_unwanted:
+                await work()
+        finally:
+            self._turns.end_share()
+
+    async def _begin(self, run: Run) -> PostgresSession:
+        async def begin(attempt: Attempt) -> Link:
+            await attempt.link.begin()
+            attempt.keeps_link = True
+            return attempt.link
+
+        await self.running.forsaken_writes_are_done(run)
+        await self._turns.hold(time.monotonic() + self.settings.connection_timeout)
+        try:
+            link = await self._attempts.make(run, begin)
+        except BaseException:
+            self._turns.end_hold()
+            raise
+        session = PostgresSession(self, link)
+        self._sessions.add(session)
+        if run.is_unwanted:
+            session.abandon()
+        return session
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self.terminate()
+            self._engine.forget(self)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)

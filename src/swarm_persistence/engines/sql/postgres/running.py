@@ -1,0 +1,107 @@
+"""What is under way in one event loop: each operation in a task of its own, which its caller's cancellation spares.
+
+A caller who gives up leaves either nothing behind, or an operation that goes on to its end; then whatever is written
+later waits for that end.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import count
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Run:
+    """A task, and those who wait for its answer."""
+
+    __slots__ = ("callers", "is_waiting", "is_write", "number", "task")
+
+    def __init__(self, number: int, callers: Sequence["asyncio.Future[Any]"], is_write: bool) -> None:
+        self.number = number
+        self.callers = callers
+        self.is_write = is_write
+        self.is_waiting = True
+        self.task: asyncio.Task[None]
+
+    @property
+    def is_forsaken(self) -> bool:
+        """Tell whether a caller has given up on a write."""
+        return self.is_write and any(caller.cancelled() for caller in self.callers)
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Tell whether nobody waits for the answer any more."""
+        return all(caller.done() for caller in self.callers)
+
+
+class Running:
+    """The runs of one loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._runs: set[Run] = set()
+        self._numbers = count()
+
+    @property
+    def waiting(self) -> int:
+        """Return how many callers wait for a connection, or for their turn."""
+        return sum(len(run.callers) for run in self._runs if run.is_waiting)
+
+    def start(self, work: Callable[[Run], Coroutine[Any, Any, T]], *, is_write: bool) -> "asyncio.Future[T]":
+        """Do some work for one caller, and return where its outcome will be."""
+        caller: asyncio.Future[T] = self._loop.create_future()
+        run = Run(next(self._numbers), (caller,), is_write)
+
+        async def answer() -> None:
+            try:
+                result = await work(run)
+            except Exception as error:
+                if not caller.done():
+                    caller.set_exception(error)
+            except BaseException:
+                caller.cancel()
+                raise
+            else:
+                if not caller.done():
+                    caller.set_result(result)
+
+        self._launch(run, answer())
+        return caller
+
+    def start_for(
+        self, callers: Sequence["asyncio.Future[Any]"], work: Callable[[Run], Coroutine[Any, Any, None]], is_write: bool
+    ) -> None:
+        """Do some work that answers many callers itself."""
+        run = Run(next(self._numbers), callers, is_write)
+
+        async def answer() -> None:
+            try:
+                await work(run)
+            except Exception as error:
+                for caller in callers:
+                    if not caller.done():
+                        caller.set_exception(error)
+            except BaseException:
+                for caller in callers:
+                    caller.cancel()
+                raise
+
+        self._launch(run, answer())
+
+    async def forsaken_writes_are_done(self, own: Run) -> None:
+        """Wait for the earlier writes whose callers have given up."""
+        forsaken = [run.task for run in self._runs if run.number < own.number and run.is_forsaken]
+        if forsaken:
+            await asyncio.wait(forsaken)
+
+    async def all_are_done(self, seconds: float) -> None:
+        """Wait for all work, for so long at most."""
+        tasks = [run.task for run in self._runs]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _launch(self, run: Run, answer: Coroutine[Any, Any, None]) -> None:
+        run.task = self._loop.create_task(answer)
+        self._runs.add(run)
+        run.task.add_done_callback(lambda _: self._runs.discard(run))

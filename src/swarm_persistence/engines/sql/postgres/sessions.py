@@ -1,0 +1,159 @@
+"""A caller's own transaction: one connection, and in this process the turn to write, until it ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.sql.postgres.failures import again, translate, unknown_outcome
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.reading import Reading
+from swarm_persistence.errors import TransactionError
+
+if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.port import Port
+
+_PATIENCE_SECONDS = 1.0
+"""How long a rollback waits for a statement that is under way."""
+
+
+class PostgresSession(Reading):
+    """An open transaction at READ COMMITTED. `abandon` may be called from any thread, all else in its loop."""
+
+    def __init__(self, port: "Port", link: Link) -> None:
+        self._port = port
+        self._plans = port.plans
+        self._link = link
+        self._one_at_a_time = asyncio.Lock()
+        self._tables: set[str] = set()
+        self._is_over = False
+        self._has_released = False
+        self.failure: Exception | None = None
+        seconds = port.settings.transaction_timeout
+        # Not in the caller's context, which it would keep alive.
+        self._timer = port.loop.call_later(seconds, self._expire, context=Context())
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        planned = self._plans.steps(steps)
+
+        async def write() -> list[Any]:
+            results = await planned.run(self._link)
+            self._tables |= planned.tables()
+            return results
+
+        return self._submit(write)
+
+    def savepoint(self, name: str) -> Awaitable[None]:
+        return self._submit(lambda: self._link.order(f"SAVEPOINT {name}"))
+
+    def release(self, name: str) -> Awaitable[None]:
+        return self._submit(lambda: self._link.order(f"RELEASE {name}"))
+
+    def rollback_to(self, name: str) -> Awaitable[None]:
+        return self._submit(lambda: self._link.order(f"ROLLBACK TO {name}; RELEASE {name}"))
+
+    def commit(self) -> Awaitable[None]:
+        return self._submit(self._commit, is_write=True)
+
+    def rollback(self) -> Awaitable[None]:
+        return self._port.running.start(lambda run: self._roll_back(None), is_write=True)
+
+    def abandon(self, reason: str = "nobody held it any more") -> None:
+        failure = TransactionError(f"the transaction was rolled back: {reason}")
+        try:
+            self._port.loop.call_soon_threadsafe(self._give_up, failure, context=Context())
+        except RuntimeError:  # the loop is closed, and the connection with it
+            self.die(failure)
+
+    def die(self, failure: Exception) -> None:
+        """End at once, with the connection."""
+        self._close(failure)
+        self._link.terminate()
+        self._let_go()
+
+    def _read(self, act: Act) -> Awaitable[Any]:
+        return self._submit(lambda: act.run(self._link))
+
+    def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":
+        return self._port.running.start(lambda run: self._do(run, work), is_write=is_write)
+
+    async def _do(self, run: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        run.is_waiting = False
+        async with self._one_at_a_time:
+            self._require_open()
+            try:
+                return await work()
+            except Exception as error:
+                if self.failure is not None:
+                    raise again(self.failure) from error
+                translated = translate(error, self._link.server, self._port.settings.connection_timeout)
+                if self._link.is_closed and not self._is_over:
+                    self._close(TransactionError(f"{translated}; the server has rolled the transaction back"))
+                    self._let_go()
+                raise translated from translated.__cause__
+            except BaseException:
+                self.die(TransactionError("the event loop has ended"))
+                raise
+
+    async def _commit(self) -> None:
+        self._close(None)
+        try:
+            await self._link.commit()
+        except Exception as error:
+            if self._link.is_closed:
+                raise unknown_outcome(self._link.server, error) from error
+            raise
+        else:
+            self._port.committed(self._tables)
+        finally:
+            self._let_go()
+
+    async def _roll_back(self, failure: Exception | None) -> None:
+        self._close(failure)
+        if self._has_released:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._one_at_a_time.acquire()
+        except TimeoutError:
+            # A statement is under way, and nobody wants its answer any more: the server undoes it with the rest.
+            self._link.terminate()
+            await self._one_at_a_time.acquire()
+        try:
+            if not self._has_released:
+                await self._link.roll_back()
+                self._let_go()
+        finally:
+            self._one_at_a_time.release()
+
+    def _give_up(self, failure: Exception) -> None:
+        if not self._is_over:
+            self._close(failure)
+            self._port.running.start(lambda run: self._roll_back(failure), is_write=True)
+
+    def _expire(self) -> None:
+        seconds = self._port.settings.transaction_timeout
+        self._give_up(
+            TransactionError(
+                f"the transaction was open for longer than transaction_timeout ({seconds:g} s), and was rolled "
+                "back so that others can write; do the slow work before it begins"
+            )
+        )
+
+    def _close(self, failure: Exception | None) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self.failure = failure
+            self._timer.cancel()
+
+    def _let_go(self) -> None:
+        """Give connection and turn back, once."""
+        if not self._has_released:
+            self._has_released = True
+            self._port.session_ended(self, self._link)
+
+    def _require_open(self) -> None:
+        if self._is_over:
+            raise again(self.failure or TransactionError("the transaction is over"))

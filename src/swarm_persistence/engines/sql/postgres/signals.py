@@ -1,0 +1,138 @@
+"""Tells other processes of commits, and learns of theirs: by LISTEN and NOTIFY, and by looking now and then.
+
+A notification goes out after the commit and by itself, many commits in one: NOTIFY inside the transaction would let
+commits wait for each other. Should it get lost with its process, a look finds what was written.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
+
+from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.links import Links
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.watches import Watches
+from swarm_persistence.errors import StorageError
+
+_BETWEEN_NOTIFICATIONS_SECONDS = 0.01
+_BETWEEN_LOOKS_SECONDS = 0.03
+"""Without LISTEN: so that others' commits are seen within 50 ms."""
+_BETWEEN_RARE_LOOKS_SECONDS = 1.0
+"""With LISTEN: for what nobody told of."""
+_PAUSE_AFTER_FAILURE_SECONDS = 0.1
+
+_FAILURES = (*DRIVER_ERRORS, StorageError)
+
+
+class Signals:
+    """The signals of one event loop."""
+
+    def __init__(self, links: Links, connector: Connector, watches: Watches, settings: Settings) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._links = links
+        self._connector = connector
+        self._watches = watches
+        self._settings = settings
+        self._channel = f"swarm {settings.schema}"[:63]
+        self._unsent: set[str] = set()
+        self._sender: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._link: Link | None = None
+        self._last_look = ""
+        self._is_closed = False
+
+    def send(self, tables: set[str]) -> None:
+        """Tell other processes of commits to some tables."""
+        self._unsent |= tables
+        if self._sender is None and not self._is_closed:
+            self._sender = self._start(self._send())
+
+    def listen(self) -> None:
+        """Learn of the commits of other processes from here on, while anybody watches."""
+        if self._listener is None and not self._is_closed:
+            self._listener = self._start(self._listen())
+
+    async def close(self) -> None:
+        """Send what is to be told, and listen no more."""
+        self._is_closed = True
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait((self._listener,))
+        if self._sender is not None:
+            await asyncio.wait((self._sender,), timeout=1.0)
+
+    def terminate(self) -> None:
+        """Drop everything at once."""
+        self._is_closed = True
+        if self._link is not None:
+            self._link.terminate()
+        if not self._loop.is_closed():
+            for task in (self._sender, self._listener):
+                if task is not None:
+                    task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        # Not in the caller's context, which it would keep alive.
+        return self._loop.create_task(work, context=Context())
+
+    async def _send(self) -> None:
+        try:
+            while self._unsent and not self._links.is_closed:
+                tables, self._unsent = self._unsent, set()
+                await self._tell(tables)
+                if not self._is_closed:
+                    await asyncio.sleep(_BETWEEN_NOTIFICATIONS_SECONDS)
+        finally:
+            self._sender = None
+
+    async def _tell(self, tables: set[str]) -> None:
+        link = self._links.take_for_errand()
+        if link is None:  # all are in use: those who listen look by themselves
+            return
+        try:
+            await link.run("SELECT pg_notify($1, name) FROM unnest($2::text[]) AS name", (self._channel, [*tables]))
+        except _FAILURES:
+            link.terminate()
+        finally:
+            self._links.end_errand(link)
+
+    async def _listen(self) -> None:
+        try:
+            while not self._watches.is_empty and not self._is_closed:
+                try:
+                    await self._listen_on_a_connection()
+                except _FAILURES:
+                    # Whoever watches looks for himself until there is a connection again.
+                    self._watches.ring()
+                    await asyncio.sleep(_PAUSE_AFTER_FAILURE_SECONDS)
+        finally:
+            self._listener = None
+
+    async def _listen_on_a_connection(self) -> None:
+        deadline = self._loop.time() + self._settings.connection_timeout
+        self._link = link = await self._connector.open(deadline)
+        try:
+            # A pooler lends its servers' connections for a transaction: what one of them hears goes to nobody.
+            if not self._connector.has_pooler:
+                await link.connection.add_listener(self._channel, self._heard)
+            self._watches.ring()  # for what was committed before
+            seconds = _BETWEEN_LOOKS_SECONDS if self._connector.has_pooler else _BETWEEN_RARE_LOOKS_SECONDS
+            while not self._watches.is_empty:
+                await self._look(link)
+                await asyncio.sleep(seconds)
+        finally:
+            self._link = None
+            link.terminate()
+
+    async def _look(self, link: Link) -> None:
+        """Wake those who watch if anybody has written anything since the last look."""
+        rows = await link.run("SELECT pg_current_snapshot()::text")
+        if rows[0][0] != self._last_look:
+            self._last_look = rows[0][0]
+            self._watches.ring()
+
+    def _heard(self, _connection: object, _number: int, _channel: str, table: object) -> None:
+        self._watches.ring((str(table),))

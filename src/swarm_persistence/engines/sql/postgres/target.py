@@ -1,0 +1,119 @@
+"""Reads a PostgreSQL URL: which servers, as whom, with which options; shows it without its password."""
+
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from swarm_persistence.engines.sql.postgres.settings import OPTIONS, Settings
+from swarm_persistence.errors import OtherError
+
+SCHEMES = ("postgresql", "postgres")
+
+_DEFAULT_PORT = 5432
+_SERVER_OPTIONS = frozenset(
+    {
+        "application_name",
+        "database",
+        "dbname",
+        "gsslib",
+        "host",
+        "krbsrvname",
+        "options",
+        "passfile",
+        "password",
+        "port",
+        "service",
+        "sslcert",
+        "sslcrl",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslpassword",
+        "sslrootcert",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "target_session_attrs",
+        "user",
+    }
+)
+_OWN_NAMES = {"connect_timeout": "connection_timeout"}  # libpq's name for it
+
+
+class Target:
+    """Where a URL leads. Its text and its `repr` hold no password."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True))
+        except ValueError:
+            raise OtherError(f"the PostgreSQL URL cannot be read, expected {EXPECTED}") from None
+        if parts.scheme not in SCHEMES or parts.fragment:
+            raise OtherError(f"the URL is no PostgreSQL URL, expected {EXPECTED}")
+        unknown = sorted(options.keys() - _SERVER_OPTIONS - OPTIONS - _OWN_NAMES.keys())
+        if unknown:
+            known = ", ".join(sorted(_SERVER_OPTIONS | OPTIONS))
+            raise OtherError(f"the URL has the unknown option {unknown[0]!r}; the known ones are {known}")
+        self._own_options = {
+            _OWN_NAMES.get(name, name): value for name, value in options.items() if name not in _SERVER_OPTIONS
+        }
+        hosts, ports = options.pop("host", ""), options.pop("port", "")
+        self.hosts = _hosts(parts.netloc.rpartition("@")[2] or hosts, ports)
+        kept = {name: value for name, value in options.items() if name in _SERVER_OPTIONS}
+        if len(self.hosts) > 1:
+            kept.setdefault("target_session_attrs", "read-write")
+        self.database = unquote(parts.path[1:]) or options.get("dbname") or options.get("database") or ""
+        user = parts.netloc.rpartition("@")[0]
+        self._dsn = urlunsplit((parts.scheme, f"{user}@" if user else "", parts.path, urlencode(kept), ""))
+
+    def settings(self, defaults: Settings) -> Settings:
+        """Return the settings with the URL's own in place of the defaults."""
+        return defaults.changed_by(self._own_options).checked()
+
+    def dsn(self) -> str:
+        """Return what the driver needs to know beside the host. It holds the password: show it to nobody."""
+        return self._dsn
+
+    def name_of(self, host: str | None, port: int | None) -> str:
+        """Return a server's name for messages."""
+        return "the default server" if host is None else f"{host}:{port or _DEFAULT_PORT}"
+
+    def __str__(self) -> str:
+        servers = ",".join(self.name_of(host, port) for host, port in self.hosts)
+        return f"postgresql://{servers}/{self.database}"
+
+    def __repr__(self) -> str:
+        return f"Target({str(self)!r})"
+
+
+EXPECTED = "postgresql://user:password@host:5432/database, with options as ?name=value&…"
+
+
+def _hosts(servers: str, ports: str) -> list[tuple[str | None, int | None]]:
+    """Return the servers in order; none named means the driver's default."""
+    named: list[tuple[str | None, int | None]] = [(None, None)]
+    if servers:
+        named = [_host_and_port(server) for server in servers.split(",")]
+    if not ports:
+        return named
+    try:
+        numbers = [int(port) for port in ports.split(",")]
+    except ValueError:
+        raise OtherError("a port of the PostgreSQL URL is no number") from None
+    if len(numbers) == 1:
+        numbers *= len(named)
+    if len(numbers) != len(named):
+        raise OtherError("the PostgreSQL URL names as many ports as hosts, or one for all")
+    return [(host, number if port is None else port) for (host, port), number in zip(named, numbers, strict=True)]
+
+
+def _host_and_port(server: str) -> tuple[str | None, int | None]:
+    if server.startswith("["):
+        host, _, rest = server[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif server.startswith("/"):
+        host, port = server, ""
+    else:
+        host, _, port = server.partition(":")
+    try:
+        return unquote(host) or None, int(port) if port else None
+    except ValueError:
+        raise OtherError("a port of the PostgreSQL URL is no number") from None
