@@ -1,0 +1,20 @@
+"""Holds `PostgresStorage` to the conformance suite on the system's own PostgreSQL, which is an older one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from postgres.schemas import open_storage, schemas
+from postgres.servers import Server, new_server, system_programs
+from swarm_persistence.testing import *  # noqa: F403 - every fact of the suite
+
+del TestRefusedFields, TestRefusedArguments  # noqa: F821 - what is refused never reaches a server
+
+__all__ = ["open_storage", "schemas"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Give the older server."""
+    with new_server(system_programs()) as server:
+        yield server

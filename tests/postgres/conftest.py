@@ -1,0 +1,54 @@
+"""The servers and storages that the facts about PostgreSQL run on."""
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from postgres.servers import Server, embedded_programs, new_server
+from swarm_persistence import PostgresStorage
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Give one server for the whole run, which is fast because it need not be durable."""
+    with new_server(embedded_programs()) as server:
+        yield server
+
+
+@pytest.fixture
+def schema() -> str:
+    """Give the name of a schema that nobody has used."""
+    return f"schema_{next(_numbers)}"
+
+
+@pytest.fixture
+def url(server: Server, schema: str) -> str:
+    """Give the URL of a schema that nobody has used."""
+    return server.url(schema=schema)
+
+
+@pytest_asyncio.fixture
+async def storage(url: str) -> AsyncIterator[PostgresStorage]:
+    """Give a fresh storage."""
+    async with await PostgresStorage.open(url) as storage:
+        yield storage
+
+
+@pytest_asyncio.fixture
+async def other(url: str, storage: PostgresStorage) -> AsyncIterator[PostgresStorage]:
+    """Give another storage on the same schema, as another process would open it."""
+    async with await PostgresStorage.open(url) as other:
+        yield other
+
+
+@pytest_asyncio.fixture
+async def admin(server: Server) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection beside the storage's own."""
+    connection = await asyncpg.connect(server.url())
+    yield connection
+    await connection.close()

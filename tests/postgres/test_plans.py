@@ -1,0 +1,151 @@
+"""No statement of the verbs reads a whole table: shown by EXPLAIN on 100,000 rows of each."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from postgres.servers import Server
+from sql.verbs import COORDINATION, READS, WRITES
+from swarm_persistence import PostgresStorage
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.schema.tables import TABLES
+
+_WHOLE_TABLE = {"list_agents"}  # which asks for all rows
+
+# Most lies in the past and is done with, as in a swarm that has run for a while.
+_FILLING = """
+INSERT INTO {schema}.agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at,
+  version)
+SELECT 'agent-' || n, 'name', 'type', CASE n % 50 WHEN 0 THEN 'active' WHEN 1 THEN 'error' ELSE 'shutdown' END,
+  '[]', '{}', moment, moment, moment, 1
+FROM {numbers};
+INSERT INTO {schema}.tasks (id, task_type, priority, status, assigned_to, payload, retry_count, max_retries,
+  dependencies, created_at, updated_at, claim_count, idempotency_key, fails_with_dependencies, version,
+  unmet_dependencies, lease_expires_at, run_at, is_delayed, change_number)
+SELECT 'task-' || n, 'type-' || n % 500, n % 4,
+  CASE n % 100 WHEN 0 THEN 'pending' WHEN 1 THEN 'running' ELSE 'completed' END,
+  CASE WHEN n % 100 > 0 THEN 'agent-' || n % 1000 END, '{}', 0, 3, '[]', moment, moment, 0, 'key-' || n, true, 1,
+  (n % 300 = 0)::int, CASE n % 100 WHEN 1 THEN moment END, CASE n % 1000 WHEN 0 THEN moment END, n % 1000 = 0, n
+FROM {numbers};
+INSERT INTO {schema}.task_links (id, task_id, dependency_id)
+SELECT n::text, 'task-' || n, 'task-' || n + 1 FROM {numbers};
+INSERT INTO {schema}.events (id, event_type, agent_id, data, timestamp)
+SELECT 'event-' || n, 'type-' || n % 500, 'agent-' || n % 1000, '{}', moment FROM {numbers};
+INSERT INTO {schema}.messages (id, from_agent, to_agent, message_type, content, read, timestamp)
+SELECT 'message-' || n, 'agent-' || n % 1000, 'agent-' || n % 999, 'type', '{}', n % 100 > 0, moment FROM {numbers};
+INSERT INTO {schema}.metrics (id, agent_id, metric_type, value, unit, tags, timestamp)
+SELECT 'metric-' || n, 'agent-' || n % 1000, 'type-' || n % 500, n, 'ms', '{}', moment FROM {numbers};
+"""
+_NUMBERS = """
+(SELECT n, '2026-01-01 12:30:15+00'::timestamptz + (n - 99900) * interval '1 second'
+ FROM generate_series(0, 99999) AS n) AS number(n, moment)
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server) -> str:
+    """Give the URL of a schema with 100,000 rows in each table."""
+    url = server.url(schema="filled")
+    asyncio.run(fill(server, url))
+    return url
+
+
+async def fill(server: Server, url: str) -> None:
+    """Create the schema and fill it."""
+    async with await PostgresStorage.open(url):
+        connection = await asyncpg.connect(server.url())
+        try:
+            await connection.execute(_FILLING.replace("{schema}", "filled").replace("{numbers}", _NUMBERS))
+            await connection.execute(f"VACUUM ANALYZE {', '.join(f'filled.{table.name}' for table in TABLES)}")
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Record the statements that connections run."""
+    run: list[tuple[str, Any]] = []
+    call = Link._call
+
+    async def record(self: Link, method: Any, text: str, values: Any) -> Any:
+        run.append((text, values))
+        return await call(self, method, text, values)
+
+    monkeypatch.setattr(Link, "_call", record)
+    return run
+
+
+async def plans_of(url: str, verb: str, statements: list[tuple[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Run a verb and return the parts of the plan of each of its statements."""
+    plans: dict[str, list[dict[str, Any]]] = {}
+    async with await PostgresStorage.open(url) as storage:
+        call: Any = {**READS, **WRITES, **COORDINATION}[verb]
+        statements.clear()
+        if verb in READS:
+            await call(storage)
+        else:
+            transaction = await storage.begin_transaction()
+            await call(storage)
+            await transaction.rollback()
+        recorded = [*statements]
+        links = storage._engine._port().links
+        link = await links.take(float("inf"))
+        for text, values in recorded:
+            if text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")) and "filled" in text:
+                # A generic plan: what prepared statements come to after a while.
+                await link.connection.execute("SET plan_cache_mode = force_generic_plan")
+                (row,) = await link.connection.fetch(f"EXPLAIN (FORMAT JSON) {text}", *values)
+                plans[text] = [*_parts(json.loads(row[0])[0]["Plan"])]
+        links.give_back(link)
+    return plans
+
+
+def _parts(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _parts(inner)
+
+
+@pytest.mark.parametrize("verb", sorted({*READS, *WRITES, *COORDINATION} - _WHOLE_TABLE))
+async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[str, Any]], verb: str) -> None:
+    plans = await plans_of(filled, verb, statements)
+
+    assert plans
+    for text, parts in plans.items():
+        assert not [part for part in parts if part["Node Type"] == "Seq Scan"], (text, parts)
+
+
+@pytest.mark.parametrize(
+    ("verb", "index"),
+    [
+        ("get_pending_tasks", "tasks_pending"),
+        ("get_tasks_by_agent", "tasks_by_agent"),
+        ("get_events_by_agent", "events_by_agent"),
+        ("get_events_by_type", "events_by_type"),
+        ("get_events_since", "events_by_time"),
+        ("get_messages_between", "messages_by_pair"),
+        ("get_unread_messages", "messages_unread"),
+        ("get_metrics_by_agent", "metrics_by_agent"),
+        ("get_aggregated_metrics", "metrics_by_type"),
+        ("claim_next_task", "tasks_ready"),
+        ("get_task", "tasks_id_key"),
+    ],
+)
+async def test_a_verb_uses_the_index_that_was_made_for_it(
+    filled: str, statements: list[tuple[str, Any]], verb: str, index: str
+) -> None:
+    plans = await plans_of(filled, verb, statements)
+
+    assert index in {part.get("Index Name") for parts in plans.values() for part in parts}, plans
+
+
+async def test_a_claim_reads_no_more_than_it_takes(filled: str, statements: list[tuple[str, Any]]) -> None:
+    plans = await plans_of(filled, "claim_next_task", statements)
+
+    claims = [parts for text, parts in plans.items() if text.startswith("WITH")]
+    assert claims
+    assert not [part for parts in claims for part in parts if part["Node Type"] == "Sort"], claims
