@@ -61,6 +61,10 @@ bench: $(VENV)/dev ## Measure beside the peers, in about twelve minutes, and wri
 bench-quick: $(VENV)/dev ## Measure beside the peers, in under two minutes
 	@$(BIN)/python -m benchmarks --quick
 
+.PHONY: bench-postgres
+bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in about four minutes
+	@$(BIN)/python -m benchmarks.postgres
+
 .PHONY: lint
 lint: $(VENV)/dev ## Check style, format and the layers' imports
 	@$(BIN)/ruff check .
