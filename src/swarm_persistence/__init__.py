@@ -57,7 +57,7 @@ _LATE = {
     "Worker": "worker",
     "WorkerContext": "worker",
 }
-"""The modules that are loaded on first use: not every program has a server, a browser or a worker, nor their drivers."""
+"""What is loaded on first use: not every program has a server, a browser or a worker, or their drivers."""
 _MISSING = {name for name, module in _LATE.items() if module == "backends.sqlite" and sys.platform == "emscripten"}
 
 
