@@ -44,6 +44,7 @@ class Server:
         self.folder = folder
         self.data = folder / "data"
         self.port = port
+        self._was_killed = False
 
     def url(
         self, *, user: str = USER, password: str | None = PASSWORD, database: str = "postgres", **options: str
@@ -81,6 +82,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
+        self._was_killed = False
         self.run("pg_ctl", "-w", "-t", "60", "-D", str(self.data), "-l", str(self.folder / "log"), "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -121,6 +123,8 @@ class Server:
     @property
     def is_running(self) -> bool:
         """Tell whether it was started and is not over."""
+        if self._was_killed:  # what was killed may still be in the table of processes until its parent looks
+            return False
         try:
             os.kill(self.process, 0)
         except (FileNotFoundError, ProcessLookupError):
@@ -129,6 +133,7 @@ class Server:
 
     def kill(self) -> None:
         """Kill all its processes at once, as a power cut does."""
+        self._was_killed = True
         first = self.process
         found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first)], capture_output=True, text=True, check=False)
         for process in (first, *map(int, found.stdout.split())):
