@@ -16,6 +16,9 @@ _FIRST_LOOK_SECONDS = 0.002
 _LATER_LOOK_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.005
 _BUSY_SHARE = 0.5
+_IDLE_SECONDS = 0.0001
+_LONGEST_STAY_SECONDS = 0.0005
+_SKIPPED_AFTER_A_LONG_STAY = 256
 _MOST_OPERATIONS = 8192
 """Operations of one loop on their way: some groups' worth. The callers of more wait before they are encoded, so that
 memory does not grow with their number."""
@@ -75,6 +78,7 @@ class Mailbox:
         self._size = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._was_single = False
+        self._skipped = 0
         self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._paused_seconds = 0.0
@@ -117,7 +121,11 @@ class Mailbox:
             self.loop.call_soon(self.hand_over)
         else:
             # One caller after the other: there is nothing to collect, and a tick to save.
-            self._dispatch([operation])
+            batch = self._dispatch([operation])
+            if self._skipped:
+                self._skipped -= 1
+            else:
+                self.loop.call_soon(self._stay_for, batch)
 
     def send_alone(self, operation: Operation) -> None:
         """Send an operation in a batch of its own, after what was collected before."""
@@ -151,7 +159,20 @@ class Mailbox:
             self._was_single = len(operations) == 1
             self._dispatch(operations)
 
-    def _dispatch(self, operations: list[Operation]) -> None:
+    def _stay_for(self, batch: Batch) -> None:
+        """Wait for the one operation that is on its way if the loop has nothing else to do at this moment.
+
+        Most are done in less time than it takes to put the loop to sleep and to wake it. Who waits in vain leaves it be
+        for a while.
+        """
+        if batch not in self._outstanding or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
+            return
+        if batch.done.acquire(timeout=_LONGEST_STAY_SECONDS):
+            self.settle(batch)
+        else:
+            self._skipped = _SKIPPED_AFTER_A_LONG_STAY
+
+    def _dispatch(self, operations: list[Operation]) -> Batch:
         batch = Batch(self, operations, self._timeout)
         self._outstanding[batch] = None
         if self._timer is None:
@@ -159,6 +180,7 @@ class Mailbox:
         self._send(batch)
         if self._is_busy:
             self._let_run(batch)
+        return batch
 
     def _look_again_in(self, seconds: float) -> None:
         self._cpu_seconds = time.thread_time()
