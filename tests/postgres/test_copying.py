@@ -1,0 +1,28 @@
+"""A swarm moves from a file to a server and back, by `swarm-persistence copy`, and works on there."""
+
+from pathlib import Path
+
+import pytest
+
+from swarm_persistence import PostgresStorage, SqliteStorage, TaskModel, init_storage
+from swarm_persistence.cli.copying import _copy as copy_between
+from swarm_persistence.cli.terminal import open_console
+from swarm_persistence.testing.records import a_task, complete_records
+
+
+async def test_a_swarm_moves_to_a_server_and_back(tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, lines, last = (str(tmp_path / name) for name in ("first.db", "all.jsonl", "last.db"))
+    async with await SqliteStorage.open(first) as storage:
+        await storage.store_many(complete_records())
+        await storage.store_tasks([a_task("waits", dependencies=["ready"]), a_task("ready")])
+
+    there = await copy_between(open_console(), first, url)
+    async with await init_storage(url) as server:
+        assert isinstance(server, PostgresStorage)
+        assert "waits" in [task.id for task in await server.get_blocked_tasks()]
+        on_the_server = await server.repository(TaskModel).find_all()
+    back = await copy_between(open_console(), url, lines) + await copy_between(open_console(), lines, last)
+
+    assert all(outcome.is_equal for outcome in there + back)
+    async with await SqliteStorage.open(last) as storage:
+        assert await storage.repository(TaskModel).find_all() == on_the_server
