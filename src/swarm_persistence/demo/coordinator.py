@@ -112,26 +112,27 @@ class Coordinator:
     async def _store_plan(self) -> None:
         stored = {task.id: task for task in await self._stored_tasks()}
         missing = [task for task in self._plan.tasks if task.id not in stored]
+        dependencies_first = sorted(stored.values(), key=lambda task: TASK_TYPES.index(task.task_type))
         async with self._storage.transaction():
+            # Before the missing ones are stored, and the dependencies first: what waits for a failed task fails.
+            for task in dependencies_first:
+                await self._revive(task)
             await self._storage.store_many(missing)
             # The dependents first: whoever cancels a task fails those that wait for it.
-            for task in reversed(stored.values()):
-                await self._bring_into_line(task)
+            for task in reversed(dependencies_first):
+                if task.id not in self._plan.ids and task.status is TaskStatus.PENDING:
+                    await self._storage.cancel_task(task.id)
             tasks = len(self._plan.tasks)
             await self._tell(RUN_STARTED, {"report": self._plan.report.id, "tasks": tasks, "new": len(missing)})
         done = {task.id for task in stored.values() if task.status is TaskStatus.COMPLETED}
         self._completed |= done & self._plan.ids
 
-    async def _bring_into_line(self, task: TaskModel) -> None:
-        """Let a task of an earlier run wait for a worker if this run needs it, and not if it does not."""
-        is_needed = task.id in self._plan.ids
-        if is_needed and task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED):
-            task.status, task.assigned_to, task.started_at = TaskStatus.PENDING, None, None
-            task.error, task.retry_count = None, 0
-        elif not is_needed and task.status is TaskStatus.PENDING:
-            task.status = TaskStatus.CANCELLED
-        else:
+    async def _revive(self, task: TaskModel) -> None:
+        """Let a task wait for a worker again if this run needs it, and an earlier one has given it up."""
+        if task.id not in self._plan.ids or task.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
             return
+        task.status, task.assigned_to, task.started_at, task.completed_at = TaskStatus.PENDING, None, None, None
+        task.error, task.retry_count, task.run_at = None, 0, None
         task.updated_at = now()
         await self._storage.update_task(task)
 
