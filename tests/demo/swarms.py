@@ -15,17 +15,17 @@ COMMAND = [sys.executable, "-m", "swarm_persistence", "demo", "--workers", "2"]
 TIMEOUT_SECONDS = 60
 
 
-def run_demo(database: Path, limit: int) -> subprocess.CompletedProcess[str]:
+def run_demo(database: Path, limit: int, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a demo to its end."""
-    command = [*COMMAND, "--database", str(database), "--limit", str(limit)]
+    command = [*COMMAND, "--database", str(database), "--limit", str(limit), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
 
 
 class RunningDemo:
-    """A demo that is at work; a process group of its own, as a terminal would make it. Killed at the block's end."""
+    """A demo that is at work and kills nobody; a process group of its own, as in a terminal. Killed at the block's end."""
 
     def __init__(self, database: Path, limit: int) -> None:
-        command = [*COMMAND, "--database", str(database), "--limit", str(limit)]
+        command = [*COMMAND, "--database", str(database), "--limit", str(limit), "--no-kill"]
         # A test run in the background of a shell ignores Ctrl-C, and so would its children.
         ours = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:

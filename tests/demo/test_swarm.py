@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from demo.swarms import RunningDemo, events_of, run_demo, tasks_of, wait_for_end, worker_pids, workers_of
-from swarm_persistence import AgentStatus, open_storage
+from swarm_persistence import AgentStatus, TaskStatus, open_storage
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR_ID,
     DURATION,
@@ -15,7 +15,10 @@ from swarm_persistence.demo.vocabulary import (
     RUN_STOPPED,
     TASK_COMPLETED,
     TASK_STARTED,
+    WORKER_KILLED,
     WORKER_LOST,
+    WORKER_STARTED,
+    WORKER_STOPPED,
 )
 
 FEW = 40
@@ -27,7 +30,7 @@ MANY = 130
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A database in which a demo has finished, and what that printed."""
     database = tmp_path_factory.mktemp("demo") / "swarm.db"
-    done = run_demo(database, FEW)
+    done = run_demo(database, FEW, "--no-kill")
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""
     return database, done.stdout
@@ -42,7 +45,7 @@ def test_a_demo_prints_the_database_once_at_the_start(finished: tuple[Path, str]
 def test_a_demo_ends_with_the_check_line(finished: tuple[Path, str]) -> None:
     last = finished[1].splitlines()[-1]
     assert last.startswith(f"check: OK – {FEW} modules")
-    assert last.endswith("tasks, each completed exactly once")
+    assert last.endswith("tasks, each completed exactly once, none taken over: no worker was killed")
 
 
 def test_a_demo_without_terminal_prints_no_control_characters(finished: tuple[Path, str]) -> None:
@@ -96,6 +99,41 @@ def test_a_falsified_result_fails_the_check(finished: tuple[Path, str], tmp_path
     assert "lines: the swarm has" in done.stdout
 
 
+def test_nobody_is_killed_if_so_asked(finished: tuple[Path, str]) -> None:
+    with open_storage(finished[0]) as storage:
+        assert events_of(storage, WORKER_KILLED) == []
+        assert len(events_of(storage, WORKER_STOPPED)) == len(events_of(storage, WORKER_STARTED)) == 2
+
+
+def test_a_worker_is_killed_half_way_and_another_one_takes_its_task_over(tmp_path: Path) -> None:
+    database = tmp_path / "swarm.db"
+    done = run_demo(database, FEW)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.splitlines()[-1].endswith("each completed exactly once, 1 taken over from a killed worker")
+    with open_storage(database) as storage:
+        (kill,) = events_of(storage, WORKER_KILLED)
+        assert kill.data["exit_code"] == -signal.SIGKILL
+        (task_id,) = kill.data["tasks"]
+        task = storage.get_task(task_id)
+        assert task is not None
+        assert (task.status, task.claim_count, task.retry_count) == (TaskStatus.COMPLETED, 2, 1)
+        starts = [event.agent_id for event in events_of(storage, TASK_STARTED) if event.data["task_id"] == task_id]
+        assert set(starts) == {kill.data["worker"], task.assigned_to}
+        assert len(starts) == 2
+        # Nobody was started in its place.
+        assert len(events_of(storage, WORKER_STARTED)) == 2
+        assert [event.agent_id for event in events_of(storage, WORKER_STOPPED)] == [task.assigned_to]
+        before = [each for each in events_of(storage, TASK_COMPLETED) if each.sequence < kill.sequence]
+        assert FEW // 4 < len(before) < FEW
+
+
+def test_one_worker_alone_is_not_killed(tmp_path: Path) -> None:
+    done = run_demo(tmp_path / "swarm.db", 3, "--workers", "1")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "one worker alone is not killed" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("no worker was killed")
+
+
 def test_ctrl_c_stops_in_order_and_the_next_run_carries_on(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
     with RunningDemo(database, MANY) as demo:
@@ -103,7 +141,7 @@ def test_ctrl_c_stops_in_order_and_the_next_run_carries_on(tmp_path: Path) -> No
         demo.signal_group(signal.SIGINT)
         code, output, errors = demo.finish()
     assert (code, errors) == (130, "")
-    assert f"to carry on: swarm-persistence demo --workers 2 --database {database} --limit {MANY}" in output
+    assert f"to carry on: swarm-persistence demo --workers 2 --database {database} --limit {MANY} --no-kill" in output
 
     with open_storage(database) as storage:
         assert tasks_of(storage, "assigned", "running") == []
@@ -111,7 +149,7 @@ def test_ctrl_c_stops_in_order_and_the_next_run_carries_on(tmp_path: Path) -> No
         finished_at = {task.id: task.completed_at for task in tasks_of(storage, "completed")}
         assert 0 < len(finished_at) < MANY
 
-    again = run_demo(database, MANY)
+    again = run_demo(database, MANY, "--no-kill")
     assert again.returncode == 0, again.stderr + again.stdout
     assert again.stdout.splitlines()[-1].startswith("check: OK")
     with open_storage(database) as storage:
@@ -130,7 +168,7 @@ def test_after_a_hard_kill_of_all_the_next_run_carries_on(tmp_path: Path) -> Non
     for pid in workers:
         wait_for_end(pid)
 
-    again = run_demo(database, MANY)
+    again = run_demo(database, MANY, "--no-kill")
     assert again.returncode == 0, again.stderr + again.stdout
     assert again.stdout.splitlines()[-1].startswith("check: OK")
     with open_storage(database) as storage:

@@ -16,9 +16,9 @@ from swarm_persistence.demo.records import Records, read_records
 from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.totals import Totals
 from swarm_persistence.demo.verification import find_differences
-from swarm_persistence.demo.vocabulary import WORKER
+from swarm_persistence.demo.vocabulary import WORKER, WORKER_KILLED
 from swarm_persistence.demo.worker import Worker
-from swarm_persistence.models import AgentModel
+from swarm_persistence.models import AgentModel, EventModel
 
 SOURCES = {
     "abc.py": "import os\ndef f():\n    return 1 if f else 2\n",
@@ -61,9 +61,9 @@ async def done(storage: Storage, modules: list[Module]) -> Done:
 
     coordinator = Coordinator(storage, plan, Fleet("unused"), stopping, stop_when_done)
     await coordinator.prepare()
-    worker = Worker(storage, AgentModel.new("worker-1", WORKER), 0, stopping)
+    worker = Worker(storage, AgentModel.new("worker-1", WORKER), stopping)
     while not coordinator.is_finished:
-        task = await worker._queue.start_next_task()
+        task = await worker._start_next_task()
         assert task is not None
         await worker._do(task)
         await coordinator._read_messages()
@@ -138,6 +138,18 @@ def test_each_spoiled_record_is_found(done: Done, spoil: Callable[[Records], Non
     differences = find_differences(done.plan, done.records, done.counted)
     assert len(differences) == 1
     assert said in differences[0]
+
+
+def test_tasks_taken_over_are_counted_and_one_that_a_dead_worker_completed_is_found(done: Done) -> None:
+    completion = done.records.completions[0]
+    told = {"run": "r", "worker": "killed", "tasks": [completion.data["task_id"], "of another plan"]}
+    done.records.kills = [EventModel.new(WORKER_KILLED, told)]
+    assert done.records.taken_over == 1
+    assert find_differences(done.plan, done.records, done.counted) == []
+    completion.agent_id = "killed"
+    assert done.records.taken_over == 0
+    (difference,) = find_differences(done.plan, done.records, done.counted)
+    assert "was completed by the worker that was killed" in difference
 
 
 def test_a_missing_report_is_found(done: Done) -> None:

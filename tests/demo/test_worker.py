@@ -38,7 +38,7 @@ class Bench:
         self.storage = storage
         self.agent = AgentModel.new("worker-1", WORKER)
         self.stopping = Stopping()
-        self.worker = Worker(storage, self.agent, 0, self.stopping)
+        self.worker = Worker(storage, self.agent, self.stopping)
 
     async def run_until(self, event_type: str, times: int = 1) -> None:
         async with asyncio.timeout(20):

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 A swarm of worker processes measures Python's own standard library: one task for each module, one for each package,
-which depends on its modules, and a report, which depends on all packages. Ctrl-C stops it; run it again, and it carries
-on where it stopped. At the end it compares its totals with a plain count in a single process."""
+which depends on its modules, and a report, which depends on all packages. Half-way, one of the workers is killed with
+SIGKILL, and another one takes its task over. Ctrl-C stops it; run it again, and it carries on where it stopped. At the
+end it compares its totals with a plain count in a single process."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -48,6 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help=f"where the swarm keeps its work (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory)",
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="take the first N modules only")
+    parser.add_argument("--no-kill", action="store_true", help="leave all workers alive")
     parser.set_defaults(run=run)
 
 
@@ -78,6 +80,7 @@ class _Demo:
         self._stopping = stopping
         self._workers: int = arguments.workers
         self._limit: int | None = arguments.limit
+        self._is_nobody_killed: bool = arguments.no_kill
 
     async def run(self) -> int:
         root = library_path()
@@ -99,6 +102,8 @@ class _Demo:
         with meter(self._console, quantity(self._workers, "worker"), len(plan.tasks)) as show:
             coordinator = Coordinator(self._storage, plan, Fleet(self._target), self._stopping, show)
             await coordinator.prepare()
+            if self._workers > 1 and not self._is_nobody_killed:
+                coordinator.plan_kill()
             before, start = coordinator.completed, time.perf_counter()
             await coordinator.run(self._workers)
             await coordinator.sign_off()
@@ -107,6 +112,10 @@ class _Demo:
             done, tasks = coordinator.completed, len(plan.tasks)
             say(self._console, f"stopped after {done:,} of {tasks:,} tasks; to carry on: {self._command()}")
             return None
+        if coordinator.killed is not None:
+            say(self._console, f"{coordinator.killed} was killed half-way, with a task in hand, and not replaced")
+        elif self._workers == 1 and before < len(plan.tasks):
+            say(self._console, "one worker alone is not killed: nobody could take its task over")
         if before == len(plan.tasks):
             say(self._console, "all tasks are done already, in an earlier run")
         return coordinator.completed - before, seconds
@@ -136,7 +145,7 @@ class _Demo:
             self._console.print(table)
         for line in (*highlights(records.totals or counted), comparison(worked, self._workers, count_seconds)):
             say(self._console, line)
-        for line in check_lines(plan, counted, differences):
+        for line in check_lines(plan, records, counted, differences):
             say(self._console, line, "bold red" if differences else "bold green")
         return 1 if differences else 0
 
@@ -151,6 +160,8 @@ class _Demo:
         ]
         if self._limit is not None:
             command += ["--limit", self._limit]
+        if self._is_nobody_killed:
+            command.append("--no-kill")
         return shlex.join(map(str, command))
 
 

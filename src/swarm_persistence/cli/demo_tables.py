@@ -43,7 +43,7 @@ def comparison(worked: tuple[int, float], workers: int, count_seconds: float) ->
     return f"{quantity(tasks, 'task')} by {quantity(workers, 'worker')}: {seconds:.1f} s; {plain}"
 
 
-def check_lines(plan: Plan, counted: Totals, differences: list[str]) -> list[str]:
+def check_lines(plan: Plan, records: Records, counted: Totals, differences: list[str]) -> list[str]:
     """Return the check line; if something is wrong, what, a line each."""
     if differences:
         shown = [f"  {difference}" for difference in differences[:_MOST_DIFFERENCES]]
@@ -54,8 +54,16 @@ def check_lines(plan: Plan, counted: Totals, differences: list[str]) -> list[str
     return [
         f"check: OK – {quantity(counted.modules, 'module')}{unparsed}, {quantity(counted.lines, 'line')}, "
         f"{quantity(counted.functions, 'function')}, {counted.classes:,} classes, {counted.branches:,} branches "
-        f"equal a single-process count; {len(plan.tasks):,} tasks, each completed exactly once"
+        f"equal a single-process count; {len(plan.tasks):,} tasks, each completed exactly once, "
+        f"{_takeovers(records)}"
     ]
+
+
+def _takeovers(records: Records) -> str:
+    if not records.kills:
+        return "none taken over: no worker was killed"
+    killed = "a killed worker" if len(records.kills) == 1 else f"{len(records.kills):,} killed workers"
+    return f"{records.taken_over:,} taken over from {killed}"
 
 
 def quantity(count: int, noun: str) -> str:

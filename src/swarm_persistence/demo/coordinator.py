@@ -11,6 +11,7 @@ from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, SILENCE_SECONDS, is_alive, whereabouts
 from swarm_persistence.demo.plan import Plan
 from swarm_persistence.demo.stopping import Stopping
+from swarm_persistence.demo.trap import Trap
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR,
     COORDINATOR_ID,
@@ -21,11 +22,13 @@ from swarm_persistence.demo.vocabulary import (
     RUN_STOPPED,
     TASK_TYPES,
     WORKER,
+    WORKER_KILLED,
     WORKER_LOST,
     WORKER_STARTED,
 )
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import AgentModel, AgentStatus, EventModel, TaskModel, TaskStatus
+from swarm_persistence.models.identifiers import new_id
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
 
@@ -46,6 +49,9 @@ class Coordinator:
         self._agent = AgentModel.new("coordinator", COORDINATOR)
         self._completed: set[str] = set()
         self._workers_started = 0
+        self._trap: Trap | None = None
+        self.killed: str | None = None
+        """The name of the worker that was killed in this run."""
 
     @property
     def completed(self) -> int:
@@ -69,6 +75,12 @@ class Coordinator:
         await self._read_messages()
         await self._store_plan()
         self._on_progress(self.completed)
+
+    def plan_kill(self) -> None:
+        """Kill one worker half-way, with the task in hand that lies in the middle of what is left to do now."""
+        left = [task.id for task in self._plan.tasks if task.id not in self._completed]
+        if left:
+            self._trap = Trap(left[len(left) // 2], new_id())
 
     async def run(self, workers: int) -> None:
         """Work with so many workers until the report is written, or a stop is requested.
@@ -140,12 +152,12 @@ class Coordinator:
         # Workers of later runs get numbers of their own: their predecessors stay in the tables.
         of_workers = QueryBuilder(EventModel).where_eq("event_type", WORKER_STARTED)
         self._workers_started = await self._storage.repository(EventModel).count(of_workers)
-        for position in range(count):
-            await self._start_worker(position)
+        for _ in range(count):
+            await self._start_worker()
 
-    async def _start_worker(self, position: int) -> None:
+    async def _start_worker(self) -> None:
         self._workers_started += 1
-        await self._fleet.start(f"worker-{self._workers_started}", position)
+        await self._fleet.start(f"worker-{self._workers_started}", self._trap)
 
     async def _watch(self, spare: int) -> None:
         beaten = looked = now()
@@ -154,12 +166,14 @@ class Coordinator:
             failures = await self._read_messages()
             if failures:
                 raise DemoError(f"a task failed for good ({failures[0]['task_type']}): {failures[0]['error']}")
+            if self._trap is not None and self.killed is None:
+                await self._kill_whoever_is_in(self._trap)
             for crew in self._fleet.take_ended():
                 await self._bury(crew.agent_id, crew.ended.result())
                 if spare == 0:
                     raise DemoError(f"the workers keep ending; the last one said: {crew.ended.result()}")
                 spare -= 1
-                await self._start_worker(crew.position)
+                await self._start_worker()
             if now() - beaten >= timedelta(seconds=HEARTBEAT_SECONDS):
                 self._agent.update_heartbeat()
                 await self._storage.update_agent(self._agent)
@@ -167,6 +181,23 @@ class Coordinator:
             if now() - looked >= timedelta(seconds=SILENCE_SECONDS / 2):
                 await self._take_back_from_the_dead()
                 looked = now()
+
+    async def _kill_whoever_is_in(self, trap: Trap) -> None:
+        holder = await trap.holder(self._storage)
+        crew = next((crew for crew in self._fleet.crews if crew.agent_id == holder and not crew.ended.done()), None)
+        if crew is None:
+            return
+        await self._fleet.kill(crew)
+        self.killed = crew.name
+        async with self._storage.transaction():
+            left = await trap.left_by(self._storage, crew.agent_id)
+            # Its tasks stay with it: that its leases run out is what the others go by.
+            agent = await self._storage.get_agent(crew.agent_id)
+            if agent is not None:
+                agent.set_status(AgentStatus.ERROR)
+                await self._storage.update_agent(agent)
+            told = {"run": trap.run, "worker": crew.agent_id, "exit_code": crew.process.returncode, "tasks": left}
+            await self._tell(WORKER_KILLED, told)
 
     async def _read_messages(self) -> list[Any]:
         """Take note of what is done, mark what was read, and return the failures that concern this plan."""
@@ -179,9 +210,11 @@ class Coordinator:
 
     async def _take_back_from_the_dead(self) -> None:
         """Give the tasks of workers that died in an earlier run back to the others."""
-        own = {crew.agent_id for crew in self._fleet.crews}
+        of_kills = QueryBuilder(EventModel).where_eq("event_type", WORKER_KILLED)
+        kills = await self._storage.repository(EventModel).query(of_kills)
+        known = {crew.agent_id for crew in self._fleet.crews} | {event.data["worker"] for event in kills}
         for agent in await self._storage.list_agents():
-            is_stranger = agent.agent_type == WORKER and agent.id not in own
+            is_stranger = agent.agent_type == WORKER and agent.id not in known
             if is_stranger and agent.status is not AgentStatus.SHUTDOWN and not is_alive(agent):
                 await self._bury(agent.id, "belonged to an earlier run and is dead")
 

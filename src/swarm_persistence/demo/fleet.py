@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
 from typing import Any
 
 from swarm_persistence.backends.targets import DATABASE_VARIABLE
+from swarm_persistence.demo.trap import Trap
 from swarm_persistence.models.identifiers import new_id
 
 _GRACE_SECONDS = 8.0
@@ -17,9 +19,9 @@ _GRACE_SECONDS = 8.0
 class Crew:
     """One worker's process. `ended` gives its last words when it has ended."""
 
-    def __init__(self, agent_id: str, position: int, process: Process) -> None:
+    def __init__(self, agent_id: str, name: str, process: Process) -> None:
         self.agent_id = agent_id
-        self.position = position
+        self.name = name
         self.process = process
         self.ended = asyncio.create_task(self._last_words())
 
@@ -40,21 +42,29 @@ class Fleet:
         self._environment = {**os.environ, DATABASE_VARIABLE: target}
         self.crews: list[Crew] = []
 
-    async def start(self, name: str, position: int) -> None:
-        """Start a worker."""
+    async def start(self, name: str, trap: Trap | None = None) -> None:
+        """Start a worker; whichever gets the trap's task keeps it until one has been killed."""
         agent_id = new_id()
-        command = [sys.executable, "-m", "swarm_persistence.demo.worker"]
-        command += ["--agent-id", agent_id, "--name", name, "--position", str(position)]
+        command = [sys.executable, "-m", "swarm_persistence.demo.worker", "--agent-id", agent_id, "--name", name]
+        if trap is not None:
+            command += ["--trap", trap.task_id, "--run", trap.run]
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=self._environment, **_own_group()
         )
-        self.crews.append(Crew(agent_id, position, process))
+        self.crews.append(Crew(agent_id, name, process))
 
     def take_ended(self) -> list[Crew]:
         """Return the workers that have ended since the last call, and forget them."""
         ended = [crew for crew in self.crews if crew.ended.done()]
         self.crews = [crew for crew in self.crews if crew not in ended]
         return ended
+
+    async def kill(self, crew: Crew) -> None:
+        """Kill a worker, and return when it is dead; nobody takes its place."""
+        with suppress(ProcessLookupError):  # it may have ended by itself just now
+            crew.process.kill()
+        await crew.ended
+        self.crews.remove(crew)
 
     async def stop(self, urgent: asyncio.Event) -> list[Crew]:
         """Let the workers finish the task in hand; kill those that take too long. Return the killed and the failed."""

@@ -9,9 +9,11 @@ from typing import Any
 from swarm_persistence.clock import now
 from swarm_persistence.models import AgentModel, AgentStatus
 
-HEARTBEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 0.5
+LEASE_SECONDS = 2.0
+"""How long a task stays with a worker that has died; the others wait for no more than that. Renewed by heartbeats."""
 SILENCE_SECONDS = 10.0
-"""An agent that was silent for so long counts as dead; should it wake up, the version of its task stops it."""
+"""An agent that was silent for so long counts as dead; should it wake up, its claim is over."""
 
 
 def whereabouts() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from swarm_persistence.demo.vocabulary import (
     FINDING,
     TASK_COMPLETED,
     TASK_TYPES,
+    WORKER_KILLED,
     WORKER_STARTED,
 )
 from swarm_persistence.models import EventModel, MessageModel, MetricModel, TaskModel
@@ -31,6 +32,23 @@ class Records(msgspec.Struct):
     aggregated: list[MetricModel]
     """The durations of each agent's tasks since the plan's first task was started."""
     report: TaskModel | None
+    kills: list[EventModel]
+
+    @property
+    def left_by_killed(self) -> dict[str, str]:
+        """Return the plan's tasks that a killed worker had in hand, each with that worker."""
+        return {id: event.data["worker"] for event in self.kills for id in event.data["tasks"] if id in self.tasks}
+
+    @property
+    def taken_over(self) -> int:
+        """Return how many of these another worker has completed."""
+        left = self.left_by_killed
+        by_others = {event.data["task_id"] for event in self.completions if self._is_by_other(event, left)}
+        return len(by_others)
+
+    def _is_by_other(self, event: EventModel, left: dict[str, str]) -> bool:
+        killed = left.get(event.data["task_id"])
+        return killed is not None and killed != event.agent_id
 
     @property
     def totals(self) -> Totals | None:
@@ -51,6 +69,7 @@ async def read_records(storage: Storage, plan: Plan) -> Records:
     findings = await storage.repository(MessageModel).query(told)
     started = QueryBuilder(EventModel).where_eq("event_type", WORKER_STARTED)
     workers = await storage.repository(EventModel).query(started)
+    killed = QueryBuilder(EventModel).where_eq("event_type", WORKER_KILLED)
     return Records(
         tasks=tasks,
         completions=[event for event in completions if event.data["task_id"] in plan.ids],
@@ -59,6 +78,7 @@ async def read_records(storage: Storage, plan: Plan) -> Records:
         worker_names={event.agent_id: event.data["name"] for event in workers if event.agent_id},
         aggregated=await storage.get_aggregated_metrics(DURATION, _first_start(tasks), now()),
         report=tasks.get(plan.report.id),
+        kills=await storage.repository(EventModel).query(killed),
     )
 
 

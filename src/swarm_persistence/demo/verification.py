@@ -27,9 +27,19 @@ def _in_tasks(plan: Plan, records: Records) -> list[str]:
         differences.append(f"the coordinator has not read {unread} findings")
     return [
         *differences,
+        *_not_taken_over(records),
         *_not_once("completion events", plan, (event.data["task_id"] for event in records.completions)),
         *_not_once("durations", plan, (metric.tags["task_id"] for metric in records.durations)),
         *_not_once("findings", plan, (message.content["task_id"] for message in records.findings)),
+    ]
+
+
+def _not_taken_over(records: Records) -> list[str]:
+    completers = {(event.data["task_id"], event.agent_id) for event in records.completions}
+    return [
+        f"task {id} was completed by the worker that was killed with it in hand"
+        for id, worker in records.left_by_killed.items()
+        if (id, worker) in completers
     ]
 
 
