@@ -5,11 +5,14 @@ import asyncio
 import os
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
 from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
+from swarm_persistence.cli.embedded_server import EMBEDDED, FOLDER, embedded_server
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import meter, open_console, say
@@ -46,7 +49,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--database",
         metavar="PATH|URL",
-        help=f"where the swarm keeps its work (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory)",
+        help=f"where the swarm keeps its work (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory); "
+        f"{EMBEDDED} starts a PostgreSQL server of its own, on the folder {FOLDER}",
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="take the first N modules only")
     parser.add_argument("--no-kill", action="store_true", help="leave all workers alive")
@@ -59,15 +63,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(console: "Console", arguments: argparse.Namespace) -> int:
-    with stop_on_signals() as stopping:
-        target = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
-        async with await init_storage(target) as storage:
+    with stop_on_signals() as stopping, _target(arguments.database) as named:
+        async with await init_storage(named) as storage:
             if isinstance(storage, MemoryStorage):
                 raise CommandError("the workers are processes of their own and share no memory; name a file or a URL")
-            target = getattr(storage, "path", target)
+            target = getattr(storage, "path", named)
             say(console, f"database: {shown(target)}")
             demo = _Demo(console, storage, target, stopping, arguments)
             return await demo.run()
+
+
+@contextmanager
+def _target(database: str | None) -> Iterator[str]:
+    """Give the path or URL of the database, of a server that runs for this block if that is asked for."""
+    if database == EMBEDDED:
+        with embedded_server() as url:
+            yield url
+    else:
+        yield database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
 
 
 class _Demo:

