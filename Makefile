@@ -54,7 +54,7 @@ bench-browser: browser-needs ## Measure the browser's storage beside plain JavaS
 	@$(BIN)/python -m benchmarks.browser
 
 .PHONY: bench
-bench: $(VENV)/dev ## Measure beside the peers, in about twelve minutes, and write docs/performance.md
+bench: $(VENV)/dev ## Measure beside the peers, in about seventeen minutes, and write docs/performance.md
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-quick

@@ -37,7 +37,18 @@ def install() -> None:
         _run("apt-get", "install", "-y", "--no-install-recommends", "chromium")
     FOLDER.mkdir(exist_ok=True)
     if not (PYODIDE / "pyodide.mjs").exists():
-        _run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(FOLDER), f"pyodide@{PYODIDE_VERSION}")
+        # A registry that does not answer is asked again soon: npm's own patience is five minutes a request.
+        patience = ("--fetch-timeout=30000", "--fetch-retries=5", "--no-update-notifier")
+        _run(
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            *patience,
+            "--prefix",
+            str(FOLDER),
+            f"pyodide@{PYODIDE_VERSION}",
+        )
     if not package_wheels():
         platform = ("--platform", "pyemscripten_2026_0_wasm32")
         _download("package", "--no-deps", *_PYTHON, *platform, f"msgspec=={MSGSPEC_VERSION}")

@@ -58,12 +58,13 @@ _LATE = {
     "WorkerContext": "worker",
 }
 """What is loaded on first use: not every program has a server, a browser or a worker, or their drivers."""
-_MISSING = {name for name, module in _LATE.items() if module == "backends.sqlite" and sys.platform == "emscripten"}
+_NATIVE = ("backends.postgres", "backends.sqlite")
+_MISSING = {name for name, module in _LATE.items() if module in _NATIVE and sys.platform == "emscripten"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MISSING:
-        raise AttributeError(f"{name} takes apsw, which a browser has not; use WasmStorage")
+        raise AttributeError(f"{name} takes a driver that a browser has not; use WasmStorage")
     if name in _LATE:
         return getattr(import_module(f"swarm_persistence.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ import asyncio
 import random
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 
 from swarm_persistence import EventModel, LeaseLostError, Storage, TaskModel, init_storage
 
@@ -50,9 +51,7 @@ class Worker:
 
     async def _work(self, task: TaskModel) -> None:
         storage, chance = self._storage, self._random.random()
-        async with storage.transaction():
-            await storage.extend_lease(task, lease=self._lease)
-            await self._tell("started", task)
+        await self._do_and_tell(lambda: storage.extend_lease(task, lease=self._lease), "started", task)
         if chance < 0.01:
             await asyncio.sleep(1.5 * self._lease)  # hangs, and believes all the same that the task is its own
         elif chance < 0.03:
@@ -60,24 +59,32 @@ class Worker:
             await storage.extend_lease(task, lease=self._lease)
             await asyncio.sleep(0.4 * self._lease)
         if 0.03 <= chance < 0.07:
-            async with storage.transaction():
-                await storage.fail_task(task, "bad luck", retry_in=self._random.choice([0.0, 0.05, 0.2]))
-                await self._tell("failed", task)
+            pause = self._random.choice([0.0, 0.05, 0.2])
+            await self._do_and_tell(lambda: storage.fail_task(task, "bad luck", retry_in=pause), "failed", task)
         elif 0.07 <= chance < 0.1:
-            async with storage.transaction():
-                await storage.release_task(task)
-                await self._tell("released", task)
+            await self._do_and_tell(lambda: storage.release_task(task), "released", task)
         else:
-            async with storage.transaction():
-                await storage.complete_task(task, {"claim": task.claim_count, "incarnation": self._incarnation})
-                await self._tell("completed", task)
+            result = {"claim": task.claim_count, "incarnation": self._incarnation}
+            await self._do_and_tell(lambda: storage.complete_task(task, result), "completed", task)
+
+    async def _do_and_tell(self, do: Callable[[], Awaitable[None]], word: str, task: TaskModel) -> None:
+        """Do something and store an event that tells of it: both, or neither."""
+
+        async def work() -> None:
+            await do()
+            await self._tell(word, task)
+
+        # On a server, two transactions may wait for each other's rows: one of them is done again.
+        await self._storage.run_transaction(work)
 
     async def _give_back_what_others_left(self) -> None:
+        async def give_back() -> None:
+            recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=None)
+            for id in recovery.requeued:
+                await self._storage.store_event(self._event("requeued", {"task": id}))
+
         while True:
-            async with self._storage.transaction():
-                recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=None)
-                for id in recovery.requeued:
-                    await self._storage.store_event(self._event("requeued", {"task": id}))
+            await self._storage.run_transaction(give_back)
             await asyncio.sleep(self._lease / 4)
 
     async def _tell(self, event_type: str, task: TaskModel) -> None:
