@@ -54,12 +54,22 @@ class StorageCore:
 
     async def _store(self, table: Table[M], model: M) -> M:
         self._require_model(table, model)
+        if self._stands_alone(model):
+            # The way of most writes: no call in between that an event loop would have to wait for as well.
+            scope = self._scope()
+            sequences = await (scope or self._engine).write((Insert(model),))
+            self._stored(scope, model, sequences[0])
+            return model
         while not (sequence := await self._write_record(_insert(model))):
             stored = await self._stored_of_key(table, model)
             if stored is not None:
                 return stored
         self._stored(self._scope(), model, sequence)
         return model
+
+    def _stands_alone(self, model: Model) -> bool:
+        """Tell whether nothing needs to be looked up or written along with a new record."""
+        return getattr(model, "idempotency_key", None) is None
 
     async def _store_all(self, models: Sequence[M]) -> list[M]:
         """Store new records as one, and return them, or in their places the stored ones of their keys."""
@@ -110,9 +120,13 @@ class StorageCore:
     def _stored(self, scope: Scope | None, model: Model, sequence: int) -> None:
         """Tell the caller's object what the write made of it."""
         if isinstance(model, AgentModel | TaskModel):
-            self._tell(scope, model, version=model.version + 1)
+            if scope is not None:
+                scope.remember(model, ("version",))
+            model.version += 1
         elif isinstance(model, EventModel | MessageModel):
-            self._tell(scope, model, sequence=sequence)
+            if scope is not None:
+                scope.remember(model, ("sequence",))
+            model.sequence = sequence
 
     def _rewritten(self, scope: Scope | None, model: Model, version: int | None = None) -> None:
         if isinstance(model, AgentModel | TaskModel):

@@ -5,7 +5,7 @@ from typing import Any
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Delete, Executor, Insert, Replace, Save, Step, Unless, Update, When
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models import Model, TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import identifier
@@ -123,12 +123,17 @@ class TaskVerbs(StorageCore):
         self._require_no_transaction("watch_tasks")
         return watched(self._engine, Query(TASKS), 0)
 
+    def _stands_alone(self, model: Model) -> bool:
+        if not isinstance(model, TaskModel):
+            return super()._stands_alone(model)
+        is_over = model.status is TaskStatus.COMPLETED or model.status in _UNSUCCESSFUL
+        is_plain = model.dependencies == [] and model.run_at is None and model.idempotency_key is None
+        return is_plain and not is_over
+
     async def _write_record(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> Any:
         if not isinstance(step.model, TaskModel):
             return await super()._write_record(step)
         if isinstance(step, Insert):
-            if _stands_alone(step):
-                return await super()._write_record(step)
             return (await self._write_records([step]))[0]
         return await self._rewrite_task(step, step.model)
 
@@ -236,13 +241,6 @@ def failed(error: str, moment: int) -> dict[str, Any]:
         "completed_at": moment,
         **touched(moment),
     }
-
-
-def _stands_alone(step: Insert[TaskModel]) -> bool:
-    """Tell whether nothing needs to be written along with a new task."""
-    task = step.model
-    is_over = task.status is TaskStatus.COMPLETED or task.status in _UNSUCCESSFUL
-    return task.dependencies == [] and task.run_at is None and not is_over
 
 
 def _may_be_linked(task: TaskModel) -> bool:
