@@ -150,6 +150,25 @@ class TestCollisions:
 
         assert await storage.list_agents() == []
 
+    async def test_an_operation_of_several_writes_that_deadlocks_is_repeated(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, server: Server, schema: str
+    ) -> None:
+        # "mine" has a dependent already, so storing it is a look and several writes; it keeps "stored" as it is, and
+        # then waits for the whole table, because its other dependency is missing.
+        await storage.store_tasks([a_task("waits", dependencies=["mine"]), a_task("stored"), a_task("other")])
+        rival = await asyncpg.connect(server.url(), server_settings={"search_path": schema})
+        try:
+            async with rival.transaction():
+                await rival.execute("UPDATE tasks SET error = error WHERE id = 'other'")
+                store = elsewhere(storage.store_task(a_task("mine", dependencies=["stored", "missing"])))
+                await a_writer_waits(admin)
+                await rival.execute("UPDATE tasks SET error = error WHERE id = 'stored'")
+            await store
+        finally:
+            await rival.close()
+
+        assert ids(await storage.get_blocked_tasks()) == ["waits", "mine"]
+
     async def test_transactions_that_wait_for_each_other_are_told_to_try_again(
         self, storage: PostgresStorage, other: PostgresStorage
     ) -> None:

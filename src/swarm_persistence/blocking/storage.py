@@ -15,6 +15,7 @@ from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskM
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
 from swarm_persistence.storage import Repository, Storage, Transaction
+from swarm_persistence.storage.transactions import ATTEMPTS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -239,7 +240,7 @@ class BlockingStorage:
         """Return a transaction for `with`: commits on success, rolls back on any exception."""
         return BlockingTransactionBlock(self.begin_transaction)
 
-    def run_transaction(self, work: Callable[[], R], *, attempts: int = 20) -> R:
+    def run_transaction(self, work: Callable[[], R], *, attempts: int = ATTEMPTS) -> R:
         """Call `work` in a transaction, again if it collides, and return its result; see `Storage.run_transaction`."""
         pauses = self._storage._pauses(attempts)
         while True:

@@ -3,8 +3,8 @@
 import os
 import warnings
 import weakref
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
@@ -14,7 +14,9 @@ from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import identifier, refuse, text
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
-from swarm_persistence.storage.transactions import TransactionBlock
+from swarm_persistence.storage.transactions import ATTEMPTS, TransactionBlock
+
+T = TypeVar("T")
 
 
 class StorageCore:
@@ -41,8 +43,16 @@ class StorageCore:
         if self._scope() is not None:
             raise TransactionError(f"{verb} is not possible within a transaction; call it after commit or rollback")
 
+    async def _as_one(self, work: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
+        """Do some work in a transaction, and if it collides with another one, all of it again."""
+        return await transactions.run(self._transaction, work, self._pauses(attempts))
+
     def _transaction(self) -> TransactionBlock:
         return TransactionBlock(lambda: transactions.begin(self, self._engine))
+
+    def _pauses(self, attempts: int) -> Iterator[float]:
+        """Return the pauses between the attempts of a transaction: a nested one has but one attempt."""
+        return transactions.pauses(attempts if self._scope() is None else 1)
 
     async def _write_record(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> Any:
         """Do a step, and what else must be written with its record; return the step's result."""
@@ -81,8 +91,9 @@ class StorageCore:
             if sequence:
                 self._stored(scope, model, sequence)
         return [
-            model if sequence else await self._stored_of_key(table_of(type(model)), model) or model
+            model if sequence else await self._stored_of_key(table, model) or await self._store(table, model)
             for model, sequence in zip(models, sequences, strict=True)
+            for table in (table_of(type(model)),)
         ]
 
     async def _stored_of_key(self, table: Table[M], model: M) -> M | None:

@@ -73,13 +73,16 @@ class EventVerbs(StorageCore):
             self._require_model(EVENTS, record)
         if expected_sequence is not None:
             bound("expected_sequence", expected_sequence)
-        async with self._transaction():
+
+        async def append() -> list[int]:
             stored = await self._store_all(records)
             sequences = [event.sequence for event in stored if event.sequence is not None]
             if expected_sequence is not None and sequences:
                 # Whoever has a place in the log keeps others from getting one until it commits: so look afterwards.
                 await self._require_last(expected_sequence, before=min(sequences))
-        return max(sequences, default=0) or await self._last_sequence()
+            return sequences
+
+        return max(await self._as_one(append), default=0) or await self._last_sequence()
 
     def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
         """Yield the events behind a place in the log, then each new one once it is committed; it never ends by itself.

@@ -132,11 +132,14 @@ class LeaseVerbs(ClaimVerbs):
         (results,) = await self._executor().write([Unless(waiting_for([id]), (step,))])
         if results is not None:
             return results[0]
-        async with self._transaction():
+
+        async def end() -> Any:
             result = await self._write_one(step)
             if result:
                 await fail_dependents(self._executor(), id, reason)
-        return result
+            return result
+
+        return await self._as_one(end)
 
     async def _change_held(self, task: TaskModel, changes: dict[str, Change], *then: Step) -> None:
         step: Step = Claim(Query(TASKS, _claim_of(task), limit=1), changes)

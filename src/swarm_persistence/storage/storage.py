@@ -1,6 +1,6 @@
 """The storage: the verbs of all nouns, transactions and maintenance, over any engine."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,7 +17,7 @@ from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
-from swarm_persistence.storage.transactions import Transaction, TransactionBlock
+from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
 
 T = TypeVar("T")
 V = TypeVar("V", AgentModel, TaskModel)
@@ -99,9 +99,9 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
 
     def transaction(self) -> TransactionBlock:
         """Return a transaction for `async with`: commits on success, rolls back on any exception."""
-        return TransactionBlock(self.begin_transaction)
+        return self._transaction()
 
-    async def run_transaction(self, work: Callable[[], Awaitable[T]], *, attempts: int = 20) -> T:
+    async def run_transaction(self, work: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
         """Call `work` in a transaction, and return what it returns.
 
         If the transaction collides with another one, as two that wait for each other's rows do on a server, all of it
@@ -112,11 +112,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             CollisionError: it collided so many times.
 
         """
-        return await transactions.run(self.transaction, work, self._pauses(attempts))
-
-    def _pauses(self, attempts: int) -> Iterator[float]:
-        """Return the pauses between the attempts of a transaction: a nested one has but one attempt."""
-        return transactions.pauses(attempts if self._scope() is None else 1)
+        return await self._as_one(work, attempts)
 
     async def vacuum(self) -> None:
         """Give the room of deleted records back to the system; not possible within a transaction."""

@@ -173,13 +173,16 @@ class TaskVerbs(StorageCore):
         (held,) = await self._executor().write([Unless(links, (*before, Unless(is_vain, tuple(steps))))])
         if held is not None and held[-1] is not None:
             return list(held[-1])
-        async with self._transaction():
+
+        async def write() -> list[Any]:
             await self._executor().write([Unless(links, ())])  # lets nobody else add links until the end
             await refuse_cycles_with_stored(self._executor(), tasks)
             results = (await self._executor().write([*before, *steps]))[len(before) :]
             await self._fail_dependents_of_any((*(task.id for task in tasks), *dependencies))
             await self._tell_failed(tasks)
-        return results
+            return results
+
+        return await self._as_one(write)
 
     async def _fail_dependents_of_any(self, ids: Sequence[str]) -> None:
         failed_ones = Query(TASKS, (one_of("id", ids), _IS_UNSUCCESSFUL))

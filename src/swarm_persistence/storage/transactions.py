@@ -12,6 +12,9 @@ from swarm_persistence.storage.scopes import Scope, bind
 
 T = TypeVar("T")
 
+ATTEMPTS = 20
+"""How often a transaction is begun that collides each time."""
+
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
 

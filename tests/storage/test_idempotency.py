@@ -1,0 +1,25 @@
+"""What becomes of a record whose key's holder vanishes while it is being stored."""
+
+from typing import Any
+
+import pytest
+
+from swarm_persistence import MemoryStorage, TaskModel
+from swarm_persistence.testing.records import a_task
+
+
+async def test_a_record_is_stored_after_all_if_the_holder_of_its_key_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage()
+    await storage.store_task(a_task("holder", idempotency_key="key"))
+    select = storage._engine.select
+
+    async def select_late(*arguments: Any) -> Any:
+        await storage.repository(TaskModel).delete("holder")
+        return await select(*arguments)
+
+    monkeypatch.setattr(storage._engine, "select", select_late)
+
+    assert await storage.store_many([a_task("plain"), a_task("late", idempotency_key="key")]) == 2
+
+    monkeypatch.undo()
+    assert [task.id for task in await storage.repository(TaskModel).find_all()] == ["plain", "late"]
