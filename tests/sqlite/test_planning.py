@@ -1,13 +1,13 @@
 """Facts about planning: SQLite plans each statement of the storage once, whatever values it is run with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
-from swarm_persistence import SqliteStorage
-from swarm_persistence.testing.records import a_task, an_event
+from swarm_persistence import Model, SqliteStorage
+from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
 
 
 @pytest.fixture
@@ -50,5 +50,19 @@ async def test_no_statement_is_planned_anew_for_other_values(path: Path, planned
 
         for number in range(1, 5):
             await _use(storage, number)
+
+    assert planned == []
+
+
+@pytest.mark.parametrize("make", [a_message, a_metric, a_task, an_agent, an_event])
+async def test_no_insert_of_many_rows_is_planned_anew(
+    path: Path, planned: list[str], make: Callable[[str], Model]
+) -> None:
+    async with await SqliteStorage.open(path) as storage:
+        await storage.store_many([make(f"first-{number}") for number in range(2_000)])
+        assert planned
+        planned.clear()
+
+        await storage.store_many([make(f"second-{number}") for number in range(2_000)])
 
     assert planned == []

@@ -1,7 +1,6 @@
 BEGIN IMMEDIATE;
 
 INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
-VALUES
-  (?, ?, ?, ?, ?, ?);
+VALUES (?,?,?,?,?,?);
 
 COMMIT;

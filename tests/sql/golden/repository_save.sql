@@ -1,8 +1,7 @@
 BEGIN IMMEDIATE;
 
 INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
-VALUES
-  (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (id) DO UPDATE SET
   name = excluded.name,
   agent_type = excluded.agent_type,

@@ -1,3 +1,2 @@
 INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
-VALUES
-  (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?,?,?,?,?,?,?,?,?,?);

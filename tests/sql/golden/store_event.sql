@@ -1,3 +1,2 @@
 INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
-VALUES
-  (?, ?, ?, ?, ?, ?);
+VALUES (?,?,?,?,?,?);

@@ -6,7 +6,6 @@ WHERE idempotency_key = ?
 LIMIT 1;
 
 INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
-VALUES
-  (?, ?, ?, ?, ?, ?);
+VALUES (?,?,?,?,?,?);
 
 COMMIT;

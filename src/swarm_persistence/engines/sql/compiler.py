@@ -27,10 +27,17 @@ class Compiler:
     def insert(self, table: Table[Any], rows: int = 1) -> str:
         """Return the text that adds so many rows."""
         marks = Marks(self.dialect)
-        marked = [CHANGE_NUMBER] if table.is_followed else []
-        numbers = [self.dialect.change_number(table) for _ in marked]
-        lines = ",\n  ".join(f"({', '.join((*(marks.next() for _ in table.names), *numbers))})" for _ in range(rows))
-        return f"INSERT INTO {self.dialect.table(table)} ({', '.join((*table.names, *marked))})\nVALUES\n  {lines}"
+        into = f"INSERT INTO {self.dialect.table(table)}"
+        # Without spaces: a driver keeps no text prepared that is too long.
+        values = ",".join(f"({','.join(marks.next() for _ in table.names)})" for _ in range(rows))
+        if not table.is_followed:
+            return f"{into} ({', '.join(table.names)})\nVALUES {values}"
+        into = f"{into} ({', '.join((*table.names, CHANGE_NUMBER))})"
+        number = self.dialect.change_number(table)
+        if rows == 1:
+            return f"{into}\nVALUES ({values[1:-1]}, {number})"
+        # The number stands once: found anew for each row, it would cost more than the rows.
+        return f"{into}\nSELECT *, {number}\nFROM (VALUES {values})"
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
