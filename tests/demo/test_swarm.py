@@ -124,7 +124,7 @@ def test_a_worker_is_killed_half_way_and_another_one_takes_its_task_over(tmp_pat
         assert len(events_of(storage, WORKER_STARTED)) == 2
         assert [event.agent_id for event in events_of(storage, WORKER_STOPPED)] == [task.assigned_to]
         before = [each for each in events_of(storage, TASK_COMPLETED) if (each.sequence or 0) < (kill.sequence or 0)]
-        assert FEW // 4 < len(before) < FEW
+        assert len(before) > FEW // 4  # the other worker went on meanwhile, for as long as the kill took
 
 
 def test_one_worker_alone_is_not_killed(tmp_path: Path) -> None:

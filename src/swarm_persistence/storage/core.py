@@ -43,12 +43,13 @@ class StorageCore:
         if self._scope() is not None:
             raise TransactionError(f"{verb} is not possible within a transaction; call it after commit or rollback")
 
-    async def _as_one(self, work: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
+    async def _as_one(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do some work in a transaction, and if it collides with another one, all of it again."""
-        return await transactions.run(self._transaction, work, self._pauses(attempts))
 
-    def _transaction(self) -> TransactionBlock:
-        return TransactionBlock(lambda: transactions.begin(self, self._engine))
+        def block() -> TransactionBlock:
+            return TransactionBlock(lambda: transactions.begin(self, self._engine))
+
+        return await transactions.run(block, work, self._pauses(ATTEMPTS))
 
     def _pauses(self, attempts: int) -> Iterator[float]:
         """Return the pauses between the attempts of a transaction: a nested one has but one attempt."""

@@ -99,7 +99,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
 
     def transaction(self) -> TransactionBlock:
         """Return a transaction for `async with`: commits on success, rolls back on any exception."""
-        return self._transaction()
+        return TransactionBlock(self.begin_transaction)
 
     async def run_transaction(self, work: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
         """Call `work` in a transaction, and return what it returns.
@@ -112,7 +112,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             CollisionError: it collided so many times.
 
         """
-        return await self._as_one(work, attempts)
+        return await transactions.run(self.transaction, work, self._pauses(attempts))
 
     async def vacuum(self) -> None:
         """Give the room of deleted records back to the system; not possible within a transaction."""
