@@ -19,6 +19,10 @@ from swarm_persistence.storage.transactions import ATTEMPTS, TransactionBlock
 T = TypeVar("T")
 
 
+_VERSIONED = (AgentModel, TaskModel)
+_NUMBERED = (EventModel, MessageModel)
+
+
 class StorageCore:
     """The base of the nouns; users meet it as `Storage`."""
 
@@ -131,17 +135,17 @@ class StorageCore:
 
     def _stored(self, scope: Scope | None, model: Model, sequence: int) -> None:
         """Tell the caller's object what the write made of it."""
-        if isinstance(model, AgentModel | TaskModel):
+        if isinstance(model, _VERSIONED):
             if scope is not None:
                 scope.remember(model, ("version",))
             model.version += 1
-        elif isinstance(model, EventModel | MessageModel):
+        elif isinstance(model, _NUMBERED):
             if scope is not None:
                 scope.remember(model, ("sequence",))
             model.sequence = sequence
 
     def _rewritten(self, scope: Scope | None, model: Model, version: int | None = None) -> None:
-        if isinstance(model, AgentModel | TaskModel):
+        if isinstance(model, _VERSIONED):
             self._tell(scope, model, version=model.version + 1 if version is None else version)
 
     @staticmethod

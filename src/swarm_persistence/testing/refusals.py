@@ -106,7 +106,7 @@ def _json() -> list[Refusal]:
         NAIVE,
         datetime(2026, 1, 1, tzinfo=UTC),
         Decimal(1),
-        object(),
+        object,
         nested(257),
         nested(100_000),
         ITSELF,
