@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATABASE ?= swarm.db
 DEMO_ARGS ?=
+# The files of tests are shared out among processes: most of their time is waiting, for disks and for servers.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
 
@@ -21,7 +23,7 @@ $(VENV)/made:
 
 # One stamp for each set of packages, so that the demo need not wait for the developers' tools.
 $(VENV)/demo: $(VENV)/made pyproject.toml
-	@$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	@$(BIN)/python -m pip install --quiet --editable '.[cli,postgres]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/made pyproject.toml
@@ -39,11 +41,11 @@ browser-needs: $(VENV)/dev ## Bring Chromium (as root), Pyodide and its wheels f
 .PHONY: test
 test: $(VENV)/dev ## Run all tests; those in the browser say what they lack
 	@$(BIN)/python -m chromium || true
-	@$(BIN)/python -m pytest -q
+	@$(PYTEST)
 
 .PHONY: test-fast
 test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
-	@$(BIN)/python -m pytest -q --ignore=tests/browser
+	@$(PYTEST) --ignore=tests/browser
 
 .PHONY: demo-browser
 demo-browser: browser-needs ## Serve a page in which a swarm works in the browser itself
@@ -82,4 +84,4 @@ format: $(VENV)/dev ## Format the code
 
 .PHONY: clean
 clean: ## Remove what was made, the demo's database excepted
-	@rm -rf $(VENV) .browser .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) .browser .servers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

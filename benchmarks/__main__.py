@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.document import write_document
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, sqlite_versions
 from benchmarks.results import Results, Row
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.site import Site
@@ -44,7 +44,7 @@ def run(scale: Scale, workloads: Sequence[Workload], directory: Path, say: Calla
     """Run workloads and return what they have measured."""
     with tempfile.TemporaryDirectory(prefix=".benchmarks-", dir=directory) as place:
         started = time.monotonic()
-        machine = describe_machine(Path(place))
+        machine = describe_machine(Path(place), **sqlite_versions())
         bench = Bench(scale, Site(Path(place)), say)
         rows = asyncio.run(_run_all(bench, workloads))
         finished_at = datetime.now(UTC).isoformat(timespec="seconds")

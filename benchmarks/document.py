@@ -1,6 +1,6 @@
 """Writes `docs/performance.md` from the results of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.peers import PEERS
@@ -30,26 +30,16 @@ def write_document(results: Results, path: Path) -> None:
 
 
 def _lines(results: Results) -> Iterator[str]:
-    machine = results.machine
-    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     yield "# Performance"
     yield ""
     yield "<!-- Written by `python -m benchmarks`; what stands here is measured, not edited. -->"
     yield ""
     yield "![Throughput of the library and its peers](performance.svg)"
     yield ""
-    yield f"Measured {results.finished_at[:10]} by `make bench` ({results.took_seconds / 60:.0f} minutes)."
-    yield ""
-    yield "| | |"
-    yield "|---|---|"
-    yield f"| machine | {machine.cpu}, {machine.cores} cores, {machine.memory_gibibytes:.0f} GiB |"
-    yield f"| system | {machine.system}, load {machine.load} before the run |"
-    yield f"| disk | {machine.filesystem}, {machine.fsync_microseconds:.0f} µs for 4 KiB and an fsync |"
-    yield f"| versions | {versions} |"
-    yield ""
+    yield from circumstances(results, "make bench")
     yield _HOW.format(rounds=results.rounds)
     yield from _peers(results)
-    yield from _targets(judge(results))
+    yield from targets(judge(results))
     yield "## All rows"
     sizes = _SCALES[results.scale]
     for workload in WORKLOADS:
@@ -62,7 +52,22 @@ def _lines(results: Results) -> Iterator[str]:
                 batch=sizes.batch, metrics=sizes.metrics, grown=sizes.grown, callers=sizes.callers
             )
             yield ""
-            yield from _table(rows)
+            yield from table(rows, name_of)
+
+
+def circumstances(results: Results, command: str) -> Iterator[str]:
+    """Yield when, where and with what it was measured."""
+    machine = results.machine
+    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    yield f"Measured {results.finished_at[:10]} by `{command}` ({results.took_seconds / 60:.0f} minutes)."
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| machine | {machine.cpu}, {machine.cores} cores, {machine.memory_gibibytes:.0f} GiB |"
+    yield f"| system | {machine.system}, load {machine.load} before the run |"
+    yield f"| disk | {machine.filesystem}, {machine.fsync_microseconds:.0f} µs for 4 KiB and an fsync |"
+    yield f"| versions | {versions} |"
+    yield ""
 
 
 def _peers(results: Results) -> Iterator[str]:
@@ -75,7 +80,8 @@ def _peers(results: Results) -> Iterator[str]:
     yield ""
 
 
-def _targets(verdicts: Sequence[Verdict]) -> Iterator[str]:
+def targets(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield what is reached, and what was tried where it falls short."""
     yield "## What it must reach"
     yield ""
     yield "| | at least | seen | |"
@@ -90,7 +96,7 @@ def _targets(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield ""
 
 
-def _table(rows: Sequence[Row]) -> Iterator[str]:
+def table(rows: Sequence[Row], name_of: Callable[[str], str]) -> Iterator[str]:
     """Yield one line a peer and kind of figure, one column for each number in flight or size."""
     has_sizes = any(row.size for row in rows)
     columns = sorted({_column(row, has_sizes) for row in rows})

@@ -5,6 +5,7 @@ import platform
 import sqlite3
 import statistics
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,8 +40,8 @@ class Machine(msgspec.Struct, frozen=True):
     versions: dict[str, str]
 
 
-def describe_machine(directory: Path) -> Machine:
-    """Look at the machine, and measure the disk under this directory."""
+def describe_machine(directory: Path, packages: Sequence[str] = _PACKAGES, **others: str) -> Machine:
+    """Look at the machine, and measure the disk under this directory; `others` are versions of what is no package."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -51,11 +52,15 @@ def describe_machine(directory: Path) -> Machine:
         load=round(os.getloadavg()[0], 2),
         versions={
             "Python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
-            "SQLite of apsw": apsw.sqlite_lib_version(),
-            "SQLite of sqlite3": sqlite3.sqlite_version,
+            **{package: version(package) for package in packages},
+            **others,
         },
     )
+
+
+def sqlite_versions() -> dict[str, str]:
+    """Return the versions of SQLite that the drivers bring."""
+    return {"SQLite of apsw": apsw.sqlite_lib_version(), "SQLite of sqlite3": sqlite3.sqlite_version}
 
 
 def _cpu() -> str:

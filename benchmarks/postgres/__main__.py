@@ -2,21 +2,29 @@
 
 import argparse
 import asyncio
-import json
-import platform
-import statistics
+import random
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
+from benchmarks.machine import describe_machine
+from benchmarks.postgres.document import write_document
 from benchmarks.postgres.peers import PEERS, SCHEMA
 from benchmarks.postgres.rounds import rate_of
+from benchmarks.results import Results, Row
 from swarm_persistence import PostgresStorage, TaskModel
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "postgres.json"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "postgres.json"
+DOCUMENT = ROOT / "docs" / "performance-postgres.md"
+_PACKAGES = ("swarm-persistence", "asyncpg", "SQLAlchemy", "procrastinate", "pgqueuer", "psycopg")
 
 VERBS = ("insert", "get", "store_many", "claim_next")
 IN_FLIGHT = {"insert": (1, 100), "get": (1, 100), "store_many": (1,), "claim_next": (1, 16)}
@@ -27,13 +35,13 @@ def main() -> int:
     """Run what the command line asks for."""
     options = _options()
     with server(options.url) as url:
-        rows = asyncio.run(measure(url, options.only or VERBS, options.rounds, options.seconds))
-    for row in rows:
-        print(f"{row['verb']:>12} {row['in_flight']:>4} in flight  {row['title']:<26} {row['rate']:>10,.0f} /s")
+        results = asyncio.run(run(url, options.only or VERBS, options.rounds, options.seconds))
+    for row in results.rows:
+        title = PEERS[row.peer][0]
+        print(f"{row.workload:>12} {row.in_flight:>4} in flight  {title:<26} {row.median:>10,.0f} /s")
     if not options.only:
-        machine = {"platform": platform.platform(), "python": platform.python_version()}
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        RESULTS.write_text(json.dumps({"finished_at": finished, "machine": machine, "rows": rows}, indent=1) + "\n")
+        results.write(RESULTS)
+        write_document(results, DOCUMENT)
     return 0
 
 
@@ -43,32 +51,48 @@ def server(url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+    sys.path.insert(0, str(ROOT / "tests"))
     from postgres.servers import embedded_programs, new_server
 
     with new_server(embedded_programs(), is_durable=True) as own:
         yield own.url()
 
 
-async def measure(url: str, verbs: tuple[str, ...], rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Return the median rate of each peer that knows a verb. The peers take turns, so that a slow minute hits all."""
-    rates: dict[tuple[str, int, str], list[float]] = {}
+async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Results:
+    """Measure each peer that knows a verb, once a round."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        machine = describe_machine(Path(place), _PACKAGES, PostgreSQL=await _server_version(url))
+    measurements: dict[tuple[str, int, str], list[float]] = {}
     async with await PostgresStorage.builder().schema(SCHEMA).build(url):
         pass  # the tables, which the others use too
-    for _ in range(rounds):
-        for key, (_, open_peer) in PEERS.items():
+    shuffle = random.Random(20260101)  # the same in every run
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        for key, (_, open_peer) in shuffle.sample([*PEERS.items()], len(PEERS)):
             async with open_peer(url) as peer:
                 for verb in verbs:
                     if verb in peer:
                         for in_flight in IN_FLIGHT[verb]:
                             rate = await _rate(peer, verb, in_flight, seconds)
-                            rates.setdefault((verb, in_flight, key), []).append(rate)
-    return [
-        {"verb": verb, "in_flight": in_flight, "peer": key, "title": PEERS[key][0], "rate": statistics.median(each)}
-        for (verb, in_flight, key), each in sorted(
-            rates.items(), key=lambda item: (VERBS.index(item[0][0]), item[0][1])
+                            measurements.setdefault((verb, in_flight, key), []).append(rate)
+    order = [*PEERS]
+    rows = [
+        Row(verb, key, in_flight, rates)
+        for (verb, in_flight, key), rates in sorted(
+            measurements.items(), key=lambda item: (VERBS.index(item[0][0]), item[0][1], order.index(item[0][2]))
         )
     ]
+    finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return Results("postgres", rounds, finished_at, time.monotonic() - started, machine, rows)
+
+
+async def _server_version(url: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval("SHOW server_version"))
+    finally:
+        await connection.close()
 
 
 async def _rate(peer: Any, verb: str, in_flight: int, seconds: float) -> float:
@@ -93,8 +117,8 @@ def _tasks(count: int) -> list[TaskModel]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.postgres", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each measurement takes")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
     parser.add_argument("--only", action="append", choices=VERBS, help="this verb only, and keep nothing")
     parser.add_argument("--url", help="an empty database of another server to measure on")
     return parser.parse_args()

@@ -8,7 +8,8 @@ import time
 import asyncpg
 import pytest
 
-from postgres.servers import PASSWORD, Server, free_port
+from postgres.old_servers import old_programs
+from postgres.servers import PASSWORD, Server, free_port, new_server
 from swarm_persistence import DatabaseError, MigrationError, OtherError, PostgresStorage, StorageError, init_storage
 from swarm_persistence.testing.records import a_task
 
@@ -80,6 +81,13 @@ class TestOpening:
 
         assert isinstance(await refusal(url), MigrationError)
         assert await admin.fetchval(f"SELECT count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace") == 1
+
+    async def test_a_server_that_is_too_old_is_refused(self) -> None:
+        with new_server(old_programs()) as old:
+            error = await refusal(old.url())
+
+        assert isinstance(error, DatabaseError)
+        assert f"127.0.0.1:{old.port}: the server is PostgreSQL 12.22; 13 is the oldest that will do" in str(error)
 
     async def test_a_database_of_another_encoding_is_refused(self, server: Server, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")

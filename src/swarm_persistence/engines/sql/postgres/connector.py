@@ -116,12 +116,11 @@ class Connector:
         self._has_looked = True
 
     def _require_usable(self, connection: asyncpg.Connection) -> None:
-        version = connection.get_server_version()
-        if version.major < OLDEST_SERVER:
-            raise DatabaseError(
-                f"the server is PostgreSQL {version.major}.{version.minor}; {OLDEST_SERVER} is the oldest that will do"
-            )
-        encoding = connection.get_settings().server_encoding
+        settings = connection.get_settings()
+        if connection.get_server_version().major < OLDEST_SERVER:
+            found = settings.server_version
+            raise DatabaseError(f"the server is PostgreSQL {found}; {OLDEST_SERVER} is the oldest that will do")
+        encoding = settings.server_encoding
         if encoding != "UTF8":
             raise DatabaseError(f"the database keeps its text as {encoding}; create one with ENCODING 'UTF8'")
 
