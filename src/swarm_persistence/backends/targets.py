@@ -46,7 +46,7 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
         from swarm_persistence.backends.wasm import WasmStorage
 
         return await WasmStorage.open(unquote(rest))
-    path = _sqlite_path(name)
+    path = sqlite_path(name)
     if _IS_BROWSER:
         raise OtherError(
             f"{name!r} is a file for SQLite, which a browser has not; expected indexeddb://name or :memory:"
@@ -56,7 +56,13 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
     return await SqliteStorage.open(path)
 
 
-def _sqlite_path(name: str) -> str:
+def sqlite_path(name: str) -> str:
+    """Return the path that a target for SQLite names: it is a path itself, or `sqlite:///path`.
+
+    Raises:
+        OtherError: it names no file; the text lists what is known.
+
+    """
     scheme, separator, rest = name.partition("://")
     if not separator:
         if not name:

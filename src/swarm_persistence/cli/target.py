@@ -1,8 +1,9 @@
 """Finds the file that a database's name means, and refuses one that is not there: looking must not create it."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from swarm_persistence.backends.targets import sqlite_path
 from swarm_persistence.cli.failure import CommandError
 
 
@@ -11,12 +12,13 @@ def existing_file(target: str) -> Path | None:
 
     Raises:
         CommandError: there is no such file, or it holds nothing.
+        OtherError: the URL is not of the form that SQLite takes.
 
     """
-    scheme, separator, rest = target.partition("://")
+    scheme, separator, _ = target.partition("://")
     if separator and scheme != "sqlite":
         return None
-    path = Path(unquote(rest[1:]) if separator else target).absolute()
+    path = Path(sqlite_path(target)).absolute()
     if str(path) == str(Path(":memory:").absolute()):
         raise CommandError("a database in memory ends with its process: there is nothing to look at")
     if not path.exists():
