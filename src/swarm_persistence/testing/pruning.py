@@ -10,6 +10,7 @@ from swarm_persistence.clock import ManualClock, now
 from swarm_persistence.errors import InvalidQueryError, NotFoundError
 from swarm_persistence.models import EventModel, TaskModel, TaskStatus
 from swarm_persistence.storage import Pruned, Storage
+from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.fixtures import OpenStorage
 from swarm_persistence.testing.records import (
     MOMENT,
@@ -248,15 +249,19 @@ class TestPruningAmongOthers:
 
     async def test_other_writes_get_their_turn_between_the_batches(self, storage: Storage) -> None:
         await storage.store_many([a_metric(f"metric-{n}") for n in range(10_000)])
+        async with storage.transaction():
+            await elsewhere(storage.get_task("none"))  # where there are connections, two are open from here on
         pruning = asyncio.create_task(storage.prune(after(1)))
 
-        was_done = []
-        for number in range(3):
-            await storage.store_task(a_task(f"task-{number}"))
+        written_meanwhile = 0
+        while True:
+            await storage.store_task(a_task(f"task-{written_meanwhile}"))
             await asyncio.wait({pruning}, timeout=0)  # lets it go on, also in memory
-            was_done.append(pruning.done())
+            if pruning.done():
+                break
+            written_meanwhile += 1
 
-        assert was_done == [False, False, False]
+        assert written_meanwhile > 0
         assert await pruning == Pruned(metrics=10_000)
 
     async def test_what_is_revived_meanwhile_stays(self, storage: Storage) -> None:
