@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
+from swarm_persistence.backends.durations import checked_seconds
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
-from swarm_persistence.errors import OtherError
 from swarm_persistence.storage import Storage
 
 
@@ -25,17 +25,10 @@ class MemoryStorage(Storage):
         """
         super().__init__(
             MemoryEngine(
-                _seconds("connection_timeout", connection_timeout),
-                _seconds("transaction_timeout", transaction_timeout),
+                checked_seconds("connection_timeout", connection_timeout),
+                checked_seconds("transaction_timeout", transaction_timeout),
             )
         )
 
     def __repr__(self) -> str:
         return "MemoryStorage()"
-
-
-def _seconds(name: str, duration: float | timedelta) -> float:
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise OtherError(f"{name} is {duration!r}, expected a finite number of seconds above 0")
-    return seconds

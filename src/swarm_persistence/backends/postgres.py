@@ -3,13 +3,13 @@
 from datetime import timedelta
 from typing import Self
 
-import msgspec
-
 try:
     import asyncpg  # noqa: F401 - looked for here, to say in one line what is missing
 except ImportError as error:
     raise ImportError("PostgreSQL needs asyncpg; pip install 'swarm-persistence[postgres]' brings it") from error
 
+from swarm_persistence.backends.durations import seconds
+from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PreparedStatements, Settings
 from swarm_persistence.storage import Storage
@@ -65,10 +65,11 @@ class PostgresStorage(Storage):
         )
 
 
-class PostgresStorageBuilder:
+class PostgresStorageBuilder(PooledStorageBuilder[Settings]):
     """Sets up a `PostgresStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
 
-    What the URL says goes before what the builder says.
+    What the URL says goes before what the builder says. `connection_timeout` also limits the wait for a server that is
+    restarted or replaced.
     """
 
     def __init__(self) -> None:
@@ -78,29 +79,9 @@ class PostgresStorageBuilder:
         """Set the schema that holds the tables. Default `swarm`."""
         return self._set(schema=name)
 
-    def max_connections(self, max: int) -> Self:
-        """Set how many connections may be open at once. Default 16."""
-        return self._set(max_connections=max)
-
-    def min_idle_connections(self, min: int) -> Self:
-        """Set how many connections stay open however long they are idle. Default 1."""
-        return self._set(min_idle_connections=min)
-
-    def connection_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long an operation waits for a server, a connection or its turn, before `PoolError`. Default 30 s."""
-        return self._set(connection_timeout=_seconds(timeout))
-
-    def idle_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long a connection stays open with nothing to do. Default 600 s."""
-        return self._set(idle_timeout=_seconds(timeout))
-
-    def transaction_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
-        return self._set(transaction_timeout=_seconds(timeout))
-
     def operation_timeout(self, timeout: float | timedelta) -> Self:
         """Set how long the server may take for one statement before its connection is given up. Default 60 s."""
-        return self._set(operation_timeout=_seconds(timeout))
+        return self._set(operation_timeout=seconds(timeout))
 
     def parallel_transactions(self, are_parallel: bool = True) -> Self:
         """Let this storage's transactions and writes go on beside an open transaction. Default: they wait for it.
@@ -117,11 +98,3 @@ class PostgresStorageBuilder:
     async def build(self, url: str) -> PostgresStorage:
         """Open the storage; raises what `PostgresStorage.open` raises, and `OtherError` for a setting without sense."""
         return await PostgresStorage._open(url, self._settings)
-
-    def _set(self, **changes: object) -> Self:
-        self._settings = msgspec.structs.replace(self._settings, **changes)
-        return self
-
-
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-from datetime import timedelta
 from typing import Self
 
-import msgspec
-
+from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
 from swarm_persistence.engines.sql.sqlite.settings import Durability, Settings
 from swarm_persistence.storage import Storage
@@ -62,31 +60,14 @@ class SqliteStorage(Storage):
         )
 
 
-class SqliteStorageBuilder:
-    """Sets up an `SqliteStorage`; each method changes the builder and returns it. Durations: seconds or timedelta."""
+class SqliteStorageBuilder(PooledStorageBuilder[Settings]):
+    """Sets up an `SqliteStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
+
+    Of the connections, one writes, and stays open; the others read.
+    """
 
     def __init__(self) -> None:
         self._settings = Settings()
-
-    def max_connections(self, max: int) -> Self:
-        """Set how many connections may be open at once: one writes, the others read. Default 16."""
-        return self._set(max_connections=max)
-
-    def min_idle_connections(self, min: int) -> Self:
-        """Set how many reading connections stay open however long they are idle. Default 1."""
-        return self._set(min_idle_connections=min)
-
-    def connection_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long an operation waits for a connection, or its turn to write, before `PoolError`. Default 30 s."""
-        return self._set(connection_timeout=_seconds(timeout))
-
-    def idle_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long a reading connection stays open with nothing to do. Default 600 s."""
-        return self._set(idle_timeout=_seconds(timeout))
-
-    def transaction_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
-        return self._set(transaction_timeout=_seconds(timeout))
 
     def durability(self, durability: Durability) -> Self:
         """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""
@@ -95,11 +76,3 @@ class SqliteStorageBuilder:
     async def build(self, path: str | os.PathLike[str]) -> SqliteStorage:
         """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for a setting without sense."""
         return await SqliteStorage._open(path, self._settings)
-
-    def _set(self, **changes: object) -> Self:
-        self._settings = msgspec.structs.replace(self._settings, **changes)
-        return self
-
-
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import msgspec
 
+from swarm_persistence.backends.durations import checked_seconds
 from swarm_persistence.engines.rows.indexeddb.bridge import script
 from swarm_persistence.engines.rows.indexeddb.engine import Durability, IndexedDbEngine, Settings
 from swarm_persistence.errors import OtherError
@@ -52,8 +53,8 @@ class WasmStorage(Storage):
             raise OtherError("the name of the database is empty")
         settings = Settings(
             durability,
-            _seconds("connection_timeout", connection_timeout),
-            _seconds("transaction_timeout", transaction_timeout),
+            checked_seconds("connection_timeout", connection_timeout),
+            checked_seconds("transaction_timeout", transaction_timeout),
         )
         return await cls._open(text(name, "name"), settings)
 
@@ -91,10 +92,3 @@ class WasmStorage(Storage):
     def __repr__(self) -> str:
         name = self._engine.name if isinstance(self._engine, IndexedDbEngine) else None
         return "WasmStorage" if name is None else f"WasmStorage({name!r})"
-
-
-def _seconds(name: str, duration: float | timedelta) -> float:
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise OtherError(f"{name} is {duration!r}, expected a finite number of seconds above 0")
-    return float(seconds)

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from swarm_persistence.engines.endings import is_over
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.errors import ClosedError, CollisionError, TransactionError
+from swarm_persistence.errors import ClosedError, CollisionError
 from swarm_persistence.storage.scopes import Scope, bind
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Transaction:
         if self._scope.is_inherited:
             raise ClosedError("the transaction belongs to the process that this one was forked from; it goes on there")
         if not self._scope.is_open:
-            raise TransactionError("the transaction is over already; begin a new one")
+            raise is_over()
         await end()
 
     def __del__(self) -> None:

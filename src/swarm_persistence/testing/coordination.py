@@ -4,9 +4,8 @@ from copy import deepcopy
 from datetime import timedelta
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule
 
 from swarm_persistence.clock import now
 from swarm_persistence.errors import NotFoundError
@@ -16,6 +15,7 @@ from swarm_persistence.testing import actors
 from swarm_persistence.testing.fixtures import OpenStorage
 from swarm_persistence.testing.foretelling import Foretelling
 from swarm_persistence.testing.ledger import Ledger
+from swarm_persistence.testing.machines import run_machine
 from swarm_persistence.testing.task_choices import AGENTS, CHANGES, COPY, IDS, LEASES, TASKS, TYPES
 
 _DEEPEST = 2
@@ -183,13 +183,4 @@ def assert_tasks_as_foretold(open_storage: OpenStorage, examples: int = 80, step
         pass
 
     ThisCoordination.open_storage = staticmethod(open_storage)
-    run_state_machine_as_test(
-        ThisCoordination,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(ThisCoordination, examples, steps)

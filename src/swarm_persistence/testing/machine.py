@@ -4,9 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.models import Model
@@ -14,6 +13,7 @@ from swarm_persistence.schema.tables import table_of
 from swarm_persistence.testing import actors
 from swarm_persistence.testing.actors import Actor, Answer, Operation
 from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.machines import run_machine
 from swarm_persistence.testing.strategies import IDS, TEXTS, TIMES, any_records, models, values
 
 DEEPEST = 4
@@ -187,13 +187,4 @@ def assert_storages_agree(
     class ThisComparison(Comparison):
         storages = (staticmethod(open_first), staticmethod(open_second))
 
-    run_state_machine_as_test(
-        ThisComparison,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(ThisComparison, examples, steps)

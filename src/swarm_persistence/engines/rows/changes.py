@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.engines.interface import Change, CountOf, Increment
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, moment_of, rows_of, settled
 from swarm_persistence.engines.rows.sources import Source
-from swarm_persistence.errors import ConflictError
+from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import Table
@@ -23,6 +23,7 @@ class Changes:
     def __init__(self, source_of: Callable[[Table[Any]], Source]) -> None:
         self._source_of = source_of
         self._undo: list[Callable[[], None]] = []
+        self._savepoints: list[tuple[str, int]] = []
 
     def run(self, works: Sequence["Work"]) -> list[Any]:
         """Do all works or none of them, and return the result of each."""
@@ -43,8 +44,36 @@ class Changes:
             self._undo.pop()()
 
     def forget(self) -> None:
-        """Keep what was done for good."""
+        """Keep what was done for good, and know no savepoint any more."""
         self._undo.clear()
+        self._savepoints.clear()
+
+    def settle(self) -> None:
+        """Keep what was done, as far as there is no savepoint to go back to."""
+        if not self._savepoints:
+            self._undo.clear()
+
+    def savepoint(self, name: str) -> None:
+        """Mark what was done so far with a name."""
+        self._savepoints.append((name, self.mark()))
+
+    def release(self, name: str) -> None:
+        """Forget a savepoint and all after it."""
+        self._pop(name)
+        self.settle()
+
+    def roll_back_to(self, name: str) -> None:
+        """Undo what was done since a savepoint, and forget it."""
+        self.undo(self._pop(name))
+
+    def _pop(self, name: str) -> int:
+        """Forget the latest savepoint of this name and all after it, and return its mark."""
+        for place in range(len(self._savepoints) - 1, -1, -1):
+            if self._savepoints[place][0] == name:
+                mark = self._savepoints[place][1]
+                del self._savepoints[place:]
+                return mark
+        raise DatabaseError(f"the transaction has no savepoint {name!r}")
 
     def insert(self, table: Table[Any], values: Values, unless: str | None = None) -> int:
         source = self._source_of(table)

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable
 
 from swarm_persistence.clock import ManualClock, now, use_clock
+from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
 from swarm_persistence.engines.rows.indexeddb.operations import WriteOperation
 from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
-from swarm_persistence.errors import PoolError, StorageError
+from swarm_persistence.errors import StorageError
 
 _MOST_STEPS = 5_000
 """Steps in one transaction: enough that beginning one costs nothing, few enough that others get their turn."""
@@ -115,12 +116,7 @@ class Commits:
     def _give_up_late_ones(self) -> None:
         now = time.monotonic()
         while self._waiting and self._waiting[0].deadline <= now + 0.001:
-            self._waiting.popleft().settle(
-                PoolError(
-                    "another transaction of this database was open for longer than connection_timeout "
-                    f"({self._timeout:g} s); end it sooner, or raise connection_timeout"
-                )
-            )
+            self._waiting.popleft().settle(got_no_turn("database", self._timeout))
         self._go_on()
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
     Aggregate,
@@ -31,7 +32,7 @@ from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.engines.watches import TableWatch, Watches
-from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, PoolError
+from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError
 from swarm_persistence.query.query import FromNow, Query, Selection
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
@@ -163,10 +164,7 @@ class IndexedDbEngine:
         lock = self._bridge.lock(self.settings.connection_timeout, locked, _never, is_exclusive=True)
         try:
             if not await future:
-                raise PoolError(
-                    "another transaction of this database was open for longer than connection_timeout "
-                    f"({self.settings.connection_timeout:g} s); end it sooner, or raise connection_timeout"
-                )
+                raise got_no_turn("database", self.settings.connection_timeout)
             self._require_usable()
             session = IndexedDbSession(
                 self._bridge, lock, self.settings.transaction_timeout, self._watches.ring, self._forget

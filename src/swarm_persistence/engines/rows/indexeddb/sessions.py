@@ -6,20 +6,23 @@ goes the way of this package writes while the lock is held: what was fetched sta
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
 
 from swarm_persistence.clock import ManualClock, now, use_clock
+from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.done import Done
 from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
 from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
+from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.engines.rows.works import works_of
-from swarm_persistence.errors import DatabaseError, TransactionError
+from swarm_persistence.errors import DatabaseError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
@@ -48,8 +51,7 @@ class IndexedDbSession:
         self._state: messages.State | None = None
         self._view = View()
         self._overlays = Overlays(self._view)
-        self._changes = Changes(self._overlays.table)
-        self._savepoints: list[tuple[str, int]] = []
+        self._changes = Changes(self._overlay)
         self._is_over = False
         self._failure: Exception | None = None
 
@@ -63,11 +65,11 @@ class IndexedDbSession:
         self._require_open()
         self._view.want(steps)
         results = await self._run(lambda: self._changes.run(works))
-        self._forget_unless_marked()
+        self._changes.settle()
         return results
 
     async def get(self, table: Table[M], id: str) -> M | None:
-        row = await self._run(lambda: self._overlays.table(table).get(id))
+        row = await self._run(lambda: self._overlay(table).get(id))
         return None if row is None else codec_of(table.model).decode(row)
 
     async def select(self, query: Query[M]) -> list[M]:
@@ -80,25 +82,22 @@ class IndexedDbSession:
         return columns_of_rows(query.table, await self._rows(query), fields)
 
     async def count(self, query: Query[Any]) -> int:
-        return await self._run(
-            lambda: count_of(self._overlays.table(query.table), settled(query, self._overlays.table))
-        )
+        return await self._run(lambda: count_of(self._overlay(query.table), settled(query, self._overlay)))
 
     async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
-        return await self._run(lambda: aggregate_rows(self._overlays.table(aggregate.query.table), aggregate))
+        return await self._run(lambda: aggregate_rows(self._overlay(aggregate.query.table), aggregate))
 
     async def savepoint(self, name: str) -> None:
         self._require_open()
-        self._savepoints.append((name, self._changes.mark()))
+        self._changes.savepoint(name)
 
     async def release(self, name: str) -> None:
         self._require_open()
-        self._pop_savepoint(name)
-        self._forget_unless_marked()
+        self._changes.release(name)
 
     async def rollback_to(self, name: str) -> None:
         self._require_open()
-        self._changes.undo(self._pop_savepoint(name))
+        self._changes.roll_back_to(name)
 
     async def commit(self) -> None:
         self._require_open()
@@ -113,7 +112,7 @@ class IndexedDbSession:
 
     def rollback(self) -> Awaitable[None]:
         self._end(None)
-        return _Done()
+        return Done()
 
     def abandon(self) -> None:
         self._end(None)
@@ -141,7 +140,7 @@ class IndexedDbSession:
             self._let_go()
 
     async def _rows(self, query: Query[Any]) -> list[Row]:
-        return await self._run(lambda: rows_of(self._overlays.table(query.table), settled(query, self._overlays.table)))
+        return await self._run(lambda: rows_of(self._overlay(query.table), settled(query, self._overlay)))
 
     async def _run(self, evaluate: Callable[[], T]) -> T:
         """Evaluate on what is there, and again after fetching what was missing."""
@@ -179,12 +178,14 @@ class IndexedDbSession:
         self._bridge.read(messages.fetch(requests), answer, fetched.settle)
         await fetched.future
 
+    def _overlay(self, table: Table[Any]) -> Source:
+        return self._overlays.table(table)
+
     def _begin_with(self, state: messages.State) -> None:
         # Nothing was written before this: each write asks for rows first.
         self._state = state
         self._view.start_from(state)
         self._overlays = Overlays(self._view)
-        self._changes = Changes(self._overlays.table)
 
     def _end(self, failure: Exception | None) -> None:
         if self._is_over:
@@ -195,38 +196,19 @@ class IndexedDbSession:
 
     def _let_go(self) -> None:
         self._timer.cancel()
-        self._savepoints.clear()
         self._bridge.unlock(self._lock)
         self._ended(self)
 
     def _look_at_the_time(self) -> None:
         if not self._is_over and time.monotonic() >= self._deadline:
-            self._end(
-                TransactionError(
-                    f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was "
-                    "rolled back so that others can write; do the slow work before it begins"
-                )
-            )
+            self._end(was_open_too_long(self._timeout))
 
     def _require_open(self) -> None:
         self._look_at_the_time()
         if self._failure is not None:
             raise self._failure
         if self._is_over:
-            raise TransactionError("the transaction is over already; begin a new one")
-
-    def _forget_unless_marked(self) -> None:
-        if not self._savepoints:
-            self._changes.forget()
-
-    def _pop_savepoint(self, name: str) -> int:
-        """Forget the latest savepoint of this name and all after it, and return its mark."""
-        for place in range(len(self._savepoints) - 1, -1, -1):
-            if self._savepoints[place][0] == name:
-                mark = self._savepoints[place][1]
-                del self._savepoints[place:]
-                return mark
-        raise DatabaseError(f"the transaction has no savepoint {name!r}")
+            raise is_over()
 
 
 class _Outcome:
@@ -243,10 +225,3 @@ class _Outcome:
             self.future.set_result(None)
         else:
             self.future.set_exception(failure)
-
-
-class _Done:
-    """What is done already, for those who await it."""
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return iter(())  # type: ignore[return-value]

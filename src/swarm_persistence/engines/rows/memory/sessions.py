@@ -1,18 +1,19 @@
 """An open transaction of the memory engine: its writes lie over the committed rows until it commits."""
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes
+from swarm_persistence.engines.rows.done import Done
 from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import works_of
-from swarm_persistence.errors import DatabaseError, TransactionError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
@@ -37,7 +38,6 @@ class MemorySession:
         self._timeout = transaction_timeout
         self._overlays: dict[str, OverlayTable] = {}
         self._changes = Changes(self._overlay)
-        self._savepoints: list[tuple[str, int]] = []
         self._is_over = False
         self._failure: Exception | None = None
 
@@ -52,8 +52,7 @@ class MemorySession:
         with self._gate:
             self._require_open()
             results = self._changes.run(works)
-            if not self._savepoints:
-                self._changes.forget()
+            self._changes.settle()
             return results
 
     async def get(self, table: Table[M], id: str) -> M | None:
@@ -93,19 +92,17 @@ class MemorySession:
     async def savepoint(self, name: str) -> None:
         with self._gate:
             self._require_open()
-            self._savepoints.append((name, self._changes.mark()))
+            self._changes.savepoint(name)
 
     async def release(self, name: str) -> None:
         with self._gate:
             self._require_open()
-            self._pop_savepoint(name)
-            if not self._savepoints:
-                self._changes.forget()
+            self._changes.release(name)
 
     async def rollback_to(self, name: str) -> None:
         with self._gate:
             self._require_open()
-            self._changes.undo(self._pop_savepoint(name))
+            self._changes.roll_back_to(name)
 
     async def commit(self) -> None:
         with self._gate:
@@ -119,19 +116,14 @@ class MemorySession:
     def rollback(self) -> Awaitable[None]:
         with self._gate:
             self._end(None)
-        return _Done()
+        return Done()
 
     def abandon(self) -> None:
         self._gate.soon(lambda: self._end(None))
 
     def expire(self) -> None:
         """End because the time is over; called inside the gate."""
-        self._end(
-            TransactionError(
-                f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was rolled "
-                "back so that others can write; do the slow work before it begins"
-            )
-        )
+        self._end(was_open_too_long(self._timeout))
 
     def close(self, reason: Exception) -> None:
         """End because the engine closes; called inside the gate."""
@@ -156,26 +148,10 @@ class MemorySession:
         if self._failure is not None:
             raise self._failure
         if self._is_over:
-            raise TransactionError("the transaction is over already; begin a new one")
+            raise is_over()
 
     def _overlay(self, table: Table[Any]) -> OverlayTable:
         overlay = self._overlays.get(table.name)
         if overlay is None:
             overlay = self._overlays[table.name] = OverlayTable(self._tables[table.name])
         return overlay
-
-    def _pop_savepoint(self, name: str) -> int:
-        """Forget the latest savepoint of this name and all after it, and return its mark."""
-        for place in range(len(self._savepoints) - 1, -1, -1):
-            if self._savepoints[place][0] == name:
-                mark = self._savepoints[place][1]
-                del self._savepoints[place:]
-                return mark
-        raise DatabaseError(f"the transaction has no savepoint {name!r}")
-
-
-class _Done:
-    """What is done already, for those who await it."""
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return iter(())  # type: ignore[return-value]

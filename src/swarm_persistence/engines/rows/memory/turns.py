@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.memory.gate import Gate
-from swarm_persistence.errors import PoolError
 
 
 class Holder(Protocol):
@@ -140,11 +140,4 @@ class Waiter:
                 return
             has_waited_in_vain = self._turns.leave(self)
         if has_waited_in_vain:
-            seconds = self._turns.connection_timeout
-            self._receive(
-                None,
-                PoolError(
-                    "another transaction of this storage was open for longer than connection_timeout "
-                    f"({seconds:g} s); end it sooner, or raise connection_timeout"
-                ),
-            )
+            self._receive(None, got_no_turn("storage", self._turns.connection_timeout))

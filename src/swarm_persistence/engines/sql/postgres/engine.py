@@ -16,11 +16,11 @@ from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.places import Places
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.port import Port
-from swarm_persistence.engines.sql.postgres.reading import Reading
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.engines.sql.postgres.turns import Turns
+from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.query.query import Condition, Query
@@ -31,7 +31,7 @@ _NEXT_LOOK_SECONDS = 0.02
 _SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
 
 
-class PostgresEngine(Reading):
+class PostgresEngine(Reading[Act]):
     """One schema of one database. `start` opens it; all methods but `abandon` belong to an event loop."""
 
     is_ephemeral = False

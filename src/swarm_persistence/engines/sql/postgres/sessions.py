@@ -5,22 +5,26 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.postgres.acts import Act
 from swarm_persistence.engines.sql.postgres.failures import again, translate, unknown_outcome
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.reading import Reading
+from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import TransactionError
 
 if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.plans import Plans
     from swarm_persistence.engines.sql.postgres.port import Port
 
 _PATIENCE_SECONDS = 1.0
 """How long a rollback waits for a statement that is under way."""
 
 
-class PostgresSession(Reading):
+class PostgresSession(Reading[Act]):
     """An open transaction at READ COMMITTED. `abandon` may be called from any thread, all else in its loop."""
+
+    _plans: "Plans"
 
     def __init__(self, port: "Port", link: Link) -> None:
         self._port = port
@@ -134,13 +138,7 @@ class PostgresSession(Reading):
             self._port.running.start(lambda run: self._roll_back(failure), is_write=True)
 
     def _expire(self) -> None:
-        seconds = self._port.settings.transaction_timeout
-        self._give_up(
-            TransactionError(
-                f"the transaction was open for longer than transaction_timeout ({seconds:g} s), and was rolled "
-                "back so that others can write; do the slow work before it begins"
-            )
-        )
+        self._give_up(was_open_too_long(self._port.settings.transaction_timeout))
 
     def _close(self, failure: Exception | None) -> None:
         if not self._is_over:
@@ -156,4 +154,4 @@ class PostgresSession(Reading):
 
     def _require_open(self) -> None:
         if self._is_over:
-            raise again(self.failure or TransactionError("the transaction is over"))
+            raise again(self.failure or is_over())

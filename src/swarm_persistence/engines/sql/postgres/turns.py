@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections import deque
 
-from swarm_persistence.errors import PoolError
+from swarm_persistence.engines.endings import got_no_turn
 
 
 class Turns:
@@ -71,10 +71,7 @@ class Turns:
                 admitted = self._admit()
             self._tell(admitted)
             if isinstance(error, TimeoutError):
-                raise PoolError(
-                    "another transaction of this storage was open for longer than connection_timeout "
-                    f"({self._timeout:g} s); end it sooner, or raise connection_timeout"
-                ) from None
+                raise got_no_turn("storage", self._timeout) from None
             raise
 
     def _is_open_to(self, is_alone: bool) -> bool:

@@ -12,6 +12,7 @@ import apsw
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
+from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import file, schema_version
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.failures import translate
@@ -19,7 +20,6 @@ from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
-from swarm_persistence.engines.sql.sqlite.reading import Reading
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.writer import Writer
@@ -31,15 +31,16 @@ from swarm_persistence.schema.tables import M, Table
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
 
 
-class SqliteEngine(Reading):
+class SqliteEngine(Reading[Part]):
     """One file. `start` opens it; every other method belongs to an event loop."""
 
+    _plans: Parts
     is_ephemeral = False
 
     def __init__(self, path: str, settings: Settings) -> None:
         self.path = os.path.abspath(path)
         self.settings = settings.checked()
-        self._parts = Parts()
+        self._plans = Parts()
         self._patience = Patience(settings.connection_timeout)
         self._watches = Watches()
         self._writer = Writer(self._open_writer, self._patience, self._translate, self._watches)
@@ -64,7 +65,7 @@ class SqliteEngine(Reading):
         writing = self._port(loop)[0]
         if writing.is_full:
             return self._when_there_is_room(writing, lambda: self.write(steps))
-        of_step = self._parts.of_step
+        of_step = self._plans.of_step
         parts = (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps]
         future: asyncio.Future[list[Any]] = loop.create_future()
         writing.collect(Operation(future, parts))
@@ -85,7 +86,7 @@ class SqliteEngine(Reading):
         return await submit()
 
     async def begin(self) -> Session:
-        session = SqliteSession(self._writer, self._parts, self._mailbox, self.settings.transaction_timeout)
+        session = SqliteSession(self._writer, self._plans, self._mailbox, self.settings.transaction_timeout)
         deadline = time.monotonic() + self.settings.connection_timeout
 
         def open_transaction() -> SqliteSession:

@@ -78,11 +78,11 @@ class Parts:
     def _of_steps(self, *steps: Step) -> list[Any]:
         return [self.of_step(step) for step in steps]
 
-    def of_get(self, table: Table[M], id: str) -> Part:
+    def get(self, table: Table[M], id: str) -> Part:
         """Return the statement that reads the record of an id."""
         return self._gets[table.model], (id,)
 
-    def of_select(self, query: Query[Any]) -> Part:
+    def select(self, query: Query[Any]) -> Part:
         """Return the statement that reads a query's records."""
         text, values = self._compiler.select(query)
         statement = self._statements.get(text)
@@ -92,7 +92,7 @@ class Parts:
             )
         return statement, values
 
-    def of_page(self, query: Query[Any]) -> Part:
+    def page(self, query: Query[Any]) -> Part:
         """Return the statement that reads a query's records and the sequence of the last."""
         text, values = self._compiler.select(query)
         key = ("page", text)
@@ -103,7 +103,7 @@ class Parts:
             )
         return statement, values
 
-    def of_values(self, query: Query[Any], fields: tuple[str, ...]) -> Part:
+    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Part:
         """Return the statement that reads some columns of a query's rows."""
         text, values = self._compiler.values(query, fields)
         key = ("values", text)
@@ -112,12 +112,12 @@ class Parts:
             statement = self._statements[key] = RowsStatement(text, query.table.name, None)
         return statement, values
 
-    def of_count(self, query: Query[Any]) -> Part:
+    def count(self, query: Query[Any]) -> Part:
         """Return the statement that counts a query's rows."""
         text, values = self._compiler.count(query)
         return self._valued(text, query.table), values
 
-    def of_aggregate(self, aggregate: Aggregate) -> Part:
+    def aggregate(self, aggregate: Aggregate) -> Part:
         """Return the statement that computes an aggregate."""
         text, values = self._compiler.aggregate(aggregate)
         statement = self._statements.get(text)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite.commits import changed_by
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
-from swarm_persistence.engines.sql.sqlite.reading import Reading
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import StorageError, TransactionError
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
     from swarm_persistence.engines.sql.sqlite.parts import Parts
 
 
-class SqliteSession(Reading):
+class SqliteSession(Reading[Part]):
     """An open transaction. The methods run in the caller's loop; `serve` runs in the writer's thread."""
+
+    _plans: "Parts"
 
     def __init__(
         self, writer: Writer, parts: "Parts", mailbox_of: Callable[[Callable[[Batch], None]], Mailbox], timeout: float
     ) -> None:
         self._writer = writer
-        self._parts = parts
+        self._plans = parts
         self._mailbox_of = mailbox_of
         self._timeout = timeout
         self._deadline = 0.0
@@ -46,7 +49,7 @@ class SqliteSession(Reading):
         self._deadline = time.monotonic() + self._timeout
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._submit([self._parts.of_step(step) for step in steps])
+        return self._submit([self._plans.of_step(step) for step in steps])
 
     def _read(self, part: Part) -> "asyncio.Future[Any]":
         return self._send(Read(asyncio.get_running_loop().create_future(), (part,)))
@@ -90,7 +93,7 @@ class SqliteSession(Reading):
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
         with self._gate:
             if self._is_over:
-                raise again(self.failure or TransactionError("the transaction is over"))
+                raise again(self.failure or is_over())
             self._mailbox_of(self._inbox.put).send_alone(operation)
         return operation.future
 
@@ -148,12 +151,7 @@ class SqliteSession(Reading):
 
     def _expire(self) -> None:
         self._writer.commits.roll_back()
-        self._close(
-            TransactionError(
-                f"the transaction was open for longer than transaction_timeout ({self._timeout:g} s), and was rolled "
-                "back so that others can write; do the slow work before it begins"
-            )
-        )
+        self._close(was_open_too_long(self._timeout))
 
     def _close(self, failure: Exception | None) -> None:
         with self._gate:
@@ -171,4 +169,4 @@ class SqliteSession(Reading):
                 batch.take()
                 post([batch])
             else:
-                refuse(batch, self.failure or TransactionError("the transaction is over"))
+                refuse(batch, self.failure or is_over())

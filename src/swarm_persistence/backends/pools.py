@@ -1,0 +1,41 @@
+"""What the builders of storages with connections have in common."""
+
+from datetime import timedelta
+from typing import Generic, Self, TypeVar
+
+import msgspec
+
+from swarm_persistence.backends.durations import seconds
+from swarm_persistence.engines.pools import PoolSettings
+
+S = TypeVar("S", bound=PoolSettings)
+
+
+class PooledStorageBuilder(Generic[S]):
+    """Sets up a storage; each method changes the builder and returns it. Durations: seconds or timedelta."""
+
+    _settings: S
+
+    def max_connections(self, max: int) -> Self:
+        """Set how many connections may be open at once. Default 16."""
+        return self._set(max_connections=max)
+
+    def min_idle_connections(self, min: int) -> Self:
+        """Set how many connections stay open however long they are idle. Default 1."""
+        return self._set(min_idle_connections=min)
+
+    def connection_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long an operation waits for a connection, a lock or its turn, before `PoolError`. Default 30 s."""
+        return self._set(connection_timeout=seconds(timeout))
+
+    def idle_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long a connection stays open with nothing to do. Default 600 s."""
+        return self._set(idle_timeout=seconds(timeout))
+
+    def transaction_timeout(self, timeout: float | timedelta) -> Self:
+        """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
+        return self._set(transaction_timeout=seconds(timeout))
+
+    def _set(self, **changes: object) -> Self:
+        self._settings = msgspec.structs.replace(self._settings, **changes)
+        return self

@@ -1,0 +1,48 @@
+"""The settings of a pool of connections, each default in its one home."""
+
+import threading
+from typing import ClassVar, Self
+
+import msgspec
+
+from swarm_persistence.errors import OtherError
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a builder sets for each engine that has connections; durations in seconds."""
+
+    LONGEST_SECONDS: ClassVar[float] = threading.TIMEOUT_MAX
+
+    max_connections: int = 16
+    """Connections that this storage may have open at once, over all event loops."""
+    min_idle_connections: int = 1
+    """Connections that stay open however long they are idle."""
+    connection_timeout: float = 30.0
+    """How long an operation waits for a connection, for a lock, or for its turn to write, before it raises
+    `PoolError`."""
+    idle_timeout: float = 600.0
+    """How long a connection stays open with nothing to do."""
+    transaction_timeout: float = 30.0
+    """How long a transaction may stay open before it is rolled back, so that others can write."""
+
+    def checked(self) -> Self:
+        """Return these settings; one that makes no sense raises `OtherError`, which names it."""
+        limit = self.max_connections
+        self.require("max_connections", type(limit) is int and limit >= 1, "1 or more")
+        least = self.min_idle_connections
+        is_within = type(least) is int and 0 <= least <= limit
+        self.require("min_idle_connections", is_within, "0 or more, and not more than max_connections")
+        for name in ("connection_timeout", "idle_timeout", "transaction_timeout"):
+            self.require_duration(name)
+        return self
+
+    def require(self, name: str, is_met: bool, expected: str) -> None:
+        """Raise `OtherError` for a setting that is not as expected."""
+        if not is_met:
+            raise OtherError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+
+    def require_duration(self, name: str) -> None:
+        """Raise `OtherError` for a setting that is no duration."""
+        value = getattr(self, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        self.require(name, is_number and 0 < value <= self.LONGEST_SECONDS, "a finite number of seconds above 0")
