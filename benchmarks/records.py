@@ -30,9 +30,12 @@ def make_events(count: int) -> list[EventModel]:
     ]
 
 
-def make_tasks(count: int, pending: int | None = None) -> list[TaskModel]:
-    """Return tasks, the last `pending` of them (all, if not said) pending and the others completed."""
-    waiting_from = 0 if pending is None else count - pending
+def make_tasks(count: int, pending: int | None = None, first: int = 0) -> list[TaskModel]:
+    """Return tasks, the last `pending` of them (all, if not said) pending and the others completed.
+
+    They are as old as they would be if `first` others had been created before.
+    """
+    waiting_from = 0 if pending is None else first + count - pending
     return [
         TaskModel(
             task_type="analyze-data",
@@ -42,7 +45,7 @@ def make_tasks(count: int, pending: int | None = None) -> list[TaskModel]:
             created_at=_START + timedelta(milliseconds=number),
             updated_at=_START + timedelta(milliseconds=number),
         )
-        for number in range(count)
+        for number in range(first, first + count)
     ]
 
 

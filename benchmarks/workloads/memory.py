@@ -49,9 +49,9 @@ async def _time_memory(records: int, calls: int, rounds: int) -> dict[str, list[
     times: dict[str, list[float]] = {"store": [], "read": [], "claim": []}
     async with MemoryStorage() as storage:
         for start in range(0, records, _CHUNK):
-            await storage.store_many(make_tasks(min(_CHUNK, records - start)))
+            await storage.store_many(make_tasks(min(_CHUNK, records - start), first=start))
         for _ in range(rounds):
-            tasks = make_tasks(calls)
+            tasks = make_tasks(calls, first=records)
             gc.collect()
             times["store"].append(await _microseconds(tasks, storage.store_task))
             times["read"].append(await _microseconds(tasks, lambda task: storage.get_task(task.id)))

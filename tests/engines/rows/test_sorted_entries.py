@@ -51,6 +51,15 @@ def test_removing_what_is_not_there_changes_nothing(held: list[Entry], missing: 
     assert list(entries) == before
 
 
+def test_what_comes_in_ascending_order_fills_its_chunks() -> None:
+    entries = SortedEntries(8)
+
+    for number in range(20):
+        entries.add((number,))
+
+    assert [len(chunk) for chunk in entries._chunks] == [8, 8, 4]
+
+
 def test_many_removals_leave_few_chunks() -> None:
     entries = SortedEntries(8)
     for number in range(1000):

@@ -43,19 +43,12 @@ class SortedEntries:
 
     def add(self, entry: Entry) -> None:
         """Put an entry, which is not there yet, in its place."""
-        place = bisect_left(self._lasts, entry)
-        if place < len(self._lasts):
-            chunk = self._chunks[place]
-            insort(chunk, entry)
-        elif self._chunks:
-            place -= 1
-            chunk = self._chunks[place]
-            chunk.append(entry)
-            self._lasts[place] = entry
-        else:
-            self._chunks.append([entry])
-            self._lasts.append(entry)
+        if not self._lasts or entry > self._lasts[-1]:
+            self._append(entry)
             return
+        place = bisect_left(self._lasts, entry)
+        chunk = self._chunks[place]
+        insort(chunk, entry)
         if len(chunk) > self._largest:
             self._split(place)
 
@@ -99,6 +92,15 @@ class SortedEntries:
         if place == len(self._lasts):
             return place, 0
         return place, bisect_left(self._chunks[place], bound)
+
+    def _append(self, entry: Entry) -> None:
+        # What comes in ascending order fills its chunks: no half of one is left behind.
+        if self._chunks and len(self._chunks[-1]) < self._largest:
+            self._chunks[-1].append(entry)
+            self._lasts[-1] = entry
+        else:
+            self._chunks.append([entry])
+            self._lasts.append(entry)
 
     def _split(self, place: int) -> None:
         chunk = self._chunks[place]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.rows.entries import HIGHEST, Entry, SortedEntries
@@ -23,6 +24,9 @@ class IndexKeys:
         self._directions = [column.is_descending for column in columns]
         self.entry_of = limited(table, index, compiled_key(_row_text(table, column) for column in columns))
         """Return the entry of a row, or `None` if the index is partial and lacks it."""
+        fields = (*(field for column in columns for field in column.field.split("|")), *_limiting_fields(index))
+        self.read = itemgetter(*(table.positions[field] for field in fields))
+        """Return all of a row that its entry depends on."""
 
     def ends(self, plan: Plan) -> tuple[Entry | None, Entry | None]:
         """Return the bounds between which the rows of a plan lie."""
@@ -56,6 +60,7 @@ class RowIndex:
         self._entries = SortedEntries()
         self._keys = keys
         self._entry_of = keys.entry_of
+        self._read = keys.read
 
     def add(self, row: Row) -> None:
         """Follow a new row."""
@@ -71,9 +76,9 @@ class RowIndex:
 
     def change(self, before: Row, after: Row) -> None:
         """Follow a change of a row."""
-        old, new = self._entry_of(before), self._entry_of(after)
-        if old == new:
+        if self._read(before) == self._read(after):
             return
+        old, new = self._entry_of(before), self._entry_of(after)
         if old is not None:
             self._entries.remove(old)
         if new is not None:
@@ -98,8 +103,16 @@ def limited(table: Table[Any], index: Index, entry_of: Callable[[Row], T]) -> Ca
             return entry_of
         case [(position, value)]:
             return lambda row: entry_of(row) if row[position] == value else None
-        case wanted:
-            return lambda row: entry_of(row) if all(row[position] == value for position, value in wanted) else None
+        case conditions:
+            positions, wanted = zip(*conditions, strict=True)
+            found = itemgetter(*positions)
+            return lambda row: entry_of(row) if found(row) == wanted else None
+
+
+def _limiting_fields(index: Index) -> Iterator[str]:
+    yield from (field for field, _ in index.where)
+    if index.present is not None:
+        yield index.present
 
 
 def _row_text(table: Table[Any], column: IndexColumn) -> str:

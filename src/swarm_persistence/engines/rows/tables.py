@@ -10,6 +10,14 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
 
+class _Rows(dict[int, Row]):
+    """A dictionary that the garbage collector always follows.
+
+    It sets a plain one aside while all rows in it are of plain values, and begins anew with the next row: then every
+    row counts among what is new, and looking at a million of them takes 35 ms.
+    """
+
+
 class RowTable:
     """A `Source` that keeps its rows in dictionaries and sorted indexes."""
 
@@ -17,7 +25,7 @@ class RowTable:
         self.table = table
         self.last_sequence = 0
         self.last_change = 0
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, Row] = _Rows()
         """Every row by its sequence, which is what the entries of the indexes end with."""
         self._sequences: dict[str, int] = {}
         self._id_position = table.positions["id"]
