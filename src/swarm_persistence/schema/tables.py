@@ -110,6 +110,9 @@ class Table(Generic[M]):
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
+        self.is_numbered = SEQUENCE in model.__struct_fields__
+        """Whether a record shows its sequence."""
+        self.has_key = "idempotency_key" in self.positions
         self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)
         """The columns by whose values partial indexes are limited."""
         self.leading_fields = frozenset(index.columns[0] for index in indexes)

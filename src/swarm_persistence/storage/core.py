@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
-from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model, TaskModel
+from swarm_persistence.models import Model
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import identifier, refuse, text
@@ -17,10 +17,6 @@ from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
 from swarm_persistence.storage.transactions import ATTEMPTS, TransactionBlock
 
 T = TypeVar("T")
-
-
-_VERSIONED = (AgentModel, TaskModel)
-_NUMBERED = (EventModel, MessageModel)
 
 
 class StorageCore:
@@ -68,23 +64,24 @@ class StorageCore:
         return await self._executor().write(inserts)
 
     async def _store(self, table: Table[M], model: M) -> M:
-        self._require_model(table, model)
-        if self._stands_alone(model):
+        if type(model) is not table.model:
+            self._refuse_model(table, model)
+        if self._stands_alone(table, model):
             # The way of most writes: no call in between that an event loop would have to wait for as well.
-            scope = self._scope()
+            scope = None if innermost_scope() is None else self._scope()
             sequences = await (scope or self._engine).write((Insert(model),))
-            self._stored(scope, model, sequences[0])
+            self._stored(scope, table, model, sequences[0])
             return model
         while not (sequence := await self._write_record(_insert(model))):
             stored = await self._stored_of_key(table, model)
             if stored is not None:
                 return stored
-        self._stored(self._scope(), model, sequence)
+        self._stored(self._scope(), table, model, sequence)
         return model
 
-    def _stands_alone(self, model: Model) -> bool:
+    def _stands_alone(self, table: Table[Any], model: Any) -> bool:
         """Tell whether nothing needs to be looked up or written along with a new record."""
-        return getattr(model, "idempotency_key", None) is None
+        return not table.has_key or model.idempotency_key is None
 
     async def _store_all(self, models: Sequence[M]) -> list[M]:
         """Store new records as one, and return them, or in their places the stored ones of their keys."""
@@ -94,7 +91,7 @@ class StorageCore:
         scope = self._scope()
         for model, sequence in zip(models, sequences, strict=True):
             if sequence:
-                self._stored(scope, model, sequence)
+                self._stored(scope, table_of(type(model)), model, sequence)
         return [
             model if sequence else await self._stored_of_key(table, model) or await self._store(table, model)
             for model, sequence in zip(models, sequences, strict=True)
@@ -110,14 +107,14 @@ class StorageCore:
         self._require_model(table, model)
         if not await self._write_record(Save(model)):
             await self._raise_stale(table, model)
-        self._rewritten(self._scope(), model)
+        self._rewritten(self._scope(), table, model)
 
     async def _update(self, table: Table[M], model: M, is_forced: bool = False) -> None:
         self._require_model(table, model)
         version = await self._write_record(Replace(model, is_forced))
         if version is None:
             await self._raise_stale(table, model)
-        self._rewritten(self._scope(), model, version)
+        self._rewritten(self._scope(), table, model, version)
 
     async def _get(self, table: Table[M], id: str) -> M | None:
         executor = self._engine if innermost_scope() is None else self._executor()
@@ -133,19 +130,20 @@ class StorageCore:
             f"and the copy to write has {getattr(model, 'version', None)}; read it again"
         )
 
-    def _stored(self, scope: Scope | None, model: Model, sequence: int) -> None:
+    @staticmethod
+    def _stored(scope: Scope | None, table: Table[Any], model: Any, sequence: int) -> None:
         """Tell the caller's object what the write made of it."""
-        if isinstance(model, _VERSIONED):
+        if table.is_versioned:
             if scope is not None:
                 scope.remember(model, ("version",))
             model.version += 1
-        elif isinstance(model, _NUMBERED):
+        elif table.is_numbered:
             if scope is not None:
                 scope.remember(model, ("sequence",))
             model.sequence = sequence
 
-    def _rewritten(self, scope: Scope | None, model: Model, version: int | None = None) -> None:
-        if isinstance(model, _VERSIONED):
+    def _rewritten(self, scope: Scope | None, table: Table[Any], model: Any, version: int | None = None) -> None:
+        if table.is_versioned:
             self._tell(scope, model, version=model.version + 1 if version is None else version)
 
     @staticmethod
@@ -155,10 +153,14 @@ class StorageCore:
         for field, value in values.items():
             setattr(model, field, value)
 
-    @staticmethod
-    def _require_model(table: Table[Any], model: object) -> None:
+    @classmethod
+    def _require_model(cls, table: Table[Any], model: object) -> None:
         if type(model) is not table.model:
-            refuse(table.label, model, f"a {table.model.__name__}")
+            cls._refuse_model(table, model)
+
+    @staticmethod
+    def _refuse_model(table: Table[Any], model: object) -> NoReturn:
+        refuse(table.label, model, f"a {table.model.__name__}")
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

@@ -5,9 +5,9 @@ from typing import Any
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Delete, Executor, Insert, Replace, Save, Step, Unless, Update, When
-from swarm_persistence.models import Model, TaskModel, TaskStatus
+from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
-from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id, touched
 from swarm_persistence.storage.dependencies import (
@@ -123,9 +123,9 @@ class TaskVerbs(StorageCore):
         self._require_no_transaction("watch_tasks")
         return watched(self._engine, Query(TASKS), 0)
 
-    def _stands_alone(self, model: Model) -> bool:
-        if not isinstance(model, TaskModel):
-            return super()._stands_alone(model)
+    def _stands_alone(self, table: Table[Any], model: Any) -> bool:
+        if table is not TASKS:
+            return StorageCore._stands_alone(self, table, model)
         is_over = model.status is TaskStatus.COMPLETED or model.status in _UNSUCCESSFUL
         is_plain = model.dependencies == [] and model.run_at is None and model.idempotency_key is None
         return is_plain and not is_over

@@ -103,11 +103,12 @@ class Commits:
         statement = operations[0].parts[0][0]
         if not isinstance(statement, InsertStatement) or len(operations) > statement.largest_chunk:
             return False
-        if not all(_is_single(each, statement) for each in operations):
+        rows = [each.parts[0][1] for each in operations if len(each.parts) == 1 and each.parts[0][0] is statement]
+        if len(rows) < len(operations):
             return False
         try:
             with self._patience.until(deadline):
-                sequences = statement.run_chunk(self.cursor, [operation.parts[0][1] for operation in operations])
+                sequences = statement.run_chunk(self.cursor, rows)
         except (apsw.ConstraintError, apsw.TooBigError):
             return False  # One row's fault: in a transaction, each fails or succeeds alone.
         for operation, sequence in zip(operations, sequences, strict=True):
