@@ -6,11 +6,13 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -64,13 +66,11 @@ async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Re
     with tempfile.TemporaryDirectory() as place:
         machine = describe_machine(Path(place), _PACKAGES, PostgreSQL=await _server_version(url))
     measurements: dict[tuple[str, int, str], list[float]] = {}
-    async with await PostgresStorage.builder().schema(SCHEMA).build(url):
-        pass  # the tables, which the others use too
     shuffle = random.Random(20260101)  # the same in every run
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for key, (_, open_peer) in shuffle.sample([*PEERS.items()], len(PEERS)):
-            async with open_peer(url) as peer:
+            async with _new_database(url) as own_url, open_peer(own_url) as peer:
                 for verb in verbs:
                     if verb in peer:
                         for in_flight in IN_FLIGHT[verb]:
@@ -85,6 +85,24 @@ async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Re
     ]
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
     return Results("postgres", rounds, finished_at, time.monotonic() - started, machine, rows)
+
+
+@asynccontextmanager
+async def _new_database(url: str) -> AsyncIterator[str]:
+    """Give the URL of a new database with the library's tables, so that each peer begins with empty ones."""
+    name = f"measured_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+        try:
+            own_url = urlsplit(url)._replace(path=f"/{name}").geturl()
+            async with await PostgresStorage.builder().schema(SCHEMA).build(own_url):
+                pass  # the tables, which the others use too
+            yield own_url
+        finally:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
 
 
 async def _server_version(url: str) -> str:
@@ -120,7 +138,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
     parser.add_argument("--only", action="append", choices=VERBS, help="this verb only, and keep nothing")
-    parser.add_argument("--url", help="an empty database of another server to measure on")
+    parser.add_argument("--url", help="another server to measure on, whose user may create databases")
     return parser.parse_args()
 
 

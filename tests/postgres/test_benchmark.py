@@ -14,9 +14,11 @@ from postgres.servers import Server
 async def test_every_peer_is_measured_and_the_page_names_it(
     server: Server, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    await admin.execute("CREATE DATABASE measured")
+    databases = await admin.fetch("SELECT datname FROM pg_database")
 
-    results = await run(server.url(database="measured"), VERBS, rounds=1, seconds=0.02)
+    results = await run(server.url(), VERBS, rounds=2, seconds=0.02)
+
+    assert await admin.fetch("SELECT datname FROM pg_database") == databases
 
     results.write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == results
