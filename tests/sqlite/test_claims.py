@@ -1,12 +1,17 @@
 """Facts about the engine's claim: first in order, never twice, and undone if a row cannot be read."""
 
 import asyncio
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from sqlite.tracing import Watch
+from sqlite.turns import until
 from swarm_persistence import QueryBuilder, SerializationError, SqliteStorage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.engines.interface import Claim, Increment
 from swarm_persistence.testing.records import a_task, ids
 
@@ -66,3 +71,31 @@ class TestClaims:
         await session.commit()
 
         assert watch.writer.execute("SELECT count(*) FROM tasks WHERE status = 'pending'").get == 2
+
+
+class TestLeases:
+    @pytest.mark.parametrize("verb", ["claim", "extend"])
+    async def test_one_counts_from_its_statement_not_from_the_call(
+        self, storage: SqliteStorage, path: Path, verb: str
+    ) -> None:
+        await storage.store_many([a_task("held"), a_task("next")])
+        held = await storage.claim_next_task("slow", lease=1000)
+        assert held is not None
+        other_process = apsw.Connection(str(path))
+        other_process.execute("BEGIN IMMEDIATE").fetchall()
+
+        async def write() -> TaskModel | None:
+            if verb == "claim":
+                return await storage.claim_next_task("slow", lease=2)
+            await storage.extend_lease(held, lease=2)
+            return held
+
+        with use_clock(ManualClock()) as clock:
+            assert isinstance(clock, ManualClock)
+            writing = asyncio.create_task(write())
+            await until(lambda: storage._engine._patience.is_waiting)
+            clock.advance(3)
+            other_process.close()
+            task = await writing
+            assert task is not None
+            assert task.lease_expires_at == clock.now() + timedelta(seconds=2)

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from sqlite.programs import Program
+from sqlite.turns import until
 from swarm_persistence import EventModel, SqliteStorage, TaskModel
 from swarm_persistence.testing.records import a_task, an_event, ids
 from swarm_persistence.testing.waiting import SOON_SECONDS, settle
@@ -121,6 +122,43 @@ class TestAnotherStorage:
                 task = await waiting
         assert isinstance(task, TaskModel)
         assert task.assigned_to == "waiter"
+
+    async def test_a_commit_before_an_own_transaction_is_seen_while_that_is_open(
+        self, storage: SqliteStorage, path: Path
+    ) -> None:
+        written, commit, opened, seen, end = (asyncio.Event() for _ in range(5))
+
+        async def write(other: SqliteStorage) -> None:
+            async with other.transaction():
+                await other.store_event(an_event())
+                written.set()
+                await commit.wait()
+
+        async def keep_open() -> None:
+            async with storage.transaction():
+                opened.set()
+                await end.wait()
+
+        async def watch() -> None:
+            async with aclosing(storage.watch_events()) as events:
+                async for _ in events:
+                    seen.set()
+
+        async with await SqliteStorage.open(path) as other, asyncio.timeout(SOON_SECONDS):
+            watching = asyncio.create_task(watch())
+            await settle(storage)
+            writing = asyncio.create_task(write(other))
+            await written.wait()
+            open_one = asyncio.create_task(keep_open())
+            await until(lambda: storage._engine._patience.is_waiting)
+
+            commit.set()
+
+            await opened.wait()
+            await seen.wait()
+            end.set()
+            watching.cancel()
+            await asyncio.gather(writing, open_one, watching, return_exceptions=True)
 
     async def test_a_watcher_sees_what_two_storages_on_the_file_store(self, storage: SqliteStorage, path: Path) -> None:
         seen: list[EventModel] = []

@@ -3,10 +3,12 @@
 Values are kept as columns keep them (`schema.values`), so that every engine compares the same things.
 """
 
+from datetime import timedelta
 from typing import Any, Generic, Literal, NamedTuple
 
 import msgspec
 
+from swarm_persistence.clock import microseconds, now
 from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -17,6 +19,10 @@ class FromNow(msgspec.Struct, frozen=True):
     """A time so long after the present one, by the clock of the database where it has one of its own."""
 
     seconds: float = 0.0
+
+    def moment(self) -> int:
+        """Return the time that this is now by the clock of this process, as columns keep it."""
+        return microseconds(now() + timedelta(seconds=self.seconds))
 
 
 class Selection(msgspec.Struct, frozen=True):

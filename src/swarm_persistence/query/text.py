@@ -4,11 +4,9 @@ Text and values are made apart, so that an engine can keep the text of a shape a
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection, pair_of
 from swarm_persistence.schema.tables import SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -82,9 +80,9 @@ class Dialect:
         """Return the expression of a time; `moment_values` are what it marks."""
         return marks.next()
 
-    def moment_values(self, moment: FromNow) -> Sequence[ColumnValue]:
+    def moment_values(self, moment: FromNow) -> Sequence[Any]:
         """Return the values that `from_now` marks."""
-        return (microseconds(now() + timedelta(seconds=moment.seconds)),)
+        return (moment.moment(),)
 
     def rounded_down(self, field: str, marks: "Marks") -> str:
         """Return the expression of a number or time, rounded down to a multiple that `width_values` are marked for."""

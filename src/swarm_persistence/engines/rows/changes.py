@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.interface import Change, CountOf, Increment
-from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, moment_of, rows_of, settled
+from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of, settled
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
@@ -180,7 +180,7 @@ class Changes:
         for field, change in changes.items():
             place = table.positions[field]
             if isinstance(change, FromNow):
-                values[place] = moment_of(change)
+                values[place] = change.moment()
             elif isinstance(change, CountOf):
                 counted = Query(change.table, (Condition(change.field, "=", row[0]),))
                 values[place] = count_of(self._source_of(change.table), counted)

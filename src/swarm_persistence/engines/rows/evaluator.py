@@ -3,14 +3,12 @@
 import heapq
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from functools import cache
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.rows.plans import Plan, Planner
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.query.heads import heads_of
@@ -33,18 +31,13 @@ def settled(query: Query[M], source_of: Callable[[Table[Any]], Source]) -> Query
 def _settled(condition: Condition, source_of: Callable[[Table[Any]], Source]) -> Condition:
     value = condition.value
     if isinstance(value, FromNow):
-        return condition._replace(value=moment_of(value))
+        return condition._replace(value=value.moment())
     if isinstance(value, Selection):
         inner = settled(value.query, source_of)
         position = inner.table.positions[value.field]
         rows = matching_rows(source_of(inner.table), inner)
         return Condition(condition.field, "IN", tuple([row[position] for row in rows]))
     return condition
-
-
-def moment_of(moment: FromNow) -> int:
-    """Return the time that this is now, as columns keep it."""
-    return microseconds(now() + timedelta(seconds=moment.seconds))
 
 
 def plan_of(query: Query[Any]) -> Plan:

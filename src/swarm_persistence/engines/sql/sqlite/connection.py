@@ -4,11 +4,13 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.query.query import FromNow
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _LARGEST_IDLE_LOG_BYTES = 64 * 1024 * 1024
@@ -54,6 +56,7 @@ def open_connection(path: str, settings: Settings, patience: Patience, *, is_rea
     """Open the file, which must exist, and set up the connection."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS_KEPT)
     connection.set_busy_handler(patience)
+    connection.convert_binding = _moment
     # Else SQLite plans a statement anew for other values, at several times its cost, and finds the same plan.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     # Pragmas belong to the connection, not to the file.
@@ -68,6 +71,13 @@ def open_connection(path: str, settings: Settings, patience: Patience, *, is_rea
     if not IS_BUILT_IN:
         add_percentile(connection)
     return connection
+
+
+def _moment(_cursor: apsw.Cursor, _number: int, value: Any) -> int:
+    """Return what a time that a statement counts from its own start is now."""
+    if isinstance(value, FromNow):
+        return value.moment()
+    raise TypeError(f"SQLite has no column for {value!r}")
 
 
 def switch_to_wal(connection: apsw.Connection, timeout: float) -> None:

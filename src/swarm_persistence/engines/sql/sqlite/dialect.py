@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from swarm_persistence.query.query import FromNow
 from swarm_persistence.query.text import Dialect, Marks
 from swarm_persistence.schema.tables import CHANGE_NUMBER, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -30,6 +31,14 @@ class SqliteDialect(Dialect):
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
         """Return the same for all: the text does not depend on the candidates."""
         return None
+
+    def moment_values(self, moment: FromNow) -> Sequence[Any]:
+        """Return the moment itself: the connection asks the clock when it binds it.
+
+        A write may wait for its turn as long as another process holds the file: a lease that was counted from the call
+        on would come back with a part of it gone, or all.
+        """
+        return (moment,)
 
     def change_number(self, table: Table[Any]) -> str:
         """Return a number above that of every row, those included that were deleted."""

@@ -99,6 +99,8 @@ class SqliteEngine(Reading[Part]):
                 self._sessions.discard(session)
                 raise
             session.opened()
+            # What others committed while it waited: they can't any more, and it may keep the writer from looking.
+            self._writer.look()
             return session
 
         def serve() -> None:

@@ -64,6 +64,11 @@ class Writer:
         if self._is_over:
             self._refuse_the_rest()
 
+    def look(self) -> None:
+        """Wake those who watch if another process has committed; runs in the writer's thread."""
+        if not self._watches.is_empty:
+            self._look()
+
     def watch(self) -> None:
         """Look for the commits of other processes from now on, while somebody watches."""
         self._inbox.put(_Look())
@@ -121,8 +126,8 @@ class Writer:
             except Empty:
                 break
         self.commits.run_group(group)
-        if not self._watches.is_empty and time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._look()
+        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            self.look()
         return batch is not None
 
     def _look(self, is_first: bool = False) -> None:
