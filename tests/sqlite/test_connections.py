@@ -25,6 +25,7 @@ class Blockade:
     """A statement that keeps its connection busy until it is lifted, or its block ends."""
 
     can_fail_after_change = False
+    is_short = False
     table_name = ""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage
+from swarm_persistence.engines.sql.sqlite.mailboxes import Batch
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, ids
 
@@ -232,38 +233,67 @@ def burst() -> None:
         pass
 
 
-async def bursts_during(work: Coroutine[Any, Any, None]) -> int:
-    """Do work beside a task that is always busy, and return how many bursts that one had meanwhile."""
+async def work_beside_bursts(work: Coroutine[Any, Any, None]) -> None:
+    """Do work beside a task that is always busy."""
     working = asyncio.ensure_future(work)
-    bursts = 0
     while not working.done():
         burst()
-        bursts += 1
         await asyncio.sleep(0)
     await working
-    return bursts
 
 
 class TestBusyLoop:
     """CPython hands its lock over to a thread only when that has waited undisturbed for 5 ms.
 
     A loop that lets go of it for a moment at every turn starves the threads: 100 inserts took 500 to 20,000 bursts, and
-    take two each if the loop waits for them for real.
+    take two each if the loop waits for them for real, or does without a thread.
     """
 
-    async def test_writes_go_on(self, storage: SqliteStorage) -> None:
+    @pytest.fixture
+    def in_time(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Give what came of each wait of the loop for a thread."""
+        outcomes: list[bool] = []
+        wait = Batch.wait
+
+        def noted(batch: Batch, seconds: float) -> bool:
+            outcomes.append(wait(batch, seconds))
+            return outcomes[-1]
+
+        monkeypatch.setattr(Batch, "wait", noted)
+        return outcomes
+
+    async def test_writes_go_on(self, storage: SqliteStorage, in_time: list[bool]) -> None:
         async def write() -> None:
             for number in range(100):
                 await storage.store_agent(an_agent(f"agent-{number}"))
 
-        assert await bursts_during(write()) < 500
+        await work_beside_bursts(write())
 
-    async def test_reads_go_on(self, storage: SqliteStorage) -> None:
+        assert sum(in_time) > 20, in_time
+
+    async def test_lists_go_on(self, storage: SqliteStorage, in_time: list[bool]) -> None:
+        async def read() -> None:
+            for _ in range(100):
+                await storage.list_agents()
+
+        await work_beside_bursts(read())
+
+        assert sum(in_time) > 20, in_time
+
+    async def test_reads_of_single_records_take_no_thread(self, storage: SqliteStorage) -> None:
+        reading = storage._engine._port(asyncio.get_running_loop())[1]
+        batches: set[Batch] = set()
+
         async def read() -> None:
             for number in range(100):
-                await storage.get_agent(f"agent-{number}")
+                reader = asyncio.ensure_future(storage.get_agent(f"agent-{number}"))
+                await asyncio.sleep(0)
+                batches.update(reading._outstanding)
+                await reader
 
-        assert await bursts_during(read()) < 500
+        await work_beside_bursts(read())
+
+        assert len(batches) < 20
 
     async def test_one_is_not_held_up_by_what_waits_for_itself(self, storage: SqliteStorage) -> None:
         # A write that waits for this loop's own transaction is not helped by a loop that stands still.

@@ -13,6 +13,7 @@ class WhenStatement:
     """Runs the first of its parameters, which are parts, and the others if that did something; gives its result."""
 
     can_fail_after_change = True
+    is_short = False
     table_name = ""
 
     def run(self, cursor: apsw.Cursor, parameters: Any) -> Any:
@@ -28,6 +29,7 @@ class UnlessStatement:
     """Runs its parameters, which are parts, if the first of them gives nothing; gives the results of the others."""
 
     can_fail_after_change = True
+    is_short = False
     table_name = ""
 
     def run(self, cursor: apsw.Cursor, parameters: Any) -> list[Any] | None:
@@ -40,6 +42,7 @@ class NothingStatement:
     """Does nothing, where others must wait for each other and SQLite's one writer need not."""
 
     can_fail_after_change = False
+    is_short = False
     table_name = ""
 
     def run(self, cursor: apsw.Cursor, parameters: Any) -> None:

@@ -228,8 +228,8 @@ class SqliteEngine(Reading[Part]):
             raise
         return connection
 
-    def _open_reader(self) -> apsw.Connection:
-        return open_connection(self.path, self.settings, Patience(self.settings.connection_timeout), is_reader=True)
+    def _open_reader(self, patience: Patience) -> apsw.Connection:
+        return open_connection(self.path, self.settings, patience, is_reader=True)
 
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)
@@ -249,7 +249,8 @@ class SqliteEngine(Reading[Part]):
             writing = Mailbox(loop, self._writer.send, timeout, self._why_writes_wait, self._are_writes_stuck)
             reading = writing
             if not self._reads_on_writer:
-                reading = Mailbox(loop, self._readers.send, timeout, self._why_reads_wait, _never)
+                readers = self._readers
+                reading = Mailbox(loop, readers.send, timeout, self._why_reads_wait, _never, run_here=readers.run_here)
             return self._ports.setdefault(loop, (writing, reading))
 
     def _mailbox(self, send: Callable[[Batch], None]) -> Mailbox:

@@ -17,7 +17,8 @@ _LATER_LOOK_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.005
 _BUSY_SHARE = 0.5
 _IDLE_SECONDS = 0.0001
-_LONGEST_STAY_SECONDS = 0.0005
+LONGEST_STAY_SECONDS = 0.0005
+"""How long an event loop may stand still for an operation, where that is quicker than to let a thread do it."""
 _SKIPPED_AFTER_A_LONG_STAY = 256
 _MOST_OPERATIONS = 8192
 """Operations of one loop on their way: some groups' worth. The callers of more wait before they are encoded, so that
@@ -27,7 +28,7 @@ memory does not grow with their number."""
 class Batch:
     """Operations that one tick of a loop has collected."""
 
-    __slots__ = ("_ticket", "deadline", "done", "mailbox", "operations", "submitted_at")
+    __slots__ = ("_awaited", "_ticket", "deadline", "done", "mailbox", "operations", "submitted_at")
 
     def __init__(self, mailbox: "Mailbox", operations: list[Operation], timeout: float) -> None:
         self.mailbox = mailbox
@@ -37,6 +38,7 @@ class Batch:
         self.done = threading.Lock()
         self.done.acquire()
         self._ticket = [None]
+        self._awaited: list[None] = []
 
     @property
     def is_taken(self) -> bool:
@@ -47,6 +49,27 @@ class Batch:
         """Tell whether the caller is the first to ask: a thread that will run it, or a loop that gives it up."""
         try:
             self._ticket.pop()  # atomic
+        except IndexError:
+            return False
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Let the loop stand still until the batch is done; `False` if the time is up, and the loop will be called."""
+        self._awaited.append(None)
+        if self.done.acquire(timeout=seconds):
+            return True
+        # Just now somebody may have seen that the loop waits.
+        return not self._withdraw() and self.done.acquire()
+
+    def finish(self) -> bool:
+        """Note that the batch is done, and tell whether the loop must be called."""
+        must_call = not self._withdraw()
+        self.done.release()
+        return must_call
+
+    def _withdraw(self) -> bool:
+        try:
+            self._awaited.pop()  # atomic
         except IndexError:
             return False
         return True
@@ -62,17 +85,21 @@ class Mailbox:
         timeout: float,
         explain: Callable[[], str],
         is_stuck: Callable[[], bool],
+        *,
+        run_here: Callable[[Operation], bool] | None = None,
     ) -> None:
         """Make a mailbox.
 
         `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
-        cannot speed up.
+        cannot speed up. `run_here` runs an operation in the loop's own thread, or tells that it cannot be done there.
         """
         self.loop = loop
         self._send = send
         self._timeout = timeout
         self._explain = explain
         self._is_stuck = is_stuck
+        self._run_here = run_here
+        self._has_run_here = False
         self._collected: list[Operation] = []
         self._outstanding: dict[Batch, None] = {}
         self._size = 0
@@ -116,16 +143,20 @@ class Mailbox:
         self._size += 1
         if self._collected:
             self._collected.append(operation)
-        elif self._outstanding or self._is_busy or not self._was_single:
+            return
+        # One caller after the other: there is nothing to collect, and a way to save, or at least a tick.
+        is_single = self._was_single and not self._outstanding and not self._has_run_here
+        if is_single and self._skipped:
+            self._skipped -= 1
+            self._dispatch([operation])
+        elif is_single and self._is_done_here(operation):
+            self._has_run_here = True
+            self.loop.call_soon(self._answer_here, operation)
+        elif is_single and not self._is_busy:
+            self.loop.call_soon(self._stay_for, self._dispatch([operation]))
+        else:
             self._collected.append(operation)
             self.loop.call_soon(self.hand_over)
-        else:
-            # One caller after the other: there is nothing to collect, and a tick to save.
-            batch = self._dispatch([operation])
-            if self._skipped:
-                self._skipped -= 1
-            else:
-                self.loop.call_soon(self._stay_for, batch)
 
     def send_alone(self, operation: Operation) -> None:
         """Send an operation in a batch of its own, after what was collected before."""
@@ -159,6 +190,26 @@ class Mailbox:
             self._was_single = len(operations) == 1
             self._dispatch(operations)
 
+    def _is_done_here(self, operation: Operation) -> bool:
+        """Run an operation in the loop's own thread, and tell whether that was possible.
+
+        Most are done in a fraction of the time that the way to another thread and back takes. If one has taken longer,
+        because the disk had to be asked, the next ones take that way for a while.
+        """
+        if self._run_here is None:
+            return False
+        start = time.monotonic()
+        is_done = self._run_here(operation)
+        if time.monotonic() - start > LONGEST_STAY_SECONDS:
+            self._skipped = _SKIPPED_AFTER_A_LONG_STAY
+        return is_done
+
+    def _answer_here(self, operation: Operation) -> None:
+        # In a later tick, as if it had been away: a loop of awaits must let the other tasks run.
+        self._has_run_here = False
+        self._size -= 1
+        operation.settle()
+
     def _stay_for(self, batch: Batch) -> None:
         """Wait for the one operation that is on its way if the loop has nothing else to do at this moment.
 
@@ -167,7 +218,7 @@ class Mailbox:
         """
         if batch not in self._outstanding or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
             return
-        if batch.done.acquire(timeout=_LONGEST_STAY_SECONDS):
+        if batch.wait(LONGEST_STAY_SECONDS):
             self.settle(batch)
         else:
             self._skipped = _SKIPPED_AFTER_A_LONG_STAY
@@ -215,7 +266,7 @@ class Mailbox:
         if self._is_stuck():
             return
         start = time.monotonic()
-        if batch.done.acquire(timeout=_LONGEST_PAUSE_SECONDS):
+        if batch.wait(_LONGEST_PAUSE_SECONDS):
             self.settle(batch)
         else:
             self._is_busy = False  # It waits for something else than for us.
@@ -239,10 +290,8 @@ def refuse(batch: Batch, error: BaseException) -> None:
 
 def post(batches: Iterable[Batch]) -> None:
     """Answer batches that are done, with one call into each loop; runs in a thread."""
-    finished = sorted(batches, key=lambda batch: id(batch.mailbox.loop))
-    for batch in finished:
-        batch.done.release()
-    for _, group in groupby(finished, key=lambda batch: id(batch.mailbox.loop)):
+    to_answer = sorted((batch for batch in batches if batch.finish()), key=lambda batch: id(batch.mailbox.loop))
+    for _, group in groupby(to_answer, key=lambda batch: id(batch.mailbox.loop)):
         answered = list(group)
         try:
             answered[0].mailbox.loop.call_soon_threadsafe(_settle, answered)

@@ -73,7 +73,8 @@ class Parts:
                 return self._replace(step.model, step.is_forced)
             case Save():
                 table = table_of(type(step.model))
-                return self._counted(self._compiler.save(table), table), codec_of(table.model).encode(step.model)
+                text = self._compiler.save(table)
+                return self._counted(text, table, is_short=True), codec_of(table.model).encode(step.model)
 
     def _of_steps(self, *steps: Step) -> list[Any]:
         return [self.of_step(step) for step in steps]
@@ -137,7 +138,8 @@ class Parts:
         table = table_of(type(model))
         values = codec_of(table.model).encode(model)
         text = self._compiler.replace(table, is_forced)
-        return self._valued(text, table), self._compiler.replace_values(table, values, is_forced)
+        replaced = self._valued(text, table, is_short=True)
+        return replaced, self._compiler.replace_values(table, values, is_forced)
 
     def _claimed(self, text: str, query: Query[Any]) -> Statement:
         statement = self._statements.get(text)
@@ -155,16 +157,16 @@ class Parts:
             statement = self._statements[key] = InsertUnlessStatement(insert, text, table.positions[field])
         return statement
 
-    def _counted(self, text: str, table: Table[Any]) -> Statement:
+    def _counted(self, text: str, table: Table[Any], *, is_short: bool = False) -> Statement:
         statement = self._statements.get(text)
         if statement is None:
-            statement = self._statements[text] = CountStatement(text, table.name)
+            statement = self._statements[text] = CountStatement(text, table.name, is_short=is_short)
         return statement
 
-    def _valued(self, text: str, table: Table[Any]) -> Statement:
+    def _valued(self, text: str, table: Table[Any], *, is_short: bool = False) -> Statement:
         statement = self._statements.get(text)
         if statement is None:
-            statement = self._statements[text] = ValueStatement(text, table.name)
+            statement = self._statements[text] = ValueStatement(text, table.name, is_short=is_short)
         return statement
 
 

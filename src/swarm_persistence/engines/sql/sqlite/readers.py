@@ -6,10 +6,25 @@ from queue import Empty, SimpleQueue
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
+from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
 from swarm_persistence.errors import ClosedError, PoolError
+
+
+class _Desk:
+    """A thread's connection, once it has one. An event loop may use it while the thread has nothing to do."""
+
+    __slots__ = ("connection", "cursor", "gate", "patience")
+
+    def __init__(self, patience: Patience) -> None:
+        self.gate = threading.Lock()
+        self.patience = patience
+        self.connection: apsw.Connection | None = None
+        self.cursor: apsw.Cursor | None = None
 
 
 class Readers:
@@ -17,7 +32,7 @@ class Readers:
 
     def __init__(
         self,
-        open_connection: Callable[[], apsw.Connection],
+        open_connection: Callable[[Patience], apsw.Connection],
         translate: Callable[[BaseException], BaseException],
         settings: Settings,
     ) -> None:
@@ -26,9 +41,11 @@ class Readers:
         self._most = settings.max_connections - 1
         self._kept = min(settings.min_idle_connections, self._most)
         self._idle_timeout = settings.idle_timeout
+        self._connection_timeout = settings.connection_timeout
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        self._desks: tuple[_Desk, ...] = ()
         self._unfinished = 0
         self._is_stopped = False
         self.open = 0
@@ -50,6 +67,34 @@ class Readers:
             self._unfinished += 1
             if self.open < min(self._unfinished, self._most):
                 self._grow(batch)
+
+    def run_here(self, operation: Operation) -> bool:
+        """Run a point read at once, on the connection of a thread that has nothing to do; tell whether there was one.
+
+        It never waits, for another process's lock as little as for a thread. Runs in whichever thread calls it.
+        """
+        ((statement, values),) = operation.parts
+        if not statement.is_short:
+            return False
+        for desk in self._desks:
+            if desk.cursor is not None and desk.gate.acquire(blocking=False):
+                try:
+                    return self._run_at(desk, operation, statement, values)
+                finally:
+                    desk.gate.release()
+        return False
+
+    def _run_at(self, desk: _Desk, operation: Operation, statement: Statement, values: Parameters) -> bool:
+        if desk.cursor is None:
+            return False  # it was closed just now
+        try:
+            with desk.patience.until(0.0):
+                operation.result = statement.run(desk.cursor, values)
+        except apsw.BusyError:
+            return False
+        except Exception as error:
+            operation.error = self._translate(error)
+        return True
 
     def stop(self) -> None:
         """Let the threads end once they have done what they were sent."""
@@ -79,14 +124,16 @@ class Readers:
         self.open += 1
 
     def _run(self) -> None:
-        connection: apsw.Connection | None = None
+        desk = _Desk(Patience(self._connection_timeout))
+        with self._gate:
+            self._desks = (*self._desks, desk)
         try:
             while (batch := self._next()) is not None:
                 is_ours = batch.take()
                 try:
                     if is_ours:
-                        connection = connection or self._open_connection()
-                        self._run_batch(connection, batch)
+                        with desk.gate:
+                            self._run_batch(self._connection_of(desk), batch)
                 except BaseException as error:
                     for operation in batch.operations:
                         operation.error = operation.error or again(self._translate(error))
@@ -95,10 +142,19 @@ class Readers:
                 if is_ours:
                     post([batch])
         finally:
-            if connection is not None:
-                connection.close()
+            with desk.gate:
+                desk.cursor = None
+                if desk.connection is not None:
+                    desk.connection.close()
             with self._gate:
+                self._desks = tuple(other for other in self._desks if other is not desk)
                 self._threads.discard(threading.current_thread())
+
+    def _connection_of(self, desk: _Desk) -> apsw.Connection:
+        if desk.connection is None:
+            desk.connection = self._open_connection(desk.patience)
+            desk.cursor = desk.connection.cursor()
+        return desk.connection
 
     def _next(self) -> Batch | None:
         """Wait for a batch; `None` when the thread shall end, which is then no longer counted."""

@@ -14,7 +14,7 @@ from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite.commits import changed_by
 from swarm_persistence.engines.sql.sqlite.failures import again
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox, post, refuse
+from swarm_persistence.engines.sql.sqlite.mailboxes import LONGEST_STAY_SECONDS, Batch, Mailbox, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
@@ -39,6 +39,10 @@ class SqliteSession(Reading[Part]):
         self._deadline = 0.0
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._gate = threading.Lock()
+        # Whoever has it may use the connection: mostly the writer's thread, and now and then the caller's loop.
+        self._turn = threading.Lock()
+        self._sent = self._served = 0
+        self._is_slow = False
         self._is_over = False
         self._reason = ""
         self._changed: set[str] = set()
@@ -85,17 +89,43 @@ class SqliteSession(Reading[Part]):
         return self._is_over
 
     async def _run(self, text: str) -> None:
-        await self._submit([(CountStatement(text), ())])
+        await self._submit([(CountStatement(text, is_short=True), ())])
 
     def _submit(self, parts: Sequence[Part]) -> "asyncio.Future[list[Any]]":
         return self._send(Operation(asyncio.get_running_loop().create_future(), parts))
 
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
+        if self._is_done_here(operation):
+            # In a later tick, as if it had been away: a loop of awaits must let the other tasks run.
+            operation.future.get_loop().call_soon(operation.settle)
+            return operation.future
         with self._gate:
             if self._is_over:
                 raise again(self.failure or is_over())
+            self._sent += 1
             self._mailbox_of(self._inbox.put).send_alone(operation)
         return operation.future
+
+    def _is_done_here(self, operation: Operation) -> bool:
+        """Run a short operation in the caller's own thread, and tell whether that was possible.
+
+        It takes a fraction of the time that the way to the writer's thread and back takes. If one has taken longer,
+        because the disk had to be asked, the others of this transaction take that way.
+        """
+        parts = operation.parts
+        if self._is_slow or len(parts) != 1 or not parts[0][0].is_short or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self._is_over or self._sent != self._served:
+                return False
+            start = time.monotonic()
+            self._run_operation(operation)
+            self._is_slow = time.monotonic() - start > LONGEST_STAY_SECONDS
+            if self._is_over:
+                self._inbox.put(None)  # lets the writer's thread go on
+            return True
+        finally:
+            self._turn.release()
 
     def serve(self) -> None:
         """Run the transaction's operations until it ends."""
@@ -113,28 +143,33 @@ class SqliteSession(Reading[Part]):
         except Empty:
             self._expire()
             return
-        if batch is None:
-            self._writer.commits.roll_back()
-            self._close(TransactionError(f"the transaction was rolled back: {self._reason}"))
-            return
-        self._run_batch(batch)
+        with self._turn:
+            if batch is None:
+                if not self._is_over:
+                    self._writer.commits.roll_back()
+                    self._close(TransactionError(f"the transaction was rolled back: {self._reason}"))
+                return
+            self._run_batch(batch)
+        post([batch])
 
     def _run_batch(self, batch: Batch) -> None:
         operation = batch.operations[0]
-        if not batch.take():
-            return
+        batch.take()  # Nobody else asks: it has no time to be given up at.
         if isinstance(operation, Action):
             try:
                 operation.action()
             except BaseException as error:
                 operation.error = self._writer.commits.translate(error)
         elif not operation.future.cancelled():
-            commits = self._writer.commits
-            commits.run_operation(operation)
-            self._changed |= changed_by(operation)
-            if not commits.connection.in_transaction:
-                self._close(TransactionError(f"SQLite has rolled the transaction back: {operation.error}"))
-        post([batch])
+            self._run_operation(operation)
+        self._served += 1
+
+    def _run_operation(self, operation: Operation) -> None:
+        commits = self._writer.commits
+        commits.run_operation(operation)
+        self._changed |= changed_by(operation)
+        if not commits.connection.in_transaction:
+            self._close(TransactionError(f"SQLite has rolled the transaction back: {operation.error}"))
 
     def _end_by_commit(self) -> None:
         self._close(None)
@@ -150,8 +185,11 @@ class SqliteSession(Reading[Part]):
         self._writer.commits.roll_back()
 
     def _expire(self) -> None:
-        self._writer.commits.roll_back()
-        self._close(was_open_too_long(self._timeout))
+        with self._turn:
+            if self._is_over:
+                return
+            self._writer.commits.roll_back()
+            self._close(was_open_too_long(self._timeout))
 
     def _close(self, failure: Exception | None) -> None:
         with self._gate:

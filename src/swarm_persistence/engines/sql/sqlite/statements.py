@@ -25,6 +25,9 @@ class Statement(Protocol):
     can_fail_after_change: bool
     """Whether it can raise once SQLite has done its part: then only a savepoint undoes that."""
 
+    is_short: bool
+    """Whether it has to do with one row, and finds it at once."""
+
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
         """Run it and return its result."""
         ...
@@ -34,6 +37,7 @@ class InsertStatement:
     """Adds rows of one table; gives the sequence of each."""
 
     can_fail_after_change = False
+    is_short = True
 
     def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
         self.table = table
@@ -79,6 +83,7 @@ class InsertUnlessStatement:
     """
 
     can_fail_after_change = False
+    is_short = False
 
     def __init__(self, insert: InsertStatement, exists_text: str, position: int) -> None:
         self.table_name = insert.table_name
@@ -98,9 +103,10 @@ class CountStatement:
 
     can_fail_after_change = False
 
-    def __init__(self, text: str, table_name: str = "") -> None:
+    def __init__(self, text: str, table_name: str = "", *, is_short: bool = False) -> None:
         self.text = text
         self.table_name = table_name
+        self.is_short = is_short
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
         """Run it and count the changed rows."""
@@ -113,9 +119,10 @@ class ValueStatement:
 
     can_fail_after_change = False
 
-    def __init__(self, text: str, table_name: str) -> None:
+    def __init__(self, text: str, table_name: str, *, is_short: bool = False) -> None:
         self.text = text
         self.table_name = table_name
+        self.is_short = is_short
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
         """Run it to its end and return the value."""
@@ -127,6 +134,7 @@ class RecordStatement:
     """Gives one row as `read` makes it, or `None` if there is no row."""
 
     can_fail_after_change = False
+    is_short = True
 
     def __init__(self, text: str, table_name: str, read: Callable[[Any], Any]) -> None:
         self.text = text
@@ -143,6 +151,7 @@ class RowsStatement:
     """Gives rows, as `read` makes them."""
 
     can_fail_after_change = False
+    is_short = False
 
     def __init__(self, text: str, table_name: str, read: Callable[[Any], Any] | None) -> None:
         self.text = text
@@ -160,6 +169,7 @@ class PageStatement:
     """Gives rows, as `read` makes them, and the sequence of the last."""
 
     can_fail_after_change = False
+    is_short = False
 
     def __init__(self, text: str, table_name: str, read: Callable[[Any], Any]) -> None:
         self.text = text
