@@ -105,7 +105,12 @@ class Dialect:
         values: list[ColumnValue] = []
         for condition in conditions:
             value: Any = condition.value
-            match condition.operator:
+            operator = condition.operator
+            if operator == "=":
+                if not self.is_literal(table, condition):
+                    values.append(value)
+                continue
+            match operator:
                 case "IS NULL" | "IS NOT NULL":
                     pass
                 case "IN":
@@ -117,8 +122,7 @@ class Dialect:
                 case _ if isinstance(value, FromNow):
                     values.extend(self.moment_values(value))
                 case _:
-                    if not self.is_literal(table, condition):
-                        values.append(value)
+                    values.append(value)
         return values
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, Bucket, Change, CountOf, Function, Increment
 from swarm_persistence.query.heads import heads_of
-from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection
+from swarm_persistence.query.query import FromNow, Order, Query, Selection
 from swarm_persistence.query.text import Dialect, Marks, where_text
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -221,9 +221,11 @@ class Compiler:
         return [f"{CHANGE_NUMBER} = {self.dialect.change_number(table)}"] if table.is_followed else []
 
     def _change_values(self, changes: Mapping[str, Change]) -> list[ColumnValue]:
-        values: list[ColumnValue] = []
+        values: list[Any] = []
         for change in changes.values():
-            if isinstance(change, FromNow):
+            if change.__class__ in _PLAIN:
+                values.append(change)
+            elif isinstance(change, FromNow):
                 values += self.dialect.moment_values(change)
             elif not isinstance(change, Increment | CountOf):
                 values.append(change)
@@ -266,20 +268,22 @@ class Compiler:
         )
 
     def _conditions_shape(self, query: Query[Any]) -> object:
-        table = query.table
-        return tuple([self._condition_shape(table, condition) for condition in query.conditions])
-
-    def _condition_shape(self, table: Table[Any], condition: Condition) -> object:
-        field, operator, value = condition
-        match operator:
-            case "IN":
-                return field, operator, self.dialect.candidates_shape(value)  # type: ignore[arg-type]
-            case "AMONG":
+        table, is_literal = query.table, self.dialect.is_literal
+        # One function for all of them: this runs for every call of a verb.
+        shapes: list[object] = []
+        for condition in query.conditions:
+            field, operator, value = condition
+            if value.__class__ is FromNow:
+                shapes.append((field, operator, FromNow))
+            elif operator == "IN":
+                shapes.append((field, operator, self.dialect.candidates_shape(value)))  # type: ignore[arg-type]
+            elif operator == "AMONG":
                 assert isinstance(value, Selection)
-                return field, value.query.table.name, value.field, self._conditions_shape(value.query)
-        if isinstance(value, FromNow):
-            return field, operator, FromNow
-        return field, operator, value if self.dialect.is_literal(table, condition) else None
+                inner = self._conditions_shape(value.query)
+                shapes.append((field, value.query.table.name, value.field, inner))
+            else:
+                shapes.append((field, operator, value if is_literal(table, condition) else None))
+        return tuple(shapes)
 
 
 def _group_name(group: str | Bucket) -> str:
@@ -291,6 +295,8 @@ def changes_shape(changes: Mapping[str, Change]) -> object:
 
 
 def _change_shape(change: Change) -> object:
+    if change.__class__ in _PLAIN:
+        return None
     match change:
         case Increment():
             return change.by
@@ -299,3 +305,6 @@ def _change_shape(change: Change) -> object:
         case CountOf():
             return change.table.name, change.field
     return None
+
+
+_PLAIN = frozenset((str, int, float, type(None)))
