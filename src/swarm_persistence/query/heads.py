@@ -18,13 +18,17 @@ def heads_of(query: Query[Any]) -> list[Query[Any]] | None:
     """
     if query.limit is None or query.offset:
         return None
+    heads = parts_of(query)
+    return heads if heads is not None and len(heads) <= MOST_HEADS else None
+
+
+def parts_of(query: Query[Any]) -> list[Query[Any]] | None:
+    """Return one query for each value, which together find the query's rows, or `None` if that would not help."""
     for place, condition in enumerate(query.conditions):
         if condition.operator == "IN" and _is_served(query, condition.field):
             candidates: Any = condition.value
             values = tuple(dict.fromkeys(value for value in candidates if value is not None))
-            if not 0 < len(values) <= MOST_HEADS:
-                return None
-            return [_for_value(query, place, Condition(condition.field, "=", value)) for value in values]
+            return [_for_value(query, place, Condition(condition.field, "=", value)) for value in values] or None
     return None
 
 

@@ -21,7 +21,7 @@ from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
-from swarm_persistence.storage.tasks import fail_dependents, failed
+from swarm_persistence.storage.failures import fail_dependents, failed
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0

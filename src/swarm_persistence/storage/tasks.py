@@ -3,16 +3,14 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Delete, Executor, Insert, Replace, Save, Step, Unless, Update, When
+from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, When
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
-from swarm_persistence.storage.core import StorageCore, by_id, touched
+from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.dependencies import (
     dependencies_of,
-    dependents_of,
     one_of,
     refuse_cycle,
     refuse_cycles_with_stored,
@@ -21,6 +19,7 @@ from swarm_persistence.storage.dependencies import (
     steps_before,
     waiting_for,
 )
+from swarm_persistence.storage.failures import fail_dependents
 from swarm_persistence.storage.watching import watched
 
 IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
@@ -214,36 +213,6 @@ class TaskVerbs(StorageCore):
 def steps_to_delete_task(id: str) -> list[Step]:
     """Return the steps that delete a task; those that wait for it wait until one of its id is stored and completed."""
     return [Delete(by_id(TASKS, id)), Delete(Query(TASK_LINKS, (Condition("task_id", "=", id),)))]
-
-
-async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
-    """Fail the pending tasks that wait for one that will never be completed, and those that wait for them.
-
-    The executor must be a transaction: all of it happens, or none.
-    """
-    may_fail = (IS_PENDING, Condition("fails_with_dependencies", "=", 1))
-    doomed = [(id, reason)]
-    while doomed:
-        dependency, cause = doomed.pop()
-        rows = await executor.values(dependents_of([dependency], *may_fail), ("id",))
-        ids = [str(row[0]) for row in rows]
-        if not ids:
-            continue
-        error = f"the dependency {dependency!r} {cause}"
-        moment = microseconds(now())
-        await executor.write([Update(Query(TASKS, (one_of("id", ids), *may_fail)), failed(error, moment))])
-        doomed += [(each, f"failed: {error}") for each in ids]
-
-
-def failed(error: str, moment: int) -> dict[str, Any]:
-    """Return the changes of a task that has failed for good."""
-    return {
-        "status": TaskStatus.FAILED.value,
-        "error": error,
-        "lease_expires_at": None,
-        "completed_at": moment,
-        **touched(moment),
-    }
 
 
 def _may_be_linked(task: TaskModel) -> bool:

@@ -81,7 +81,9 @@ class TestFailedDependencies:
 
         assert await statuses(storage, [*chain[1:], "both"]) == [FAILED] * 4
         third = await stored(storage, "third")
-        assert third.error == f"the dependency 'second' failed: {reason}"
+        assert third.error == reason.replace("the dependency 'first'", "the dependency 'second' failed because 'first'")
+        fourth = await stored(storage, "fourth")
+        assert fourth.error == reason.replace("the dependency 'first'", "the dependency 'third' failed because 'first'")
         assert await storage.get_pending_tasks() == []
 
     @pytest.mark.parametrize("ending", ENDINGS)
@@ -165,6 +167,32 @@ class TestFailedDependencies:
 
         assert await storage.get_pending_tasks() == []
         assert set(await statuses(storage, [f"{n}" for n in range(300)])) == {FAILED}
+
+    async def test_a_reason_does_not_grow_from_one_dependent_to_the_next(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task(f"{n}", dependencies=[f"{n - 1}"] if n else []) for n in range(100)])
+
+        await storage.cancel_task("0")
+
+        assert (await stored(storage, "99")).error == "the dependency '98' failed because '0' was cancelled"
+
+    async def test_dependents_keep_the_beginning_of_a_long_reason(self, storage: Storage) -> None:
+        await storage.fail_task(await a_claimed_task(storage, "0", max_retries=0), "no luck " * 1_000)
+        await storage.store_task(a_task("1", dependencies=["0"]))
+        await storage.store_task(a_task("2", dependencies=["1"]))
+
+        for id in ("1", "2"):
+            error = (await stored(storage, id)).error
+            assert "no luck no luck" in str(error)
+            assert len(str(error)) < 700
+
+    async def test_a_dependent_of_several_that_fail_at_once_names_the_first_of_them(self, storage: Storage) -> None:
+        await storage.store_task(a_task("first"))
+        await storage.store_tasks([a_task(id, dependencies=["first"]) for id in ("b", "a", "c")])
+        await storage.store_task(a_task("last", dependencies=["c", "b", "a"]))
+
+        await storage.cancel_task("first")
+
+        assert (await stored(storage, "last")).error == "the dependency 'a' failed because 'first' was cancelled"
 
     async def test_one_dependency_that_completes_while_another_one_fails_leaves_nobody_in_between(
         self, storage: Storage

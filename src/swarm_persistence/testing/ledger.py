@@ -213,15 +213,21 @@ class Ledger:
     def _finish(self, task: TaskModel, status: TaskStatus, **changes: Any) -> None:
         self._touch(task, status=status, lease_expires_at=None, completed_at=now(), **changes)
 
-    def _fail_dependents(self, id: str, reason: str) -> None:
-        doomed = [(id, reason)]
+    def _fail_dependents(self, id: str, cause: str) -> None:
+        doomed = [id]
         while doomed:
-            dependency, cause = doomed.pop()
-            error = f"the dependency {dependency!r} {cause}"
-            for task in [self.tasks[each] for each in self.dependents_of(dependency)]:
+            waiting = {
+                each: dependency
+                for dependency in sorted(doomed, reverse=True)
+                for each in self.dependents_of(dependency)
+            }
+            doomed = []
+            for task in [self.tasks[each] for each in waiting]:
+                dependency = waiting[task.id]
+                why = cause if dependency == id else f"failed because {id!r} {cause}"
                 if task.status is TaskStatus.PENDING and task.fails_with_dependencies:
-                    self._finish(task, TaskStatus.FAILED, error=error)
-                    doomed.append((task.id, f"failed: {error}"))
+                    self._finish(task, TaskStatus.FAILED, error=f"the dependency {dependency!r} {why}")
+                    doomed.append(task.id)
 
     def _held(self, copy: TaskModel) -> TaskModel:
         if not self.holds(copy):

@@ -67,9 +67,19 @@ RETURNING id, task_type, priority, status, assigned_to, payload, result, error, 
 
 RELEASE operation;
 
+SELECT task_id, dependency_id
+FROM task_links
+WHERE dependency_id = ?
+ORDER BY sequence;
+
+SELECT task_id, dependency_id
+FROM task_links
+WHERE dependency_id = ?
+ORDER BY sequence;
+
 SELECT id
 FROM tasks
-WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id = ?) AND status = 'pending' AND fails_with_dependencies = ?
+WHERE id = ? AND status = 'pending' AND fails_with_dependencies = ?
 ORDER BY sequence;
 
 UPDATE tasks
@@ -83,9 +93,9 @@ SET
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE id = ? AND status = 'pending' AND fails_with_dependencies = ?;
 
-SELECT id
-FROM tasks
-WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id = ?) AND status = 'pending' AND fails_with_dependencies = ?
+SELECT task_id, dependency_id
+FROM task_links
+WHERE dependency_id IN (SELECT value FROM json_each(?))
 ORDER BY sequence;
 
 COMMIT;

@@ -11,7 +11,7 @@ import msgspec
 
 from swarm_persistence.engines.rows.plans import Plan, Planner
 from swarm_persistence.engines.rows.sources import Source
-from swarm_persistence.query.heads import heads_of
+from swarm_persistence.query.heads import heads_of, parts_of
 from swarm_persistence.query.laws import order_key, predicate_of, sorted_rows
 from swarm_persistence.query.query import Condition, FromNow, Query, Selection
 from swarm_persistence.schema.codec import Row, codec_of
@@ -51,10 +51,11 @@ def rows_of(source: Source, query: Query[Any]) -> list[Row]:
     if heads is not None:
         return _first_of_all(source, query, heads)
     plan = plan_of(query)
-    rows = _fulfilling(source, plan)
+    parts = _parts_of(query, plan)
+    rows = _fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts)
     first = min(query.offset, sys.maxsize)
     end = None if query.limit is None else min(query.offset + query.limit, sys.maxsize)
-    if plan.is_sorted:
+    if plan.is_sorted and parts is None:
         return list(islice(rows, first, end))
     if end is not None and end <= _FEW_ROWS:
         return heapq.nsmallest(end, rows, order_key(query.table, query.full_order))[first:]
@@ -68,12 +69,17 @@ def _first_of_all(source: Source, query: Query[Any], heads: list[Query[Any]]) ->
 
 def matching_rows(source: Source, query: Query[Any]) -> list[Row]:
     """Return the rows that fulfil a query's conditions, in any order; its bounds do not count."""
-    return list(_fulfilling(source, _unbounded_plan(query)))
+    plan = _unbounded_plan(query)
+    parts = _parts_of(query, plan)
+    return list(_fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts))
 
 
 def count_of(source: Source, query: Query[Any]) -> int:
     """Count the rows that fulfil a query's conditions; its bounds do not count."""
     plan = _unbounded_plan(query)
+    parts = _parts_of(query, plan)
+    if parts is not None:
+        return sum(count_of(source, part) for part in parts)
     return sum(1 for _ in _fulfilling(source, plan)) if plan.residue else source.count(plan)
 
 
@@ -89,6 +95,16 @@ def _unbounded_plan(query: Query[Any]) -> Plan:
 def _fulfilling(source: Source, plan: Plan) -> Iterator[Row]:
     rows = source.scan(plan)
     return filter(predicate_of(source.table, plan.residue), rows) if plan.residue else rows
+
+
+def _parts_of(query: Query[Any], plan: Plan) -> list[Query[Any]] | None:
+    """Return one query for each of several values, where else all rows would have to be looked at."""
+    is_narrow = plan.ids is not None or plan.equal or plan.lower or plan.upper
+    return None if is_narrow or not plan.residue else parts_of(query)
+
+
+def _fulfilling_any(source: Source, queries: Sequence[Query[Any]]) -> Iterator[Row]:
+    return (row for query in queries for row in _fulfilling(source, _unbounded_plan(query)))
 
 
 def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:
