@@ -88,6 +88,9 @@ class Table(Generic[M]):
 
     In a table that `is_followed`, every write of a row leaves a mark in the hidden column `change_number`, by which
     readers find what was written since they looked last.
+
+    A row that holds the value of `lasting` in its field is replaced only by one that holds it as well. `Replace` and
+    `Save` leave it else, as if it had another version: more would have to be written along with that.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Table(Generic[M]):
         *indexes: Index,
         hidden: tuple[Column, ...] = (),
         is_followed: bool = False,
+        lasting: tuple[str, str] | None = None,
     ) -> None:
         self.name = name
         self.model = model
@@ -106,6 +110,7 @@ class Table(Generic[M]):
         self.columns = tuple(_columns(model))
         self.names = tuple(column.name for column in self.columns)
         self.is_followed = is_followed
+        self.lasting = lasting
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
@@ -187,6 +192,7 @@ TASKS = Table(
     Index("tasks_changed", (CHANGE_NUMBER,)),
     hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
     is_followed=True,
+    lasting=("status", TaskStatus.COMPLETED.value),
 )
 TASK_LINKS = Table(
     "task_links",

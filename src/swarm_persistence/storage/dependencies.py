@@ -21,9 +21,13 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
-from swarm_persistence.query.query import Condition, Query, Selection
-from swarm_persistence.schema.tables import IS_DELAYED, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
-from swarm_persistence.schema.values import identifier, refuse
+from swarm_persistence.query.query import Condition, Order, Query, Selection
+from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.schema.values import decode_json, identifier, refuse
+
+IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
+NOT_OVER = Condition("status", "IN", (TaskStatus.PENDING.value, TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
+_ROWS_AT_ONCE = 10_000
 
 
 def one_of(field: str, values: Sequence[str]) -> Condition:
@@ -96,6 +100,27 @@ def steps_to_meet(ids: Sequence[str]) -> list[Step]:
     return [Update(dependents_of(ids), {UNMET_DEPENDENCIES: Increment(-1)}), Delete(waiting_for(ids))]
 
 
+async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:
+    """Return the steps that let the unfinished dependents of a task wait for it, which was completed, and is no longer.
+
+    Nothing leads to them but what they say themselves: who has nothing to wait for has no link.
+    """
+    ids: list[str] = []
+    last: Any = 0
+    while True:
+        conditions = (NOT_OVER, Condition(SEQUENCE, ">", last))
+        page = Query(TASKS, conditions, (Order(SEQUENCE),), _ROWS_AT_ONCE)
+        rows: list[Any] = await executor.values(page, ("id", "dependencies", SEQUENCE))
+        ids += [task_id for task_id, dependencies, _ in rows if _names(dependencies, id)]
+        if len(rows) < _ROWS_AT_ONCE:
+            break
+        last = rows[-1][-1]
+    if not ids:
+        return []
+    links: list[Step] = [Insert(TaskLink.between(task_id, id)) for task_id in ids]
+    return [*links, Update(Query(TASKS, (one_of("id", ids),)), {UNMET_DEPENDENCIES: _LINKS})]
+
+
 def refuse_cycle(graph: Mapping[str, Iterable[str]]) -> None:
     """Raise `DependencyCycleError` if tasks would wait for each other, or one for itself."""
     try:
@@ -129,13 +154,21 @@ async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskMode
 _LINKS = CountOf(TASK_LINKS, "task_id")
 
 
+def _names(dependencies: str, id: str) -> bool:
+    """Tell whether a stored list of dependencies names one; what cannot be read names none."""
+    try:
+        return id in decode_json(dependencies)
+    except (ValueError, TypeError):
+        return False
+
+
 def _steps_to_link(waiting: Mapping[str, tuple[str, ...]]) -> list[Step]:
     """Return the steps that link tasks to those of their dependencies that are not completed."""
     if not waiting:
         return []
     links = [Insert(TaskLink.between(id, dependency)) for id, several in waiting.items() for dependency in several]
     ids = tuple(dict.fromkeys(dependency for several in waiting.values() for dependency in several))
-    completed = Query(TASKS, (one_of("id", ids), Condition("status", "=", TaskStatus.COMPLETED.value)))
+    completed = Query(TASKS, (one_of("id", ids), IS_COMPLETED))
     met = Query(
         TASK_LINKS, (one_of("task_id", [*waiting]), Condition("dependency_id", "AMONG", Selection(completed, "id")))
     )

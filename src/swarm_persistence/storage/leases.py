@@ -20,14 +20,13 @@ from swarm_persistence.schema.values import identifier, json_text, text
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import by_id, touched
-from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
+from swarm_persistence.storage.dependencies import NOT_OVER, steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
 
 UNFINISHED = Condition("status", "IN", (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
-_NOT_OVER = Condition("status", "IN", (TaskStatus.PENDING.value, TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
 
 
 class LeaseVerbs(ClaimVerbs):
@@ -103,7 +102,7 @@ class LeaseVerbs(ClaimVerbs):
             "completed_at": moment,
             **touched(moment),
         }
-        step = Update(Query(TASKS, (*by_id(TASKS, id).conditions, _NOT_OVER)), changes)
+        step = Update(Query(TASKS, (*by_id(TASKS, id).conditions, NOT_OVER)), changes)
         if await self._end_with_dependents(step, id, "was cancelled"):
             return True
         if await self._executor().count(by_id(TASKS, id)):

@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, When
+from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.dependencies import (
+    IS_COMPLETED,
     dependencies_of,
     one_of,
     refuse_cycle,
@@ -17,6 +18,7 @@ from swarm_persistence.storage.dependencies import (
     steps_after_replacing,
     steps_after_storing,
     steps_before,
+    steps_to_wait_again,
     waiting_for,
 )
 from swarm_persistence.storage.failures import fail_dependents
@@ -65,7 +67,9 @@ class TaskVerbs(StorageCore):
     async def update_task(self, task: TaskModel, *, force: bool = False) -> None:
         """Replace the stored task by this one, and raise its `version`.
 
-        One that is completed by this lets its dependents go on; one that failed or is cancelled fails them.
+        One that is completed by this lets its dependents go on; one that failed or is cancelled fails them. If it was
+        completed, and is so no longer, those of its dependents that are not finished wait for it again; all unfinished
+        tasks are looked through for them.
 
         Raises:
             NotFoundError: no task has this id.
@@ -201,13 +205,37 @@ class TaskVerbs(StorageCore):
 
     async def _rewrite_task(self, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
         whole = When(step, steps_after_replacing(task))
-        if not _may_be_linked(task):
-            return await self._write_one(whole)
-        refuse_cycle({task.id: dependencies_of(task)})
         version = task.version
-        (result,) = await self._write_linked(steps_before([task]), [whole], [task])
+        if _may_be_linked(task):
+            refuse_cycle({task.id: dependencies_of(task)})
+            (result,) = await self._write_linked(steps_before([task]), [whole], [task])
+        else:
+            result = await self._write_one(whole)
+        if not result and task.status is not TaskStatus.COMPLETED:
+            result = await self._set_back(step, whole, task) or result
         # One that has failed at once has been written twice.
         return result if task.version == version or isinstance(step, Save) else task.version + 1
+
+    async def _set_back(self, step: Save[Any] | Replace[Any], whole: Step, task: TaskModel) -> Any:
+        """Rewrite a task that was completed, and is to be so no longer: those that depend on it wait for it again."""
+        is_forced = isinstance(step, Replace) and step.is_forced
+        is_same = () if is_forced else (Condition("version", "=", task.version),)
+        completed = Query(TASKS, (Condition("id", "=", task.id), IS_COMPLETED, *is_same))
+        if not await self._executor().count(completed):
+            return None
+
+        async def write() -> Any:
+            await self._executor().write([Unless(waiting_for([task.id]), ())])  # lets nobody else add links
+            freed = Update(completed, {"status": task.status.value})
+            result = (await self._executor().write([freed, *steps_before([task]), whole]))[-1]
+            if result:
+                await self._executor().write(await steps_to_wait_again(self._executor(), task.id))
+                await refuse_cycles_with_stored(self._executor(), [task])
+                await self._fail_dependents_of_any((task.id, *dependencies_of(task)))
+                await self._tell_failed([task])
+            return result
+
+        return await self._as_one(write)
 
 
 def steps_to_delete_task(id: str) -> list[Step]:

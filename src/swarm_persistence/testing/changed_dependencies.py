@@ -4,10 +4,21 @@ import asyncio
 
 import pytest
 
+from swarm_persistence.errors import ConflictError, DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.dependencies import complete, ready_and_blocked
+from swarm_persistence.testing.held_tasks import stored
 from swarm_persistence.testing.records import a_task, ids
+
+
+async def _write_as(storage: Storage, id: str, status: TaskStatus, how: str) -> None:
+    task = await stored(storage, id)
+    task.status = status
+    if how == "save":
+        await storage.repository(TaskModel).save(task)
+    else:
+        await storage.update_task(task, force=how == "force")
 
 
 @pytest.mark.asyncio
@@ -34,6 +45,65 @@ class TestChangedDependencies:
         )
 
         assert await ready_and_blocked(storage) == (["third"], [])
+
+    @pytest.mark.parametrize("how", ["update", "force", "save"])
+    async def test_a_task_that_is_completed_no_longer_keeps_its_unfinished_dependents_back(
+        self, storage: Storage, how: str
+    ) -> None:
+        tasks = [a_task("ready", dependencies=["a"]), a_task("waits", dependencies=["a", "b"])]
+        done = a_task("done", dependencies=["a"], status=TaskStatus.COMPLETED)
+        held = a_task("held", dependencies=["a"], status=TaskStatus.RUNNING, assigned_to="agent-1")
+        await storage.store_tasks([a_task("a"), a_task("b"), *tasks, done, held])
+        await complete(storage, "a")
+        assert await ready_and_blocked(storage) == (["b", "ready"], ["waits"])
+
+        await _write_as(storage, "a", TaskStatus.PENDING, how)
+
+        assert await ready_and_blocked(storage) == (["a", "b"], ["ready", "waits"])
+        await storage.release_task(await stored(storage, "held"))
+        assert await ready_and_blocked(storage) == (["a", "b"], ["ready", "waits", "held"])
+        await complete(storage, "a")
+        assert await ready_and_blocked(storage) == (["b", "ready", "held"], ["waits"])
+        await complete(storage, "b")
+        assert await ready_and_blocked(storage) == (["ready", "waits", "held"], [])
+
+    @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.CANCELLED])
+    async def test_a_task_that_was_completed_and_then_failed_fails_its_pending_dependents(
+        self, storage: Storage, status: TaskStatus
+    ) -> None:
+        await storage.store_tasks([a_task("a"), a_task("second", dependencies=["a"])])
+        await complete(storage, "a")
+
+        await _write_as(storage, "a", status, "update")
+
+        assert (await stored(storage, "second")).status is TaskStatus.FAILED
+
+    async def test_a_task_that_is_completed_no_longer_may_not_wait_for_those_that_wait_for_it(
+        self, storage: Storage
+    ) -> None:
+        await storage.store_tasks([a_task("a"), a_task("second", dependencies=["a"])])
+        await complete(storage, "a")
+        before = await stored(storage, "a")
+        again = await stored(storage, "a")
+        again.status, again.dependencies = TaskStatus.PENDING, ["second"]
+
+        with pytest.raises(DependencyCycleError, match="wait for each other for ever"):
+            await storage.update_task(again)
+
+        assert await stored(storage, "a") == before
+        assert await ready_and_blocked(storage) == (["second"], [])
+
+    async def test_a_stale_copy_does_not_set_a_completed_task_back(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task("a"), a_task("second", dependencies=["a"])])
+        stale = await stored(storage, "a")
+        await complete(storage, "a")
+
+        with pytest.raises(ConflictError, match="has changed since it was read"):
+            await storage.update_task(stale)
+        with pytest.raises(ConflictError, match="has changed since it was read"):
+            await storage.repository(TaskModel).save(stale)
+
+        assert await ready_and_blocked(storage) == (["second"], [])
 
     async def test_an_update_may_change_what_a_task_waits_for(self, storage: Storage) -> None:
         task = a_task("task", dependencies=["a"])

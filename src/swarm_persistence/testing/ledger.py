@@ -176,11 +176,20 @@ class Ledger:
         other = self._of_key(task.idempotency_key, self.tasks)
         if other is not None and other.id != task.id:
             raise ConflictError(task.id)
+        before = self.tasks.get(task.id)
+        if before is not None and before.status is TaskStatus.COMPLETED is not task.status:
+            again = [each for each in self._unfinished() if task.id in each.dependencies and each.id != task.id]
+            links = {each.id: self.links[each.id] | {task.id} for each in again}
+            self._refuse_cycle({**links, task.id: set(task.dependencies)})
+            self.links |= links
         written = self.tasks[task.id] = _copy(task, version=version)
         self._link(task.id)
         self._follow(written)
         self._fail_dependents_around([task])
         return written
+
+    def _unfinished(self) -> list[TaskModel]:
+        return [task for task in self.tasks.values() if task.status in (TaskStatus.PENDING, *HELD)]
 
     def _link(self, id: str) -> None:
         met = {task.id for task in self.tasks.values() if task.status is TaskStatus.COMPLETED}

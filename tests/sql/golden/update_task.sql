@@ -23,7 +23,7 @@ SET
   fails_with_dependencies = ?,
   version = ?,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
-WHERE id = ? AND version = ?
+WHERE id = ? AND version = ? AND (status <> 'completed' OR ? = 'completed')
 RETURNING version;
 
 DELETE FROM task_links

@@ -92,6 +92,8 @@ class Changes:
         stored = source.get(id)
         if stored is not None and not _is_next_version(table, stored, values):
             return 0
+        if stored is not None and not _keeps_lasting(table, stored, values):
+            return 0
         _require_unique(source, values)
         if stored is None:
             self._add(source, values)
@@ -104,6 +106,8 @@ class Changes:
         id: Any = values[0]
         stored = source.get(id)
         if stored is None or not (is_forced or _is_next_version(table, stored, values)):
+            return None
+        if not _keeps_lasting(table, stored, values):
             return None
         _require_unique(source, values)
         row = [*values, *stored[len(values) :]]
@@ -207,6 +211,14 @@ def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
     old: Any = stored[place]
     new: Any = values[place]
     return bool(old == new - 1)
+
+
+def _keeps_lasting(table: Table[Any], stored: Row, values: Values) -> bool:
+    if table.lasting is None:
+        return True
+    field, value = table.lasting
+    place = table.positions[field]
+    return stored[place] != value or values[place] == value
 
 
 def _is_marked(table: Table[Any], changes: Mapping[str, Change]) -> bool:

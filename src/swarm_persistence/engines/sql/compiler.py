@@ -44,7 +44,10 @@ class Compiler:
         written = [f"{name} = excluded.{name}" for name in table.names if name != "id"]
         changes = ",\n  ".join((*written, *self._marked(table)))
         text = f"{self.insert(table)}\nON CONFLICT (id) DO UPDATE SET\n  {changes}"
-        return f"{text}\nWHERE {table.name}.version = excluded.version - 1" if table.is_versioned else text
+        conditions = [f"{table.name}.version = excluded.version - 1"] if table.is_versioned else []
+        if table.lasting is not None:
+            conditions.append(self._lasting(table, f"{table.name}.", f"excluded.{table.lasting[0]}"))
+        return f"{text}\nWHERE {' AND '.join(conditions)}" if conditions else text
 
     def replace(self, table: Table[Any], is_forced: bool) -> str:
         """Return the text that replaces a row; it marks `replace_values`."""
@@ -54,21 +57,25 @@ class Compiler:
             for name in table.names
             if name != "id"
         ]
-        text = f"{self._set(table, written)}\nWHERE id = {marks.next()}"
-        if not table.is_versioned:
-            return f"{text}\nRETURNING 0"
-        return f"{text}\nRETURNING version" if is_forced else f"{text} AND version = {marks.next()}\nRETURNING version"
+        conditions = [f"id = {marks.next()}"]
+        if table.is_versioned and not is_forced:
+            conditions.append(f"version = {marks.next()}")
+        if table.lasting is not None:
+            conditions.append(self._lasting(table, "", marks.next()))
+        returned = "version" if table.is_versioned else "0"
+        return f"{self._set(table, written)}\nWHERE {' AND '.join(conditions)}\nRETURNING {returned}"
 
     def replace_values(self, table: Table[Any], values: tuple[ColumnValue, ...], is_forced: bool) -> list[ColumnValue]:
-        """Return what `replace` marks: the columns, the id, and the version that the row must have."""
+        """Return what `replace` marks: the columns, the id, the version that the row must have, and what may last."""
         identity, *others = values
+        lasting = [] if table.lasting is None else [values[table.positions[table.lasting[0]]]]
         if not table.is_versioned:
-            return [*others, identity]
+            return [*others, identity, *lasting]
         place = table.positions["version"] - 1
         if is_forced:
-            return [*others[:place], *others[place + 1 :], identity]
+            return [*others[:place], *others[place + 1 :], identity, *lasting]
         version: Any = others[place]
-        return [*others, identity, version - 1]
+        return [*others, identity, version - 1, *lasting]
 
     def select(self, query: Query[Any]) -> Compiled:
         """Return the text that reads a query's rows, each with its sequence."""
@@ -169,6 +176,13 @@ class Compiler:
                 values += self.dialect.width_values(group.width)
         values += [function.fraction for function in aggregate.functions if function.name == "percentile"]
         return text, [*values, *self.dialect.values(query.table, query.conditions)]
+
+    def _lasting(self, table: Table[Any], prefix: str, new: str) -> str:
+        """Return the condition that a row does not lose what lasts."""
+        assert table.lasting is not None
+        field, value = table.lasting
+        literal = self.dialect.literal(table.column(field), value)
+        return f"({prefix}{field} <> {literal} OR {new} = {literal})"
 
     def _group(self, group: str | Bucket, marks: Marks) -> str:
         if not isinstance(group, Bucket):
