@@ -169,6 +169,7 @@ WRITES: dict[str, Verb] = {
     "store_metric": lambda storage: storage.store_metric(a_metric("new")),
     "store_many": lambda storage: storage.store_many([an_agent("new"), an_event("a"), an_event("b")]),
     "repository_save": lambda storage: storage.repository(AgentModel).save(an_agent("agent-1", version=1)),
+    "repository_save_task": lambda storage: storage.repository(TaskModel).save(a_task("task-1", version=1)),
     "repository_update": lambda storage: storage.repository(MessageModel).update(a_message("message-1")),
     "repository_delete": lambda storage: storage.repository(TaskModel).delete("task-1"),
 }

@@ -28,6 +28,10 @@ class Dialect:
         first, second = pair_of(field)
         return f"min({first}, {second})", f"max({first}, {second})"
 
+    def higher(self, first: str, second: str) -> str:
+        """Return the expression of the higher one of two values."""
+        return f"max({first}, {second})"
+
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: "Marks") -> str:
         """Return the condition that a column holds one of the candidates."""
         return f"{field} IN ({', '.join(marks.next() for _ in candidates)})"

@@ -90,7 +90,8 @@ class Table(Generic[M]):
     readers find what was written since they looked last.
 
     A row that holds the value of `lasting` in its field is replaced only by one that holds it as well. `Replace` and
-    `Save` leave it else, as if it had another version: more would have to be written along with that.
+    `Save` leave it else, as if it had another version: more would have to be written along with that. They leave the
+    `rising` fields at least as high as they were.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Table(Generic[M]):
         hidden: tuple[Column, ...] = (),
         is_followed: bool = False,
         lasting: tuple[str, str] | None = None,
+        rising: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.model = model
@@ -111,6 +113,7 @@ class Table(Generic[M]):
         self.names = tuple(column.name for column in self.columns)
         self.is_followed = is_followed
         self.lasting = lasting
+        self.rising = rising
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
@@ -193,6 +196,7 @@ TASKS = Table(
     hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
     is_followed=True,
     lasting=("status", TaskStatus.COMPLETED.value),
+    rising=("claim_count",),
 )
 TASK_LINKS = Table(
     "task_links",

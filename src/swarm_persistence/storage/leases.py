@@ -1,7 +1,8 @@
 """The verbs of who holds a claim: keep it, finish the task, or give it back. Each is refused once the claim is over.
 
-A claim is told by the agent and by the task's `claim_count`, which no other claim of the task has. So a worker that was
-thought dead cannot change what another one has taken over, whatever its clock says.
+A claim is told by the agent and by the task's `claim_count`, which no other claim of the task has: it never falls. So a
+worker that was thought dead cannot change what another one has taken over, whatever its clock says. (A task that is
+deleted and stored anew is another one, and begins at what it says, mostly 0.)
 """
 
 import random

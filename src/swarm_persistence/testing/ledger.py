@@ -78,7 +78,8 @@ class Ledger:
             raise NotFoundError(task.id)
         if stored.version != task.version and not force:
             raise ConflictError(task.id)
-        return self._write(task, stored.version + 1)
+        written = self._write(task, stored.version + 1)
+        return written if force else _as_given(written, task)
 
     def save(self, task: TaskModel) -> TaskModel:
         """Store or replace a task."""
@@ -86,7 +87,7 @@ class Ledger:
         stored = self.tasks.get(task.id)
         if stored is not None and stored.version != task.version:
             raise ConflictError(task.id)
-        return self._write(task, task.version + 1)
+        return _as_given(self._write(task, task.version + 1), task)
 
     def delete(self, id: str) -> None:
         """Delete a task, if there is one."""
@@ -183,6 +184,8 @@ class Ledger:
             self._refuse_cycle({**links, task.id: set(task.dependencies)})
             self.links |= links
         written = self.tasks[task.id] = _copy(task, version=version)
+        if before is not None:
+            written.claim_count = max(before.claim_count, task.claim_count)
         self._link(task.id)
         self._follow(written)
         self._fail_dependents_around([task])
@@ -263,6 +266,13 @@ class Ledger:
 def _copy(task: TaskModel, version: int) -> TaskModel:
     copy = deepcopy(task)
     copy.version = version
+    return copy
+
+
+def _as_given(written: TaskModel, task: TaskModel) -> TaskModel:
+    """Return what the caller's copy holds: only one that is forced learns of claims that it did not know."""
+    copy = deepcopy(written)
+    copy.claim_count = task.claim_count
     return copy
 
 

@@ -29,6 +29,16 @@ async def _claimed_again(storage: Storage, task: TaskModel) -> None:
     await claimed(storage, "agent-1")
 
 
+async def _set_back_and_claimed_again(storage: Storage, task: TaskModel) -> None:
+    await storage.update_task(a_task(max_retries=task.max_retries), force=True)
+    await claimed(storage, "agent-1")
+
+
+async def _saved_and_claimed_again(storage: Storage, task: TaskModel) -> None:
+    await storage.repository(TaskModel).save(a_task(max_retries=task.max_retries, version=task.version))
+    await claimed(storage, "agent-1")
+
+
 async def _running_again(storage: Storage, task: TaskModel) -> None:
     await _claimed_again(storage, task)
 
@@ -64,6 +74,8 @@ async def _stored_anew(storage: Storage, _task: TaskModel) -> None:
 ENDINGS: dict[str, tuple[Ending, str]] = {
     "taken over by another": (_taken_over, "'agent-2' has taken it over"),
     "claimed again by the same agent": (_claimed_again, "'agent-1' has taken it over"),
+    "set back by an old copy and claimed again": (_set_back_and_claimed_again, "'agent-1' has taken it over"),
+    "saved as new and claimed again": (_saved_and_claimed_again, "'agent-1' has taken it over"),
     "claimed again by the same agent and running": (_running_again, "'agent-1' has taken it over"),
     "expired and taken over": (_expired_and_taken_over, "('agent-2' has taken it over|the task is failed)"),
     "released": (lambda storage, task: storage.release_task(task), "the task is pending"),

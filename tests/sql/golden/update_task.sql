@@ -18,7 +18,7 @@ SET
   completed_at = ?,
   run_at = ?,
   lease_expires_at = ?,
-  claim_count = ?,
+  claim_count = max(claim_count, ?),
   idempotency_key = ?,
   fails_with_dependencies = ?,
   version = ?,

@@ -98,7 +98,7 @@ class Changes:
         if stored is None:
             self._add(source, values)
         else:
-            self._change(source, stored, [*values, *stored[len(values) :]])
+            self._change(source, stored, _replaced(table, stored, values))
         return 1
 
     def replace(self, table: Table[Any], values: Values, is_forced: bool) -> int | None:
@@ -110,7 +110,7 @@ class Changes:
         if not _keeps_lasting(table, stored, values):
             return None
         _require_unique(source, values)
-        row = [*values, *stored[len(values) :]]
+        row = _replaced(table, stored, values)
         if not table.is_versioned:
             self._change(source, stored, row)
             return 0
@@ -211,6 +211,15 @@ def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
     old: Any = stored[place]
     new: Any = values[place]
     return bool(old == new - 1)
+
+
+def _replaced(table: Table[Any], stored: Row, values: Values) -> list[Any]:
+    """Return the values that replace a row; the hidden ones stay, and what is rising does not fall."""
+    row: list[Any] = [*values, *stored[len(values) :]]
+    for field in table.rising:
+        place = table.positions[field]
+        row[place] = max(row[place], stored[place])
+    return row
 
 
 def _keeps_lasting(table: Table[Any], stored: Row, values: Values) -> bool:

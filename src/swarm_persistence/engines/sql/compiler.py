@@ -41,7 +41,11 @@ class Compiler:
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
-        written = [f"{name} = excluded.{name}" for name in table.names if name != "id"]
+        written = [
+            f"{name} = {self._raised(table, name, f'{table.name}.{name}', f'excluded.{name}')}"
+            for name in table.names
+            if name != "id"
+        ]
         changes = ",\n  ".join((*written, *self._marked(table)))
         text = f"{self.insert(table)}\nON CONFLICT (id) DO UPDATE SET\n  {changes}"
         conditions = [f"{table.name}.version = excluded.version - 1"] if table.is_versioned else []
@@ -53,7 +57,9 @@ class Compiler:
         """Return the text that replaces a row; it marks `replace_values`."""
         marks = Marks(self.dialect)
         written = [
-            "version = version + 1" if is_forced and name == "version" else f"{name} = {marks.next()}"
+            "version = version + 1"
+            if is_forced and name == "version"
+            else f"{name} = {self._raised(table, name, name, marks.next())}"
             for name in table.names
             if name != "id"
         ]
@@ -183,6 +189,10 @@ class Compiler:
         field, value = table.lasting
         literal = self.dialect.literal(table.column(field), value)
         return f"({prefix}{field} <> {literal} OR {new} = {literal})"
+
+    def _raised(self, table: Table[Any], name: str, old: str, new: str) -> str:
+        """Return the expression of a column's new value."""
+        return self.dialect.higher(old, new) if name in table.rising else new
 
     def _group(self, group: str | Bucket, marks: Marks) -> str:
         if not isinstance(group, Bucket):

@@ -58,6 +58,10 @@ class PostgresDialect(Dialect):
         first, second = pair_of(field)
         return f"least({first}, {second})", f"greatest({first}, {second})"
 
+    def higher(self, first: str, second: str) -> str:
+        """Return the expression of the higher one of two values."""
+        return f"greatest({first}, {second})"
+
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
         """Return a condition with one array for any number of candidates: one text."""
         mark = marks.next()
