@@ -1,8 +1,10 @@
 """The verbs that find what dead agents have left: tasks whose lease ran out, and agents without a sign of life."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,9 +22,13 @@ from swarm_persistence.storage.leases import UNFINISHED, LeaseVerbs, retried
 HEARTBEAT_TIMEOUT_SECONDS = 300.0
 """The age of a heartbeat after which an agent counts as lost, if nobody says otherwise."""
 
+T = TypeVar("T")
+
 _BATCH = 500
 _IS_EXPIRED = (UNFINISHED, Condition("lease_expires_at", "<=", FromNow()))
 _ALIVE = ("initializing", "active", "idle", "busy", "paused")
+
+_log = logging.getLogger("swarm_persistence")
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -57,24 +63,46 @@ class RecoveryVerbs(LeaseVerbs):
 
         Each task counts a retry; one without any left fails for good, with that reason. Any number of workers may call
         this at any time: each task is given back once. `None` leaves the agents alone. A row that cannot be read holds
-        nobody up: it is given back as well.
+        nobody up: it is given back as well. Nor does one that cannot be written: all errors are logged, and the first
+        is raised once all others are done.
         """
         timeout = None if heartbeat_timeout is None else seconds(heartbeat_timeout, "heartbeat_timeout")
-        requeued: list[str] = []
-        failed_ids: list[str] = []
+        errors: list[Exception] = []
+        given_back = await self._give_back_expired(errors)
+        lost = () if timeout is None else await self._mark_lost_agents(timeout, errors)
+        recovery = Recovery(
+            tuple(id for id, is_pending in given_back if is_pending),
+            tuple(id for id, is_pending in given_back if not is_pending),
+            lost,
+        )
+        if errors:
+            errors[0].add_note(f"All the same, this was done: {recovery}")
+            raise errors[0]
+        return recovery
+
+    async def _give_back_expired(self, errors: list[Exception]) -> list[tuple[str, bool]]:
+        """Give back what can be, and tell of each task whether it is pending again."""
+        done: list[tuple[str, bool]] = []
+        passed: set[str] = set()
+        stuck: set[str] = set()
         while True:
             rows: list[Any] = await self._executor().values(
-                Query(TASKS, _IS_EXPIRED, (Order("lease_expires_at"),), _BATCH),
+                # What is stuck stays in front of all that comes later.
+                Query(TASKS, _IS_EXPIRED, (Order("lease_expires_at"),), _BATCH, len(stuck)),
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
-            outcomes = await asyncio.gather(*(self._give_back(*row) for row in rows))
-            done = [(row[0], outcome) for row, outcome in zip(rows, outcomes, strict=True) if outcome is not None]
-            requeued += [id for id, is_pending in done if is_pending]
-            failed_ids += [id for id, is_pending in done if not is_pending]
-            if len(rows) < _BATCH or not done:
-                break
-        lost = () if timeout is None else await self._mark_lost_agents(timeout)
-        return Recovery(tuple(requeued), tuple(failed_ids), lost)
+            fresh = [row for row in rows if row[0] not in stuck]
+            outcomes = await _each(fresh, lambda row: self._give_back(*row), "task", errors)
+            for row, outcome in zip(fresh, outcomes, strict=True):
+                id = str(row[0])
+                if isinstance(outcome, bool):
+                    done.append((id, outcome))
+                elif isinstance(outcome, Exception) or id in passed:
+                    stuck.add(id)
+                else:
+                    passed.add(id)  # somebody was faster, or it has changed; then it may still be there
+            if len(rows) < _BATCH or not fresh:
+                return done
 
     async def _give_back(
         self, id: str, claim_count: int, retry_count: int, max_retries: int, agent_id: str | None
@@ -97,12 +125,30 @@ class RecoveryVerbs(LeaseVerbs):
         step = Update(Query(TASKS, conditions), failed(error, moment))
         return False if await self._end_with_dependents(step, id, f"failed: {error}") else None
 
-    async def _mark_lost_agents(self, age: float) -> tuple[str, ...]:
+    async def _mark_lost_agents(self, age: float, errors: list[Exception]) -> tuple[str, ...]:
         is_lost = (Condition("heartbeat", "<", FromNow(-age)), Condition("status", "IN", _ALIVE))
         rows = await self._executor().values(Query(AGENTS, is_lost), ("id",))
         changes = {"status": AgentStatus.ERROR.value, **touched(microseconds(now()))}
-        ids = [str(row[0]) for row in rows]
-        marked = await asyncio.gather(
-            *(self._write_one(Update(Query(AGENTS, (Condition("id", "=", id), *is_lost)), changes)) for id in ids)
-        )
-        return tuple(id for id, is_marked in zip(ids, marked, strict=True) if is_marked)
+
+        async def mark(row: Any) -> bool:
+            lost = Query(AGENTS, (Condition("id", "=", row[0]), *is_lost))
+            return bool(await self._write_one(Update(lost, changes)))
+
+        marked = await _each(rows, mark, "agent", errors)
+        return tuple(str(row[0]) for row, is_marked in zip(rows, marked, strict=True) if is_marked is True)
+
+
+async def _each(
+    rows: Sequence[Any], work: Callable[[Any], Awaitable[T]], label: str, errors: list[Exception]
+) -> list[T | Exception]:
+    """Do some work for each row, and return what came of each; one that fails keeps no other one from it."""
+
+    async def attempt(row: Any) -> T | Exception:
+        try:
+            return await work(row)
+        except Exception as error:
+            _log.error("the %s %r cannot be recovered: %s", label, row[0], error)
+            errors.append(error)
+            return error
+
+    return await asyncio.gather(*map(attempt, rows))

@@ -1,12 +1,15 @@
 """Facts about recovery: what dead agents have left is given back, once, and the living ones keep theirs."""
 
 import asyncio
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import LeaseLostError, NotFoundError
+from swarm_persistence.engines.interface import Step, Update
+from swarm_persistence.errors import DatabaseError, LeaseLostError, NotFoundError
 from swarm_persistence.models import AgentStatus, TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.recovery import Recovery
@@ -16,6 +19,19 @@ from swarm_persistence.testing.records import a_task, an_agent, everything_in, i
 
 ALIVE = [AgentStatus.INITIALIZING, AgentStatus.ACTIVE, AgentStatus.IDLE, AgentStatus.BUSY, AgentStatus.PAUSED]
 NOTHING = Recovery((), (), ())
+
+
+def _refuse_to_change(storage: Storage, ids: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the database refuse to change these rows, as a trigger of somebody's own would."""
+    write = storage._engine.write
+
+    def refuse_or_write(steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        for step in steps:
+            if isinstance(step, Update) and any(condition.value in ids for condition in step.query.conditions[:1]):
+                raise DatabaseError("spoilt")
+        return write(steps)
+
+    monkeypatch.setattr(storage._engine, "write", refuse_or_write)
 
 
 @pytest.mark.asyncio
@@ -138,6 +154,27 @@ class TestRecovery:
 
         assert len(set(recovery.requeued)) == len(recovery.requeued) == 1100
         assert len(await storage.get_ready_tasks()) == 1100
+
+    @pytest.mark.parametrize("bad", [1, 510])
+    async def test_rows_that_cannot_be_written_hold_nobody_up_and_are_told_of(
+        self, storage: Storage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, bad: int
+    ) -> None:
+        await storage.store_many([a_task(f"{n:04}") for n in range(1100)])
+        await storage.store_many([an_agent(f"a-{n}", status=AgentStatus.BUSY, heartbeat=clock.now()) for n in range(3)])
+        await storage.claim_next_tasks("agent-1", limit=1100)
+        clock.advance(1000)
+        spoilt = {f"{n:04}" for n in range(bad)} | {"a-1"}
+        _refuse_to_change(storage, spoilt, monkeypatch)
+
+        with pytest.raises(DatabaseError, match="spoilt") as raised:
+            await storage.requeue_expired_tasks()
+
+        assert "lost_agents=('a-0', 'a-2')" in raised.value.__notes__[0]
+        assert len(await storage.get_ready_tasks()) == 1100 - bad
+        assert ids(await storage.list_agents_by_status("busy")) == ["a-1"]
+        monkeypatch.undo()
+        recovery = await storage.requeue_expired_tasks()
+        assert {*recovery.requeued, *recovery.lost_agents} == spoilt
 
     async def test_of_the_holder_and_whoever_gives_back_one_wins(self, storage: Storage, clock: ManualClock) -> None:
         for number in range(20):
