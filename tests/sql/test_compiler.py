@@ -110,6 +110,17 @@ class TestSteps:
         )
         assert values == ["pending", "t"]
 
+    def test_an_update_with_a_limit_chooses_the_first_rows(self, compiler: Compiler) -> None:
+        due = QueryBuilder(TaskModel).where_eq("retry_count", 3).order_by("created_at").limit(5).query
+
+        text, values = compiler.update(due, {"error": "late"})
+
+        assert " ".join(text.split()).endswith(
+            "WHERE retry_count = ? AND sequence IN ( "
+            "SELECT sequence FROM tasks WHERE retry_count = ? ORDER BY created_at, sequence LIMIT ? + 0 )"
+        )
+        assert values == ["late", 3, 3, 5]
+
     def test_updates_by_other_numbers_have_other_texts(self, compiler: Compiler) -> None:
         query = QueryBuilder(TaskModel).where_eq("id", "t").query
 

@@ -62,7 +62,7 @@ Change = ColumnValue | Increment | FromNow | CountOf
 
 
 class Update(msgspec.Struct, Generic[M], frozen=True):
-    """Change the rows that a query finds (its order and limit do not count). Gives how many they were."""
+    """Change the rows that a query finds, the first ones up to its limit if it has one. Gives how many they were."""
 
     query: Query[M]
     changes: Mapping[str, Change]

@@ -22,6 +22,9 @@ LEASE_SECONDS = 60.0
 """How long a claim of the next task holds if nobody says otherwise."""
 
 _READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
+_MOST_MARKED = 500
+"""How many delayed tasks whose time has come one claim lets be ready: a hundred thousand would hold it up for long."""
+_FIRST_DUE = Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED)
 _SHORTEST_PAUSE_SECONDS = 0.01
 
 _log = logging.getLogger("swarm_persistence")
@@ -56,6 +59,7 @@ class ClaimVerbs(TaskVerbs):
         ever get one task. The claim holds for `lease` seconds; extend it before they are over. If there is no task,
         `wait` seconds may pass until there is one; a commit ends the wait at once, another process's within 50 ms.
 
+        Of more than 500 tasks that become due between two claims, those of the earliest `run_at` are considered first.
         The agent need not be registered. A stored task that cannot be read is passed over as long as there is another.
 
         Raises:
@@ -103,14 +107,17 @@ class ClaimVerbs(TaskVerbs):
             unreadable = tuple(Condition("id", "<>", error.id) for error in passed_over)
             query = Query(TASKS, (*ready.conditions, *unreadable), ready.order, ready.limit)
             changes = {**_claimed(agent_id, lease), "started_at": microseconds(now())}
-            steps: list[Step] = [Update(Query(TASKS, IS_DUE), {IS_DELAYED: 0}), Claim(query, changes)]
+            steps: list[Step] = [Update(_FIRST_DUE, {IS_DELAYED: 0}), Claim(query, changes)]
+            tasks: list[TaskModel]
             try:
-                tasks: list[TaskModel] = (await self._executor().write(steps))[1]
+                marked, tasks = await self._executor().write(steps)
             except UnreadableError as error:
                 # The write is undone. One bad row must not stop the swarm; it is told of, and stays as it is.
                 _log.error("a task cannot be claimed: %s", error)
                 passed_over.append(error)
                 continue
+            if not tasks and marked == _MOST_MARKED:
+                continue  # what fits may be among those that are due as well
             if passed_over and not tasks:
                 raise passed_over[0]
             return tasks

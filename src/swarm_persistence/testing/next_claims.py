@@ -72,6 +72,25 @@ class TestNextClaims:
 
         assert (await stored(storage)).lease_expires_at is None
 
+    async def test_of_a_thousand_tasks_that_become_due_at_once_none_is_lost(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        due = [clock.now() + timedelta(seconds=100 + number / 100) for number in range(1_001)]
+        await storage.store_tasks(
+            [a_task(f"{number}", task_type="x", run_at=moment) for number, moment in enumerate(due[:-1])]
+        )
+        await storage.store_task(a_task("last", task_type="y", run_at=due[-1]))
+        clock.advance(1_000)
+
+        first = await claimed(storage)
+        last = await claimed(storage, task_types=["y"])
+        others: list[TaskModel] = []
+        while tasks := await storage.claim_next_tasks("agent-1", limit=2_000):
+            others += tasks
+
+        assert (first.id, last.id) == ("0", "last")
+        assert {task.id for task in others} == {f"{number}" for number in range(1, 1_000)}
+
     async def test_tasks_come_by_priority_then_by_age_then_by_arrival(self, storage: Storage) -> None:
         for id, priority, age in (
             ("low", TaskPriority.LOW, 0),

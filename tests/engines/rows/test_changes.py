@@ -86,12 +86,25 @@ async def test_a_replace_of_a_record_without_versions_gives_0(engine: MemoryEngi
     assert await engine.write([Replace(message)]) == [0]
 
 
-async def test_an_update_and_a_delete_count_their_rows_whatever_the_limit(engine: MemoryEngine) -> None:
+async def test_an_update_with_a_limit_changes_the_first_rows(engine: MemoryEngine) -> None:
+    await engine.write([Insert(task(id)) for id in "abc"])
+
+    results = await engine.write([Update(Query(TASKS, (), (Order("id", is_descending=True),), 2), {"error": "e"})])
+
+    assert results == [2]
+    assert [(stored.id, stored.error) for stored in await engine.select(Query(TASKS))] == [
+        ("a", None),
+        ("b", "e"),
+        ("c", "e"),
+    ]
+
+
+async def test_an_update_counts_its_rows_and_a_delete_does_so_whatever_the_limit(engine: MemoryEngine) -> None:
     await engine.write([Insert(task(id)) for id in "abc"])
 
     results = await engine.write(
         [
-            Update(Query(TASKS, (), (Order("id"),), 1), {"retry_count": Increment(2), "error": "e"}),
+            Update(Query(TASKS, (), (Order("id"),)), {"retry_count": Increment(2), "error": "e"}),
             Delete(Query(TASKS, (Condition("retry_count", "=", 2), Condition("id", "IN", ("a", "b"))), (), 1, 1)),
         ]
     )

@@ -3,7 +3,13 @@ BEGIN IMMEDIATE;
 UPDATE tasks
 SET
   is_delayed = ?
-WHERE is_delayed = 1 AND run_at <= ?;
+WHERE is_delayed = 1 AND run_at <= ? AND sequence IN (
+  SELECT sequence
+  FROM tasks
+  WHERE is_delayed = 1 AND run_at <= ?
+  ORDER BY run_at, sequence
+  LIMIT ? + 0
+);
 
 UPDATE tasks
 SET

@@ -122,7 +122,8 @@ class Changes:
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> int:
         source = self._source_of(query.table)
-        rows = matching_rows(source, settled(query, self._source_of))
+        found = settled(query, self._source_of)
+        rows = matching_rows(source, found) if query.limit is None else rows_of(source, found)
         is_marked = _is_marked(query.table, changes)
         for row in rows:
             self._change(source, row, self._changed(query.table, row, changes), is_marked)

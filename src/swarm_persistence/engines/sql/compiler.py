@@ -115,13 +115,21 @@ class Compiler:
         return text, self.dialect.values(query.table, query.conditions)
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
-        """Return the text that changes the rows that fulfil a query's conditions."""
-        key = ("update", query.table.name, self._conditions_shape(query), changes_shape(changes))
+        """Return the text that changes a query's rows."""
+        is_limited = query.limit is not None
+        shape = self._shape(query) if is_limited else self._conditions_shape(query)
+        key = ("update", query.table.name, is_limited, shape, changes_shape(changes))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
-            text = self._texts[key] = self._change(query.table, changes, marks) + self._where(query, marks)
-        return text, [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
+            text = self._change(query.table, changes, marks) + self._where(query, marks)
+            if is_limited:
+                # The conditions stand twice: a row that somebody has changed since it was chosen is looked at again.
+                and_also = " AND" if query.conditions else "\nWHERE"
+                text = f"{text}{and_also} {SEQUENCE} IN (\n  {self._first(query, marks)}\n)"
+            self._texts[key] = text
+        values = [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
+        return text, [*values, *self._values(query)] if is_limited else values
 
     def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text that changes the first of a query's rows and gives them, in any order."""
