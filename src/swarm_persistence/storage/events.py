@@ -61,7 +61,9 @@ class EventVerbs(StorageCore):
     async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:
         """Store new events behind all others, in their order, and return the sequence of the last.
 
-        With `expected_sequence`, they are stored only if that is the sequence of the last event now (0: there is none).
+        With `expected_sequence`, they are stored only if that is the sequence of the last event now (0: there is none). An
+        event whose `idempotency_key` is stored already is not stored again; a call that finds all of its events stored,
+        since it is the repetition of an earlier one, is not asked what it expected.
 
         Raises:
             ConflictError: the log has another last event; nothing was written. Or an id is taken.
@@ -76,11 +78,11 @@ class EventVerbs(StorageCore):
 
         async def append() -> list[int]:
             stored = await self._store_all(records)
-            sequences = [event.sequence for event in stored if event.sequence is not None]
-            if expected_sequence is not None and sequences:
+            added = [event.sequence or 0 for event, record in zip(stored, records, strict=True) if event is record]
+            if expected_sequence is not None and (added or not records):
                 # Whoever has a place in the log keeps others from getting one until it commits: so look afterwards.
-                await self._require_last(expected_sequence, before=min(sequences))
-            return sequences
+                await self._require_last(expected_sequence, before=min(added, default=None))
+            return [event.sequence or 0 for event in stored]
 
         return max(await self._as_one(append), default=0) or await self._last_sequence()
 
@@ -97,9 +99,10 @@ class EventVerbs(StorageCore):
         self._require_no_transaction("watch_events")
         return watched(self._engine, Query(EVENTS, _of_types(types)), bound("after", after))
 
-    async def _require_last(self, expected: int, before: int) -> None:
-        last = await self._last_sequence(Condition(SEQUENCE, "<", before))
-        if last > expected or expected >= before:
+    async def _require_last(self, expected: int, before: int | None) -> None:
+        """Refuse if the log, as it was before a place in it, did not end with the expected event."""
+        last = await self._last_sequence(*([] if before is None else [Condition(SEQUENCE, "<", before)]))
+        if last > expected or expected >= (before or last + 1):
             raise ConflictError(
                 f"the log ended with event {last}, and {expected} was expected; read on from there, and decide anew"
             )

@@ -137,6 +137,29 @@ class TestEventLog:
         assert second > first
         assert ids(await storage.read_events(after=first)) == ["b", "c"]
 
+    async def test_only_events_that_are_new_must_stand_at_the_expected_place(self, storage: Storage) -> None:
+        await storage.append_events([an_event("a", idempotency_key="key")])
+        last = await storage.append_events(events("b"))
+
+        def mixed() -> list[EventModel]:
+            return [an_event("again", idempotency_key="key"), an_event("c")]
+
+        for expected in (0, last - 1, last + 1):
+            with pytest.raises(ConflictError, match=rf"ended with event {last}, and {expected} was expected"):
+                await storage.append_events(mixed(), expected_sequence=expected)
+        assert ids(await storage.read_events()) == ["a", "b"]
+
+        assert await storage.append_events(mixed(), expected_sequence=last) > last
+        assert ids(await storage.read_events()) == ["a", "b", "c"]
+
+    async def test_appending_nothing_is_refused_at_another_place_as_well(self, storage: Storage) -> None:
+        last = await storage.append_events(events("a", "b"))
+
+        assert await storage.append_events([], expected_sequence=last) == last
+        for expected in (0, last - 1, last + 1, 99):
+            with pytest.raises(ConflictError, match=rf"ended with event {last}, and {expected} was expected"):
+                await storage.append_events([], expected_sequence=expected)
+
     async def test_an_append_after_somebody_elses_is_refused_and_writes_nothing(self, storage: Storage) -> None:
         first = await storage.append_events(events("a"))
         await storage.append_events(events("b"))
