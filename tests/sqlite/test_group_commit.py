@@ -4,6 +4,7 @@ import asyncio
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import apsw
@@ -20,7 +21,9 @@ from swarm_persistence import (
     SqliteStorage,
     StorageError,
     TaskModel,
+    TaskPriority,
 )
+from swarm_persistence.clock import ManualClock
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
 
@@ -64,6 +67,41 @@ class TestTogether:
         await asyncio.gather(*(storage.store_agent(an_agent(f"agent-{number}")) for number in range(100)))
 
         assert [statement.split("\n")[0].split(" (")[0] for statement in watch.statements] == ["INSERT INTO agents"]
+
+    async def test_the_claims_of_a_tick_let_what_is_due_be_ready_once(
+        self, storage: SqliteStorage, watch: Watch
+    ) -> None:
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        await storage.store_many(a_task(f"task-{number}", run_at=past) for number in range(20))
+        watch.forget_statements()
+
+        tasks = await asyncio.gather(*(storage.claim_next_task("agent-1") for _ in range(20)))
+
+        assert {task.id for task in tasks if task is not None} == {f"task-{number}" for number in range(20)}
+        # The first of a tick may go ahead alone.
+        assert watch.count("UPDATE tasks\nSET\n  is_delayed") == watch.count("COMMIT") <= 2
+
+    async def test_each_claim_of_a_transaction_lets_what_is_due_be_ready(
+        self, storage: SqliteStorage, clock: ManualClock
+    ) -> None:
+        async with storage.transaction():
+            assert await storage.claim_next_task("agent-1") is None
+            await storage.store_task(a_task(run_at=clock.now() + timedelta(seconds=1)))
+            clock.advance(2)
+            assert await storage.claim_next_task("agent-1") is not None
+
+    async def test_a_claim_that_is_undone_leaves_no_other_without_what_is_due(
+        self, storage: SqliteStorage, path: Path
+    ) -> None:
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        high = TaskPriority.HIGH
+        await storage.store_many([a_task("bad", run_at=past, priority=high), a_task("good", run_at=past)])
+        with apsw.Connection(str(path)) as other:
+            other.execute("UPDATE tasks SET payload = 'no JSON' WHERE id = 'bad'").fetchall()
+
+        tasks = await asyncio.gather(*(storage.claim_next_task("agent-1") for _ in range(3)), return_exceptions=True)
+
+        assert [task.id for task in tasks if isinstance(task, TaskModel)] == ["good"]
 
     async def test_what_a_tick_reads_is_one_snapshot(self, storage: SqliteStorage, watch: Watch) -> None:
         watch.forget_statements()

@@ -68,6 +68,13 @@ class Update(msgspec.Struct, Generic[M], frozen=True):
     changes: Mapping[str, Change]
 
 
+class Upkeep(Update[M], Generic[M], frozen=True, eq=False):
+    """An update that brings rows up to the present time, the same for whoever writes: one object for all writes.
+
+    An engine may do it once for the writes that it commits together, and give each of them the result.
+    """
+
+
 class Claim(msgspec.Struct, Generic[M], frozen=True):
     """Change the first rows that a query finds, in its order and up to its limit. Gives them, changed, in that order.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, Claim, Increment, Step, Update
+from swarm_persistence.engines.interface import Change, Claim, Increment, Step, Update, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
@@ -24,7 +24,7 @@ LEASE_SECONDS = 60.0
 _READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
 _MOST_MARKED = 500
 """How many delayed tasks whose time has come one claim lets be ready: a hundred thousand would hold it up for long."""
-_FIRST_DUE = Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED)
+_LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED), {IS_DELAYED: 0})
 _SHORTEST_PAUSE_SECONDS = 0.01
 
 _log = logging.getLogger("swarm_persistence")
@@ -107,7 +107,7 @@ class ClaimVerbs(TaskVerbs):
             unreadable = tuple(Condition("id", "<>", error.id) for error in passed_over)
             query = Query(TASKS, (*ready.conditions, *unreadable), ready.order, ready.limit)
             changes = {**_claimed(agent_id, lease), "started_at": microseconds(now())}
-            steps: list[Step] = [Update(_FIRST_DUE, {IS_DELAYED: 0}), Claim(query, changes)]
+            steps: list[Step] = [_LET_DUE_BE_READY, Claim(query, changes)]
             tasks: list[TaskModel]
             try:
                 marked, tasks = await self._executor().write(steps)

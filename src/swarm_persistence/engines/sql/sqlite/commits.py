@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.conditional import run_parts, tables_changed
+from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
@@ -34,9 +34,11 @@ class Commits:
         self.cursor = connection.cursor()
         self.translate = translate
         self._patience = patience
+        self._upkeep: Done = {}
 
     def begin(self, deadline: float) -> None:
         """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
+        self._upkeep.clear()
         with self._patience.until(deadline):
             self.cursor.execute("BEGIN IMMEDIATE")
 
@@ -86,7 +88,7 @@ class Commits:
             elif has_savepoint:
                 self._run_parts(operation)
             else:
-                operation.result = run_parts(self.cursor, operation.parts)
+                operation.result = run_parts(self.cursor, operation.parts, self._upkeep)
         except BaseException as error:
             operation.error = self.translate(error)
             if not is_whole and not has_savepoint and self.connection.in_transaction:
@@ -181,7 +183,7 @@ class Commits:
     def _run_parts(self, operation: Operation) -> None:
         self.cursor.execute("SAVEPOINT operation")
         try:
-            operation.result = run_parts(self.cursor, operation.parts)
+            operation.result = run_parts(self.cursor, operation.parts, {})
             self.cursor.execute("RELEASE operation")
         except BaseException:
             if self.connection.in_transaction:

@@ -6,7 +6,7 @@ from typing import Any
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.operations import Part
-from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, Statement, insert_rows
+from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, Statement, UpkeepStatement, insert_rows
 
 
 class WhenStatement:
@@ -21,7 +21,7 @@ class WhenStatement:
         (first, values), *others = parameters
         result = first.run(cursor, values)
         if result:
-            run_parts(cursor, others)
+            run_parts(cursor, others, {})
         return result
 
 
@@ -35,7 +35,7 @@ class UnlessStatement:
     def run(self, cursor: apsw.Cursor, parameters: Any) -> list[Any] | None:
         """Run the parts."""
         (first, values), *others = parameters
-        return run_parts(cursor, others) if first.run(cursor, values) is None else None
+        return run_parts(cursor, others, {}) if first.run(cursor, values) is None else None
 
 
 class NothingStatement:
@@ -54,8 +54,15 @@ UNLESS: Statement = UnlessStatement()
 NOTHING: Statement = NothingStatement()
 
 
-def run_parts(cursor: apsw.Cursor, parts: Sequence[Part]) -> list[Any]:
-    """Run parts one after the other, inserts that stand next in few statements; return the result of each."""
+Done = dict[Statement, Any]
+"""The results of the upkeep that a transaction has done."""
+
+
+def run_parts(cursor: apsw.Cursor, parts: Sequence[Part], done: Done) -> list[Any]:
+    """Run parts one after the other, inserts that stand next in few statements; return the result of each.
+
+    Upkeep that is done is not repeated.
+    """
     results: list[Any] = []
     position = 0
     while position < len(parts):
@@ -68,6 +75,10 @@ def run_parts(cursor: apsw.Cursor, parts: Sequence[Part]) -> list[Any]:
                 if isinstance(outcome, BaseException):
                     raise outcome
                 results.append(outcome)
+        elif isinstance(statement, UpkeepStatement):
+            if statement not in done:
+                done[statement] = statement.run(cursor, parameters)
+            results.append(done[statement])
         else:
             results.append(statement.run(cursor, parameters))
         position = end

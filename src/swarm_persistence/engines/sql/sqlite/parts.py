@@ -13,6 +13,7 @@ from swarm_persistence.engines.interface import (
     Step,
     Unless,
     Update,
+    Upkeep,
     When,
 )
 from swarm_persistence.engines.sql.compiler import Compiler
@@ -27,6 +28,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     RecordStatement,
     RowsStatement,
     Statement,
+    UpkeepStatement,
     ValueStatement,
 )
 from swarm_persistence.models import Model
@@ -43,6 +45,7 @@ class Parts:
         self._compiler = Compiler(SqliteDialect())
         self._statements: dict[object, Statement] = {}
         self._gets = {table.model: self._get(table) for table in TABLES}
+        self._upkeep: dict[Upkeep[Any], Part] = {}
         self._inserts = {table.model: self._insert(table) for table in TABLES}
 
     def of_step(self, step: Step) -> Part:
@@ -60,6 +63,8 @@ class Parts:
                 return UNLESS, [(self._valued(text, step.query.table), values), *self._of_steps(*step.then)]
             case Hold():
                 return NOTHING, ()
+            case Upkeep():
+                return self._upkeep.get(step) or self._upkeep_of(step)
             case Update():
                 text, values = self._compiler.update(step.query, step.changes)
                 return self._counted(text, step.query.table), values
@@ -140,6 +145,11 @@ class Parts:
         text = self._compiler.replace(table, is_forced)
         replaced = self._valued(text, table, is_short=True)
         return replaced, self._compiler.replace_values(table, values, is_forced)
+
+    def _upkeep_of(self, step: Upkeep[Any]) -> Part:
+        text, values = self._compiler.update(step.query, step.changes)
+        part = self._upkeep[step] = UpkeepStatement(text, step.query.table.name), values
+        return part
 
     def _claimed(self, text: str, query: Query[Any]) -> Statement:
         statement = self._statements.get(text)

@@ -114,6 +114,10 @@ class CountStatement:
         return cursor.connection.changes()
 
 
+class UpkeepStatement(CountStatement):
+    """Changes rows for all operations that are committed together."""
+
+
 class ValueStatement:
     """Gives the first value of the first row, or `None` if there is no row."""
 
