@@ -14,16 +14,19 @@ from sqlite.tracing import Watch
 from sqlite.turns import until
 from swarm_persistence import (
     AgentModel,
+    ClosedError,
     ConflictError,
     DatabaseError,
     EventModel,
     PoolError,
+    SerializationError,
     SqliteStorage,
     StorageError,
     TaskModel,
     TaskPriority,
 )
 from swarm_persistence.clock import ManualClock
+from swarm_persistence.engines.sql.sqlite import mailboxes
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
 
@@ -287,3 +290,59 @@ class TestFailures:
             assert all("another process" in str(error) for error in errors)
             assert len(waited) == 3
             assert min(waited) >= 0.19
+
+
+class TestBackPressure:
+    """Operations beyond so many are put off before they are encoded."""
+
+    @pytest.fixture(autouse=True)
+    def _of_ten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mailboxes, "_MOST_OPERATIONS", 10)
+
+    async def test_what_is_put_off_is_done_in_its_turn(self, storage: SqliteStorage) -> None:
+        await asyncio.gather(*(storage.store_event(an_event(f"event-{number}")) for number in range(100)))
+
+        assert ids(await storage.read_events()) == [f"event-{number}" for number in range(100)]
+        found = await asyncio.gather(*(storage.repository(EventModel).find_by_id("event-7") for _ in range(100)))
+        assert {event.id for event in found if event is not None} == {"event-7"}
+
+    async def test_those_put_off_are_counted_as_waiting(self, storage: SqliteStorage) -> None:
+        async with storage.transaction():
+            writes = [elsewhere(storage.store_event(an_event(f"event-{number}"))) for number in range(30)]
+            await until(lambda: storage.pool_status().waiting == 30)
+        await asyncio.gather(*writes)
+
+    async def test_a_refused_one_fails_alone(self, storage: SqliteStorage) -> None:
+        events = [an_event(f"event-{number}", data=float("nan") if number % 7 == 0 else 1) for number in range(50)]
+
+        outcomes = await asyncio.gather(*map(storage.store_event, events), return_exceptions=True)
+
+        refused = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, SerializationError)]
+        assert refused == list(range(0, 50, 7))
+        assert len(await storage.read_events()) == 50 - len(refused)
+
+    async def test_cancelled_ones_give_their_place_away(self, storage: SqliteStorage) -> None:
+        writes = [asyncio.ensure_future(storage.store_event(an_event(f"event-{number}"))) for number in range(60)]
+        await asyncio.sleep(0)
+        for write in writes[20:40]:
+            write.cancel()
+
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+
+        assert [place for place, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)] == [
+            *range(20, 40)
+        ]
+        assert len(await storage.read_events()) == 40
+
+    async def test_those_put_off_are_told_when_the_storage_closes(self, path: Path) -> None:
+        storage = await SqliteStorage.open(path)
+        writes = [asyncio.ensure_future(storage.store_event(an_event(f"event-{number}"))) for number in range(60)]
+        await asyncio.sleep(0)
+
+        await storage.close()
+        outcomes = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 20)
+
+        stored = [outcome for outcome in outcomes if isinstance(outcome, EventModel)]
+        assert all(isinstance(outcome, EventModel | ClosedError) for outcome in outcomes)
+        async with await SqliteStorage.open(path) as again:
+            assert await again.read_events() == stored

@@ -50,6 +50,8 @@ class SqliteEngine(Reading[Part]):
         self._port_gate = threading.Lock()
         self._sessions: set[SqliteSession] = set()
         self._is_closing = False
+        # Kept, for those that are put off would hold an object more each.
+        self._operation = self._operation_of
 
     def start(self) -> None:
         """Open the file, and bring its schema up to date. Blocks: call it from a thread."""
@@ -63,27 +65,22 @@ class SqliteEngine(Reading[Part]):
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         loop = asyncio.get_running_loop()
         writing = self._port(loop)[0]
-        if writing.is_full:
-            return self._when_there_is_room(writing, lambda: self.write(steps))
-        of_step = self._plans.of_step
-        parts = (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps]
         future: asyncio.Future[list[Any]] = loop.create_future()
-        writing.collect(Operation(future, parts))
+        if writing.is_full:
+            writing.put_off(future, self._operation, steps)
+        else:
+            writing.collect(self._operation(future, steps))
         return future
 
     def _read(self, part: Part) -> Awaitable[Any]:
         loop = asyncio.get_running_loop()
         reading = self._port(loop)[1]
-        if reading.is_full:
-            return self._when_there_is_room(reading, lambda: self._read(part))
         future: asyncio.Future[Any] = loop.create_future()
-        reading.collect(Read(future, (part,)))
+        if reading.is_full:
+            reading.put_off(future, _read_operation, part)
+        else:
+            reading.collect(_read_operation(future, part))
         return future
-
-    @staticmethod
-    async def _when_there_is_room(mailbox: Mailbox, submit: Callable[[], Awaitable[Any]]) -> Any:
-        await mailbox.room()
-        return await submit()
 
     async def begin(self) -> Session:
         session = SqliteSession(self._writer, self._plans, self._mailbox, self.settings.transaction_timeout)
@@ -192,6 +189,10 @@ class SqliteEngine(Reading[Part]):
         self._readers.join()
         self._writer.join()
 
+    def _operation_of(self, future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
+        of_step = self._plans.of_step
+        return Operation(future, (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps])
+
     def _checkpoint(self) -> None:
         """Move the log into the file and cut it, as far as other processes' reads allow within a short patience.
 
@@ -272,6 +273,10 @@ class SqliteEngine(Reading[Part]):
 
     def _why_reads_wait(self) -> str:
         return f"all {self.settings.max_connections - 1} reading connections were in use"
+
+
+def _read_operation(future: "asyncio.Future[Any]", part: Part) -> Read:
+    return Read(future, (part,))
 
 
 def _never() -> bool:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
+from typing import Any
 
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.operations import Operation
@@ -21,8 +22,11 @@ LONGEST_STAY_SECONDS = 0.0005
 """How long an event loop may stand still for an operation, where that is quicker than to let a thread do it."""
 _SKIPPED_AFTER_A_LONG_STAY = 256
 _MOST_OPERATIONS = 8192
-"""Operations of one loop on their way: some groups' worth. The callers of more wait before they are encoded, so that
-memory does not grow with their number."""
+"""Operations of one loop on their way: some groups' worth. More of them wait before they are encoded, so that memory
+does not grow with their number."""
+
+
+_Make = Callable[["asyncio.Future[Any]", Any], Operation]
 
 
 class Batch:
@@ -103,7 +107,7 @@ class Mailbox:
         self._collected: list[Operation] = []
         self._outstanding: dict[Batch, None] = {}
         self._size = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[tuple[asyncio.Future[Any], _Make, Any]] = deque()
         self._was_single = False
         self._skipped = 0
         self._is_busy = False
@@ -114,18 +118,12 @@ class Mailbox:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether so many operations are on their way that the next ones should wait for `room`."""
+        """Tell whether so many operations are on their way that the next ones should be put off."""
         return self._size >= _MOST_OPERATIONS
 
-    async def room(self) -> None:
-        """Wait until the mailbox has room again; first come, first served."""
-        future: asyncio.Future[None] = self.loop.create_future()
-        self._queue.append(future)
-        try:
-            await future
-        except asyncio.CancelledError:
-            self._admit()  # Another one may have the place.
-            raise
+    def put_off(self, future: "asyncio.Future[Any]", make: "_Make", argument: Any) -> None:
+        """Make an operation of these once there is room for it; first come, first served."""
+        self._queue.append((future, make, argument))
 
     @property
     def waiting(self) -> int:
@@ -176,12 +174,16 @@ class Mailbox:
             self._admit()
 
     def _admit(self) -> None:
-        room = _MOST_OPERATIONS - self._size
-        while room > 0 and self._queue:
-            future = self._queue.popleft()
-            if not future.done():
-                future.set_result(None)
-                room -= 1
+        while self._queue and not self.is_full:
+            future, make, argument = self._queue.popleft()
+            if future.done():
+                continue
+            try:
+                operation = make(future, argument)
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                self.collect(operation)
 
     def hand_over(self) -> None:
         """Send what was collected."""
