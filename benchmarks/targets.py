@@ -134,7 +134,7 @@ def _busy(results: Results) -> Iterator[Verdict]:
 def _sizes(results: Results) -> Iterator[Verdict]:
     sizes = list(results.sizes("growth"))
     if sizes:
-        small, large = (results.find("growth", "swarm", growth.IN_FLIGHT, RATE, size) for size in (sizes[0], sizes[-1]))
+        small, large = (results.find("growth", "swarm", growth.IN_FLIGHT, RATE, size) for size in sizes[-2:])
         if small is not None and large is not None:
             what = f"insert rate at {large.size:,} rows, of that at {small.size:,}"
             share = large.median / small.median

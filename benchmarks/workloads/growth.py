@@ -1,5 +1,6 @@
-"""Inserts into a small and into a large table: what is left of the rate."""
+"""Inserts into small tables and into a large one: what is left of the rate."""
 
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bench import Bench, Case, require
@@ -9,22 +10,22 @@ from benchmarks.records import make_events
 from benchmarks.results import RATE, Quantity, Row
 from swarm_persistence import EventModel
 
-SMALL = 10_000
+SMALL = (1_000, 10_000)
 IN_FLIGHT = 100
 _KEYS = ("swarm", "apsw-batches")
 
 
 class Growth:
-    """The same closed loop as for single inserts, on two sizes of table."""
+    """The same closed loop as for single inserts, on several sizes of table."""
 
     key = "growth"
     title = "Insert rate as the table grows"
-    about = f"{IN_FLIGHT} callers store events into a table of {SMALL:,} and of {{grown:,}} events."
+    about = f"{IN_FLIGHT} callers store events into tables of {SMALL[0]:,}, {SMALL[1]:,} and {{grown:,}} events."
 
     async def run(self, bench: Bench) -> list[Row]:
-        """Measure it. Every round gets a new copy of the small table, and goes on in the same large one."""
+        """Measure it. Every round gets new copies of the small tables, and goes on in the same large one."""
         scale = bench.scale
-        small = min(SMALL, scale.grown // 2)
+        small = sorted({min(size, scale.grown // 2) for size in SMALL})
         large: dict[str, Path] = {}
         for key in _KEYS:
             bench.say(f"{self.key}: {scale.grown:,} rows for {key}")
@@ -35,13 +36,15 @@ class Growth:
 
         async def measure_once(case: Case) -> dict[Quantity, float]:
             key = case[0]
-            path = await bench.site.copy(f"{self.key}-small", PEERS[key](), lambda: make_events(small))
-            at_small = await _rate(bench, key, path, events[: scale.operations])
-            bench.site.remove(path)
+            rates: dict[Quantity, float] = {}
+            for size in small:
+                path = await bench.site.copy(f"{self.key}-{size}", PEERS[key](), partial(make_events, size))
+                rates[Quantity(RATE, size)] = await _rate(bench, key, path, events[: scale.operations])
+                bench.site.remove(path)
             start = stored[key]
             at_large = await _rate(bench, key, large[key], events[start : start + scale.operations])
             stored[key] += scale.operations
-            return {Quantity(RATE, small): at_small, Quantity(RATE, scale.grown): at_large}
+            return {**rates, Quantity(RATE, scale.grown): at_large}
 
         rows = await bench.measure_several(self.key, [(key, IN_FLIGHT) for key in _KEYS], measure_once)
         for path in large.values():
