@@ -83,7 +83,10 @@ class SqliteEngine(Reading[Part]):
         return future
 
     async def begin(self) -> Session:
-        session = SqliteSession(self._writer, self._plans, self._mailbox, self.settings.transaction_timeout)
+        writing = self._port(asyncio.get_running_loop())[0]
+        session = SqliteSession(
+            self._writer, self._plans, self._way_into, self._stay_for, self.settings.transaction_timeout
+        )
         deadline = time.monotonic() + self.settings.connection_timeout
 
         def open_transaction() -> SqliteSession:
@@ -106,11 +109,13 @@ class SqliteEngine(Reading[Part]):
             finally:
                 self._sessions.discard(session)
 
-        loop = asyncio.get_running_loop()
         operation = Action(
-            loop.create_future(), action=open_transaction, following=serve, unclaimed=SqliteSession.abandon
+            writing.loop.create_future(), action=open_transaction, following=serve, unclaimed=SqliteSession.abandon
         )
-        self._port(loop)[0].send_alone(operation)
+        is_stuck = self._are_writes_stuck()
+        batch = writing.send_alone(operation)
+        if not is_stuck:
+            writing.stay_for(batch)
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
@@ -254,9 +259,12 @@ class SqliteEngine(Reading[Part]):
                 reading = Mailbox(loop, readers.send, timeout, self._why_reads_wait, _never, run_here=readers.run_here)
             return self._ports.setdefault(loop, (writing, reading))
 
-    def _mailbox(self, send: Callable[[Batch], None]) -> Mailbox:
+    def _way_into(self, send: Callable[[Batch], None]) -> Mailbox:
         """Return a way into a transaction: it has no timeout of its own, the transaction has one."""
         return Mailbox(asyncio.get_running_loop(), send, float("inf"), lambda: "", _never)
+
+    def _stay_for(self, batch: Batch) -> None:
+        self._port(batch.mailbox.loop)[0].stay_for(batch)
 
     def _is_held(self) -> bool:
         return any(not session.is_over for session in list(self._sessions))

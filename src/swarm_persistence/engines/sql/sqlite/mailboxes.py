@@ -144,23 +144,24 @@ class Mailbox:
             return
         # One caller after the other: there is nothing to collect, and a way to save, or at least a tick.
         is_single = self._was_single and not self._outstanding and not self._has_run_here
-        if is_single and self._skipped:
-            self._skipped -= 1
-            self._dispatch([operation])
-        elif is_single and self._is_done_here(operation):
+        if is_single and not self._skipped and self._is_done_here(operation):
             self._has_run_here = True
             self.loop.call_soon(self._answer_here, operation)
         elif is_single and not self._is_busy:
-            self.loop.call_soon(self._stay_for, self._dispatch([operation]))
+            self.stay_for(self._dispatch([operation]))
         else:
             self._collected.append(operation)
             self.loop.call_soon(self.hand_over)
 
-    def send_alone(self, operation: Operation) -> None:
+    def send_alone(self, operation: Operation) -> Batch:
         """Send an operation in a batch of its own, after what was collected before."""
         self.hand_over()
         self._size += 1
-        self._dispatch([operation])
+        return self._dispatch([operation])
+
+    def is_waiting_for(self, batch: Batch) -> bool:
+        """Tell whether the callers of a batch have no answer yet."""
+        return batch in self._outstanding
 
     def settle(self, batch: Batch) -> None:
         """Give the outcomes of a batch to the callers; runs in the loop."""
@@ -212,16 +213,22 @@ class Mailbox:
         self._size -= 1
         operation.settle()
 
-    def _stay_for(self, batch: Batch) -> None:
-        """Wait for the one operation that is on its way if the loop has nothing else to do at this moment.
+    def stay_for(self, batch: Batch) -> None:
+        """Let the loop wait for the one batch that is on its way if it has nothing else to do at this moment.
 
         Most are done in less time than it takes to put the loop to sleep and to wake it. Who waits in vain leaves it be
-        for a while.
+        for a while. The batch may be of another mailbox of this loop.
         """
-        if batch not in self._outstanding or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
+        if self._skipped:
+            self._skipped -= 1
+        else:
+            self.loop.call_soon(self._stay, batch)
+
+    def _stay(self, batch: Batch) -> None:
+        if not batch.mailbox.is_waiting_for(batch) or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
             return
         if batch.wait(LONGEST_STAY_SECONDS):
-            self.settle(batch)
+            batch.mailbox.settle(batch)
         else:
             self._skipped = _SKIPPED_AFTER_A_LONG_STAY
 

@@ -30,11 +30,17 @@ class SqliteSession(Reading[Part]):
     _plans: "Parts"
 
     def __init__(
-        self, writer: Writer, parts: "Parts", mailbox_of: Callable[[Callable[[Batch], None]], Mailbox], timeout: float
+        self,
+        writer: Writer,
+        parts: "Parts",
+        way_into: Callable[[Callable[[Batch], None]], Mailbox],
+        stay_for: Callable[[Batch], None],
+        timeout: float,
     ) -> None:
         self._writer = writer
         self._plans = parts
-        self._mailbox_of = mailbox_of
+        self._way_into = way_into
+        self._stay_for = stay_for
         self._timeout = timeout
         self._deadline = 0.0
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
@@ -103,7 +109,8 @@ class SqliteSession(Reading[Part]):
             if self._is_over:
                 raise again(self.failure or is_over())
             self._sent += 1
-            self._mailbox_of(self._inbox.put).send_alone(operation)
+            batch = self._way_into(self._inbox.put).send_alone(operation)
+        self._stay_for(batch)
         return operation.future
 
     def _is_done_here(self, operation: Operation) -> bool:
