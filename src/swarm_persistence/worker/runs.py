@@ -79,10 +79,19 @@ class Run:
         self._handle = handle
         self._terms = terms
         self._given_up = asyncio.Event()
+        self._called = asyncio.Event()
+        """Set where the wait for the handler must be interrupted."""
+        self.claim = (task.id, task.assigned_to, task.claim_count)
 
     def give_back(self) -> None:
         """Cancel the handler, and release the task."""
         self._given_up.set()
+        self._called.set()
+
+    def doubt(self) -> None:
+        """Look now whether the claim is over, not only when its lease is to be extended."""
+        if not self._is_ended_by_handler:
+            self._called.set()
 
     async def carry_out(self) -> None:
         """Let the handler work while the claim is kept, and record what came of it."""
@@ -129,24 +138,28 @@ class Run:
         ends_at = float("inf") if timeout is None else loop.time() + timeout
         pause = self._terms.lease / 3  # two more tries before the lease is over
         extend_at = loop.time() + pause
-        giving_up = asyncio.create_task(self._given_up.wait())
+        called = asyncio.create_task(self._called.wait())
         try:
             while True:
                 rest = max(min(ends_at, extend_at) - loop.time(), 0)
-                await asyncio.wait((handling, giving_up), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((handling, called), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                 if handling.done():
                     return _End.HANDLED
-                if giving_up.done():
+                if self._given_up.is_set():
                     return _End.GIVEN_UP
                 if loop.time() >= ends_at:
                     return _End.TIMED_OUT
+                if called.done():
+                    self._called.clear()
+                    called = asyncio.create_task(self._called.wait())
+                    extend_at = loop.time()
                 if loop.time() >= extend_at:
                     is_extended = await self._extend()
                     if is_extended is None:
                         return _End.LOST
                     extend_at = loop.time() + (pause if is_extended else pause / 4)
         finally:
-            giving_up.cancel()
+            called.cancel()
 
     async def _extend(self) -> bool | None:
         """Extend the lease, and tell whether that went well; `None` if the claim is over."""

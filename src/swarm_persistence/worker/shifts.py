@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.doubts import Doubts
 from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.pauses import Pauses
 from swarm_persistence.worker.readiness import Readiness
@@ -19,6 +20,8 @@ from swarm_persistence.worker.runs import Run, Terms
 from swarm_persistence.worker.threads import Threads
 
 _LONGEST_RECOVERY_SECONDS = 60.0
+_LOOK_PAUSE_SECONDS = 0.05
+"""Between two looks at the claims that are held: a busy swarm commits far more often than claims are lost."""
 
 _log = logging.getLogger("swarm_persistence")
 
@@ -47,6 +50,7 @@ class Shift:
         self._threads = Threads(plan.concurrency, self._has_room.set)
         self._readiness = Readiness(storage, tuple(plan.handlers))
         self._runs: dict[asyncio.Task[None], Run] = {}
+        self._doubts = Doubts(storage, self._runs.values)
         self._failure: Exception | None = None
 
     def stop(self) -> None:
@@ -65,6 +69,7 @@ class Shift:
         upkeep = [
             self._loop.create_task(self._repeat("the heartbeat", beat, self._plan.heartbeat_timeout / 5)),
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
+            self._loop.create_task(self._repeat("the look at claims", self._doubts.look, _LOOK_PAUSE_SECONDS)),
         ]
         try:
             try:
@@ -74,6 +79,7 @@ class Shift:
             await self._drain()
         finally:
             self._readiness.close()
+            self._doubts.close()
             self._threads.close()
             for task in upkeep:
                 task.cancel()

@@ -1,0 +1,39 @@
+"""Notices claims that are over while their handlers still work, by the commit that has ended them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from swarm_persistence.engines.interface import Engine
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.storage import Storage
+from swarm_persistence.storage.dependencies import one_of
+from swarm_persistence.storage.leases import UNFINISHED
+from swarm_persistence.worker.runs import Run
+
+
+class Doubts:
+    """Watches the tasks from when it is made; whoever calls `look` again and again says how often is often enough."""
+
+    def __init__(self, storage: Storage, runs: Callable[[], Iterable[Run]]) -> None:
+        self._storage = storage
+        self._runs = runs
+        engine: Engine = storage._engine
+        self._watch = engine.watch((TASKS,))
+
+    async def look(self) -> None:
+        """Wait for a commit, and let each run look at its claim that does not seem to hold any more."""
+        await self._watch.wait()
+        runs = list(self._runs())
+        if not runs:
+            return
+        held = Query(TASKS, (one_of("id", sorted({run.claim[0] for run in runs})), UNFINISHED))
+        rows: list[Any] = await self._storage._executor().values(held, ("id", "assigned_to", "claim_count"))
+        claims = {tuple(row) for row in rows}
+        for run in runs:
+            if run.claim not in claims:
+                run.doubt()
+
+    def close(self) -> None:
+        """Look no longer."""
+        self._watch.close()
