@@ -9,6 +9,7 @@ import pytest
 from swarm_persistence import AgentModel, AgentStatus, PostgresStorage, TaskStatus
 from swarm_persistence.clock import SystemClock, use_clock
 from swarm_persistence.testing.records import a_task
+from swarm_persistence.worker.registration import Registration
 
 
 class WrongClock(SystemClock):
@@ -55,6 +56,26 @@ async def test_a_lease_that_ran_out_is_given_back_whoever_judges_it(
     given_back = await storage.get_task("task")
     assert given_back is not None
     assert given_back.status is TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("status", [None, AgentStatus.ERROR])
+async def test_an_agent_is_registered_by_the_servers_clock(
+    storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection, hours: int, status: AgentStatus | None
+) -> None:
+    agent = AgentModel.new("worker", "researcher")
+    if status is not None:
+        await storage.store_agent(AgentModel(id=agent.id, name="worker", agent_type="researcher", status=status))
+    with use_clock(WrongClock(hours)):
+        await Registration(storage, agent).register()
+
+    recovery = await other.requeue_expired_tasks(heartbeat_timeout=300)
+
+    stored = await storage.get_agent(agent.id)
+    assert recovery.lost_agents == ()
+    assert stored == agent
+    assert stored.status is AgentStatus.ACTIVE
+    assert abs(stored.heartbeat - await admin.fetchval("SELECT clock_timestamp()")) < timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("hours", [1, -1])

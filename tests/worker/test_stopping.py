@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -220,8 +221,23 @@ async def test_a_worker_takes_over_the_agent_of_its_name_and_leaves_its_claims_t
     assert (await task_of(storage)).status is TaskStatus.ASSIGNED
 
 
+async def test_a_worker_that_stops_does_not_sign_off_the_next_one_of_its_name(storage: Storage) -> None:
+    earlier, later = (a_worker(storage, {"work": Handler()}) for _ in range(2))
+    async with AsyncExitStack() as working:
+        async with earlier:
+            await working.enter_async_context(later)
+        agent = await storage.get_agent("agent-1")
+        assert agent is not None
+        assert agent.status is AgentStatus.ACTIVE
+
+    agent = await storage.get_agent("agent-1")
+    assert agent is not None
+    assert (agent.status, agent.metadata) == (AgentStatus.SHUTDOWN, an_agent().metadata)
+
+
+@pytest.mark.parametrize("mark", [AgentStatus.ERROR, AgentStatus.SHUTDOWN])
 async def test_an_agent_that_was_taken_for_dead_comes_back_and_a_deleted_one_is_registered_anew(
-    storage: Storage,
+    storage: Storage, mark: AgentStatus
 ) -> None:
     async def be(wanted: AgentStatus) -> None:
         async with asyncio.timeout(SOON_SECONDS):
@@ -231,7 +247,7 @@ async def test_an_agent_that_was_taken_for_dead_comes_back_and_a_deleted_one_is_
                     break
 
     def lose(agent: AgentModel) -> None:
-        agent.set_status(AgentStatus.ERROR)
+        agent.set_status(mark)
 
     async with a_worker(storage, {"work": Handler()}, heartbeat_timeout=0.5):
         await storage.modify(AgentModel, "agent-1", lose)
