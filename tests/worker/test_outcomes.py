@@ -156,6 +156,30 @@ async def test_a_handler_that_calls_exit_fails_its_task_and_not_the_worker(stora
     assert task.error.startswith("SystemExit: I leave")
 
 
+class Strange(BaseException):
+    """An exception that is no `Exception`."""
+
+
+async def be_strange(_: TaskModel) -> None:
+    raise Strange("as never before")
+
+
+def be_strange_in_a_thread(_: TaskModel) -> None:
+    raise Strange("as never before")
+
+
+@pytest.mark.parametrize("handler", [be_strange, be_strange_in_a_thread])
+async def test_a_handler_that_raises_what_is_no_exception_fails_its_task(storage: Storage, handler: Any) -> None:
+    await store(storage, "a", max_retries=0)
+    async with a_worker(storage, {"work": handler, "other": double}) as worker:
+        task = (await once(storage, lambda task: task.status is TaskStatus.FAILED, "a"))["a"]
+        await store(storage, "b", task_type="other", payload=1)
+        await completed(storage, "b")
+    assert task.error is not None
+    assert "Strange: as never before" in task.error
+    assert worker.outcomes == {"failed": 1, "completed": 1}
+
+
 @pytest.mark.usefixtures("short_retries")
 async def test_the_task_of_a_handler_that_is_cancelled_comes_back(storage: Storage) -> None:
     async def be_cancelled_once(task: TaskModel) -> int:

@@ -127,8 +127,10 @@ class Run:
     async def _answer(self) -> _Answer:
         try:
             return _Answer(await self._handle(self._given), None)
-        except (Exception, SystemExit) as error:
-            # sys.exit() in a handler ends its task, not the swarm: the next worker would follow.
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            # sys.exit() in a handler ends its task, not the swarm: the next worker would follow. So does all else.
             return _Answer(None, error)
 
     async def _attend(self, handling: "asyncio.Task[_Answer]") -> _End:

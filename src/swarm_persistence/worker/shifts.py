@@ -137,6 +137,8 @@ class Shift:
         error = None if carrying.cancelled() else carrying.exception()
         if isinstance(error, Exception):
             self._fail(error)
+        elif error is not None:
+            _log.error("%s of worker %r has ended", carrying.get_name(), self._agent.id, exc_info=error)
 
     async def _drain(self) -> None:
         settled = self._loop.create_task(self._settled())
