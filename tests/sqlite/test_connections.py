@@ -154,6 +154,7 @@ class TestSettings:
             ("connection_timeout", lambda builder: builder.connection_timeout(0)),
             ("connection_timeout", lambda builder: builder.connection_timeout("soon")),
             ("connection_timeout", lambda builder: builder.connection_timeout(float("nan"))),
+            ("connection_timeout", lambda builder: builder.connection_timeout(10**400)),
             ("idle_timeout", lambda builder: builder.idle_timeout(timedelta(seconds=-1))),
             ("idle_timeout", lambda builder: builder.idle_timeout(float("inf"))),
             ("idle_timeout", lambda builder: builder.idle_timeout(1e300)),

@@ -9,7 +9,7 @@ from swarm_persistence.errors import InvalidQueryError, SerializationError
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
 from swarm_persistence.schema.tables import Column, Kind, M, table_of
-from swarm_persistence.schema.values import ColumnValue, column_value, real, text, whole
+from swarm_persistence.schema.values import ColumnValue, column_value, real, shown, text, whole
 
 LARGEST_LIMIT = 2**63 - 1
 LONGEST_PATTERN = 50_000
@@ -168,11 +168,11 @@ def time_of(value: object, name: str) -> datetime:
             return datetime.fromtimestamp(value, UTC)
         except (OverflowError, ValueError, OSError):
             pass
-    raise SerializationError(f"{name} is {value!r}, expected Unix seconds or an aware datetime")
+    raise SerializationError(f"{name} is {shown(value)}, expected Unix seconds or an aware datetime")
 
 
 def bound(name: str, value: object) -> int:
     """Return the value if it is a whole number that can limit a result."""
     if type(value) is not int or not 0 <= value <= LARGEST_LIMIT:
-        raise InvalidQueryError(f"{name} is {value!r}, expected a whole number, 0 or more")
+        raise InvalidQueryError(f"{name} is {shown(value)}, expected a whole number, 0 or more")
     return value

@@ -37,9 +37,17 @@ _SHAPES: dict[Kind, tuple[str, Callable[[bytes], Any]]] = {
 
 def refuse(field: str, value: object, expected: str) -> NoReturn:
     """Raise `SerializationError` that names the field, the value and what was expected."""
-    text = repr(value)
-    shown = text if len(text) <= 100 else f"{text[:100]}…"
-    raise SerializationError(f"{field} is {shown}, expected {expected}")
+    raise SerializationError(f"{field} is {shown(value)}, expected {expected}")
+
+
+def shown(value: object) -> str:
+    """Return how an error shows a value."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no number of thousands of digits.
+        return f"a value of type {type(value).__name__} that is too long to be shown"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def text(value: object, field: str) -> str:

@@ -1,11 +1,10 @@
 """Checks the arguments of verbs, and says which one is wrong."""
 
-import math
 from collections.abc import Iterable
 from datetime import timedelta
 
 from swarm_persistence.errors import InvalidQueryError
-from swarm_persistence.schema.values import text
+from swarm_persistence.schema.values import shown, text
 
 LONGEST_SECONDS = 100 * 366 * 86_400.0
 """A hundred years: a time so far ahead still fits every database."""
@@ -14,14 +13,14 @@ LONGEST_SECONDS = 100 * 366 * 86_400.0
 def seconds(value: object, name: str, *, is_zero_possible: bool = False) -> float:
     """Return a duration, given in seconds or as a timedelta, in seconds."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-    if is_number:
-        assert isinstance(number, int | float)
-        if (number >= 0 if is_zero_possible else number > 0) and number <= LONGEST_SECONDS:
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        # No NaN is so, and no number too large to be a float.
+        is_long_enough = number >= 0 if is_zero_possible else number > 0
+        if is_long_enough and number <= LONGEST_SECONDS:
             return float(number)
     expected = "0 or more" if is_zero_possible else "above 0"
     raise InvalidQueryError(
-        f"{name} is {value!r}, expected seconds or a timedelta, {expected}, a hundred years at most"
+        f"{name} is {shown(value)}, expected seconds or a timedelta, {expected}, a hundred years at most"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
@@ -93,6 +94,8 @@ class TaskVerbs(StorageCore):
 
         Their dependencies are completed, and their `run_at` has come.
         """
+        if limit is not None:
+            bound("limit", limit)
         executor = self._executor()
         # What becomes due between these two reads is found by both, never by none.
         due = await executor.select(Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE), MOST_URGENT_FIRST, limit))

@@ -30,7 +30,7 @@ ID_CALLS: dict[str, Call] = {
     "find_by_id": lambda storage, id: storage.repository(TaskModel).find_by_id(id),
     "delete": lambda storage, id: storage.repository(TaskModel).delete(id),
 }
-BAD_TIMES: list[Any] = [NAIVE, float("nan"), float("inf"), 1e30, -(10**20), True, "2026-01-01", None]
+BAD_TIMES: list[Any] = [NAIVE, float("nan"), float("inf"), 1e30, -(10**20), 10**400, True, "2026-01-01", None]
 TIME_CALLS: dict[str, Call] = {
     "get_events_since": lambda storage, time: storage.get_events_since(time),
     "get_aggregated_metrics from": lambda storage, time: storage.get_aggregated_metrics("duration_ms", time, 0),
@@ -60,7 +60,7 @@ class TestRefusedArguments:
     @pytest.mark.parametrize("time", BAD_TIMES)
     @pytest.mark.parametrize("call", TIME_CALLS)
     async def test_a_time_that_is_none_is_refused(self, storage: Storage, call: str, time: Any) -> None:
-        async with refused(storage, SerializationError, "time", repr(time)):
+        async with refused(storage, SerializationError, "time", repr(time)[:100]):
             await TIME_CALLS[call](storage, time)
 
     @pytest.mark.parametrize("limit", [-1, 1.0, "1", None, True, 2**63])

@@ -45,11 +45,16 @@ ID_CALLS: dict[str, Call] = {
     "dependencies in a batch": lambda storage, id: storage.store_tasks([a_task(), a_task("b", dependencies=[id])]),
     "modify": lambda storage, id: storage.modify(type(a_task()), id, lambda task: task),
 }
-BAD_SECONDS: list[Any] = [-1, -0.001, timedelta(seconds=-1), float("nan"), float("inf"), 1e30, True, "60", [60]]
+_TOO_LONG: list[Any] = [1e30, 10**400]
+BAD_SECONDS: list[Any] = [-1, -0.001, timedelta(seconds=-1), float("nan"), float("inf"), *_TOO_LONG, True, "60", [60]]
 NO_SECONDS: list[Any] = [0, 0.0, timedelta(0)]
 POSITIVE: dict[str, tuple[str, Call]] = {
     "claim_task": ("lease", lambda storage, seconds: storage.claim_task("task-1", "a", lease=seconds)),
     "claim_next_task": ("lease", lambda storage, seconds: storage.claim_next_task("a", lease=seconds)),
+    "aggregate_metrics": (
+        "bucket",
+        lambda storage, seconds: storage.aggregate_metrics("duration_ms", 0, 1, bucket=seconds),
+    ),
     "claim_next_tasks": ("lease", lambda storage, seconds: storage.claim_next_tasks("a", limit=1, lease=seconds)),
     "extend_lease": ("lease", lambda storage, seconds: storage.extend_lease(held(), lease=seconds)),
     "requeue_expired_tasks": (
@@ -60,6 +65,7 @@ POSITIVE: dict[str, tuple[str, Call]] = {
 NOT_NEGATIVE: dict[str, tuple[str, Call]] = {
     "claim_next_task": ("wait", lambda storage, seconds: storage.claim_next_task("a", wait=seconds)),
     "claim_next_tasks": ("wait", lambda storage, seconds: storage.claim_next_tasks("a", limit=1, wait=seconds)),
+    "prune": ("older_than", lambda storage, seconds: storage.prune(seconds)),
     "fail_task": ("retry_in", lambda storage, seconds: storage.fail_task(held(), "e", retry_in=seconds)),
 }
 BAD_TYPES: list[tuple[Any, type[Exception], str]] = [
@@ -80,6 +86,7 @@ TYPE_CALLS: dict[str, tuple[str, Call]] = {
 }
 BOUND_CALLS: dict[str, tuple[str, Call]] = {
     "claim_next_tasks": ("limit", lambda storage, bound: storage.claim_next_tasks("a", limit=bound)),
+    "get_ready_tasks": ("limit", lambda storage, bound: storage.get_ready_tasks(bound)),
     "read_events": ("limit", lambda storage, bound: storage.read_events(limit=bound)),
     "read_events after": ("after", lambda storage, bound: storage.read_events(bound)),
     "watch_events": ("after", lambda storage, bound: _watch(storage.watch_events(bound))),
@@ -105,14 +112,14 @@ class TestRefusedCoordination:
     @pytest.mark.parametrize("call", POSITIVE)
     async def test_a_time_that_is_not_above_zero_is_refused(self, storage: Storage, call: str, seconds: Any) -> None:
         name, verb = POSITIVE[call]
-        async with refused(storage, InvalidQueryError, name, repr(seconds), "above 0"):
+        async with refused(storage, InvalidQueryError, name, repr(seconds)[:100], "above 0"):
             await verb(storage, seconds)
 
     @pytest.mark.parametrize("seconds", BAD_SECONDS)
     @pytest.mark.parametrize("call", NOT_NEGATIVE)
     async def test_a_time_below_zero_is_refused(self, storage: Storage, call: str, seconds: Any) -> None:
         name, verb = NOT_NEGATIVE[call]
-        async with refused(storage, InvalidQueryError, name, repr(seconds), "0 or more"):
+        async with refused(storage, InvalidQueryError, name, repr(seconds)[:100], "0 or more"):
             await verb(storage, seconds)
 
     @pytest.mark.parametrize(("types", "kind", "words"), BAD_TYPES)
@@ -130,6 +137,12 @@ class TestRefusedCoordination:
         name, verb = BOUND_CALLS[call]
         async with refused(storage, InvalidQueryError, name, repr(bound)):
             await verb(storage, bound)
+
+    @pytest.mark.parametrize("call", [*POSITIVE, *BOUND_CALLS])
+    async def test_a_number_that_is_too_long_to_be_shown_is_refused(self, storage: Storage, call: str) -> None:
+        name, verb = {**POSITIVE, **BOUND_CALLS}[call]
+        async with refused(storage, InvalidQueryError, name, "too long to be shown"):
+            await verb(storage, 10**5_000)
 
     @pytest.mark.parametrize("wrong", [None, "task-1", {"id": "task-1"}, an_event()])
     @pytest.mark.parametrize("verb", ["extend_lease", "complete_task", "release_task"])
