@@ -6,11 +6,13 @@ from contextlib import suppress
 import pytest
 
 from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import TransactionError
-from swarm_persistence.models import TaskModel
+from swarm_persistence.errors import ClosedError, TransactionError
+from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import cancel_after, elsewhere, turns_before_cancelling
 from swarm_persistence.testing.coordination_trials import COORDINATING_READS, COORDINATING_WRITES
+from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.held_tasks import statuses, stored
 from swarm_persistence.testing.records import a_task, an_event, ids
 from swarm_persistence.testing.trials import READS, WRITES, store_two_in_a_block, two_tasks
 
@@ -72,6 +74,42 @@ class TestCancellation:
         assert sorted(recovery.requeued) == sorted(held)
         assert dropped.id in held
         assert len(await storage.get_ready_tasks()) == 30
+
+    async def test_a_cancelled_recovery_has_given_each_task_back_or_left_it(self, storage: Storage) -> None:
+        for turns in turns_before_cancelling():
+            names = [f"{turns}-{number}" for number in range(3)]
+            await storage.store_many([a_task(name, max_retries=number) for number, name in enumerate(names)])
+            await storage.store_task(a_task(f"{turns} next", dependencies=names[:1]))
+            for name in names:
+                await storage.claim_task(name, "agent-1", lease=0.000001)
+            await cancel_after(turns, storage.requeue_expired_tasks())
+            await storage.store_event(an_event(str(turns)))
+
+            first, *others = [await stored(storage, name) for name in names]
+            following = await stored(storage, f"{turns} next")
+            assert first.status in (TaskStatus.ASSIGNED, TaskStatus.FAILED)
+            assert following.status is (TaskStatus.PENDING if first.status is TaskStatus.ASSIGNED else first.status)
+            for task in others:
+                assert (task.status, task.retry_count) in ((TaskStatus.ASSIGNED, 0), (TaskStatus.PENDING, 1))
+
+            await storage.requeue_expired_tasks()
+            assert await statuses(storage, names) == [TaskStatus.FAILED, TaskStatus.PENDING, TaskStatus.PENDING]
+
+    @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10])
+    async def test_a_cancelled_close_has_closed_or_not_begun(self, open_storage: OpenStorage, turns: int) -> None:
+        async with open_storage() as storage:
+            await storage.store_task(a_task())
+
+            await cancel_after(turns, storage.close())
+
+            if turns:
+                with pytest.raises(ClosedError):
+                    await storage.get_task("task-1")
+            else:
+                assert await storage.get_task("task-1") is not None
+            await storage.close()
+            with pytest.raises(ClosedError):
+                await storage.get_task("task-1")
 
     async def test_one_cancelled_before_it_ran_has_done_nothing(self, storage: Storage) -> None:
         was_cancelled = await cancel_after(0, storage.store_task(a_task()))

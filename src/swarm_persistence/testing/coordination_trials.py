@@ -50,6 +50,23 @@ async def _store_of_a_type(storage: Storage, name: str) -> None:
     await storage.store_task(a_task(name, task_type=name))
 
 
+async def _claim_two(storage: Storage, name: str) -> None:
+    assert len(await storage.claim_next_tasks("agent-1", limit=9, task_types=[name])) == 2
+
+
+async def _two_of_a_type(storage: Storage, name: str) -> Any:
+    return [await _family(storage, f"{name}-{number}") for number in (1, 2)]
+
+
+async def _store_two_of_a_type(storage: Storage, name: str) -> None:
+    await storage.store_tasks([a_task(f"{name}-{number}", task_type=name) for number in (1, 2)])
+
+
+async def _complete_with_dependent(storage: Storage, name: str) -> None:
+    await _hold(storage, name)
+    await storage.complete_task(await stored(storage, name))
+
+
 async def _message(storage: Storage, name: str) -> Any:
     message = await storage.repository(MessageModel).find_by_id(name)
     return message and (message.read, message.acknowledged_at is None, message.result)
@@ -80,6 +97,7 @@ COORDINATING_WRITES: dict[str, Trial] = {
     "store_tasks": Trial(lambda storage, name: storage.store_tasks(_pair(name)), _family),
     "claim_next_task": Trial(_claim_one, _family, _store_of_a_type),
     "claim_next_task with a wait": Trial(_wait_for_one, _family, _store_of_a_type),
+    "claim_next_tasks": Trial(_claim_two, _two_of_a_type, _store_two_of_a_type),
     "extend_lease": Trial(lambda storage, name: _held(storage, name, "extend_lease"), _family, _hold),
     "complete_task": Trial(lambda storage, name: _held(storage, name, "complete_task"), _family, _hold),
     "release_task": Trial(lambda storage, name: _held(storage, name, "release_task"), _family, _hold),
@@ -90,6 +108,9 @@ COORDINATING_WRITES: dict[str, Trial] = {
     "cancel_task": Trial(lambda storage, name: storage.cancel_task(name), _family, _hold),
     "update_task to cancelled": Trial(
         lambda storage, name: storage.update_task(a_task(name, status=TaskStatus.CANCELLED, version=2)), _family, _hold
+    ),
+    "update_task to pending again": Trial(
+        lambda storage, name: storage.update_task(a_task(name, version=3)), _family, _complete_with_dependent
     ),
     "requeue_expired_tasks": Trial(lambda storage, _: storage.requeue_expired_tasks(), _family, _let_expire),
     "heartbeat": Trial(

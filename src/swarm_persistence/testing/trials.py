@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models import AgentModel, TaskModel, TaskStatus
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
-from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence.testing.records import a_message, a_metric, a_task, after, an_agent, an_event
 
 Call = Callable[[Storage, str], Coroutine[Any, Any, Any]]
 
@@ -79,6 +79,18 @@ async def _store_two_by_begin_and_commit(storage: Storage, name: str) -> None:
     await transaction.commit()
 
 
+async def _store_two_by_run_transaction(storage: Storage, name: str) -> None:
+    async def work() -> None:
+        await storage.store_task(a_task(f"{name}-1"))
+        await storage.store_task(a_task(f"{name}-2"))
+
+    await storage.run_transaction(work)
+
+
+async def _iterate(storage: Storage) -> list[TaskModel]:
+    return [task async for task in storage.repository(TaskModel).iterate(batch_size=1)]
+
+
 async def _wait_to_begin(storage: Storage, name: str) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(30):
@@ -124,6 +136,27 @@ WRITES: dict[str, Trial] = {
         _task,
         lambda storage, name: storage.store_task(a_task(name)),
     ),
+    "update": Trial(
+        lambda storage, name: storage.repository(TaskModel).update(a_task(name, error="new", version=1)),
+        _task,
+        lambda storage, name: storage.store_task(a_task(name)),
+    ),
+    "delete": Trial(
+        lambda storage, name: storage.repository(TaskModel).delete(name),
+        _task,
+        lambda storage, name: storage.store_task(a_task(name)),
+    ),
+    "delete of an agent": Trial(
+        lambda storage, name: storage.repository(AgentModel).delete(name),
+        _agent_and_task,
+        _store_agent_that_runs_a_task,
+    ),
+    "run_transaction": Trial(_store_two_by_run_transaction, two_tasks),
+    "prune": Trial(
+        lambda storage, _: storage.prune(after(1), tasks=False, messages=False, metrics=False),
+        _events,
+        lambda storage, name: storage.store_event(an_event(name, agent_id=name)),
+    ),
     "a transaction block": Trial(store_two_in_a_block, two_tasks),
     "a nested transaction block": Trial(_store_two_in_a_nested_block, two_tasks),
     "begin and commit with gather": Trial(_store_two_by_begin_and_commit, two_tasks),
@@ -145,6 +178,11 @@ READS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
     "get_metrics_by_agent": lambda storage: storage.get_metrics_by_agent("a", "x"),
     "get_aggregated_metrics": lambda storage: storage.get_aggregated_metrics("x", 0, 1),
     "query": lambda storage: storage.repository(TaskModel).query(QueryBuilder(TaskModel)),
+    "find_by_id": lambda storage: storage.repository(TaskModel).find_by_id("task-1"),
+    "find_all": lambda storage: storage.repository(TaskModel).find_all(),
+    "iterate": _iterate,
+    "aggregate_metrics": lambda storage: storage.aggregate_metrics("x", 0, 1, bucket=60, functions=("avg", "p95")),
+    "migration_status": lambda storage: storage.migration_status(),
     "count": lambda storage: storage.repository(TaskModel).count(),
     "vacuum": lambda storage: storage.vacuum(),
     "checkpoint": lambda storage: storage.checkpoint(),
