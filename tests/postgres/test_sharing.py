@@ -236,3 +236,35 @@ class TestConnections:
                 "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", schema
             ):
                 await asyncio.sleep(0.01)
+
+    async def test_one_that_comes_free_as_who_waits_for_it_gives_up_is_lent_again(self, url: str) -> None:
+        async with await PostgresStorage.builder().max_connections(1).build(url) as storage:
+            links = storage._engine._port().links
+            link = await links.take(float("inf"))
+            waiting = elsewhere(links.take(float("inf")))
+            while links.waiting == 0:  # noqa: ASYNC110 - the pool tells nobody
+                await asyncio.sleep(0)
+
+            links.give_back(link)
+            waiting.cancel()
+
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert storage.pool_status().active == 0
+
+    async def test_one_that_comes_free_as_the_time_to_wait_is_over_is_used(self, url: str) -> None:
+        async with await PostgresStorage.builder().max_connections(1).build(url) as storage:
+            links = storage._engine._port().links
+            link = await links.take(float("inf"))
+            deadline = time.monotonic() + 0.01
+
+            def come_free_at_the_deadline() -> None:
+                # In the next round of the loop, before what the time that is over by then sets off.
+                asyncio.get_running_loop().call_soon(links.give_back, link)
+                time.sleep(0.02)
+
+            asyncio.get_running_loop().call_soon(come_free_at_the_deadline)
+            assert await links.take(deadline) is link
+            links.give_back(link)
+
+            assert storage.pool_status().active == 0

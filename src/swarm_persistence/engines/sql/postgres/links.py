@@ -146,10 +146,16 @@ class Links:
             async with asyncio.timeout_at(deadline):
                 return await waiter
         except TimeoutError:
+            if waiter.done() and not waiter.cancelled():  # its answer came in the very moment
+                return waiter.result()
             raise PoolError(
                 f"all {self._settings.max_connections} connections were in use for longer than connection_timeout "
                 f"({self._settings.connection_timeout:g} s); raise max_connections, or hold transactions for less long"
             ) from None
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.give_back(waiter.result())
+            raise
         finally:
             if waiter in self._queue:
                 self._queue.remove(waiter)
