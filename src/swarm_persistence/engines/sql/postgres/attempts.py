@@ -7,13 +7,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import Act, InsertAct, Steps
-from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of, translate, unknown_outcome
+from swarm_persistence.engines.sql.postgres.failures import (
+    Remedy,
+    blames_a_row,
+    remedy_of,
+    still_unknown_outcome,
+    translate,
+    unknown_outcome,
+)
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.running import Run
 from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.errors import ConflictError, DatabaseError
+from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, StorageError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
@@ -52,27 +59,37 @@ class Attempts:
         return await self.make(run, lambda attempt: act.run(attempt.link))
 
     async def write(self, run: Run, steps: Steps) -> list[Any]:
-        """Do all steps, or none."""
+        """Do all steps, or none.
+
+        Raises:
+            OutcomeUnknownError: an answer was lost, and no other try could tell what had become of the write.
+
+        """
         inserts = steps.inserts
-        has_lost_an_answer = False
 
         async def write(attempt: Attempt) -> list[Any]:
-            nonlocal has_lost_an_answer
             try:
                 return await self._write(attempt, steps)
             except ConflictError:
+                attempt.is_sent = False  # it was answered, and what follows only looks
                 # Perhaps with what an earlier try has added, whose answer was lost.
-                stored = await self._stored(attempt.link, inserts) if has_lost_an_answer and inserts else None
+                stored = await self._stored(attempt.link, inserts) if run.has_lost_an_answer and inserts else None
                 if stored is None:
                     raise
                 return stored
             except Exception as error:
                 if inserts and attempt.is_sent and remedy_of(error, attempt.link.is_closed) is Remedy.UNKNOWN:
-                    has_lost_an_answer = True
-                    attempt.is_sent = False
+                    run.has_lost_an_answer = True
+                    attempt.is_sent = False  # another try shows what has become of it
                 raise
 
-        return await self.make(run, write)
+        try:
+            return await self.make(run, write)
+        except StorageError as error:
+            is_known = blames_a_row(error) or isinstance(error, OutcomeUnknownError)
+            if is_known or not run.has_lost_an_answer:
+                raise
+            raise still_unknown_outcome(error) from error
 
     async def make(self, run: Run, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Do some work on a connection; after a passing failure, again."""

@@ -32,6 +32,9 @@ _UNFIT = {"25006", "57P03", "53300"}
 """A standby or a server that was made read-only; one that starts or stops; one with too many connections."""
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
 """The server has ended the connection: shut down, crashed, or tired of waiting."""
+_ABOUT_VALUES = {"22", "23"}
+"""The classes of states of a value that cannot be stored, and of one that a constraint refuses."""
+_READ_IT_BACK = "so the write may or may not have been stored; read it back before you repeat it"
 _CAUSES = {
     "28P01": "the password was refused",
     "28000": "the server refused the user",
@@ -104,12 +107,27 @@ def _translated(error: BaseException, server: str, connection_timeout: float) ->
     return DatabaseError(f"{server}: {error}")
 
 
+def blames_a_row(error: StorageError) -> bool:
+    """Tell whether a value or an id was refused: that says something of one row, and no other try would be answered
+    otherwise.
+    """
+    if isinstance(error, ConflictError | SerializationError):
+        return True
+    return error.__cause__ is not None and state_of(error.__cause__)[:2] in _ABOUT_VALUES
+
+
 def unknown_outcome(server: str, error: BaseException) -> OutcomeUnknownError:
     """Return the error that says that nobody knows whether an operation was done."""
     unknown = OutcomeUnknownError(
-        f"{server}: the connection was lost before the answer came ({error or type(error).__name__}), so the write may "
-        "or may not have been stored; read it back before you repeat it"
+        f"{server}: the connection was lost before the answer came ({error or type(error).__name__}), {_READ_IT_BACK}"
     )
+    unknown.__cause__ = error
+    return unknown
+
+
+def still_unknown_outcome(error: StorageError) -> OutcomeUnknownError:
+    """Return the error that says so once no other try could tell it either."""
+    unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier try was lost, {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
 

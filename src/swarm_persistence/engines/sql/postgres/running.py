@@ -13,15 +13,19 @@ T = TypeVar("T")
 
 
 class Run:
-    """A task, and those who wait for its answer."""
+    """A task, and those who wait for its answer.
 
-    __slots__ = ("callers", "is_waiting", "is_write", "number", "task")
+    `has_lost_an_answer` tells whether a write of it was sent, and nobody knows whether it is stored.
+    """
+
+    __slots__ = ("callers", "has_lost_an_answer", "is_waiting", "is_write", "number", "task")
 
     def __init__(self, number: int, callers: Sequence["asyncio.Future[Any]"], is_write: bool) -> None:
         self.number = number
         self.callers = callers
         self.is_write = is_write
         self.is_waiting = True
+        self.has_lost_an_answer = False
         self.task: asyncio.Task[None]
 
     @property
