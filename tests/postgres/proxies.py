@@ -25,6 +25,7 @@ class _Line:
     def _to_server(self, data: bytes) -> None:
         if self.proxy.fatal_words is not None and self.proxy.fatal_words in data:
             self.is_silent = True
+            self.proxy.is_silent = self.proxy.is_silent or self.proxy.are_words_fatal_to_all
         self.server.transport.write(data)
 
     def _to_client(self, data: bytes) -> None:
@@ -65,6 +66,7 @@ class Proxy:
         """Whether all answers are held back, those on new connections included."""
         self.fatal_words: bytes | None = None
         """A connection falls silent when a client has asked for something with these words: no answer comes to that."""
+        self.are_words_fatal_to_all = False
 
     @property
     def accepted(self) -> int:

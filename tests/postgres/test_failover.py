@@ -152,3 +152,23 @@ async def test_a_standby_alone_is_refused_by_name(pair: tuple[Server, Server]) -
 
     with pytest.raises(StorageError, match=f"127.0.0.1:{standby.port}.*standby"):
         await PostgresStorage.open(standby.url(target_session_attrs="read-write", connection_timeout="0.5"))
+
+
+async def test_a_primary_that_hangs_is_given_up_for_the_standby(pair: tuple[Server, Server]) -> None:
+    primary, standby = pair
+    hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+    url = f"postgresql://{USER}:{PASSWORD}@{hosts}/postgres?connection_timeout=4&operation_timeout=0.5"
+    async with await PostgresStorage.open(url) as storage:
+        await asyncio.gather(*(storage.claim_task(str(number), "agent-1") for number in range(50)))
+        primary.pause()
+        try:
+            await asyncio.to_thread(standby.promote)
+
+            await storage.store_task(a_task("1"))  # none of the idle connections to the other one is tried after it
+            await asyncio.gather(*(storage.claim_task(str(number), "agent-1") for number in range(1, 20)))
+        finally:
+            primary.resume()
+
+        task = await storage.get_task("1")
+        assert task is not None
+        assert task.assigned_to == "agent-1"

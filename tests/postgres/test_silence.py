@@ -9,8 +9,9 @@ import pytest_asyncio
 
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
-from swarm_persistence import OutcomeUnknownError, PostgresStorage
-from swarm_persistence.testing.records import a_task, an_agent
+from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage
+from swarm_persistence.testing.callers import elsewhere
+from swarm_persistence.testing.records import a_task, an_agent, ids
 
 
 @pytest_asyncio.fixture
@@ -41,7 +42,67 @@ class TestWrites:
         assert await admin.fetchval(f"SELECT count(*) FROM {schema}.tasks") == 1
 
     async def test_so_does_a_store_of_many(self, impatient: PostgresStorage, proxy: Proxy) -> None:
-        proxy.fatal_words = b"COMMIT\0"  # not COMMITTED, as in BEGIN
+        proxy.fatal_words, proxy.are_words_fatal_to_all = b"COMMIT\0", True  # not COMMITTED, as in BEGIN
 
         with pytest.raises(OutcomeUnknownError, match="read it back"):
             await impatient.store_many([a_task("1"), an_agent("2")])
+
+    async def test_a_store_is_done_again_on_a_new_connection_and_stored_once(
+        self, impatient: PostgresStorage, proxy: Proxy
+    ) -> None:
+        proxy.silence()
+
+        await impatient.store_task(a_task("1"))
+        proxy.silence()
+        await impatient.store_many([a_task("2"), an_agent("2")])
+
+        assert ids(await impatient.get_pending_tasks()) == ["1", "2"]
+
+    async def test_who_stores_a_known_id_is_told_so_all_the_same(
+        self, impatient: PostgresStorage, proxy: Proxy
+    ) -> None:
+        await impatient.store_task(a_task("1", payload="first"))
+        proxy.silence()
+
+        outcomes = await asyncio.gather(
+            *(elsewhere(impatient.store_task(a_task(id, payload="second"))) for id in "123"), return_exceptions=True
+        )
+
+        assert [isinstance(outcome, ConflictError) for outcome in outcomes] == [True, False, False]
+        assert ids(await impatient.get_pending_tasks()) == ["1", "2", "3"]
+
+    async def test_many_that_store_at_once_wait_no_longer_than_one(
+        self, impatient: PostgresStorage, proxy: Proxy
+    ) -> None:
+        proxy.is_silent = True
+        before = proxy.accepted
+
+        outcomes = await asyncio.gather(
+            *(elsewhere(impatient.store_task(a_task(str(number)))) for number in range(100)), return_exceptions=True
+        )
+
+        assert {type(outcome) for outcome in outcomes} == {OutcomeUnknownError}
+        assert proxy.accepted - before < 10  # a few tries, not some for each
+
+
+class TestReads:
+    async def test_a_read_is_done_again_on_a_new_connection(self, impatient: PostgresStorage, proxy: Proxy) -> None:
+        await impatient.store_task(a_task("1"))
+        proxy.silence()
+
+        assert ids(await impatient.get_pending_tasks()) == ["1"]
+
+    async def test_one_silence_is_enough_to_give_up_all_idle_connections(
+        self, impatient: PostgresStorage, proxy: Proxy
+    ) -> None:
+        await impatient.store_task(a_task("1"))
+        proxy.silence()
+        await impatient.list_agents()
+
+        assert await impatient.claim_task("1", "agent-1")  # whose answer would be lost on an old one
+
+    async def test_a_server_that_stays_silent_is_given_up(self, impatient: PostgresStorage, proxy: Proxy) -> None:
+        proxy.is_silent = True
+
+        with pytest.raises(PoolError, match=f"127.0.0.1:{proxy.port}: no answer"):
+            await impatient.list_agents()

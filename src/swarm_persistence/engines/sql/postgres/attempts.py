@@ -12,15 +12,13 @@ from swarm_persistence.engines.sql.postgres.failures import (
     blames_a_row,
     remedy_of,
     still_unknown_outcome,
-    translate,
-    unknown_outcome,
 )
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.running import Run
 from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, StorageError
+from swarm_persistence.errors import ConflictError, OutcomeUnknownError, StorageError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
@@ -95,6 +93,7 @@ class Attempts:
         """Do some work on a connection; after a passing failure, again."""
         deadline = time.monotonic() + self._settings.connection_timeout
         pause = _FIRST_PAUSE_SECONDS
+        has_expired = False
         while True:
             link = await self._links.take(deadline)
             run.is_waiting = False
@@ -104,9 +103,13 @@ class Attempts:
                     raise asyncio.CancelledError
                 return await work(attempt)
             except Exception as error:
-                self._require_repeatable(attempt, error, deadline)
-                if remedy_of(error, link.is_closed) is not Remedy.REPETITION:
-                    link.terminate()
+                failure = self._passing(attempt, error)
+                if link.has_expired and not has_expired:
+                    # A statement's time is over, but not yet the time to find a server that answers.
+                    has_expired = True
+                    deadline = time.monotonic() + self._settings.connection_timeout
+                elif link.has_expired or time.monotonic() >= deadline:
+                    raise failure from failure.__cause__
             except BaseException:
                 if not run.is_unwanted:
                     link.terminate()
@@ -118,22 +121,19 @@ class Attempts:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def _require_repeatable(self, attempt: Attempt, error: Exception, deadline: float) -> None:
-        """Raise the caller's error unless the work may be done again."""
+    @staticmethod
+    def _passing(attempt: Attempt, error: Exception) -> BaseException:
+        """Return the caller's error for a failure after which the work may be done again; raise that of any other."""
         link = attempt.link
         remedy = remedy_of(error, link.is_closed)
-        if remedy is Remedy.UNKNOWN:
+        if remedy is Remedy.NOTHING:
+            failure = link.failure(error)
+            raise failure from failure.__cause__
+        if remedy is not Remedy.REPETITION:
             link.terminate()
         if remedy is Remedy.UNKNOWN and attempt.is_sent:
-            raise unknown_outcome(link.server, error) from error
-        if link.has_expired:
-            seconds = self._settings.operation_timeout
-            raise DatabaseError(
-                f"{link.server}: no answer within operation_timeout ({seconds:g} s); the connection was given up"
-            ) from error
-        if remedy is Remedy.NOTHING or time.monotonic() >= deadline:
-            translated = translate(error, link.server, self._settings.connection_timeout)
-            raise translated from translated.__cause__
+            raise link.lost_answer(error) from error
+        return link.failure(error)
 
     async def _write(self, attempt: Attempt, steps: Steps) -> list[Any]:
         link = attempt.link

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.attempts import Attempts
-from swarm_persistence.engines.sql.postgres.failures import again
+from swarm_persistence.engines.sql.postgres.failures import again, blames_a_row
 from swarm_persistence.engines.sql.postgres.running import Run, Running
-from swarm_persistence.errors import OutcomeUnknownError, PoolError, StorageError
+from swarm_persistence.errors import StorageError
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 from swarm_persistence.schema.values import ColumnValue
@@ -113,10 +113,8 @@ class RowAdder:
         steps.acts.append(act)
         try:
             sequences = await self._attempts.write(run, steps)
-        except (PoolError, OutcomeUnknownError) as error:
-            _refuse(wanted, error)
         except StorageError as error:
-            if len(wanted) == 1:
+            if len(wanted) == 1 or not blames_a_row(error):
                 _refuse(wanted, error)
                 return
             # One row's fault, and the server has undone the statement: look for it in each half.

@@ -56,7 +56,7 @@ class PostgresEngine(Reading[Act]):
         try:
             await self._version.migrate(link)
         except Exception as error:
-            translated = maintenance.translated(error, link, self.settings)
+            translated = link.failure(error)
             raise translated from translated.__cause__
         finally:
             links.give_back(link)

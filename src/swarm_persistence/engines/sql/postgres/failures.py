@@ -116,11 +116,12 @@ def blames_a_row(error: StorageError) -> bool:
     return error.__cause__ is not None and state_of(error.__cause__)[:2] in _ABOUT_VALUES
 
 
-def unknown_outcome(server: str, error: BaseException) -> OutcomeUnknownError:
-    """Return the error that says that nobody knows whether an operation was done."""
-    unknown = OutcomeUnknownError(
-        f"{server}: the connection was lost before the answer came ({error or type(error).__name__}), {_READ_IT_BACK}"
-    )
+def unknown_outcome(server: str, error: BaseException, reason: str | None = None) -> OutcomeUnknownError:
+    """Return the error that says that nobody knows whether an operation was done; the reason is the error's own text
+    unless it is given.
+    """
+    text = reason or str(error) or type(error).__name__
+    unknown = OutcomeUnknownError(f"{server}: the connection was lost before the answer came ({text}), {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
+from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, translate, unknown_outcome
 from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.errors import TransactionError
+from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, TransactionError
 from swarm_persistence.schema.values import ColumnValue
 
 Values = Sequence[ColumnValue | Sequence[ColumnValue]]
@@ -21,7 +21,7 @@ class Link:
         self.connection = connection
         self.server = server
         self.idle_since = 0.0
-        self.has_expired = False
+        self.has_expired = False  # given up, as the server was silent
         self._settings = settings
         self._is_careful = is_careful
         self._loop = asyncio.get_running_loop()
@@ -47,6 +47,18 @@ class Link:
     def is_in_transaction(self) -> bool:
         """Tell whether a transaction is open on it."""
         return self.connection.is_in_transaction()
+
+    def failure(self, error: BaseException) -> BaseException:
+        """Return the error that callers know for one that has come up here."""
+        known = translate(error, self.server, self._settings.connection_timeout)
+        if self.has_expired and known is not error:
+            known = DatabaseError(f"{self.server}: {self._silence}; the connection was given up")
+            known.__cause__ = error
+        return known
+
+    def lost_answer(self, error: BaseException) -> OutcomeUnknownError:
+        """Return the error that says that nobody knows whether what was sent here was done."""
+        return unknown_outcome(self.server, error, self._silence if self.has_expired else None)
 
     async def greet(self) -> None:
         """Prepare the session for its use."""
@@ -127,6 +139,10 @@ class Link:
         """Drop the connection at once."""
         if not self.is_closed and not self._loop.is_closed():
             self.connection.terminate()
+
+    @property
+    def _silence(self) -> str:
+        return f"no answer within operation_timeout ({self._settings.operation_timeout:g} s)"
 
     def _expire(self) -> None:
         self.has_expired = True

@@ -79,6 +79,8 @@ class Links:
     def give_back(self, link: Link) -> None:
         """Take a connection back."""
         self._lent.discard(link)
+        if link.has_expired:
+            self._distrust(link.server)
         if link.is_closed or link.is_in_transaction or self.is_closed:
             link.terminate()
             self._places.give_back()
@@ -199,6 +201,13 @@ class Links:
                     return
             return
         self.give_back(link)
+
+    def _distrust(self, server: str) -> None:
+        """Drop the idle connections to a server that was silent: each would cost somebody as long a wait."""
+        for link in [link for link in self._idle if link.server == server]:
+            self._idle.remove(link)
+            link.terminate()
+            self._places.give_back()
 
     def _close_an_idle_one(self) -> None:
         if self._idle and self._places.is_wanted:

@@ -1,8 +1,6 @@
 """What keeps a database in order: vacuum, checkpoint, size."""
 
-from swarm_persistence.engines.sql.postgres.failures import translate
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.errors import DatabaseError
 from swarm_persistence.schema.tables import TABLES
 
@@ -40,8 +38,3 @@ async def size(link: Link, schema: str) -> int:
         (names,),
     )
     return int(rows[0][0])
-
-
-def translated(error: BaseException, link: Link, settings: Settings) -> BaseException:
-    """Return the error that callers know."""
-    return translate(error, link.server, settings.connection_timeout)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.postgres.acts import Act
-from swarm_persistence.engines.sql.postgres.failures import again, translate, unknown_outcome
+from swarm_persistence.engines.sql.postgres.failures import again
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import TransactionError
@@ -92,7 +92,7 @@ class PostgresSession(Reading[Act]):
             except Exception as error:
                 if self.failure is not None:
                     raise again(self.failure) from error
-                translated = translate(error, self._link.server, self._port.settings.connection_timeout)
+                translated = self._link.failure(error)
                 if self._link.is_closed and not self._is_over:
                     self._close(TransactionError(f"{translated}; the server has rolled the transaction back"))
                     self._let_go()
@@ -107,7 +107,7 @@ class PostgresSession(Reading[Act]):
             await self._link.commit()
         except Exception as error:
             if self._link.is_closed:
-                raise unknown_outcome(self._link.server, error) from error
+                raise self._link.lost_answer(error) from error
             raise
         else:
             self._port.committed(self._tables)
