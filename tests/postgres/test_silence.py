@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
-from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage
+from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage, StorageError
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, ids
 
@@ -29,6 +29,19 @@ async def impatient(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]
         await asyncio.gather(*(storage.claim_task(str(number), "agent-1") for number in range(50)))
         assert storage.pool_status().idle > 5
         yield storage
+
+
+class TestOpening:
+    @pytest.mark.parametrize("words", ["pg_backend_pid", "SET SESSION", "schema_migrations", "CREATE TABLE"])
+    async def test_a_server_that_falls_silent_while_it_is_opened_is_given_up(
+        self, proxy: Proxy, schema: str, words: str
+    ) -> None:
+        proxy.fatal_words = words.encode()
+        url = proxy.url(schema=schema, connection_timeout=1, operation_timeout=0.5)
+
+        async with asyncio.timeout(20):
+            with pytest.raises(StorageError, match=f"127.0.0.1:{proxy.port}: no answer"):
+                await PostgresStorage.open(url)
 
 
 class TestWrites:

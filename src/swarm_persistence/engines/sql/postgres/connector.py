@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from socket import gaierror
 
 import asyncpg
@@ -55,9 +57,10 @@ class Connector:
             for place in range(len(self.target.hosts)):
                 position = (self._first + place) % len(self.target.hosts)
                 host, port = self.target.hosts[position]
-                share = max(0.001, (deadline - time.monotonic()) / (len(self.target.hosts) - place))
+                start = time.monotonic()
+                share = max(0.001, (deadline - start) / (len(self.target.hosts) - place))
                 try:
-                    link = await self._open_one(host, port, share)
+                    link = await self._open_one(host, port, start + share)
                 except (*DRIVER_ERRORS, StorageError) as error:
                     failures.append((self.target.name_of(host, port), error))
                 else:
@@ -70,48 +73,40 @@ class Connector:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _open_one(self, host: str | None, port: int | None, seconds: float) -> Link:
+    async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
         is_careful = self.is_careful
-        connection = await self._connect(host, port, seconds, is_careful=is_careful)
+        connection = await self._connect(host, port, deadline, is_careful=is_careful)
         if not self._has_looked:
-            await self._look_for_a_pooler(connection, seconds)
+            await self._look_for_a_pooler(connection, deadline)
             if self.is_careful is not is_careful:
                 connection.terminate()
-                connection = await self._connect(host, port, seconds, is_careful=self.is_careful)
+                connection = await self._connect(host, port, deadline, is_careful=self.is_careful)
         link = Link(connection, self.target.name_of(host, port), self.settings, is_careful=self.is_careful)
-        try:
+        async with _given_up_at(deadline, connection):
             self._require_usable(connection)
-            async with asyncio.timeout(seconds):
-                await set_codecs(connection)
-                await link.greet()
-        except BaseException:
-            link.terminate()
-            raise
+            await set_codecs(connection)
+            await link.greet()
         return link
 
     async def _connect(
-        self, host: str | None, port: int | None, seconds: float, *, is_careful: bool
+        self, host: str | None, port: int | None, deadline: float, *, is_careful: bool
     ) -> asyncpg.Connection:
         return await asyncpg.connect(
             self.target.dsn(),
             host=host,
             port=port,
-            timeout=seconds,
+            timeout=max(0.001, deadline - time.monotonic()),
             # Without a cache, asyncpg uses the unnamed statement only.
             statement_cache_size=0 if is_careful else 1000,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=0,
         )
 
-    async def _look_for_a_pooler(self, connection: asyncpg.Connection, seconds: float) -> None:
+    async def _look_for_a_pooler(self, connection: asyncpg.Connection, deadline: float) -> None:
         """See whether the server tells the number of the process that answers; a pooler tells one of its own making."""
-        try:
-            async with asyncio.timeout(seconds), connection.transaction():
-                # Without a name, so that nothing is left behind at a pooler's server.
-                number = await (await connection.prepare("SELECT pg_backend_pid()", name="")).fetchval()
-        except BaseException:
-            connection.terminate()
-            raise
+        async with _given_up_at(deadline, connection), connection.transaction():
+            # Without a name, so that nothing is left behind at a pooler's server.
+            number = await (await connection.prepare("SELECT pg_backend_pid()", name="")).fetchval()
         self.has_pooler = number != connection.get_server_pid()
         self._has_looked = True
 
@@ -156,3 +151,28 @@ class Connector:
             message = translated.message
             return message if message.startswith(server) else f"{server}: {message}"
         return f"{server}: {error}"
+
+
+@asynccontextmanager
+async def _given_up_at(deadline: float, connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Drop the connection at the deadline, and on any error.
+
+    A timeout that only cancels would let a transaction send its rollback, and wait for the answer to that for ever.
+    """
+    has_expired = False
+
+    def expire() -> None:
+        nonlocal has_expired
+        has_expired = True
+        connection.terminate()
+
+    timer = asyncio.get_running_loop().call_at(deadline, expire)
+    try:
+        yield
+    except BaseException as error:
+        connection.terminate()
+        if has_expired and isinstance(error, DRIVER_ERRORS):
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()

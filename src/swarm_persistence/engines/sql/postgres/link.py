@@ -61,9 +61,9 @@ class Link:
         return unknown_outcome(self.server, error, self._silence if self.has_expired else None)
 
     async def greet(self) -> None:
-        """Prepare the session for its use."""
+        """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""
         if not self._is_careful:
-            await self.order(self.greeting)
+            await self.connection.execute(self.greeting)
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
         """Run a statement, outside of a transaction as one of its own, and return its rows."""
