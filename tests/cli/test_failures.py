@@ -50,6 +50,25 @@ def test_an_unknown_scheme_is_one_line_without_the_password(capsys: pytest.Captu
     assert "secret" not in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stats", "swarm.db", "postgresql://user:se cret@host/swarm"],
+        ["postgresql://user:se cret@host/swarm"],
+        ["demo", "--workers", "postgresql://user:se cret@host/swarm"],
+        ["demo", "--databsae=postgresql://user:se cret@host/swarm"],
+    ],
+)
+def test_a_url_in_the_wrong_place_is_refused_without_the_password(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(arguments)
+    printed = capsys.readouterr().err
+    assert "postgresql://…" in printed
+    assert "cret" not in printed
+
+
 def test_a_swarm_of_processes_is_not_run_in_memory(capsys: pytest.CaptureFixture[str]) -> None:
     code, line = failure_of(capsys, "demo", "--database", ":memory:")
     assert code == 2

@@ -160,6 +160,12 @@ class TestUrls:
         with pytest.raises(OtherError, match=named):
             await PostgresStorage.open(url)
 
+    @pytest.mark.parametrize("mark", "/?#")
+    async def test_a_password_that_is_not_escaped_is_refused_and_not_shown(self, mark: str) -> None:
+        with pytest.raises(OtherError, match="%2F") as caught:
+            await PostgresStorage.open(f"postgresql://me:12{mark}hunter2@127.0.0.1/swarm")
+        assert "hunter2" not in repr(caught.value)
+
     async def test_its_options_are_the_builders(self, url: str) -> None:
         async with await PostgresStorage.open(f"{url}&max_connections=3&connect_timeout=7") as storage:
             assert storage.pool_status().max == 3

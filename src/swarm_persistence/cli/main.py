@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from swarm_persistence import __version__
 from swarm_persistence.cli import copying, demo, doctor, stats, worker
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog=PROGRAM,
         description="Durable agents, tasks, events, messages and metrics for AI-agent swarms.",
         epilog=_EXIT_CODES,
@@ -54,6 +55,23 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     copying.add_parser(commands)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser, and those of its commands, that repeats no URL: it may hold a password."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        self._given = sys.argv[1:] if args is None else [*args]
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        for given in self._given:
+            rest = given.partition("://")[2]
+            for text in (rest, repr(rest)[1:-1]):
+                message = message.replace(f"://{text}", "://…") if text else message
+        super().error(message)
 
 
 def _fail(reason: object, code: int) -> int:

@@ -1,10 +1,10 @@
 """Finds the file that a database's name means, and refuses one that is not there: looking must not create it."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from swarm_persistence.backends.targets import sqlite_path
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.engines.sql.postgres.target import shown as shown_url
 
 
 def existing_file(target: str) -> Path | None:
@@ -30,10 +30,5 @@ def existing_file(target: str) -> Path | None:
 
 def shown(target: str) -> str:
     """Return the target as it may be printed: without a password."""
-    if "://" not in target:
-        return target
-    parts = urlsplit(target)
-    if parts.password is None:
-        return target
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()
+    scheme, separator, _ = target.partition("://")
+    return shown_url(target) if separator and scheme != "sqlite" else target

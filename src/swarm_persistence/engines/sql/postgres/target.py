@@ -1,6 +1,6 @@
 """Reads a PostgreSQL URL: which servers, as whom, with which options; shows it without its password."""
 
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from swarm_persistence.engines.sql.postgres.settings import OPTIONS, Settings
 from swarm_persistence.errors import OtherError
@@ -43,6 +43,7 @@ class Target:
     def __init__(self, url: str) -> None:
         try:
             parts = urlsplit(url)
+            _require_one_userinfo(parts)
             options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True))
         except ValueError:
             raise OtherError(f"the PostgreSQL URL cannot be read, expected {EXPECTED}") from None
@@ -84,7 +85,35 @@ class Target:
         return f"Target({str(self)!r})"
 
 
+def shown(url: str) -> str:
+    """Return a URL as it may be printed: without a password, and as good as nothing of one that cannot be read."""
+    try:
+        parts = urlsplit(url)
+        _require_one_userinfo(parts)
+    except (ValueError, OtherError):
+        return f"{url.partition('://')[0]}://…"
+    userinfo, at, servers = parts.netloc.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    options = [_shown_option(option) for option in parts.query.split("&")]
+    netloc = f"{user}{colon and ':***'}{at}{servers}"
+    return parts._replace(netloc=netloc, query="&".join(options)).geturl()
+
+
 EXPECTED = "postgresql://user:password@host:5432/database, with options as ?name=value&…"
+
+
+def _require_one_userinfo(parts: SplitResult) -> None:
+    # Then what comes before it may be the rest of a password, and may not be named in any message.
+    if any("@" in part for part in (parts.path, parts.query, parts.fragment)):
+        raise OtherError(
+            "the URL has an @ behind the server's name; in a user's name or password, write / as %2F, ? as %3F, # as "
+            "%23 and @ as %40, and @ so anywhere else, too"
+        )
+
+
+def _shown_option(option: str) -> str:
+    name, equals, _ = option.partition("=")
+    return f"{name}{equals}***" if equals and "password" in unquote(name) else option
 
 
 def _hosts(servers: str, ports: str) -> list[tuple[str | None, int | None]]:
