@@ -127,6 +127,20 @@ class TestLostConnections:
             assert all(isinstance(outcome, DatabaseError | PoolError) for outcome in outcomes), outcomes
             assert time.monotonic() - start < 10
 
+    async def test_a_server_that_takes_no_writes_is_named(
+        self, storage: PostgresStorage, url: str, server: Server
+    ) -> None:
+        read_only = f"{url}&connection_timeout=1&options=-c%20default_transaction_read_only%3Don"
+        async with await PostgresStorage.open(read_only) as reader:
+            outcomes = await asyncio.gather(
+                *(elsewhere(reader.store_task(a_task(str(number)))) for number in range(5)),
+                *(elsewhere(reader.claim_task(str(number), "agent-1")) for number in range(20)),
+                return_exceptions=True,
+            )  # fmt: skip
+
+        texts = {str(outcome).partition(";")[0] for outcome in outcomes}
+        assert texts == {f"Database error: 127.0.0.1:{server.port}: the server takes no writes"}
+
 
 async def a_writer_waits(admin: asyncpg.Connection) -> None:
     """Return once somebody waits for a lock."""

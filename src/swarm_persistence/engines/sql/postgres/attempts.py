@@ -18,7 +18,7 @@ from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.running import Run
 from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.errors import ConflictError, OutcomeUnknownError, StorageError
+from swarm_persistence.errors import ConflictError, OutcomeUnknownError, PoolError, StorageError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
@@ -94,8 +94,9 @@ class Attempts:
         deadline = time.monotonic() + self._settings.connection_timeout
         pause = _FIRST_PAUSE_SECONDS
         has_expired = False
+        answer: BaseException | None = None
         while True:
-            link = await self._links.take(deadline)
+            link = await self._take(deadline, answer)
             run.is_waiting = False
             attempt = Attempt(link)
             try:
@@ -104,6 +105,7 @@ class Attempts:
                 return await work(attempt)
             except Exception as error:
                 failure = self._passing(attempt, error)
+                answer = None if remedy_of(error, link.is_closed) is Remedy.UNKNOWN else failure
                 if link.has_expired and not has_expired:
                     # A statement's time is over, but not yet the time to find a server that answers.
                     has_expired = True
@@ -118,8 +120,19 @@ class Attempts:
                 if not attempt.keeps_link:
                     self._links.give_back(link)
             run.is_waiting = True
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), max(0.0, deadline - time.monotonic())))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _take(self, deadline: float, answer: BaseException | None) -> Link:
+        """Return a connection for another try; if none comes in time, raise the answer to the last one, if any."""
+        if answer is not None and time.monotonic() >= deadline:
+            raise answer from answer.__cause__
+        try:
+            return await self._links.take(deadline)
+        except PoolError:
+            if answer is not None:
+                raise answer from answer.__cause__
+            raise
 
     @staticmethod
     def _passing(attempt: Attempt, error: Exception) -> BaseException:
