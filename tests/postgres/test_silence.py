@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
+from postgres.test_faults import a_writer_waits
 from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage, StorageError
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, ids
@@ -32,7 +33,7 @@ async def impatient(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]
 
 
 class TestOpening:
-    @pytest.mark.parametrize("words", ["pg_backend_pid", "SET SESSION", "schema_migrations", "CREATE TABLE"])
+    @pytest.mark.parametrize("words", ["pg_backend_pid", "SET SESSION", "schema_migrations", "CREATE INDEX"])
     async def test_a_server_that_falls_silent_while_it_is_opened_is_given_up(
         self, proxy: Proxy, schema: str, words: str
     ) -> None:
@@ -119,3 +120,65 @@ class TestReads:
 
         with pytest.raises(PoolError, match=f"127.0.0.1:{proxy.port}: no answer"):
             await impatient.list_agents()
+
+
+class TestLongWork:
+    async def test_a_vacuum_may_take_long_while_the_server_works_on_it(
+        self, impatient: PostgresStorage, proxy: Proxy, admin: asyncpg.Connection, schema: str
+    ) -> None:
+        async with admin.transaction():
+            await admin.execute(f"LOCK TABLE {schema}.tasks IN SHARE UPDATE EXCLUSIVE MODE")
+            vacuum = elsewhere(impatient.vacuum())
+            await a_writer_waits(admin)
+            before = proxy.accepted
+            async with asyncio.timeout(20):
+                while proxy.accepted < before + 3:  # noqa: ASYNC110 - each look is a connection
+                    await asyncio.sleep(0.01)
+            assert not vacuum.done()
+        await vacuum
+
+    async def test_one_whose_answer_does_not_come_is_done_again(
+        self, impatient: PostgresStorage, proxy: Proxy, admin: asyncpg.Connection, schema: str
+    ) -> None:
+        async with admin.transaction():
+            await admin.execute(f"LOCK TABLE {schema}.tasks IN SHARE UPDATE EXCLUSIVE MODE")
+            vacuum = elsewhere(impatient.vacuum())
+            await a_writer_waits(admin)
+            proxy.silence()
+
+        async with asyncio.timeout(20):
+            await vacuum
+
+    async def test_a_server_that_falls_silent_in_a_checkpoint_is_given_up(
+        self, impatient: PostgresStorage, proxy: Proxy
+    ) -> None:
+        proxy.fatal_words, proxy.are_words_fatal_to_all = b"CHECKPOINT", True
+
+        async with asyncio.timeout(20):
+            with pytest.raises(PoolError, match="no answer"):
+                await impatient.checkpoint()
+
+    async def test_so_is_one_that_falls_silent_in_a_migration(self, impatient: PostgresStorage, proxy: Proxy) -> None:
+        proxy.fatal_words, proxy.are_words_fatal_to_all = b"DROP TABLE", True
+
+        async with asyncio.timeout(20):
+            with pytest.raises(PoolError, match="no answer"):
+                await impatient.migrate_to(0)
+
+
+class TestListening:
+    async def test_who_listens_to_a_server_that_falls_silent_listens_anew(
+        self, impatient: PostgresStorage, proxy: Proxy, storage: PostgresStorage
+    ) -> None:
+        proxy.fatal_words = b"LISTEN"
+        waiting = elsewhere(impatient.claim_next_task("agent-1", wait=30))
+        async with asyncio.timeout(20):
+            before = proxy.accepted
+            while proxy.accepted < before + 2:  # noqa: ASYNC110 - each try is a connection
+                await asyncio.sleep(0.01)
+            proxy.fatal_words = None
+            await storage.store_task(a_task("1"))
+
+            task = await waiting
+        assert task is not None
+        assert task.id == "1"

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from socket import gaierror
 
 import asyncpg
@@ -21,6 +22,17 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
 _PASSING_STATES = {"57P03", "53300", "25006"}
 """The server starts up, has no connection left, or is a standby that may be promoted."""
+
+_IS_FULL = "53300"
+# By the text, which may be cut off: behind a pooler, nobody knows the number of the process. Where activities are not
+# tracked, any session stands for the one that is looked for.
+_FIND_STATEMENT = """
+SELECT 1
+FROM pg_stat_activity
+WHERE usename = current_user AND pid <> pg_backend_pid()
+  AND (state = 'disabled' OR state = 'active' AND starts_with($1, query))
+LIMIT 1
+"""
 
 
 class Connector:
@@ -81,7 +93,13 @@ class Connector:
             if self.is_careful is not is_careful:
                 connection.terminate()
                 connection = await self._connect(host, port, deadline, is_careful=self.is_careful)
-        link = Link(connection, self.target.name_of(host, port), self.settings, is_careful=self.is_careful)
+        link = Link(
+            connection,
+            self.target.name_of(host, port),
+            self.settings,
+            is_careful=self.is_careful,
+            is_at_work=partial(self._is_at_work, host, port),
+        )
         async with _given_up_at(deadline, connection):
             self._require_usable(connection)
             await set_codecs(connection)
@@ -109,6 +127,19 @@ class Connector:
             number = await (await connection.prepare("SELECT pg_backend_pid()", name="")).fetchval()
         self.has_pooler = number != connection.get_server_pid()
         self._has_looked = True
+
+    async def _is_at_work(self, host: str | None, port: int | None, text: str) -> bool:
+        """Ask a server on a new connection whether it runs a statement of this role."""
+        try:
+            link = await self._open_one(host, port, time.monotonic() + self.settings.connection_timeout)
+        except (*DRIVER_ERRORS, StorageError) as error:
+            return state_of(error) == _IS_FULL  # then it is alive
+        try:
+            return bool(await link.run(_FIND_STATEMENT, (text,)))
+        except DRIVER_ERRORS:
+            return False
+        finally:
+            link.terminate()
 
     def _require_usable(self, connection: asyncpg.Connection) -> None:
         settings = connection.get_settings()

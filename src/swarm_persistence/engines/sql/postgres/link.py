@@ -1,7 +1,8 @@
 """One connection to a server: runs statements on their own or in a transaction, and gives up on a silent server."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 import asyncpg
@@ -11,14 +12,27 @@ from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, TransactionError
 from swarm_persistence.schema.values import ColumnValue
 
+_MOST_LOOKS_IN_VAIN = 2
+"""More than one: a statement may have ended just before the look, with its answer under way."""
+
 Values = Sequence[ColumnValue | Sequence[ColumnValue]]
 
 
 class Link:
     """A connection. Whoever holds it runs one thing at a time on it."""
 
-    def __init__(self, connection: asyncpg.Connection, server: str, settings: Settings, *, is_careful: bool) -> None:
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        server: str,
+        settings: Settings,
+        *,
+        is_careful: bool,
+        is_at_work: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """Take a connection; `is_at_work` asks on another one whether the server runs a statement."""
         self.connection = connection
+        self._is_at_work = is_at_work
         self.server = server
         self.idle_since = 0.0
         self.has_expired = False  # given up, as the server was silent
@@ -93,14 +107,30 @@ class Link:
         finally:
             timer.cancel()
 
-    async def order(self, text: str, *, is_limited: bool = True) -> None:
+    async def order(self, text: str) -> None:
         """Run statements without values, as they are."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire) if is_limited else None
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
         try:
             await self.connection.execute(text)
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
+
+    async def order_patiently(self, text: str) -> None:
+        """Run a statement that may take any time, as long as the server is seen to work on it."""
+        watching = self._loop.create_task(self._watch(text), context=Context())
+        try:
+            await self.connection.execute(text)
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+
+    async def listen(self, channel: str, heard: Callable[..., None]) -> None:
+        """Have a function called for each notification."""
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        try:
+            await self.connection.add_listener(channel, heard)
+        finally:
+            timer.cancel()
 
     async def begin(self) -> None:
         """Open a transaction."""
@@ -139,6 +169,13 @@ class Link:
         """Drop the connection at once."""
         if not self.is_closed and not self._loop.is_closed():
             self.connection.terminate()
+
+    async def _watch(self, text: str) -> None:
+        looks_in_vain = 0
+        while looks_in_vain < _MOST_LOOKS_IN_VAIN:
+            await asyncio.sleep(self._settings.operation_timeout)
+            looks_in_vain = 0 if await self._is_at_work(text) else looks_in_vain + 1
+        self._expire()
 
     @property
     def _silence(self) -> str:

@@ -22,12 +22,12 @@ async def vacuum(link: Link, schema: str) -> None:
             f"GRANT MAINTAIN ON ALL TABLES IN SCHEMA {schema} TO the role" if knows_maintain else "run it as the owner"
         )
         raise DatabaseError(f"{link.server}: this role may not vacuum the tables; {remedy} (autovacuum goes on anyway)")
-    await link.order(f"VACUUM (ANALYZE) {', '.join(names)}", is_limited=False)
+    await link.order_patiently(f"VACUUM (ANALYZE) {', '.join(names)}")
 
 
 async def checkpoint(link: Link) -> None:
     """Move what the log holds to its final place."""
-    await link.order("CHECKPOINT", is_limited=False)
+    await link.order_patiently("CHECKPOINT")
 
 
 async def size(link: Link, schema: str) -> int:

@@ -106,7 +106,7 @@ class SchemaVersion:
     async def _take(self, link: Link, step: Migration, *, is_upwards: bool) -> None:
         try:
             for statement in step.up if is_upwards else step.down:
-                await link.order(statement.replace("{schema}", self._quoted), is_limited=False)
+                await link.order_patiently(statement.replace("{schema}", self._quoted))
         except asyncpg.InsufficientPrivilegeError:
             raise
         except asyncpg.PostgresError as error:

@@ -117,7 +117,7 @@ class Signals:
         try:
             # A pooler lends its servers' connections for a transaction: what one of them hears goes to nobody.
             if not self._connector.has_pooler:
-                await link.connection.add_listener(self._channel, self._heard)
+                await link.listen(self._channel, self._heard)
             self._watches.ring()  # for what was committed before
             seconds = _BETWEEN_LOOKS_SECONDS if self._connector.has_pooler else _BETWEEN_RARE_LOOKS_SECONDS
             while not self._watches.is_empty:
