@@ -85,12 +85,36 @@ class TestLostConnections:
         await storage.store_task(a_task())
         await admin.execute(END_ALL)
 
-        with pytest.raises(DatabaseError):
+        with pytest.raises(CollisionError, match="connection was lost"):
             await storage.store_task(a_task("2"))
         with pytest.raises(TransactionError):
             await transaction.commit()
         await storage.store_task(a_task("3"))
         assert ids(await storage.get_pending_tasks()) == ["3"]
+
+    @pytest.mark.parametrize("has_noticed", [False, True])
+    async def test_run_transaction_does_one_again_that_lost_its_connection_before_the_commit(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, has_noticed: bool
+    ) -> None:
+        tries = 0
+
+        async def work() -> None:
+            nonlocal tries
+            tries += 1
+            await storage.store_task(a_task("1"))
+            if tries == 1:
+                await admin.execute(END_ALL)
+                (session,) = storage._engine._port()._sessions
+                while has_noticed and not session._link.is_closed:  # noqa: ASYNC110 - the driver tells nobody
+                    await asyncio.sleep(0.001)
+                if has_noticed:
+                    return  # the commit finds it closed
+            await storage.store_task(a_task("2"))
+
+        await storage.run_transaction(work)
+
+        assert tries == 2
+        assert ids(await storage.get_pending_tasks()) == ["1", "2"]
 
     async def test_a_restart_is_waited_for(self, own_server: Server) -> None:
         async with await PostgresStorage.open(own_server.url()) as storage:

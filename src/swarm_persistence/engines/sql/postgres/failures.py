@@ -103,7 +103,7 @@ def _translated(error: BaseException, server: str, connection_timeout: float) ->
     if state in _CAUSES:
         return DatabaseError(f"{server}: {_CAUSES[state]} (PostgreSQL: {error})")
     if not state:
-        return DatabaseError(f"{server}: the connection failed: {error or type(error).__name__}")
+        return DatabaseError(f"{server}: the connection failed: {_text_of(error)}")
     return DatabaseError(f"{server}: {error}")
 
 
@@ -120,7 +120,7 @@ def unknown_outcome(server: str, error: BaseException, reason: str | None = None
     """Return the error that says that nobody knows whether an operation was done; the reason is the error's own text
     unless it is given.
     """
-    text = reason or str(error) or type(error).__name__
+    text = reason or _text_of(error)
     unknown = OutcomeUnknownError(f"{server}: the connection was lost before the answer came ({text}), {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
@@ -131,6 +131,14 @@ def still_unknown_outcome(error: StorageError) -> OutcomeUnknownError:
     unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier try was lost, {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
+
+
+def lost_transaction(server: str, error: BaseException) -> CollisionError:
+    """Return the error of a transaction that has ended with its connection, before its commit was sent."""
+    return CollisionError(
+        f"{server}: the connection was lost ({_text_of(error)}), and the server has rolled the transaction back; "
+        f"{RETRY_ADVICE}"
+    )
 
 
 def conflict(label: str, identity: object, error: BaseException) -> ConflictError:
@@ -147,3 +155,9 @@ def again(error: BaseException) -> BaseException:
     copy = type(error)(error.message)
     copy.__cause__ = error.__cause__
     return copy
+
+
+def _text_of(error: BaseException) -> str:
+    if isinstance(error, asyncpg.InternalClientError):
+        return "it ended as a statement began"  # which the driver tells in terms of its own states
+    return str(error) or type(error).__name__

@@ -7,9 +7,9 @@ from typing import Any
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, translate, unknown_outcome
+from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, lost_transaction, translate, unknown_outcome
 from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, TransactionError
+from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError
 from swarm_persistence.schema.values import ColumnValue
 
 _MOST_LOOKS_IN_VAIN = 2
@@ -73,6 +73,12 @@ class Link:
     def lost_answer(self, error: BaseException) -> OutcomeUnknownError:
         """Return the error that says that nobody knows whether what was sent here was done."""
         return unknown_outcome(self.server, error, self._silence if self.has_expired else None)
+
+    def lost_transaction(self, error: BaseException) -> StorageError:
+        """Return the error of a transaction whose commit was not yet sent when the connection was lost."""
+        if self.has_expired:  # it might take as long again, and so is not one to be done again by itself
+            return DatabaseError(f"{self.server}: {self._silence}; the connection was given up, and the transaction")
+        return lost_transaction(self.server, error)
 
     async def greet(self) -> None:
         """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""

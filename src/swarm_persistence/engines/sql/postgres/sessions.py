@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.postgres.acts import Act
-from swarm_persistence.engines.sql.postgres.failures import again
+from swarm_persistence.engines.sql.postgres.failures import Remedy, again, remedy_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import TransactionError
@@ -92,21 +92,25 @@ class PostgresSession(Reading[Act]):
             except Exception as error:
                 if self.failure is not None:
                     raise again(self.failure) from error
+                if not self._is_over and remedy_of(error, self._link.is_closed) is Remedy.UNKNOWN:
+                    lost = self._link.lost_transaction(error)
+                    self.die(lost)
+                    raise again(lost) from error
                 translated = self._link.failure(error)
-                if self._link.is_closed and not self._is_over:
-                    self._close(TransactionError(f"{translated}; the server has rolled the transaction back"))
-                    self._let_go()
                 raise translated from translated.__cause__
             except BaseException:
                 self.die(TransactionError("the event loop has ended"))
                 raise
 
     async def _commit(self) -> None:
+        if self._link.is_closed:  # nothing is sent, and so it is known that nothing is committed
+            raise ConnectionError("it was closed before the commit")
         self._close(None)
         try:
             await self._link.commit()
         except Exception as error:
-            if self._link.is_closed:
+            if remedy_of(error, self._link.is_closed) is Remedy.UNKNOWN:
+                self._link.terminate()
                 raise self._link.lost_answer(error) from error
             raise
         else:
