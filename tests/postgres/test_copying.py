@@ -6,6 +6,7 @@ import pytest
 
 from swarm_persistence import PostgresStorage, SqliteStorage, TaskModel, init_storage
 from swarm_persistence.cli.copying import _copy as copy_between
+from swarm_persistence.cli.main import main
 from swarm_persistence.cli.terminal import open_console
 from swarm_persistence.testing.records import a_task, complete_records
 
@@ -26,3 +27,14 @@ async def test_a_swarm_moves_to_a_server_and_back(tmp_path: Path, url: str, caps
     assert all(outcome.is_equal for outcome in there + back)
     async with await SqliteStorage.open(last) as storage:
         assert await storage.repository(TaskModel).find_all() == on_the_server
+
+
+@pytest.mark.parametrize("command", [["copy", "{url}", "{file}"], ["stats", "{url}"]])
+def test_a_schema_that_is_not_there_is_not_made_by_looking_for_it(
+    tmp_path: Path, url: str, schema: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):  # had it been made, the second time would succeed
+        assert main([each.format(url=url, file=tmp_path / "all.jsonl") for each in command]) == 1
+
+        assert f"no swarm in the schema '{schema}'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

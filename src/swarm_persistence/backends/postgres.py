@@ -21,21 +21,23 @@ class PostgresStorage(Storage):
     _engine: PostgresEngine
 
     @classmethod
-    async def open(cls, url: str, *, schema: str | None = None) -> Self:
+    async def open(cls, url: str, *, schema: str | None = None, must_exist: bool = False) -> Self:
         """Reach the server, and bring the schema up to date.
 
         The URL is `postgresql://user:password@host1:5432,host2:5432/database`, with options as `?name=value&…`:
         PostgreSQL's own ones, such as `sslmode` and `target_session_attrs`, and the builder's. With several hosts, the
         one that takes writes is used. `schema` names the schema that holds the tables; it is `swarm` unless the URL
-        says otherwise.
+        says otherwise. With `must_exist`, a schema without a swarm is refused, and none is created.
 
         Raises:
-            DatabaseError: no server can be used; the text names each and the cause.
+            DatabaseError: no server can be used; the text names each and the cause. Or the schema must exist, and does
+                not.
             MigrationError: the schema is newer than this code, or could not be changed; it is left as it is.
             OtherError: the URL or an option of it makes no sense.
 
         """
-        return await cls._open(url, Settings() if schema is None else Settings(schema=schema))
+        settings = Settings() if schema is None else Settings(schema=schema)
+        return await cls._open(url, settings, must_exist=must_exist)
 
     @classmethod
     def builder(cls) -> "PostgresStorageBuilder":
@@ -43,10 +45,10 @@ class PostgresStorage(Storage):
         return PostgresStorageBuilder()
 
     @classmethod
-    async def _open(cls, url: str, settings: Settings) -> Self:
+    async def _open(cls, url: str, settings: Settings, *, must_exist: bool = False) -> Self:
         engine = PostgresEngine(url, settings)
         try:
-            await engine.start()
+            await engine.start(must_exist=must_exist)
         except BaseException:
             await engine.close()
             raise

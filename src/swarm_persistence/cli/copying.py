@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.target import existing_file, shown
+from swarm_persistence.cli.target import open_existing, shown
 from swarm_persistence.cli.terminal import meter, new_table, open_console, say
 from swarm_persistence.transfer.copying import Copied, copy
 from swarm_persistence.transfer.json_lines import JsonLinesPlace
@@ -58,8 +58,7 @@ async def _copy(console: "Console", source: str, target: str) -> list[Copied]:
 async def _open(name: str, *, is_source: bool) -> Place:
     if name.endswith(JSON_LINES):
         return JsonLinesPlace(Path(name), is_new_possible=not is_source)
-    path = existing_file(name) if is_source else None
-    return StoragePlace(await init_storage(path or name))
+    return StoragePlace(await (open_existing(name) if is_source else init_storage(name)))
 
 
 def _name(target: str) -> str:

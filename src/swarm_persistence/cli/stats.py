@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from swarm_persistence.backends.targets import init_storage
-from swarm_persistence.cli.target import existing_file, shown
+from swarm_persistence.cli.target import existing_file, open_existing, shown
 from swarm_persistence.cli.terminal import new_table, open_console, say
 from swarm_persistence.clock import now
 from swarm_persistence.models import (
@@ -83,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _read(target: str) -> Stats:
-    async with await init_storage(target) as storage:
+    async with await open_existing(target) as storage:
         return await read_stats(storage, shown(target))
 
 

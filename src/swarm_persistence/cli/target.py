@@ -1,10 +1,12 @@
-"""Finds the file that a database's name means, and refuses one that is not there: looking must not create it."""
+"""Finds the database that a name means, and refuses one that is not there: looking must not create it."""
 
 from pathlib import Path
 
-from swarm_persistence.backends.targets import sqlite_path
+from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.engines.sql.postgres.target import SCHEMES
 from swarm_persistence.engines.sql.postgres.target import shown as shown_url
+from swarm_persistence.storage import Storage
 
 
 def existing_file(target: str) -> Path | None:
@@ -26,6 +28,22 @@ def existing_file(target: str) -> Path | None:
     if path.is_file() and path.stat().st_size == 0:
         raise CommandError(f"{str(path)!r} is empty: no database")
     return path
+
+
+async def open_existing(target: str) -> Storage:
+    """Open the storage that a path or URL names.
+
+    Raises:
+        CommandError: there is no such file, or it holds nothing.
+        StorageError: there is no such schema on a server, or the storage cannot be opened.
+
+    """
+    path = existing_file(target)
+    if path is None and target.partition("://")[0] in SCHEMES:
+        from swarm_persistence.backends.postgres import PostgresStorage
+
+        return await PostgresStorage.open(target, must_exist=True)
+    return await init_storage(path or target)
 
 
 def shown(target: str) -> str:

@@ -49,11 +49,13 @@ class PostgresEngine(Reading[Act]):
         self._gate = threading.Lock()
         self._is_closed = False
 
-    async def start(self) -> None:
-        """Reach the server, and bring the schema up to date."""
+    async def start(self, *, must_exist: bool = False) -> None:
+        """Reach the server, and bring the schema up to date; one that must exist is not created."""
         links = self._port().links
         link = await links.take(time.monotonic() + self.settings.connection_timeout)
         try:
+            if must_exist:
+                await self._version.require(link)
             await self._version.migrate(link)
         except Exception as error:
             translated = link.failure(error)

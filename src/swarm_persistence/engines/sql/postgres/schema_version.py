@@ -10,7 +10,7 @@ from swarm_persistence.engines.interface import AppliedMigration, MigrationStatu
 from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS, Migration
-from swarm_persistence.errors import MigrationError
+from swarm_persistence.errors import DatabaseError, MigrationError
 
 _LOG = """
 CREATE TABLE IF NOT EXISTS {schema}.schema_migrations (
@@ -68,6 +68,11 @@ class SchemaVersion:
         except BaseException:
             await link.roll_back()
             raise
+
+    async def require(self, link: Link) -> None:
+        """Raise `DatabaseError` unless the schema holds our tables, of whatever version."""
+        if not await self._has_log(link):
+            raise DatabaseError(f"{link.server}: there is no swarm in the schema {self._name!r}; name another one")
 
     async def status(self, link: Link) -> MigrationStatus:
         """Return where the schema stands."""
