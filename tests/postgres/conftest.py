@@ -52,3 +52,11 @@ async def admin(server: Server) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(server.url())
     yield connection
     await connection.close()
+
+
+@pytest_asyncio.fixture
+async def rival(server: Server, schema: str) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection that holds locks in the schema which the storage waits for."""
+    connection = await asyncpg.connect(server.url(), server_settings={"search_path": schema})
+    yield connection
+    await connection.close()

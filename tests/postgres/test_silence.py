@@ -124,10 +124,10 @@ class TestReads:
 
 class TestLongWork:
     async def test_a_vacuum_may_take_long_while_the_server_works_on_it(
-        self, impatient: PostgresStorage, proxy: Proxy, admin: asyncpg.Connection, schema: str
+        self, impatient: PostgresStorage, proxy: Proxy, rival: asyncpg.Connection, admin: asyncpg.Connection
     ) -> None:
-        async with admin.transaction():
-            await admin.execute(f"LOCK TABLE {schema}.tasks IN SHARE UPDATE EXCLUSIVE MODE")
+        async with rival.transaction():
+            await rival.execute("LOCK TABLE tasks IN SHARE UPDATE EXCLUSIVE MODE")
             vacuum = elsewhere(impatient.vacuum())
             await a_writer_waits(admin)
             before = proxy.accepted
@@ -138,10 +138,10 @@ class TestLongWork:
         await vacuum
 
     async def test_one_whose_answer_does_not_come_is_done_again(
-        self, impatient: PostgresStorage, proxy: Proxy, admin: asyncpg.Connection, schema: str
+        self, impatient: PostgresStorage, proxy: Proxy, rival: asyncpg.Connection, admin: asyncpg.Connection
     ) -> None:
-        async with admin.transaction():
-            await admin.execute(f"LOCK TABLE {schema}.tasks IN SHARE UPDATE EXCLUSIVE MODE")
+        async with rival.transaction():
+            await rival.execute("LOCK TABLE tasks IN SHARE UPDATE EXCLUSIVE MODE")
             vacuum = elsewhere(impatient.vacuum())
             await a_writer_waits(admin)
             proxy.silence()
