@@ -19,22 +19,24 @@ listen_port = {own_port}
 auth_type = plain
 auth_file = {folder}/users
 pool_mode = transaction
-default_pool_size = 3
+default_pool_size = {size}
 max_client_conn = 100
 unix_socket_dir =
 """
 
 
 @asynccontextmanager
-async def new_pooler(server: Server) -> AsyncIterator[str]:
-    """Start a PgBouncer in transaction mode before a server, and give its URL."""
+async def new_pooler(server: Server, *, size: int = 3) -> AsyncIterator[str]:
+    """Start a PgBouncer in transaction mode before a server, with so many connections to it, and give its URL."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         raise RuntimeError("the tests of poolers need PgBouncer; on Debian: apt-get install pgbouncer")
     with new_folder() as folder:
         own_port = free_port()
         (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
-        text = CONFIGURATION.format(port=server.port, user=USER, password=PASSWORD, own_port=own_port, folder=folder)
+        text = CONFIGURATION.format(
+            port=server.port, user=USER, password=PASSWORD, own_port=own_port, folder=folder, size=size
+        )
         (folder / "pgbouncer.ini").write_text(text)
         for path in (folder, *folder.iterdir()):
             path.chmod(0o755)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
+import pytest
 import pytest_asyncio
 
 from postgres.poolers import new_pooler
@@ -66,6 +68,22 @@ class TestPoolers:
             )  # fmt: skip
             assert len(await first.get_events_since(0)) == 100
             await asyncio.gather(first.close(), second.close())
+
+    @pytest.mark.parametrize("use", ["auto", "on"])
+    async def test_the_sessions_of_other_clients_stay_as_they_are(self, server: Server, schema: str, use: str) -> None:
+        # With one connection of the pooler, what is prepared there is never missing.
+        async with new_pooler(server, size=1) as url:
+            async with await PostgresStorage.open(f"{url}?schema={schema}&prepared_statements={use}") as storage:
+                await storage.store_task(a_task())
+                async with storage.transaction():
+                    await storage.store_task(a_task("2"))
+            client = await asyncpg.connect(url, statement_cache_size=0)
+            text = "SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')"
+            limits = await client.fetchrow(text)
+            await client.close()
+
+        assert limits is not None
+        assert [*limits] == ["0", "0"]
 
     async def test_a_commit_behind_the_pooler_wakes_who_waits_there(
         self, pooled: PostgresStorage, server: Server, schema: str

@@ -98,6 +98,7 @@ class Connector:
             self.target.name_of(host, port),
             self.settings,
             is_careful=self.is_careful,
+            has_pooler=self.has_pooler,
             is_at_work=partial(self._is_at_work, host, port),
         )
         async with _given_up_at(deadline, connection):

@@ -28,6 +28,7 @@ class Link:
         settings: Settings,
         *,
         is_careful: bool,
+        has_pooler: bool,
         is_at_work: Callable[[str], Awaitable[bool]],
     ) -> None:
         """Take a connection; `is_at_work` asks on another one whether the server runs a statement."""
@@ -38,6 +39,8 @@ class Link:
         self.has_expired = False  # given up, as the server was silent
         self._settings = settings
         self._is_careful = is_careful
+        # Behind a pooler, the session that a SET changes is another client's next.
+        self._owns_session = not (is_careful or has_pooler)
         self._loop = asyncio.get_running_loop()
         limits = (
             f"lock_timeout = {_milliseconds(settings.connection_timeout)}",
@@ -47,9 +50,8 @@ class Link:
         self.greeting = "; ".join(
             ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", *map("SET {}".format, limits))
         )
-        # Behind a pooler, the session that a SET changes is another client's next.
         self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
-        if is_careful:
+        if not self._owns_session:
             self._begin = "; ".join((self._begin, *map("SET LOCAL {}".format, limits)))
 
     @property
@@ -82,7 +84,7 @@ class Link:
 
     async def greet(self) -> None:
         """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""
-        if not self._is_careful:
+        if self._owns_session:
             await self.connection.execute(self.greeting)
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
