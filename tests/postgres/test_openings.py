@@ -39,6 +39,12 @@ class TestOpening:
             await refusal(f"postgresql://me:{PASSWORD}@nowhere.invalid/swarm")
         )
 
+    @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".invalid"])
+    async def test_a_host_whose_name_is_none_is_named(self, host: str) -> None:
+        assert f"{host}:5432: the host's name is not a valid one" in str(
+            await refusal(f"postgresql://me:{PASSWORD}@{host}/swarm")
+        )
+
     async def test_a_port_where_nobody_listens_is_named(self) -> None:
         port = free_port()
 
@@ -153,6 +159,10 @@ class TestUrls:
             ("postgresql://h/d?connection_timeout=-1", "connection_timeout"),
             ("postgresql://h/d?colour=blue", "colour"),
             ("postgresql://h:port/d", "port"),
+            ("postgresql://h:99999/d", "port"),
+            ("postgresql://h:0/d", "port"),
+            ("postgresql://[::1]:-5/d", "port"),
+            ("postgresql://h/d?port=99999", "port"),
             ("postgresql://h1,h2,h3/d?port=1,2", "ports"),
         ],
     )

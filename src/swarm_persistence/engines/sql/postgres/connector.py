@@ -73,7 +73,7 @@ class Connector:
                 share = max(0.001, (deadline - start) / (len(self.target.hosts) - place))
                 try:
                     link = await self._open_one(host, port, start + share)
-                except (*DRIVER_ERRORS, StorageError) as error:
+                except (*DRIVER_ERRORS, StorageError, UnicodeError, OverflowError) as error:
                     failures.append((self.target.name_of(host, port), error))
                 else:
                     self._has_been_there = True
@@ -168,6 +168,8 @@ class Connector:
         match error:
             case gaierror():
                 return f"{server}: the host is unknown ({error.strerror})"
+            case UnicodeError():
+                return f"{server}: the host's name is not a valid one ({error})"
             case ConnectionRefusedError():
                 return f"{server}: nothing listens there (connection refused)"
             case TimeoutError():

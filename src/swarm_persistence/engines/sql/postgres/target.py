@@ -8,6 +8,7 @@ from swarm_persistence.errors import OtherError
 SCHEMES = ("postgresql", "postgres")
 
 _DEFAULT_PORT = 5432
+_LAST_PORT = 65535
 _SERVER_OPTIONS = frozenset(
     {
         "application_name",
@@ -42,6 +43,7 @@ class Target:
 
     def __init__(self, url: str) -> None:
         try:
+            url.encode()  # so that no lone surrogate comes up later, in an error that holds the password
             parts = urlsplit(url)
             _require_one_userinfo(parts)
             options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True))
@@ -123,10 +125,7 @@ def _hosts(servers: str, ports: str) -> list[tuple[str | None, int | None]]:
         named = [_host_and_port(server) for server in servers.split(",")]
     if not ports:
         return named
-    try:
-        numbers = [int(port) for port in ports.split(",")]
-    except ValueError:
-        raise OtherError("a port of the PostgreSQL URL is no number") from None
+    numbers = [_port(port) for port in ports.split(",")]
     if len(numbers) == 1:
         numbers *= len(named)
     if len(numbers) != len(named):
@@ -142,7 +141,10 @@ def _host_and_port(server: str) -> tuple[str | None, int | None]:
         host, port = server, ""
     else:
         host, _, port = server.partition(":")
-    try:
-        return unquote(host) or None, int(port) if port else None
-    except ValueError:
-        raise OtherError("a port of the PostgreSQL URL is no number") from None
+    return unquote(host) or None, _port(port) if port else None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _LAST_PORT):
+        raise OtherError(f"a port of the PostgreSQL URL is no number from 1 to {_LAST_PORT}")
+    return int(text)
