@@ -64,11 +64,11 @@ class TestOpening:
         error = await refusal(server.url(user="nobody_much", password="x", schema="not_theirs"))
 
         assert isinstance(error, MigrationError)
-        assert "'not_theirs'" in str(error)
+        assert f"127.0.0.1:{server.port}: the schema 'not_theirs'" in str(error)
         assert "permission denied" in str(error)
 
     async def test_a_schema_that_is_newer_than_the_code_is_left_as_it_is(
-        self, url: str, schema: str, storage: PostgresStorage, admin: asyncpg.Connection
+        self, url: str, schema: str, server: Server, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
         await storage.store_task(a_task())
         await admin.execute(f"INSERT INTO {schema}.schema_migrations VALUES (999, 'of tomorrow', now())")
@@ -76,6 +76,7 @@ class TestOpening:
         error = await refusal(url)
 
         assert isinstance(error, MigrationError)
+        assert f"127.0.0.1:{server.port}: the schema" in str(error)
         assert "999" in str(error)
         assert "upgrade" in str(error)
         assert await admin.fetchval(f"SELECT count(*) FROM {schema}.tasks") == 1
@@ -85,7 +86,9 @@ class TestOpening:
     ) -> None:
         await admin.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.tasks (what text)")
 
-        assert isinstance(await refusal(url), MigrationError)
+        error = await refusal(url)
+        assert isinstance(error, MigrationError)
+        assert "127.0.0.1" in str(error)
         assert await admin.fetchval(f"SELECT count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace") == 1
 
     async def test_a_server_that_is_too_old_is_refused(self) -> None:

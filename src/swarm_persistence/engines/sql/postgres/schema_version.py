@@ -62,8 +62,8 @@ class SchemaVersion:
         except asyncpg.InsufficientPrivilegeError as error:
             await link.roll_back()
             raise MigrationError(
-                f"the schema {self._name!r} is not at version {target}, and this role may not change it ({error}); "
-                "open the storage once as the role that owns the schema"
+                f"{link.server}: the schema {self._name!r} is not at version {target}, and this role may not change it "
+                f"({error}); open the storage once as the role that owns the schema"
             ) from error
         except BaseException:
             await link.roll_back()
@@ -93,8 +93,8 @@ class SchemaVersion:
         current: int = rows[0][0]
         if current > latest:
             raise MigrationError(
-                f"the schema {self._name!r} has version {current}, and this code knows {latest} at most; "
-                "upgrade swarm-persistence (the schema was left as it is)"
+                f"{link.server}: the schema {self._name!r} has version {current}, and this code knows {latest} at "
+                "most; upgrade swarm-persistence (the schema was left as it is)"
             )
         return current
 
@@ -119,8 +119,8 @@ class SchemaVersion:
                 raise
             direction = "to" if is_upwards else "back from"
             raise MigrationError(
-                f"the step {direction} version {step.version} ({step.name}) of the schema {self._name!r} failed: "
-                f"{error} (the schema was left as it is)"
+                f"{link.server}: the step {direction} version {step.version} ({step.name}) of the schema "
+                f"{self._name!r} failed: {error} (the schema was left as it is)"
             ) from error
         if is_upwards:
             row = (step.version, step.name, microseconds(now()))
