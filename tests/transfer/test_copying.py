@@ -1,5 +1,6 @@
 """A copy holds what its source holds, whatever was stopped on the way."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,17 @@ class TestJsonLines:
 
         assert all(outcome.is_equal for outcome in outcomes)
         assert path.read_bytes() == whole
+
+    async def test_a_new_file_is_for_its_owner_only_and_an_old_one_keeps_its_mode(self, tmp_path: Path) -> None:
+        new, old = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
+        old.touch()
+        old.chmod(0o640)
+
+        for path in (new, old):
+            async with file_place(path) as file:
+                await copy(StoragePlace(await filled()), file)
+
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (new, old)] == [0o600, 0o640]
 
     async def test_another_file_is_left_as_it_is(self, tmp_path: Path) -> None:
         path = tmp_path / "notes.jsonl"

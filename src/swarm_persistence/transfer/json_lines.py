@@ -75,6 +75,9 @@ class JsonLinesPlace:
     def _open(self) -> None:
         if not self._is_new_possible and not self._path.exists():
             raise OtherError(f"there is no file {str(self._path)!r}")
+        if self._is_new_possible:
+            # Records may hold secrets: a new file is for its owner only, as that of a database is.
+            self._path.touch(mode=0o600)
         self._file = self._path.open("a+b" if self._is_new_possible else "rb")
         try:
             self._look_through()
