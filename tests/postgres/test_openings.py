@@ -166,6 +166,8 @@ class TestUrls:
             ("postgresql://h:0/d", "port"),
             ("postgresql://[::1]:-5/d", "port"),
             ("postgresql://h/d?port=99999", "port"),
+            ("postgresql://h/d?channel_binding=require", "asyncpg knows no channel binding.*verify-full"),
+            ("postgresql://h/d?channel_binding=maybe", "channel_binding is 'maybe', expected disable or prefer"),
             ("postgresql://h1,h2,h3/d?port=1,2", "ports"),
         ],
     )
@@ -178,6 +180,11 @@ class TestUrls:
         with pytest.raises(OtherError, match="%2F") as caught:
             await PostgresStorage.open(f"postgresql://me:12{mark}hunter2@127.0.0.1/swarm")
         assert "hunter2" not in repr(caught.value)
+
+    @pytest.mark.parametrize("use", ["disable", "prefer"])
+    async def test_a_channel_binding_that_need_not_be_is_accepted(self, url: str, use: str) -> None:
+        async with await PostgresStorage.open(f"{url}&channel_binding={use}") as storage:
+            await storage.store_task(a_task())
 
     async def test_its_options_are_the_builders(self, url: str) -> None:
         async with await PostgresStorage.open(f"{url}&max_connections=3&connect_timeout=7") as storage:

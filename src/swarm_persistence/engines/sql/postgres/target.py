@@ -51,9 +51,10 @@ class Target:
             raise OtherError(f"the PostgreSQL URL cannot be read, expected {EXPECTED}") from None
         if parts.scheme not in SCHEMES or parts.fragment:
             raise OtherError(f"the URL is no PostgreSQL URL, expected {EXPECTED}")
+        _require_no_channel_binding(options.pop("channel_binding", "prefer"))
         unknown = sorted(options.keys() - _SERVER_OPTIONS - OPTIONS - _OWN_NAMES.keys())
         if unknown:
-            known = ", ".join(sorted(_SERVER_OPTIONS | OPTIONS))
+            known = ", ".join(sorted({*_SERVER_OPTIONS, *OPTIONS, "channel_binding"}))
             raise OtherError(f"the URL has the unknown option {unknown[0]!r}; the known ones are {known}")
         self._own_options = {
             _OWN_NAMES.get(name, name): value for name, value in options.items() if name not in _SERVER_OPTIONS
@@ -111,6 +112,16 @@ def _require_one_userinfo(parts: SplitResult) -> None:
             "the URL has an @ behind the server's name; in a user's name or password, write / as %2F, ? as %3F, # as "
             "%23 and @ as %40, and @ so anywhere else, too"
         )
+
+
+def _require_no_channel_binding(use: str) -> None:
+    if use == "require":
+        raise OtherError(
+            "channel_binding=require cannot be kept, as asyncpg knows no channel binding; leave it out, and let "
+            "sslmode=verify-full make sure that the server is the right one"
+        )
+    if use not in ("disable", "prefer"):
+        raise OtherError(f"channel_binding is {use!r}, expected disable or prefer")
 
 
 def _shown_option(option: str) -> str:
