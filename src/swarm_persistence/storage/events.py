@@ -62,8 +62,8 @@ class EventVerbs(StorageCore):
         """Store new events behind all others, in their order, and return the sequence of the last.
 
         With `expected_sequence`, they are stored only if that is the sequence of the last event now (0: there is none).
-        An event whose `idempotency_key` is stored already is not stored again; a call that finds all of its events
-        stored, since it is the repetition of an earlier one, is not asked what it expected.
+        An event whose `idempotency_key` is stored already is not stored again, and a call that finds all of its events
+        stored is a repetition: it gives the same answer, whatever it expects.
 
         Raises:
             ConflictError: the log has another last event; nothing was written. Or an id is taken.

@@ -21,7 +21,7 @@ ALIVE = [AgentStatus.INITIALIZING, AgentStatus.ACTIVE, AgentStatus.IDLE, AgentSt
 NOTHING = Recovery((), (), ())
 
 
-def _refuse_to_change(storage: Storage, ids: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def _refuse_to_change(storage: Storage, ids: set[str], patch: pytest.MonkeyPatch) -> None:
     """Let the database refuse to change these rows, as a trigger of somebody's own would."""
     write = storage._engine.write
 
@@ -31,7 +31,7 @@ def _refuse_to_change(storage: Storage, ids: set[str], monkeypatch: pytest.Monke
                 raise DatabaseError("spoilt")
         return write(steps)
 
-    monkeypatch.setattr(storage._engine, "write", refuse_or_write)
+    patch.setattr(storage._engine, "write", refuse_or_write)
 
 
 @pytest.mark.asyncio
@@ -157,22 +157,21 @@ class TestRecovery:
 
     @pytest.mark.parametrize("bad", [1, 510])
     async def test_rows_that_cannot_be_written_hold_nobody_up_and_are_told_of(
-        self, storage: Storage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, bad: int
+        self, storage: Storage, clock: ManualClock, bad: int
     ) -> None:
         await storage.store_many([a_task(f"{n:04}") for n in range(1100)])
         await storage.store_many([an_agent(f"a-{n}", status=AgentStatus.BUSY, heartbeat=clock.now()) for n in range(3)])
         await storage.claim_next_tasks("agent-1", limit=1100)
         clock.advance(1000)
         spoilt = {f"{n:04}" for n in range(bad)} | {"a-1"}
-        _refuse_to_change(storage, spoilt, monkeypatch)
-
-        with pytest.raises(DatabaseError, match="spoilt") as raised:
-            await storage.requeue_expired_tasks()
+        with pytest.MonkeyPatch.context() as patch:
+            _refuse_to_change(storage, spoilt, patch)
+            with pytest.raises(DatabaseError, match="spoilt") as raised:
+                await storage.requeue_expired_tasks()
 
         assert "lost_agents=('a-0', 'a-2')" in raised.value.__notes__[0]
         assert len(await storage.get_ready_tasks()) == 1100 - bad
         assert ids(await storage.list_agents_by_status("busy")) == ["a-1"]
-        monkeypatch.undo()
         recovery = await storage.requeue_expired_tasks()
         assert {*recovery.requeued, *recovery.lost_agents} == spoilt
 
