@@ -145,6 +145,27 @@ def change(model: type[Model], id: str, changes: dict[str, Any], age: int, how: 
     return operation
 
 
+def append(events: list[EventModel], is_late: bool) -> Operation:
+    """Return the appending of events at the end of the log, or, if the caller is late, at an earlier place."""
+
+    async def operation(actor: Actor) -> None:
+        last = await actor.storage.append_events([])
+        expected = max(0, last - 1) if is_late else last
+        await actor.storage.append_events([actor.own(event) for event in events], expected_sequence=expected)
+
+    return operation
+
+
+def mark_read_up_to(id: str) -> Operation:
+    """Return the marking of all that the receiver of a message has seen by then."""
+
+    async def operation(actor: Actor) -> Any:
+        message = await actor.storage.repository(MessageModel).find_by_id(id)
+        return message and await actor.storage.mark_messages_read(message.to_agent, up_to=message)
+
+    return operation
+
+
 def call(verb: str, *arguments: Any) -> Operation:
     """Return the call of a verb of the storage."""
 

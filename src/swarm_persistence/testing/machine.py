@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.models import Model
+from swarm_persistence.models import EventModel, Model
 from swarm_persistence.schema.tables import table_of
 from swarm_persistence.testing import actors
 from swarm_persistence.testing.actors import Actor, Answer, Operation
 from swarm_persistence.testing.fixtures import OpenStorage
 from swarm_persistence.testing.machines import run_machine
-from swarm_persistence.testing.strategies import IDS, TEXTS, TIMES, any_records, models, values
+from swarm_persistence.testing.strategies import IDS, TEXTS, TIMES, any_records, models, records, values
 
 DEEPEST = 4
 PATIENCE_SECONDS = 60
@@ -26,6 +26,7 @@ READS = st.one_of(
     st.tuples(st.just("list_agents_by_status"), st.sampled_from(["active", "idle", "sleepy"])),
     st.tuples(st.sampled_from(["get_events_by_agent", "get_events_by_type"]), TEXTS, st.integers(-1, 3)),
     st.tuples(st.just("get_events_since"), TIMES),
+    st.tuples(st.just("read_events"), st.just(0), st.integers(-1, 3)),
     st.tuples(st.just("get_messages_between"), TEXTS, TEXTS, st.integers(0, 3)),
     st.tuples(st.just("get_metrics_by_agent"), TEXTS, TEXTS),
     st.tuples(st.just("get_aggregated_metrics"), TEXTS, TIMES, TIMES),
@@ -100,6 +101,14 @@ class Comparison(RuleBasedStateMachine):
     @rule(actor=st.integers(0, 1), id=IDS)
     def mark_read(self, actor: int, id: str) -> None:
         self._write(actor, actors.call("mark_message_read", id))
+
+    @rule(actor=st.integers(0, 1), id=IDS)
+    def mark_read_up_to(self, actor: int, id: str) -> None:
+        self._run(self._able(actor), actors.mark_read_up_to(id))
+
+    @rule(actor=st.integers(0, 1), events=st.lists(records(EventModel), max_size=3), is_late=st.booleans())
+    def append(self, actor: int, events: list[EventModel], is_late: bool) -> None:
+        self._run(self._able(actor), actors.append(events, is_late))
 
     @rule(actor=st.integers(0, 1), read=READS)
     def read(self, actor: int, read: tuple[Any, ...]) -> None:
