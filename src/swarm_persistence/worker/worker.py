@@ -39,6 +39,9 @@ class Worker:
     that leaves the block. A block that awaits anything but `run` is cancelled once a signal or an error has ended the
     worker, and left in good order after a signal, and with the error otherwise.
 
+    Of several workers of one agent id, as in a restart that overlaps, the last one is told by `incarnation` in the
+    agent's metadata, as long as it works: an earlier one that stops leaves the agent as it is.
+
     A worker that is killed leaves its tasks to the others, who take them over when their leases have run out: every
     worker looks for such tasks.
 
