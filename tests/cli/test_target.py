@@ -18,6 +18,7 @@ from swarm_persistence.cli.target import shown
             "postgresql://host/swarm?sslkey=/k&sslp%61ssword=secret&schema=s",
             "postgresql://host/swarm?sslkey=/k&sslp%61ssword=***&schema=s",
         ),
+        ("postgresql://host/swarm?PASSWD=secret&passfile=/p", "postgresql://host/swarm?PASSWD=***&passfile=/p"),
         ("postgresql://me:se[cret@host/swarm", "postgresql://…"),
         # The password may begin before what looks like the path, the query or the fragment.
         ("postgresql://me:12/secret@host/swarm", "postgresql://…"),

@@ -126,7 +126,9 @@ def _require_no_channel_binding(use: str) -> None:
 
 def _shown_option(option: str) -> str:
     name, equals, _ = option.partition("=")
-    return f"{name}{equals}***" if equals and "password" in unquote(name) else option
+    # Misspelt ones as well; a `passfile` is a path.
+    is_secret = "pass" in unquote(name).lower() and name != "passfile"
+    return f"{name}{equals}***" if equals and is_secret else option
 
 
 def _hosts(servers: str, ports: str) -> list[tuple[str | None, int | None]]:
