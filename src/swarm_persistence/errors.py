@@ -75,7 +75,10 @@ class TransactionError(StorageError):
 
 
 class CollisionError(TransactionError):
-    """The transaction collided with another one, and the database undid it; run it again, as `run_transaction` does."""
+    """The transaction collided with another one, or lost its connection before the commit was sent, and is undone.
+
+    Run it again, as `run_transaction` does.
+    """
 
 
 class MigrationError(StorageError):

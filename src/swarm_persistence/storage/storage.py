@@ -104,12 +104,13 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
     async def run_transaction(self, work: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
         """Call `work` in a transaction, and return what it returns.
 
-        If the transaction collides with another one, as two that wait for each other's rows do on a server, all of it
-        is undone, and `work` is called again: what it does beside the storage may so be done twice. Within a
-        transaction, it is a nested one, which is not repeated: the outer one has to be.
+        If the transaction collides with another one, as two that wait for each other's rows do on a server, or loses
+        its connection before the commit is sent, all of it is undone, and `work` is called again: what it does beside
+        the storage may so be done twice. Within a transaction, it is a nested one, which is not repeated: the outer one
+        has to be.
 
         Raises:
-            CollisionError: it collided so many times.
+            CollisionError: that happened so many times.
 
         """
         return await transactions.run(self.transaction, work, self._pauses(attempts))
