@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import ClosedError, TransactionError
+from swarm_persistence.errors import ClosedError, ConflictError, TransactionError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import cancel_after, elsewhere, turns_before_cancelling
@@ -228,6 +228,28 @@ class TestCancellation:
                     await never.wait()
 
         assert await storage.get_task("task-1") is not None
+
+    async def test_a_read_that_is_cancelled_within_a_nested_one_is_forgotten(self, storage: Storage) -> None:
+        await storage.store_many([a_task("asked for"), a_task("known", payload="first")])
+
+        for turns in (0, 1, 2, 3, 5, 10, 20):
+            async with storage.transaction():
+                with suppress(asyncio.CancelledError):
+                    async with storage.transaction():
+                        reading = asyncio.ensure_future(storage.get_task("asked for"))
+                        for _ in range(turns):
+                            await asyncio.sleep(0)
+                        reading.cancel()
+                        await reading
+                found = await storage.get_task("known")
+                with suppress(ConflictError):
+                    async with storage.transaction():
+                        await storage.store_task(a_task("known", payload="second"))
+
+            assert found is not None
+            assert found.payload == "first"
+        stored = [(task.id, task.payload) for task in await storage.get_pending_tasks()]
+        assert stored == [("asked for", None), ("known", "first")]
 
     async def test_a_timeout_around_a_transaction_leaves_all_or_nothing(self, storage: Storage) -> None:
         never = asyncio.Event()

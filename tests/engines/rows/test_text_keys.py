@@ -91,7 +91,8 @@ def test_queries_of_rows_fetched_bit_by_bit_find_what_they_should(table: Table[A
         found, number = rows_of(fetched, query), count_of(fetched, query)
         if not fetched.missing:
             break
-        fetched.receive([answer(table, stored, request) for request in fetched.requests()])
+        for request, receive in fetched.requests():
+            receive(answer(table, stored, request))
 
     assert fetched.missing == 0
     assert found == plain_answer(query, stored)

@@ -11,7 +11,7 @@ from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
 from swarm_persistence.engines.rows.indexeddb.operations import WriteOperation
-from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
+from swarm_persistence.engines.rows.indexeddb.view import Fetch, Overlays, View
 from swarm_persistence.errors import StorageError
 
 _MOST_STEPS = 5_000
@@ -124,6 +124,7 @@ class _Batch:
     def __init__(self, operations: list[WriteOperation]) -> None:
         self._operations = operations
         self._view = View()
+        self._fetch: Fetch
         self._state: messages.State | None = None
         # It stands still, or each repetition would ask for the rows of another moment.
         self._clock = ManualClock(now())
@@ -132,21 +133,23 @@ class _Batch:
     def first_message(self) -> str:
         for operation in self._operations:
             self._view.want(operation.steps)
-        return messages.fetch([messages.FETCH_STATE, *self._view.requests()])
+        self._fetch = self._view.fetch()
+        return messages.fetch([messages.FETCH_STATE, *self._fetch.requests])
 
     def answer(self, text: str) -> str:
         answers = messages.answers_of(text)
         if self._state is None:
             self._state = messages.state_of(answers.pop(0))
             self._view.start_from(self._state)
-        self._view.receive(answers)
+        self._fetch.receive(answers)
         overlays = Overlays(self._view)
         changes = Changes(overlays.table)
         with use_clock(self._clock):
             for operation in self._operations:
                 operation.run(changes)
         if self._view.missing:
-            return messages.fetch(self._view.requests())
+            self._fetch = self._view.fetch()
+            return messages.fetch(self._fetch.requests)
         differences = overlays.differences()
         self.tables = [difference.table.name for difference in differences]
         if not differences:

@@ -5,7 +5,8 @@ missing and noted; then all of that run is thrown away, what was noted is fetche
 beforehand what they need, and few need more than one repetition.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.rows.entries import Entry
@@ -23,6 +24,8 @@ _MOST_ROWS = 2**32 - 1
 
 Request = tuple[Any, ...]
 """What JavaScript is asked for: its kind, the store, and where there."""
+Receiver = Callable[[Any], None]
+"""Takes the answer to one request."""
 
 
 class _Way:
@@ -49,7 +52,6 @@ class FetchedTable:
         self._wanted_ids: dict[str, None] = {}
         self._wanted_ways: dict[tuple[str, Span, bool], int | None] = {}
         self._wanted_counts: dict[tuple[str, Span], None] = {}
-        self._asked: list[Any] = []
 
     def get(self, id: str) -> Row | None:
         try:
@@ -101,32 +103,29 @@ class FetchedTable:
         """Return how many things were asked for that are not here."""
         return len(self._wanted_ids) + len(self._wanted_ways) + len(self._wanted_counts)
 
-    def requests(self) -> list[Request]:
-        """Return what is to be fetched, and forget that it was asked for; `receive` takes the answers."""
-        name = self.table.name
-        ids = list(self._wanted_ids)
-        self._asked = [*([ids] if ids else []), *self._wanted_ways.items(), *self._wanted_counts]
-        requests: list[Request] = [("get", name, ids)] if ids else []
-        requests += [self._request(key, amount) for key, amount in self._wanted_ways.items()]
-        requests += [("count", name, index, *span) for index, span in self._wanted_counts]
+    def requests(self) -> list[tuple[Request, Receiver]]:
+        """Return what is to be fetched, each with who takes the answer, and forget that it was asked for."""
+        requests: list[tuple[Request, Receiver]] = []
+        if self._wanted_ids:
+            ids = list(self._wanted_ids)
+            requests.append((("get", self.table.name, ids), partial(self._receive_rows, ids)))
+        for key, amount in self._wanted_ways.items():
+            requests.append((self._request(key, amount), partial(self._receive_way, key, amount)))
+        for index, span in self._wanted_counts:
+            request = ("count", self.table.name, index, *span)
+            requests.append((request, partial(self._counts.__setitem__, (index, span))))
         self._wanted_ids, self._wanted_ways, self._wanted_counts = {}, {}, {}
         return requests
 
-    def receive(self, answers: Sequence[Any]) -> None:
-        """Take the answers to the last requests, in their order."""
-        for asked, answer in zip(self._asked, answers, strict=True):
-            if isinstance(asked, list):
-                self._sequences.update(dict.fromkeys(asked))
-                self._keep(row for row in answer if row is not None)
-            elif isinstance(answer, int):
-                self._counts[asked] = answer
-            else:
-                key, amount = asked
-                way = self._ways.setdefault(key, _Way())
-                way.rows += answer
-                way.is_complete = amount is None or len(answer) < amount
-                self._keep(answer)
-        self._asked = []
+    def _receive_rows(self, ids: list[str], rows: list[Row | None]) -> None:
+        self._sequences.update(dict.fromkeys(ids))
+        self._keep(row for row in rows if row is not None)
+
+    def _receive_way(self, key: tuple[str, Span, bool], amount: int | None, rows: list[Row]) -> None:
+        way = self._ways.setdefault(key, _Way())
+        way.rows += rows
+        way.is_complete = amount is None or len(rows) < amount
+        self._keep(rows)
 
     def _keep(self, rows: Any) -> None:
         place = self.table.positions["id"]

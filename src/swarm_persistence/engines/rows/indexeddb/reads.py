@@ -6,7 +6,7 @@ from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
 from swarm_persistence.engines.rows.indexeddb.operations import ReadOperation
-from swarm_persistence.engines.rows.indexeddb.view import View
+from swarm_persistence.engines.rows.indexeddb.view import Fetch, View
 from swarm_persistence.errors import StorageError
 
 
@@ -55,6 +55,7 @@ class _Batch:
         self.operations = operations
         self._todo = operations
         self._view = View()
+        self._fetch: Fetch
         # It stands still, or each repetition would ask for the rows of another moment.
         self._clock = ManualClock(now())
 
@@ -69,12 +70,12 @@ class _Batch:
             else:
                 operation.settle()
         self._todo = todo
-        requests = self._view.requests()
-        return messages.fetch(requests) if requests else messages.NOTHING_MORE
+        self._fetch = self._view.fetch()
+        return messages.fetch(self._fetch.requests) if self._fetch.requests else messages.NOTHING_MORE
 
     def answer(self, text: str) -> str:
         """Take what was fetched, and go on."""
-        self._view.receive(messages.answers_of(text))
+        self._fetch.receive(messages.answers_of(text))
         return self.evaluate()
 
     def fail(self, failure: BaseException | None) -> None:

@@ -49,6 +49,7 @@ class IndexedDbSession:
         self._deadline = time.monotonic() + transaction_timeout
         self._timer = asyncio.get_running_loop().call_later(transaction_timeout, self._look_at_the_time)
         self._state: messages.State | None = None
+        self._fetching: _Outcome | None = None
         self._view = View()
         self._overlays = Overlays(self._view)
         self._changes = Changes(self._overlay)
@@ -134,7 +135,7 @@ class IndexedDbSession:
         committed = _Outcome()
         try:
             self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, committed.settle, self._lock)
-            await committed.future
+            await committed.success()
             self._ring([difference.table.name for difference in differences])
         finally:
             self._let_go()
@@ -146,6 +147,9 @@ class IndexedDbSession:
         """Evaluate on what is there, and again after fetching what was missing."""
         clock = ManualClock(now())
         while True:
+            if self._fetching is not None and self._fetching.is_under_way:
+                # Its caller was cancelled. What it brings must be here before anything else is asked for.
+                await self._fetching.end()
             self._require_open()
             mark = self._changes.mark()
             try:
@@ -162,21 +166,21 @@ class IndexedDbSession:
 
     async def _fetch(self) -> None:
         """Fetch what is missing, and, the first time, what is committed."""
-        requests = self._view.requests()
+        fetch = self._view.fetch()
         is_first = self._state is None
-        if is_first:
-            requests.insert(0, messages.FETCH_STATE)
+        requests = [messages.FETCH_STATE, *fetch.requests] if is_first else fetch.requests
 
         def answer(text: str) -> str:
             answers = messages.answers_of(text)
             if is_first:
                 self._begin_with(messages.state_of(answers.pop(0)))
-            self._view.receive(answers)
+            fetch.receive(answers)
             return messages.NOTHING_MORE
 
-        fetched = _Outcome()
-        self._bridge.read(messages.fetch(requests), answer, fetched.settle)
-        await fetched.future
+        fetching = _Outcome()
+        self._bridge.read(messages.fetch(requests), answer, fetching.settle)
+        self._fetching = fetching
+        await fetching.success()
 
     def _overlay(self, table: Table[Any]) -> Source:
         return self._overlays.table(table)
@@ -212,16 +216,29 @@ class IndexedDbSession:
 
 
 class _Outcome:
-    """The end of a transaction of IndexedDB, to wait for."""
+    """The end of a transaction of IndexedDB. One who is cancelled while waiting for it leaves it to others."""
 
     def __init__(self) -> None:
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: BaseException | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Tell whether there is something to wait for."""
+        return not self._ended.done()
 
     def settle(self, failure: BaseException | None) -> None:
-        """Tell whoever still waits."""
-        if self.future.done():
-            return
-        if failure is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(failure)
+        """Tell whoever waits."""
+        if not self._ended.done():
+            self._failure = failure
+            self._ended.set_result(None)
+
+    async def end(self) -> None:
+        """Wait for the end, good or bad."""
+        await asyncio.wait((self._ended,))
+
+    async def success(self) -> None:
+        """Wait for the end, and raise what was the reason of a bad one."""
+        await self.end()
+        if self._failure is not None:
+            raise self._failure

@@ -4,11 +4,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Insert, Replace, Save, Step, Unless, When
-from swarm_persistence.engines.rows.indexeddb.fetched import FetchedTable, Request
+from swarm_persistence.engines.rows.indexeddb.fetched import FetchedTable, Receiver, Request
 from swarm_persistence.engines.rows.indexeddb.messages import Difference, State
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
+
+
+class Fetch:
+    """What is asked for at once. It takes the answers itself: another fetch may be under way that nobody awaits."""
+
+    def __init__(self, requests: Sequence[tuple[Request, Receiver]]) -> None:
+        self.requests = [request for request, _ in requests]
+        self._receivers = [receiver for _, receiver in requests]
+
+    def receive(self, answers: Sequence[Any]) -> None:
+        """Take the answers, in the order of the requests."""
+        for receive, answer in zip(self._receivers, answers, strict=True):
+            receive(answer)
 
 
 class View:
@@ -17,7 +30,6 @@ class View:
     def __init__(self) -> None:
         self._counters: dict[str, list[int]] = {}
         self._tables: dict[str, FetchedTable] = {}
-        self._asked: list[tuple[FetchedTable, int]] = []
 
     def table(self, table: Table[Any]) -> FetchedTable:
         """Return the rows of a table."""
@@ -41,24 +53,9 @@ class View:
             elif isinstance(step, Unless):
                 self.want(step.then)
 
-    def requests(self) -> list[Request]:
-        """Return what is to be fetched; `receive` takes the answers."""
-        self._asked = []
-        requests: list[Request] = []
-        for fetched in self._tables.values():
-            if fetched.missing:
-                some = fetched.requests()
-                self._asked.append((fetched, len(some)))
-                requests += some
-        return requests
-
-    def receive(self, answers: Sequence[Any]) -> None:
-        """Take the answers to the last requests."""
-        start = 0
-        for fetched, number in self._asked:
-            fetched.receive(answers[start : start + number])
-            start += number
-        self._asked = []
+    def fetch(self) -> "Fetch":
+        """Return the fetch of what is missing."""
+        return Fetch([each for fetched in self._tables.values() if fetched.missing for each in fetched.requests()])
 
     def start_from(self, state: State) -> None:
         """Learn which sequences and change numbers are taken."""
