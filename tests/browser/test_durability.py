@@ -56,15 +56,31 @@ def test_what_does_not_fit_is_refused_and_earlier_data_stay_readable(narrow_tab:
     assert ids == ["small"]
 
 
-def test_a_database_that_the_user_clears_is_said_to_be_gone(tab: Tab, name: str) -> None:
-    tab.call("durability.open_for_long", name)
-
+def clear_data(tab: Tab) -> None:
+    """Clear the site's data, as a user does."""
     devtools = tab.page.context.new_cdp_session(tab.page)
     origin = tab.page.url.removesuffix("/index.html")
     devtools.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "indexeddb"})
+
+
+def test_a_database_that_the_user_clears_is_said_to_be_gone(tab: Tab, name: str) -> None:
+    tab.call("durability.open_for_long", name)
+
+    clear_data(tab)
     tab.wait_until("durability.is_lost")
 
     assert tab.call("durability.call_open_storage").startswith("DatabaseError: Database error: the browser has closed")
+
+
+def test_who_waits_to_write_when_the_user_clears_the_database_is_told(tab: Tab, name: str) -> None:
+    tab.call("durability.wait_to_write", name)
+
+    clear_data(tab)
+    write, begin, close = tab.call("durability.what_came_of_waiting")
+
+    assert write.startswith("DatabaseError: Database error: the browser has closed")
+    assert begin.startswith("DatabaseError: Database error: the browser has closed")
+    assert close == "done"
 
 
 def test_a_storage_tells_its_size_and_the_room_of_the_site(tab: Tab, name: str) -> None:

@@ -1,12 +1,16 @@
 """What is kept, and what does not fit."""
 
+import asyncio
 import random
 from typing import Any
 
-from swarm_persistence import EventModel, StorageError, TaskModel, TaskStatus, init_storage
+from swarm_persistence import EventModel, Storage, StorageError, TaskModel, TaskStatus, init_storage
 from swarm_persistence.backends.wasm import WasmStorage
 
+from .callers import elsewhere, outcome
+
 _open: dict[str, Any] = {}
+_is_holding = asyncio.Event()
 
 
 async def work(target: str | None) -> None:
@@ -85,6 +89,30 @@ async def call_open_storage() -> str:
 async def is_lost() -> bool:
     """Tell whether the storage that was left open is of no more use."""
     return bool(await call_open_storage())
+
+
+async def wait_to_write(name: str) -> None:
+    """Let a write and a transaction wait for another one, which does not end."""
+    waiting, holding = await WasmStorage.open(name), await WasmStorage.open(name)
+    holder = elsewhere(hold(holding))
+    await _is_holding.wait()
+    write = elsewhere(waiting.store_task(TaskModel(id="task", task_type="x")))
+    begin = elsewhere(waiting.begin_transaction())
+    _open["waiting"] = holder, waiting, write, begin
+    await waiting.get_task("task")  # by now, both have asked for their turn
+
+
+async def hold(storage: Storage) -> None:
+    """Keep a transaction open."""
+    async with storage.transaction():
+        _is_holding.set()
+        await asyncio.Event().wait()
+
+
+async def what_came_of_waiting() -> list[str]:
+    """Return how the calls that waited have ended, and how it ends to close their storage."""
+    _, storage, write, begin = _open["waiting"]
+    return [await outcome(write), await outcome(begin), await outcome(storage.close())]
 
 
 async def room(name: str) -> list[Any]:

@@ -114,7 +114,10 @@ class Bridge:
         """Ask for the lock of the database, and return its number.
 
         `locked` learns whether it came in time, `released` that it was not used for a while, or by us for too long.
+        Raises `DatabaseError` once the database is closed.
         """
+        if self._connection is None:
+            raise translate("InvalidStateError", "")
         number = next(self._numbers)
         self._waiting[number] = lambda failure: locked(not failure)
         self._released[number] = released

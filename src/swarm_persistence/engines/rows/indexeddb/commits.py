@@ -49,6 +49,11 @@ class Commits:
             self._start()
         return operation.future
 
+    def refuse(self, reason: Exception) -> None:
+        """Tell the writes that wait that they will not be done. What is under way learns its end by itself."""
+        while self._waiting:
+            self._waiting.popleft().settle(reason)
+
     def let_go(self) -> None:
         """Give the lock back at once if no write needs it now."""
         if self._lock is not None and self._is_locked and not self._running:
@@ -61,7 +66,10 @@ class Commits:
 
     def _ask(self, seconds: float) -> None:
         # Shared: IndexedDB itself does one write after the other. It keeps away from a caller's own transaction.
-        self._lock = self._bridge.lock(seconds, self._locked, self._released, is_exclusive=False)
+        try:
+            self._lock = self._bridge.lock(seconds, self._locked, self._released, is_exclusive=False)
+        except StorageError as error:
+            self.refuse(error)
 
     def _locked(self, is_ours: bool) -> None:
         if is_ours:

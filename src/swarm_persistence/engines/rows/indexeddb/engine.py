@@ -159,11 +159,12 @@ class IndexedDbEngine:
             if not future.done():
                 future.set_result(is_ours)
 
-        self._beginning += 1
         self._commits.let_go()
         lock = self._bridge.lock(self.settings.connection_timeout, locked, _never, is_exclusive=True)
+        self._beginning += 1
         try:
             if not await future:
+                self._require_usable()
                 raise got_no_turn("database", self.settings.connection_timeout)
             self._require_usable()
             session = IndexedDbSession(
@@ -239,6 +240,7 @@ class IndexedDbEngine:
         self._watches.close()
         if self._session is not None:
             self._session.close(self._unusable)
+        self._commits.refuse(self._unusable)
         self._bridge.close()
 
     def outdated(self) -> None:
