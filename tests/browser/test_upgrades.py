@@ -99,6 +99,15 @@ def test_a_page_that_does_not_let_go_of_the_old_database_is_waited_for_so_long_o
     assert new.call("upgrades.open_with_later_code", name, 30)[0] == ["task-0"]
 
 
+@pytest.mark.parametrize("turns", [0, 3, 30])
+def test_one_who_has_given_up_opening_does_not_stop_an_upgrade(old: Tab, new: Tab, name: str, turns: int) -> None:
+    old.call("upgrades.give_up_opening", name, turns)
+
+    ids, version, steps = new.call("upgrades.open_with_later_code", name, 10)
+
+    assert (ids, version, steps[-1]) == ([], len(steps), "later")
+
+
 def test_a_database_of_another_program_is_left_alone(old: Tab, new: Tab, name: str) -> None:
     old.page.evaluate(CREATE_FOREIGN, name)
 

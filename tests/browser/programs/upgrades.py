@@ -52,6 +52,15 @@ async def open_again(name: str) -> str:
     return ""
 
 
+async def give_up_opening(name: str, turns: int) -> None:
+    """Open the database, and be cancelled after so many turns of the loop."""
+    opening = asyncio.create_task(WasmStorage.open(name))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+
+
 async def open_with_later_code(name: str, seconds: float) -> list[Any]:
     """Open the database with the code of tomorrow, and return its ids, versions and names of steps, or the error."""
     try:

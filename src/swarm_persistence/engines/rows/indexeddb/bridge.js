@@ -153,6 +153,7 @@
       this.durability = durability;
       this.python = python;
       this.locks = new Map();
+      this.isClosed = false;
       this.transact = this.transact.bind(this);
       this.channel = new BroadcastChannel(this.name);
       this.channel.onmessage = ({ data }) => python.notice("written", data);
@@ -230,6 +231,7 @@
     }
 
     close() {
+      this.isClosed = true;
       for (const number of [...this.locks.keys()]) this.unlock(number);
       globalThis.document?.removeEventListener("visibilitychange", this.awake);
       this.channel.close();
@@ -249,19 +251,17 @@
       const connection = new Connection(name, durability, python);
       const request = indexedDB.open(name, version);
       let failure = null;
-      let isLate = false;
-      const timer = setTimeout(() => {
-        isLate = true;
-        connection.close();
-        python.opened("TimeoutError", "");
-      }, milliseconds);
+      // Nothing can call the request back: if we close before it is through, it must not leave the database open.
       const give = (kind, text) => {
         clearTimeout(timer);
-        if (!isLate) python.opened(kind, text);
+        if (connection.isClosed) return;
+        if (kind) connection.close();
+        python.opened(kind, text);
       };
+      const timer = setTimeout(() => give("TimeoutError", ""), milliseconds);
       request.onupgradeneeded = ({ oldVersion }) => {
         const { result: database, transaction } = request;
-        if (isLate) return transaction.abort();
+        if (connection.isClosed) return transaction.abort();
         if (oldVersion && !database.objectStoreNames.contains(META)) {
           failure = "ForeignError";
           return transaction.abort();
@@ -277,20 +277,13 @@
         }
         return undefined;
       };
-      request.onerror = () => {
-        connection.close();
-        give(failure ?? request.error.name, request.error.message);
-      };
+      request.onerror = () => give(failure ?? request.error.name, request.error.message);
       request.onsuccess = () => {
         const database = request.result;
-        if (isLate) return database.close();
-        if (!database.objectStoreNames.contains(META)) {
-          database.close();
-          connection.close();
-          return give("ForeignError", "");
-        }
-        connection.use(database);
-        return give("", "");
+        const isForeign = !database.objectStoreNames.contains(META);
+        if (connection.isClosed || isForeign) database.close();
+        else connection.use(database);
+        give(isForeign ? "ForeignError" : "", "");
       };
       return connection;
     },
