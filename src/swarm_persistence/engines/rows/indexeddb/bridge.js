@@ -154,6 +154,7 @@
       this.python = python;
       this.locks = new Map();
       this.isClosed = false;
+      this.writes = 0;
       this.transact = this.transact.bind(this);
       this.channel = new BroadcastChannel(this.name);
       this.channel.onmessage = ({ data }) => python.notice("written", data);
@@ -177,11 +178,18 @@
       if (held) clearTimeout(held.timer);
       const tables = start(transaction, number, message, this.python);
       if (!isWrite) return;
+      this.writes += 1;
       transaction.oncomplete = () => {
         if (held && !held.isExclusive) this.keep(lock, held);
         this.python.settle(number, "", "");
         if (tables.size) this.channel.postMessage([...tables].join(" "));
       };
+      const over = () => {
+        this.writes -= 1;
+        if (this.isClosed) this.leave();
+      };
+      transaction.addEventListener("complete", over);
+      transaction.addEventListener("abort", over);
     }
 
     keep(number, lock) {
@@ -232,10 +240,16 @@
 
     close() {
       this.isClosed = true;
-      for (const number of [...this.locks.keys()]) this.unlock(number);
       globalThis.document?.removeEventListener("visibilitychange", this.awake);
-      this.channel.close();
       this.database?.close();
+      this.leave();
+    }
+
+    // What was written until the database was closed is still written under its lock, and then told to others.
+    leave() {
+      if (this.writes) return;
+      for (const number of [...this.locks.keys()]) this.unlock(number);
+      this.channel.close();
     }
   }
 

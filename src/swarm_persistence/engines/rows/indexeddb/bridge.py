@@ -1,5 +1,6 @@
 """The way to JavaScript and back: transactions, locks and notices, each answered by a call of a Python function."""
 
+import asyncio
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -70,6 +71,7 @@ class Bridge:
         self._failures: dict[int, BaseException] = {}
         self._waiting: dict[int, Callable[[str], None]] = {}
         self._released: dict[int, Callable[[], None]] = {}
+        self._ends: list[asyncio.Future[None]] = []
         self._connection: Any = None
         self._opened: Opened
         self._upgrade: Callable[[int, str], str]
@@ -132,6 +134,13 @@ class Bridge:
         if self._connection is not None:
             self._connection.unlock(number)
 
+    async def end(self) -> None:
+        """Wait until all transactions are over, also those whose callers wait no longer."""
+        while self._settled:
+            ended = asyncio.get_running_loop().create_future()
+            self._ends.append(ended)
+            await ended
+
     def close(self) -> None:
         """Close the database once its transactions are over, and give back all locks."""
         connection, self._connection = self._connection, None
@@ -159,7 +168,15 @@ class Bridge:
     def _forget(self, number: int) -> BaseException | None:
         self._answers.pop(number, None)
         self._settled.pop(number, None)
+        if not self._settled:
+            self._tell_end()
         return self._failures.pop(number, None)
+
+    def _tell_end(self) -> None:
+        ends, self._ends = self._ends, []
+        for ended in ends:
+            if not ended.done():
+                ended.set_result(None)
 
     def _callbacks(self) -> Any:
         from pyodide.ffi import create_proxy, to_js

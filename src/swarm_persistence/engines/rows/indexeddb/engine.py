@@ -233,6 +233,7 @@ class IndexedDbEngine:
             self._session.close(error)
         while outstanding := [each for each in self._outstanding() if not each.done()]:
             await asyncio.wait(outstanding)
+        await self._bridge.end()
         self._bridge.close()
 
     def abandon(self) -> None:

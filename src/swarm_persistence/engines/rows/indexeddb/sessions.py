@@ -7,7 +7,6 @@ goes the way of this package writes while the lock is held: what was fetched sta
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from typing import Any, TypeVar
 
 from swarm_persistence.clock import ManualClock, now, use_clock
@@ -106,10 +105,14 @@ class IndexedDbSession:
         if not differences:
             self._end(None)
             return
-        # The lock is kept until all is written, also if nobody waits for that any more.
         self._is_over = True
         self._timer.cancel()
-        await asyncio.shield(asyncio.get_running_loop().create_task(self._commit(differences), context=Context()))
+        try:
+            committed = self._write(differences)
+        except BaseException:
+            self._let_go()
+            raise
+        await committed.success()
 
     def rollback(self) -> Awaitable[None]:
         self._end(None)
@@ -122,7 +125,7 @@ class IndexedDbSession:
         """End because the engine lets go of the database."""
         self._end(reason)
 
-    async def _commit(self, differences: Sequence[messages.Difference]) -> None:
+    def _write(self, differences: Sequence[messages.Difference]) -> "_Outcome":
         def answer(text: str) -> str:
             state = messages.state_of(messages.answers_of(text)[0])
             if state != self._state:
@@ -132,13 +135,16 @@ class IndexedDbSession:
                 )
             return messages.write(differences, self._overlays.next_meta(state, differences))
 
-        committed = _Outcome()
-        try:
-            self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, committed.settle, self._lock)
-            await committed.success()
-            self._ring([difference.table.name for difference in differences])
-        finally:
+        def settled(failure: BaseException | None) -> None:
+            # The lock is kept until now, also if nobody waits for this any more.
             self._let_go()
+            if failure is None:
+                self._ring([difference.table.name for difference in differences])
+            committed.settle(failure)
+
+        committed = _Outcome()
+        self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, settled, self._lock)
+        return committed
 
     async def _rows(self, query: Query[Any]) -> list[Row]:
         return await self._run(lambda: rows_of(self._overlay(query.table), settled(query, self._overlay)))
