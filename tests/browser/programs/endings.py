@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence import Storage, TaskModel
 from swarm_persistence.backends.wasm import WasmStorage
 
-from .callers import PATIENCE_SECONDS, elsewhere
+from .callers import PATIENCE_SECONDS, elsewhere, outcome
 
 
 def engine_of(storage: WasmStorage) -> Any:
@@ -58,3 +58,25 @@ async def _cancel_and_close(
         return "nobody has told of it"
     await waiting.close()
     return task and task.id
+
+
+async def begin_and_close(name: str) -> str:
+    """Wait in vain to begin a transaction, close the storage meanwhile, and return how the waiting ended."""
+    async with await WasmStorage.open(name) as holding, holding.transaction():
+        waiting = await WasmStorage.open(name)
+        begin = elsewhere(waiting.begin_transaction())
+        await waiting.get_task("task")  # by now, it has asked for its turn
+        await waiting.close()
+        return await outcome(begin)
+
+
+async def delete_open_database(name: str) -> list[Any]:
+    """Delete a database that is open, and return the error of its storage, and what is in the database afterwards."""
+    from js import indexedDB  # type: ignore[import-not-found]
+
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id="task", task_type="x"))
+        indexedDB.deleteDatabase(name)
+        async with await WasmStorage.open(name) as new:
+            ids = [task.id for task in await new.repository(TaskModel).find_all()]
+        return [await outcome(storage.get_task("task")), ids]

@@ -166,7 +166,7 @@
     use(database) {
       this.database = database;
       this.stores = [...database.objectStoreNames];
-      database.onversionchange = () => this.python.notice("outdated", "");
+      database.onversionchange = ({ newVersion }) => this.python.notice(newVersion === null ? "unwanted" : "outdated", "");
       database.onclose = () => this.python.notice("lost", "");
     }
 

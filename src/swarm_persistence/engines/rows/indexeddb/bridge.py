@@ -37,6 +37,10 @@ class Listener(Protocol):
         """A newer version of this code waits for us to close the database, to upgrade it."""
         ...
 
+    def unwanted(self) -> None:
+        """Another tab waits for us to close the database, to delete it."""
+        ...
+
     def lost(self) -> None:
         """The browser has closed the database by itself."""
         ...
@@ -237,5 +241,7 @@ class Bridge:
             self._listener.written(text)
         elif kind == "outdated":
             self._listener.outdated()
+        elif kind == "unwanted":
+            self._listener.unwanted()
         else:
             self._listener.lost()

@@ -62,7 +62,7 @@ class IndexedDbEngine:
         self._commits = Commits(self._bridge, settings.connection_timeout, self._watches.ring)
         self._reads = Reads(self._bridge)
         self._session: IndexedDbSession | None = None
-        self._beginning = 0
+        self._beginning: set[asyncio.Future[bool]] = set()
         self._unusable: Exception | None = None
 
     async def start(self) -> None:
@@ -161,10 +161,9 @@ class IndexedDbEngine:
 
         self._commits.let_go()
         lock = self._bridge.lock(self.settings.connection_timeout, locked, _never, is_exclusive=True)
-        self._beginning += 1
+        self._beginning.add(future)
         try:
             if not await future:
-                self._require_usable()
                 raise got_no_turn("database", self.settings.connection_timeout)
             self._require_usable()
             session = IndexedDbSession(
@@ -175,7 +174,7 @@ class IndexedDbEngine:
             self._bridge.unlock(lock)
             raise
         finally:
-            self._beginning -= 1
+            self._beginning.discard(future)
         return session
 
     async def vacuum(self) -> None:
@@ -222,7 +221,7 @@ class IndexedDbEngine:
             active=int(is_active),
             idle=int(not is_active),
             max=1,
-            waiting=self._commits.waiting + self._beginning,
+            waiting=self._commits.waiting + len(self._beginning),
         )
 
     async def close(self) -> None:
@@ -231,6 +230,7 @@ class IndexedDbEngine:
         self._watches.close()
         if self._session is not None:
             self._session.close(error)
+        self._begin_no_more(self._unusable)
         while outstanding := [each for each in self._outstanding() if not each.done()]:
             await asyncio.wait(outstanding)
         await self._bridge.end()
@@ -241,17 +241,15 @@ class IndexedDbEngine:
         self._watches.close()
         if self._session is not None:
             self._session.close(self._unusable)
+        self._begin_no_more(self._unusable)
         self._commits.refuse(self._unusable)
         self._bridge.close()
 
     def outdated(self) -> None:
-        """Make room for a newer version of this code: finish what was submitted, then close the database."""
-        self._unusable = DatabaseError(
-            f"a newer version of this page has upgraded the database {self.name!r}; load this page again"
-        )
-        if self._session is not None:
-            self._session.close(self._unusable)
-        asyncio.get_event_loop().create_task(self.close(), context=Context())
+        self._make_way(f"a newer version of this page has upgraded the database {self.name!r}; load this page again")
+
+    def unwanted(self) -> None:
+        self._make_way(f"another tab has deleted the database {self.name!r}; load this page again, to begin a new one")
 
     def lost(self) -> None:
         self._unusable = DatabaseError(
@@ -262,6 +260,13 @@ class IndexedDbEngine:
     def written(self, tables: str) -> None:
         """Wake those who watch what another tab or worker has written."""
         self._watches.ring(tables.split() or None)
+
+    def _make_way(self, reason: str) -> None:
+        """Finish what was submitted, then close the database."""
+        self._unusable = DatabaseError(reason)
+        if self._session is not None:
+            self._session.close(self._unusable)
+        asyncio.get_event_loop().create_task(self.close(), context=Context())
 
     async def _read(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None = FIRST_ROWS) -> Any:
         self._require_usable()
@@ -285,6 +290,11 @@ class IndexedDbEngine:
 
     def _outstanding(self) -> "list[asyncio.Future[Any]]":
         return [*self._commits.outstanding(), *self._reads.outstanding()]
+
+    def _begin_no_more(self, reason: Exception) -> None:
+        for future in self._beginning:
+            if not future.done():
+                future.set_exception(reason)
 
     def _forget(self, session: IndexedDbSession) -> None:
         if self._session is session:
