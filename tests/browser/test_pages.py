@@ -42,6 +42,10 @@ def test_what_a_browser_has_not_is_refused_in_words(tab: Tab) -> None:
     assert "use the async storage here" in blocking
 
 
+def test_a_storage_may_be_told_to_wait_for_a_month(tab: Tab, name: str) -> None:
+    assert tab.call("pages.open_patiently", name, 30) == ["task-1"]
+
+
 def test_who_waits_for_a_task_is_woken_by_another_tab(tab: Tab, open_tab: OpenTab, name: str) -> None:
     waiting = open_tab().begin("pages.wait_for_task", name)
 

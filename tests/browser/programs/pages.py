@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 from swarm_persistence import OtherError, Storage, TaskModel, WasmStorage, init_storage
@@ -55,3 +56,12 @@ async def wait_for_task(name: str) -> Any:
     async with await WasmStorage.open(name) as storage:
         task = await storage.claim_next_task("agent-1", wait=30)
         return task and task.payload
+
+
+async def open_patiently(name: str, days: float) -> list[str]:
+    """Wait for nothing, for so long at most, in every way."""
+    patience = timedelta(days=days)
+    async with await WasmStorage.open(name, connection_timeout=patience, transaction_timeout=patience) as storage:
+        async with storage.transaction():
+            await storage.store_task(TaskModel(id="task-1", task_type="x"))
+        return [task.id for task in await storage.get_pending_tasks()]

@@ -86,7 +86,9 @@ class Bridge:
         self._upgrade = upgrade
         self._opened = opened
         name, version, stores, durability, message, seconds = opening
-        self._connection = script().open(name, version, stores, durability, message, seconds * 1000, self._callbacks())
+        self._connection = script().open(
+            name, version, stores, durability, message, _milliseconds(seconds), self._callbacks()
+        )
 
     def read(self, message: str, answer: Answer, settled: Settled) -> None:
         """Run a transaction that only reads: send the message, let `answer` go on, and tell when it wants no more.
@@ -127,8 +129,7 @@ class Bridge:
         number = next(self._numbers)
         self._waiting[number] = lambda failure: locked(not failure)
         self._released[number] = released
-        # A timer of a browser holds 31 bits of milliseconds.
-        self._connection.lock(number, is_exclusive, min(seconds * 1000, 2**31 - 1))
+        self._connection.lock(number, is_exclusive, _milliseconds(seconds))
         return number
 
     def unlock(self, number: int) -> None:
@@ -245,3 +246,8 @@ class Bridge:
             self._listener.unwanted()
         else:
             self._listener.lost()
+
+
+def _milliseconds(seconds: float) -> float:
+    # A timer of a browser holds 31 bits, and one that is set to more rings at once.
+    return min(seconds * 1000, 2**31 - 1)
