@@ -56,6 +56,13 @@ def test_what_does_not_fit_is_refused_and_earlier_data_stay_readable(narrow_tab:
     assert ids == ["small"]
 
 
+def test_of_writes_at_once_those_that_have_room_are_stored(narrow_tab: Tab, name: str) -> None:
+    outcomes, ids = narrow_tab.call("durability.fill_at_once", name, 8_000_000)
+
+    assert [outcome.startswith(FULL, len("DatabaseError: ")) for outcome in outcomes] == [False, False, True, False]
+    assert ids == ["small-0", "small-1", "small-3"]
+
+
 def clear_data(tab: Tab) -> None:
     """Clear the site's data, as a user does."""
     devtools = tab.page.context.new_cdp_session(tab.page)

@@ -71,6 +71,15 @@ async def fill_in_a_transaction(name: str, size: int) -> list[Any]:
         return []
 
 
+async def fill_at_once(name: str, size: int) -> list[Any]:
+    """Store some small tasks and a large one at once; return how these calls end, and what is there."""
+    tasks = [TaskModel(id=f"small-{number}", task_type="x") for number in range(4)]
+    tasks[2] = TaskModel(id="large", task_type="x", payload=incompressible(size))
+    async with await WasmStorage.open(name) as storage:
+        outcomes = await asyncio.gather(*[outcome(storage.store_task(task)) for task in tasks])
+        return [outcomes, [task.id for task in await storage.repository(TaskModel).find_all()]]
+
+
 async def open_for_long(name: str) -> None:
     """Open a storage, and leave it open."""
     _open["storage"] = await WasmStorage.open(name)

@@ -168,7 +168,7 @@ class Bridge:
             getattr(self._connection, method)(number, *arguments)
         except JsException as error:
             self._forget(number)
-            raise translate(error.name, error.message) from error
+            raise translate(error.name, error.message)  # noqa: B904 - its cause says what the browser said
 
     def _forget(self, number: int) -> BaseException | None:
         self._answers.pop(number, None)

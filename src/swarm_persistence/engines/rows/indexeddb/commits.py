@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
+from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
 from swarm_persistence.engines.rows.indexeddb.operations import WriteOperation
 from swarm_persistence.engines.rows.indexeddb.view import Fetch, Overlays, View
 from swarm_persistence.errors import StorageError
@@ -83,12 +85,7 @@ class Commits:
         self._lock, self._is_locked = None, False
 
     def _start(self) -> None:
-        steps = 0
-        while self._waiting and steps < _MOST_STEPS:
-            operation = self._waiting.popleft()
-            if not operation.future.done():
-                self._running.append(operation)
-                steps += len(operation.works)
+        self._running = self._next_group()
         if not self._running:
             self.let_go()
             return
@@ -103,15 +100,37 @@ class Commits:
         except StorageError as error:
             settled(error)
 
+    def _next_group(self) -> list[WriteOperation]:
+        group: list[WriteOperation] = []
+        steps, most = 0, inf
+        while self._waiting and steps < _MOST_STEPS:
+            most = min(most, self._waiting[0].most_together)
+            if len(group) >= most:
+                break
+            operation = self._waiting.popleft()
+            if not operation.future.done():
+                group.append(operation)
+                steps += len(operation.works)
+        return group
+
     def _finish(self, failure: BaseException | None, tables: list[str]) -> None:
         operations, self._running = self._running, []
-        for operation in operations:
-            operation.settle(failure)
+        if is_for_lack_of_room(failure) and len(operations) > 1:
+            self._halve(operations)
+        else:
+            for operation in operations:
+                operation.settle(failure)
         if failure is None:
             self._ring(tables)
-        if failure is not None:
+        else:
             self.let_go()
         self._go_on()
+
+    def _halve(self, operations: list[WriteOperation]) -> None:
+        """Do these writes in smaller groups: nothing of them is stored, and those that have room must not fail."""
+        for operation in operations:
+            operation.most_together = len(operations) // 2
+        self._waiting.extendleft(reversed(operations))
 
     def _go_on(self) -> None:
         if not self._waiting:

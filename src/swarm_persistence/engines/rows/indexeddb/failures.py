@@ -2,12 +2,13 @@
 
 from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, StorageError
 
-_QUOTA = (
+_NO_ROOM = "QuotaExceededError"
+_NO_ROOM_REASON = (
     "the browser's room for this site is full, and nothing of this write is stored; delete records, ask for more with "
     "request_persistence(), or free space on the disk"
 )
 _REASONS = {
-    "QuotaExceededError": _QUOTA,
+    _NO_ROOM: _NO_ROOM_REASON,
     "InvalidStateError": "the browser has closed the database; open it anew",
     "NotFoundError": "the database lacks a store that this code needs; was it changed by another program?",
     "AbortError": "the browser has aborted the operation, and nothing of it is stored",
@@ -15,10 +16,27 @@ _REASONS = {
 }
 
 
+class BrowserError(Exception):
+    """What the browser said, the cause of the errors below."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}" if message else name)
+        self.name = name
+
+
 def translate(name: str, message: str) -> StorageError:
     """Return the error for what an operation on an open database failed with."""
     reason = _REASONS.get(name, "the browser's database has failed")
-    return DatabaseError(f"{reason} ({name}: {message})" if message else f"{reason} ({name})")
+    cause = BrowserError(name, message)
+    error = DatabaseError(f"{reason} ({cause})")
+    error.__cause__ = cause
+    return error
+
+
+def is_for_lack_of_room(failure: BaseException | None) -> bool:
+    """Tell whether something smaller could have been stored."""
+    cause = failure.__cause__ if failure is not None else None
+    return isinstance(cause, BrowserError) and cause.name == _NO_ROOM
 
 
 def opening_failure(name: str, message: str, database: str, seconds: float) -> StorageError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 from swarm_persistence.engines.interface import Step
@@ -40,6 +41,8 @@ class WriteOperation(Operation):
         super().__init__(deadline)
         self.steps = steps
         self.works = works
+        self.most_together: float = inf
+        """In how large a group it may be done: one that was too large is halved."""
 
     def run(self, changes: Changes) -> None:
         """Do the steps on what is there, all of them or none."""
@@ -54,7 +57,7 @@ class ReadOperation(Operation):
     """Something to evaluate."""
 
     def __init__(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None) -> None:
-        super().__init__(float("inf"))
+        super().__init__(inf)
         self._read = read
         self._finish = finish
         self._first_rows = first_rows
