@@ -63,6 +63,14 @@ def test_of_writes_at_once_those_that_have_room_are_stored(narrow_tab: Tab, name
     assert ids == ["small-0", "small-1", "small-3"]
 
 
+def test_who_has_no_room_at_all_can_make_some(tab: Tab, name: str) -> None:
+    stored, alone, together, in_a_transaction, ids = tab.call("durability.delete_without_room", name)
+
+    assert stored.startswith(FULL, len("DatabaseError: "))
+    assert (alone, together, in_a_transaction) == ("done", "done", "done")
+    assert ids == ["5"]
+
+
 def clear_data(tab: Tab) -> None:
     """Clear the site's data, as a user does."""
     devtools = tab.page.context.new_cdp_session(tab.page)

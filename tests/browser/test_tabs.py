@@ -49,6 +49,14 @@ def test_read_modify_write_transactions_of_two_tabs_lose_nothing(tabs: list[Tab]
     assert tabs[1].call("swarms.counted", name) == 200
 
 
+@pytest.mark.parametrize("what", ["update", "delete"])
+def test_a_transaction_notices_what_was_written_past_its_lock(tabs: list[Tab], name: str, what: str) -> None:
+    error, payloads = tabs[0].call("swarms.write_past_a_lock", name, what)
+
+    assert error.startswith("DatabaseError: Database error: something else has written to the database")
+    assert payloads == {"update": ["past the lock"], "delete": []}[what]
+
+
 def test_a_tab_that_is_closed_within_a_transaction_leaves_nothing_and_blocks_nobody(
     tabs: list[Tab], open_tab: OpenTab, name: str
 ) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from swarm_persistence import EventModel, Storage, StorageError, TaskModel, TaskStatus, init_storage
@@ -78,6 +80,55 @@ async def fill_at_once(name: str, size: int) -> list[Any]:
     async with await WasmStorage.open(name) as storage:
         outcomes = await asyncio.gather(*[outcome(storage.store_task(task)) for task in tasks])
         return [outcomes, [task.id for task in await storage.repository(TaskModel).find_all()]]
+
+
+async def delete_without_room(name: str) -> list[Any]:
+    """Delete tasks when there is room for nothing new; return how a write and the deletions end, and what is left."""
+    async with await WasmStorage.open(name) as storage:
+        tasks = storage.repository(TaskModel)
+        await storage.store_many([TaskModel(id=str(number), task_type="x") for number in range(6)])
+
+        async def delete_two() -> None:
+            async with storage.transaction():
+                await tasks.delete("3")
+                await tasks.delete("4")
+
+        with without_room():
+            outcomes = [
+                await outcome(storage.store_task(TaskModel(id="new", task_type="x"))),
+                await outcome(tasks.delete("0")),
+                await outcome(asyncio.gather(tasks.delete("1"), tasks.delete("2"))),
+                await outcome(delete_two()),
+            ]
+        return [*outcomes, [task.id for task in await tasks.find_all()]]
+
+
+@contextmanager
+def without_room() -> Iterator[None]:
+    """Let there be no room, not even to remember that there was a commit: a real quota leaves some crumbs."""
+    from pyodide.code import run_js  # type: ignore[import-not-found]
+
+    set_back = run_js("""(() => {
+      const { put } = IDBObjectStore.prototype;
+      const { commit } = IDBTransaction.prototype;
+      delete IDBTransaction.prototype.commit;
+      IDBObjectStore.prototype.put = function (record) {
+        const request = put.call(this, record);
+        if (this.name === "meta") request.onsuccess = () => {
+          Object.defineProperty(this.transaction, "error", { value: new DOMException("", "QuotaExceededError") });
+          this.transaction.abort();
+        };
+        return request;
+      };
+      return () => {
+        Object.assign(IDBObjectStore.prototype, { put });
+        Object.assign(IDBTransaction.prototype, { commit });
+      };
+    })()""")
+    try:
+        yield
+    finally:
+        set_back()
 
 
 async def open_for_long(name: str) -> None:

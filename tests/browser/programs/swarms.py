@@ -1,10 +1,14 @@
 """What several tabs do with one database at once."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from swarm_persistence import EventModel, Storage, StorageError, TaskModel, TaskStatus
 from swarm_persistence.backends.wasm import WasmStorage
+
+from .callers import elsewhere, outcome
 
 
 async def store_tasks(name: str, number: int) -> None:
@@ -81,6 +85,45 @@ async def counted(name: str) -> Any:
     async with await WasmStorage.open(name) as storage:
         task = await storage.get_task("counter")
         return task and task.payload
+
+
+async def write_past_a_lock(name: str, what: str) -> list[Any]:
+    """Let a transaction read, write past its lock, and return how its commit ends, and what is stored."""
+    async with await WasmStorage.open(name) as storage, await WasmStorage.open(name) as other:
+        task = await storage.store_task(TaskModel(id="task", task_type="x", payload="before"))
+
+        async def write_past_it() -> None:
+            changed = TaskModel(id="task", task_type="x", payload="past the lock")
+            with without_locks():
+                if what == "update":
+                    await other.update_task(changed, force=True)
+                else:
+                    await other.repository(TaskModel).delete("task")
+
+        async def read_and_write() -> None:
+            async with storage.transaction():
+                await storage.get_task("task")
+                await elsewhere(write_past_it())
+                task.payload = "in the transaction"
+                await storage.update_task(task, force=True)
+
+        ended = await outcome(elsewhere(read_and_write()))
+        return [ended, [task.payload for task in await storage.repository(TaskModel).find_all()]]
+
+
+@contextmanager
+def without_locks() -> Iterator[None]:
+    """Give everyone a lock of his own meanwhile."""
+    from pyodide.code import run_js  # type: ignore[import-not-found]
+
+    run_js(
+        "LockManager.prototype.asked = LockManager.prototype.request;"
+        "LockManager.prototype.request = function (name, ...rest) { return this.asked(name + Math.random(), ...rest); }"
+    )
+    try:
+        yield
+    finally:
+        run_js("LockManager.prototype.request = LockManager.prototype.asked;")
 
 
 _open: dict[str, Any] = {}

@@ -92,7 +92,7 @@ class Commits:
         batch = _Batch(self._running)
 
         def settled(failure: BaseException | None) -> None:
-            self._finish(failure, batch.tables)
+            self._finish(failure, batch)
 
         assert self._lock is not None
         try:
@@ -113,24 +113,29 @@ class Commits:
                 steps += len(operation.works)
         return group
 
-    def _finish(self, failure: BaseException | None, tables: list[str]) -> None:
+    def _finish(self, failure: BaseException | None, batch: "_Batch") -> None:
         operations, self._running = self._running, []
-        if is_for_lack_of_room(failure) and len(operations) > 1:
-            self._halve(operations)
-        else:
+        if not (is_for_lack_of_room(failure) and self._can_take_less_room(operations, batch)):
             for operation in operations:
                 operation.settle(failure)
         if failure is None:
-            self._ring(tables)
+            self._ring(batch.tables)
         else:
             self.let_go()
         self._go_on()
 
-    def _halve(self, operations: list[WriteOperation]) -> None:
-        """Do these writes in smaller groups: nothing of them is stored, and those that have room must not fail."""
-        for operation in operations:
-            operation.most_together = len(operations) // 2
+    def _can_take_less_room(self, operations: list[WriteOperation], batch: "_Batch") -> bool:
+        """Tell whether there is a way to do these writes, nothing of which is stored, in less room, and go it."""
+        if batch.is_counted and batch.removes_only:
+            for operation in operations:
+                operation.is_counted = False
+        elif len(operations) > 1:
+            for operation in operations:
+                operation.most_together = len(operations) // 2
+        else:
+            return False
         self._waiting.extendleft(reversed(operations))
+        return True
 
     def _go_on(self) -> None:
         if not self._waiting:
@@ -156,6 +161,8 @@ class _Batch:
         # It stands still, or each repetition would ask for the rows of another moment.
         self._clock = ManualClock(now())
         self.tables: list[str] = []
+        self.removes_only = False
+        self.is_counted = any(operation.is_counted for operation in operations)
 
     def first_message(self) -> str:
         for operation in self._operations:
@@ -179,6 +186,8 @@ class _Batch:
             return messages.fetch(self._fetch.requests)
         differences = overlays.differences()
         self.tables = [difference.table.name for difference in differences]
+        self.removes_only = messages.removes_only(differences)
         if not differences:
             return messages.NOTHING_MORE
-        return messages.write(differences, overlays.next_meta(self._state, differences))
+        is_counted = self.is_counted or not self.removes_only
+        return messages.write(differences, overlays.next_meta(self._state) if is_counted else {})

@@ -32,6 +32,11 @@ class Difference:
         self.put = put
 
 
+def removes_only(differences: Sequence[Difference]) -> bool:
+    """Tell whether a write takes no room: who has none left must be able to make some."""
+    return not any(difference.put for difference in differences)
+
+
 def fetch(requests: Sequence[Request]) -> str:
     """Return the message that asks for rows."""
     return _encode({"fetch": requests}).decode()

@@ -43,6 +43,8 @@ class WriteOperation(Operation):
         self.works = works
         self.most_together: float = inf
         """In how large a group it may be done: one that was too large is halved."""
+        self.is_counted = True
+        """Whether its commit is to be counted, for which there must be room."""
 
     def run(self, changes: Changes) -> None:
         """Do the steps on what is there, all of them or none."""

@@ -17,11 +17,12 @@ from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.done import Done
 from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
 from swarm_persistence.engines.rows.indexeddb import messages
-from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
+from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled
+from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
 from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.engines.rows.works import works_of
-from swarm_persistence.errors import DatabaseError
+from swarm_persistence.errors import DatabaseError, StorageError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
@@ -107,11 +108,16 @@ class IndexedDbSession:
             return
         self._is_over = True
         self._timer.cancel()
-        try:
-            committed = self._write(differences)
-        except BaseException:
+        committed = _Outcome()
+
+        def settled(failure: BaseException | None) -> None:
+            # The lock is kept until now, also if nobody waits for this any more.
             self._let_go()
-            raise
+            if failure is None:
+                self._ring([difference.table.name for difference in differences])
+            committed.settle(failure)
+
+        self._write(differences, settled)
         await committed.success()
 
     def rollback(self) -> Awaitable[None]:
@@ -125,7 +131,7 @@ class IndexedDbSession:
         """End because the engine lets go of the database."""
         self._end(reason)
 
-    def _write(self, differences: Sequence[messages.Difference]) -> "_Outcome":
+    def _write(self, differences: Sequence[messages.Difference], settled: Settled, *, is_counted: bool = True) -> None:
         def answer(text: str) -> str:
             state = messages.state_of(messages.answers_of(text)[0])
             if state != self._state:
@@ -133,18 +139,18 @@ class IndexedDbSession:
                     "something else has written to the database while this transaction held its lock, so nothing of "
                     "it is stored; try again"
                 )
-            return messages.write(differences, self._overlays.next_meta(state, differences))
+            return messages.write(differences, self._overlays.next_meta(state) if is_counted else {})
 
-        def settled(failure: BaseException | None) -> None:
-            # The lock is kept until now, also if nobody waits for this any more.
-            self._let_go()
-            if failure is None:
-                self._ring([difference.table.name for difference in differences])
-            committed.settle(failure)
+        def written(failure: BaseException | None) -> None:
+            if is_counted and is_for_lack_of_room(failure) and messages.removes_only(differences):
+                self._write(differences, settled, is_counted=False)
+            else:
+                settled(failure)
 
-        committed = _Outcome()
-        self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, settled, self._lock)
-        return committed
+        try:
+            self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, written, self._lock)
+        except StorageError as error:
+            settled(error)
 
     async def _rows(self, query: Query[Any]) -> list[Row]:
         return await self._run(lambda: rows_of(self._overlay(query.table), settled(query, self._overlay)))

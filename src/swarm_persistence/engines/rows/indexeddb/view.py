@@ -87,13 +87,8 @@ class Overlays:
                 differences.append(Difference(overlay.table, removed, put))
         return differences
 
-    def next_meta(self, state: State, differences: Sequence[Difference]) -> dict[str, State]:
-        """Return what the engine has to remember after a commit of the writes.
-
-        That is nothing if they only remove rows: who has no room left must be able to make some.
-        """
-        if not any(difference.put for difference in differences):
-            return {}
+    def next_meta(self, state: State) -> dict[str, State]:
+        """Return what the engine has to remember after a commit of the writes: that it was, and what it has taken."""
         commits, counters = state
         taken = {name: [overlay.last_sequence, overlay.last_change] for name, overlay in self._tables.items()}
         return {"state": (commits + 1, {**counters, **taken})}
