@@ -34,12 +34,17 @@ def test_all_that_the_package_exports_can_be_imported_at_once(tab: Tab) -> None:
 
 
 def test_what_a_browser_has_not_is_refused_in_words(tab: Tab) -> None:
-    file, name, durability, blocking = tab.call("pages.refusals")
+    file, name, durability, blocking, handler = tab.call("pages.refusals")
 
     assert "a browser has not; expected indexeddb://name or :memory:" in file
     assert "the name of the database is empty" in name
     assert "durability is 'none', expected 'relaxed' or 'strict'" in durability
     assert "use the async storage here" in blocking
+    assert "a browser has none; write it as async def" in handler
+
+
+def test_a_worker_does_tasks_in_the_page(tab: Tab, name: str) -> None:
+    assert tab.call("pages.work", name) == 42
 
 
 def test_a_storage_may_be_told_to_wait_for_a_month(tab: Tab, name: str) -> None:

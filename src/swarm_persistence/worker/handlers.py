@@ -1,6 +1,7 @@
 """What a handler is: a function of a task, asynchronous or blocking, that may ask for the storage as well."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,8 @@ from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.threads import Threads
+
+_HAS_NO_THREADS = sys.platform == "emscripten"
 
 S = TypeVar("S", Storage, BlockingStorage)
 
@@ -55,6 +58,11 @@ def handlers_by_type(handlers: Mapping[str, Callable[..., Any]]) -> dict[str, Ha
         text(task_type, "handlers: task type")
         if not callable(function):
             raise InvalidQueryError(f"handlers[{task_type!r}] is {function!r}, expected a function of a task")
+        if _HAS_NO_THREADS and not _is_async(function):
+            raise InvalidQueryError(
+                f"handlers[{task_type!r}] is {function!r}, which would work in a thread, and a browser has none; "
+                "write it as async def"
+            )
     return {task_type: Handler(task_type, function) for task_type, function in handlers.items()}
 
 

@@ -5,7 +5,18 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
-from swarm_persistence import OtherError, Storage, TaskModel, WasmStorage, init_storage
+from swarm_persistence import (
+    AgentModel,
+    InvalidQueryError,
+    MemoryStorage,
+    OtherError,
+    Storage,
+    TaskModel,
+    TaskStatus,
+    WasmStorage,
+    Worker,
+    init_storage,
+)
 
 
 async def run_text(text: str) -> None:
@@ -48,7 +59,26 @@ async def refusals() -> list[str]:
         swarm_persistence.open_storage(":memory:")
     except OtherError as error:
         errors.append(str(error))
+    try:
+        Worker(MemoryStorage(), AgentModel.new("w", "x", []), {"x": lambda task: None})
+    except InvalidQueryError as error:
+        errors.append(str(error))
     return errors
+
+
+async def work(name: str) -> Any:
+    """Let a worker do a task, and return the task's result."""
+
+    async def double(task: TaskModel) -> Any:
+        return 2 * task.payload
+
+    async with await WasmStorage.open(name) as storage:
+        await storage.store_task(TaskModel(id="task", task_type="double", payload=21))
+        async with Worker(storage, AgentModel.new("w", "x", []), {"double": double}):
+            async for task in storage.watch_tasks():
+                if task.status is TaskStatus.COMPLETED:
+                    return task.result
+    return None
 
 
 async def wait_for_task(name: str) -> Any:
