@@ -48,7 +48,7 @@ test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
 	@$(PYTEST) --ignore=tests/browser
 
 .PHONY: demo-browser
-demo-browser: browser-needs ## Serve a page in which a swarm works in the browser itself
+demo-browser: $(VENV)/dev ## Serve a page in which a swarm works in the browser itself
 	@$(BIN)/python -m examples.browser
 
 .PHONY: bench-browser

@@ -3,13 +3,18 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".browser"
 PYODIDE = FOLDER / "node_modules" / "pyodide"
 WHEELS = FOLDER / "wheels"
 CHROMIUM = Path("/usr/bin/chromium")
+
+PATIENCE_SECONDS = 600
+"""How long each step of the installation may take."""
 
 PYODIDE_VERSION = "314.0.7"
 MSGSPEC_VERSION = "0.22.0"
@@ -22,24 +27,28 @@ def missing(*, is_tested: bool = True) -> str:
     """Return what is missing and how to get it, in one line; nothing if all is there."""
     lacking = []
     if is_tested and not CHROMIUM.exists():
-        lacking.append(f"{CHROMIUM} (as root: apt-get install -y --no-install-recommends chromium)")
+        how = "as root: apt-get install -y --no-install-recommends chromium"
+        lacking.append(f"{CHROMIUM} ({how}{_last_failure('chromium')})")
     if not (PYODIDE / "pyodide.mjs").exists():
-        lacking.append("Pyodide (make browser-needs, which takes npm)")
-    if not package_wheels() or (is_tested and not suite_wheels()):
-        lacking.append("wheels for Pyodide (make browser-needs)")
+        lacking.append(f"Pyodide (make browser-needs, which takes npm{_last_failure('pyodide')})")
+    if not package_wheels():
+        lacking.append(f"msgspec's wheel for Pyodide (make browser-needs{_last_failure('package')})")
+    if is_tested and not suite_wheels():
+        lacking.append(f"the wheels of the conformance suite (make browser-needs{_last_failure('suite')})")
     return ", ".join(lacking)
 
 
-def install() -> None:
-    """Bring what is missing, as far as this user may."""
-    if not CHROMIUM.exists() and shutil.which("apt-get"):
-        _run("apt-get", "update", "--quiet")
-        _run("apt-get", "install", "-y", "--no-install-recommends", "chromium")
+def install(*, is_tested: bool = True) -> None:
+    """Bring what is missing, as far as this user may; a page that is not tested is opened in the user's own browser."""
     FOLDER.mkdir(exist_ok=True)
+    if is_tested and not CHROMIUM.exists() and shutil.which("apt-get"):
+        _run("chromium", "apt-get", "update", "--quiet")
+        _run("chromium", "apt-get", "install", "-y", "--no-install-recommends", "chromium")
     if not (PYODIDE / "pyodide.mjs").exists():
         # A registry that does not answer is asked again soon: npm's own patience is five minutes a request.
         patience = ("--fetch-timeout=30000", "--fetch-retries=5", "--no-update-notifier")
         _run(
+            "pyodide",
             "npm",
             "install",
             "--no-audit",
@@ -52,7 +61,7 @@ def install() -> None:
     if not package_wheels():
         platform = ("--platform", "pyemscripten_2026_0_wasm32")
         _download("package", "--no-deps", *_PYTHON, *platform, f"msgspec=={MSGSPEC_VERSION}")
-    if not suite_wheels():
+    if is_tested and not suite_wheels():
         _download("suite", *_PYTHON, "--abi", "cp314", "--platform", "any", *_SUITE)
 
 
@@ -76,15 +85,36 @@ def suite_wheels() -> list[Path]:
 
 
 def _download(purpose: str, *arguments: str) -> None:
-    _run(sys.executable, "-m", "pip", "download", "--quiet", "-d", str(WHEELS / purpose), *arguments)
+    _run(purpose, sys.executable, "-m", "pip", "download", "--quiet", "-d", str(WHEELS / purpose), *arguments)
 
 
-def _run(*command: str) -> None:
-    # What fails here is told by `missing` in one line: the tests need it, and nothing else does.
+def _run(purpose: str, *command: str) -> None:
+    # What fails here is told by `missing` in one line, in another process: the tests need it, and nothing else does.
+    reason = _reason_of_failure(command)
+    note = _note(purpose)
+    if reason:
+        note.write_text(reason)
+        sys.stderr.write(f"{reason}\n")
+    else:
+        note.unlink(missing_ok=True)
+
+
+def _reason_of_failure(command: Sequence[str]) -> str:
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        sys.stderr.write(f"{error}\n")
-        return
-    if done.returncode:
-        sys.stderr.write(done.stderr)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    except FileNotFoundError:
+        return f"there is no {command[0]}"
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} was not done after {PATIENCE_SECONDS:g} s"
+    if not done.returncode:
+        return ""
+    return f"{Path(command[0]).name} failed: {shorten(done.stderr or done.stdout, 400)}"
+
+
+def _last_failure(purpose: str) -> str:
+    note = _note(purpose)
+    return f"; last time, {note.read_text()}" if note.exists() else ""
+
+
+def _note(purpose: str) -> Path:
+    return FOLDER / f"{purpose}.failed"

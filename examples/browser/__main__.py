@@ -16,7 +16,8 @@ PORT = 8765
 
 
 def main() -> None:
-    """Serve the page."""
+    """Bring what the page takes, and serve it; it works in any browser."""
+    needs.install(is_tested=False)
     if missing := needs.missing(is_tested=False):
         sys.exit(f"the demo page needs {missing}")
     with tempfile.TemporaryDirectory() as folder:
