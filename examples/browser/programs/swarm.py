@@ -18,7 +18,7 @@ class Swarm:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._agents: list[asyncio.Task[None]] = []
+        self._working: list[tuple[AgentModel, asyncio.Task[None]]] = []
 
     async def add_tasks(self, number: int) -> None:
         """Store tasks to do, each with a word to turn round."""
@@ -30,14 +30,16 @@ class Swarm:
         for name in names:
             agent = AgentModel.new(name, "reverser", ["reverse"])
             await self.storage.store_agent(agent)
-            self._agents.append(asyncio.create_task(self._work(agent, pace)))
+            self._working.append((agent, asyncio.create_task(self._work(agent, pace))))
 
     async def stop(self) -> None:
         """Let the agents go; what they hold comes back when its lease has run out."""
-        for task in self._agents:
-            task.cancel()
-        await asyncio.gather(*self._agents, return_exceptions=True)
-        self._agents.clear()
+        stopped, self._working = self._working, []
+        for _, work in stopped:
+            work.cancel()
+        await asyncio.gather(*(work for _, work in stopped), return_exceptions=True)
+        for agent, _ in stopped:
+            await self._tell(agent, AgentStatus.SHUTDOWN, "stopped", f"{agent.name} has stopped")
 
     async def _work(self, agent: AgentModel, pace: float) -> None:
         while True:
@@ -45,14 +47,19 @@ class Swarm:
             task = await self.storage.claim_next_task(agent.id, lease=LEASE_SECONDS, wait=5.0)
             if task is None:
                 continue
-            agent.set_status(AgentStatus.BUSY)
-            await self.storage.update_agent(agent, force=True)
-            await asyncio.sleep(pace)  # the work itself
             word = task.payload["word"]
-            await self.storage.complete_task(task, {"word": word[::-1]})
-            await self.storage.store_event(EventModel.new("done", f"{agent.name}: {word} → {word[::-1]}"))
-            agent.set_status(AgentStatus.IDLE)
+            await self._tell(agent, AgentStatus.BUSY, "begun", f"{agent.name}: {word}")
+            await asyncio.sleep(pace)  # the work itself
+            async with self.storage.transaction():
+                await self.storage.complete_task(task, {"word": word[::-1]})
+                await self._tell(agent, AgentStatus.IDLE, "done", f"{agent.name}: {word} → {word[::-1]}")
+
+    async def _tell(self, agent: AgentModel, status: AgentStatus, event_type: str, text: str) -> None:
+        # As one: who sees the event sees the agent as it is after it.
+        async with self.storage.transaction():
+            agent.set_status(status)
             await self.storage.update_agent(agent, force=True)
+            await self.storage.store_event(EventModel.new(event_type, text))
 
 
 class Page:
@@ -62,14 +69,27 @@ class Page:
         self.swarm = Swarm(storage)
         self._storage = storage
         self._tasks: dict[str, TaskModel] = {}
-        self._showing = asyncio.create_task(self._keep_showing())
+        self._has_changed = asyncio.Event()
+        self._running = [
+            asyncio.create_task(each) for each in (self._keep_showing(), self._watch_tasks(), self._watch_events())
+        ]
 
     async def _keep_showing(self) -> None:
-        await self._show()
+        while True:
+            self._has_changed.clear()
+            await self._show()
+            await self._has_changed.wait()
+
+    async def _watch_tasks(self) -> None:
         # First the tasks as they are, then every change, in whatever tab it is made.
         async for task in self._storage.watch_tasks():
             self._tasks[task.id] = task
-            await self._show()
+            self._has_changed.set()
+
+    async def _watch_events(self) -> None:
+        # Whatever an agent does comes with an event.
+        async for _ in self._storage.watch_events():
+            self._has_changed.set()
 
     async def _show(self) -> None:
         from js import show  # type: ignore[import-not-found]
