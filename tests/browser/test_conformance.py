@@ -22,19 +22,26 @@ Outcomes = dict[str, list[str | None]]
 
 def outcomes_in(tabs: list[Tab], classes: list[str]) -> Iterator[tuple[str, str | None]]:
     """Try some classes of facts, each tab its share of them."""
-    for tab in tabs:
-        tab.load("suite")
     running = [tab.begin("suite.run", classes[place :: len(tabs)]) for place, tab in enumerate(tabs)]
     for pending in running:
         yield from pending.result()
 
 
 @pytest.fixture(scope="module")
-def outcomes(open_module_tab: OpenTab) -> Outcomes:
+def tabs(open_module_tab: OpenTab) -> list[Tab]:
+    """Give two tabs that have the suite."""
+    tabs = [open_module_tab(), open_module_tab()]
+    for tab in tabs:
+        tab.load("suite")
+    return tabs
+
+
+@pytest.fixture(scope="module")
+def outcomes(tabs: list[Tab]) -> Outcomes:
     """Try every fact once, in two tabs at a time."""
     classes = [cls.__name__ for cls in testing.CORE]
     outcomes: Outcomes = {}
-    for name, error in outcomes_in([open_module_tab(), open_module_tab()], classes):
+    for name, error in outcomes_in(tabs, classes):
         fact = name.strip("'\"").partition("[")[0]
         outcomes.setdefault(fact, []).append(None if error is None else f"{name}\n{error}")
     return outcomes
@@ -46,3 +53,8 @@ def test_a_fact_of_every_storage_holds_in_the_browser(fact: str, outcomes: Outco
 
     if broken:
         pytest.fail("\n".join(broken), pytrace=False)
+
+
+@pytest.mark.parametrize("what", ["operations", "queries", "verbs of tasks"])
+def test_the_browser_does_the_same_as_memory_and_a_plain_model(tabs: list[Tab], what: str) -> None:
+    tabs[0].call("suite.agree", what)
