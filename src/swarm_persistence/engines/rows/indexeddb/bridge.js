@@ -57,7 +57,7 @@
       request.onsuccess = () => done(String(request.result));
     },
 
-    // The bytes that the records of a store take: texts as UTF-8, of keys one byte for each character.
+    // The bytes that the records of a store take: all of it is text, keys included, and counts as UTF-8.
     size(transaction, done, name) {
       let total = 0;
       const encoder = new TextEncoder();
