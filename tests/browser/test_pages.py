@@ -1,9 +1,12 @@
 """Tests of the package in a page: what it loads, what it refuses, and that its docs run."""
 
 import re
+from email import message_from_bytes
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
 
 from browser.conftest import OpenTab
 from chromium.tabs import Tab
@@ -23,10 +26,30 @@ def test_a_program_of_the_docs_runs_in_the_page(tab: Tab, program: str) -> None:
     tab.call("pages.run_text", program)
 
 
-def test_the_package_takes_nothing_but_msgspec(tab: Tab) -> None:
+def test_the_package_loads_nothing_but_msgspec(tab: Tab) -> None:
     own = {"_pyodide", "_pyodide_core", "js", "msgspec", "programs", "pyodide", "pyodide_js", "swarm_persistence"}
 
     assert {name for name in tab.call("pages.loaded") if not name.startswith("__")} - own == set()
+
+
+def test_what_the_package_loads_asks_for_no_threads_sockets_or_databases(tab: Tab) -> None:
+    modules, imported = tab.call("pages.imports")
+
+    assert "swarm_persistence.engines.watches" in modules
+    assert "asyncio" in imported
+    unwanted = {"_thread", "apsw", "asyncpg", "concurrent", "queue", "socket", "sqlite3", "ssl", "threading"}
+    assert unwanted.isdisjoint(imported)
+
+
+@pytest.mark.parametrize(("platform", "names"), [("emscripten", {"msgspec"}), ("linux", {"msgspec", "apsw"})])
+def test_the_wheel_asks_for_what_its_platform_needs(package: Path, platform: str, names: set[str]) -> None:
+    with ZipFile(package) as wheel:
+        (place,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(wheel.read(place))
+    required = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    circumstances = {"sys_platform": platform, "extra": ""}
+
+    assert {each.name for each in required if each.marker is None or each.marker.evaluate(circumstances)} == names
 
 
 def test_all_that_the_package_exports_can_be_imported_at_once(tab: Tab) -> None:

@@ -1,12 +1,21 @@
 """Tells those who wait for commits that there was one: from any thread, in their own event loops."""
 
 import asyncio
-import threading
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
+
+if sys.platform == "emscripten":
+    from contextlib import nullcontext
+
+    _new_gate = nullcontext  # a browser has no threads to keep out
+else:
+    from threading import Lock
+
+    _new_gate = Lock
 
 
 class Watches:
@@ -14,7 +23,7 @@ class Watches:
 
     def __init__(self) -> None:
         self._watches: set[TableWatch] = set()
-        self._gate = threading.Lock()
+        self._gate = _new_gate()
         self._is_closed = False
 
     @property

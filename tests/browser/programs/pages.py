@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Coroutine
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 from swarm_persistence import (
@@ -31,6 +32,22 @@ async def loaded() -> list[str]:
     async with await WasmStorage.open("loaded") as storage:
         await storage.store_task(TaskModel.new("x", None))
     return sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
+
+
+async def imports() -> list[list[str]]:
+    """Return the package's modules that the storage takes, and the other ones that these take."""
+    ours, others = {WasmStorage.__module__}, set()
+    left = [*ours]
+    while left:
+        # From module to module, as other programs may have loaded more. What stands in a function is not looked at.
+        for value in vars(sys.modules[left.pop()]).values():
+            origin = value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", ""))
+            if not origin.startswith("swarm_persistence."):
+                others.add(origin.partition(".")[0])
+            elif origin not in ours:
+                ours.add(origin)
+                left.append(origin)
+    return [sorted(ours), sorted(others)]
 
 
 async def everything() -> list[str]:
