@@ -10,7 +10,6 @@ from uuid import uuid4
 from swarm_persistence.backends.wasm import WasmStorage
 from swarm_persistence.storage import Storage
 
-
 _EMPTY = """(name) => new Promise((resolve, reject) => {
   const request = indexedDB.open(name);
   request.onerror = () => reject(request.error);
