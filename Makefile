@@ -52,7 +52,7 @@ demo-browser: $(VENV)/dev ## Serve a page in which a swarm works in the browser 
 	@$(BIN)/python -m examples.browser
 
 .PHONY: bench-browser
-bench-browser: browser-needs ## Measure the browser's storage beside plain JavaScript
+bench-browser: browser-needs ## Measure in the browser, beside plain JavaScript, and write docs/performance-browser.md
 	@$(BIN)/python -m benchmarks.browser
 
 .PHONY: bench

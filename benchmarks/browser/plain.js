@@ -39,7 +39,7 @@ async function milliseconds(rounds, call) {
   return times.sort((one, other) => one - other)[Math.floor(times.length / 2)];
 }
 
-export async function measure(name, rounds) {
+export async function measure(name, calls, batches, records) {
   const database = await open(name);
   const writing = () => database.transaction(["tasks"], "readwrite", { durability: "relaxed" });
   const tasks = (transaction) => transaction.objectStore("tasks");
@@ -51,7 +51,7 @@ export async function measure(name, rounds) {
   };
   const batch = (prefix) => {
     const transaction = writing();
-    for (let place = 0; place < 1000; place++) tasks(transaction).add(task(`${prefix}-${place}`, place));
+    for (let place = 0; place < records; place++) tasks(transaction).add(task(`${prefix}-${place}`, place));
     return finished(transaction);
   };
   const change = (id, edit) => {
@@ -69,14 +69,14 @@ export async function measure(name, rounds) {
   });
 
   const times = {
-    "single put": await milliseconds(rounds, (place) => put(`single-${place}`, place)),
-    "batch of 1,000": await milliseconds(5, (place) => batch(`batch-${place}`)) / 1000,
-    "1,000 puts at once": await milliseconds(5, (round) => Promise.all(
-      Array.from({ length: 1000 }, (_, place) => put(`once-${round}-${place}`, place)))) / 1000,
-    "point get": await milliseconds(rounds, (place) =>
+    "put": await milliseconds(calls, (place) => put(`single-${place}`, place)),
+    "batch": await milliseconds(batches, (place) => batch(`batch-${place}`)) / records,
+    "at once": await milliseconds(batches, (round) => Promise.all(
+      Array.from({ length: records }, (_, place) => put(`once-${round}-${place}`, place)))) / records,
+    "get": await milliseconds(calls, (place) =>
       answered(tasks(database.transaction(["tasks"])).get(`single-${place}`))),
-    "claim": await milliseconds(rounds, (place) => claim(`single-${place}`)),
-    "read-modify-write": await milliseconds(rounds, (place) => change(`single-${place}`, (found) => {
+    "claim": await milliseconds(calls, (place) => claim(`single-${place}`)),
+    "change": await milliseconds(calls, (place) => change(`single-${place}`, (found) => {
       found.payload.page += 1;
     })),
   };
@@ -84,10 +84,10 @@ export async function measure(name, rounds) {
 
   const other = await open(`${name}-select`);
   const filling = other.transaction(["tasks"], "readwrite");
-  for (let place = 0; place < 1000; place++) filling.objectStore("tasks").add(task(`pending-${place}`, place));
+  for (let place = 0; place < records; place++) filling.objectStore("tasks").add(task(`pending-${place}`, place));
   await finished(filling);
   const range = IDBKeyRange.bound(["pending"], ["pending", []]);
-  times["ordered select of 1,000"] = await milliseconds(10, () =>
+  times.select = await milliseconds(batches, () =>
     answered(other.transaction(["tasks"]).objectStore("tasks").index("pending").getAll(range)));
   other.close();
   return JSON.stringify(times);

@@ -1,5 +1,7 @@
 """Times what a swarm does most, in the page's Python; milliseconds, the median of some rounds."""
 
+import asyncio
+import platform
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -31,35 +33,39 @@ async def milliseconds(rounds: int, call: Callable[[int], Awaitable[object]]) ->
     return median(times) * 1000
 
 
-async def measure(name: str, rounds: int) -> dict[str, float]:
+async def measure(name: str, calls: int, batches: int, records: int) -> dict[str, float]:
     """Time each kind of work on a fresh database."""
     async with await WasmStorage.open(name) as storage:
+        ids = [f"single-{place}" for place in range(calls)]
         return {
-            "single put": await milliseconds(rounds, lambda place: storage.store_task(task(f"single-{place}", place))),
-            "batch of 1,000": await milliseconds(5, lambda place: _batch(storage, f"batch-{place}")) / 1000,
-            "1,000 puts at once": await milliseconds(5, lambda place: _at_once(storage, f"once-{place}")) / 1000,
-            "point get": await milliseconds(rounds, lambda place: storage.get_task(f"single-{place}")),
-            "claim": await milliseconds(rounds, lambda place: storage.claim_task(f"single-{place}", "agent-1")),
-            "read-modify-write": await milliseconds(rounds, lambda place: _count(storage, f"single-{place}")),
-            **await measure_select(f"{name}-select"),
+            "put": await milliseconds(calls, lambda place: storage.store_task(task(ids[place], place))),
+            "batch": await milliseconds(batches, lambda place: _batch(storage, f"batch-{place}", records)) / records,
+            "at once": await milliseconds(batches, lambda place: _at_once(storage, f"at-{place}", records)) / records,
+            "get": await milliseconds(calls, lambda place: storage.get_task(ids[place])),
+            "claim": await milliseconds(calls, lambda place: storage.claim_task(ids[place], "agent-1")),
+            "change": await milliseconds(calls, lambda place: _count(storage, ids[place])),
+            "select": await _measure_select(f"{name}-select", batches, records),
         }
 
 
-async def measure_select(name: str) -> dict[str, float]:
-    """Time an ordered select of 1,000 pending tasks."""
+async def python_version() -> str:
+    """Return the version of this Python."""
+    return platform.python_version()
+
+
+async def _measure_select(name: str, times: int, records: int) -> float:
+    """Time an ordered select of pending tasks."""
     async with await WasmStorage.open(name) as storage:
-        await _batch(storage, "pending")
-        return {"ordered select of 1,000": await milliseconds(10, lambda _: storage.get_pending_tasks())}
+        await _batch(storage, "pending", records)
+        return await milliseconds(times, lambda _: storage.get_pending_tasks())
 
 
-async def _batch(storage: Storage, prefix: str) -> None:
-    await storage.store_many([task(f"{prefix}-{place}", place) for place in range(1000)])
+async def _batch(storage: Storage, prefix: str, records: int) -> None:
+    await storage.store_many([task(f"{prefix}-{place}", place) for place in range(records)])
 
 
-async def _at_once(storage: Storage, prefix: str) -> None:
-    from asyncio import gather
-
-    await gather(*(storage.store_task(task(f"{prefix}-{place}", place)) for place in range(1000)))
+async def _at_once(storage: Storage, prefix: str, records: int) -> None:
+    await asyncio.gather(*(storage.store_task(task(f"{prefix}-{place}", place)) for place in range(records)))
 
 
 async def _count(storage: Storage, id: str) -> None:

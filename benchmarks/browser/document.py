@@ -1,0 +1,59 @@
+"""Writes `docs/performance-browser.md` from the results of a run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.browser.scale import SCALES
+from benchmarks.document import circumstances
+from benchmarks.results import Results, Row
+
+_HOW = """\
+Every figure is the median of {rounds} rounds, in milliseconds; in each, both take their turns in a random order, in one
+page, on new databases. A round's own figure is the median of {calls} calls, one after the other, or of {batches}
+batches of {records:,} records. `±` is half the distance between the fastest and the slowest round. Durability is
+`relaxed` for both. Plain JavaScript stores objects with two indexes and checks nothing; `WasmStorage` is Python, and
+does all that it promises: it checks values, keeps versions, counts changes, takes turns with other tabs and tells them.
+"""
+KINDS = {
+    "put": "Store a task",
+    "batch": "Store {records:,} tasks as one (a task)",
+    "at once": "Store {records:,} tasks by as many calls at once (a task)",
+    "get": "Read a task by its id",
+    "claim": "Claim a task",
+    "change": "Read, change and write a task in a transaction",
+    "select": "Read {records:,} pending tasks in order (all of them)",
+}
+
+
+def write_document(results: Results, path: Path) -> None:
+    """Write the page."""
+    path.write_text("\n".join(_lines(results)) + "\n")
+
+
+def text_of(results: Results) -> str:
+    """Return the figures as a table in Markdown."""
+    return "\n".join(_table(results))
+
+
+def _lines(results: Results) -> Iterator[str]:
+    yield "# Performance in the browser"
+    yield ""
+    yield "<!-- Written by `python -m benchmarks.browser`; what stands here is measured, not edited. -->"
+    yield ""
+    yield from circumstances(results, "make bench-browser")
+    yield _HOW.format(**SCALES[results.scale]._asdict())
+    yield from _table(results)
+
+
+def _table(results: Results) -> Iterator[str]:
+    yield "| ms | `WasmStorage` | plain JavaScript | times |"
+    yield "|---|---:|---:|---:|"
+    for kind, title in KINDS.items():
+        ours, plain = (next(row for row in results.of(kind) if row.peer == peer) for peer in ("swarm", "plain"))
+        times = f"{ours.median / plain.median:.1f}" if plain.median else "–"
+        what = title.format(records=SCALES[results.scale].records)
+        yield f"| {what} | {_cell(ours)} | {_cell(plain)} | {times} |"
+
+
+def _cell(row: Row) -> str:
+    return f"{row.median:.3f} ±{50 * row.spread:.0f} %"
