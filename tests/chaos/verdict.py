@@ -13,7 +13,7 @@ def require_order(outcome: Outcome) -> None:
     history.require_dependencies_first()
     history.require_the_log_in_order()
     assert [watcher.seen == history.events for watcher in outcome.watchers] == [True] * 3
-    assert outcome.complaints == ""
+    assert outcome.complaints == "", outcome.complaints
     # Else it has shown less than it says.
     assert outcome.kills > 30
     assert [each for each in ("requeued", "lost", "failed", "released") if history.count(each) == 0] == []
