@@ -157,7 +157,7 @@ async def test_a_standby_alone_is_refused_by_name(pair: tuple[Server, Server]) -
 async def test_a_primary_that_hangs_is_given_up_for_the_standby(pair: tuple[Server, Server]) -> None:
     primary, standby = pair
     hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
-    url = f"postgresql://{USER}:{PASSWORD}@{hosts}/postgres?connection_timeout=4&operation_timeout=0.5"
+    url = f"postgresql://{USER}:{PASSWORD}@{hosts}/postgres?connection_timeout=10&operation_timeout=2"
     async with await PostgresStorage.open(url) as storage:
         await asyncio.gather(*(storage.claim_task(str(number), "agent-1") for number in range(50)))
         primary.pause()

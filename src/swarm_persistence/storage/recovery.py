@@ -92,7 +92,7 @@ class RecoveryVerbs(LeaseVerbs):
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
             fresh = [row for row in rows if row[0] not in stuck]
-            outcomes = await _each(fresh, lambda row: self._give_back(*row), "task", errors)
+            outcomes = await self._each(fresh, lambda row: self._give_back(*row), "task", errors)
             for row, outcome in zip(fresh, outcomes, strict=True):
                 id = str(row[0])
                 if isinstance(outcome, bool):
@@ -103,6 +103,23 @@ class RecoveryVerbs(LeaseVerbs):
                     passed.add(id)  # somebody was faster, or it has changed; then it may still be there
             if len(rows) < _BATCH or not fresh:
                 return done
+
+    async def _each(
+        self, rows: Sequence[Any], work: Callable[[Any], Awaitable[T]], label: str, errors: list[Exception]
+    ) -> list[T | Exception]:
+        """Do some work for each row, and return what came of each; one that fails keeps no other one from it."""
+
+        async def attempt(row: Any) -> T | Exception:
+            try:
+                return await work(row)
+            except Exception as error:
+                if self._scope() is not None:
+                    raise  # It has doomed the caller's transaction, all of which may be done again.
+                _log.error("the %s %r cannot be recovered: %s", label, row[0], error)
+                errors.append(error)
+                return error
+
+        return await asyncio.gather(*map(attempt, rows))
 
     async def _give_back(
         self, id: str, claim_count: int, retry_count: int, max_retries: int, agent_id: str | None
@@ -134,21 +151,5 @@ class RecoveryVerbs(LeaseVerbs):
             lost = Query(AGENTS, (Condition("id", "=", row[0]), *is_lost))
             return bool(await self._write_one(Update(lost, changes)))
 
-        marked = await _each(rows, mark, "agent", errors)
+        marked = await self._each(rows, mark, "agent", errors)
         return tuple(str(row[0]) for row, is_marked in zip(rows, marked, strict=True) if is_marked is True)
-
-
-async def _each(
-    rows: Sequence[Any], work: Callable[[Any], Awaitable[T]], label: str, errors: list[Exception]
-) -> list[T | Exception]:
-    """Do some work for each row, and return what came of each; one that fails keeps no other one from it."""
-
-    async def attempt(row: Any) -> T | Exception:
-        try:
-            return await work(row)
-        except Exception as error:
-            _log.error("the %s %r cannot be recovered: %s", label, row[0], error)
-            errors.append(error)
-            return error
-
-    return await asyncio.gather(*map(attempt, rows))
