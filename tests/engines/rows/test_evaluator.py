@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from row_strategies import plain_answer, queries, rows, tables
 
@@ -15,7 +15,6 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import TASK_LINKS
 
 
-@settings(max_examples=200)
 @given(st.data())
 def test_answers_are_those_of_a_full_scan(data: st.DataObject) -> None:
     table = data.draw(tables)
