@@ -91,6 +91,13 @@ def open_module_tab(browser: BrowserContext, server: Server) -> Iterator[OpenTab
         yield lambda: open_tab_at(server.url)
 
 
+@pytest.fixture(scope="package")
+def tab(browser: BrowserContext, server: Server) -> Iterator[Tab]:
+    """Give a tab for all tests that need none of their own: to start Python in one takes longer than most tests."""
+    with tabs_of(browser) as open_tab_at:
+        yield open_tab_at(server.url)
+
+
 @pytest.fixture
 def name() -> str:
     """Give the name of a database that nobody has used."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from browser.conftest import OpenBrowser, OpenTab, OpenTabAt
+from browser.conftest import OpenBrowser, OpenTabAt
 from chromium.server import Server
 from chromium.tabs import Tab
 
@@ -24,12 +24,6 @@ def test_a_reload_and_a_restart_of_the_browser_keep_the_data(
         after_restart = Tab(browser, f"{server.url}/index.html").ready().call("durability.look", "indexeddb://swarm")
 
     assert after_reload == after_restart == ["WasmStorage('swarm')", *KEPT]
-
-
-@pytest.fixture(scope="module")
-def tab(open_module_tab: OpenTab) -> Tab:
-    """Give a tab for all tests that need none of their own."""
-    return open_module_tab()
 
 
 @pytest.fixture

@@ -2,14 +2,7 @@
 
 import pytest
 
-from browser.conftest import OpenTab
 from chromium.tabs import Tab
-
-
-@pytest.fixture(scope="module")
-def tab(open_module_tab: OpenTab) -> Tab:
-    """Give a tab for all tests."""
-    return open_module_tab()
 
 
 @pytest.mark.parametrize("what", ["write", "commit"])

@@ -15,12 +15,6 @@ DOCS = Path(__file__).parents[2] / "docs" / "browser.md"
 PROGRAMS = re.findall(r"^```py\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def tab(open_module_tab: OpenTab) -> Tab:
-    """Give a tab for all tests."""
-    return open_module_tab()
-
-
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
 def test_a_program_of_the_docs_runs_in_the_page(tab: Tab, program: str) -> None:
     tab.call("pages.run_text", program)

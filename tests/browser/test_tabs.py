@@ -9,9 +9,9 @@ from chromium.tabs import Tab
 
 
 @pytest.fixture(scope="module")
-def tabs(open_module_tab: OpenTab) -> list[Tab]:
+def tabs(tab: Tab, open_module_tab: OpenTab) -> list[Tab]:
     """Give two tabs."""
-    return [open_module_tab(), open_module_tab()]
+    return [tab, open_module_tab()]
 
 
 def both(tabs: list[Tab], program: str, *arguments: list[Any]) -> list[Any]:

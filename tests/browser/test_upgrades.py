@@ -27,10 +27,10 @@ CREATE_FOREIGN = """(name) => new Promise((resolve) => {
 })"""
 
 
-@pytest.fixture(scope="module")
-def old(open_module_tab: OpenTab) -> Tab:
+@pytest.fixture
+def old(tab: Tab) -> Tab:
     """Give a tab with the code of today."""
-    return open_module_tab()
+    return tab
 
 
 @pytest.fixture(scope="module")
