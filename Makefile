@@ -5,8 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATABASE ?= swarm.db
 DEMO_ARGS ?=
-# The files of tests are shared out among processes: most of their time is waiting, for disks and for servers.
-PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# The files of tests are shared out among processes, in their order: those that take longest do not come last.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 

@@ -1,5 +1,7 @@
 """Runs programs: other processes that use the same file."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,9 +18,15 @@ class Program:
     def __init__(self, source: str, *arguments: object, options: Sequence[str] = ("-W", "error")) -> None:
         command = [sys.executable, *options, "-c", dedent(source), *map(str, arguments)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-        self._limit = Timer(LIMIT_SECONDS, self.process.kill)
+        # What it has started goes with it: else that would keep the pipes open, and the test waiting.
+        self._limit = Timer(LIMIT_SECONDS, os.killpg, (self.process.pid, signal.SIGKILL))
         self._limit.daemon = True
         self._limit.start()
 

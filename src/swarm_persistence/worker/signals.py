@@ -12,16 +12,13 @@ Receiver = Callable[[int], None]
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _receivers: list[Receiver] = []
 _previous: dict[int, Any] = {}
-_process = 0
 
 
 def heed(receiver: Receiver) -> None:
     """Call `receiver` with each signal's number, until `ignore`. Does nothing outside of the main thread."""
-    global _process  # noqa: PLW0603 - signals belong to the process
     if threading.current_thread() is not threading.main_thread():
         return  # Python lets no other thread set them
     if not _receivers:
-        _process = os.getpid()
         for number in _NUMBERS:
             # A signal that is ignored stays so, as SIGINT in the background of a shell.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -35,8 +32,12 @@ def ignore(receiver: Receiver) -> None:
         return
     _receivers.remove(receiver)
     if not _receivers:
-        while _previous:
-            _restore(_previous.popitem())
+        _restore_all()
+
+
+def _restore_all() -> None:
+    while _previous:
+        _restore(_previous.popitem())
 
 
 def _restore(heeded: tuple[int, Any]) -> None:
@@ -47,10 +48,15 @@ def _restore(heeded: tuple[int, Any]) -> None:
 
 
 def _tell(number: int, _frame: FrameType | None) -> None:
-    if os.getpid() != _process:
-        # A process that a handler has forked: it is no worker, and `terminate()` must end it.
-        signal.signal(number, _previous[number])
-        os.kill(os.getpid(), number)
-        return
     for receiver in tuple(_receivers):
         receiver(number)
+
+
+def _forget_in_child() -> None:
+    """A process that a handler has forked is no worker, and `terminate()` must end it, whatever it waits for."""
+    _receivers.clear()
+    _restore_all()
+
+
+if hasattr(os, "register_at_fork"):  # not in a browser
+    os.register_at_fork(after_in_child=_forget_in_child)
