@@ -88,23 +88,27 @@ class Connector:
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
         is_careful = self.is_careful
         connection = await self._connect(host, port, deadline, is_careful=is_careful)
-        if not self._has_looked:
-            await self._look_for_a_pooler(connection, deadline)
-            if self.is_careful is not is_careful:
-                connection.terminate()
-                connection = await self._connect(host, port, deadline, is_careful=self.is_careful)
-        link = Link(
-            connection,
-            self.target.name_of(host, port),
-            self.settings,
-            is_careful=self.is_careful,
-            has_pooler=self.has_pooler,
-            is_at_work=partial(self._is_at_work, host, port),
-        )
-        async with _given_up_at(deadline, connection):
-            self._require_usable(connection)
-            await set_codecs(connection)
-            await link.greet()
+        try:
+            if not self._has_looked:
+                await self._look_for_a_pooler(connection, deadline)
+                if self.is_careful is not is_careful:
+                    connection.terminate()
+                    connection = await self._connect(host, port, deadline, is_careful=self.is_careful)
+            link = Link(
+                connection,
+                self.target.name_of(host, port),
+                self.settings,
+                is_careful=self.is_careful,
+                has_pooler=self.has_pooler,
+                is_at_work=partial(self._is_at_work, host, port),
+            )
+            async with _given_up_at(deadline, connection):
+                self._require_usable(connection)
+                await set_codecs(connection)
+                await link.greet()
+        except BaseException:
+            connection.terminate()  # nobody else knows of it, whoever was cancelled here
+            raise
         return link
 
     async def _connect(
