@@ -54,6 +54,18 @@ async def reading(storage: SqliteStorage, threads: Threads) -> SqliteStorage:
     return storage
 
 
+def another_task() -> "tuple[list[int], asyncio.Task[None]]":
+    """Start a task that counts its turns in the event loop."""
+    turns = [0]
+
+    async def take_turns() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns[0] += 1
+
+    return turns, asyncio.create_task(take_turns())
+
+
 class TestPointReads:
     async def test_one_after_the_other_they_take_no_other_thread(
         self, reading: SqliteStorage, threads: Threads
@@ -78,20 +90,12 @@ class TestPointReads:
         assert len(threads) == 20
 
     async def test_a_loop_of_reads_lets_the_other_tasks_run(self, reading: SqliteStorage) -> None:
-        turns = 0
-
-        async def take_turns() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0)
-                turns += 1
-
-        other = asyncio.create_task(take_turns())
+        turns, other = another_task()
         for _ in range(50):
             await reading.get_agent("agent-1")
         other.cancel()
 
-        assert turns >= 50
+        assert turns[0] >= 50
 
     async def test_after_a_slow_one_the_next_go_to_a_thread(
         self, reading: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
@@ -195,20 +199,12 @@ class TestTransactions:
         assert not is_here(threads)
 
     async def test_a_loop_of_writes_lets_the_other_tasks_run(self, storage: SqliteStorage) -> None:
-        turns = 0
-
-        async def take_turns() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0)
-                turns += 1
-
-        other = asyncio.create_task(take_turns())
+        turns, other = another_task()
         async with storage.transaction():
-            before = turns
+            before = turns[0]
             for number in range(50):
                 await storage.store_agent(an_agent(f"agent-{number}"))
-            assert turns - before >= 50
+            assert turns[0] - before >= 50
         other.cancel()
 
     async def test_one_that_is_over_refuses_more(self, path: Path) -> None:
