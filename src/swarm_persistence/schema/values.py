@@ -152,7 +152,8 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
         refuse(field, value, f"{expected} without lone surrogates")
     except (TypeError, ValueError, OverflowError):
         is_equal = False
-    if is_equal and data.count(b"[") + data.count(b"{") > DEEPEST_NESTING and _is_too_deep(value):
+    has_room = len(data) > 2 * DEEPEST_NESTING  # a bracket opens each level, and another one closes it
+    if is_equal and has_room and data.count(b"[") + data.count(b"{") > DEEPEST_NESTING and _is_too_deep(value):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
     if not is_equal:
         place, culprit = _first_difference(value, "")

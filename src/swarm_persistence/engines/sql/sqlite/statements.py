@@ -1,6 +1,7 @@
 """The kinds of statements: how each runs on a connection, and what it gives."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Protocol
 
@@ -12,8 +13,11 @@ from swarm_persistence.schema.values import ColumnValue
 
 Parameters = Sequence[ColumnValue]
 
-MOST_VALUES = 5120
-"""Values in one INSERT: enough rows that the time goes into SQLite; a longer text would not be kept prepared."""
+MOST_VALUES = 6144
+"""Values in one INSERT: those of 1,024 events, a whole group; a longer text would not be kept prepared."""
+
+_MOST_ROWS = 1024
+_TEXTS_KEPT = 64
 
 
 class Statement(Protocol):
@@ -42,14 +46,14 @@ class InsertStatement:
     def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
         self.table = table
         self.table_name = table.name
-        self._write_text = write_text
-        self._texts = {1: write_text(1)}
-        self.largest_chunk = MOST_VALUES // len(table.names)
+        self._text_of_one = write_text(1)
+        self._text_of = lru_cache(_TEXTS_KEPT)(write_text)
+        self.largest_chunk = min(_MOST_ROWS, MOST_VALUES // len(table.names))
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
         """Add one row."""
         try:
-            cursor.execute(self._texts[1], parameters)
+            cursor.execute(self._text_of_one, parameters)
         except apsw.ConstraintError as error:
             if getattr(error, "extendedresult", None) != apsw.SQLITE_CONSTRAINT_UNIQUE:
                 raise
@@ -67,10 +71,7 @@ class InsertStatement:
 
         One statement holds the interpreter lock once, not once a row, so that it runs beside a busy event loop.
         """
-        text = self._texts.get(len(rows))
-        if text is None:
-            text = self._texts[len(rows)] = self._write_text(len(rows))
-        cursor.execute(text, list(chain.from_iterable(rows)))
+        cursor.execute(self._text_of(len(rows)), list(chain.from_iterable(rows)))
         # SQLite numbers the rows of one statement one after the other.
         last = cursor.connection.last_insert_rowid()
         return range(last - len(rows) + 1, last + 1)
