@@ -190,6 +190,15 @@ class TestWakeUps:
         assert set(heard) == {"tasks"}
 
 
+async def none_are_left(admin: asyncpg.Connection, name: str) -> None:
+    """Wait until the server has no connection of an application any more."""
+    async with asyncio.timeout(20):
+        while await admin.fetchval(  # noqa: ASYNC110 - the server tells nobody
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", name
+        ):
+            await asyncio.sleep(0.01)
+
+
 class TestConnections:
     async def test_no_more_are_open_than_were_asked_for(self, url: str, admin: asyncpg.Connection, schema: str) -> None:
         numbers = count()
@@ -231,11 +240,22 @@ class TestConnections:
         storage = await PostgresStorage.open(f"{url}&application_name={schema}")
         with pytest.warns(ResourceWarning, match="without close"):
             del storage
-        async with asyncio.timeout(20):
-            while await admin.fetchval(  # noqa: ASYNC110 - the server tells nobody
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", schema
-            ):
-                await asyncio.sleep(0.01)
+        await none_are_left(admin, schema)
+
+    @pytest.mark.parametrize("steps", range(1, 13))
+    async def test_a_close_that_is_cancelled_leaves_no_connection(
+        self, url: str, admin: asyncpg.Connection, schema: str, steps: int
+    ) -> None:
+        storage = await PostgresStorage.open(f"{url}&application_name={schema}")
+        await asyncio.gather(*(storage.claim_task(str(number), "a") for number in range(3)))
+
+        closing = elsewhere(storage.close())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait((closing,))
+
+        await none_are_left(admin, schema)
 
     async def test_one_that_comes_free_as_who_waits_for_it_gives_up_is_lent_again(self, url: str) -> None:
         async with await PostgresStorage.builder().max_connections(1).build(url) as storage:

@@ -114,9 +114,13 @@ class Links:
         self._idle.clear()
         for link in self._lent:
             link.terminate()
-        await asyncio.gather(*(link.close() for link in idle))
-        for _ in idle:
-            self._places.give_back()
+        try:
+            await asyncio.gather(*(link.close() for link in idle))
+        finally:
+            # Whoever is cancelled before its first step has closed nothing.
+            for link in idle:
+                link.terminate()
+                self._places.give_back()
         if self._opening:
             await asyncio.wait(self._opening)
 
@@ -214,15 +218,14 @@ class Links:
             self._close_soon(self._idle.popleft())
 
     def _close_soon(self, link: Link) -> None:
-        async def close() -> None:
-            try:
-                await link.close()
-            finally:
-                self._places.give_back()
+        def closed(task: "asyncio.Task[None]") -> None:
+            self._opening.discard(task)
+            link.terminate()  # a task that is cancelled before its first step has closed nothing
+            self._places.give_back()
 
-        task = self.loop.create_task(close(), context=Context())
+        task = self.loop.create_task(link.close(), context=Context())
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(closed)
 
     def _reap_in(self, seconds: float) -> None:
         # Not in the context of whoever is here just now: it would keep that one's transaction alive.

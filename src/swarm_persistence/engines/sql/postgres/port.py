@@ -101,13 +101,17 @@ class Port:
             self.signals.send(tables)
 
     async def close(self) -> None:
-        """Finish what is under way, and close the connections."""
-        for session in [*self._sessions]:
-            session.abandon("the storage was closed")
-        await asyncio.sleep(0)
-        await self.running.all_are_done(self.settings.connection_timeout)
-        await self.signals.close()
-        await self.links.close()
+        """Finish what is under way, and close the connections; a cancelled close drops them at once."""
+        try:
+            for session in [*self._sessions]:
+                session.abandon("the storage was closed")
+            await asyncio.sleep(0)
+            await self.running.all_are_done(self.settings.connection_timeout)
+            await self.signals.close()
+            await self.links.close()
+        except BaseException:
+            self.terminate()
+            raise
 
     def terminate(self) -> None:
         """Drop everything at once."""
