@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from postgres.conftest import server
+from postgres.schemas import Schemas, open_storage
 from swarm_persistence import Storage, init_storage
+from swarm_persistence.testing.fixtures import OpenStorage
+
+__all__ = ["open_storage", "server"]
+
+
+@pytest.fixture(scope="session")
+def schemas() -> Schemas:
+    """Give the schemas that were used before, in whichever module: all have one server."""
+    return Schemas()
 
 
 @pytest.fixture
@@ -16,9 +27,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "swarm.db"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def opening(request: pytest.FixtureRequest, path: Path) -> AbstractAsyncContextManager[Storage]:
     """Give the way to a fresh storage of each kind."""
+    if request.param == "postgres":
+        open_storage: OpenStorage = request.getfixturevalue("open_storage")
+        return open_storage()
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Storage]:
