@@ -152,14 +152,19 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
         refuse(field, value, f"{expected} without lone surrogates")
     except (TypeError, ValueError, OverflowError):
         is_equal = False
-    has_room = len(data) > 2 * DEEPEST_NESTING  # a bracket opens each level, and another one closes it
-    if is_equal and has_room and data.count(b"[") + data.count(b"{") > DEEPEST_NESTING and _is_too_deep(value):
+    # Most texts are too short to open and close so many levels.
+    if is_equal and len(data) > 2 * DEEPEST_NESTING and _has_many_levels(data) and _is_too_deep(value):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
     if not is_equal:
         place, culprit = _first_difference(value, "")
         parts = " (None, bool, int, finite float, str, list, dict)" if kind is Kind.JSON else ""
         refuse(f"{field}{place}", culprit, expected + parts)
     return data.decode()
+
+
+def _has_many_levels(data: bytes) -> bool:
+    """Tell whether a text may be nested too deep: by its brackets, among which are those within texts."""
+    return data.count(b"[") + data.count(b"{") > DEEPEST_NESTING
 
 
 def _is_too_deep(value: object) -> bool:
