@@ -56,7 +56,7 @@ bench-browser: browser-needs ## Measure in the browser, beside plain JavaScript,
 	@$(BIN)/python -m benchmarks.browser
 
 .PHONY: bench
-bench: $(VENV)/dev ## Measure beside the peers, in about seventeen minutes, and write docs/performance.md
+bench: $(VENV)/dev ## Measure beside the peers, in about twenty minutes, and write docs/performance.md
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-quick

@@ -28,7 +28,7 @@ class Scale(msgspec.Struct, frozen=True):
 
 FULL = Scale(
     name="full",
-    rounds=5,
+    rounds=7,
     seconds=0.3,
     in_flights=(1, 10, 100, 1000),
     left_out=frozenset(),
