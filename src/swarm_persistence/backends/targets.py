@@ -15,6 +15,7 @@ KNOWN_TARGETS = (
 )
 
 _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+_SCHEMES = ("sqlite", "postgresql", "postgres", "indexeddb")
 _IS_BROWSER = sys.platform == "emscripten"
 _DEFAULT = DEFAULT_DATABASE if _IS_BROWSER else DEFAULT_PATH
 
@@ -67,6 +68,11 @@ def sqlite_path(name: str) -> str:
     if not separator:
         if not name:
             raise OtherError(f"the target is empty, expected {KNOWN_TARGETS}")
+        start, colon, _ = name.partition(":")
+        if colon and start in _SCHEMES:
+            raise OtherError(
+                f"{start}:… lacks the // of a URL, expected {KNOWN_TARGETS}; a file of such a name is ./{start}:…"
+            )
         return name
     if scheme != "sqlite":
         shown = f"{scheme}://…"  # the rest may hold a password
