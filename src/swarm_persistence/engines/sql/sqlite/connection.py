@@ -2,9 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import apsw
 
@@ -31,15 +29,17 @@ class Patience:
         self._limit: float | None = None
         self.is_waiting = False
 
-    @contextmanager
-    def until(self, deadline: float) -> Iterator[None]:
-        """Wait no longer than to this point of the monotonic clock, within the block."""
+    def until(self, deadline: float) -> Self:
+        """Wait no longer than to this point of the monotonic clock, within the block that begins with this."""
         self._limit = deadline
-        try:
-            yield
-        finally:
-            self._limit = None
-            self.is_waiting = False
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._limit = None
+        self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:
         """Wait a moment and tell SQLite to try again; `False` once the time is up."""

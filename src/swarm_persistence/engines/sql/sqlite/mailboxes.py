@@ -20,7 +20,9 @@ _BUSY_SHARE = 0.5
 _IDLE_SECONDS = 0.0001
 LONGEST_STAY_SECONDS = 0.0005
 """How long an event loop may stand still for an operation, where that is quicker than to let a thread do it."""
-_SKIPPED_AFTER_A_LONG_STAY = 256
+_MOST_SKIPPED = 256
+_FEWEST_SKIPPED = 8
+"""How many operations in turn the loop leaves to the threads after it has stood still for too long."""
 _MOST_OPERATIONS = 8192
 """Operations of one loop on their way: some groups' worth. More of them wait before they are encoded, so that memory
 does not grow with their number."""
@@ -110,6 +112,7 @@ class Mailbox:
         self._queue: deque[tuple[asyncio.Future[Any], _Make, Any]] = deque()
         self._was_single = False
         self._skipped = 0
+        self._skipped_next = _FEWEST_SKIPPED
         self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._paused_seconds = 0.0
@@ -204,7 +207,7 @@ class Mailbox:
         start = time.monotonic()
         is_done = self._run_here(operation)
         if time.monotonic() - start > LONGEST_STAY_SECONDS:
-            self._skipped = _SKIPPED_AFTER_A_LONG_STAY
+            self._skipped = _MOST_SKIPPED
         return is_done
 
     def _answer_here(self, operation: Operation) -> None:
@@ -217,7 +220,7 @@ class Mailbox:
         """Let the loop wait for the one batch that is on its way if it has nothing else to do at this moment.
 
         Most are done in less time than it takes to put the loop to sleep and to wake it. Who waits in vain leaves it be
-        for a while. The batch may be of another mailbox of this loop.
+        for a while, and for twice as long each time. The batch may be of another mailbox of this loop.
         """
         if self._skipped:
             self._skipped -= 1
@@ -228,9 +231,12 @@ class Mailbox:
         if not batch.mailbox.is_waiting_for(batch) or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
             return
         if batch.wait(LONGEST_STAY_SECONDS):
+            self._skipped_next = _FEWEST_SKIPPED
             batch.mailbox.settle(batch)
         else:
-            self._skipped = _SKIPPED_AFTER_A_LONG_STAY
+            # One checkpoint among many quick commits, or a disk that is always slow: the latter is soon left alone.
+            self._skipped = self._skipped_next
+            self._skipped_next = min(2 * self._skipped_next, _MOST_SKIPPED)
 
     def _dispatch(self, operations: list[Operation]) -> Batch:
         batch = Batch(self, operations, self._timeout)
@@ -299,13 +305,18 @@ def refuse(batch: Batch, error: BaseException) -> None:
 
 def post(batches: Iterable[Batch]) -> None:
     """Answer batches that are done, with one call into each loop; runs in a thread."""
-    to_answer = sorted((batch for batch in batches if batch.finish()), key=lambda batch: id(batch.mailbox.loop))
-    for _, group in groupby(to_answer, key=lambda batch: id(batch.mailbox.loop)):
+    to_answer = [batch for batch in batches if batch.finish()]
+    to_answer.sort(key=_id_of_loop)
+    for _, group in groupby(to_answer, key=_id_of_loop):
         answered = list(group)
         try:
             answered[0].mailbox.loop.call_soon_threadsafe(_settle, answered)
         except RuntimeError:
             _settle_for_nobody(answered)
+
+
+def _id_of_loop(batch: Batch) -> int:
+    return id(batch.mailbox.loop)
 
 
 def _settle(batches: list[Batch]) -> None:

@@ -119,12 +119,9 @@ class Writer:
             elif batch.take():
                 group.append(batch)
                 size += len(batch.operations)
-            if size >= LARGEST_GROUP:
+            if size >= LARGEST_GROUP or self._inbox.empty():
                 break
-            try:
-                batch = self._inbox.get_nowait()
-            except Empty:
-                break
+            batch = self._inbox.get_nowait()
         self.commits.run_group(group)
         if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
             self.look()
