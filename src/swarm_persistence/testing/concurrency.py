@@ -32,6 +32,24 @@ class TestConcurrency:
         assert task is not None
         assert (task.assigned_to, task.version) == (f"agent-{won.index(True)}", 2)
 
+    async def test_who_asks_in_a_loop_does_not_stop_the_others(self, storage: Storage) -> None:
+        async def claim_in_a_transaction() -> None:
+            async with storage.transaction():
+                await storage.claim_task("task-1", "agent-1")
+
+        for ask in (
+            lambda: storage.get_task("task-1"),
+            storage.get_pending_tasks,
+            lambda: storage.claim_next_task("agent-1"),
+            claim_in_a_transaction,
+        ):
+            others = elsewhere(asyncio.sleep(0))
+            for _ in range(1000):
+                await ask()
+                if others.done():
+                    break
+            assert others.done()
+
     async def test_two_agents_never_claim_the_same_task(self, storage: Storage) -> None:
         await storage.store_many([a_task(str(number)) for number in range(60)])
 

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import islice
-from typing import Any
+from itertools import count, islice
+from typing import Any, TypeVar
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.following import follow
@@ -22,6 +22,11 @@ from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import TABLES, M, Table
 
+T = TypeVar("T")
+
+_CALLS_PER_TURN = 64
+"""Calls that are done at once. Then the loop's other tasks have a turn: one that asks in a loop must not stop them."""
+
 _ROWS_PER_TURN = 5_000
 _BYTES_PER_NUMBER = 8
 _NO_SCHEMA = MigrationStatus(version=0, latest=0, applied=())
@@ -39,52 +44,56 @@ class MemoryEngine:
         self._tables = {table.name: RowTable(table) for table in TABLES}
         self._changes = Changes(self._table)
         self._watches = Watches()
+        self._calls = count(1)
         self._is_closed = False
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         works = works_of(steps)
         with self._gate:
             self._require_open()
-            if self._turns.is_free():
-                return self._run(steps, works)
-            waiter = self._turns.join(lambda: self._run(steps, works), discard=lambda results: None)
-        results: list[Any] = await waiter.wait()
-        return results
+            is_free = self._turns.is_free()
+            if is_free:
+                results = self._run(steps, works)
+            else:
+                waiter = self._turns.join(lambda: self._run(steps, works), discard=lambda results: None)
+        return await self._answered(results) if is_free else await waiter.wait()
 
     async def get(self, table: Table[M], id: str) -> M | None:
         with self._gate:
             self._require_open()
             row = self._table(table).get(id)
-        return None if row is None else codec_of(table.model).decode(row)
+        return await self._answered(None if row is None else codec_of(table.model).decode(row))
 
     async def select(self, query: Query[M]) -> list[M]:
         with self._gate:
             self._require_open()
             rows = self._rows(query)
         # Rows don't change: what was read under the lock can be decoded without it.
-        return [*map(codec_of(query.table.model).decode, rows)]
+        return await self._answered([*map(codec_of(query.table.model).decode, rows)])
 
     async def page(self, query: Query[M]) -> tuple[list[M], int]:
         with self._gate:
             self._require_open()
             rows = self._rows(query)
-        return page_of(query.table, rows)
+        return await self._answered(page_of(query.table, rows))
 
     async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
         with self._gate:
             self._require_open()
             rows = self._rows(query)
-        return columns_of_rows(query.table, rows, fields)
+        return await self._answered(columns_of_rows(query.table, rows, fields))
 
     async def count(self, query: Query[Any]) -> int:
         with self._gate:
             self._require_open()
-            return count_of(self._table(query.table), settled(query, self._table))
+            number = count_of(self._table(query.table), settled(query, self._table))
+        return await self._answered(number)
 
     async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
         with self._gate:
             self._require_open()
-            return aggregate_rows(self._table(aggregate.query.table), aggregate)
+            rows = aggregate_rows(self._table(aggregate.query.table), aggregate)
+        return await self._answered(rows)
 
     async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
         return await follow(self, query, after, limit)
@@ -96,6 +105,7 @@ class MemoryEngine:
         return self._watches.add(tables)
 
     async def begin(self) -> MemorySession:
+        await self._answered(None)
         with self._gate:
             self._require_open()
             if self._turns.is_free():
@@ -145,6 +155,11 @@ class MemoryEngine:
 
     def abandon(self) -> None:
         self._gate.soon(self._close)
+
+    async def _answered(self, answer: T) -> T:
+        if next(self._calls) % _CALLS_PER_TURN == 0:
+            await asyncio.sleep(0)
+        return answer
 
     def _run(self, steps: Sequence[Step], works: Sequence[Work]) -> list[Any]:
         results = self._changes.run(works)
