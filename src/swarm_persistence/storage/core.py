@@ -92,6 +92,8 @@ class StorageCore:
         for model, sequence in zip(models, sequences, strict=True):
             if sequence:
                 self._stored(scope, table_of(type(model)), model, sequence)
+        if all(sequences):
+            return [*models]
         return [
             model if sequence else await self._stored_of_key(table, model) or await self._store(table, model)
             for model, sequence in zip(models, sequences, strict=True)
