@@ -101,7 +101,11 @@ def _ratios(results: Results) -> Iterator[Verdict]:
         if ours is not None and theirs is not None:
             ratio = ours.median / theirs.median
             show = _share if target.is_share else _times
-            yield Verdict(target.key, target.what, show(target.at_least), show(ratio), ratio >= target.at_least)
+            is_reached = ratio >= target.at_least
+            seen = show(ratio)
+            if not is_reached and seen == show(target.at_least):
+                seen = f"{seen}, rounded up"
+            yield Verdict(target.key, target.what, show(target.at_least), seen, is_reached)
 
 
 def _processes(results: Results) -> Iterator[Verdict]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks.__main__ import run
@@ -13,7 +14,7 @@ from benchmarks.document import write_document
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Work
 from benchmarks.records import METRIC_TYPE, agent_name, make_events, make_metrics, make_tasks, span_of_metrics
-from benchmarks.results import Results
+from benchmarks.results import Results, Row
 from benchmarks.scale import SMOKE
 from benchmarks.site import Site
 from benchmarks.table import text_of
@@ -86,6 +87,14 @@ def test_a_target_that_falls_short_keeps_its_row_and_says_what_was_tried(results
     verdicts = judge(results, notes)
 
     assert {verdict.note for verdict in verdicts} == {"tried: nothing"}
+
+
+def test_what_rounding_would_hide_is_said(results: Results) -> None:
+    rows = [Row("insert", "swarm", 100, [2499.0]), Row("insert", "aiosqlite-isolated", 100, [100.0])]
+
+    verdicts = judge(msgspec.structs.replace(results, rows=rows), NOTES)
+
+    assert [(verdict.seen, verdict.is_reached) for verdict in verdicts] == [("25 ×, rounded up", False)]
 
 
 def test_every_note_belongs_to_a_target() -> None:
