@@ -14,8 +14,8 @@ KNOWN_TARGETS = (
     "a file's path, sqlite:///path, postgresql://user:password@host/database, :memory:, indexeddb://name in a browser"
 )
 
-_POSTGRES_SCHEMES = ("postgresql://", "postgres://")
-_SCHEMES = ("sqlite", "postgresql", "postgres", "indexeddb")
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
+_SCHEMES = ("sqlite", *_POSTGRES_SCHEMES, "indexeddb")
 _IS_BROWSER = sys.platform == "emscripten"
 _DEFAULT = DEFAULT_DATABASE if _IS_BROWSER else DEFAULT_PATH
 
@@ -38,11 +38,11 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
         from swarm_persistence.backends.memory import MemoryStorage
 
         return MemoryStorage()
-    if name.startswith(_POSTGRES_SCHEMES):
+    scheme, separator, rest = name.partition("://")
+    if separator and scheme in _POSTGRES_SCHEMES:
         from swarm_persistence.backends.postgres import PostgresStorage
 
         return await PostgresStorage.open(name)
-    scheme, _, rest = name.partition("://")
     if scheme == "indexeddb":
         from swarm_persistence.backends.wasm import WasmStorage
 

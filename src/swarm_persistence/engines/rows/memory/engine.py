@@ -105,7 +105,7 @@ class MemoryEngine:
         return self._watches.add(tables)
 
     async def begin(self) -> MemorySession:
-        await self._answered(None)
+        await self._answered(None)  # first: nobody would end a transaction whose opener is cancelled afterwards
         with self._gate:
             self._require_open()
             if self._turns.is_free():
@@ -157,6 +157,7 @@ class MemoryEngine:
         self._gate.soon(self._close)
 
     async def _answered(self, answer: T) -> T:
+        """Return the answer; every so many calls, after the loop's other tasks have had a turn."""
         if next(self._calls) % _CALLS_PER_TURN == 0:
             await asyncio.sleep(0)
         return answer

@@ -2,7 +2,9 @@
 
 import random
 import time
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import apsw
 
@@ -29,17 +31,15 @@ class Patience:
         self._limit: float | None = None
         self.is_waiting = False
 
-    def until(self, deadline: float) -> Self:
-        """Wait no longer than to this point of the monotonic clock, within the block that begins with this."""
+    @contextmanager
+    def until(self, deadline: float) -> Iterator[None]:
+        """Wait no longer than to this point of the monotonic clock, within the block."""
         self._limit = deadline
-        return self
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._limit = None
-        self.is_waiting = False
+        try:
+            yield
+        finally:
+            self._limit = None
+            self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:
         """Wait a moment and tell SQLite to try again; `False` once the time is up."""

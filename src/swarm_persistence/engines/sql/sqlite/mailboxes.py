@@ -305,8 +305,7 @@ def refuse(batch: Batch, error: BaseException) -> None:
 
 def post(batches: Iterable[Batch]) -> None:
     """Answer batches that are done, with one call into each loop; runs in a thread."""
-    to_answer = [batch for batch in batches if batch.finish()]
-    to_answer.sort(key=_id_of_loop)
+    to_answer = sorted((batch for batch in batches if batch.finish()), key=_id_of_loop)
     for _, group in groupby(to_answer, key=_id_of_loop):
         answered = list(group)
         try:

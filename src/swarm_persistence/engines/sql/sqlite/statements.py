@@ -16,7 +16,9 @@ Parameters = Sequence[ColumnValue]
 MOST_VALUES = 6144
 """Values in one INSERT: those of 1,024 events, a whole group; a longer text would not be kept prepared."""
 
-_MOST_ROWS = 1024
+MOST_ROWS = 1024
+"""Rows in one INSERT, and so operations in one commit."""
+
 _TEXTS_KEPT = 64
 
 
@@ -48,7 +50,7 @@ class InsertStatement:
         self.table_name = table.name
         self._text_of_one = write_text(1)
         self._text_of = lru_cache(_TEXTS_KEPT)(write_text)
-        self.largest_chunk = min(_MOST_ROWS, MOST_VALUES // len(table.names))
+        self.largest_chunk = min(MOST_ROWS, MOST_VALUES // len(table.names))
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> int:
         """Add one row."""

@@ -12,13 +12,14 @@ from swarm_persistence.engines.sql.sqlite.commits import Commits
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action
+from swarm_persistence.engines.sql.sqlite.statements import MOST_ROWS
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import ClosedError
 
 _LOOK_SECONDS = 0.02
 """How often the writer looks for other processes' commits while somebody watches for them."""
 
-LARGEST_GROUP = 1024
+LARGEST_GROUP = MOST_ROWS
 """Operations in one commit: enough to share its cost, and few enough that the first need not wait for the last."""
 
 
