@@ -11,7 +11,7 @@ import pytest
 
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch
+from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, ids
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.batches import Batch, post
 from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post
 from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
 from swarm_persistence.engines.watches import Watches

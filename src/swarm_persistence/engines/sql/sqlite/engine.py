@@ -14,9 +14,10 @@ from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import file, schema_version
+from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.failures import translate
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, Mailbox
+from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers

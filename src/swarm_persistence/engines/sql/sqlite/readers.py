@@ -6,9 +6,9 @@ from queue import Empty, SimpleQueue
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.connection import Patience
 from swarm_persistence.engines.sql.sqlite.failures import again
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement

@@ -12,9 +12,10 @@ import apsw
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.commits import changed_by
 from swarm_persistence.engines.sql.sqlite.failures import again
-from swarm_persistence.engines.sql.sqlite.mailboxes import LONGEST_STAY_SECONDS, Batch, Mailbox, post, refuse
+from swarm_persistence.engines.sql.sqlite.mailboxes import LONGEST_STAY_SECONDS, Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer

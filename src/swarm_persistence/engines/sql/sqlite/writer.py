@@ -8,9 +8,9 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.commits import Commits
 from swarm_persistence.engines.sql.sqlite.connection import Patience
-from swarm_persistence.engines.sql.sqlite.mailboxes import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.operations import Action
 from swarm_persistence.engines.sql.sqlite.statements import MOST_ROWS
 from swarm_persistence.engines.watches import Watches
