@@ -54,7 +54,9 @@ class Patience:
 
 def open_connection(path: str, settings: Settings, patience: Patience, *, is_reader: bool) -> apsw.Connection:
     """Open the file, which must exist, and set up the connection."""
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_STATEMENTS_KEPT)
+    connection = apsw.Connection(
+        path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=settings.vfs, statementcachesize=_STATEMENTS_KEPT
+    )
     connection.set_busy_handler(patience)
     connection.convert_binding = _moment
     # Else SQLite plans a statement anew for other values, at several times its cost, and finds the same plan.

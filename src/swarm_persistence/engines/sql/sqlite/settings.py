@@ -14,6 +14,9 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
     """`full`: what a call has written is on the disk when it returns. `normal`: a power cut, or a crash of the
     operating system, may take the last commits before it; the file stays sound, and a crash of the process alone
     takes nothing."""
+    vfs: str | None = None
+    """The name of the registered VFS that SQLite reads and writes through; `None` for its own. For the tests, whose
+    disks fail; no builder sets it."""
 
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""
