@@ -14,6 +14,7 @@ from swarm_persistence import TaskModel, open_storage
 from swarm_persistence.cli.examination import examine_content
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.main import main
+from swarm_persistence.engines.sql.sqlite import schema_version
 
 
 @pytest.fixture
@@ -139,17 +140,17 @@ def test_a_missing_index_is_found(database: Path) -> None:
 
 def test_a_newer_schema_is_told(database: Path) -> None:
     with changing(database) as connection:
-        connection.execute("INSERT INTO schema_migrations VALUES (999, 'from the future', 0)").fetchall()
+        connection.execute("INSERT INTO swarm_migrations VALUES (999, 'from the future', 0)").fetchall()
     finding = findings_of(database)["schema"]
     assert (finding.level, finding.remedy) == (Level.WRONG, "upgrade swarm-persistence")
 
 
 def test_an_older_schema_is_told(database: Path) -> None:
     with changing(database) as connection:
-        connection.execute("DELETE FROM schema_migrations").fetchall()
+        schema_version.migrate(connection, 2)
     finding = findings_of(database)["schema"]
     assert finding.level is Level.ADVICE
-    assert finding.detail.startswith("version 0; the latest is ")
+    assert finding.detail.startswith("version 2; the latest is ")
 
 
 def test_another_programs_database_is_refused_and_left_alone(

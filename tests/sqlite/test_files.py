@@ -18,7 +18,7 @@ from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 from swarm_persistence.engines.sql.sqlite.schema_version import migrate
 from swarm_persistence.testing.records import an_agent, ids
 
-NEWER = "INSERT INTO schema_migrations (version, name, applied_at) VALUES (99, 'from the future', 0)"
+NEWER = "INSERT INTO swarm_migrations (version, name, applied_at) VALUES (99, 'from the future', 0)"
 
 
 def bytes_around(path: Path) -> dict[str, bytes]:
@@ -88,7 +88,7 @@ def make_newer(path: Path) -> None:
     database = sqlite3.connect(path)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute(f"PRAGMA application_id = {0x53575250}")
-    database.execute("CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER)")
+    database.execute("CREATE TABLE swarm_migrations (version INTEGER PRIMARY KEY, name TEXT, applied_at INTEGER)")
     database.execute(NEWER)
     database.commit()
     database.close()

@@ -75,7 +75,9 @@ class TestMigrations:
         below = await storage.migration_status()
         await storage.migrate_to(LATEST)
 
-        assert [name for _, name, _, _ in empty if not name.startswith("sqlite_")] == ["schema_migrations"]
+        assert [name for _, name, _, _ in empty if not name.startswith("sqlite_")] == [
+            schema_version.LOG_BEFORE_VERSION_3
+        ]
         assert (below.version, below.applied) == (0, ())
         assert dump_of(path)[0] == before
 
@@ -197,7 +199,7 @@ class TestSchema:
 
     def test_there_are_no_other_tables(self, connection: apsw.Connection) -> None:
         names = {name for _, name, _, _ in tables_of(connection)} - {
-            "schema_migrations",
+            schema_version.LOG,
             "sqlite_sequence",
             "change_floor",
         }

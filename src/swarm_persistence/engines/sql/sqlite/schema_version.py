@@ -1,44 +1,44 @@
 """Brings a file's schema to a version: atomic, and safe when many processes do it at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
 
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.interface import AppliedMigration, MigrationStatus
+from swarm_persistence.engines.sql.sqlite import rust_crate
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
+from swarm_persistence.engines.sql.sqlite.migrations.m0003_own_log import CREATE_FIRST_LOG
 from swarm_persistence.errors import MigrationError
 
 APPLICATION_ID = 0x53575250
 """`SWRP` in the file's header tells our files from another program's."""
 
-_LOG = """
-CREATE TABLE IF NOT EXISTS schema_migrations (
-  version INTEGER PRIMARY KEY,
-  name TEXT NOT NULL,
-  applied_at INTEGER NOT NULL
-) STRICT
-"""
+LOG = "swarm_migrations"
+LOG_BEFORE_VERSION_3 = "schema_migrations"
 
 
 def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Take the steps to the target version in one transaction; a step that fails leaves the file as it was.
 
     Raises:
-        MigrationError: the target is unknown, the file is newer than this code, or a step failed.
+        MigrationError: the target is unknown, the file is newer than this code, another program has written its own
+            steps into the file's log, or a step failed.
 
     """
     latest = migrations[-1].version
     if type(target) is not int or not 0 <= target <= latest:
         raise MigrationError(f"version {target!r} is unknown; this code knows the versions 0 to {latest}")
-    if _is_at(connection, target):
+    if _is_at(connection, target, migrations):
         return
     connection.execute("BEGIN IMMEDIATE").fetchall()
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}").fetchall()
-        connection.execute(_LOG).fetchall()
-        current = _current(connection, latest)
+        if log_of(connection) is None:
+            connection.execute(CREATE_FIRST_LOG).fetchall()
+        current = _current(connection, migrations)
         steps = migrations[current:target] if target > current else migrations[target:current][::-1]
         for step in steps:
             _take(connection, step, is_upwards=target > current)
@@ -50,34 +50,72 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
 
 
 def status(connection: apsw.Connection) -> MigrationStatus:
-    """Return where the file's schema stands."""
-    rows: Any = connection.execute(
-        "SELECT version, name, applied_at FROM schema_migrations ORDER BY version"
-    ).fetchall()
-    applied = tuple(AppliedMigration(version, name, from_microseconds(at).isoformat()) for version, name, at in rows)
+    """Return where the file's schema stands; steps of the Rust crate in its log are no steps of ours."""
+    with _snapshot(connection):
+        log = log_of(connection)
+        rows: Any = () if log is None else connection.execute(f"SELECT * FROM {log} ORDER BY version").fetchall()
+    applied = tuple(
+        AppliedMigration(version, name, from_microseconds(at).isoformat())
+        for version, name, at in rows
+        if not rust_crate.is_step(version, name)
+    )
     return MigrationStatus(applied[-1].version if applied else 0, LATEST, applied)
 
 
-def require_known(connection: apsw.Connection, latest: int = LATEST) -> None:
-    """Raise `MigrationError` if the file is newer than this code; reads only."""
-    if _has_log(connection):
-        _current(connection, latest)
+def require_known(connection: apsw.Connection) -> None:
+    """Raise `MigrationError` if the file is newer than this code, or its log is not ours alone; reads only."""
+    with _snapshot(connection):
+        if log_of(connection) is not None:
+            _current(connection, MIGRATIONS)
 
 
-def _is_at(connection: apsw.Connection, target: int) -> bool:
+def log_of(connection: apsw.Connection) -> str | None:
+    """Return the name of the table that logs the file's migrations; `None` if there is none yet."""
+    names: Any = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN (?, ?)", (LOG, LOG_BEFORE_VERSION_3)
+    ).fetchall()
+    return max((name for (name,) in names), default=None)
+
+
+@contextmanager
+def _snapshot(connection: apsw.Connection) -> Iterator[None]:
+    """Read one state in the block: another process may be renaming the log."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN").fetchall()
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK").fetchall()
+
+
+def _is_at(connection: apsw.Connection, target: int, migrations: Sequence[Migration]) -> bool:
     """Tell whether there is nothing to do: a file in order is opened without a wait for the turn to write."""
-    if connection.execute("PRAGMA application_id").get != APPLICATION_ID or not _has_log(connection):
-        return False
-    version: int = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").get
-    return version == target
+    with _snapshot(connection):
+        if connection.execute("PRAGMA application_id").get != APPLICATION_ID or log_of(connection) is None:
+            return False
+        return _steps(connection) == [(step.version, step.name) for step in migrations[:target]]
 
 
-def _has_log(connection: apsw.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_migrations'").get)
+def _steps(connection: apsw.Connection) -> list[tuple[int, str]]:
+    rows: Any = connection.execute(f"SELECT version, name FROM {log_of(connection)} ORDER BY version").fetchall()
+    return list(rows)
 
 
-def _current(connection: apsw.Connection, latest: int) -> int:
-    current: int = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").get
+def _current(connection: apsw.Connection, migrations: Sequence[Migration]) -> int:
+    """Return the version of the file, all of whose steps are ours."""
+    latest = migrations[-1].version
+    names = {step.version: step.name for step in migrations}
+    steps = _steps(connection)
+    for version, name in steps:
+        if rust_crate.is_step(version, name) or (version <= latest and name != names.get(version)):
+            raise MigrationError(
+                f"{connection.filename!r} has {name!r} as version {version} in its log of migrations, which is no step "
+                "of this package: another program has taken the file for its own; end that program, and run "
+                "swarm-persistence doctor --repair (the file was left as it is)"
+            )
+    current = steps[-1][0] if steps else 0
     if current > latest:
         raise MigrationError(
             f"{connection.filename!r} has schema version {current}, and this code knows {latest} at most; "
@@ -93,8 +131,9 @@ def _take(connection: apsw.Connection, step: Migration, *, is_upwards: bool) -> 
     except (apsw.SQLError, apsw.ConstraintError, apsw.MismatchError) as error:
         direction = "to" if is_upwards else "back from"
         raise MigrationError(f"the step {direction} version {step.version} ({step.name}) failed: {error}") from error
+    log = log_of(connection)
     if is_upwards:
         row = (step.version, step.name, microseconds(now()))
-        connection.execute("INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)", row).fetchall()
+        connection.execute(f"INSERT INTO {log} (version, name, applied_at) VALUES (?, ?, ?)", row).fetchall()
     else:
-        connection.execute("DELETE FROM schema_migrations WHERE version = ?", (step.version,)).fetchall()
+        connection.execute(f"DELETE FROM {log} WHERE version = ?", (step.version,)).fetchall()

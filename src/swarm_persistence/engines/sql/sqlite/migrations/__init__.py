@@ -2,7 +2,7 @@
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.migrations import m0001_seed, m0002_coordination
+from swarm_persistence.engines.sql.sqlite.migrations import m0001_seed, m0002_coordination, m0003_own_log
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -17,6 +17,7 @@ class Migration(msgspec.Struct, frozen=True):
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN),
     Migration(2, "coordination", m0002_coordination.UP, m0002_coordination.DOWN),
+    Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

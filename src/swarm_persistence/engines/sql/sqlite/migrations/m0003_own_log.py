@@ -1,0 +1,42 @@
+"""Version 3: the log of migrations has a name of its own, and views stop the programs that take the file for theirs.
+
+Many programs keep their log in a table `schema_migrations`, the Rust crate `ruv-swarm-persistence` among them: it took
+our log for its own, and added its tables and versions.
+
+Processes with code of version 2 that have the file open work on: no table of records changes. They can no longer change
+its schema, nor open the file anew: to them, it is newer than what they know.
+"""
+
+NO_VERSION_OF_OURS = 9_999_999_999
+"""What the view says: newer than all that an older release of ours knows, and more than the crate's 32 bits hold."""
+
+_COLUMNS = """(
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
+) STRICT
+"""
+
+CREATE_FIRST_LOG = f"CREATE TABLE schema_migrations {_COLUMNS}"
+"""The log that a file has until this step, and again once the step was taken back."""
+
+UP = (
+    f"CREATE TABLE swarm_migrations {_COLUMNS}",
+    "INSERT INTO swarm_migrations SELECT version, name, applied_at FROM schema_migrations",
+    "DROP TABLE schema_migrations",
+    f"""
+    CREATE VIEW schema_migrations AS
+    SELECT {NO_VERSION_OF_OURS} AS version, 'see swarm_migrations' AS name, 0 AS applied_at
+    """,
+    # The first index that the crate makes: without this view, it makes nine of them before an error stops it.
+    "DROP INDEX IF EXISTS idx_agents_status",
+    "CREATE VIEW idx_agents_status AS SELECT 'stops a program that would index agents as its own' AS purpose",
+)
+
+DOWN = (
+    "DROP VIEW idx_agents_status",
+    "DROP VIEW schema_migrations",
+    CREATE_FIRST_LOG,
+    "INSERT INTO schema_migrations SELECT version, name, applied_at FROM swarm_migrations",
+    "DROP TABLE swarm_migrations",
+)

@@ -1,0 +1,22 @@
+"""Runs programs with the code of an earlier state of this package, beside those with the present one."""
+
+import subprocess
+from pathlib import Path
+
+VERSION_2 = "70f7e9e"
+"""The last commit whose schema has version 2."""
+
+_ROOT = Path(__file__).parents[2]
+
+
+def unpack(commit: str, folder: Path) -> Path:
+    """Unpack the package as it was at a commit, and return the directory to import it from."""
+    archive = subprocess.run(["git", "-C", _ROOT, "archive", commit, "src"], capture_output=True, check=False)
+    assert archive.returncode == 0, f"this test takes the whole history: {archive.stderr.decode()}"
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    return folder / "src"
+
+
+def of_release(source: str) -> str:
+    """Return a program that imports the package from its last argument."""
+    return f"import sys\nsys.path.insert(0, sys.argv[-1])\n{source}"
