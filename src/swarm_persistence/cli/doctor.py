@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from swarm_persistence.backends.targets import sqlite_path
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.file_system import examine_modes, examine_place
+from swarm_persistence.cli.file_system import examine_modes, examine_names, examine_place, examine_processes
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.sqlite_releases import examine_releases
 from swarm_persistence.cli.target import existing_file
@@ -37,9 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the findings, and return 1 if something is wrong."""
-    path = existing_file(arguments.database)
-    if path is None:
-        raise CommandError("doctor examines SQLite files; the server of this database has tools of its own")
+    path = _file_of(arguments.database)
     console = None if arguments.json else open_console()
     findings = list(examine(path, is_quick=arguments.quick))
     is_sound = all(finding.level is not Level.WRONG for finding in findings)
@@ -51,6 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if is_sound else 1
 
 
+def _file_of(target: str) -> Path:
+    """Return the path of the file; it may be missing or empty if its log is there."""
+    if "://" in target and not target.startswith("sqlite://"):
+        raise CommandError("doctor examines SQLite files; the server of this database has tools of its own")
+    # Loaded here: the other commands do not need apsw.
+    from swarm_persistence.cli.log_examination import only_in_log
+
+    path = Path(sqlite_path(target)).absolute()
+    if only_in_log(path) is None:
+        existing_file(target)
+    return path
+
+
 def examine(path: Path, *, is_quick: bool) -> Iterator[Finding]:
     """Yield all that is to be said of the file.
 
@@ -58,13 +70,19 @@ def examine(path: Path, *, is_quick: bool) -> Iterator[Finding]:
         CommandError: it is not a database of this package; it was left as it is.
 
     """
-    # Loaded here: the other commands do not need apsw.
     from swarm_persistence.cli.examination import SQLITE_RELEASE, examine_content, require_ours
+    from swarm_persistence.cli.log_examination import only_in_log
 
+    if (finding := only_in_log(path)) is not None:
+        yield finding
+        return
     require_ours(path)
     yield from examine_releases(SQLITE_RELEASE, _release_of_python())
-    yield examine_place(path)
-    yield examine_modes(path)
+    yield from examine_names(path)
+    real = path.resolve()
+    yield examine_place(real)
+    yield examine_modes(real)
+    yield from examine_processes(real)
     yield from examine_content(path, is_quick=is_quick)
 
 

@@ -1,6 +1,5 @@
-"""Examines a database of ours through SQLite; reads the data, and changes none of it."""
+"""Examines what a database of ours holds, through SQLite; changes not a byte of it."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,24 @@ from typing import Any
 import apsw
 
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.file_system import processes_with_open_file
-from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
+from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
 from swarm_persistence.engines.sql.sqlite import schema_version
+from swarm_persistence.engines.sql.sqlite.log import read_log
+from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, is_for_log, page_size_of, size_of
 
 SQLITE_RELEASE = apsw.sqlite_lib_version()
 
+RESTORE = (
+    "restore a backup; without one, `swarm-persistence recover` takes all that can be read into a new file and lists "
+    "what is lost"
+)
+
 _MAGIC = b"SQLite format 3\0"
-_LARGE_LOG_BYTES = 64 * 1024 * 1024
-_OLD_READER_SECONDS = 1.0
-_LOOKS = 10
 _MOST_LINES = 5
 _BUSY_MILLISECONDS = 5000
-_RESTORE = "restore a backup; without one, try the sqlite3 shell's .recover on a copy"
 
 
 def require_ours(path: Path) -> None:
@@ -29,98 +32,100 @@ def require_ours(path: Path) -> None:
     if path.is_dir():
         raise CommandError(f"{str(path)!r} is a directory; give the path of a file")
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-    except OSError as error:
-        raise CommandError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        with RawFile(path.resolve()) as file:
+            head = file.read(0, len(_MAGIC))
+    except apsw.CantOpenError as error:
+        raise CommandError(f"{str(path)!r} cannot be read; check its permissions (SQLite: {error})") from error
     if head != _MAGIC:
         raise CommandError(f"{str(path)!r} is not an SQLite database, or its first page is destroyed")
-    # Where there is no log, none must be made: the file may be another program's.
-    has_log = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
-    uri = f"{path.resolve().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
-    try:
-        connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    # With the log or without: a log that is not the file's own says nothing about the file.
+    found, errors = [], []
+    for with_log in (True, False):
         try:
-            connection.set_busy_timeout(_BUSY_MILLISECONDS)
-            application_id = connection.pragma("application_id")
-        finally:
-            connection.close()
-    except apsw.Error as error:
-        raise CommandError(f"{str(path)!r} cannot be read: {error}", exit_code=1) from error
-    if application_id != schema_version.APPLICATION_ID:
-        raise CommandError(f"{str(path)!r} is another program's database (application_id {application_id:#x})")
+            with looking(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
+                found.append(connection.pragma("application_id"))
+        except apsw.Error as error:
+            errors.append(error)
+    if not found:
+        raise CommandError(f"{str(path)!r} cannot be read: {errors[0]}", exit_code=1) from errors[0]
+    if schema_version.APPLICATION_ID not in found:
+        raise CommandError(f"{str(path)!r} is another program's database (application_id {found[0]:#x})")
 
 
-def examine_content(path: Path, *, is_quick: bool, large_log_bytes: int = _LARGE_LOG_BYTES) -> Iterator[Finding]:
+def examine_content(path: Path, *, is_quick: bool, large_log_bytes: int = LARGE_LOG_BYTES) -> Iterator[Finding]:
     """Yield what is to be said of the file's journal, log, content and schema."""
-    # Read and write, since only that can tell whether the log can be emptied; but no new file.
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    check = "quick_check" if is_quick else "integrity_check"
+    before = _state(path)
+    findings = list(_examine_safely(path, check, large_log_bytes))
+    if _state(path) != before and any(finding.level is Level.WRONG for finding in findings):
+        # A process that has opened the file meanwhile may have moved pages from the log into it.
+        findings = list(_examine_safely(path, check, large_log_bytes))
+    yield from findings
+
+
+def _state(path: Path) -> list[tuple[int, int] | None]:
+    """Return what tells whether a file was written to."""
+    files = (path.resolve(), *companions(path))
+    stats = [each.stat() if each.exists() else None for each in files]
+    return [stat and (stat.st_mtime_ns, stat.st_size) for stat in stats]
+
+
+def _examine_safely(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     try:
-        connection.set_busy_timeout(_BUSY_MILLISECONDS)
-        connection.pragma("query_only", True)  # lets checkpoints pass, and no change of data
-        mode = connection.pragma("journal_mode")
-        yield _journal(mode)
-        if mode == "wal" and not connection.readonly("main"):
-            yield _log(connection, path, large_log_bytes)
-        yield _integrity(connection, is_quick)
-        yield _schema(connection)
+        yield from _examine(path, check, large_log_bytes)
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        yield wrong("content", f"damaged (SQLite: {error})", _RESTORE)
+        yield wrong("content", f"damaged (SQLite: {error})", RESTORE)
     except (apsw.BusyError, apsw.LockedError) as error:
         yield wrong("lock", f"another process holds the file (SQLite: {error})", "try again when it has finished")
     except apsw.Error as error:
         yield wrong("access", f"SQLite: {error}", "check the permissions of the file and its directory, and the disk")
-    finally:
-        connection.close()
 
 
-def _journal(mode: str) -> Finding:
-    if mode == "wal":
-        return ok("journal mode", "wal")
+def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
+    problems = _problems(path, check, with_log=True)
+    log_file = companions(path)[0]
+    log = read_log(log_file, page_size_of(path))
+    reason = log and reason_not_to_apply(path, log, problems, lambda: _problems(path, check, with_log=False))
+    yield _journal(path, with_log=not reason)
+    if reason:
+        yield foreign(path, reason)
+        problems = _problems(path, check, with_log=False)
+    elif size_of(log_file):
+        yield examine_log(path, log, large_log_bytes)
+    else:
+        yield ok("log (WAL)", "none, or empty: all is in the file")
+    yield _integrity(check, problems, " without the log" if reason else "")
+    with looking(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
+        yield _schema(connection)
+
+
+def _journal(path: Path, *, with_log: bool) -> Finding:
+    check = "journal mode"
+    if size_of(companions(path)[2]):
+        remedy = "open it with swarm-persistence: that undoes the interrupted write; keep the -journal beside the file"
+        return advice(check, "a write was interrupted, or goes on: there is a rollback journal", remedy)
+    # A connection that must not make a log tells another mode than the file's header does.
+    if is_for_log(path) or (with_log and size_of(companions(path)[0])):
+        return ok(check, "wal")
     remedy = "open it once with swarm-persistence while no other program has it open: that switches it to wal"
-    return wrong("journal mode", f"{mode}, not wal: readers and writers block each other", remedy)
+    return wrong(check, "delete, not wal: readers and writers block each other", remedy)
 
 
-def _log(connection: apsw.Connection, path: Path, large_log_bytes: int) -> Finding:
-    check = "log (WAL)"
-    frames, copied = _checkpoint_patiently(connection)
-    log = path.with_name(f"{path.name}-wal")
-    size = log.stat().st_size if log.exists() else 0
-    shown = f"{size:,} bytes"
-    if copied < frames:
-        holders = ", ".join(processes_with_open_file(path)) or "none that this user may see"
-        detail = (
-            f"{shown}; it cannot shrink: a reader has kept an old state for more than {_OLD_READER_SECONDS:g} s, "
-            f"{copied:,} of {frames:,} frames could be copied into the file"
-        )
-        remedy = f"end the reader's transaction, or its process; processes that have the file open: {holders}"
-        return (wrong if size > large_log_bytes else advice)(check, detail, remedy)
-    if size > large_log_bytes:
-        remedy = "await storage.checkpoint() shrinks it; no reader stands in the way"
-        return advice(check, f"{shown}, all of it copied into the file: larger than it needs to be", remedy)
-    return ok(check, f"{shown}, all of it copied into the file")
+def _problems(path: Path, check: str, *, with_log: bool) -> list[str]:
+    """Return what the check finds; a page that stops it is a finding, too."""
+    try:
+        with looking(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
+            rows: Any = connection.execute(f"PRAGMA {check}").fetchall()
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        return [str(error)]
+    return [text for (text,) in rows if text != "ok"]
 
 
-def _checkpoint_patiently(connection: apsw.Connection) -> tuple[int, int]:
-    """Return how many frames the log has, and how many are copied, after waiting for readers that are merely busy."""
-    frames = copied = 0
-    for look in range(_LOOKS):
-        if look:
-            time.sleep(_OLD_READER_SECONDS / (_LOOKS - 1))
-        frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        if copied >= frames:
-            break
-    return frames, copied
-
-
-def _integrity(connection: apsw.Connection, is_quick: bool) -> Finding:
-    check = "quick_check" if is_quick else "integrity_check"
-    rows: Any = connection.execute(f"PRAGMA {check}").fetchall()
-    problems = [text for (text,) in rows if text != "ok"]
+def _integrity(check: str, problems: list[str], where: str = "") -> Finding:
     if not problems:
-        return ok(check, "ok")
+        return ok(check, f"ok{where}")
     more = f"; and {len(problems) - _MOST_LINES} more" if len(problems) > _MOST_LINES else ""
-    return wrong(check, "; ".join(problems[:_MOST_LINES]) + more, _RESTORE)
+    return wrong(check, "; ".join(problems[:_MOST_LINES]) + more, RESTORE)
 
 
 def _schema(connection: apsw.Connection) -> Finding:
@@ -131,7 +136,7 @@ def _schema(connection: apsw.Connection) -> Finding:
     missing = sorted(_objects_of(version).items() - _objects(connection).items())
     if missing:
         names = ", ".join(f"{kind} {name}" for (kind, name), _ in missing)
-        return wrong(check, f"version {version}, but missing or changed: {names}", _RESTORE)
+        return wrong(check, f"version {version}, but missing or changed: {names}", RESTORE)
     if version < LATEST:
         remedy = "open it with swarm-persistence: that brings it up to date"
         return advice(check, f"version {version}; the latest is {LATEST}", remedy)

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,10 @@ SUFFIXES = ("", "-wal", "-shm")
 _MOUNTS = Path("/proc/self/mounts")
 _NETWORK = re.compile(r"9p|afs|beegfs|ceph|cifs|coda|glusterfs|gpfs|lustre|ncpfs|nfs4?|smb[23]|smbfs")
 _NETWORK_BY_FUSE = re.compile(r"fuse\.(ceph|gcsfuse|glusterfs|rclone|s3fs|sshfs)")
+# Python's `_sqlite3` module has no SQLite of its own on most systems: it loads the system's.
+_SQLITE_LIBRARY = re.compile(
+    r"/(apsw/[^/\s]*\.so|libsqlite3[^/\s]*|_pysqlite3[^/\s]*|libsqlcipher[^/\s]*)$", re.MULTILINE
+)
 _IN_MEMORY = frozenset({"ramfs", "tmpfs"})
 
 
@@ -36,12 +40,48 @@ def examine_place(path: Path, mounts: str | None = None) -> Finding:
     if mount is None:
         return ok(check, "not checked: no mount holds this path")
     where = f"{mount.kind}, mounted at {mount.directory}"
+    if Path(mount.directory) == path.resolve():
+        remedy = "mount its directory: the log beside the file belongs to the database, and is lost with the container"
+        return wrong(check, f"{where}: the file alone is mounted, and its log lies outside of the volume", remedy)
     if _NETWORK.fullmatch(mount.kind) or _NETWORK_BY_FUSE.fullmatch(mount.kind):
         remedy = "move the file to a disk of this machine; several machines need a server, not a shared file"
         return wrong(check, f"{where}: a network file system, on which WAL and its locks do not work", remedy)
     if mount.kind in _IN_MEMORY:
         return advice(check, f"{where}: it is lost when the machine restarts", "move the file to a disk, if it matters")
     return ok(check, where)
+
+
+def examine_names(path: Path) -> Iterator[Finding]:
+    """Yield what is to be said of links to the file: its log lies beside that of its names by which it was opened."""
+    check = "names"
+    if path.is_symlink() or path.resolve() != path.absolute():
+        yield ok(check, f"leads to {path.resolve()}; the log lies beside that")
+    links = path.stat().st_nlink
+    if links > 1:
+        remedy = f"make real copies (`swarm-persistence backup`) instead of links; `find / -samefile {path}` lists them"
+        yield advice(check, f"the file has {links} names (hard links), and each would have a log of its own", remedy)
+
+
+def examine_processes(path: Path) -> Iterator[Finding]:
+    """Yield which other processes have the file open, and which of them may drop each other's locks."""
+    check = "processes"
+    processes = _processes_with_open_file(path)
+    shown = ", ".join(map(_shown, processes)) or "no other one that this user may see"
+    log = path.with_name(f"{path.name}-wal")
+    if processes and path.with_name(f"{path.name}-shm").exists() and not log.exists():
+        remedy = "back up what they read, as long as they run; then end them. Never delete a log"
+        yield wrong(check, f"{shown}: their log was deleted, and what they write is lost when they end", remedy)
+        return
+    yield ok(check, f"open by: {shown}")
+    for process in processes:
+        libraries = _sqlite_libraries(process)
+        if len(libraries) > 1:
+            names = ", ".join(sorted(libraries))
+            remedy = (
+                "let nothing but swarm-persistence open this file in that process: see sqlite.org/howtocorrupt.html"
+            )
+            detail = f"{_shown(process)} has loaded several SQLite libraries ({names}), which drop each other's locks"
+            yield advice(check, detail, remedy)
 
 
 def examine_modes(path: Path) -> Finding:
@@ -63,9 +103,15 @@ def examine_modes(path: Path) -> Finding:
 
 def processes_with_open_file(path: Path) -> list[str]:
     """Return the other processes that have the file open, as far as this user may know: `1234 (python3)`."""
-    wanted = path.stat()
-    others = (each for each in Path("/proc").glob("[0-9]*") if int(each.name) != os.getpid())
-    return sorted(f"{each.name} ({_name_of(each)})" for each in others if _has_open(each, wanted))
+    return [_shown(process) for process in _processes_with_open_file(path)]
+
+
+def name_of(process: int) -> str:
+    """Return the name of a process' program."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "ended"
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -90,6 +136,25 @@ def _mount_of(path: Path, mounts: list[Mount]) -> Mount | None:
     return max(reversed(holding), key=lambda mount: len(Path(mount.directory).parts), default=None)
 
 
+def _processes_with_open_file(path: Path) -> list[int]:
+    wanted = path.stat()
+    others = (each for each in Path("/proc").glob("[0-9]*") if int(each.name) != os.getpid())
+    return sorted(int(each.name) for each in others if _has_open(each, wanted))
+
+
+def _shown(process: int) -> str:
+    return f"{process} ({name_of(process)})"
+
+
+def _sqlite_libraries(process: int) -> set[str]:
+    """Return the shared libraries with an SQLite in them that the process has loaded."""
+    try:
+        mapped = Path(f"/proc/{process}/maps").read_text(errors="replace")
+    except OSError:
+        return set()
+    return {match.group(1) for match in _SQLITE_LIBRARY.finditer(mapped)}
+
+
 def _has_open(process: Path, wanted: os.stat_result) -> bool:
     try:
         descriptors = os.listdir(process / "fd")
@@ -103,10 +168,3 @@ def _is_same(link: Path, wanted: os.stat_result) -> bool:
         return os.path.samestat(link.stat(), wanted)
     except OSError:
         return False  # closed meanwhile
-
-
-def _name_of(process: Path) -> str:
-    try:
-        return (process / "comm").read_text(errors="replace").strip()
-    except OSError:
-        return "ended"

@@ -1,0 +1,73 @@
+"""Finds the readers that hold a log back; `python -m swarm_persistence.cli.log_readers INDEX` prints them as JSON.
+
+That runs in a process of its own: closing a descriptor of the log's index drops the locks that a process has there, and
+this one may have a storage open.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from struct import Struct
+
+import msgspec
+
+_LOOKS = 10
+_OLD_READER_SECONDS = 1.0
+
+# https://sqlite.org/walformat.html#the_wal_index_file_format
+_FRAMES = Struct("=16xI")
+_MARKS = Struct("=96xI5I")
+_FIRST_READ_LOCK = 123
+_LOCK = Struct("@hhqqi")
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """A process that reads a state before the last commit."""
+
+    process: int
+    frame: int
+    """The last frame of the log that it sees."""
+
+
+def old_readers(index: Path) -> list[Reader]:
+    """Return the readers that keep an old state for a second; if there are any, that is how long it takes."""
+    if sys.platform != "linux":
+        return []  # other systems keep their locks in another form
+    command = [sys.executable, "-P", "-m", __name__, str(index)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return msgspec.json.decode(done.stdout, type=list[Reader])
+
+
+def _lasting_readers(index: Path) -> set[Reader]:
+    lasting = _readers(index)
+    for _ in range(_LOOKS - 1):
+        if not lasting:
+            break
+        time.sleep(_OLD_READER_SECONDS / (_LOOKS - 1))
+        lasting &= _readers(index)
+    return lasting
+
+
+def _readers(index: Path) -> set[Reader]:
+    """Return the readers that do not see the last commit."""
+    import fcntl
+
+    with index.open("rb") as file:
+        head = file.read(_MARKS.size)
+        if len(head) < _MARKS.size:
+            return set()
+        (frames,) = _FRAMES.unpack_from(head)
+        copied, *marks = _MARKS.unpack(head)
+        marks[0] = copied  # the first one is for readers that need no log
+        found = set()
+        for place, mark in enumerate(marks):
+            wanted = _LOCK.pack(fcntl.F_WRLCK, 0, _FIRST_READ_LOCK + place, 1, 0)
+            kind, *_, process = _LOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, wanted))
+            if kind != fcntl.F_UNLCK and mark < frames:
+                found.add(Reader(process, mark))
+        return found
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(_lasting_readers(Path(sys.argv[1]))))

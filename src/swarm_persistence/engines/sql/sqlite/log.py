@@ -1,0 +1,120 @@
+"""Reads a write-ahead log by SQLite's file format, and tells sound frames from stale and damaged ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct as Layout
+from struct import unpack_from
+
+import apsw
+import msgspec
+
+from swarm_persistence.engines.sql.sqlite.raw_file import RawFile
+
+_HEADER = Layout(">IIII8sII")
+_FRAME = Layout(">II8sII")
+_MAGICS = {0x377F0682: "<", 0x377F0683: ">"}
+_LARGEST_PAGE = 65536
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A page as a transaction has written it."""
+
+    number: int
+    page: int
+    pages_after_commit: int
+    """The size of the database in pages after the transaction, in the frame that ends it; 0 in the others."""
+    offset: int
+    """Where the page begins in the log."""
+    is_sound: bool
+
+
+class Log(msgspec.Struct, frozen=True):
+    """What a log says: its frames up to the first one of an earlier use of the file."""
+
+    page_size: int
+    has_header: bool
+    """Whether its header is sound; SQLite ignores a log without."""
+    frames: tuple[Frame, ...]
+
+    def applied(self) -> tuple[Frame, ...]:
+        """Return the frames that SQLite applies: those before the first damaged one, up to the last commit."""
+        sound = next((place for place, frame in enumerate(self.frames) if not frame.is_sound), len(self.frames))
+        return _committed(self.frames[:sound]) if self.has_header else ()
+
+    def last_state_of(self, page: int) -> Frame | None:
+        """Return the frame that holds the last state of a page; `None` if the page is not in the log."""
+        return next((frame for frame in reversed(self.applied()) if frame.page == page), None)
+
+    def dropped(self) -> tuple[Frame, ...]:
+        """Return the committed frames that SQLite does not apply, since a damaged one stands before them."""
+        return _committed(self.frames)[len(self.applied()) :]
+
+
+def read_log(path: Path, page_size_of_file: int = 0) -> Log | None:
+    """Read the log of this path; `None` if it is missing, or holds no frame.
+
+    A log with a damaged header is read with the page size of its file.
+    """
+    try:
+        with RawFile(path) as file:
+            return _read(file, page_size_of_file)
+    except apsw.CantOpenError:
+        if path.exists():
+            raise
+        return None
+
+
+def _read(file: RawFile, page_size_of_file: int) -> Log | None:
+    if file.size < _HEADER.size + _FRAME.size:
+        return None
+    head = file.read(0, _HEADER.size)
+    magic, _, page_size, _, salts, first, second = _HEADER.unpack(head)
+    order = _MAGICS.get(magic, "")
+    has_header = bool(order) and _is_page_size(page_size) and _checksum(head[:24], 0, 0, order) == (first, second)
+    if not has_header:
+        page_size, order = page_size_of_file, order or "<"
+        salts = _FRAME.unpack(file.read(_HEADER.size, _FRAME.size))[2]
+    if not _is_page_size(page_size):
+        return None
+    frames = tuple(_frames(file, page_size, salts, (first, second), order))
+    return Log(page_size, has_header, frames)
+
+
+def _frames(file: RawFile, page_size: int, salts: bytes, checksum: tuple[int, int], order: str) -> Iterator[Frame]:
+    """Yield the frames of one use of the file; each one's checksum goes on from that which the one before states."""
+    step = _FRAME.size + page_size
+    for number, offset in enumerate(range(_HEADER.size, file.size - step + 1, step), 1):
+        data = file.read(offset, step)
+        page, pages_after_commit, frame_salts, first, second = _FRAME.unpack_from(data)
+        if frame_salts != salts:
+            if not _has_salts(file, offset + step, salts):
+                return
+            yield Frame(number, 0, 0, offset + _FRAME.size, False)
+        else:
+            found = _checksum(data[_FRAME.size :], *_checksum(data[:8], *checksum, order), order)
+            is_sound = page > 0 and found == (first, second)
+            yield Frame(number, page, pages_after_commit if is_sound else 0, offset + _FRAME.size, is_sound)
+        checksum = first, second
+
+
+def _has_salts(file: RawFile, offset: int, salts: bytes) -> bool:
+    """Tell whether the frame here belongs to this use of the file: then the one before it is damaged, not stale."""
+    head = file.read(offset, _FRAME.size)
+    return len(head) == _FRAME.size and _FRAME.unpack(head)[2] == salts
+
+
+def _checksum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:
+    words = iter(unpack_from(f"{order}{len(data) // 4}I", data))
+    for word in words:
+        first = (first + word + second) & 0xFFFFFFFF
+        second = (second + next(words) + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _is_page_size(number: int) -> bool:
+    return 512 <= number <= _LARGEST_PAGE and number & (number - 1) == 0
+
+
+def _committed(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    last = max((place for place, frame in enumerate(frames, 1) if frame.pages_after_commit), default=0)
+    return frames[:last]

@@ -1,0 +1,74 @@
+"""Opens a file to look at it: not a byte of the database, its log or its journal is changed, and no file is made."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.raw_file import companions, copy_bytes, size_of
+
+_WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
+
+
+@contextmanager
+def looking(path: Path, busy_milliseconds: int, *, with_log: bool = True) -> Iterator[apsw.Connection]:
+    """Yield a connection that reads the file, with what its log or journal says, or as it stands without them.
+
+    Where connections are at work, it is one more reader; its snapshot is that of its first statement.
+    """
+    log, index, journal = companions(path)
+    if not with_log:
+        manner = "immutable=1"
+    elif size_of(journal) and _is_hot(path, busy_milliseconds):
+        with _rolled_back(path, journal) as connection:
+            yield connection
+        return
+    elif size_of(journal):
+        manner = "mode=ro"
+    elif not size_of(log):
+        manner = "mode=ro" if index.exists() and log.exists() else "immutable=1"
+    elif index.exists():
+        manner = "mode=ro"
+    else:
+        # No index of the log, so no process has it open: SQLite makes one in its own memory.
+        manner = f"mode=ro&vfs={_WITHOUT_LOCKS}"
+    with _opened(f"{path.resolve().as_uri()}?{manner}", apsw.SQLITE_OPEN_READONLY, busy_milliseconds) as connection:
+        if _WITHOUT_LOCKS in manner:
+            connection.pragma("locking_mode", "exclusive")
+        yield connection
+
+
+@contextmanager
+def _opened(uri: str, flags: int, busy_milliseconds: int) -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(uri, flags=flags | apsw.SQLITE_OPEN_URI)
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.set_busy_timeout(busy_milliseconds)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _is_hot(path: Path, busy_milliseconds: int) -> bool:
+    """Tell whether a write was interrupted, so that SQLite must undo it before it reads; else, one may be going on."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with _opened(uri, apsw.SQLITE_OPEN_READONLY, busy_milliseconds) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        except apsw.Error:
+            return True
+    return False
+
+
+@contextmanager
+def _rolled_back(path: Path, journal: Path) -> Iterator[apsw.Connection]:
+    """Yield a connection to a copy, in which SQLite undoes the write that the journal was made for."""
+    with TemporaryDirectory() as directory:
+        copy = Path(directory) / "copy.db"
+        copy_bytes(path.resolve(), copy)
+        copy_bytes(journal, copy.with_name(f"{copy.name}-journal"))
+        with _opened(copy.as_uri(), apsw.SQLITE_OPEN_READWRITE, 0) as connection:
+            yield connection

@@ -1,0 +1,80 @@
+"""Reads the bytes of a database's files through SQLite's own VFS, without a connection.
+
+Python's `open` will not do: closing any descriptor of a database's file drops all locks that this process has on it.
+SQLite closes its own only when no connection of the process holds a lock.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import apsw
+
+# https://sqlite.org/fileformat.html#the_database_header
+_PAGE_SIZE_AT = 16
+_WRITE_VERSION_AT = 18
+_FOR_LOG = 2
+_CHUNK = 1024 * 1024
+
+
+class RawFile:
+    """An open file of a database: the main one, its log or its rollback journal."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing file to read it.
+
+        Raises:
+            apsw.CantOpenError: there is no such file, or this user may not read it.
+
+        """
+        # A log is opened as a database, too: as a log, it would need the file that it belongs to.
+        self._file = apsw.VFSFile("", str(path), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
+        self.size: int = self._file.xFileSize()
+
+    def read(self, offset: int, amount: int) -> bytes:
+        """Return these bytes, or those of them that there are."""
+        available = min(amount, self.size - offset)
+        return self._file.xRead(available, offset) if available > 0 else b""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.xClose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def companions(path: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of the log, of its index and of the rollback journal, which lie beside the resolved path."""
+    real = path.resolve()
+    return tuple(real.with_name(f"{real.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))  # type: ignore[return-value]
+
+
+def copy_bytes(source: Path, target: Path) -> None:
+    """Copy a file of a database to where there is none."""
+    with RawFile(source) as file, target.open("xb") as copy:
+        for offset in range(0, file.size, _CHUNK):
+            copy.write(file.read(offset, _CHUNK))
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file in bytes, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def page_size_of(path: Path) -> int:
+    """Return the page size that the header of a database states, sound or not; 0 if there is no header."""
+    with RawFile(path.resolve()) as file:
+        number = int.from_bytes(file.read(_PAGE_SIZE_AT, 2))
+    return 65536 if number == 1 else number
+
+
+def is_for_log(path: Path) -> bool:
+    """Tell whether the header of a database says that it is used with a log (WAL)."""
+    with RawFile(path.resolve()) as file:
+        return int.from_bytes(file.read(_WRITE_VERSION_AT, 1)) == _FOR_LOG
