@@ -21,6 +21,7 @@ auth_file = {folder}/users
 pool_mode = transaction
 default_pool_size = {size}
 max_client_conn = 100
+server_login_retry = 1
 unix_socket_dir =
 """
 

@@ -33,7 +33,7 @@ async def impatient(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]
 
 
 class TestOpening:
-    @pytest.mark.parametrize("words", ["pg_backend_pid", "SET SESSION", "schema_migrations", "CREATE INDEX"])
+    @pytest.mark.parametrize("words", ["pg_backend_pid", "SET search_path", "schema_migrations", "CREATE INDEX"])
     async def test_a_server_that_falls_silent_while_it_is_opened_is_given_up(
         self, proxy: Proxy, schema: str, words: str
     ) -> None:

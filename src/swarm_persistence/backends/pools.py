@@ -6,7 +6,7 @@ from typing import Generic, Self, TypeVar
 import msgspec
 
 from swarm_persistence.backends.durations import seconds
-from swarm_persistence.engines.pools import PoolSettings
+from swarm_persistence.engines.pools import Durability, PoolSettings
 
 S = TypeVar("S", bound=PoolSettings)
 
@@ -35,6 +35,10 @@ class PooledStorageBuilder(Generic[S]):
     def transaction_timeout(self, timeout: float | timedelta) -> Self:
         """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
         return self._set(transaction_timeout=seconds(timeout))
+
+    def durability(self, durability: Durability) -> Self:
+        """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""
+        return self._set(durability=durability)
 
     def _set(self, **changes: object) -> Self:
         self._settings = msgspec.structs.replace(self._settings, **changes)

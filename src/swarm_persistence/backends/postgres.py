@@ -10,6 +10,7 @@ except ImportError as error:
 
 from swarm_persistence.backends.durations import seconds
 from swarm_persistence.backends.pools import PooledStorageBuilder
+from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PreparedStatements, Settings
 from swarm_persistence.storage import Storage
@@ -21,13 +22,17 @@ class PostgresStorage(Storage):
     _engine: PostgresEngine
 
     @classmethod
-    async def open(cls, url: str, *, schema: str | None = None, must_exist: bool = False) -> Self:
+    async def open(
+        cls, url: str, *, schema: str | None = None, durability: Durability = "full", must_exist: bool = False
+    ) -> Self:
         """Reach the server, and bring the schema up to date.
 
         The URL is `postgresql://user:password@host1:5432,host2:5432/database`, with options as `?name=value&…`:
         PostgreSQL's own ones, such as `sslmode` and `target_session_attrs`, and the builder's. With several hosts, the
         one that takes writes is used. `schema` names the schema that holds the tables; it is `swarm` unless the URL
-        says otherwise. With `must_exist`, a schema without a swarm is refused, and none is created.
+        says otherwise. `durability="full"` keeps every write whose call has returned, whatever the role is set to.
+        With `"normal"`, a crash of the server may take the last ones before it. With `must_exist`, a schema without a
+        swarm is refused, and none is created.
 
         Raises:
             DatabaseError: no server can be used; the text names each and the cause. Or the schema must exist, and does
@@ -36,7 +41,7 @@ class PostgresStorage(Storage):
             OtherError: the URL or an option of it makes no sense.
 
         """
-        settings = Settings() if schema is None else Settings(schema=schema)
+        settings = Settings(durability=durability) if schema is None else Settings(schema=schema, durability=durability)
         return await cls._open(url, settings, must_exist=must_exist)
 
     @classmethod

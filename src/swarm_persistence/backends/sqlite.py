@@ -5,8 +5,9 @@ import os
 from typing import Self
 
 from swarm_persistence.backends.pools import PooledStorageBuilder
+from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
-from swarm_persistence.engines.sql.sqlite.settings import Durability, Settings
+from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.storage import Storage
 
 
@@ -68,10 +69,6 @@ class SqliteStorageBuilder(PooledStorageBuilder[Settings]):
 
     def __init__(self) -> None:
         self._settings = Settings()
-
-    def durability(self, durability: Durability) -> Self:
-        """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""
-        return self._set(durability=durability)
 
     async def build(self, path: str | os.PathLike[str]) -> SqliteStorage:
         """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for a setting without sense."""

@@ -1,11 +1,13 @@
 """The settings of a pool of connections, each default in its one home."""
 
 import threading
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import msgspec
 
 from swarm_persistence.errors import OtherError
+
+Durability = Literal["full", "normal"]
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,11 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     transaction_timeout: float = 30.0
     """How long a transaction may stay open before it is rolled back, so that others can write."""
 
+    durability: Durability = "full"
+    """`full`: what a call has written is on the disk when it returns. `normal`: a power cut, or a crash of the
+    operating system or of a database server, may take the last commits before it; the data stays sound, and a crash of
+    this process alone takes nothing."""
+
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""
         limit = self.max_connections
@@ -34,6 +41,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         self.require("min_idle_connections", is_within, "0 or more, and not more than max_connections")
         for name in ("connection_timeout", "idle_timeout", "transaction_timeout"):
             self.require_duration(name)
+        self.require("durability", self.durability in ("full", "normal"), "'full' or 'normal'")
         return self
 
     def require(self, name: str, is_met: bool, expected: str) -> None:

@@ -98,8 +98,7 @@ class Connector:
                 connection,
                 self.target.name_of(host, port),
                 self.settings,
-                is_careful=self.is_careful,
-                has_pooler=self.has_pooler,
+                owns_session=not (self.is_careful or self.has_pooler),
                 is_at_work=partial(self._is_at_work, host, port),
             )
             async with _given_up_at(deadline, connection):
@@ -129,7 +128,7 @@ class Connector:
         """See whether the server tells the number of the process that answers; a pooler tells one of its own making."""
         async with _given_up_at(deadline, connection), connection.transaction():
             # Without a name, so that nothing is left behind at a pooler's server.
-            number = await (await connection.prepare("SELECT pg_backend_pid()", name="")).fetchval()
+            number = await (await connection.prepare("SELECT pg_catalog.pg_backend_pid()", name="")).fetchval()
         self.has_pooler = number != connection.get_server_pid()
         self._has_looked = True
 

@@ -77,22 +77,22 @@ def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
     return Remedy.UNKNOWN if is_closed or is_lost(error) else Remedy.NOTHING
 
 
-def translate(error: BaseException, server: str, connection_timeout: float) -> BaseException:
+def translate(error: BaseException, server: str, lock_timeout: float) -> BaseException:
     """Return the error that callers know for one of the driver's; any other error as it is."""
     is_the_drivers = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError)
     if isinstance(error, StorageError) or not (is_the_drivers or is_lost(error)):
         return error
-    translated = _translated(error, server, connection_timeout)
+    translated = _translated(error, server, lock_timeout)
     translated.__cause__ = error
     return translated
 
 
-def _translated(error: BaseException, server: str, connection_timeout: float) -> StorageError:
+def _translated(error: BaseException, server: str, lock_timeout: float) -> StorageError:
     state = state_of(error)
     if state == "55P03":
         return PoolError(
-            f"{server}: another transaction held a row or a table for longer than connection_timeout "
-            f"({connection_timeout:g} s)"
+            f"{server}: another transaction held a row or a table for longer than {lock_timeout:g} s, which is as long "
+            "as connection_timeout and transaction_timeout let an operation wait"
         )
     if state in _REPEATABLE:
         return CollisionError(f"{server}: it collided with another transaction ({error}); {RETRY_ADVICE}")

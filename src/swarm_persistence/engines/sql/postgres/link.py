@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, lost_transaction, translate, unknown_outcome
+from swarm_persistence.engines.sql.postgres.session_settings import SessionSettings
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError
 from swarm_persistence.schema.values import ColumnValue
@@ -27,32 +28,24 @@ class Link:
         server: str,
         settings: Settings,
         *,
-        is_careful: bool,
-        has_pooler: bool,
+        owns_session: bool,
         is_at_work: Callable[[str], Awaitable[bool]],
     ) -> None:
-        """Take a connection; `is_at_work` asks on another one whether the server runs a statement."""
+        """Take a connection.
+
+        It owns its session unless a pooler may lend that to other clients between two transactions. `is_at_work` asks
+        on another connection whether the server runs a statement.
+        """
         self.connection = connection
         self._is_at_work = is_at_work
         self.server = server
         self.idle_since = 0.0
         self.has_expired = False  # given up, as the server was silent
         self._settings = settings
-        self._is_careful = is_careful
-        # Behind a pooler, the session that a SET changes is another client's next.
-        self._owns_session = not (is_careful or has_pooler)
+        self._owns_session = owns_session
         self._loop = asyncio.get_running_loop()
-        limits = (
-            f"lock_timeout = {_milliseconds(settings.connection_timeout)}",
-            # A client that has vanished must not hold its locks: this end would have rolled back by then.
-            f"idle_in_transaction_session_timeout = {_milliseconds(settings.transaction_timeout + 5)}",
-        )
-        self.greeting = "; ".join(
-            ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", *map("SET {}".format, limits))
-        )
-        self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
-        if not self._owns_session:
-            self._begin = "; ".join((self._begin, *map("SET LOCAL {}".format, limits)))
+        self._session = SessionSettings(settings, connection.get_server_version().major)
+        self._begin = self._session.begin(sets_up=not owns_session)
 
     @property
     def is_closed(self) -> bool:
@@ -66,7 +59,7 @@ class Link:
 
     def failure(self, error: BaseException) -> BaseException:
         """Return the error that callers know for one that has come up here."""
-        known = translate(error, self.server, self._settings.connection_timeout)
+        known = translate(error, self.server, self._session.longest_wait_for_a_lock)
         if self.has_expired and known is not error:
             known = DatabaseError(f"{self.server}: {self._silence}; the connection was given up")
             known.__cause__ = error
@@ -85,7 +78,7 @@ class Link:
     async def greet(self) -> None:
         """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""
         if self._owns_session:
-            await self.connection.execute(self.greeting)
+            await self.connection.execute(self._session.for_session())
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
         """Run a statement, outside of a transaction as one of its own, and return its rows."""
@@ -98,8 +91,9 @@ class Link:
         return int(tag.rpartition(" ")[2])
 
     async def _call(self, call: Callable[..., Any], text: str, values: Values) -> Any:
-        # A pooler may give each message to another server's connection, and what one prepares another does not know.
-        needs_transaction = self._is_careful and not self.is_in_transaction
+        # A pooler may give each message to another server's connection: what one prepares another does not know, and
+        # what it is set to is not ours.
+        needs_transaction = not self._owns_session and not self.is_in_transaction
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
         try:
             if not needs_transaction:
@@ -141,8 +135,12 @@ class Link:
             timer.cancel()
 
     async def begin(self) -> None:
-        """Open a transaction."""
+        """Open a transaction of our own."""
         await self.order(self._begin)
+
+    async def begin_for_caller(self) -> None:
+        """Open a transaction that may stay open for as long as a caller's may."""
+        await self.order(self._session.begin_for_caller(sets_up=not self._owns_session))
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -192,7 +190,3 @@ class Link:
     def _expire(self) -> None:
         self.has_expired = True
         self.terminate()
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -142,7 +142,7 @@ class Port:
 
     async def _begin(self, run: Run) -> PostgresSession:
         async def begin(attempt: Attempt) -> Link:
-            await attempt.link.begin()
+            await attempt.link.begin_for_caller()
             attempt.keeps_link = True
             return attempt.link
 

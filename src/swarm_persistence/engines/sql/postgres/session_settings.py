@@ -1,0 +1,93 @@
+"""What a session must be set to for our statements, whatever the server, the database or the role is set to.
+
+A role's `search_path` could replace every function and operator, its `synchronous_commit` could lose what was
+acknowledged, and its limits could end our connections. A connection that is ours is set up once. Behind a pooler, the
+session belongs to other clients as well, and one that they have changed may be lent to us: there, each transaction sets
+up itself, in the message that begins it.
+
+Left as they are: `default_transaction_read_only`, which keeps a role or a full server from writing on purpose, and what
+decides only how fast a statement is.
+"""
+
+from swarm_persistence.engines.sql.postgres.settings import Settings
+
+_GRACE_SECONDS = 2.0
+"""How much later than the client the server ends a transaction: the client can say why it did."""
+
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+class SessionSettings:
+    """The settings of the sessions of one storage on a server of one version."""
+
+    def __init__(self, settings: Settings, server_version: int) -> None:
+        self._schema = settings.schema
+        # A client that was stopped must not hold its locks: the server ends its transaction after this time.
+        idle = settings.transaction_timeout + _GRACE_SECONDS
+        self.longest_wait_for_a_lock = _wait_for_a_lock(settings, idle)
+        limits = {
+            "lock_timeout": self.longest_wait_for_a_lock,
+            "idle_in_transaction_session_timeout": idle,
+            # How long a statement may take is the client's to decide, and some of ours may take any time.
+            "statement_timeout": 0,
+        }
+        # Only remote_apply promises more than `on`.
+        current = "current_setting('synchronous_commit')"
+        durable = f"CASE {current} WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
+        self._of_transactions = {
+            "synchronous_commit": durable if settings.durability == "full" else "'off'",
+            "timezone": "'UTC'",
+            "standard_conforming_strings": "'on'",
+            "row_security": "'on'",
+            **{name: f"'{_milliseconds(seconds)}'" for name, seconds in limits.items()},
+        }
+        # What no statement of ours depends on within a transaction is not worth its time in each of them.
+        self._of_session = {
+            **self._of_transactions,
+            "datestyle": "'ISO, MDY'",
+            "intervalstyle": "'postgres'",
+            "bytea_output": "'hex'",
+            "default_transaction_isolation": "'read committed'",
+            "default_transaction_deferrable": "'off'",
+        }
+        if server_version >= 14:
+            self._of_session["idle_session_timeout"] = "'0'"  # idle_timeout says when an idle connection is closed
+        self._callers_limit = ""
+        if server_version >= 17:
+            self._callers_limit = f"; SET LOCAL transaction_timeout = {_milliseconds(idle)}"
+
+    def for_session(self) -> str:
+        """Return the text that sets up a session that is ours."""
+        return f"SET search_path = {self._search_path}; {_set_config(self._of_session, 'false')}"
+
+    def begin(self, *, sets_up: bool) -> str:
+        """Return the text that begins a transaction of ours; it sets up itself if the session is not ours."""
+        if not sets_up:
+            return _BEGIN
+        return f"{_BEGIN}; SET LOCAL search_path = {self._search_path}; {_set_config(self._of_transactions, 'true')}"
+
+    def begin_for_caller(self, *, sets_up: bool) -> str:
+        """Return the text that begins a caller's transaction, which the server ends in time where it knows how."""
+        return self.begin(sets_up=sets_up) + self._callers_limit
+
+    @property
+    def _search_path(self) -> str:
+        # Temporary objects last: unless named, they come first. In a statement of its own, so that no other path leads
+        # to the functions and operators of what follows.
+        return f'pg_catalog, "{self._schema}", pg_temp'
+
+
+def _set_config(values: dict[str, str], is_local: str) -> str:
+    return "SELECT " + ", ".join(f"set_config('{name}', {value}, {is_local})" for name, value in values.items())
+
+
+def _wait_for_a_lock(settings: Settings, idle: float) -> float:
+    # An operation that is ready to wait for a whole transaction must outwait that of a stopped client, too: until the
+    # server has ended it.
+    if settings.connection_timeout < settings.transaction_timeout:
+        return settings.connection_timeout
+    return max(settings.connection_timeout, idle + _GRACE_SECONDS)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000)) if seconds else 0
