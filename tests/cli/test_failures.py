@@ -41,7 +41,10 @@ def test_an_error_of_the_storage_is_one_line(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "text.db"
     path.write_text("no database, but long enough for one\n" * 100)
     code, line = failure_of(capsys, "stats", path)
-    assert (code, line) == (1, f"Database error: '{path}' is not an SQLite database; it was left as it is")
+    assert (code, line) == (
+        1,
+        f"Database error: '{path}' is not an SQLite database, or its first page is destroyed; it was left as it is",
+    )
 
 
 def test_an_unknown_scheme_is_one_line_without_the_password(capsys: pytest.CaptureFixture[str]) -> None:

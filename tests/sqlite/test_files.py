@@ -84,6 +84,29 @@ def make_foreign_with_copied_log(path: Path) -> None:
     path.with_name("kept").rename(f"{path}-wal")
 
 
+def make_text_with_journal(path: Path) -> None:
+    """Leave what SQLite would delete, if it were asked: it takes any file of that name for a journal."""
+    make_text(path)
+    path.with_name(f"{path.name}-journal").write_text("Frederick's journal\n" * 100)
+
+
+def make_foreign_with_hot_journal(path: Path) -> None:
+    """Leave a journal as a crash does in the middle of a write."""
+    origin = path.with_name("origin")
+    database = sqlite3.connect(origin, isolation_level=None)
+    database.execute("CREATE TABLE mice (name TEXT)")
+    database.execute("PRAGMA cache_size = 1")
+    database.execute("BEGIN")
+    database.executemany("INSERT INTO mice VALUES (?)", [("Frederick" * 100,)] * 500)
+    for suffix in ("", "-journal"):
+        shutil.copy(f"{origin}{suffix}", f"{path}{suffix}")
+    database.close()
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
 def make_newer(path: Path) -> None:
     database = sqlite3.connect(path)
     database.execute("PRAGMA journal_mode = WAL")
@@ -106,6 +129,9 @@ class TestRefused:
             (make_foreign_with_log_mode, DatabaseError, "another program's database"),
             (make_foreign_with_left_log, DatabaseError, "another program's database"),
             (make_foreign_with_copied_log, DatabaseError, "another program's database"),
+            (make_foreign_with_hot_journal, DatabaseError, "another program's database"),
+            (make_text_with_journal, DatabaseError, "is not an SQLite database"),
+            (make_fifo, DatabaseError, "is a device, a pipe or a socket"),
             (make_newer, MigrationError, "schema version 99, and this code knows"),
         ],
     )
@@ -119,6 +145,20 @@ class TestRefused:
             await SqliteStorage.open(path)
 
         assert bytes_around(path) == before
+
+    async def test_another_programs_interrupted_write_is_rolled_back_where_only_that_tells_whose_the_file_is(
+        self, path: Path
+    ) -> None:
+        make_foreign_with_hot_journal(path)
+        with path.open("r+b") as file:
+            file.write(bytes(4096))  # as a torn write of the first page may leave it; the journal has it, too
+
+        with pytest.raises(DatabaseError, match="another program's database"):
+            await SqliteStorage.open(path)
+
+        database = sqlite3.connect(path)
+        assert database.execute("SELECT count(*) FROM mice").fetchall() == [(0,)]
+        database.close()
 
     async def test_another_programs_database_that_it_is_using_goes_on(self, path: Path) -> None:
         database = sqlite3.connect(path)

@@ -26,8 +26,9 @@ class SqliteStorage(Storage):
 
         Raises:
             DatabaseError: the path is a directory, its parent is missing, the file cannot be read or written, is no
-                SQLite database, or is another program's; it is left as it is.
-            MigrationError: the file is newer than this code, or a migration failed; it is left as it is.
+                SQLite database, or is another program's, or is missing or empty beside its log; it is left as it is.
+            MigrationError: the file is newer than this code, another program has taken it for its own, or a migration
+                failed; it is left as it is.
             PoolError: another process kept the file locked for longer than `connection_timeout`.
 
         """
@@ -50,7 +51,7 @@ class SqliteStorage(Storage):
 
     @property
     def path(self) -> str:
-        """Return the absolute path of the file."""
+        """Return the absolute path of the file itself, with all symbolic links followed."""
         return self._engine.path
 
     def __repr__(self) -> str:

@@ -39,7 +39,7 @@ class SqliteEngine(Reading[Part]):
     is_ephemeral = False
 
     def __init__(self, path: str, settings: Settings) -> None:
-        self.path = os.path.abspath(path)
+        self.path = file.resolve(path)
         self.settings = settings.checked()
         self._plans = Parts()
         self._patience = Patience(settings.connection_timeout)
@@ -57,7 +57,7 @@ class SqliteEngine(Reading[Part]):
     def start(self) -> None:
         """Open the file, and bring its schema up to date. Blocks: call it from a thread."""
         try:
-            file.prepare(self.path, self.settings.connection_timeout)
+            file.prepare(self.path, self.settings.connection_timeout, self.settings.vfs)
         except apsw.Error as error:
             raise self._translate(error) from error
         self._writer.start()

@@ -1,5 +1,8 @@
 """Turns SQLite's errors into ours, by result code."""
 
+import errno
+import os
+
 import apsw
 
 from swarm_persistence.errors import ConflictError, DatabaseError, PoolError, StorageError
@@ -37,9 +40,23 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
         translated = PoolError(
             f"another process kept writing to {path!r} for longer than connection_timeout ({connection_timeout:g} s)"
         )
+    elif code == apsw.SQLITE_CANTOPEN and (limit := _exhausted_descriptors()):
+        translated = DatabaseError(f"{path!r} cannot be opened: {limit} (SQLite: {error})")
     elif code in _CAUSES:
         translated = DatabaseError(f"{path!r}: {_CAUSES[code]} (SQLite: {error})")
     else:
         translated = DatabaseError(f"{path!r}: {error}")
     translated.__cause__ = error
     return translated
+
+
+def _exhausted_descriptors() -> str | None:
+    """Tell which limit of open files is reached, if one is; SQLite says the same for it as for a missing file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            return "this process has too many open files; close some, or raise its limit (ulimit -n)"
+        if error.errno == errno.ENFILE:
+            return "this system has too many open files; close some, or raise its limit (fs.file-max)"
+    return None

@@ -1,83 +1,266 @@
-"""Looks at a path before anything is written to it: is it ours, new, or something that must stay as it is?"""
+"""Looks at a database's file before it is opened: is it ours, new, or something that must stay as it is?
+
+Only SQLite opens the file, its `-wal` and its `-shm`: when a process closes any descriptor of a file, it loses all its
+POSIX locks on it, also those of a connection that another thread has open.
+"""
 
 import os
+import stat
+import sys
+import time
+from enum import StrEnum
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known
-from swarm_persistence.errors import DatabaseError
+from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
 
 _MODE_OF_NEW_FILE = 0o600
-_MAGIC = b"SQLite format 3\0"
+_LOG_HEADER_BYTES = 32
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
-def prepare(path: str, timeout: float) -> None:
+class FileState(StrEnum):
+    """What a path names."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    """A file of no bytes, which opening fills."""
+    LOG_ALONE = "log alone"
+    """No file, or one of no bytes, beside a log with content, which opening would destroy."""
+    NEW = "new"
+    """An SQLite database without any content, which opening fills."""
+    OURS = "ours"
+    """A database of this package, perhaps of another version."""
+    FOREIGN = "foreign"
+    """Another program's SQLite database."""
+    NO_DATABASE = "no database"
+    """A directory, a device, or a file that SQLite does not know; or the first page of a database is destroyed."""
+    DAMAGED = "damaged"
+    """A database whose schema cannot be read."""
+    INTERRUPTED = "interrupted"
+    """A database with a hot journal: what it holds is known once SQLite has rolled the interrupted write back."""
+    UNREADABLE = "unreadable"
+    """The operating system does not let this process look."""
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What `inspect` has found."""
+
+    state: FileState
+    refusal: StorageError | None = None
+    """What opening it raises; `None` if it can be opened. `MigrationError` for a file of ours that is newer than this
+    code, or that another program has taken for its own."""
+
+
+def resolve(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of the file that a path names, with all symbolic links followed.
+
+    The log of a database lies beside the file itself, not beside a link to it.
+
+    Raises:
+        DatabaseError: no file can have such a name.
+
+    """
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise DatabaseError(f"the path is {name!r}, expected a str or a path of str")
+    if "\0" in name:
+        raise DatabaseError(f"the path {name!r} contains NUL, which no name of a file can")
+    real = os.path.realpath(name)
+    try:
+        length = len(real.encode())
+    except UnicodeEncodeError as error:
+        raise DatabaseError(f"the path {real!r} is no UTF-8; SQLite opens no such file") from error
+    # Refused here: SQLite would make the file, and then find that its journal cannot have a name.
+    longest = int(apsw.vfs_details()[0]["mxPathname"]) - len("-journal")
+    if length > longest:
+        raise DatabaseError(f"the path {real!r} has {length} bytes; SQLite takes {longest} at most")
+    return real
+
+
+def inspect(path: str, timeout: float, vfs: str | None = None) -> Inspection:
+    """Look at what a path, as `resolve` returns it, names; change nothing, and touch the files through SQLite only.
+
+    The file is first read without its log and journal, so that another program's database gets no new file beside it;
+    then, if it may be ours and has a log, as a reader of SQLite's. Safe at any time, also while this process or others
+    have the file open. An interrupted write is not rolled back: see `FileState.INTERRUPTED`.
+
+    Raises:
+        apsw.BusyError: another process kept the file locked for longer than the timeout, in seconds.
+        apsw.Error: SQLite could not look, as when the disk fails or no descriptor is left.
+
+    """
+    try:
+        journal_bytes = _size_of(f"{path}-journal")  # the longest of the names that SQLite needs
+        # The log before the file: another process that is making the file fills it before there is a log.
+        log_bytes = _size_of(f"{path}-wal")
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return _without_content(path, FileState.MISSING, log_bytes)
+    except OSError as error:
+        return _refused(FileState.UNREADABLE, f"{path!r} or its log cannot be read: {error.strerror}")
+    if stat.S_ISDIR(info.st_mode):
+        return _refused(FileState.NO_DATABASE, f"{path!r} is a directory; give the path of a file")
+    if not stat.S_ISREG(info.st_mode):
+        return _refused(FileState.NO_DATABASE, f"{path!r} is a device, a pipe or a socket; give the path of a file")
+    if info.st_size == 1:
+        return _no_database(path)  # SQLite would take it for empty
+    if not info.st_size:
+        return _without_content(path, FileState.EMPTY, log_bytes)
+    if not os.access(path, os.R_OK):
+        return _refused(FileState.UNREADABLE, f"{path!r} cannot be read: Permission denied")
+    return _inspect_content(path, timeout, vfs, has_log=bool(log_bytes or journal_bytes))
+
+
+def prepare(path: str, timeout: float, vfs: str | None = None) -> None:
     """Create the file if there is none, readable by its owner only; refuse one that is not ours, and leave it as it is.
+
+    A write that was interrupted is rolled back.
 
     Raises:
         DatabaseError: the path is a directory, its parent is missing, or the file is another program's or cannot be
-            read or written.
-        MigrationError: the file is newer than this code.
+            read or written; or there is only a log.
+        MigrationError: the file is newer than this code, or another program has taken it for its own.
         apsw.BusyError: another process kept the file locked for longer than the timeout, in seconds.
 
     """
-    file = Path(path)
-    if file.is_dir():
-        raise DatabaseError(f"{path!r} is a directory; give the path of a file")
-    if not file.parent.is_dir():
-        raise DatabaseError(f"{path!r} cannot be created: the directory {str(file.parent)!r} does not exist")
+    deadline = time.monotonic() + timeout
+    while (inspection := inspect(path, timeout, vfs)).state is FileState.INTERRUPTED:
+        if time.monotonic() >= deadline:
+            raise apsw.BusyError("other processes kept leaving interrupted writes")
+        _require_writable(path)
+        _roll_back(path, timeout, vfs)
+    if inspection.refusal is not None:
+        raise inspection.refusal
+    if inspection.state is FileState.MISSING:
+        _create(path)
+    else:
+        _require_writable(path)
+
+
+def _without_content(path: str, state: FileState, log_bytes: int) -> Inspection:
+    if log_bytes <= _LOG_HEADER_BYTES:
+        return Inspection(state)
+    return _refused(
+        FileState.LOG_ALONE,
+        f"{path!r} is {state}, but its log {path + '-wal'!r} holds {log_bytes:,} bytes, which opening would destroy: "
+        "put the file back beside its log; or take the records out of the log with `swarm-persistence recover DATABASE "
+        "TARGET`; or move the log away to begin anew",
+    )
+
+
+def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: bool) -> Inspection:
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE_OF_NEW_FILE))
+        alone = _look(path, "immutable=1", timeout, vfs)
+    except (apsw.CorruptError, apsw.NotADBError):
+        alone = None  # perhaps only torn: by another process that is just writing, or by a power cut that a log mends
+    if alone is not None and (alone.state is FileState.FOREIGN or not has_log):
+        # The id of a database of ours is in its first page from its first transaction on: no log can bring it.
+        return alone
+    try:
+        return _look(path, "mode=ro" if has_log else "immutable=1", timeout, vfs)
+    except apsw.CorruptError as error:
+        return _refused(
+            FileState.DAMAGED,
+            f"{path!r} is damaged (SQLite: {error}); restore it from a backup, or take what can be read out of it with "
+            "`swarm-persistence recover DATABASE TARGET`",
+        )
+    except apsw.NotADBError:
+        return _no_database(path)
+    except apsw.ReadOnlyError as error:
+        if getattr(error, "extendedresult", None) != apsw.SQLITE_READONLY_ROLLBACK:
+            raise
+        if alone is None and not _is_journal(f"{path}-journal"):
+            return _no_database(path)  # SQLite would delete what it takes for the journal
+        return _refused(
+            FileState.INTERRUPTED,
+            f"{path!r} was left by a write that was interrupted; opening it for writing rolls that back",
+        )
+
+
+def _look(path: str, mode: str, timeout: float, vfs: str | None) -> Inspection:
+    uri = f"{Path(path).as_uri()}?{mode}"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=vfs)
+    try:
+        connection.set_busy_timeout(int(timeout * 1000))
+        connection.execute("BEGIN").fetchall()  # one snapshot: another process may be bringing the file up
+        application_id: int = connection.execute("PRAGMA application_id").get
+        objects: int = connection.execute("SELECT count(*) FROM sqlite_schema").get
+        if application_id != APPLICATION_ID and (application_id or objects):
+            return _refused(
+                FileState.FOREIGN,
+                f"{path!r} is another program's database (application_id {application_id:#x}, {objects} tables, "
+                "indexes and views); it was left as it is",
+            )
+        if not objects:
+            return Inspection(FileState.NEW)
+        try:
+            require_known(connection)
+        except MigrationError as error:
+            return Inspection(FileState.OURS, error)
+        return Inspection(FileState.OURS)
+    finally:
+        connection.close()
+
+
+def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
+    """Let SQLite roll an interrupted write back, as every program that opens the file does.
+
+    For another program's file, too: what the journal holds decides whose the file is. What can be told without, was
+    refused before.
+    """
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    try:
+        connection.set_busy_timeout(int(timeout * 1000))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    finally:
+        connection.close()
+
+
+def _create(path: str) -> None:
+    """Make an empty file, unless another thread or process has just made it."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise DatabaseError(f"{path!r} cannot be created: the directory {folder!r} does not exist")
+    try:
+        if sys.platform == "linux":
+            os.mknod(path, stat.S_IFREG | _MODE_OF_NEW_FILE)  # without a descriptor, whose end would cost locks
+        else:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_OF_NEW_FILE))
     except FileExistsError:
-        _inspect(file, timeout)
+        pass
     except OSError as error:
         raise DatabaseError(f"{path!r} cannot be created: {error.strerror}") from error
 
 
-def _inspect(file: Path, timeout: float) -> None:
+def _require_writable(path: str) -> None:
+    if not os.access(path, os.W_OK):
+        raise DatabaseError(f"{path!r} cannot be written; check its permissions")
+
+
+def _size_of(path: str) -> int:
     try:
-        with file.open("rb") as opened:
-            head = opened.read(len(_MAGIC))
-    except OSError as error:
-        raise DatabaseError(f"{str(file)!r} cannot be read: {error.strerror}") from error
-    if not head:
-        return
-    if head != _MAGIC:
-        raise DatabaseError(f"{str(file)!r} is not an SQLite database; it was left as it is")
-    if not os.access(file, os.W_OK):
-        raise DatabaseError(f"{str(file)!r} cannot be written; check its permissions")
-    # Without the log first: opening the log of a file that is not ours may leave a new file beside it.
-    try:
-        _look(file, "immutable=1", timeout)
-        is_torn = False
-    except apsw.CorruptError:
-        is_torn = True  # perhaps only by another process that is just writing the page
-    if _has_log(file):
-        _look(file, "mode=ro", timeout)
-    elif is_torn:
-        _look(file, "immutable=1", timeout)
+        return os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
-def _has_log(file: Path) -> bool:
-    return any(Path(f"{file}{suffix}").exists() for suffix in ("-wal", "-journal"))
+def _is_journal(path: str) -> bool:
+    # SQLite holds no lock on a journal: it may be opened here.
+    with open(path, "rb") as journal:
+        return journal.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
 
 
-def _look(file: Path, mode: str, timeout: float) -> None:
-    """Refuse a file that is not ours, or newer than this code."""
-    uri = f"{file.resolve().as_uri()}?{mode}"
-    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-    try:
-        connection.set_busy_timeout(int(timeout * 1000))
-        connection.execute("BEGIN")  # one snapshot: another process may be bringing the file up
-        application_id: int = connection.execute("PRAGMA application_id").get
-        tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").get
-        if application_id != APPLICATION_ID and (application_id or tables):
-            raise DatabaseError(
-                f"{str(file)!r} is another program's database (application_id {application_id:#x}, {tables} tables, "
-                "indexes and views); it was left as it is"
-            )
-        if tables:
-            require_known(connection)
-    finally:
-        connection.close()
+def _no_database(path: str) -> Inspection:
+    return _refused(
+        FileState.NO_DATABASE,
+        f"{path!r} is not an SQLite database, or its first page is destroyed; it was left as it is",
+    )
+
+
+def _refused(state: FileState, message: str) -> Inspection:
+    return Inspection(state, DatabaseError(message))

@@ -1,0 +1,112 @@
+"""Facts about openings that are killed at any call of SQLite's to the disk: the file opens again, with all it held."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sqlite.programs import run_program
+from swarm_persistence import SqliteStorage
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.testing.records import an_agent, ids
+
+KILLED = """
+    import asyncio, itertools, os, shutil, signal, sys
+    sys.path.insert(0, sys.argv[1])
+    from sqlite.faulty_disk import FaultyDisk
+    from swarm_persistence import SqliteStorage
+    from swarm_persistence.engines.sql.sqlite.settings import Settings
+
+    async def open_until(path, call):
+        disk, calls = FaultyDisk(), itertools.count()
+
+        def meet(method, name):
+            if next(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        disk.fault = meet
+        storage = await SqliteStorage._open(path, Settings(vfs=disk.name))
+        os._exit(0 if storage.path == path else 1)
+
+    folder, template = sys.argv[2:]
+    for call in itertools.count():
+        path = f"{folder}/{call}.db"
+        if template:
+            shutil.copy(template, path)
+        child = os.fork()
+        if not child:
+            asyncio.run(open_until(path, call))
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            break
+        print(path)
+    assert os.WEXITSTATUS(status) == 0
+"""
+"""Opens copies of a file (or new ones), each killed one call later than the one before, until one is not."""
+
+TESTS = Path(__file__).parents[1]
+
+
+def killed_openings(folder: Path, template: Path | str = "") -> list[Path]:
+    """Return the files that killed openings leave, one for each call at which they can be killed."""
+    folder.mkdir()
+    paths = [Path(line) for line in run_program(KILLED, TESTS, folder, template)]
+    assert len(paths) > 20
+    return paths
+
+
+def with_journal(paths: list[Path]) -> Iterator[Path]:
+    return (path for path in paths if path.with_name(f"{path.name}-journal").exists())
+
+
+async def assert_opens(path: Path, agents: list[str]) -> None:
+    async with await SqliteStorage.open(path) as storage:
+        assert (await storage.migration_status()).version == LATEST
+        assert ids(await storage.list_agents()) == agents
+        await storage.store_agent(an_agent("another"))
+        assert len(await storage.list_agents()) == len(agents) + 1
+    connection = apsw.Connection(str(path))
+    assert connection.execute("PRAGMA integrity_check").get == "ok"
+    assert connection.execute("PRAGMA journal_mode").get == "wal"
+    connection.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "killed"
+
+
+async def test_a_file_whose_first_opening_was_killed_opens(folder: Path) -> None:
+    paths = killed_openings(folder)
+    assert list(with_journal(paths))
+
+    for path in paths:
+        await assert_opens(path, [])
+
+
+async def test_a_file_in_rollback_mode_whose_opening_was_killed_opens_with_all_it_held(
+    path: Path, tmp_path: Path, folder: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    async with await SqliteStorage.open(path) as storage:
+        await storage.store_agent(an_agent())
+    connection = apsw.Connection(str(path))
+    connection.execute("VACUUM INTO ?", (str(copy),)).fetchall()
+    connection.close()
+
+    paths = killed_openings(folder, copy)
+    assert list(with_journal(paths))
+
+    for killed in paths:
+        await assert_opens(killed, ["agent-1"])
+
+
+@pytest.mark.parametrize("version", range(LATEST))
+async def test_a_file_whose_upgrade_was_killed_opens_with_all_it_held(path: Path, folder: Path, version: int) -> None:
+    async with await SqliteStorage.open(path) as storage:
+        await storage.store_agent(an_agent())
+        await storage.migrate_to(version)
+
+    for killed in killed_openings(folder, path):
+        await assert_opens(killed, ["agent-1"] if version else [])
