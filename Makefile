@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATABASE ?= swarm.db
 DEMO_ARGS ?=
+TORTURE_ARGS ?=
 # The files of tests are shared out among processes, in their order: those that take longest do not come last.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
@@ -46,6 +47,10 @@ test: $(VENV)/dev ## Run all tests; those in the browser say what they lack
 .PHONY: test-fast
 test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
 	@$(PYTEST) --ignore=tests/browser
+
+.PHONY: torture
+torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousands of times, in about ten minutes
+	@PYTHONPATH=tests $(BIN)/python -m torture $(TORTURE_ARGS)
 
 .PHONY: demo-browser
 demo-browser: $(VENV)/dev ## Serve a page in which a swarm works in the browser itself

@@ -186,6 +186,7 @@ def _look(path: str, mode: str, timeout: float, vfs: str | None) -> Inspection:
     connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=vfs)
     try:
         connection.set_busy_timeout(int(timeout * 1000))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # which needs a lock that a reader cannot have
         connection.execute("BEGIN").fetchall()  # one snapshot: another process may be bringing the file up
         application_id: int = connection.execute("PRAGMA application_id").get
         objects: int = connection.execute("SELECT count(*) FROM sqlite_schema").get

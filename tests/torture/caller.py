@@ -1,0 +1,81 @@
+"""A caller: asks for one write after the other, and keeps a history of what it was told."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from swarm_persistence import AgentModel, MessageModel, Model, OutcomeUnknownError, StorageError, TaskModel
+from torture.acts import Act, Answer, History, State, moments
+from torture.fresh import FreshRecords
+
+_PATIENCE_SECONDS = 60.0
+
+
+class HangError(AssertionError):
+    """A call has not come back for a minute."""
+
+
+class ForeignError(AssertionError):
+    """A call has raised what is no `StorageError`."""
+
+
+class Caller:
+    """What it was told is kept in `history`. It leaves alone what may or may not be stored after an error."""
+
+    def __init__(self, name: str, rng: random.Random, is_over: Callable[[], bool]) -> None:
+        self.history = History(name)
+        self._name = name
+        self._rng = rng
+        self._is_over = is_over
+        self._fresh = FreshRecords(name, rng)
+        self._pending: dict[str, TaskModel] = {}
+        self._held: dict[str, TaskModel] = {}
+        self._agents: dict[str, AgentModel] = {}
+        self._unread: dict[str, MessageModel] = {}
+
+    async def _do(
+        self,
+        name: str,
+        outcomes: Sequence[State],
+        way: Callable[[], Awaitable[Any]],
+        final: Callable[[], State],
+        *,
+        is_atomic: bool = True,
+    ) -> bool:
+        """Do one write, and tell whether it was acknowledged."""
+        act = Act(name, list(outcomes), next(moments), is_atomic)
+        self.history.acts.append(act)
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await way()
+        except StorageError as error:
+            act.error = error
+            act.answer = Answer.UNKNOWN if isinstance(error, OutcomeUnknownError) else Answer.REFUSED
+            for _, id in act.keys:
+                for pool in (self._pending, self._held, self._agents, self._unread):
+                    pool.pop(id, None)
+            return False
+        except TimeoutError:
+            raise HangError(f"{self._name}: {name} has not come back") from None
+        except Exception as error:
+            raise ForeignError(f"{self._name}: {name} raised {error!r}") from error
+        if self._is_over():
+            return False
+        act.outcomes = [final()]
+        act.answer = Answer.STORED
+        act.answered_at = next(moments)
+        return True
+
+    def _keep(self, records: Sequence[Model]) -> None:
+        for record in records:
+            if isinstance(record, TaskModel):
+                self._pending[record.id] = record
+            elif isinstance(record, AgentModel):
+                self._agents[record.id] = record
+            elif isinstance(record, MessageModel):
+                self._unread[record.id] = record
+
+    def _forget(self, tasks: dict[str, TaskModel]) -> None:
+        for id in tasks:
+            self._pending.pop(id, None)
