@@ -6,12 +6,13 @@ from benchmarks.peers.queues import Huey, PersistQueue
 from benchmarks.peers.raw_apsw import ApswAutocommit, ApswBatches
 from benchmarks.peers.sqlalchemy_orm import SqlalchemyOrm
 from benchmarks.peers.standard_sqlite3 import StandardSqlite3
-from benchmarks.peers.swarm import Swarm
+from benchmarks.peers.swarm import Swarm, SwarmChecksums
 
 PEERS: dict[str, type[Peer]] = {
     peer.key: peer
     for peer in (
         Swarm,
+        SwarmChecksums,
         ApswBatches,
         ApswAutocommit,
         StandardSqlite3,

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from benchmarks.peers.peer import Concurrent, SwarmFile
 from benchmarks.peers.statements import LISTED
-from swarm_persistence import EventModel, MetricModel, SqliteStorage, TaskModel
+from swarm_persistence import EventModel, MetricModel, Model, SqliteStorage, TaskModel
 
 
 class Swarm(SwarmFile, Concurrent):
@@ -24,7 +24,7 @@ class Swarm(SwarmFile, Concurrent):
 
     async def open(self, path: str) -> None:
         """Open the file; the methods that need nothing between the suite and the storage are the storage's own."""
-        self.storage = await SqliteStorage.open(path)
+        self.storage = await SqliteStorage.open(path)  # with checksums, if the file keeps them
         self.insert = self.storage.store_event
         self.get = self.storage.repository(EventModel).find_by_id
         self.store_many = self.storage.store_many
@@ -58,3 +58,18 @@ class Swarm(SwarmFile, Concurrent):
     async def aggregate(self, span: tuple[str, datetime, datetime]) -> list[MetricModel]:
         """Aggregate metrics."""
         return await self.storage.get_aggregated_metrics(*span)
+
+
+class SwarmChecksums(Swarm):
+    """`SqliteStorage` with a checksum of each page: what they cost."""
+
+    key: ClassVar[str] = "swarm-checksums"
+    title: ClassVar[str] = "with checksums"
+    about: ClassVar[str] = "the same with `checksums=True`"
+    family: ClassVar[str] = "swarm-checksums"
+    verbs: ClassVar[frozenset[str]] = frozenset({"insert", "get", "pending", "store_many"})
+
+    async def fill(self, path: str, records: Sequence[Model]) -> None:
+        """Make the file, with checksums."""
+        await (await SqliteStorage.open(path, checksums=True)).close()
+        await super().fill(path, records)

@@ -17,12 +17,17 @@ class SqliteStorage(Storage):
     _engine: SqliteEngine
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str], *, durability: Durability = "full") -> Self:
+    async def open(
+        cls, path: str | os.PathLike[str], *, durability: Durability = "full", checksums: bool = False
+    ) -> Self:
         """Open the file, or create it, and bring its schema up to date.
 
         `durability="full"` keeps every write whose call has returned, whatever happens. With `"normal"`, a power cut or
         a crash of the operating system may take the last commits before it; the file stays sound, and a crash of the
         process alone takes nothing.
+
+        `checksums=True` makes a new file keep a checksum of each page: what a disk has changed raises `DatabaseError`
+        when it is read, instead of being returned. A file that keeps them goes on doing so however it is opened.
 
         Raises:
             DatabaseError: the path is a directory, its parent is missing, the file cannot be read or written, is no
@@ -30,9 +35,10 @@ class SqliteStorage(Storage):
             MigrationError: the file is newer than this code, another program has taken it for its own, or a migration
                 failed; it is left as it is.
             PoolError: another process kept the file locked for longer than `connection_timeout`.
+            OtherError: checksums are asked for, and the file was made without; or they are not to be had here.
 
         """
-        return await cls._open(path, Settings(durability=durability))
+        return await cls._open(path, Settings(durability=durability, checksums=checksums))
 
     @classmethod
     def builder(cls) -> "SqliteStorageBuilder":
@@ -70,6 +76,10 @@ class SqliteStorageBuilder(PooledStorageBuilder[Settings]):
 
     def __init__(self) -> None:
         self._settings = Settings()
+
+    def checksums(self, checksums: bool = True) -> Self:
+        """Set whether a new file keeps a checksum of each page. Default `False`."""
+        return self._set(checksums=checksums)
 
     async def build(self, path: str | os.PathLike[str]) -> SqliteStorage:
         """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for a setting without sense."""

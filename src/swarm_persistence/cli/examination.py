@@ -9,7 +9,7 @@ import apsw
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
 from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
-from swarm_persistence.engines.sql.sqlite import schema_version
+from swarm_persistence.engines.sql.sqlite import checksums, schema_version
 from swarm_persistence.engines.sql.sqlite.log import read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
@@ -97,6 +97,25 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     yield _integrity(check, problems, " without the log" if reason else "")
     with looking(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
         yield _schema(connection)
+    yield from _checksums(path)
+
+
+def _checksums(path: Path) -> Iterator[Finding]:
+    """Yield what is to be said of the checksums, if the file keeps any: those of the file itself, not of its log."""
+    check = "checksums"
+    pages = checksums.damaged_pages(path.resolve())
+    if pages is None:
+        return
+    if not pages:
+        yield ok(check, "kept, and right in all pages of the file")
+        return
+    more = f" and {len(pages) - _MOST_LINES} more" if len(pages) > _MOST_LINES else ""
+    detail = f"wrong in {len(pages):,} pages: {', '.join(map(str, pages[:_MOST_LINES]))}{more}"
+    remedy = (
+        f"{RESTORE}; if all else is well, another SQLite program may have written to the file, "
+        "and `swarm-persistence checksums` makes them anew"
+    )
+    yield wrong(check, detail, remedy)
 
 
 def _journal(path: Path, *, with_log: bool) -> Finding:

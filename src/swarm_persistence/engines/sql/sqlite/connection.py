@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite import checksums
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.query.query import FromNow
@@ -53,11 +54,27 @@ class Patience:
 
 
 def open_connection(path: str, settings: Settings, patience: Patience, *, is_reader: bool) -> apsw.Connection:
-    """Open the file, which must exist, and set up the connection."""
-    connection = apsw.Connection(
-        path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=settings.vfs, statementcachesize=_STATEMENTS_KEPT
-    )
-    connection.set_busy_handler(patience)
+    """Open the file, which must exist, and set up the connection; pages are verified if the file keeps checksums.
+
+    Raises:
+        OtherError: the file keeps checksums and this apsw cannot verify them, or it keeps none and was to.
+
+    """
+    connection = _connect(path, settings.vfs, patience)
+    # A checkpoint without the VFS would leave pages without their checksums, and the last one to close makes one.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    try:
+        are_kept = checksums.are_kept(connection)
+        if not are_kept and settings.checksums:
+            checksums.require_new(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if are_kept or settings.checksums:
+        connection.close()
+        connection = _connect(path, checksums.load_vfs(), patience)
+        checksums.reserve(connection)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     connection.convert_binding = _moment
     # Else SQLite plans a statement anew for other values, at several times its cost, and finds the same plan.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -72,6 +89,12 @@ def open_connection(path: str, settings: Settings, patience: Patience, *, is_rea
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
     if not IS_BUILT_IN:
         add_percentile(connection)
+    return connection
+
+
+def _connect(path: str, vfs: str | None, patience: Patience) -> apsw.Connection:
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=_STATEMENTS_KEPT)
+    connection.set_busy_handler(patience)
     return connection
 
 

@@ -13,9 +13,10 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
 from swarm_persistence.engines.sql.reading import Reading
-from swarm_persistence.engines.sql.sqlite import file, schema_version
+from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
+from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
@@ -228,8 +229,13 @@ class SqliteEngine(Reading[Part]):
         try:
             if connection.readonly("main"):
                 raise DatabaseError(f"{self.path!r} cannot be written; check its permissions")
+            is_refused = self.settings.durability == "full" and checksums.are_kept(connection)
+            report_dropped_commits(connection, self.path, is_refused=is_refused)
             switch_to_wal(connection, self.settings.connection_timeout)
             schema_version.migrate(connection)
+            if self.settings.checksums:
+                # Another process may have made the file at the same moment, without them.
+                open_connection(self.path, self.settings, self._patience, is_reader=True).close()
         except BaseException:
             connection.close()
             raise

@@ -18,6 +18,12 @@ _CAUSES: dict[int, str] = {
     apsw.SQLITE_NOLFS: "the file system cannot hold so large a file",
 }
 
+_WRONG_CHECKSUM = (
+    "a page does not match its checksum: the disk has changed it, or another SQLite program has written to the file; "
+    "`swarm-persistence doctor` names the pages; restore a backup, or take what can be read out of the file with "
+    "`swarm-persistence recover`"
+)
+
 
 def again(error: BaseException) -> BaseException:
     """Return an equal error of ours: callers that shared one would write their tracebacks into each other's."""
@@ -40,6 +46,8 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
         translated = PoolError(
             f"another process kept writing to {path!r} for longer than connection_timeout ({connection_timeout:g} s)"
         )
+    elif getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_DATA:
+        translated = DatabaseError(f"{path!r}: {_WRONG_CHECKSUM}")
     elif code == apsw.SQLITE_CANTOPEN and (limit := _exhausted_descriptors()):
         translated = DatabaseError(f"{path!r} cannot be opened: {limit} (SQLite: {error})")
     elif code in _CAUSES:

@@ -14,6 +14,8 @@ _HEADER = Layout(">IIII8sII")
 _FRAME = Layout(">II8sII")
 _MAGICS = {0x377F0682: "<", 0x377F0683: ">"}
 _LARGEST_PAGE = 65536
+_STALE_FRAMES_IN_A_ROW = 64
+"""So many frames of an earlier use of the log in a row are no damage: the rest is of earlier uses, too."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -62,6 +64,31 @@ def read_log(path: Path, page_size_of_file: int = 0) -> Log | None:
         if path.exists():
             raise
         return None
+
+
+def commits_behind(path: Path, number: int) -> int:
+    """Count the commits of the log's present use behind frame `number`; reads no page, only the frames' heads."""
+    commits = stale = 0
+    try:
+        with RawFile(path) as file:
+            head = file.read(0, _HEADER.size)
+            if len(head) < _HEADER.size:
+                return 0
+            _, _, page_size, _, salts, _, _ = _HEADER.unpack(head)
+            if not _is_page_size(page_size):
+                return 0
+            step = _FRAME.size + page_size
+            for offset in range(_HEADER.size + number * step, file.size - step + 1, step):
+                _, pages_after_commit, frame_salts, _, _ = _FRAME.unpack(file.read(offset, _FRAME.size))
+                is_stale = frame_salts != salts
+                stale = stale + 1 if is_stale else 0
+                if stale == _STALE_FRAMES_IN_A_ROW:
+                    break
+                commits += not is_stale and pages_after_commit > 0
+    except apsw.CantOpenError:
+        if path.exists():
+            raise
+    return commits
 
 
 def _read(file: RawFile, page_size_of_file: int) -> Log | None:

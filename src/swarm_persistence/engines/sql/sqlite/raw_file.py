@@ -19,7 +19,7 @@ _CHUNK = 1024 * 1024
 class RawFile:
     """An open file of a database: the main one, its log or its rollback journal."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, vfs: str = "") -> None:
         """Open an existing file to read it.
 
         Raises:
@@ -27,7 +27,7 @@ class RawFile:
 
         """
         # A log is opened as a database, too: as a log, it would need the file that it belongs to.
-        self._file = apsw.VFSFile("", str(path), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
+        self._file = apsw.VFSFile(vfs, str(path), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
         self.size: int = self._file.xFileSize()
 
     def read(self, offset: int, amount: int) -> bytes:

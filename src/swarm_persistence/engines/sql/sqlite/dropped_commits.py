@@ -1,0 +1,52 @@
+"""Notices the commits that SQLite drops silently, since a frame of the log before them is damaged."""
+
+import logging
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.log import commits_behind
+from swarm_persistence.errors import DatabaseError
+
+_log = logging.getLogger("swarm_persistence")
+
+
+def report_dropped_commits(connection: apsw.Connection, path: str, *, is_refused: bool) -> None:
+    """Log what is dropped; with `is_refused`, raise instead if a commit is among it that a durable call acknowledged.
+
+    A power cut can tear the one commit that was not yet synced. Each commit before it was: of two or more that are
+    dropped, all but the last were acknowledged, unless `durability="normal"` wrote them.
+
+    Raises:
+        DatabaseError: acknowledged commits would be lost by the next write; nothing was changed.
+
+    """
+    if not _count(connection, path)[0]:
+        return
+    # Another process may have committed between the two looks of which a count consists.
+    connection.execute("BEGIN IMMEDIATE").fetchall()
+    try:
+        with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=connection.open_vfs)) as other:
+            other.execute("PRAGMA schema_version").fetchall()  # lets it read the index of the log
+            dropped, frame = _count(other, path)
+    finally:
+        connection.execute("ROLLBACK").fetchall()
+    if dropped > 1 and is_refused:
+        # To close the last connection would move the log into the file, and delete it.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        raise DatabaseError(
+            f"{path!r}: its log is damaged at frame {frame + 1}, and SQLite would drop {dropped} commits behind it; "
+            "nothing was changed. `swarm-persistence recover` reads them as well; "
+            'durability="normal" opens the file without them'
+        )
+    if dropped > 1:
+        _log.error("%r: its log is damaged at frame %d; %d commits behind it are lost", path, frame + 1, dropped)
+    elif dropped:
+        _log.warning("%r: the last commit in its log is torn at frame %d and is not applied", path, frame + 1)
+
+
+def _count(connection: apsw.Connection, path: str) -> tuple[int, int]:
+    """Return how many commits the log has behind the last frame that SQLite applies, and the number of that frame."""
+    frame, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return (commits_behind(Path(f"{path}-wal"), frame), frame) if frame >= 0 else (0, 0)
