@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import pytest
@@ -63,11 +64,11 @@ async def fill(server: Server, others: AsyncExitStack) -> None:
 class TestOneConnection:
     async def test_all_calls_wait_in_line_for_it(self, limited: str) -> None:
         async with await PostgresStorage.open(f"{limited}&connection_timeout=20") as storage:
-            calls = [storage.store_task(a_task(str(number))) for number in range(20)]
+            calls: list[Coroutine[Any, Any, Any]] = [storage.store_task(a_task(str(number))) for number in range(20)]
             calls += [storage.claim_task(str(number), "agent-1") for number in range(20)]
             calls += [storage.get_pending_tasks() for _ in range(20)]
             async with asyncio.timeout(10):  # the line moves on: nothing waits for the server's next connection
-                await asyncio.gather(*map(elsewhere, calls))  # type: ignore[arg-type]
+                await asyncio.gather(*map(elsewhere, calls))
 
             assert storage.pool_status().active == 0
 
