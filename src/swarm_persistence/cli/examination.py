@@ -1,6 +1,7 @@
 """Examines what a database of ours holds, through SQLite; changes not a byte of it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,41 @@ def require_ours(path: Path) -> None:
         raise CommandError(f"{str(path)!r} cannot be read: {errors[0]}", exit_code=1) from errors[0]
     if schema_version.APPLICATION_ID not in found:
         raise CommandError(f"{str(path)!r} is another program's database (application_id {found[0]:#x})")
+
+
+def require_recoverable(path: Path) -> None:
+    """Raise unless the path may be that of a database of ours, however damaged.
+
+    Raises:
+        CommandError: there is no such file and no log, or it is another program's.
+        MigrationError: it is newer than this code.
+
+    """
+    if not size_of(path.resolve()) and read_log(companions(path)[0]) is None:
+        raise CommandError(f"there is no database at {str(path)!r}, and no log of one")
+    # Without the log: that of another program's database may lie beside ours.
+    with suppress(apsw.Error), looking(path, _BUSY_MILLISECONDS, with_log=False) as connection:
+        application_id = connection.pragma("application_id")
+        if application_id not in (schema_version.APPLICATION_ID, 0):
+            raise CommandError(f"{str(path)!r} is another program's database (application_id {application_id:#x})")
+        schema_version.require_known(connection)
+
+
+def is_log_to_be_used(path: Path, choice: str | None) -> bool:
+    """Tell whether a recovery reads the log; if that is doubtful and not chosen, raise `CommandError`."""
+    if choice is not None:
+        return choice == "use"
+    log = read_log(companions(path)[0], page_size_of(path)) if size_of(path.resolve()) else None
+    if log is None:
+        return True
+    problems = _problems(path, "quick_check", with_log=True)
+    reason = reason_not_to_apply(path, log, problems, lambda: _problems(path, "quick_check", with_log=False))
+    if reason is not None:
+        raise CommandError(
+            f"the log beside {str(path)!r} seems to be of another database or state: {reason}; say --log ignore to "
+            "read the file alone, or --log use to read both, into two new files if in doubt"
+        )
+    return True
 
 
 def examine_content(path: Path, *, is_quick: bool, large_log_bytes: int = LARGE_LOG_BYTES) -> Iterator[Finding]:

@@ -66,7 +66,7 @@ def foreign(path: Path, reason: str) -> Finding:
     log, _, _ = companions(path)
     remedy = (
         f"open it with nothing: the next checkpoint would write that into the file. Copy the file and {log.name}, then "
-        f"move {log.name} away; `swarm-persistence recover --without-log` reads the file alone"
+        f"move {log.name} away; `swarm-persistence recover --log ignore` reads the file alone"
     )
     return wrong(_CHECK, f"{size_of(log):,} bytes, the log of another database or state: {reason}", remedy)
 

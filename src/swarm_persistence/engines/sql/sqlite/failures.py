@@ -12,7 +12,7 @@ _CAUSES: dict[int, str] = {
     apsw.SQLITE_READONLY: "the file or its directory cannot be written; check their permissions",
     apsw.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its permissions",
     apsw.SQLITE_NOTADB: "the file is not an SQLite database; it was left as it is",
-    apsw.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or try the sqlite3 shell's .recover",
+    apsw.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or run `swarm-persistence recover`",
     apsw.SQLITE_IOERR: "the disk failed to read or write; nothing of the failed operation is stored",
     apsw.SQLITE_PERM: "access to the file was denied",
     apsw.SQLITE_NOLFS: "the file system cannot hold so large a file",

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +23,7 @@ def looking(path: Path, busy_milliseconds: int, *, with_log: bool = True) -> Ite
     if not with_log:
         manner = "immutable=1"
     elif size_of(journal) and _is_hot(path, busy_milliseconds):
-        with _rolled_back(path, journal) as connection:
+        with rolled_back(path, journal) as copy, looking(copy, busy_milliseconds) as connection:
             yield connection
         return
     elif size_of(journal):
@@ -64,11 +64,13 @@ def _is_hot(path: Path, busy_milliseconds: int) -> bool:
 
 
 @contextmanager
-def _rolled_back(path: Path, journal: Path) -> Iterator[apsw.Connection]:
-    """Yield a connection to a copy, in which SQLite undoes the write that the journal was made for."""
+def rolled_back(path: Path, journal: Path) -> Iterator[Path]:
+    """Yield the path of a copy, in which SQLite has undone the write that the journal was made for."""
     with TemporaryDirectory() as directory:
         copy = Path(directory) / "copy.db"
         copy_bytes(path.resolve(), copy)
         copy_bytes(journal, copy.with_name(f"{copy.name}-journal"))
-        with _opened(copy.as_uri(), apsw.SQLITE_OPEN_READWRITE, 0) as connection:
-            yield connection
+        with _opened(copy.as_uri(), apsw.SQLITE_OPEN_READWRITE, 0) as connection, suppress(apsw.Error):
+            # Undoes it before it looks at the content, which may be damaged.
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        yield copy

@@ -4,6 +4,8 @@ Python's `open` will not do: closing any descriptor of a database's file drops a
 SQLite closes its own only when no connection of the process holds a lock.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -78,3 +80,27 @@ def is_for_log(path: Path) -> bool:
     """Tell whether the header of a database says that it is used with a log (WAL)."""
     with RawFile(path.resolve()) as file:
         return int.from_bytes(file.read(_WRITE_VERSION_AT, 1)) == _FOR_LOG
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Let no connection of any process open the file within the block.
+
+    A file that this user may not write to, or that is missing, is not held.
+
+    Raises:
+        apsw.BusyError: a connection has it open.
+
+    """
+    try:
+        file = apsw.VFSFile("", str(path.resolve()), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
+    except apsw.CantOpenError:
+        yield
+        return
+    try:
+        for level in (apsw.SQLITE_LOCK_SHARED, apsw.SQLITE_LOCK_EXCLUSIVE):
+            file.xLock(level)
+        yield
+    finally:
+        file.xUnlock(apsw.SQLITE_LOCK_NONE)
+        file.xClose()

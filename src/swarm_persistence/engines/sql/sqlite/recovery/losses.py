@@ -1,0 +1,54 @@
+"""What a recovery could not bring back, as lines of a file beside the new database."""
+
+from typing import Any
+
+import msgspec
+
+
+class Loss(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row, or an unknown number of rows, that could not be read."""
+
+    table: str
+    reason: str
+    rowid: int | None = None
+    id: str | None = None
+    columns: dict[str, Any] | None = None
+    """What is left of the row; bytes that are no UTF-8 are shown as `\\xNN`."""
+    after_rowid: int | None = None
+    """The row, or rows, stood behind this one, …"""
+    last_rowid: int | None = None
+    """… up to this one."""
+
+    def shown(self) -> str:
+        """Return it as one line, without what is left of the row."""
+        if self.after_rowid is None:
+            return f"{self.table}, row {self.rowid}{'' if self.id is None else f', id {self.id!r}'}: {self.reason}"
+        is_first, is_last = self.after_rowid == -(2**63), self.last_rowid == 2**63 - 1
+        begin, end = "the first" if is_first else self.after_rowid + 1, "the last" if is_last else self.last_rowid
+        return f"{self.table}, an unknown number of rows from {begin} to {end}: {self.reason}"
+
+
+class TableOutcome(msgspec.Struct):
+    """What became of one table's rows."""
+
+    table: str
+    recovered: int = 0
+    lost: int = 0
+    """Rows that are known to be lost."""
+    gaps: int = 0
+    """Places where an unknown number of rows may be lost."""
+    uncertain: int = 0
+    """Recovered rows that may have been deleted, or changed, before the damage."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a recovery has brought back, and what not."""
+
+    tables: tuple[TableOutcome, ...]
+    losses: tuple[Loss, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is there, as far as that can be told."""
+        return not self.losses and not self.notes

@@ -1,0 +1,94 @@
+"""The pages of a damaged database as they stand in its file and its log."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from swarm_persistence.engines.sql.sqlite.log import Frame, Log, read_log
+from swarm_persistence.engines.sql.sqlite.looking import rolled_back
+from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, size_of
+
+_MAGIC = b"SQLite format 3\0"
+_USUAL_PAGE_SIZE = 4096
+_LARGEST_PAGE = 65536
+_PAGES_LOOKED_AT = 200
+# https://sqlite.org/fileformat.html#b_tree_pages
+_TREE_PAGES = frozenset({2, 5, 10, 13})
+
+
+class Pages:
+    """Reads pages by their numbers, from 1 on."""
+
+    def __init__(self, file: RawFile | None, log_file: RawFile | None, page_size: int, frames: tuple[Frame, ...]):
+        self._file = file
+        self._log_file = log_file
+        self._offsets = {frame.page: frame.offset for frame in frames if frame.is_sound}
+        self.page_size = page_size
+        in_file = -(-file.size // page_size) if file is not None else 0
+        ends = [frame.pages_after_commit for frame in frames if frame.pages_after_commit]
+        self.count = ends[-1] if ends else in_file
+        reserved = self.read(1)[20:21]
+        self.usable = page_size - (reserved[0] if reserved and self.has_header else 0)
+        """The bytes of a page that hold content."""
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first page begins as that of a database does."""
+        return self.read(1).startswith(_MAGIC)
+
+    def read(self, number: int) -> bytes:
+        """Return a page, filled up with zeros if the file ends in it; nothing if it is not there."""
+        offset = self._offsets.get(number)
+        if offset is not None and self._log_file is not None:
+            return self._log_file.read(offset, self.page_size)
+        if self._file is None or number < 1:
+            return b""
+        data = self._file.read((number - 1) * self.page_size, self.page_size)
+        return data.ljust(self.page_size, b"\0") if data else b""
+
+
+@contextmanager
+def pages_of(path: Path, *, with_log: bool = True) -> Iterator[tuple[list[Pages], Log | None]]:
+    """Yield the states in which the pages can be read, the fullest first, and the log.
+
+    That is one state, unless a damaged frame hides commits of the log from SQLite: then there is one with them, and one
+    without. A write that was interrupted in rollback mode is undone, in a copy.
+    """
+    log_path, _, journal = companions(path)
+    with ExitStack() as stack:
+        real = stack.enter_context(rolled_back(path, journal)) if size_of(journal) else path.resolve()
+        file = stack.enter_context(RawFile(real)) if size_of(real) else None
+        page_size = _page_size(file) if file is not None else 0
+        log = read_log(log_path, page_size or _guess(file)) if with_log else None
+        log_file = stack.enter_context(RawFile(log_path)) if log is not None else None
+        page_size = page_size or (log.page_size if log is not None else _guess(file))
+        if log is None or log.page_size != page_size:
+            yield [Pages(file, None, page_size, ())], log
+            return
+        views = [log.applied()]
+        if dropped := log.dropped():
+            views.insert(0, log.applied() + dropped)
+        yield [Pages(file, log_file, page_size, frames) for frames in views], log
+
+
+def _page_size(file: RawFile) -> int:
+    """Return what the header says, if it can be true; else 0."""
+    head = file.read(0, 18)
+    number = int.from_bytes(head[16:18])
+    number = _LARGEST_PAGE if number == 1 else number
+    is_possible = 512 <= number <= _LARGEST_PAGE and number & (number - 1) == 0
+    return number if is_possible and (head.startswith(_MAGIC) or number == _USUAL_PAGE_SIZE) else 0
+
+
+def _guess(file: RawFile | None) -> int:
+    """Return the size at whose multiples most pages begin as those of trees do."""
+    if file is None:
+        return _USUAL_PAGE_SIZE
+    sizes = [_USUAL_PAGE_SIZE, *(2**power for power in range(9, 17) if 2**power != _USUAL_PAGE_SIZE)]
+    best: int = max(sizes, key=lambda size: _tree_pages(file, size) / min(_PAGES_LOOKED_AT, file.size // size or 1))
+    return best
+
+
+def _tree_pages(file: RawFile, page_size: int) -> int:
+    starts = (file.read(number * page_size, 1) for number in range(1, _PAGES_LOOKED_AT))
+    return sum(1 for start in starts if start and start[0] in _TREE_PAGES)

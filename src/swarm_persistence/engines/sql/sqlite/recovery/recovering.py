@@ -1,0 +1,172 @@
+"""Recovers a damaged file into a new one: every row that can be read, and a list of what is lost."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from swarm_persistence.engines.sql.sqlite.log import Log
+from swarm_persistence.engines.sql.sqlite.recovery.links import rebuild_links
+from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, Outcome, TableOutcome
+from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages, pages_of
+from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, Shape, shapes
+from swarm_persistence.engines.sql.sqlite.recovery.source import Evidence, FoundRow, Source
+from swarm_persistence.engines.sql.sqlite.recovery.target import MARGIN, Target
+from swarm_persistence.schema.tables import TABLES, TASK_LINKS
+
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BOOKKEEPING = ("change_floor",)
+"""Tables that hold no records, but numbers that must not be given out again."""
+
+
+def recover(path: Path, target: Path, *, with_log: bool = True) -> Outcome:
+    """Fill a new file with every row that can be read; the damaged one, and its log, are only read.
+
+    Nothing should have the damaged file open.
+    """
+    with pages_of(path, with_log=with_log) as (states, log):
+        filling = Target(target)
+        try:
+            outcome = _Recovery(filling).run(states, log)
+            filling.finish()
+        finally:
+            filling.close()
+    return outcome
+
+
+class _Recovery:
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._shapes = shapes()
+        self._records = {table.name: self._shapes[table.name] for table in TABLES}
+        self._outcomes = {name: TableOutcome(name) for name in self._records}
+        self._losses: list[Loss] = []
+        self._unreadable: dict[str, list[tuple[FoundRow, Loss]]] = {name: [] for name in self._records}
+
+    def run(self, states: list[Pages], log: Log | None) -> Outcome:
+        """Recover from all states, and say what is lost."""
+        notes = tuple(_notes(states[0], log))
+        source = Source(states[0], self._shapes)
+        for shape in self._records.values():
+            for row in source.rows(shape):
+                self._keep(shape, row)
+        doubtful = {name: shape for name, shape in self._records.items() if source.gaps[name] or notes}
+        evidence = {name: source.evidence(shape) for name, shape in self._records.items()}
+        self._add_orphans(source, doubtful, evidence)
+        for state in states[1:]:
+            self._add_missing(Source(state, self._shapes), doubtful, evidence)
+        for name, shape in self._records.items():
+            self._mend(shape, source)
+            self._target.renumber(shape, evidence[name].rows)
+            self._account(shape, source, evidence[name])
+        self._keep_numbers(source, doubtful)
+        if {"tasks", "task_links"} & doubtful.keys() or self._losses:
+            self._rebuild_links()
+        for name, outcome in self._outcomes.items():
+            outcome.recovered = self._target.count(name)
+        return Outcome(tuple(self._outcomes.values()), tuple(self._losses), notes)
+
+    def _keep(self, shape: Shape, row: FoundRow) -> None:
+        loss = self._target.add(shape, row)
+        if loss is not None:
+            self._unreadable[shape.table].append((row, loss))
+
+    def _mend(self, shape: Shape, source: Source) -> None:
+        """Take from the indexes what cannot be read in the rows themselves."""
+        unreadable, self._unreadable[shape.table] = self._unreadable[shape.table], []
+        known = source.from_indexes(shape, {row.rowid for row, _ in unreadable})
+        for row, loss in unreadable:
+            if known[row.rowid]:
+                self._keep(shape, row.with_values(shape, known[row.rowid]))
+            else:
+                self._unreadable[shape.table].append((row, loss))
+
+    def _add_orphans(self, source: Source, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]) -> None:
+        """Keep the rows to which no tree leads, but those that an index knows to be deleted."""
+        for shape, row in source.orphans(doubtful):
+            if evidence[shape.table].denies(row.rowid):
+                continue
+            self._keep(shape, row)
+            if not (evidence[shape.table].is_complete or source.knows_free_pages):
+                self._outcomes[shape.table].uncertain += 1
+
+    def _add_missing(self, source: Source, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]) -> None:
+        """Keep the rows of an earlier state that the later one lacks, but those that an index knows to be deleted."""
+        for name, shape in doubtful.items():
+            before = self._target.count(name)
+            for row in source.rows(shape):
+                if row.reason is None and not evidence[name].denies(row.rowid):
+                    self._target.add(shape, row, only_missing=True)
+            if not evidence[name].is_complete:
+                self._outcomes[name].uncertain += self._target.count(name) - before
+
+    def _account(self, shape: Shape, source: Source, evidence: Evidence) -> None:
+        """List the rows that are known to be lost, and the places where others may be."""
+        outcome = self._outcomes[shape.table]
+        unreadable = self._unreadable[shape.table]
+        self._losses += [loss for _, loss in unreadable]
+        rowids, stored = {row.rowid for row, _ in unreadable}, self._target.ids(shape)
+        ids = set(stored.values())
+        outcome.lost += len(unreadable)
+        for rowid, id in evidence.rows.items():
+            if id in ids or rowid in rowids:
+                continue
+            if rowid not in stored:
+                self._losses.append(Loss(shape.table, "what held it is damaged", rowid, id))
+                outcome.lost += 1
+            elif _is_regular(id) and not _is_regular(stored[rowid]):
+                self._target.give_id(shape, rowid, id)
+            elif _is_regular(id):
+                reason = f"its row has the id {stored[rowid]!r}, and its index this one: either may be damaged"
+                self._losses.append(Loss(shape.table, reason, rowid, id))
+                outcome.uncertain += 1
+        if evidence.is_complete:
+            return
+        for gap in source.gaps[shape.table]:
+            self._losses.append(Loss(shape.table, gap.reason, after_rowid=gap.after, last_rowid=gap.last))
+            outcome.gaps += 1
+
+    def _rebuild_links(self) -> None:
+        """Derive the links anew: what is lost of them is no loss."""
+        rebuild_links(self._target)
+        self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
+        self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)
+
+    def _keep_numbers(self, source: Source, doubtful: Mapping[str, Shape]) -> None:
+        """Let no number that may have been given out be given again."""
+        for name in _BOOKKEEPING:
+            rows = [row.values for row in source.rows(self._shapes[name]) if row.reason is None]
+            if rows:
+                self._target.replace_all(self._shapes[name], rows)
+            if source.gaps[name] or "tasks" in doubtful or self._unreadable["tasks"]:
+                self._target.raise_change_floor(self._target.highest_change() + MARGIN)
+        numbers: dict[str, int] = {}
+        for row in source.rows(self._shapes[NUMBERS]):
+            match row.values:
+                case [bytes() as name_of_table, int() as number]:
+                    numbers[name_of_table.decode(errors="replace")] = number
+        for table in self._target.numbered_tables():
+            highest = max(source.highest[table], numbers.get(table, 0), 0)
+            if table not in numbers and (highest or source.gaps[NUMBERS]):
+                highest += MARGIN
+            if highest:
+                self._target.raise_sequence(table, highest)
+
+
+def _is_regular(id: str) -> bool:
+    """Tell whether an id has the form of those that this package makes."""
+    return _UUID.fullmatch(id) is not None
+
+
+def _notes(pages: Pages, log: Log | None) -> Iterator[str]:
+    if log is None:
+        return
+    if log.page_size != pages.page_size:
+        yield f"the log has pages of {log.page_size:,} bytes, the file of {pages.page_size:,}: the log was not read"
+        return
+    dropped = log.dropped()
+    if not dropped:
+        return
+    for frame in dropped:
+        if not frame.is_sound:
+            where = f"page {frame.page}" if frame.page else "a page"
+            yield f"frame {frame.number:,} of the log is damaged: rows of {where} may be older than they were"

@@ -1,0 +1,166 @@
+"""Finds the rows of each table in one state of a damaged file: along its tree, and where that breaks, on every page."""
+
+from collections.abc import Iterator, Mapping, Set
+
+import msgspec
+
+from swarm_persistence.engines.sql.sqlite.recovery.cells import (
+    TABLE_LEAF,
+    Cell,
+    DamageError,
+    Page,
+    Value,
+    free_pages,
+    parse_record,
+)
+from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages
+from swarm_persistence.engines.sql.sqlite.recovery.shapes import SCHEMA, Shape
+from swarm_persistence.engines.sql.sqlite.recovery.trees import Gap, Tree, orphans
+
+
+class FoundRow(msgspec.Struct, frozen=True):
+    """A row, or what is left of one."""
+
+    rowid: int
+    values: list[Value]
+    reason: str | None = None
+    """Why it is no row of its table, if it is none."""
+    is_misnumbered: bool = False
+    """Whether its rowid may be damaged."""
+
+    def with_values(self, shape: Shape, values: Mapping[int, Value]) -> "FoundRow":
+        """Return the row with other values in some positions."""
+        size = max(len(self.values), *(position + 1 for position in values))
+        all_values = [*self.values, *[None] * (size - len(self.values))]
+        for position, value in values.items():
+            all_values[position] = value
+        reason = None if shape.matches(all_values) else self.reason or f"it is no row of {shape.table}"
+        return FoundRow(self.rowid, all_values, reason, self.is_misnumbered)
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What an index says of the rows that there are."""
+
+    rows: dict[int, str]
+    """The ids by their rowids."""
+    is_complete: bool
+
+    def denies(self, rowid: int) -> bool:
+        """Tell whether there is no such row for certain."""
+        return self.is_complete and rowid not in self.rows
+
+
+class Source:
+    """One state of the file."""
+
+    def __init__(self, pages: Pages, shapes: Mapping[str, Shape]) -> None:
+        self._pages = pages
+        self._shapes = shapes
+        self._free = free_pages(pages)
+        self._claimed = set(self._free)
+        self._roots: dict[str, int] = {}
+        self.gaps: dict[str, list[Gap]] = {}
+        """What could not be read of each table that was read."""
+        self.highest: dict[str, int] = {}
+        """The highest rowid that the pages of each table name."""
+        self._find_roots()
+
+    def rows(self, shape: Shape) -> Iterator[FoundRow]:
+        """Yield the rows to which the table's tree leads."""
+        tree = Tree(self._pages, self._claimed, lambda page: _is_believable(page, shape))
+        root = self._roots.get(shape.table)
+        if root is None:
+            tree.gaps += [Gap("the schema that names its place is damaged")] if self.gaps[SCHEMA] else []
+        else:
+            for cell in tree.table(root):
+                if (row := _row(cell, shape)) is not None:
+                    yield row
+                else:
+                    tree.gaps.append(Gap(f"a record is damaged whose rowid reads as {cell.rowid}"))
+        self.gaps[shape.table] = tree.gaps
+        self.highest[shape.table] = tree.highest
+
+    def orphans(self, wanted: Mapping[str, Shape]) -> Iterator[tuple[Shape, FoundRow]]:
+        """Yield the rows to which no tree leads, of the wanted tables: after all tables were read along their trees."""
+        for number, page in orphans(self._pages, self._claimed):
+            rows = {name: _rows_of(page, shape) for name, shape in wanted.items()}
+            name = max(rows, key=lambda each: len(rows[each]), default=None)
+            if name is None or not rows[name]:
+                continue
+            self._claimed.add(number)
+            for row in rows[name]:
+                if any(gap.after < row.rowid <= gap.last for gap in self.gaps[name]):
+                    yield wanted[name], row
+
+    def evidence(self, shape: Shape) -> Evidence:
+        """Return what the index of the table's ids says."""
+        root = self._roots.get(shape.id_index)
+        if root is None:
+            return Evidence({}, False)
+        tree = Tree(self._pages, set(self._free))
+        rows: dict[int, str] = {}
+        is_complete = True
+        for cell in tree.index(root):
+            match _values(cell):
+                case [bytes() as id, int() as rowid]:
+                    rows[rowid] = id.decode(errors="backslashreplace")
+                case _:
+                    is_complete = False
+        return Evidence(rows, is_complete and not tree.gaps)
+
+    def from_indexes(self, shape: Shape, rowids: Set[int]) -> dict[int, dict[int, Value]]:
+        """Return what the indexes of a table say of these rows: values by their positions in the row."""
+        found: dict[int, dict[int, Value]] = {rowid: {} for rowid in rowids}
+        for name, positions in shape.indexes.items() if rowids else ():
+            root = self._roots.get(name)
+            for cell in Tree(self._pages, set(self._free)).index(root) if root is not None else ():
+                values = _values(cell) or [None]
+                rowid = values.pop()
+                if isinstance(rowid, int) and rowid in found and len(values) == len(positions):
+                    pairs = zip(positions, values, strict=True)
+                    found[rowid] |= {position: value for position, value in pairs if position >= 0}
+        return found
+
+    @property
+    def knows_free_pages(self) -> bool:
+        """Whether the pages of deleted rows can be told from others."""
+        return self._pages.has_header
+
+    def _find_roots(self) -> None:
+        shape = self._shapes[SCHEMA]
+        self.gaps[SCHEMA] = []
+        self._roots[SCHEMA] = 1
+        found = list(self.rows(shape))
+        if self.gaps[SCHEMA]:
+            found += [row for _, row in self.orphans({SCHEMA: shape})]
+        for row in found:
+            match row.values:
+                case [bytes(), bytes() as name, bytes(), int() as root, *_] if row.reason is None and root > 1:
+                    self._roots.setdefault(name.decode(errors="replace"), root)
+
+
+def _is_believable(page: Page, shape: Shape) -> bool:
+    """Tell whether a page may be the table's: one of rows has at least one of its shape."""
+    return page.kind != TABLE_LEAF or not page.cells or bool(_rows_of(page, shape))
+
+
+def _rows_of(page: Page, shape: Shape) -> list[FoundRow]:
+    """Return the page's rows of the table's shape."""
+    rows = (_row(cell, shape) for cell in page.cells)
+    return [row for row in rows if row is not None and row.reason is None]
+
+
+def _row(cell: Cell, shape: Shape) -> FoundRow | None:
+    """Return a row, of whatever shape; `None` if its record is damaged."""
+    values = _values(cell)
+    if values is None:
+        return None
+    reason = None if shape.matches(values) else f"it is no row of {shape.table}"
+    return FoundRow(cell.rowid, values, reason, cell.is_out_of_order)
+
+
+def _values(cell: Cell) -> list[Value] | None:
+    try:
+        return parse_record(cell.payload or b"")
+    except DamageError:
+        return None
