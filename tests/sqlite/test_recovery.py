@@ -20,6 +20,7 @@ from swarm_persistence import (
     TaskStatus,
     open_storage,
 )
+from swarm_persistence.engines.sql.sqlite import checksums
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Outcome
 from swarm_persistence.engines.sql.sqlite.recovery.recovering import recover
 
@@ -198,6 +199,15 @@ def test_no_row_is_lost_with_the_root_of_a_table(table: str, original: Path, tmp
 
 def test_no_row_is_lost_with_the_first_page(original: Path, tmp_path: Path) -> None:
     target, outcome = recovered(copy_of(original, tmp_path, with_pages_destroyed(original, [1])))
+    assert outcome.is_complete
+    assert ids_in(target) == ids_in(original)
+
+
+def test_no_row_is_lost_with_the_first_page_of_a_file_that_keeps_checksums(original: Path, tmp_path: Path) -> None:
+    path = copy_of(original, tmp_path)
+    checksums.add(str(path))
+    path.write_bytes(with_pages_destroyed(path, [1]))
+    target, outcome = recovered(path)
     assert outcome.is_complete
     assert ids_in(target) == ids_in(original)
 

@@ -97,7 +97,7 @@ def _read(file: RawFile, page_size_of_file: int) -> Log | None:
     head = file.read(0, _HEADER.size)
     magic, _, page_size, _, salts, first, second = _HEADER.unpack(head)
     order = _MAGICS.get(magic, "")
-    has_header = bool(order) and _is_page_size(page_size) and _checksum(head[:24], 0, 0, order) == (first, second)
+    has_header = bool(order) and _is_page_size(page_size) and checksum(head[:24], 0, 0, order) == (first, second)
     if not has_header:
         page_size, order = page_size_of_file, order or "<"
         salts = _FRAME.unpack(file.read(_HEADER.size, _FRAME.size))[2]
@@ -107,7 +107,7 @@ def _read(file: RawFile, page_size_of_file: int) -> Log | None:
     return Log(page_size, has_header, frames)
 
 
-def _frames(file: RawFile, page_size: int, salts: bytes, checksum: tuple[int, int], order: str) -> Iterator[Frame]:
+def _frames(file: RawFile, page_size: int, salts: bytes, before: tuple[int, int], order: str) -> Iterator[Frame]:
     """Yield the frames of one use of the file; each one's checksum goes on from that which the one before states."""
     step = _FRAME.size + page_size
     for number, offset in enumerate(range(_HEADER.size, file.size - step + 1, step), 1):
@@ -118,10 +118,10 @@ def _frames(file: RawFile, page_size: int, salts: bytes, checksum: tuple[int, in
                 return
             yield Frame(number, 0, 0, offset + _FRAME.size, False)
         else:
-            found = _checksum(data[_FRAME.size :], *_checksum(data[:8], *checksum, order), order)
+            found = checksum(data[_FRAME.size :], *checksum(data[:8], *before, order), order)
             is_sound = page > 0 and found == (first, second)
             yield Frame(number, page, pages_after_commit if is_sound else 0, offset + _FRAME.size, is_sound)
-        checksum = first, second
+        before = first, second
 
 
 def _has_salts(file: RawFile, offset: int, salts: bytes) -> bool:
@@ -130,7 +130,8 @@ def _has_salts(file: RawFile, offset: int, salts: bytes) -> bool:
     return len(head) == _FRAME.size and _FRAME.unpack(head)[2] == salts
 
 
-def _checksum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:
+def checksum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:
+    """Return SQLite's checksum of these bytes behind others, whose checksum is given; `order` is `<` or `>`."""
     words = iter(unpack_from(f"{order}{len(data) // 4}I", data))
     for word in words:
         first = (first + word + second) & 0xFFFFFFFF

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from struct import unpack
 
-from swarm_persistence.engines.sql.sqlite.log import Frame, Log, read_log
+from swarm_persistence.engines.sql.sqlite.log import Frame, Log, checksum, read_log
 from swarm_persistence.engines.sql.sqlite.looking import rolled_back
 from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, size_of
 
@@ -12,6 +13,7 @@ _MAGIC = b"SQLite format 3\0"
 _USUAL_PAGE_SIZE = 4096
 _LARGEST_PAGE = 65536
 _PAGES_LOOKED_AT = 200
+_CHECKSUM_BYTES = 8
 # https://sqlite.org/fileformat.html#b_tree_pages
 _TREE_PAGES = frozenset({2, 5, 10, 13})
 
@@ -27,14 +29,23 @@ class Pages:
         in_file = -(-file.size // page_size) if file is not None else 0
         ends = [frame.pages_after_commit for frame in frames if frame.pages_after_commit]
         self.count = ends[-1] if ends else in_file
-        reserved = self.read(1)[20:21]
-        self.usable = page_size - (reserved[0] if reserved and self.has_header else 0)
+        reserved = self.read(1)[20] if self.has_header else _CHECKSUM_BYTES * self._has_checksums()
+        self.usable = page_size - reserved
         """The bytes of a page that hold content."""
 
     @property
     def has_header(self) -> bool:
         """Whether the first page begins as that of a database does."""
         return self.read(1).startswith(_MAGIC)
+
+    def _has_checksums(self) -> bool:
+        """Tell from the pages themselves whether they end with checksums: those that a checkpoint has written do."""
+        pages = (self.read(number) for number in range(2, min(self.count, _PAGES_LOOKED_AT) + 1))
+        return any(
+            any(data) and checksum(data[:-_CHECKSUM_BYTES], 0, 0, "<") == unpack("<II", data[-_CHECKSUM_BYTES:])
+            for data in pages
+            if data
+        )
 
     def read(self, number: int) -> bytes:
         """Return a page, filled up with zeros if the file ends in it; nothing if it is not there."""
@@ -81,14 +92,15 @@ def _page_size(file: RawFile) -> int:
 
 
 def _guess(file: RawFile | None) -> int:
-    """Return the size at whose multiples most pages begin as those of trees do."""
+    """Return SQLite's usual size, unless many more pages of another one begin as those of trees do."""
     if file is None:
         return _USUAL_PAGE_SIZE
-    sizes = [_USUAL_PAGE_SIZE, *(2**power for power in range(9, 17) if 2**power != _USUAL_PAGE_SIZE)]
-    best: int = max(sizes, key=lambda size: _tree_pages(file, size) / min(_PAGES_LOOKED_AT, file.size // size or 1))
-    return best
+    shares = {2**power: _share_of_tree_pages(file, 2**power) for power in range(9, 17)}
+    best = max(shares, key=lambda size: shares[size])
+    return best if shares[best] > 2 * shares[_USUAL_PAGE_SIZE] else _USUAL_PAGE_SIZE
 
 
-def _tree_pages(file: RawFile, page_size: int) -> int:
-    starts = (file.read(number * page_size, 1) for number in range(1, _PAGES_LOOKED_AT))
-    return sum(1 for start in starts if start and start[0] in _TREE_PAGES)
+def _share_of_tree_pages(file: RawFile, page_size: int) -> float:
+    starts = [file.read(number * page_size, 1) for number in range(1, _PAGES_LOOKED_AT)]
+    in_file = [start for start in starts if start]
+    return sum(1 for start in in_file if start[0] in _TREE_PAGES) / max(len(in_file), 1)
