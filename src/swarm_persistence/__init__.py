@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
@@ -120,5 +121,8 @@ __all__ = [
     "open_storage",
 ]
 
-for _name in _MISSING:
+# `import *` loads all that is listed: where the optional driver is not installed, what needs it is not.
+_WITHOUT_DRIVER = {"PostgresStorage", "PostgresStorageBuilder"} if find_spec("asyncpg") is None else set()
+
+for _name in _MISSING | _WITHOUT_DRIVER:
     __all__.remove(_name)

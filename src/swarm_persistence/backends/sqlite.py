@@ -18,9 +18,17 @@ class SqliteStorage(Storage):
 
     @classmethod
     async def open(
-        cls, path: str | os.PathLike[str], *, durability: Durability = "full", checksums: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "full",
+        checksums: bool = False,
+        must_exist: bool = False,
     ) -> Self:
         """Open the file, or create it, and bring its schema up to date.
+
+        With `must_exist`, a file that is missing or holds no swarm is refused, and none is created. One that cannot be
+        written, as on a read-only file system, can then be read: writes raise `DatabaseError`.
 
         `durability="full"` keeps every write whose call has returned, whatever happens. With `"normal"`, a power cut or
         a crash of the operating system may take the last commits before it; the file stays sound, and a crash of the
@@ -38,7 +46,7 @@ class SqliteStorage(Storage):
             OtherError: checksums are asked for, and the file was made without; or they are not to be had here.
 
         """
-        return await cls._open(path, Settings(durability=durability, checksums=checksums))
+        return await cls._open(path, Settings(durability=durability, checksums=checksums), must_exist=must_exist)
 
     @classmethod
     def builder(cls) -> "SqliteStorageBuilder":
@@ -46,10 +54,10 @@ class SqliteStorage(Storage):
         return SqliteStorageBuilder()
 
     @classmethod
-    async def _open(cls, path: str | os.PathLike[str], settings: Settings) -> Self:
-        engine = SqliteEngine(os.fspath(path), settings)
+    async def _open(cls, path: str | os.PathLike[str], settings: Settings, *, must_exist: bool = False) -> Self:
+        engine = SqliteEngine(path, settings)
         try:
-            await asyncio.to_thread(engine.start)
+            await asyncio.to_thread(engine.start, must_exist=must_exist)
         except asyncio.CancelledError:
             engine.abandon()  # the thread goes on opening; what it opens must not stay open
             raise

@@ -33,7 +33,10 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
         StorageError: what the storage raises when it is opened.
 
     """
-    name = os.fspath(target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT)
+    name = target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str):
+        raise OtherError(f"the target is {name!r}, expected {KNOWN_TARGETS}")
     if name in (":memory:", "sqlite://", "sqlite:///:memory:"):
         from swarm_persistence.backends.memory import MemoryStorage
 
@@ -46,7 +49,7 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
     if scheme == "indexeddb":
         from swarm_persistence.backends.wasm import WasmStorage
 
-        return await WasmStorage.open(unquote(rest))
+        return await WasmStorage.open(_decoded(name, rest))
     path = sqlite_path(name)
     if _IS_BROWSER:
         raise OtherError(
@@ -79,4 +82,11 @@ def sqlite_path(name: str) -> str:
         raise OtherError(f"{shown} names no storage that this package knows, expected {KNOWN_TARGETS}")
     if not rest.startswith("/") or "?" in rest:
         raise OtherError(f"{name!r} is no SQLite URL, expected sqlite:///relative/path or sqlite:////absolute/path")
-    return unquote(rest[1:])
+    return _decoded(name, rest[1:])
+
+
+def _decoded(url: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise OtherError(f"{url!r} is no URL of UTF-8: {text!r} decodes to bytes that are none") from error

@@ -56,8 +56,11 @@ def _file_of(target: str) -> Path:
         raise CommandError("doctor examines SQLite files; the server of this database has tools of its own")
     # Loaded here: the other commands do not need apsw.
     from swarm_persistence.cli.log_examination import only_in_log
+    from swarm_persistence.engines.sql.sqlite.file import resolve
 
-    path = Path(sqlite_path(target)).absolute()
+    name = sqlite_path(target)
+    resolve(name)  # refuses what no file can be called
+    path = Path(name).absolute()
     if only_in_log(path) is None:
         existing_file(target)
     return path

@@ -1,5 +1,6 @@
 """Finds the database that a name means, and refuses one that is not there: looking must not create it."""
 
+import os
 from pathlib import Path
 
 from swarm_persistence.backends.targets import init_storage, sqlite_path
@@ -10,24 +11,32 @@ from swarm_persistence.storage import Storage
 
 
 def existing_file(target: str) -> Path | None:
-    """Return the absolute path of the file that a path or `sqlite:///` URL names; `None` for a database on a server.
+    """Return the path of the file itself that a path or `sqlite:///` URL names; `None` for a database on a server.
 
     Raises:
         CommandError: there is no such file, or it holds nothing.
+        DatabaseError: no file can have such a name, or there is only its log.
         OtherError: the URL is not of the form that SQLite takes.
 
     """
     scheme, separator, _ = target.partition("://")
     if separator and scheme != "sqlite":
         return None
-    path = Path(sqlite_path(target)).absolute()
-    if str(path) == str(Path(":memory:").absolute()):
+    name = sqlite_path(target)
+    if name == ":memory:":
         raise CommandError("a database in memory ends with its process: there is nothing to look at")
-    if not path.exists():
-        raise CommandError(f"there is no database at {str(path)!r}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise CommandError(f"{str(path)!r} is empty: no database")
-    return path
+    # Loaded here: a database on a server needs no SQLite.
+    from swarm_persistence.engines.sql.sqlite import file
+
+    path = file.resolve(name)
+    size = os.path.getsize(path) if os.path.exists(path) else None
+    if not size and (refusal := file.inspect(path, timeout=0).refusal) is not None:
+        raise refusal
+    if size is None:
+        raise CommandError(f"there is no database at {path!r}")
+    if size == 0:
+        raise CommandError(f"{path!r} is empty: no database")
+    return Path(path)
 
 
 async def open_existing(target: str) -> Storage:
@@ -43,7 +52,11 @@ async def open_existing(target: str) -> Storage:
         from swarm_persistence.backends.postgres import PostgresStorage
 
         return await PostgresStorage.open(target, must_exist=True)
-    return await init_storage(path or target)
+    if path is not None:
+        from swarm_persistence.backends.sqlite import SqliteStorage
+
+        return await SqliteStorage.open(path, must_exist=True)
+    return await init_storage(target)
 
 
 def shown(target: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from swarm_persistence.engines.sql.sqlite import checksums
+from swarm_persistence.engines.sql.sqlite.access import Access, connect
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.query.query import FromNow
@@ -53,14 +54,16 @@ class Patience:
         return True
 
 
-def open_connection(path: str, settings: Settings, patience: Patience, *, is_reader: bool) -> apsw.Connection:
+def open_connection(
+    path: str, settings: Settings, patience: Patience, *, is_reader: bool, access: Access = Access.WRITE
+) -> apsw.Connection:
     """Open the file, which must exist, and set up the connection; pages are verified if the file keeps checksums.
 
     Raises:
         OtherError: the file keeps checksums and this apsw cannot verify them, or it keeps none and was to.
 
     """
-    connection = _connect(path, settings.vfs, patience)
+    connection = _connect(path, access, settings.vfs, patience)
     # A checkpoint without the VFS would leave pages without their checksums, and the last one to close makes one.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     try:
@@ -70,9 +73,10 @@ def open_connection(path: str, settings: Settings, patience: Patience, *, is_rea
     except BaseException:
         connection.close()
         raise
-    if are_kept or settings.checksums:
+    # Without locks, SQLite reads through another VFS: there, nothing is verified.
+    if (are_kept or settings.checksums) and access is not Access.READ_LOG_IN_MEMORY:
         connection.close()
-        connection = _connect(path, checksums.load_vfs(), patience)
+        connection = _connect(path, access, checksums.load_vfs(), patience)
         checksums.reserve(connection)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     connection.convert_binding = _moment
@@ -92,8 +96,8 @@ def open_connection(path: str, settings: Settings, patience: Patience, *, is_rea
     return connection
 
 
-def _connect(path: str, vfs: str | None, patience: Patience) -> apsw.Connection:
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs, statementcachesize=_STATEMENTS_KEPT)
+def _connect(path: str, access: Access, vfs: str | None, patience: Patience) -> apsw.Connection:
+    connection = connect(path, access, vfs=vfs, statements_kept=_STATEMENTS_KEPT)
     connection.set_busy_handler(patience)
     return connection
 

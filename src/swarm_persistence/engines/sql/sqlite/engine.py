@@ -14,6 +14,7 @@ from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
+from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
@@ -39,7 +40,7 @@ class SqliteEngine(Reading[Part]):
     _plans: Parts
     is_ephemeral = False
 
-    def __init__(self, path: str, settings: Settings) -> None:
+    def __init__(self, path: str | os.PathLike[str], settings: Settings) -> None:
         self.path = file.resolve(path)
         self.settings = settings.checked()
         self._plans = Parts()
@@ -52,13 +53,19 @@ class SqliteEngine(Reading[Part]):
         self._port_gate = threading.Lock()
         self._sessions: set[SqliteSession] = set()
         self._is_closing = False
+        self._access = Access.WRITE
         # Kept, for those that are put off would hold an object more each.
         self._operation = self._operation_of
 
-    def start(self) -> None:
-        """Open the file, and bring its schema up to date. Blocks: call it from a thread."""
+    def start(self, *, must_exist: bool = False) -> None:
+        """Open the file, and bring its schema up to date. Blocks: call it from a thread.
+
+        One that must exist is not created, and only read if it cannot be written.
+        """
         try:
-            file.prepare(self.path, self.settings.connection_timeout, self.settings.vfs)
+            self._access = file.prepare(
+                self.path, self.settings.connection_timeout, self.settings.vfs, must_exist=must_exist
+            )
         except apsw.Error as error:
             raise self._translate(error) from error
         self._writer.start()
@@ -225,7 +232,12 @@ class SqliteEngine(Reading[Part]):
         return total
 
     def _open_writer(self) -> apsw.Connection:
-        connection = open_connection(self.path, self.settings, self._patience, is_reader=False)
+        is_read_only = self._access is not Access.WRITE
+        connection = open_connection(
+            self.path, self.settings, self._patience, is_reader=is_read_only, access=self._access
+        )
+        if is_read_only:
+            return connection
         try:
             if connection.readonly("main"):
                 raise DatabaseError(f"{self.path!r} cannot be written; check its permissions")
@@ -242,7 +254,7 @@ class SqliteEngine(Reading[Part]):
         return connection
 
     def _open_reader(self, patience: Patience) -> apsw.Connection:
-        return open_connection(self.path, self.settings, patience, is_reader=True)
+        return open_connection(self.path, self.settings, patience, is_reader=True, access=self._access)
 
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)

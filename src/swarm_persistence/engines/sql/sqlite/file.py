@@ -9,12 +9,13 @@ import stat
 import sys
 import time
 from enum import StrEnum
-from pathlib import Path
 
 import apsw
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known
+from swarm_persistence.engines.sql.sqlite.access import Access, connect, is_writable, reading_access
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known, status
 from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
 
 _MODE_OF_NEW_FILE = 0o600
@@ -64,16 +65,13 @@ def resolve(path: str | os.PathLike[str]) -> str:
         DatabaseError: no file can have such a name.
 
     """
-    name = os.fspath(path)
-    if not isinstance(name, str):
-        raise DatabaseError(f"the path is {name!r}, expected a str or a path of str")
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str) or not name:
+        raise DatabaseError(f"the path is {name!r}, expected a str, or a path of str, that is not empty")
     if "\0" in name:
         raise DatabaseError(f"the path {name!r} contains NUL, which no name of a file can")
-    real = os.path.realpath(name)
-    try:
-        length = len(real.encode())
-    except UnicodeEncodeError as error:
-        raise DatabaseError(f"the path {real!r} is no UTF-8; SQLite opens no such file") from error
+    real = os.path.realpath(_require_utf_8(name))
+    length = len(_require_utf_8(real).encode())  # a link, or this directory, may lead to any bytes
     # Refused here: SQLite would make the file, and then find that its journal cannot have a name.
     longest = int(apsw.vfs_details()[0]["mxPathname"]) - len("-journal")
     if length > longest:
@@ -115,30 +113,39 @@ def inspect(path: str, timeout: float, vfs: str | None = None) -> Inspection:
     return _inspect_content(path, timeout, vfs, has_log=bool(log_bytes or journal_bytes))
 
 
-def prepare(path: str, timeout: float, vfs: str | None = None) -> None:
-    """Create the file if there is none, readable by its owner only; refuse one that is not ours, and leave it as it is.
+def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bool = False) -> Access:
+    """Make sure that there is a file of ours, and return how to open it; one that is not ours is left as it is.
 
-    A write that was interrupted is rolled back.
+    A new file is readable by its owner only. A write that was interrupted is rolled back. A file that must exist and
+    cannot be written is to be read.
 
     Raises:
         DatabaseError: the path is a directory, its parent is missing, or the file is another program's or cannot be
-            read or written; or there is only a log.
-        MigrationError: the file is newer than this code, or another program has taken it for its own.
+            read or written; or there is only a log; or the file must exist, and holds nothing.
+        MigrationError: the file is newer than this code, or another program has taken it for its own; or it is older,
+            and cannot be written.
         apsw.BusyError: another process kept the file locked for longer than the timeout, in seconds.
 
     """
     deadline = time.monotonic() + timeout
-    while (inspection := inspect(path, timeout, vfs)).state is FileState.INTERRUPTED:
+    inspection = inspect(path, timeout, vfs)
+    while inspection.state is FileState.INTERRUPTED and is_writable(path):
         if time.monotonic() >= deadline:
             raise apsw.BusyError("other processes kept leaving interrupted writes")
-        _require_writable(path)
         _roll_back(path, timeout, vfs)
+        inspection = inspect(path, timeout, vfs)
     if inspection.refusal is not None:
         raise inspection.refusal
+    if must_exist:
+        if inspection.state is not FileState.OURS:
+            raise DatabaseError(f"there is no swarm at {path!r}: the file is {inspection.state}")
+        if not is_writable(path):
+            return _access_to_latest(path, timeout)
     if inspection.state is FileState.MISSING:
         _create(path)
-    else:
-        _require_writable(path)
+    elif not os.access(path, os.W_OK):
+        raise DatabaseError(f"{path!r} cannot be written; check its permissions")
+    return Access.WRITE
 
 
 def _without_content(path: str, state: FileState, log_bytes: int) -> Inspection:
@@ -154,14 +161,17 @@ def _without_content(path: str, state: FileState, log_bytes: int) -> Inspection:
 
 def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: bool) -> Inspection:
     try:
-        alone = _look(path, "immutable=1", timeout, vfs)
+        alone = _look(path, Access.READ_FILE_ALONE, timeout, vfs)
     except (apsw.CorruptError, apsw.NotADBError):
         alone = None  # perhaps only torn: by another process that is just writing, or by a power cut that a log mends
     if alone is not None and (alone.state is FileState.FOREIGN or not has_log):
         # The id of a database of ours is in its first page from its first transaction on: no log can bring it.
         return alone
+    access = Access.READ if has_log else Access.READ_FILE_ALONE
+    if has_log and not is_writable(path):
+        access = reading_access(path)
     try:
-        return _look(path, "mode=ro" if has_log else "immutable=1", timeout, vfs)
+        return _look(path, access, timeout, vfs)
     except apsw.CorruptError as error:
         return _refused(
             FileState.DAMAGED,
@@ -177,13 +187,13 @@ def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: boo
             return _no_database(path)  # SQLite would delete what it takes for the journal
         return _refused(
             FileState.INTERRUPTED,
-            f"{path!r} was left by a write that was interrupted; opening it for writing rolls that back",
+            f"{path!r} was left by an interrupted write; to roll it back, this process must be able to write to the "
+            "file and its directory",
         )
 
 
-def _look(path: str, mode: str, timeout: float, vfs: str | None) -> Inspection:
-    uri = f"{Path(path).as_uri()}?{mode}"
-    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=vfs)
+def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspection:
+    connection = connect(path, access, vfs=vfs)
     try:
         connection.set_busy_timeout(int(timeout * 1000))
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # which needs a lock that a reader cannot have
@@ -213,7 +223,7 @@ def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
     For another program's file, too: what the journal holds decides whose the file is. What can be told without, was
     refused before.
     """
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    connection = connect(path, Access.WRITE, vfs=vfs)
     try:
         connection.set_busy_timeout(int(timeout * 1000))
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -238,9 +248,29 @@ def _create(path: str) -> None:
         raise DatabaseError(f"{path!r} cannot be created: {error.strerror}") from error
 
 
-def _require_writable(path: str) -> None:
-    if not os.access(path, os.W_OK):
-        raise DatabaseError(f"{path!r} cannot be written; check its permissions")
+def _access_to_latest(path: str, timeout: float) -> Access:
+    """Return how to read a file that cannot be brought up to date."""
+    access = reading_access(path)
+    connection = connect(path, access)
+    try:
+        connection.set_busy_timeout(int(timeout * 1000))
+        version = status(connection).version
+    finally:
+        connection.close()
+    if version != LATEST:
+        raise MigrationError(
+            f"{path!r} has schema version {version}, this code reads {LATEST}, and the file cannot be written; copy it "
+            "to where it can, with its log, and open it there"
+        )
+    return access
+
+
+def _require_utf_8(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DatabaseError(f"the path {path!r} is no UTF-8; SQLite opens no such file") from error
+    return path
 
 
 def _size_of(path: str) -> int:

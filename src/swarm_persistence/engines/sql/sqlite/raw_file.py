@@ -62,10 +62,10 @@ def copy_bytes(source: Path, target: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Return the size of a file in bytes, 0 if there is none."""
+    """Return the size of a file in bytes, 0 if there is none, or none of such a name can be."""
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
