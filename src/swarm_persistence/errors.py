@@ -20,6 +20,8 @@ StorageError                  everything below; catch this one to catch them all
 
 from typing import ClassVar
 
+_LONGEST_SHOWN = 100
+
 
 class StorageError(Exception):
     """The root of all errors of this package; the text begins with the kind of error."""
@@ -113,3 +115,31 @@ class DependencyCycleError(OtherError):
 
 class LeaseLostError(OtherError):
     """The task is no longer held by this claim; nothing was written."""
+
+
+def shown(value: object) -> str:
+    """Return how an error shows a value: its repr, cut short, or its type where there is no repr."""
+    name = type(value).__name__
+    # Its repr would need more stack than the caller may have left; in a browser, the interpreter does not outlive that.
+    if is_nested_deeper(value, _LONGEST_SHOWN):
+        return f"a {name} that is nested too deep to be shown"
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no number of thousands of digits.
+        return f"a value of type {name} that is too long to be shown"
+    except Exception as error:
+        return f"a value of type {name} whose repr raises {type(error).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def is_nested_deeper(value: object, levels: int) -> bool:
+    """Tell whether more than so many lists, dicts and tuples lie within each other; needs no stack of its own."""
+    level = [value]
+    for _ in range(levels + 1):
+        # By identity: one that contains itself would grow with every level.
+        inner = {id(item): item for item in level if isinstance(item, list | dict | tuple)}
+        if not inner:
+            return False
+        level = [part for item in inner.values() for part in (item.values() if isinstance(item, dict) else item)]
+    return True

@@ -3,8 +3,7 @@
 import sys
 from datetime import timedelta
 
-from swarm_persistence.errors import OtherError
-from swarm_persistence.schema.values import shown
+from swarm_persistence.errors import OtherError, shown
 
 
 def seconds(duration: float | timedelta) -> float:

@@ -4,8 +4,9 @@ from typing import Self
 
 import msgspec
 
-from swarm_persistence.errors import SerializationError
+from swarm_persistence.errors import SerializationError, shown
 from swarm_persistence.models.identifiers import new_id
+from swarm_persistence.plain_json import encode_json
 
 
 class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -15,14 +16,19 @@ class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def to_json(self) -> str:
         """Return the record as one JSON object: the fields' names, snake_case values, times as RFC 3339."""
+        name = f"{type(self).__name__} {shown(self.id)}"
         try:
-            text = msgspec.json.encode(self)
-            is_equal = msgspec.json.decode(text, type=type(self)) == self
+            text = encode_json(self)
+            again = msgspec.json.decode(text, type=type(self))
+            is_equal = again == self
         except (TypeError, ValueError, RecursionError) as error:
-            raise SerializationError(f"{type(self).__name__} {self.id!r} has no JSON form: {error}") from error
+            raise SerializationError(f"{name} has no JSON form: {error}") from error
         if not is_equal:
-            # msgspec writes NaN as null, and tuples or datetimes as the nearest JSON.
-            raise SerializationError(f"{type(self).__name__} {self.id!r} has no JSON form that gives back an equal one")
+            # msgspec writes NaN as null, tuples or datetimes as the nearest JSON. A time in the hour that its zone's
+            # clocks repeat or skip equals none of another zone.
+            changed = next(field for field in self.__struct_fields__ if getattr(again, field) != getattr(self, field))
+            value = shown(getattr(self, changed))
+            raise SerializationError(f"{name} has no JSON form that gives back an equal one: {changed} is {value}")
         return text.decode()
 
     @classmethod

@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Generic
 
-from swarm_persistence.errors import InvalidQueryError, SerializationError
+from swarm_persistence.errors import InvalidQueryError, SerializationError, shown
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
 from swarm_persistence.schema.tables import Column, Kind, M, table_of
-from swarm_persistence.schema.values import ColumnValue, column_value, real, shown, text, whole
+from swarm_persistence.schema.values import ColumnValue, column_value, real, text, whole
 
 LARGEST_LIMIT = 2**63 - 1
+_REST_OF_A_SECOND = 999_999
+"""Microseconds from the beginning of a second to its last one."""
 LONGEST_PATTERN = 50_000
 """SQLite's own limit; the others keep it too."""
 
@@ -49,7 +51,10 @@ class QueryBuilder(Generic[M]):
         return self._compare(field, "<", value)
 
     def where_le(self, field: str, value: object) -> "QueryBuilder[M]":
-        """Keep records whose field is the value or less; a time may be given in Unix seconds."""
+        """Keep records whose field is the value or less; a time may be given in Unix seconds.
+
+        An `int` as the end means its whole second.
+        """
         return self._compare(field, "<=", value)
 
     def where_like(self, field: str, pattern: str) -> "QueryBuilder[M]":
@@ -57,16 +62,17 @@ class QueryBuilder(Generic[M]):
         column = self._column(field)
         if column.kind not in (Kind.TEXT, Kind.CHOICE):
             raise InvalidQueryError(f"LIKE needs a text field, and {self._name(field)} holds {column.kind.value}")
-        if len(text(pattern, self._name(field)).encode()) > LONGEST_PATTERN:
-            raise InvalidQueryError(f"a LIKE pattern may have {LONGEST_PATTERN} bytes, not {len(pattern.encode())}")
-        return self._with(Condition(field, "LIKE", pattern))
+        wanted = text(pattern, self._name(column.name))
+        if len(wanted.encode()) > LONGEST_PATTERN:
+            raise InvalidQueryError(f"a LIKE pattern may have {LONGEST_PATTERN} bytes, not {len(wanted.encode())}")
+        return self._with(Condition(column.name, "LIKE", wanted))
 
     def where_in(self, field: str, values: Iterable[object]) -> "QueryBuilder[M]":
         """Keep records whose field equals one of the values; none at all keeps no record."""
         column = self._column(field)
-        if isinstance(values, str):
-            raise InvalidQueryError(f"where_in({field!r}) needs several values, and got the text {values!r}")
-        return self._with(Condition(field, "IN", tuple(self._value(column, value) for value in values)))
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InvalidQueryError(f"where_in({column.name!r}) needs several values, and got {shown(values)}")
+        return self._with(Condition(column.name, "IN", tuple(self._value(column, value) for value in values)))
 
     def where_null(self, field: str) -> "QueryBuilder[M]":
         """Keep records whose field is `None`."""
@@ -99,7 +105,9 @@ class QueryBuilder(Generic[M]):
             raise InvalidQueryError(
                 f"{self._name(field)} {operator} None finds nothing; use where_null or where_not_null"
             )
-        return self._with(Condition(field, operator, self._value(column, value)))
+        return self._with(
+            Condition(column.name, operator, bound_value(column, operator, value, self._name(column.name)))
+        )
 
     def _value(self, column: Column, value: object) -> ColumnValue:
         return query_value(column, value, self._name(column.name))
@@ -137,10 +145,22 @@ class QueryBuilder(Generic[M]):
         return f"QueryBuilder({self.query.table.model.__name__}): {self.build()[0]}"
 
 
+def bound_value(column: Column, operator: Operator, value: object, name: str) -> ColumnValue:
+    """Return a value to compare a column with, as `query_value` does; an `int` as the end means its whole second.
+
+    That is for `<=`; all other operators go by the second's beginning. A float or a datetime is that very moment.
+    """
+    number = query_value(column, value, name)
+    if column.kind is Kind.TIME and operator == "<=" and isinstance(value, int):
+        assert isinstance(number, int)
+        return number + _REST_OF_A_SECOND
+    return number
+
+
 def query_value(column: Column, value: object, name: str) -> ColumnValue:
     """Return a value to compare a column with, as the column keeps it; an enum's text and Unix seconds are welcome."""
     if column.choices is not None and isinstance(value, str) and not isinstance(value, Enum):
-        value = member_of(column.choices, value, name)
+        value = member_of(column.choices, str.__str__(value), name)
     if column.kind is Kind.TIME:
         value = time_of(value, name)
     if column.kind is Kind.VERSION:
@@ -156,7 +176,7 @@ def member_of(choices: type[Enum], value: str, name: str) -> Enum:
         return choices(value)
     except ValueError:
         known = ", ".join(member.value for member in choices)
-        raise InvalidQueryError(f"{name} cannot be {value!r}; it is one of {known}") from None
+        raise InvalidQueryError(f"{name} cannot be {shown(value)}; it is one of {known}") from None
 
 
 def time_of(value: object, name: str) -> datetime:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
 
-from swarm_persistence.clock import EPOCH
+from swarm_persistence.clock import EPOCH, from_microseconds
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.models import Model
 from swarm_persistence.schema import values
@@ -34,6 +34,7 @@ class Codec(Generic[M]):
         names: dict[str, Any] = {
             "Model": table.model,
             "EPOCH": EPOCH,
+            "from_microseconds": from_microseconds,
             "UTC": UTC,
             "datetime": datetime,
             "timedelta": timedelta,
@@ -81,12 +82,12 @@ def _steps(column: Column) -> list[str]:
     match column.kind:
         case Kind.TEXT:
             check, empty = ("identifier", "not {v} or ") if column.name == "id" else ("text", "")
-            unusual = f"{{v}}.__class__ is not str or {empty}not {{v}}.isascii() or '\\0' in {{v}}"
+            unusual = f"type({{v}}) is not str or {empty}not {{v}}.isascii() or '\\0' in {{v}}"
             return [f"if {unusual}: {{v}} = {check}({{v}}, {{field}})"]
         case Kind.CHOICE | Kind.RANK:
             attribute = "rank" if column.kind is Kind.RANK else "_value_"
             return [
-                "if {v}.__class__ is not {name}_choices: choice({v}, {field}, {name}_choices)",
+                "if type({v}) is not {name}_choices: choice({v}, {field}, {name}_choices)",
                 f"{{v}} = {{v}}.{attribute}",
             ]
         case Kind.OBJECT | Kind.TAGS:
@@ -95,14 +96,18 @@ def _steps(column: Column) -> list[str]:
             return ["{v} = '[]' if {v} == [] else json_text({v}, {field}, {name}_kind)"]
         case Kind.TIME:
             return [
-                "if {v}.__class__ is datetime and {v}.tzinfo is UTC:",
+                "if type({v}) is datetime and {v}.tzinfo is UTC:",
                 "    {v} = {v} - EPOCH",
                 "    {v} = {v}.days * 86400000000 + {v}.seconds * 1000000 + {v}.microseconds",
-                "else: {v} = moment({v}, {field})",
+                "else:",
+                "    {v} = moment({v}, {field})",
+                # In the hour that a zone's clocks repeat or skip, a time equals none of another zone, not even itself
+                # in UTC: what is read back would not equal the caller's record, so that is told the time in UTC.
+                "    if from_microseconds({v}) != model.{name}: model.{name} = from_microseconds({v})",
             ]
         case Kind.REAL:
             # A NaN or an infinity minus itself is NaN, which equals nothing.
-            return ["if {v}.__class__ is not float or {v} - {v} != 0.0: {v} = real({v}, {field})"]
+            return ["if type({v}) is not float or {v} - {v} != 0.0: {v} = real({v}, {field})"]
         case Kind.JSON:
             return ["{v} = json_text({v}, {field})"]
         case Kind.COUNT | Kind.VERSION | Kind.FLAG:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 
 import msgspec
 
-from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import (
     AgentModel,
     EventModel,
@@ -135,9 +135,9 @@ class Table(Generic[M]):
     def field(self, name: object) -> Column:
         """Return the column of a model's field; an unknown one raises `InvalidQueryError`, which lists the known."""
         known = self.model.__struct_fields__
-        if name not in known:
-            raise InvalidQueryError(f"{self.model.__name__} has no field {name!r}; it has {', '.join(known)}")
-        return self._by_name[str(name)]
+        if not isinstance(name, str) or name not in known:
+            raise InvalidQueryError(f"{self.model.__name__} has no field {shown(name)}; it has {', '.join(known)}")
+        return self._by_name[str.__str__(name)]
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
@@ -240,4 +240,4 @@ def table_of(model: type[M]) -> Table[M]:
         return _BY_MODEL[model]
     except (KeyError, TypeError):
         known = ", ".join(table.model.__name__ for table in PUBLIC_TABLES)
-        raise InvalidQueryError(f"{model!r} is not a model; the models are {known}") from None
+        raise InvalidQueryError(f"{shown(model)} is not a model; the models are {known}") from None

@@ -2,15 +2,16 @@
 
 import math
 import sys
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 
 from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
-from swarm_persistence.errors import SerializationError
+from swarm_persistence.errors import SerializationError, is_nested_deeper, shown
+from swarm_persistence.plain_json import encode_json
 from swarm_persistence.schema.tables import Column, Kind
 
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
@@ -24,7 +25,6 @@ _HAS_SHORT_STACK = sys.platform == "emscripten"
 
 ColumnValue = str | int | float | None
 
-_encode_json = msgspec.json.Encoder().encode
 decode_json = msgspec.json.Decoder().decode
 
 _SHAPES: dict[Kind, tuple[str, Callable[[bytes], Any]]] = {
@@ -40,20 +40,12 @@ def refuse(field: str, value: object, expected: str) -> NoReturn:
     raise SerializationError(f"{field} is {shown(value)}, expected {expected}")
 
 
-def shown(value: object) -> str:
-    """Return how an error shows a value."""
-    try:
-        text = repr(value)
-    except ValueError:
-        # Python writes no number of thousands of digits.
-        return f"a value of type {type(value).__name__} that is too long to be shown"
-    return text if len(text) <= 100 else f"{text[:100]}…"
-
-
 def text(value: object, field: str) -> str:
-    """Return the value if it is text that every engine can hold."""
-    if not isinstance(value, str) or isinstance(value, Enum):
+    """Return the value, as a plain `str`, if it is text that every engine can hold."""
+    if not issubclass(type(value), str):
         refuse(field, value, "a str")
+    # A subclass may say anything of itself, and one engine would give it back where another gives a `str`.
+    value = str.__str__(cast(str, value))
     if "\0" in value:
         refuse(field, value, "text without NUL characters")
     try:
@@ -64,12 +56,10 @@ def text(value: object, field: str) -> str:
 
 
 def identifier(value: object, field: str) -> str:
-    """Return the value if it is text, and not empty."""
-    if value.__class__ is str and value and value.isascii() and "\0" not in value:
+    """Return the value, as a plain `str`, if it is text, and not empty."""
+    if type(value) is str and value and value.isascii() and "\0" not in value:
         return value
-    if value == "":
-        refuse(field, value, "an id that is not empty")
-    return text(value, field)
+    return text(value, field) or refuse(field, value, "an id that is not empty")
 
 
 def count(value: object, field: str) -> int:
@@ -114,16 +104,18 @@ def flag(value: object, field: str) -> int:
 
 
 def moment(value: object, field: str) -> int:
-    """Return an aware time as microseconds since 1970."""
+    """Return an aware time as microseconds since 1970; one that has finer parts is refused."""
     if not isinstance(value, datetime):
         refuse(field, value, "an aware datetime")
     if value.utcoffset() is None:
         refuse(field, value, "an aware datetime, such as datetime.now(UTC)")
     count_of_microseconds = microseconds(value)
     try:
-        from_microseconds(count_of_microseconds)
+        is_whole = from_microseconds(count_of_microseconds) == value.astimezone(UTC)
     except OverflowError:
         refuse(field, value, "a time within the years 1 to 9999 in UTC")
+    if not is_whole:
+        refuse(field, value, "a time in whole microseconds")
     return count_of_microseconds
 
 
@@ -141,10 +133,10 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     as it went in is refused here.
     """
     expected, decode = _SHAPES[kind]
-    if _HAS_SHORT_STACK and _is_too_deep(value):
+    if _HAS_SHORT_STACK and is_nested_deeper(value, DEEPEST_NESTING):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most, or less deeply")
     try:
-        data = _encode_json(value)
+        data = encode_json(value)
         is_equal = bool(decode(data) == value)
     except RecursionError:
         refuse(field, type(value).__name__, "JSON that is nested less deeply")
@@ -153,7 +145,8 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     except (TypeError, ValueError, OverflowError):
         is_equal = False
     # Most texts are too short to open and close so many levels.
-    if is_equal and len(data) > 2 * DEEPEST_NESTING and _has_many_levels(data) and _is_too_deep(value):
+    is_long = is_equal and len(data) > 2 * DEEPEST_NESTING
+    if is_long and _has_many_levels(data) and is_nested_deeper(value, DEEPEST_NESTING):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
     if not is_equal:
         place, culprit = _first_difference(value, "")
@@ -167,36 +160,26 @@ def _has_many_levels(data: bytes) -> bool:
     return data.count(b"[") + data.count(b"{") > DEEPEST_NESTING
 
 
-def _is_too_deep(value: object) -> bool:
-    """Tell whether too many lists and dicts lie within each other; needs no stack of its own."""
-    level = [value]
-    for _ in range(DEEPEST_NESTING + 1):
-        # By identity: one that contains itself would grow with every level.
-        inner = {id(item): item for item in level if isinstance(item, list | dict)}
-        if not inner:
-            return False
-        level = [part for item in inner.values() for part in (item.values() if isinstance(item, dict) else item)]
-    return True
-
-
 def _first_difference(value: object, place: str) -> tuple[str, object]:
     """Find the innermost value that JSON cannot hold; the whole value if each part can."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
+    while True:
+        parts: Iterable[tuple[object, object]] = ()
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
                 return place, value
-            if not _is_json(item):
-                return _first_difference(item, f"{place}[{key!r}]")
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            if not _is_json(item):
-                return _first_difference(item, f"{place}[{position}]")
-    return place, value
+            parts = value.items()
+        elif isinstance(value, list):
+            parts = enumerate(value)
+        culprits = ((name, part) for name, part in parts if not _is_json(part))
+        name, culprit = next(culprits, (None, value))
+        if name is None:
+            return place, value
+        place, value = f"{place}[{shown(name)}]", culprit
 
 
 def _is_json(value: object) -> bool:
     try:
-        return bool(decode_json(_encode_json(value)) == value)
+        return bool(decode_json(encode_json(value)) == value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return False
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import TypeVar
 
-from swarm_persistence.errors import InvalidQueryError
-from swarm_persistence.schema.values import shown, text
+from swarm_persistence.errors import InvalidQueryError, shown
+from swarm_persistence.schema.values import text
+
+T = TypeVar("T")
 
 LONGEST_SECONDS = 100 * 366 * 86_400.0
 """A hundred years: a time so far ahead still fits every database."""
@@ -24,10 +27,16 @@ def seconds(value: object, name: str, *, is_zero_possible: bool = False) -> floa
     )
 
 
+def several(value: Iterable[T], name: str, expected: str) -> list[T]:
+    """Return several values as a list; what is none raises `InvalidQueryError`."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InvalidQueryError(f"{name} is {shown(value)}, expected {expected}")
+    return list(value)
+
+
 def texts(value: Iterable[str] | None, name: str) -> tuple[str, ...] | None:
     """Return several texts, each once; `None` stays."""
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidQueryError(f"{name} is {value!r}, expected a list of str")
-    return tuple(dict.fromkeys(text(item, f"{name}[{place}]") for place, item in enumerate(value)))
+    items = several(value, name, "a list of str")
+    return tuple(dict.fromkeys(text(item, f"{name}[{place}]") for place, item in enumerate(items)))

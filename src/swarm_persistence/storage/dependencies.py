@@ -46,6 +46,11 @@ def dependencies_of(task: TaskModel) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ids))
 
 
+def id_of(task: TaskModel) -> str:
+    """Return a task's id, as it is stored; what is no id raises `SerializationError`."""
+    return identifier(task.id, TASKS.id_field)
+
+
 def waiting_for(ids: Sequence[str]) -> Query[TaskLink]:
     """Return the query for the links of the tasks that wait for one of these."""
     return Query(TASK_LINKS, (one_of("dependency_id", ids),))
@@ -64,9 +69,9 @@ def steps_before(tasks: Iterable[TaskModel]) -> list[Step]:
 
 def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
     """Return the steps that follow the storing of new tasks."""
-    waiting = {task.id: dependencies for task in tasks if (dependencies := dependencies_of(task))}
-    delayed = [task.id for task in tasks if task.run_at is not None]
-    completed = [task.id for task in tasks if task.status is TaskStatus.COMPLETED]
+    waiting = {id_of(task): dependencies for task in tasks if (dependencies := dependencies_of(task))}
+    delayed = [id_of(task) for task in tasks if task.run_at is not None]
+    completed = [id_of(task) for task in tasks if task.status is TaskStatus.COMPLETED]
     steps = _steps_to_link(waiting)
     if waiting:
         steps.append(Update(Query(TASKS, (one_of("id", [*waiting]),)), {UNMET_DEPENDENCIES: _LINKS}))
@@ -79,14 +84,15 @@ def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
 
 def steps_after_replacing(task: TaskModel) -> tuple[Step, ...]:
     """Return the steps that follow the replacing of a task, whose dependencies may be other ones now."""
-    links: Query[TaskLink] = Query(TASK_LINKS, (Condition("task_id", "=", task.id),))
+    id = id_of(task)
+    links: Query[TaskLink] = Query(TASK_LINKS, (Condition("task_id", "=", id),))
     dependencies = dependencies_of(task)
     waits = {UNMET_DEPENDENCIES: _LINKS if dependencies else 0, IS_DELAYED: int(task.run_at is not None)}
     return (
         Delete(links),
-        *_steps_to_link({task.id: dependencies} if dependencies else {}),
-        Update(Query(TASKS, (Condition("id", "=", task.id),)), waits),
-        *(steps_to_meet([task.id]) if task.status is TaskStatus.COMPLETED else ()),
+        *_steps_to_link({id: dependencies} if dependencies else {}),
+        Update(Query(TASKS, (Condition("id", "=", id),)), waits),
+        *(steps_to_meet([id]) if task.status is TaskStatus.COMPLETED else ()),
     )
 
 
@@ -136,7 +142,7 @@ def refuse_cycle(graph: Mapping[str, Iterable[str]]) -> None:
 
 async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskModel]) -> None:
     """Raise `DependencyCycleError` if tasks to be written would wait for each other by way of stored ones."""
-    graph = {task.id: dependencies_of(task) for task in tasks}
+    graph = {id_of(task): dependencies_of(task) for task in tasks}
     unknown = {id for dependencies in graph.values() for id in dependencies} - graph.keys()
     while unknown:
         links = await executor.values(

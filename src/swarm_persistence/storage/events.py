@@ -10,7 +10,7 @@ from swarm_persistence.query.builder import bound, query_value
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import EVENTS, SEQUENCE
 from swarm_persistence.schema.values import identifier, text
-from swarm_persistence.storage.arguments import texts
+from swarm_persistence.storage.arguments import several, texts
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.watching import watched
 
@@ -70,7 +70,7 @@ class EventVerbs(StorageCore):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        records = list(events)
+        records = several(events, "events", "a list of EventModel")
         for record in records:
             self._require_model(EVENTS, record)
         if expected_sequence is not None:

@@ -17,7 +17,7 @@ from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
-from swarm_persistence.schema.values import identifier, json_text, text
+from swarm_persistence.schema.values import count, identifier, json_text, text
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import by_id, touched
@@ -96,6 +96,7 @@ class LeaseVerbs(ClaimVerbs):
             NotFoundError: no task has this id.
 
         """
+        task_id = identifier(id, "task.id")
         moment = microseconds(now())
         changes: dict[str, Change] = {
             "status": TaskStatus.CANCELLED.value,
@@ -103,18 +104,18 @@ class LeaseVerbs(ClaimVerbs):
             "completed_at": moment,
             **touched(moment),
         }
-        step = Update(Query(TASKS, (*by_id(TASKS, id).conditions, NOT_OVER)), changes)
-        if await self._end_with_dependents(step, id, "was cancelled"):
+        step = Update(Query(TASKS, (*by_id(TASKS, task_id).conditions, NOT_OVER)), changes)
+        if await self._end_with_dependents(step, task_id, "was cancelled"):
             return True
-        if await self._executor().count(by_id(TASKS, id)):
+        if await self._executor().count(by_id(TASKS, task_id)):
             return False
-        raise NotFoundError(f"task {id!r}")
+        raise NotFoundError(f"task {task_id!r}")
 
     async def _try_to_fail(self, task: TaskModel, error: str, pause: float | None) -> bool:
         """Fail the task if its counters are what the copy says, and bring the copy up to date."""
         counters = (
-            Condition("retry_count", "=", task.retry_count),
-            Condition("max_retries", "=", task.max_retries),
+            Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
+            Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
         )
         query = Query(TASKS, (*_claim_of(task), *counters), limit=1)
         moment = microseconds(now())
@@ -199,8 +200,8 @@ def _claim_of(task: TaskModel) -> tuple[Condition, ...]:
     return (
         Condition("id", "=", id),
         UNFINISHED,
-        Condition("assigned_to", "=", task.assigned_to),
-        Condition("claim_count", "=", task.claim_count),
+        Condition("assigned_to", "=", identifier(task.assigned_to, "task.assigned_to")),
+        Condition("claim_count", "=", count(task.claim_count, "task.claim_count")),
     )
 
 

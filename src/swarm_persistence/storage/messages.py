@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from swarm_persistence.engines.interface import Change, Update
-from swarm_persistence.errors import InvalidQueryError, NotFoundError
+from swarm_persistence.errors import InvalidQueryError, NotFoundError, shown
 from swarm_persistence.models import MessageModel
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
@@ -61,15 +61,16 @@ class MessageVerbs(StorageCore):
 
         """
         self._require_model(MESSAGES, up_to)
-        if up_to.to_agent != identifier(agent_id, "message.to_agent"):
+        reader = identifier(agent_id, "message.to_agent")
+        if up_to.to_agent != reader:
             raise InvalidQueryError(
-                f"up_to is message {up_to.id!r} to {up_to.to_agent!r}, expected one to {agent_id!r}"
+                f"up_to is message {shown(up_to.id)} to {shown(up_to.to_agent)}, expected one to {reader!r}"
             )
         rows = await self._executor().values(by_id(MESSAGES, up_to.id), (SEQUENCE,))
         if not rows:
             raise NotFoundError(f"message {up_to.id!r}")
         seen = (
-            Condition("to_agent", "=", agent_id),
+            Condition("to_agent", "=", reader),
             Condition("read", "=", 0),
             Condition(SEQUENCE, "<=", rows[0][0]),
         )

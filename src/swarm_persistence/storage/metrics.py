@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.clock import from_microseconds
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Function
 from swarm_persistence.models import MetricModel
-from swarm_persistence.query.builder import query_value
+from swarm_persistence.query.builder import bound_value
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import METRICS
 from swarm_persistence.schema.values import identifier, text
@@ -50,12 +50,14 @@ class MetricVerbs(StorageCore):
     ) -> list[MetricModel]:
         """Return one metric per agent and unit, computed from those of this type within the times, both included.
 
-        Times are Unix seconds or aware datetimes. The value is the average; the tags hold `count`, `min`, `max` and
-        `sum` as text; the timestamp is that of the latest metric. Sorted by agent (those of no agent first) and unit.
+        Times are Unix seconds or aware datetimes; an `int` as the end means its whole second. The value is the average;
+        the tags hold `count`, `min`, `max` and `sum` as text; the timestamp is that of the latest metric. Sorted by
+        agent (those of no agent first) and unit.
         """
-        measured = _measured(metric_type, ("start_time", start_time), ("end_time", end_time))
+        name = text(metric_type, "metric.metric_type")
+        measured = _measured(name, ("start_time", start_time), ("end_time", end_time))
         aggregate = Aggregate(measured, ("agent_id", "unit"), _FUNCTIONS)
-        return [_aggregated(metric_type, row) for row in await self._executor().aggregate(aggregate)]
+        return [_aggregated(name, row) for row in await self._executor().aggregate(aggregate)]
 
     async def aggregate_metrics(  # noqa: PLR0917 - a span, a bucket and a grouping are told apart by their places
         self,
@@ -68,18 +70,18 @@ class MetricVerbs(StorageCore):
     ) -> list[MetricSummary]:
         """Compute numbers about the metrics of this type within the times, both included.
 
-        Times are Unix seconds or aware datetimes. There is one summary for each `bucket` of time (seconds or a
-        timedelta; buckets begin at multiples of it since 1970, in UTC) and each group of the fields in `group_by`
-        (`agent_id`, `unit`), and none where nothing was measured; earliest first, then sorted by the fields, no agent
-        before all others. `functions` are `avg`, `min`, `max`, `sum`, `count`, and percentiles such as `p95` or
-        `p99.9`, which lie between two values in proportion.
+        Times are Unix seconds or aware datetimes; an `int` as the end means its whole second. There is one summary for
+        each `bucket` of time (seconds or a timedelta; buckets begin at multiples of it since 1970, in UTC) and each
+        group of the fields in `group_by` (`agent_id`, `unit`), and none where nothing was measured; earliest first,
+        then sorted by the fields, no agent before all others. `functions` are `avg`, `min`, `max`, `sum`, `count`, and
+        percentiles such as `p95` or `p99.9`, which lie between two values in proportion.
 
         Raises:
             InvalidQueryError: a bucket that is not above 0, an unknown field or function.
             SerializationError: a time that is none.
 
         """
-        measured = _measured(metric_type, ("start", start), ("end", end))
+        measured = _measured(text(metric_type, "metric.metric_type"), ("start", start), ("end", end))
         summing = Summing(bucket, group_by, functions)
         rows = await self._executor().aggregate(summing.aggregate(measured))
         return summing.summaries(rows)
@@ -91,9 +93,9 @@ def _measured(
     """Return the query for the metrics of a type within two times, which are given with their names."""
     column = METRICS.column("timestamp")
     conditions = (
-        Condition("metric_type", "=", text(metric_type, "metric.metric_type")),
-        Condition("timestamp", ">=", query_value(column, start[1], start[0])),
-        Condition("timestamp", "<=", query_value(column, end[1], end[0])),
+        Condition("metric_type", "=", metric_type),
+        Condition("timestamp", ">=", bound_value(column, ">=", start[1], start[0])),
+        Condition("timestamp", "<=", bound_value(column, "<=", end[1], end[0])),
     )
     return Query(METRICS, conditions)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.interface import Delete, Step, Unless, When
-from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
@@ -22,7 +22,7 @@ from swarm_persistence.schema.tables import (
     UNMET_DEPENDENCIES,
     Table,
 )
-from swarm_persistence.storage.arguments import seconds
+from swarm_persistence.storage.arguments import seconds, several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import dependents_of, one_of, waiting_for
 
@@ -178,18 +178,16 @@ def _limit(older_than: object) -> int | FromNow:
     if not isinstance(older_than, datetime):
         return FromNow(-seconds(older_than, "older_than", is_zero_possible=True))
     if older_than.utcoffset() is None:
-        raise InvalidQueryError(f"older_than is {older_than!r}, expected an aware datetime, or an age in seconds")
+        raise InvalidQueryError(f"older_than is {shown(older_than)}, expected an aware datetime, or an age in seconds")
     limit = query_value(EVENTS.column("timestamp"), older_than, "older_than")
     assert isinstance(limit, int)
     return limit
 
 
 def _finished(statuses: Iterable[TaskStatus | str]) -> tuple[str, ...]:
-    if isinstance(statuses, str) or not isinstance(statuses, Iterable):
-        raise InvalidQueryError(f"task_statuses is {statuses!r}, expected a list of statuses")
-    wanted = list(statuses)
+    wanted = several(statuses, "task_statuses", "a list of statuses")
     for place, status in enumerate(wanted):
         if status not in FINISHED:
             known = ", ".join(each.value for each in FINISHED)
-            raise InvalidQueryError(f"task_statuses[{place}] is {status!r}, expected one of {known}")
+            raise InvalidQueryError(f"task_statuses[{place}] is {shown(status)}, expected one of {known}")
     return tuple(dict.fromkeys(TaskStatus(status).value for status in wanted))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Generic
 
 from swarm_persistence.engines.interface import Delete, Step
-from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder, bound
 from swarm_persistence.query.query import Condition, Query
@@ -104,6 +104,8 @@ class Repository(Generic[M]):
         return await self._storage._executor().count(query)
 
     def _query_of(self, builder: QueryBuilder[M]) -> Query[M]:
+        if not isinstance(builder, QueryBuilder):
+            raise InvalidQueryError(f"the query is {shown(builder)}, expected a QueryBuilder")
         if builder.query.table is not self._table:
             wanted, given = self._table.model.__name__, builder.query.table.model.__name__
             raise InvalidQueryError(f"this repository holds {wanted} records, and the query is for {given}")

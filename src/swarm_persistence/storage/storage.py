@@ -10,6 +10,7 @@ from swarm_persistence.models import AgentModel, Model, TaskModel
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
+from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
@@ -42,7 +43,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        records = list(models)
+        records = several(models, "models", "a list of models")
         for record in records:
             self._require_model(table_of(type(record)), record)
         stored = await self._store_all(records)

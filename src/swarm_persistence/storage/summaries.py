@@ -10,7 +10,7 @@ import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Bucket, Function
-from swarm_persistence.errors import InvalidQueryError
+from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import MetricModel
 from swarm_persistence.query.query import Query
 from swarm_persistence.storage.arguments import seconds, texts
@@ -65,7 +65,7 @@ class Summing:
 def _bucket(bucket: float | timedelta) -> Bucket:
     width = round(seconds(bucket, "bucket") * 1_000_000)
     if width == 0:
-        raise InvalidQueryError(f"bucket is {bucket!r}, expected a microsecond at least")
+        raise InvalidQueryError(f"bucket is {shown(bucket)}, expected a microsecond at least")
     return Bucket("timestamp", width)
 
 
@@ -73,7 +73,7 @@ def _fields(group_by: Iterable[str]) -> tuple[str, ...]:
     fields = _named(group_by, "group_by")
     for place, field in enumerate(fields):
         if field not in _FIELDS:
-            raise InvalidQueryError(f"group_by[{place}] is {field!r}, expected one of {', '.join(_FIELDS)}")
+            raise InvalidQueryError(f"group_by[{place}] is {shown(field)}, expected one of {', '.join(_FIELDS)}")
     return fields
 
 
@@ -93,7 +93,7 @@ def _function(name: str, argument: str) -> Function:
     if percentile is not None and (percent := Decimal(percentile[1])) <= 100:
         return Function("percentile", "value", float(percent / 100))
     raise InvalidQueryError(
-        f"{argument} is {name!r}, expected one of {', '.join(_PLAIN)}, count, or a percentile from p0 to p100"
+        f"{argument} is {shown(name)}, expected one of {', '.join(_PLAIN)}, count, or a percentile from p0 to p100"
     )
 
 

@@ -1,6 +1,6 @@
 """The verbs of tasks: what is stored, and what waits."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, Update, When
@@ -9,10 +9,12 @@ from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
+from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.dependencies import (
     IS_COMPLETED,
     dependencies_of,
+    id_of,
     one_of,
     refuse_cycle,
     refuse_cycles_with_stored,
@@ -52,14 +54,16 @@ class TaskVerbs(StorageCore):
         """
         return await self._store(TASKS, task)
 
-    async def store_tasks(self, tasks: Sequence[TaskModel]) -> list[TaskModel]:
+    async def store_tasks(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
         """Store new tasks in one atomic write, and return what is stored now, as `store_task` does for each.
 
-        They may depend on each other, in any order.
+        They may depend on each other, in any order. One that depends on another of them that has failed or is cancelled
+        fails at once, as if they were stored one after the other.
         """
-        for task in tasks:
+        records = several(tasks, "tasks", "a list of TaskModel")
+        for task in records:
             self._require_model(TASKS, task)
-        return await self._store_all(tasks)
+        return await self._store_all(records)
 
     async def get_task(self, id: str) -> TaskModel | None:
         """Return the task, or `None` if there is none with this id."""
@@ -149,7 +153,7 @@ class TaskVerbs(StorageCore):
     async def _write_records(self, inserts: Sequence[Insert[Any]]) -> list[Any]:
         tasks = [step.model for step in inserts if isinstance(step.model, TaskModel)]
         linked = [task for task in tasks if _may_be_linked(task)]
-        refuse_cycle({task.id: dependencies_of(task) for task in linked})
+        refuse_cycle({id_of(task): dependencies_of(task) for task in linked})
         plain: list[TaskModel] = []
         written: list[Step] = []
         for step in inserts:
@@ -172,22 +176,26 @@ class TaskVerbs(StorageCore):
     ) -> list[Any]:
         """Write tasks that wait for others, or that others may wait for in vain; return the results of the steps.
 
-        Nobody waits for most of them yet, and none of their dependencies has failed: then one write does it all, for
-        there can be no cycle, and nobody to fail.
+        Nothing waits for most of them yet, and none of their dependencies has failed: then one write does it all, for
+        there can be no cycle, and no task to fail.
         """
-        links = waiting_for([task.id for task in tasks])
+        ids = [id_of(task) for task in tasks]
+        links = waiting_for(ids)
         dependencies = tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
         is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), _IS_UNSUCCESSFUL))
-        # The dependencies are held first: what is not unsuccessful then does not become so before the links are there.
-        (held,) = await self._executor().write([Unless(links, (*before, Unless(is_vain, tuple(steps))))])
-        if held is not None and held[-1] is not None:
-            return list(held[-1])
+        # One that is written here is not stored yet, where the query would find it.
+        if not any(task.status in _UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
+            # The dependencies are held first: what is not unsuccessful then does not become so before the links are
+            # there.
+            (held,) = await self._executor().write([Unless(links, (*before, Unless(is_vain, tuple(steps))))])
+            if held is not None and held[-1] is not None:
+                return list(held[-1])
 
         async def write() -> list[Any]:
             await self._executor().write([Unless(links, ())])  # lets nobody else add links until the end
             await refuse_cycles_with_stored(self._executor(), tasks)
             results = (await self._executor().write([*before, *steps]))[len(before) :]
-            await self._fail_dependents_of_any((*(task.id for task in tasks), *dependencies))
+            await self._fail_dependents_of_any((*ids, *dependencies))
             await self._tell_failed(tasks)
             return results
 
@@ -219,7 +227,7 @@ class TaskVerbs(StorageCore):
         whole = When(step, steps_after_replacing(task))
         version = task.version
         if _may_be_linked(task):
-            refuse_cycle({task.id: dependencies_of(task)})
+            refuse_cycle({id_of(task): dependencies_of(task)})
             (result,) = await self._write_linked(steps_before([task]), [whole], [task])
         else:
             result = await self._write_one(whole)
@@ -232,18 +240,19 @@ class TaskVerbs(StorageCore):
         """Rewrite a task that was completed, and is to be so no longer: those that depend on it wait for it again."""
         is_forced = isinstance(step, Replace) and step.is_forced
         is_same = () if is_forced else (Condition("version", "=", task.version),)
-        completed = Query(TASKS, (Condition("id", "=", task.id), IS_COMPLETED, *is_same))
+        id = id_of(task)
+        completed = Query(TASKS, (Condition("id", "=", id), IS_COMPLETED, *is_same))
         if not await self._executor().count(completed):
             return None
 
         async def write() -> Any:
-            await self._executor().write([Unless(waiting_for([task.id]), ())])  # lets nobody else add links
+            await self._executor().write([Unless(waiting_for([id]), ())])  # lets nobody else add links
             freed = Update(completed, {"status": task.status.value})
             result = (await self._executor().write([freed, *steps_before([task]), whole]))[-1]
             if result:
-                await self._executor().write(await steps_to_wait_again(self._executor(), task.id))
+                await self._executor().write(await steps_to_wait_again(self._executor(), id))
                 await refuse_cycles_with_stored(self._executor(), [task])
-                await self._fail_dependents_of_any((task.id, *dependencies_of(task)))
+                await self._fail_dependents_of_any((id, *dependencies_of(task)))
                 await self._tell_failed([task])
             return result
 
@@ -252,7 +261,8 @@ class TaskVerbs(StorageCore):
 
 def steps_to_delete_task(id: str) -> list[Step]:
     """Return the steps that delete a task; those that wait for it wait until one of its id is stored and completed."""
-    return [Delete(by_id(TASKS, id)), Delete(Query(TASK_LINKS, (Condition("task_id", "=", id),)))]
+    links = Query(TASK_LINKS, (Condition("task_id", "=", identifier(id, TASKS.id_field)),))
+    return [Delete(by_id(TASKS, id)), Delete(links)]
 
 
 def _may_be_linked(task: TaskModel) -> bool:

@@ -62,6 +62,7 @@ _TOPICS = (
     "events",
     "failed_dependencies",
     "foretelling",
+    "hostile_values",
     "idempotency",
     "leases",
     "lifecycle",
@@ -84,6 +85,7 @@ _TOPICS = (
     "retries",
     "savepoints",
     "tasks",
+    "time_bounds",
     "transactions",
     "trials",
     "values",
@@ -114,8 +116,9 @@ from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
 from swarm_persistence.testing.event_log import TestEventLog
 from swarm_persistence.testing.events import TestEvents
-from swarm_persistence.testing.failed_dependencies import TestFailedDependencies
+from swarm_persistence.testing.failed_dependencies import TestFailedDependencies, TestStoredWithDependencies
 from swarm_persistence.testing.fixtures import OpenStorage, clock, storage
+from swarm_persistence.testing.hostile_values import TestHostileValues
 from swarm_persistence.testing.idempotency import TestIdempotency
 from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
@@ -139,6 +142,7 @@ from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.runner import CORE, Outcome, run_suite
 from swarm_persistence.testing.savepoints import TestNestedTransactions
 from swarm_persistence.testing.tasks import TestTasks
+from swarm_persistence.testing.time_bounds import TestOddTimes, TestTimeBounds
 from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
 from swarm_persistence.testing.versions import TestVersions
@@ -170,6 +174,7 @@ __all__ = [
     "TestEventLog",
     "TestEvents",
     "TestFailedDependencies",
+    "TestHostileValues",
     "TestIdempotency",
     "TestLeases",
     "TestLifecycle",
@@ -183,6 +188,7 @@ __all__ = [
     "TestNestedTransactions",
     "TestNextClaims",
     "TestNull",
+    "TestOddTimes",
     "TestOrders",
     "TestPoolStatus",
     "TestPrunedDependencies",
@@ -195,8 +201,10 @@ __all__ = [
     "TestRepositories",
     "TestRetries",
     "TestRunTransaction",
+    "TestStoredWithDependencies",
     "TestTasks",
     "TestThreads",
+    "TestTimeBounds",
     "TestTransactions",
     "TestValues",
     "TestVersions",

@@ -275,3 +275,69 @@ class TestFailedDependencies:
             )
 
             assert (await stored(storage, second)).error == f"the dependency '{first}' failed: no luck"
+
+
+def _cancelled() -> TaskModel:
+    return a_task("first", status=TaskStatus.CANCELLED)
+
+
+async def _one_by_one(storage: Storage, tasks: list[TaskModel]) -> None:
+    for task in tasks:
+        await storage.store_task(task)
+
+
+async def _in_a_transaction(storage: Storage, tasks: list[TaskModel]) -> None:
+    async with storage.transaction():
+        await storage.store_tasks(tasks)
+
+
+WAYS: dict[str, Callable[[Storage, list[TaskModel]], Coroutine[Any, Any, Any]]] = {
+    "store_task, one by one": _one_by_one,
+    "store_tasks": lambda storage, tasks: storage.store_tasks(tasks),
+    "store_many": lambda storage, tasks: storage.store_many(tasks),
+    "store_tasks in a transaction": _in_a_transaction,
+}
+"""The ways to store several tasks."""
+
+
+@pytest.mark.asyncio
+class TestStoredWithDependencies:
+    """What becomes of a task that is stored together with one that it waits for in vain."""
+
+    @pytest.mark.parametrize("is_turned", [False, True])
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_it_fails_at_once_in_either_order(self, storage: Storage, way: str, is_turned: bool) -> None:
+        second, third = a_task("second", dependencies=["first"]), a_task("third", dependencies=["second"])
+        tasks = [third, second, _cancelled()] if is_turned else [_cancelled(), second, third]
+
+        await WAYS[way](storage, tasks)
+
+        stored_second, stored_third = await stored(storage, "second"), await stored(storage, "third")
+        assert (stored_second.status, stored_second.error) == (FAILED, "the dependency 'first' was cancelled")
+        assert stored_third.status is FAILED
+        assert await storage.get_blocked_tasks() == []
+
+    async def test_the_callers_objects_tell_that_it_has_failed(self, storage: Storage) -> None:
+        tasks = await storage.store_tasks([a_task("second", dependencies=["first"]), _cancelled()])
+
+        assert tasks == [await stored(storage, "second"), await stored(storage, "first")]
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_one_that_does_not_fail_with_its_dependencies_waits_on(self, storage: Storage, way: str) -> None:
+        waiting = a_task("second", dependencies=["first"], fails_with_dependencies=False)
+
+        await WAYS[way](storage, [_cancelled(), waiting])
+
+        assert ids(await storage.get_blocked_tasks()) == ["second"]
+
+    async def test_one_whose_key_is_stored_already_fails_none(self, storage: Storage) -> None:
+        await storage.store_task(a_task("zeroth", idempotency_key="key"))
+
+        await storage.store_tasks(
+            [
+                a_task("first", status=TaskStatus.CANCELLED, idempotency_key="key"),
+                a_task("second", dependencies=["first"]),
+            ]
+        )
+
+        assert ids(await storage.get_blocked_tasks()) == ["second"]

@@ -26,8 +26,9 @@ from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
 from swarm_persistence.testing.event_log import TestEventLog
 from swarm_persistence.testing.events import TestEvents
-from swarm_persistence.testing.failed_dependencies import TestFailedDependencies
+from swarm_persistence.testing.failed_dependencies import TestFailedDependencies, TestStoredWithDependencies
 from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence.testing.hostile_values import TestHostileValues
 from swarm_persistence.testing.idempotency import TestIdempotency
 from swarm_persistence.testing.leases import TestLeases
 from swarm_persistence.testing.lifecycle import TestLifecycle
@@ -48,6 +49,7 @@ from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.savepoints import TestNestedTransactions
 from swarm_persistence.testing.tasks import TestTasks
+from swarm_persistence.testing.time_bounds import TestOddTimes, TestTimeBounds
 from swarm_persistence.testing.transactions import TestTransactions
 from swarm_persistence.testing.values import TestValues
 from swarm_persistence.testing.versions import TestVersions
@@ -70,6 +72,7 @@ CORE: tuple[type, ...] = (
     TestCycles,
     TestChangedDependencies,
     TestFailedDependencies,
+    TestStoredWithDependencies,
     TestRecovery,
     TestIdempotency,
     TestEventLog,
@@ -95,6 +98,9 @@ CORE: tuple[type, ...] = (
     TestValues,
     TestRefusedFields,
     TestRefusedArguments,
+    TestTimeBounds,
+    TestOddTimes,
+    TestHostileValues,
     TestCopies,
     TestTransactions,
     TestVisibility,

@@ -32,7 +32,7 @@ from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.engines.watches import TableWatch, Watches
-from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError
+from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
 from swarm_persistence.query.query import FromNow, Query, Selection
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
@@ -198,7 +198,7 @@ class IndexedDbEngine:
         latest = self.settings.schema.version
         if type(version) is not int or version != latest:
             raise MigrationError(
-                f"version {version!r} is unknown, or lies behind; a browser's database goes forward only, "
+                f"version {shown(version)} is unknown, or lies behind; a browser's database goes forward only, "
                 f"when it is opened, and is at version {latest}"
             )
 

@@ -17,7 +17,7 @@ from swarm_persistence.engines.rows.memory.turns import Turns
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import tables_of, works_of
 from swarm_persistence.engines.watches import TableWatch, Watches
-from swarm_persistence.errors import ClosedError, MigrationError
+from swarm_persistence.errors import ClosedError, MigrationError, shown
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import TABLES, M, Table
@@ -122,7 +122,9 @@ class MemoryEngine:
 
     async def migrate_to(self, version: int) -> None:
         if version != _NO_SCHEMA.version:
-            raise MigrationError(f"version {version!r} is unknown; memory keeps no schema, and its only version is 0")
+            raise MigrationError(
+                f"version {shown(version)} is unknown; memory keeps no schema, and its only version is 0"
+            )
 
     async def migration_status(self) -> MigrationStatus:
         self._require_open()

@@ -10,7 +10,7 @@ from swarm_persistence.engines.interface import AppliedMigration, MigrationStatu
 from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS, Migration
-from swarm_persistence.errors import DatabaseError, MigrationError
+from swarm_persistence.errors import DatabaseError, MigrationError, shown
 
 _LOG = """
 CREATE TABLE IF NOT EXISTS {schema}.schema_migrations (
@@ -44,7 +44,7 @@ class SchemaVersion:
         """
         latest = self._migrations[-1].version
         if type(target) is not int or not 0 <= target <= latest:
-            raise MigrationError(f"version {target!r} is unknown; this code knows the versions 0 to {latest}")
+            raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {latest}")
         if await self._current(link, latest) == target:
             return
         await link.begin()

@@ -11,7 +11,7 @@ from swarm_persistence.engines.interface import AppliedMigration, MigrationStatu
 from swarm_persistence.engines.sql.sqlite import rust_crate
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.engines.sql.sqlite.migrations.m0003_own_log import CREATE_FIRST_LOG
-from swarm_persistence.errors import MigrationError
+from swarm_persistence.errors import MigrationError, shown
 
 APPLICATION_ID = 0x53575250
 """`SWRP` in the file's header tells our files from another program's."""
@@ -30,7 +30,7 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
     """
     latest = migrations[-1].version
     if type(target) is not int or not 0 <= target <= latest:
-        raise MigrationError(f"version {target!r} is unknown; this code knows the versions 0 to {latest}")
+        raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {latest}")
     if _is_at(connection, target, migrations):
         return
     connection.execute("BEGIN IMMEDIATE").fetchall()
