@@ -67,10 +67,15 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
+def is_outdated_plan(error: BaseException) -> bool:
+    """Tell whether a statement was prepared for columns that have another type now."""
+    return isinstance(error, asyncpg.InvalidCachedStatementError)
+
+
 def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
     """Return what helps against an error after which the connection is closed or not."""
     state = state_of(error)
-    if state in _REPEATABLE:
+    if state in _REPEATABLE or is_outdated_plan(error):
         return Remedy.REPETITION
     if state in _UNFIT:
         return Remedy.NEW_CONNECTION
@@ -96,6 +101,8 @@ def _translated(error: BaseException, server: str, lock_timeout: float) -> Stora
         )
     if state in _REPEATABLE:
         return CollisionError(f"{server}: it collided with another transaction ({error}); {RETRY_ADVICE}")
+    if is_outdated_plan(error):
+        return CollisionError(f"{server}: a table has changed since its statements were prepared; {RETRY_ADVICE}")
     if isinstance(error, asyncpg.DataError):
         return SerializationError(f"{server}: {error}")
     if state == "54000":

@@ -41,6 +41,8 @@ class Link:
         self.server = server
         self.idle_since = 0.0
         self.has_expired = False  # given up, as the server was silent
+        self.has_outdated_plans = False  # as a table has changed; the driver has forgotten those of this connection
+        self.must_prepare_anew = False
         self._settings = settings
         self._owns_session = owns_session
         self._loop = asyncio.get_running_loop()
@@ -94,6 +96,9 @@ class Link:
         # A pooler may give each message to another server's connection: what one prepares another does not know, and
         # what it is set to is not ours.
         needs_transaction = not self._owns_session and not self.is_in_transaction
+        if self.must_prepare_anew:
+            self.must_prepare_anew = False
+            await self.connection.reload_schema_state()  # forgets what it has prepared; sends nothing
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
         try:
             if not needs_transaction:
@@ -106,6 +111,9 @@ class Link:
                 raise
             await self.connection.execute("COMMIT")
             return result
+        except asyncpg.InvalidCachedStatementError:
+            self.has_outdated_plans = True
+            raise
         finally:
             timer.cancel()
 

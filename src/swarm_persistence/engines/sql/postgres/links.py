@@ -99,6 +99,10 @@ class Links:
         """Take a connection back."""
         if link.has_expired:
             self._distrust(link.server)
+        if link.has_outdated_plans:
+            link.has_outdated_plans = False
+            for other in (*self._idle, *self._lent):  # or each would fail a transaction
+                other.must_prepare_anew = True
         if link.is_closed or link.is_in_transaction or self.is_closed:
             self._lent.discard(link)
             link.terminate()
