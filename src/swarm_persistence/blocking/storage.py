@@ -201,6 +201,7 @@ class BlockingStorage:
     aggregate_metrics = _verb(Storage.aggregate_metrics)
 
     prune = _verb(Storage.prune)
+    backup = _verb(Storage.backup)
 
     store_many = _verb(Storage.store_many)
 

@@ -9,9 +9,10 @@ from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import open_existing, shown
 from swarm_persistence.cli.terminal import meter, new_table, open_console, say
+from swarm_persistence.schema.tables import TABLES
 from swarm_persistence.transfer.copying import Copied, copy
 from swarm_persistence.transfer.json_lines import JsonLinesPlace
-from swarm_persistence.transfer.places import MODELS, Place, StoragePlace
+from swarm_persistence.transfer.places import Place, StoragePlace, StorageSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,9 +23,10 @@ JSON_LINES = ".jsonl"
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     text = (
-        "Copy all records from one database to another, or to and from a file that ends in .jsonl, and compare the two "
-        "at the end. The same command again goes on where it was stopped. Nobody should write meanwhile. Events and "
-        "messages keep their order, and are numbered anew."
+        "Copy all records of one moment from one database to another, or to and from a file that ends in .jsonl, and "
+        "compare the two at the end. Others may write to the source meanwhile. The same command again goes on where it "
+        "was stopped, as long as the source has not changed. Events and messages keep their order, and are numbered "
+        "anew."
     )
     parser = commands.add_parser("copy", help="move a whole database", description=text)
     parser.add_argument("source", metavar="FROM", help="a path, URL or .jsonl file; it must exist")
@@ -44,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
         say(console, f"check: OK – {shown(target)} holds what {shown(source)} holds")
         return 0
     kinds = ", ".join(f"{outcome.kind}s" for outcome in outcomes if not outcome.is_equal)
-    say(console, f"check: FAILED – the two differ in {kinds}; did somebody write meanwhile, or hold others before?")
+    say(console, f"check: FAILED – the two differ in {kinds}; did the target hold others before, or was it written to?")
     return 1
 
 
 async def _copy(console: "Console", source: str, target: str) -> list[Copied]:
     async with await _open(source, is_source=True) as origin, await _open(target, is_source=False) as destination:
-        total = sum([await origin.count(model) for model in MODELS])
+        total = sum([await origin.count(table) for table in TABLES])
         with meter(console, "copied", total) as show:
             return await copy(origin, destination, show)
 
@@ -58,7 +60,7 @@ async def _copy(console: "Console", source: str, target: str) -> list[Copied]:
 async def _open(name: str, *, is_source: bool) -> Place:
     if name.endswith(JSON_LINES):
         return JsonLinesPlace(Path(name), is_new_possible=not is_source)
-    return StoragePlace(await (open_existing(name) if is_source else init_storage(name)))
+    return StorageSource(await open_existing(name)) if is_source else StoragePlace(await init_storage(name))
 
 
 def _name(target: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from swarm_persistence import __version__
-from swarm_persistence.cli import checksums, copying, demo, doctor, recover, stats, worker
+from swarm_persistence.cli import backup, checksums, copying, demo, doctor, recover, stats, worker
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.errors import StorageError
@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     recover.add_parser(commands)
     copying.add_parser(commands)
+    backup.add_parser(commands)
     checksums.add_parser(commands)
     return parser
 

@@ -14,9 +14,10 @@ from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import new_table, open_console, say
+from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.transfer.copying import copy
 from swarm_persistence.transfer.json_lines import JsonLinesPlace
-from swarm_persistence.transfer.places import MODELS, Place, StoragePlace
+from swarm_persistence.transfer.places import Place, StoragePlace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,7 +119,7 @@ async def _move(new: Path, target: str) -> None:
         else JsonLinesPlace(Path(target), is_new_possible=True)
     )
     async with source, place:
-        if any([await place.count(model) for model in MODELS]):
+        if any([await place.count(table) for table in PUBLIC_TABLES]):
             raise CommandError(f"{shown(target)!r} holds records already; give an empty storage")
         await copy(source, place)
 

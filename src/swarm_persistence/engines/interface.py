@@ -4,7 +4,7 @@ An engine knows rows and conditions, not swarms. Every verb is awaitable. A valu
 `SerializationError` before anything is submitted; an engine's own failure raises `DatabaseError`.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -101,6 +101,25 @@ class Hold(msgspec.Struct, Generic[M], frozen=True):
     expected: int
 
 
+class Restore(msgspec.Struct, Generic[M], frozen=True):
+    """Add rows as another store kept them, in the form of `Table.stored_names` and the sequence. Gives how many.
+
+    Hidden columns are taken as they are, but for the number of the change, which is the next one. Sequences are kept,
+    or given anew in the order of the rows. A known id, sequence or key raises `ConflictError`.
+    """
+
+    table: Table[M]
+    rows: Sequence[Row]
+    keeps_sequences: bool
+
+
+class Reserve(msgspec.Struct, frozen=True):
+    """Let every later row of a table have a sequence above this number. Gives nothing."""
+
+    table: Table[Any]
+    number: int
+
+
 class When(msgspec.Struct, frozen=True):
     """Do a step, and if it added or changed anything, the steps after it. Gives the result of the first one."""
 
@@ -119,7 +138,19 @@ class Unless(msgspec.Struct, frozen=True):
     then: "tuple[Step, ...]"
 
 
-Step = Insert[Any] | Save[Any] | Replace[Any] | Update[Any] | Claim[Any] | Delete[Any] | Hold[Any] | When | Unless
+Step = (
+    Insert[Any]
+    | Save[Any]
+    | Replace[Any]
+    | Update[Any]
+    | Claim[Any]
+    | Delete[Any]
+    | Hold[Any]
+    | Restore[Any]
+    | Reserve
+    | When
+    | Unless
+)
 
 
 class Function(NamedTuple):
@@ -188,12 +219,8 @@ class MigrationStatus(msgspec.Struct, frozen=True):
     """The steps taken, in order."""
 
 
-class Executor(Protocol):
-    """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""
-
-    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        """Do all steps or none of them, and give the result of each."""
-        ...
+class Reader(Protocol):
+    """What can be read from: an engine, a transaction, or a moment."""
 
     def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
         """Read the record of this id."""
@@ -217,6 +244,30 @@ class Executor(Protocol):
 
     def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
         """Compute numbers about groups of rows."""
+        ...
+
+
+class Executor(Reader, Protocol):
+    """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        """Do all steps or none of them, and give the result of each."""
+        ...
+
+
+class Snapshot(Reader, Protocol):
+    """All that was committed at one moment, however long it is read; what is committed later does not show.
+
+    It waits for no turn to write, and holds back no writer but in a browser. A log or a vacuum cannot pass it while it
+    is open: close it soon.
+    """
+
+    def numbers(self) -> Awaitable[Mapping[str, int]]:
+        """Return the highest sequence that each table has ever given out, or a higher number, by the tables' names."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """Let go of the moment. A second call does nothing."""
         ...
 
 
@@ -253,6 +304,10 @@ class Session(Executor, Protocol):
         ...
 
 
+Progress = Callable[[int, int], object]
+"""Is told how much of some work is done, and of how much."""
+
+
 class Watch(Protocol):
     """Sees the commits to some tables, from this process and from others, since it was made."""
 
@@ -287,6 +342,10 @@ class Engine(Executor, Protocol):
         """
         ...
 
+    def snapshot(self) -> Awaitable[Snapshot]:
+        """Return what is committed now, to be read from as often as needed; `PoolError` as for other reads."""
+        ...
+
     def time(self) -> Awaitable[int]:
         """Return the present time by the clock that `FromNow` goes by, in microseconds since 1970."""
         ...
@@ -301,6 +360,17 @@ class Engine(Executor, Protocol):
 
     def checkpoint(self) -> Awaitable[None]:
         """Move what the log holds to its final place."""
+        ...
+
+    def back_up(
+        self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None
+    ) -> Awaitable[None]:
+        """Write all that is stored at one moment to a new file, beside the writers; there is none unless all is in it.
+
+        `target` is an absolute path without links. It is written to the disk before this returns. Raises `OtherError`
+        if there is such a file, and it is not to be overwritten; `DatabaseError` if it cannot be written, or what was
+        written does not pass its check: thoroughly, if it is to be verified.
+        """
         ...
 
     def migrate_to(self, version: int) -> Awaitable[None]:

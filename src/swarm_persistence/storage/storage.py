@@ -11,6 +11,7 @@ from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
 from swarm_persistence.storage.arguments import several
+from swarm_persistence.storage.backups import BackupVerbs
 from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
@@ -24,7 +25,7 @@ T = TypeVar("T")
 V = TypeVar("V", AgentModel, TaskModel)
 
 
-class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs):
+class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs):
     """A durable store of agents, tasks, events, messages and metrics.
 
     May be used from many tasks, threads and event loops at once. A call that has returned has reached the store; what

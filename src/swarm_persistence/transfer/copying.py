@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
+from swarm_persistence.engines.lines import StoredRecord
 from swarm_persistence.errors import ConflictError
-from swarm_persistence.models import Model
-from swarm_persistence.schema.tables import table_of
-from swarm_persistence.transfer.places import MODELS, Place, digest_of
+from swarm_persistence.schema.tables import PUBLIC_TABLES, TABLES, Table
+from swarm_persistence.transfer.places import Place, digest_of
 
 Progress = Callable[[int], object]
 """Is told how many records were dealt with so far."""
@@ -40,8 +40,8 @@ class Copied(msgspec.Struct, frozen=True):
 async def copy(source: Place, target: Place, on_progress: Progress = lambda done: None) -> list[Copied]:
     """Copy every record, model by model, and return what became of each model; the same call again goes on.
 
-    Records keep all their fields, versions included. What the target numbers itself, the places of events and messages
-    in the order of their arrival, keeps its order. Nobody should write to the source meanwhile.
+    Records keep all their fields, versions included, and whether they wait for others. What the target numbers itself,
+    the places of events and messages in the order of their arrival, keeps its order.
 
     Raises:
         ConflictError: the target holds another record of the same id.
@@ -49,40 +49,40 @@ async def copy(source: Place, target: Place, on_progress: Progress = lambda done
     """
     copied = {}
     done = 0
-    for model in MODELS:
-        copied[model] = 0
-        async for batch in source.batches(model):
-            copied[model] += await _copy_batch(model, batch, target)
+    for table in TABLES:
+        copied[table] = 0
+        async for batch in source.batches(table):
+            copied[table] += await _copy_batch(table, batch, target)
             done += len(batch)
             on_progress(done)
     await target.flush()
     outcomes = []
-    for model in MODELS:
-        sums = await sum_of(source, model), await sum_of(target, model)
-        outcomes.append(Copied(table_of(model).label, copied[model], *sums))
+    for table in PUBLIC_TABLES:
+        sums = await sum_of(source, table), await sum_of(target, table)
+        outcomes.append(Copied(table.label, copied[table], *sums))
     return outcomes
 
 
-async def sum_of(place: Place, model: type[Model]) -> Sum:
-    """Read all records of a model, count them, and add up their checksums."""
+async def sum_of(place: Place, table: Table[Any]) -> Sum:
+    """Read all records of a table, count them, and add up their checksums."""
     count = total = 0
-    async for batch in place.batches(model):
+    async for batch in place.batches(table):
         count += len(batch)
         # A sum does not depend on the order, and, other than an exclusive or, sees a record that is there twice.
-        total += sum(int.from_bytes(digest_of(record)) for record in batch)
+        total += sum(int.from_bytes(digest_of(stored.record)) for stored in batch)
     return Sum(count, f"{total % 2**256:064x}")
 
 
-async def _copy_batch(model: type[Model], batch: Sequence[Any], target: Place) -> int:
-    known = await target.known(model, [record.id for record in batch])
-    for record in batch:
-        if record.id in known and known[record.id] != digest_of(record):
-            label = table_of(model).label
+async def _copy_batch(table: Table[Any], batch: Sequence[StoredRecord], target: Place) -> int:
+    known = await target.known(table, [stored.record.id for stored in batch])
+    for stored in batch:
+        id = stored.record.id
+        if id in known and known[id] != digest_of(stored.record):
             raise ConflictError(
-                f"the target holds another {label} {record.id!r} than the source; copy into an empty one, "
+                f"the target holds another {table.label} {id!r} than the source; copy into an empty one, "
                 "or into one that an earlier copy of this source has begun"
             )
-    new = [record for record in batch if record.id not in known]
+    new = [stored for stored in batch if stored.record.id not in known]
     if new:
-        await target.add(new)
+        await target.add(table, new)
     return len(new)

@@ -1,40 +1,38 @@
 """What records can be copied from and to, and a storage as such a place."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import msgspec
 
-from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model, TaskModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.schema.tables import PUBLIC_TABLES
+from swarm_persistence.engines.interface import Reader
+from swarm_persistence.engines.lines import BATCH, StoredRecord, batches_of
+from swarm_persistence.models import EventModel, MessageModel, Model
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.storage import Storage
 
-MODELS: tuple[type[Model], ...] = tuple(table.model for table in PUBLIC_TABLES)
-"""What is copied, in this order."""
-
-BATCH = 500
-"""Records in one write."""
+__all__ = ["BATCH", "Place", "StoragePlace", "StorageSource", "digest_of"]
 
 
 class Place(Protocol):
-    """Holds records of every model."""
+    """Holds records of every table."""
 
-    async def count(self, model: type[Model]) -> int:
-        """Count the records of a model."""
+    async def count(self, table: Table[Any]) -> int:
+        """Count the records of a table."""
         ...
 
-    def batches(self, model: type[Model]) -> AsyncIterator[Sequence[Any]]:
-        """Yield all records of a model in the order of their arrival, in batches."""
+    def batches(self, table: Table[Any]) -> AsyncIterator[Sequence[StoredRecord]]:
+        """Yield all records of a table in the order of their arrival, in batches."""
         ...
 
-    async def known(self, model: type[Model], ids: Sequence[str]) -> dict[str, bytes]:
+    async def known(self, table: Table[Any], ids: Sequence[str]) -> Mapping[str, bytes]:
         """Return the digests of the records of these ids that are there already, by their ids."""
         ...
 
-    async def add(self, records: Sequence[Any]) -> None:
+    async def add(self, table: Table[Any], records: Sequence[StoredRecord]) -> None:
         """Store new records: all, or none."""
         ...
 
@@ -57,30 +55,33 @@ def digest_of(record: Model) -> bytes:
 
 
 class StoragePlace:
-    """The records of a storage."""
+    """The records of a storage, as they are at each look."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    async def count(self, model: type[Model]) -> int:
-        """Count the records of a model."""
-        return await self._storage.repository(model).count()
+    @property
+    def _reader(self) -> Reader:
+        return self._storage._executor()
 
-    def batches(self, model: type[Model]) -> AsyncIterator[Sequence[Any]]:
-        """Yield all records of a model, in batches."""
-        return self._storage.repository(model).batches(batch_size=BATCH)
+    async def count(self, table: Table[Any]) -> int:
+        """Count the records of a table."""
+        return await self._reader.count(Query(table))
 
-    async def known(self, model: type[Model], ids: Sequence[str]) -> dict[str, bytes]:
+    def batches(self, table: Table[Any]) -> AsyncIterator[Sequence[StoredRecord]]:
+        """Yield all records of a table, in batches."""
+        return batches_of(self._reader, table)
+
+    async def known(self, table: Table[Any], ids: Sequence[str]) -> Mapping[str, bytes]:
         """Return the digests of the records that are there already."""
-        found = await self._storage.repository(model).query(QueryBuilder(model).where_in("id", ids))
-        return {record.id: digest_of(record) for record in found}
+        found = Query(table, (Condition("id", "IN", tuple(ids)),))
+        rows = await self._reader.values(found, (*table.stored_names, SEQUENCE))
+        records = [StoredRecord.of(table, row).record for row in rows]
+        return {record.id: digest_of(record) for record in records}
 
-    async def add(self, records: Sequence[Any]) -> None:
-        """Store new records as one, with the versions that they have."""
-        for record in records:
-            if isinstance(record, AgentModel | TaskModel):
-                record.version -= 1  # which the write raises
-        await self._storage.store_many(records)
+    async def add(self, table: Table[Any], records: Sequence[StoredRecord]) -> None:
+        """Store new records as one, with the versions that they have; they are numbered anew."""
+        await self._storage._write_stored(table, records, keeps_sequences=False)
 
     async def flush(self) -> None:
         """Do nothing: what was added is durable."""
@@ -92,3 +93,23 @@ class StoragePlace:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._storage.close()
+
+
+class StorageSource(StoragePlace):
+    """The records of a storage, all as they were when it was entered."""
+
+    async def __aenter__(self) -> Self:
+        self._snapshot = await self._storage._snapshot()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._snapshot.close()
+        finally:
+            await super().__aexit__(kind, error, traceback)
+
+    @property
+    def _reader(self) -> Reader:
+        return self._snapshot

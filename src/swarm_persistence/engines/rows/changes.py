@@ -10,10 +10,10 @@ from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
-Values = tuple[ColumnValue, ...]
+Values = Sequence[ColumnValue]
 """The columns of a table in order, without the sequence."""
 
 
@@ -85,6 +85,25 @@ class Changes:
             raise ConflictError(f"{table.label} {id!r} exists already; {remedy}")
         _require_unique(source, values)
         return self._add(source, values)
+
+    def restore(self, table: Table[Any], rows: Sequence[Row], keeps_sequences: bool) -> int:
+        source = self._source_of(table)
+        for row in rows:
+            id: Any = row[0]
+            if source.get(id) is not None:
+                raise ConflictError(f"{table.label} {id!r} cannot be restored: it exists already")
+            values = row[: len(table.names)]
+            _require_unique(source, values)
+            sequence: Any = row[-1] if keeps_sequences else source.last_sequence + 1
+            if keeps_sequences and rows_of(source, _at(table, sequence)):
+                raise ConflictError(f"{table.label} {id!r} cannot be restored: its sequence {sequence} is taken")
+            self._put(source, (*values, *row[len(values) : -1], sequence))
+        return len(rows)
+
+    def reserve(self, table: Table[Any], number: int) -> None:
+        source = self._source_of(table)
+        self._undo.append(partial(setattr, source, "last_sequence", source.last_sequence))
+        source.last_sequence = max(source.last_sequence, number)
 
     def save(self, table: Table[Any], values: Values) -> int:
         source = self._source_of(table)
@@ -162,14 +181,17 @@ class Changes:
     def _add(self, source: Source, values: Values) -> int:
         sequence = source.last_sequence + 1
         table = source.table
-        row = (*values, *(0 for _ in table.hidden), sequence)
-        if table.is_followed:
+        self._put(source, (*values, *(0 for _ in table.hidden), sequence))
+        return sequence
+
+    def _put(self, source: Source, row: Row) -> None:
+        sequence: Any = row[-1]
+        if source.table.is_followed:
             source.last_change += 1
             row = (*row[:-2], source.last_change, sequence)
         source.add(row)
-        source.last_sequence = sequence
-        self._undo.append(partial(_take_back, source, row))
-        return sequence
+        self._undo.append(partial(_take_back, source, row, source.last_sequence))
+        source.last_sequence = max(source.last_sequence, sequence)
 
     def _change(self, source: Source, before: Row, values: list[ColumnValue], is_marked: bool = True) -> Row:
         if is_marked and source.table.is_followed:
@@ -200,9 +222,13 @@ Work = Callable[[Changes], Any]
 """A step whose values are checked and encoded already."""
 
 
-def _take_back(source: Source, row: Row) -> None:
+def _take_back(source: Source, row: Row, last_sequence: int) -> None:
     source.remove(row)
-    source.last_sequence -= 1
+    source.last_sequence = last_sequence
+
+
+def _at(table: Table[Any], sequence: int) -> Query[Any]:
+    return Query(table, (Condition(SEQUENCE, "=", sequence),))
 
 
 def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:

@@ -41,6 +41,13 @@ class SortedEntries:
     def __iter__(self) -> Iterator[Entry]:
         return self.between(None, None)
 
+    def copy(self) -> "SortedEntries":
+        """Return a copy, which does not follow later changes."""
+        copied = SortedEntries(self._largest)
+        copied._chunks = [chunk.copy() for chunk in self._chunks]
+        copied._lasts = self._lasts.copy()
+        return copied
+
     def add(self, entry: Entry) -> None:
         """Put an entry, which is not there yet, in its place."""
         if not self._lasts or entry > self._lasts[-1]:

@@ -62,6 +62,12 @@ class RowIndex:
         self._entry_of = keys.entry_of
         self._read = keys.read
 
+    def copy(self) -> "RowIndex":
+        """Return an index of the same rows."""
+        copied = RowIndex(self._keys)
+        copied._entries = self._entries.copy()
+        return copied
+
     def add(self, row: Row) -> None:
         """Follow a new row."""
         entry = self._entry_of(row)

@@ -32,6 +32,16 @@ class RowTable:
         self._indexes = {index.name: RowIndex(keys_of(table, index)) for index in (ARRIVALS, *table.indexes)}
         self._every_index = tuple(self._indexes.values())
 
+    def copy(self) -> "RowTable":
+        """Return a table of the same rows, which later changes to this one do not change."""
+        copied = RowTable.__new__(RowTable)
+        copied.__dict__.update(self.__dict__)
+        copied.rows = _Rows(self.rows)
+        copied._sequences = dict(self._sequences)
+        copied._indexes = {name: index.copy() for name, index in self._indexes.items()}
+        copied._every_index = tuple(copied._indexes.values())
+        return copied
+
     def get(self, id: str) -> Row | None:
         sequence = self._sequences.get(id)
         return None if sequence is None else self.rows[sequence]

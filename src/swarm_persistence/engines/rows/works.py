@@ -9,6 +9,8 @@ from swarm_persistence.engines.interface import (
     Hold,
     Insert,
     Replace,
+    Reserve,
+    Restore,
     Save,
     Step,
     Unless,
@@ -37,6 +39,10 @@ def _work(step: Step) -> Work:
         case Unless(query, then):
             works = works_of(then)
             return lambda changes: changes.unless(query, works)
+        case Restore(table, rows, keeps_sequences):
+            return lambda changes: changes.restore(table, rows, keeps_sequences)
+        case Reserve(table, number):
+            return lambda changes: changes.reserve(table, number)
         case Hold():
             return lambda changes: None  # writers take turns
         case Save(model):
@@ -68,5 +74,7 @@ def tables_of(step: Step, result: Any) -> Iterator[str]:
                 yield from tables_of(each, True)
         case Insert(model) | Save(model) | Replace(model):
             yield codec_of(type(model)).table.name
+        case Restore(table):
+            yield table.name
         case Update(query) | Claim(query) | Delete(query):
             yield query.table.name

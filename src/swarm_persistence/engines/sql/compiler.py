@@ -4,13 +4,14 @@ The text of a shape (which fields, which operators, which order) is written once
 collecting the values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, Bucket, Change, CountOf, Function, Increment
 from swarm_persistence.query.heads import heads_of
 from swarm_persistence.query.query import FromNow, Order, Query, Selection
 from swarm_persistence.query.text import Dialect, Marks, where_text
+from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -38,6 +39,15 @@ class Compiler:
             return f"{into}\nVALUES ({values[1:-1]}, {number})"
         # The number stands once: found anew for each row, it would cost more than the rows.
         return f"{into}\nSELECT *, {number}\nFROM (VALUES {values})"
+
+    def restore(self, table: Table[Any], keeps_sequence: bool) -> str:
+        """Return the text that adds a row with its hidden columns; it marks those of `restored_names`."""
+        marks = Marks(self.dialect)
+        names = restored_names(table, keeps_sequence)
+        values = [marks.next() for _ in names]
+        if table.is_followed:
+            names, values = [*names, CHANGE_NUMBER], [*values, self.dialect.change_number(table)]
+        return f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nVALUES ({', '.join(values)})"
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
@@ -316,6 +326,18 @@ class Compiler:
             else:
                 shapes.append((field, operator, value if is_literal(table, condition) else None))
         return tuple(shapes)
+
+
+def restored_names(table: Table[Any], keeps_sequence: bool) -> list[str]:
+    """Return the columns that a restored row brings along."""
+    brought = [name for name in table.stored_names if name != CHANGE_NUMBER]
+    return [*brought, SEQUENCE] if keeps_sequence else brought
+
+
+def restored_values(table: Table[Any], rows: Sequence[Row], keeps_sequence: bool) -> list[Row]:
+    """Return what the columns of `restored_names` hold in rows."""
+    places = [table.positions[name] for name in restored_names(table, keeps_sequence)]
+    return [[row[place] for place in places] for row in rows]
 
 
 def _group_name(group: str | Bucket) -> str:

@@ -17,8 +17,10 @@ from swarm_persistence.engines.interface import (
     AppliedMigration,
     MigrationStatus,
     PoolStatus,
+    Progress,
     Step,
 )
+from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, plan_of, rows_of, settled
 from swarm_persistence.engines.rows.indexeddb import messages
@@ -30,6 +32,7 @@ from swarm_persistence.engines.rows.indexeddb.operations import Read, ReadOperat
 from swarm_persistence.engines.rows.indexeddb.reads import Reads
 from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
+from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
 from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
@@ -140,6 +143,15 @@ class IndexedDbEngine:
 
     async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
         return await follow(self, query, after, limit)
+
+    async def snapshot(self) -> IndexedDbSnapshot:
+        return IndexedDbSnapshot(await self.begin())
+
+    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
+        """Write the file into Pyodide's own file system, which lasts as long as the page: hand it on from there."""
+        await back_up_lines(
+            await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
+        )
 
     async def time(self) -> int:
         self._require_usable()

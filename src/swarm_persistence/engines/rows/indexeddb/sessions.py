@@ -6,7 +6,7 @@ goes the way of this package writes while the lock is held: what was fetched sta
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from swarm_persistence.clock import ManualClock, now, use_clock
@@ -25,7 +25,7 @@ from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.errors import DatabaseError, StorageError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import TABLES, M, Table
 
 T = TypeVar("T")
 
@@ -123,6 +123,13 @@ class IndexedDbSession:
     def rollback(self) -> Awaitable[None]:
         self._end(None)
         return Done()
+
+    async def numbers(self) -> Mapping[str, int]:
+        """Return the highest sequence that each table has given out."""
+        self._require_open()
+        if self._state is None:
+            await self._fetch()
+        return {table.name: self._overlay(table).last_sequence for table in TABLES}
 
     def abandon(self) -> None:
         self._end(None)

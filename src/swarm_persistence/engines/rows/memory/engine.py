@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Step
+from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Progress, Step
+from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes, Work
 from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
+from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
 from swarm_persistence.engines.rows.memory.turns import Turns
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import tables_of, works_of
@@ -97,6 +99,16 @@ class MemoryEngine:
 
     async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
         return await follow(self, query, after, limit)
+
+    async def snapshot(self) -> MemorySnapshot:
+        with self._gate:
+            self._require_open()
+            return MemorySnapshot(self._tables)
+
+    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
+        await back_up_lines(
+            await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
+        )
 
     async def time(self) -> int:
         return microseconds(now())

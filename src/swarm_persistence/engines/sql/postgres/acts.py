@@ -116,6 +116,26 @@ class InsertUnlessAct:
         return int(rows[0][0]) if rows else 0
 
 
+class RestoreAct:
+    """Adds rows with their hidden columns; gives how many."""
+
+    is_single = True
+
+    def __init__(self, table: Table[Any], text: str, rows: Sequence[Values]) -> None:
+        self.table = table
+        self._text = text
+        self._rows = rows
+
+    async def run(self, link: Link) -> int:
+        """Add the rows."""
+        if not self._rows:
+            return 0
+        try:
+            return await link.count(self._text, [*zip(*self._rows, strict=True)])
+        except asyncpg.UniqueViolationError as error:
+            raise ConflictError(f"{self.table.label}s cannot be restored: {error.detail or error}") from error
+
+
 class RewriteAct:
     """Replaces a row, or adds it; gives what `finish` makes of the answer."""
 

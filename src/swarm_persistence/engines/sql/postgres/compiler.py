@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swarm_persistence.engines.interface import Change
-from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
+from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape, restored_names
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, PostgresDialect, type_of
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.text import Marks
@@ -29,6 +29,20 @@ class PostgresCompiler(Compiler):
             values.append(CURRENT_CHANGE)
         head = f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})"
         return f"{head}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
+
+    def restore(self, table: Table[Any], keeps_sequence: bool) -> str:
+        """Return the text that adds any number of rows with their hidden columns; it marks one array for each."""
+        marks = Marks(self.dialect)
+        names = restored_names(table, keeps_sequence)
+        arrays = ", ".join(f"{marks.next()}::{type_of(table.column(name))}[]" for name in names)
+        values = [f"added.{name}" for name in names]
+        added = f"added ({', '.join((*names, 'arrival'))})"
+        if table.is_followed:
+            names, values = [*names, CHANGE_NUMBER], [*values, CURRENT_CHANGE]
+        return (
+            f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(values)}\n"
+            f"FROM unnest({arrays}) WITH ORDINALITY AS {added}\nORDER BY arrival"
+        )
 
     def insert_one_unless(self, table: Table[Any], field: str) -> str:
         """Return the text that adds a row if no other one holds its value in this field; it gives the sequence."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Progress, Session, Snapshot, Step
+from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.sql.postgres import maintenance
 from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
 from swarm_persistence.engines.sql.postgres.connector import Connector
@@ -87,6 +88,14 @@ class PostgresEngine(Reading[Act]):
                 # What is held back by a transaction of somebody else rings nobody when that one ends.
                 asyncio.get_running_loop().call_later(_NEXT_LOOK_SECONDS, self.watches.ring, (query.table.name,))
         return records, cursor
+
+    def snapshot(self) -> Awaitable[Snapshot]:
+        return self._port().snapshot()
+
+    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
+        await back_up_lines(
+            await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
+        )
 
     async def time(self) -> int:
         if not is_system_clock():

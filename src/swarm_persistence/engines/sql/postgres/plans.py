@@ -10,12 +10,15 @@ from swarm_persistence.engines.interface import (
     Hold,
     Insert,
     Replace,
+    Reserve,
+    Restore,
     Save,
     Step,
     Unless,
     Update,
     When,
 )
+from swarm_persistence.engines.sql.compiler import restored_values
 from swarm_persistence.engines.sql.postgres.acts import (
     Act,
     ClaimAct,
@@ -23,6 +26,7 @@ from swarm_persistence.engines.sql.postgres.acts import (
     HoldAct,
     InsertAct,
     InsertUnlessAct,
+    RestoreAct,
     RewriteAct,
     RowsAct,
     Steps,
@@ -31,6 +35,7 @@ from swarm_persistence.engines.sql.postgres.acts import (
 )
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.sequences import ReserveAct
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Table
@@ -115,6 +120,11 @@ class Plans:
             case Save():
                 table, _, row = self.row_of(Insert(step.model))
                 return RewriteAct(table, CountAct(table, compiler.save(table), row))
+            case Restore():
+                rows = restored_values(step.table, step.rows, step.keeps_sequences)
+                return RestoreAct(step.table, compiler.restore(step.table, step.keeps_sequences), rows)
+            case Reserve():
+                return ReserveAct(compiler.dialect.schema, step.table, step.number)
             case Hold():
                 lock = compiler.lock(step.query.table)
                 return HoldAct(*compiler.hold(step.query), step.expected, lock)

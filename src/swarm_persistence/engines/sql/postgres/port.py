@@ -16,6 +16,7 @@ from swarm_persistence.engines.sql.postgres.plans import has_key
 from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.signals import Signals
+from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.errors import TransactionError
 from swarm_persistence.schema.tables import TABLES, Table
 
@@ -88,6 +89,16 @@ class Port:
                 opening.result().abandon()
             raise
 
+    async def snapshot(self) -> PostgresSnapshot:
+        """Take what is committed now."""
+        opening = self.running.start(self._take_snapshot, is_write=False)
+        try:
+            return await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
+            raise
+
     def session_ended(self, session: PostgresSession, link: Link) -> None:
         """Take back what a transaction held."""
         self._sessions.discard(session)
@@ -158,6 +169,17 @@ class Port:
         if run.is_unwanted:
             session.abandon()
         return session
+
+    async def _take_snapshot(self, run: Run) -> PostgresSnapshot:
+        async def begin(attempt: Attempt) -> Link:
+            await attempt.link.begin_snapshot()
+            attempt.keeps_link = True
+            return attempt.link
+
+        snapshot = PostgresSnapshot(self, await self._attempts.make(run, begin))
+        if run.is_unwanted:
+            await snapshot.close()
+        return snapshot
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         try:

@@ -15,6 +15,10 @@ _GRACE_SECONDS = 2.0
 """How much later than the client the server ends a transaction: the client can say why it did."""
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+_SNAPSHOT_IDLE_SECONDS = 600.0
+"""How long a snapshot may wait for its next read: what was read may have to be written to a slow place."""
 
 
 class SessionSettings:
@@ -60,15 +64,21 @@ class SessionSettings:
         """Return the text that sets up a session that is ours."""
         return f"SET search_path = {self._search_path}; {_set_config(self._of_session, 'false')}"
 
-    def begin(self, *, sets_up: bool) -> str:
+    def begin(self, *, sets_up: bool, text: str = _BEGIN) -> str:
         """Return the text that begins a transaction of ours; it sets up itself if the session is not ours."""
         if not sets_up:
-            return _BEGIN
-        return f"{_BEGIN}; SET LOCAL search_path = {self._search_path}; {_set_config(self._of_transactions, 'true')}"
+            return text
+        return f"{text}; SET LOCAL search_path = {self._search_path}; {_set_config(self._of_transactions, 'true')}"
 
     def begin_for_caller(self, *, sets_up: bool) -> str:
         """Return the text that begins a caller's transaction, which the server ends in time where it knows how."""
         return self.begin(sets_up=sets_up) + self._callers_limit
+
+    def begin_snapshot(self, *, sets_up: bool) -> str:
+        """Return the text that begins a transaction that reads one moment: the present one."""
+        idle = f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(_SNAPSHOT_IDLE_SECONDS)}"
+        # Its moment is that of its first query.
+        return f"{self.begin(sets_up=sets_up, text=_BEGIN_SNAPSHOT)}; {idle}; SELECT pg_current_snapshot()"
 
     @property
     def _search_path(self) -> str:

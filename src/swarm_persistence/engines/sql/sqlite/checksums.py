@@ -56,6 +56,12 @@ def are_kept(connection: apsw.Connection) -> bool:
     return _control(connection, -1) == _RESERVED_BYTES
 
 
+def vfs_for(path: str) -> str | None:
+    """Return the name of the VFS that a file needs by its header: `None` if it keeps no checksums."""
+    with RawFile(Path(path)) as file:
+        return load_vfs() if file.read(_RESERVED_BYTES_AT, 1) == bytes((_RESERVED_BYTES,)) else None
+
+
 def require_new(connection: apsw.Connection) -> None:
     """Raise `OtherError` if the file has pages already, and so cannot begin to keep checksums by itself."""
     if connection.execute("PRAGMA page_count").fetchall() != [(0,)]:

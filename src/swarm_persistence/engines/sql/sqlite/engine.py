@@ -11,10 +11,11 @@ import apsw
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Session, Step
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Progress, Session, Step
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
+from swarm_persistence.engines.sql.sqlite.backup import back_up
 from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
@@ -25,7 +26,9 @@ from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.writer import Writer
+from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Query
@@ -52,6 +55,7 @@ class SqliteEngine(Reading[Part]):
         self._ports: dict[asyncio.AbstractEventLoop, tuple[Mailbox, Mailbox]] = {}
         self._port_gate = threading.Lock()
         self._sessions: set[SqliteSession] = set()
+        self._snapshots: set[SqliteSnapshot] = set()
         self._is_closing = False
         self._access = Access.WRITE
         # Kept, for those that are put off would hold an object more each.
@@ -136,6 +140,18 @@ class SqliteEngine(Reading[Part]):
     def follow(self, query: Query[M], after: int, limit: int) -> Awaitable[tuple[list[M], int]]:
         return follow(self, query, after, limit)
 
+    async def snapshot(self) -> SqliteSnapshot:
+        if self._is_closing:
+            raise ClosedError("the storage is closed")
+
+        def open_connection() -> apsw.Connection:
+            return self._open_reader(Patience(self.settings.connection_timeout))
+
+        snapshot = SqliteSnapshot(self._plans, open_connection, self._translate)
+        self._snapshots = {other for other in self._snapshots if not other.is_closed} | {snapshot}
+        await snapshot.open()
+        return snapshot
+
     async def time(self) -> int:
         return microseconds(now())
 
@@ -153,6 +169,14 @@ class SqliteEngine(Reading[Part]):
 
     async def checkpoint(self) -> None:
         await self._exclusively(self._checkpoint)
+
+    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
+        await run_in_steps(
+            lambda stop: back_up(
+                self.path, self.settings, target, stop, is_verified=is_verified, is_overwriting=is_overwriting
+            ),
+            progress,
+        )
 
     async def migrate_to(self, version: int) -> None:
         """Bring the schema to this version, forwards or back."""
@@ -196,6 +220,8 @@ class SqliteEngine(Reading[Part]):
         self._watches.close()
         for session in list(self._sessions):
             session.abandon("the storage was closed")
+        for snapshot in self._snapshots:
+            snapshot.abandon()
         self._writer.stop()
         self._readers.stop()
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apsw
 
@@ -23,6 +25,20 @@ _WRONG_CHECKSUM = (
     "`swarm-persistence doctor` names the pages; restore a backup, or take what can be read out of the file with "
     "`swarm-persistence recover`"
 )
+
+
+_READING = frozenset({apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS})
+
+
+@contextmanager
+def translated(source: str, target: str, timeout: float) -> Iterator[None]:
+    """Turn an error of a copy into ours; it names the file that is to blame."""
+    try:
+        yield
+    except apsw.Error as error:
+        is_sources = isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.BusyError)
+        is_sources = is_sources or getattr(error, "extendedresult", None) in _READING
+        raise translate(error, source if is_sources else target, timeout) from error
 
 
 def again(error: BaseException) -> BaseException:

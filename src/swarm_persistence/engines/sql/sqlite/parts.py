@@ -9,6 +9,8 @@ from swarm_persistence.engines.interface import (
     Hold,
     Insert,
     Replace,
+    Reserve,
+    Restore,
     Save,
     Step,
     Unless,
@@ -16,10 +18,11 @@ from swarm_persistence.engines.interface import (
     Upkeep,
     When,
 )
-from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.conditional import NOTHING, UNLESS, WHEN
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.operations import Part
+from swarm_persistence.engines.sql.sqlite.restored import RESERVE, RestoreStatement
 from swarm_persistence.engines.sql.sqlite.statements import (
     CountStatement,
     InsertStatement,
@@ -58,6 +61,8 @@ class Parts:
         match step:
             case When():
                 return WHEN, self._of_steps(step.step, *step.then)
+            case Restore() | Reserve():
+                return self._restoring(step)
             case Unless():
                 text, values = self._compiler.exists(step.query)
                 return UNLESS, [(self._valued(text, step.query.table), values), *self._of_steps(*step.then)]
@@ -80,6 +85,20 @@ class Parts:
                 table = table_of(type(step.model))
                 text = self._compiler.save(table)
                 return self._counted(text, table, is_short=True), codec_of(table.model).encode(step.model)
+
+    def _restoring(self, step: Restore[Any] | Reserve) -> Part:
+        if isinstance(step, Reserve):
+            return RESERVE, (step.table.name, step.number)
+        rows: Any = restored_values(step.table, step.rows, step.keeps_sequences)
+        return self._restored(step.table, step.keeps_sequences), rows
+
+    def _restored(self, table: Table[Any], keeps_sequences: bool) -> Statement:
+        key = ("restore", table.name, keeps_sequences)
+        statement = self._statements.get(key)
+        if statement is None:
+            text = self._compiler.restore(table, keeps_sequences)
+            statement = self._statements[key] = RestoreStatement(text, table)
+        return statement
 
     def _of_steps(self, *steps: Step) -> list[Any]:
         return [self.of_step(step) for step in steps]

@@ -1,0 +1,38 @@
+"""The sequences of a schema's tables: the numbers that were given out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.schema.tables import SEQUENCE, TABLES, Table
+
+_NUMBERS = """
+SELECT name, coalesce(pg_sequence_last_value(pg_get_serial_sequence(name, $2)::regclass), 0)
+FROM unnest($1::text[]) AS name
+"""
+_RESERVE = """
+SELECT setval(sequence, $3)
+FROM (SELECT pg_get_serial_sequence($1, $2)::regclass AS sequence) AS found
+WHERE coalesce(pg_sequence_last_value(sequence), 0) < $3
+"""
+
+
+async def numbers_of(link: Link, schema: str) -> Mapping[str, int]:
+    """Return the highest number that each sequence has given out up to now."""
+    tables = {f'"{schema}".{table.name}': table.name for table in TABLES}
+    rows: list[Any] = await link.run(_NUMBERS, ([*tables], SEQUENCE))
+    return {tables[name]: int(number) for name, number in rows}
+
+
+class ReserveAct:
+    """Lets a table number on from a given number, if it is behind; gives nothing."""
+
+    is_single = False
+
+    def __init__(self, schema: str, table: Table[Any], number: int) -> None:
+        self._values = (f"{schema}.{table.name}", SEQUENCE, number)
+
+    async def run(self, link: Link) -> None:
+        """Raise the sequence. That is not undone with the transaction, and does no harm."""
+        if self._values[2] > 0:
+            await link.run(_RESERVE, self._values)

@@ -1,0 +1,63 @@
+"""Reads of one moment: a connection with an open transaction at REPEATABLE READ."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.sequences import numbers_of
+from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.errors import ClosedError
+
+if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.plans import Plans
+    from swarm_persistence.engines.sql.postgres.port import Port
+    from swarm_persistence.engines.sql.postgres.running import Run
+
+T = TypeVar("T")
+
+
+class PostgresSnapshot(Reading[Act]):
+    """A moment of the schema, and a connection for it alone."""
+
+    _plans: "Plans"
+
+    def __init__(self, port: "Port", link: Link) -> None:
+        self._port = port
+        self._plans = port.plans
+        self._link = link
+        self._one_at_a_time = asyncio.Lock()
+        self._is_closed = False
+
+    def numbers(self) -> Awaitable[Mapping[str, int]]:
+        return self._submit(lambda link: numbers_of(link, self._port.settings.schema))
+
+    def close(self) -> Awaitable[None]:
+        return self._port.running.start(lambda run: self._close(), is_write=False)
+
+    def _read(self, act: Act) -> Awaitable[Any]:
+        return self._submit(act.run)
+
+    def _submit(self, work: Callable[[Link], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
+        return self._port.running.start(lambda run: self._do(run, work), is_write=False)
+
+    async def _do(self, run: "Run", work: Callable[[Link], Coroutine[Any, Any, T]]) -> T:
+        run.is_waiting = False
+        async with self._one_at_a_time:
+            if self._is_closed:
+                raise ClosedError("the snapshot is closed")
+            try:
+                return await work(self._link)
+            except Exception as error:
+                translated = self._link.failure(error)
+                raise translated from translated.__cause__
+
+    async def _close(self) -> None:
+        async with self._one_at_a_time:
+            if not self._is_closed:
+                self._is_closed = True
+                try:
+                    await self._link.roll_back()
+                finally:
+                    self._port.links.give_back(self._link)

@@ -1,0 +1,88 @@
+"""Copies a database page by page, as it is at one moment, beside those who write, and checks the copy."""
+
+import threading
+from contextlib import closing
+
+import apsw
+
+from swarm_persistence.engines.placing import PartialFile, partial_file
+from swarm_persistence.engines.sql.sqlite import checksums
+from swarm_persistence.engines.sql.sqlite.access import Access, is_writable, reading_access
+from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection
+from swarm_persistence.engines.sql.sqlite.failures import translated
+from swarm_persistence.engines.sql.sqlite.placing import place, require_free
+from swarm_persistence.engines.sql.sqlite.resting import (
+    check_pages,
+    check_rows,
+    opened_at_rest,
+    require_ours,
+    row_counts,
+)
+from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.stepping import Steps
+
+_PAGES_A_STEP = 1024
+"""4 MB, and on the disk before the next ones: writers beside it notice 20 ms at most."""
+_CACHE_KIBIBYTES = 4096
+
+
+def back_up(
+    path: str,
+    settings: Settings,
+    target: str,
+    stop: threading.Event,
+    *,
+    is_verified: bool,
+    is_overwriting: bool,
+) -> Steps[None]:
+    """Copy a database to a new file, and tell in bytes how far that is.
+
+    Its reads hold back no writer, but the log cannot begin anew until all pages are copied.
+
+    Raises:
+        OtherError: the target exists, and is not to be overwritten.
+        DatabaseError: the target cannot be written, or the copy does not pass its check; there is no target then.
+
+    """
+    vfs, timeout = settings.vfs, settings.connection_timeout
+    with translated(path, target, timeout):
+        require_free(target, is_overwriting=is_overwriting)
+        with partial_file(target) as partial:
+            access = Access.WRITE if is_writable(path) else reading_access(path)
+            connection = open_connection(path, settings, Patience(timeout), is_reader=True, access=access)
+            with closing(connection) as source:
+                source.execute("BEGIN").fetchall()
+                require_ours(source, path)  # the transaction's moment is that of its first read
+                counts = row_counts(source) if is_verified else None
+                yield from copy_pages(source, partial, vfs)
+            with opened_at_rest(partial.path, vfs) as copy:
+                check_pages(copy, path, stop, is_thorough=is_verified)
+                if counts is not None:
+                    check_rows(copy, path, counts, stop)
+            place(partial, is_overwriting=is_overwriting, keeps_numbers=False, vfs=vfs)
+
+
+def copy_pages(source: apsw.Connection, partial: PartialFile, vfs: str | None) -> Steps[None]:
+    """Copy what a connection's open transaction sees, page by page, and tell in bytes how far that is."""
+    page_size: int = source.execute("PRAGMA page_size").get
+    flags = apsw.SQLITE_OPEN_READWRITE
+    keeps_checksums = checksums.are_kept(source)
+    if keeps_checksums:
+        vfs = vfs or checksums.load_vfs()
+    with closing(apsw.Connection(partial.path, flags=flags, vfs=vfs)) as target:
+        for pragma in (
+            "locking_mode = EXCLUSIVE",
+            "journal_mode = OFF",  # what is not finished is thrown away
+            "synchronous = FULL",
+            f"cache_size = -{_CACHE_KIBIBYTES}",
+        ):
+            target.execute(f"PRAGMA {pragma}").fetchall()
+        if keeps_checksums:
+            # The VFS goes by the first page, which may be written last.
+            checksums.reserve(target)
+            target.execute("CREATE TABLE overwritten (x)").fetchall()
+        with target.backup("main", source, "main") as copy:
+            while not copy.done:
+                copy.step(_PAGES_A_STEP)
+                partial.sync_data()
+                yield (copy.page_count - copy.remaining) * page_size, copy.page_count * page_size

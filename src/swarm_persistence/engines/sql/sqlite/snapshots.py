@@ -1,0 +1,103 @@
+"""Reads of one moment: a connection with an open read transaction, and a thread that uses it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, numbers_of
+from swarm_persistence.engines.sql.sqlite.operations import Part
+from swarm_persistence.errors import ClosedError
+from swarm_persistence.schema.tables import SEQUENCE, TABLES
+
+if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.sqlite.parts import Parts
+
+T = TypeVar("T")
+
+
+class SqliteSnapshot(Reading[Part]):
+    """A moment of the file. `abandon` may be called from any thread, all else in an event loop."""
+
+    _plans: "Parts"
+
+    def __init__(
+        self,
+        parts: "Parts",
+        open_connection: Callable[[], apsw.Connection],
+        translate: Callable[[BaseException], BaseException],
+    ) -> None:
+        self._plans = parts
+        self._open_connection = open_connection
+        self._translate = translate
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="swarm-persistence snapshot")
+        self._connection: apsw.Connection | None = None
+        self._is_closed = False
+
+    async def open(self) -> None:
+        """Take the moment: the present one."""
+        try:
+            await self._run(self._open)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def numbers(self) -> Awaitable[Mapping[str, int]]:
+        return self._run(self._numbers)
+
+    async def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(closing)
+
+    def abandon(self) -> None:
+        """Let go of the moment without waiting."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._thread.submit(self._close)
+            self._thread.shutdown(wait=False)
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it can no longer be read."""
+        return self._is_closed
+
+    def _read(self, part: Part) -> Awaitable[Any]:
+        statement, values = part
+        return self._run(lambda: statement.run(self._used().cursor(), values))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise ClosedError("the snapshot is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except apsw.Error as error:
+            raise self._translate(error) from error
+
+    def _used(self) -> apsw.Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _open(self) -> None:
+        self._connection = self._open_connection()
+        self._connection.execute("BEGIN").fetchall()
+        # The transaction's moment is that of its first read.
+        self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _numbers(self) -> Mapping[str, int]:
+        connection = self._used()
+        highest = {
+            table.name: connection.execute(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {table.name}").get
+            for table in TABLES
+        }
+        given = {name: number for name, number in numbers_of(connection).items() if name != CHANGES}
+        return {**highest, **given}

@@ -1,0 +1,103 @@
+"""The verb that writes all records of one moment to a file."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Any
+
+from swarm_persistence.engines.interface import Delete, Progress, Reserve, Restore, Snapshot
+from swarm_persistence.engines.lines import BATCH, StoredRecord
+from swarm_persistence.errors import OtherError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.schema.values import text
+from swarm_persistence.storage import transactions
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.transactions import TransactionBlock
+
+
+class BackupVerbs(StorageCore):
+    """Backups."""
+
+    async def backup(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write all that is stored at one moment to a new file, beside those who write; `restore` brings it back.
+
+        On SQLite it is a database, checked page by page; on the others a file of JSON lines, read once more. `verify`
+        also checks each index against its table, counts all rows and reads each of them back. The file gets its name
+        once all of it is checked and on the disk: a backup that fails, is cancelled or killed leaves none. `progress`
+        is called with what is done and the total, in bytes on SQLite and in records on the others. The log of an SQLite
+        database grows while its pages are copied. Not possible within a transaction.
+
+        Raises:
+            OtherError: there is such a file already, and `overwrite` is not set.
+            DatabaseError: the file cannot be written, or what was written does not pass its check.
+
+        """
+        self._require_no_transaction("backup")
+        await self._engine.back_up(target_path(path), is_verified=verify, is_overwriting=overwrite, progress=progress)
+
+    async def _snapshot(self) -> Snapshot:
+        """Return all that is committed now, to be read from as often as needed; close it soon."""
+        return await self._engine.snapshot()
+
+    async def _restore(
+        self,
+        records: Iterable[StoredRecord],
+        numbers: Mapping[str, int],
+        *,
+        is_overwriting: bool,
+        progress: Callable[[int], object],
+    ) -> None:
+        """Store the records of a backup in one transaction, and number on from where it had come.
+
+        Raises:
+            OtherError: the storage holds records, and they are not to be replaced.
+
+        """
+        last = Counter(numbers)
+        done = 0
+        async with TransactionBlock(lambda: transactions.begin(self, self._engine)):
+            if is_overwriting:
+                await self._executor().write([Delete(Query(table)) for table in TABLES])
+            elif any([await self._executor().count(Query(table)) for table in TABLES]):
+                raise OtherError(f"{self!r} holds records, and was left as it is; ask to overwrite them")
+            for table, group in groupby(records, attrgetter("table")):
+                while batch := [*islice(group, BATCH)]:
+                    await self._write_stored(table, batch, keeps_sequences=True)
+                    last[table.label] = max(last[table.label], *(stored.sequence or 0 for stored in batch))
+                    done += len(batch)
+                    progress(done)
+            await self._executor().write([Reserve(table, last[table.label]) for table in TABLES])
+
+    async def _write_stored(self, table: Table[Any], records: Sequence[StoredRecord], *, keeps_sequences: bool) -> None:
+        """Store records with what they do not show, as far as that is known; else find it out, as for new ones."""
+        if all(stored.hidden is not None for stored in records):
+            await self._executor().write([Restore(table, [stored.row() for stored in records], keeps_sequences)])
+            return
+        models = [stored.record for stored in records]
+        if table.is_versioned:
+            for model in models:
+                model.version -= 1  # which the write raises
+        await self._store_all(models)
+
+
+def source_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a file to read."""
+    return os.path.abspath(text(os.fspath(path), "path"))
+
+
+def target_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as it stands without links: a file takes the place of what a link leads to, not of the link."""
+    name = os.fspath(path)
+    if not isinstance(name, str) or not name:
+        raise OtherError(f"path is {name!r}, expected the path of a file, as str or os.PathLike[str]")
+    return os.path.realpath(text(name, "path"))

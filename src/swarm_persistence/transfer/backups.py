@@ -1,0 +1,24 @@
+"""Backs up an SQLite database without opening it as a storage, which would bring its schema up to date."""
+
+import os
+
+from swarm_persistence.engines.interface import Progress
+from swarm_persistence.engines.sql.sqlite.backup import back_up
+from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.stepping import run_in_steps
+from swarm_persistence.storage.backups import source_path, target_path
+
+
+async def back_up_file(
+    path: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    verify: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Do what `Storage.backup` does."""
+    source, copy = source_path(path), target_path(target)
+    await run_in_steps(
+        lambda stop: back_up(source, Settings(), copy, stop, is_verified=verify, is_overwriting=overwrite), progress
+    )

@@ -1,0 +1,123 @@
+"""Brings a backup back, from a database's copy or a file of JSON lines, with all its numbers."""
+
+import os
+from functools import partial
+
+from swarm_persistence.backends.targets import init_storage, sqlite_path
+from swarm_persistence.engines.interface import Progress
+from swarm_persistence.engines.lines import Header, check_lines, read_lines
+from swarm_persistence.engines.placing import partial_file
+from swarm_persistence.engines.stepping import run_beside, run_in_steps
+from swarm_persistence.errors import OtherError
+from swarm_persistence.storage import Storage
+from swarm_persistence.storage.backups import source_path, target_path
+
+_LONGEST_SECONDS = 7 * 86400.0
+"""How long the one transaction of a restore may take."""
+
+
+async def restore(
+    backup: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Storage,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Bring a backup back, all of it or nothing; events, messages and metrics keep their places.
+
+    The target is the path of an SQLite database, which no process may have open, the URL of a PostgreSQL schema, or an
+    open storage. A backup of SQLite goes to a path only. What numbered events and messages of an overwritten target,
+    goes on from there: no number that a watcher has seen is given out again.
+
+    Raises:
+        OtherError: the target holds something, and `overwrite` is not set; or the file is no backup, or one of a kind
+            that the target cannot take.
+        DatabaseError: the backup is damaged, the target is open, or another program's database, or cannot be written.
+        SerializationError: a line of the backup cannot be read; the text names it.
+
+    """
+    source = source_path(backup)
+    if await run_beside(lambda: _is_database(source)):
+        path = _path_of(target)
+        if path is None:
+            raise OtherError(
+                f"{source!r} is a backup of SQLite, which goes to the path of a file; restore it there, and copy that"
+            )
+        from swarm_persistence.engines.sql.sqlite.restoring import restore_pages
+
+        await run_in_steps(lambda stop: restore_pages(source, path, stop, is_overwriting=overwrite), progress)
+        return
+    header = await run_beside(partial(check_lines, source, source, is_thorough=True))
+    await _Restoring(source, header, overwrite, progress).into(target)
+
+
+class _Restoring:
+    """The way of a file of JSON lines into a storage."""
+
+    def __init__(self, source: str, header: Header, is_overwriting: bool, progress: Progress | None) -> None:
+        self._source = source
+        self._header = header
+        self._is_overwriting = is_overwriting
+        self._progress = progress
+
+    async def into(self, target: str | os.PathLike[str] | Storage) -> None:
+        """Restore the file."""
+        if isinstance(target, Storage):
+            await self._fill(target)
+            return
+        path = _path_of(target)
+        if path is None:
+            await self._fill_server(os.fspath(target))
+        else:
+            await self._make_file(path)
+
+    async def _fill(self, storage: Storage) -> None:
+        total = sum((self._header.counts or {}).values())
+
+        def tell(done: int) -> None:
+            if self._progress is not None:
+                self._progress(done, max(total, done))
+
+        await storage._restore(
+            read_lines(self._source, self._source),
+            self._header.numbers or {},
+            is_overwriting=self._is_overwriting,
+            progress=tell,
+        )
+
+    async def _fill_server(self, url: str) -> None:
+        if url.partition("://")[0] not in ("postgresql", "postgres"):
+            await init_storage(url)  # which says what it knows
+            raise OtherError(f"{url!r} cannot be restored to by its name; open it, and restore into the open storage")
+        from swarm_persistence.backends.postgres import PostgresStorage
+
+        async with await PostgresStorage.builder().transaction_timeout(_LONGEST_SECONDS).build(url) as storage:
+            await self._fill(storage)
+
+    async def _make_file(self, path: str) -> None:
+        from swarm_persistence.backends.sqlite import SqliteStorage
+        from swarm_persistence.engines.sql.sqlite.placing import place, require_free
+
+        await run_beside(partial(require_free, path, is_overwriting=self._is_overwriting))
+        with partial_file(path) as file:
+            builder = SqliteStorage.builder().transaction_timeout(_LONGEST_SECONDS)
+            async with await builder.build(file.path) as storage:
+                await self._fill(storage)
+            await run_beside(partial(place, file, is_overwriting=self._is_overwriting, keeps_numbers=True, vfs=None))
+
+
+def _is_database(path: str) -> bool:
+    from swarm_persistence.engines.sql.sqlite.resting import is_database
+
+    if not os.path.isfile(path):
+        raise OtherError(f"there is no file {path!r}")
+    return is_database(path)
+
+
+def _path_of(target: str | os.PathLike[str] | Storage) -> str | None:
+    """Return the path of the file that a target names; `None` if it is something else."""
+    if isinstance(target, Storage):
+        return None
+    name = os.fspath(target)
+    scheme, separator, _ = name.partition("://")
+    return target_path(sqlite_path(name)) if not separator or scheme == "sqlite" else None

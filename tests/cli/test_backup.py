@@ -1,0 +1,83 @@
+"""`swarm-persistence backup` and `restore`."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from swarm_persistence import TaskModel, open_storage
+from swarm_persistence.cli.main import main
+from swarm_persistence.engines.sql.sqlite.schema_version import status
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "swarm.db"
+    with open_storage(path) as storage:
+        storage.store_many([TaskModel.new("count", n) for n in range(20)])
+    return path
+
+
+def test_a_backup_comes_back(database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backup, restored = tmp_path / "backup.db", tmp_path / "restored.db"
+
+    assert main(["backup", str(database), str(backup), "--verify"]) == 0
+    assert main(["restore", str(backup), str(restored)]) == 0
+
+    output = capsys.readouterr().out
+    assert f"backup: OK – {backup} holds {database}; checked: its pages, indexes, counts and rows" in output
+    assert f"restore: OK – {restored} holds {backup}" in output
+    with open_storage(database) as original, open_storage(restored) as copied:
+        assert copied.get_pending_tasks() == original.get_pending_tasks()
+
+
+def test_nothing_is_overwritten_without_force(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup = tmp_path / "backup.db"
+    assert main(["backup", str(database), str(backup)]) == 0
+
+    assert main(["backup", str(database), str(backup)]) == 1
+    assert main(["restore", str(backup), str(database)]) == 1
+    assert capsys.readouterr().err.count("exists already") == 2
+
+    assert main(["backup", str(database), str(backup), "--force"]) == 0
+    assert main(["restore", str(backup), str(database), "--force"]) == 0
+
+
+def test_a_backup_leaves_the_schema_as_it_is(database: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    with open_storage(database) as storage:
+        latest = storage.migration_status().version
+        storage.migrate_to(latest - 1)
+
+    assert main(["backup", str(database), str(backup), "--verify"]) == 0
+
+    for path in (database, backup):
+        connection = apsw.Connection(str(path))
+        assert status(connection).version == latest - 1
+        connection.close()
+    with open_storage(backup) as storage:
+        assert len(storage.get_pending_tasks()) == 20
+
+
+def test_a_restore_onto_an_open_database_is_refused(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup = tmp_path / "backup.db"
+    assert main(["backup", str(database), str(backup)]) == 0
+    with open_storage(database) as storage:
+        assert main(["restore", str(backup), str(database), "--force"]) == 1
+        storage.store_task(TaskModel.new("later", None))
+    assert "is open in this process or in another one" in capsys.readouterr().err
+
+
+def test_a_database_that_is_not_there_is_an_error_and_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["backup", str(tmp_path / "none.db"), str(tmp_path / "backup.db")]) == 2
+    assert main(["restore", str(tmp_path / "none.db"), str(tmp_path / "backup.db")]) == 1
+    errors = capsys.readouterr().err
+    assert "there is no database at" in errors
+    assert "there is no file" in errors
+    assert list(tmp_path.iterdir()) == []
