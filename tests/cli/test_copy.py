@@ -49,6 +49,9 @@ def test_a_source_that_is_not_there_is_an_error_and_creates_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_copy_onto_itself_is_refused(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["copy", str(database), str(database)]) == 2
+@pytest.mark.parametrize("name", ["{}", "sqlite:///{}", "{}.link", "sqlite:///{}.link"])
+def test_a_copy_onto_itself_is_refused(database: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    Path(f"{database}.link").symlink_to(database)
+
+    assert main(["copy", str(database), name.format(database)]) == 2
     assert "is both the source and the target" in capsys.readouterr().err

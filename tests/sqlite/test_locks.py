@@ -13,11 +13,14 @@ from sqlite.programs import Program, run_program
 VERBS = {
     "open": "await open_and_close(path)",
     "open a link": "os.symlink(path, path + '.link'); await open_and_close(path + '.link')",
-    "open what is newer": "await make_newer(); await refused(path)",
+    "open what is newer": "await make_newer(path); await refused(path)",
     "open a log alone": "make_log(path + '.alone-wal'); await refused(path + '.alone')",
     "stats": "await command('stats', path)",
     "doctor": "await command('doctor', path)",
     "copy from it": "await command('copy', path, path + '.jsonl')",
+    "recover, which takes it closed": "await command('recover', path, path + '.recovered', code=2)",
+    "add checksums, which takes it closed": "await command('checksums', path, code=1)",
+    "open many at once": "await asyncio.gather(*(open_and_close(path) for _ in range(20)))",
     "copy into it": "await command('copy', path, path + '.jsonl'); await command('copy', path + '.jsonl', path)",
     "vacuum": "await storage.vacuum()",
     "checkpoint": "await storage.checkpoint()",
@@ -54,14 +57,14 @@ PROGRAM = """
         with open(path, "wb") as log:
             log.write(b"7" * 9000)
 
-    async def make_newer():
+    async def make_newer(path):
         connection = apsw.Connection(path)
         connection.execute("INSERT INTO swarm_migrations VALUES (99, 'of the future', 0)").fetchall()
         connection.close()
 
-    async def command(*arguments):
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert await asyncio.to_thread(run_command, list(arguments)) == 0
+    async def command(*arguments, code=0):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            assert await asyncio.to_thread(run_command, list(arguments)) == code
 
     LOCK_IT = '''if True:
         import fcntl, sys
@@ -73,23 +76,21 @@ PROGRAM = """
                 print("locked")
     '''
 
-    def is_locked():
+    def is_locked(path):
         program = [sys.executable, "-c", LOCK_IT, path]
         return subprocess.run(program, check=True, capture_output=True, text=True).stdout == "locked\\n"
 
-    path = sys.argv[1]
-
-    async def main():
+    async def main(path):
         async with await SqliteStorage.open(path) as storage:
             await storage.store_agent(AgentModel.new("a", "b"))
-            assert is_locked()
+            assert is_locked(path)
             sys.addaudithook(note)
             VERB
             opened_past_sqlite = {path, path + "-wal", path + "-shm"}.intersection(opened)
             assert not opened_past_sqlite, opened_past_sqlite
-            assert is_locked()
+            assert is_locked(path)
 
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1]))
 """
 
 KILLED = """
@@ -120,6 +121,13 @@ COUNT = """
 @pytest.mark.parametrize("verb", VERBS)
 def test_nothing_opens_the_file_past_sqlite_while_a_storage_has_it_open(path: Path, verb: str) -> None:
     run_program(PROGRAM.replace("VERB", VERBS[verb]), path)
+
+
+def test_storages_that_make_the_file_at_once_all_keep_their_locks(path: Path) -> None:
+    making = "new = path + '.new'; storages = await asyncio.gather(*(SqliteStorage.open(new) for _ in range(20)))"
+    closing = "; assert is_locked(new); await asyncio.gather(*(each.close() for each in storages))"
+
+    run_program(PROGRAM.replace("VERB", making + closing), path)
 
 
 def test_a_second_storage_and_another_sqlite_that_looks_cost_no_task(path: Path) -> None:

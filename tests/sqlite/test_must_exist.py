@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sqlite.programs import Program, run_program
+from sqlite.programs import Program
 from swarm_persistence import DatabaseError, SqliteStorage
 from swarm_persistence.testing.records import an_agent, ids
 
@@ -177,41 +177,3 @@ class TestNothingThere:
             await SqliteStorage.open(path, must_exist=True)
 
         assert path.read_bytes() == before
-
-
-def test_a_file_without_descriptors_left_says_so_and_opens_once_there_are(path: Path) -> None:
-    printed = run_program(
-        """
-        import asyncio, os, resource, sys
-        from swarm_persistence import AgentModel, DatabaseError, SqliteStorage
-
-        async def main(path):
-            await (await SqliteStorage.open(path)).close()
-            async with await SqliteStorage.builder().min_idle_connections(0).build(path) as storage:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
-                taken = []
-                try:
-                    while True:
-                        taken.append(os.open(os.devnull, os.O_RDONLY))
-                except OSError:
-                    pass
-                for work in (SqliteStorage.open(path), SqliteStorage.open(path + "2"), storage.list_agents()):
-                    try:
-                        await work
-                    except DatabaseError as error:
-                        print(error)
-                for descriptor in taken:
-                    os.close(descriptor)
-                await storage.store_agent(AgentModel.new("a", "b"))
-                await (await SqliteStorage.open(path + "2")).close()
-                print(len(await storage.list_agents()))
-
-        asyncio.run(main(sys.argv[1]))
-        """,
-        path,
-    )
-
-    assert len(printed) == 4
-    for line in printed[:3]:
-        assert "this process has too many open files; close some, or raise its limit (ulimit -n)" in line
-    assert printed[3] == "1"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from swarm_persistence.errors import OtherError
+from swarm_persistence.errors import OtherError, PoolError, StorageError
 
 R = TypeVar("R")
 
@@ -18,17 +18,18 @@ def run(coroutine: Coroutine[Any, Any, R]) -> R:
     """Run a coroutine in the background loop, in the calling thread's context, and wait for its result."""
     try:
         require_no_loop()
-    except OtherError:
+        loop = _running_loop()
+    except StorageError:
         coroutine.close()
         raise
-    future = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result()
     except BaseException:
         # Ctrl-C, for one: whoever gives up waiting gives up the call.
         future.cancel()
         # The loop takes the cancellation first: what this thread does next must not overtake it.
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), _running_loop()).result()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
         raise
 
 
@@ -45,7 +46,10 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     global _loop  # noqa: PLW0603 - one background loop for the process is the purpose of this module
     with _gate:
         if _loop is None:
-            _loop = asyncio.new_event_loop()
+            try:
+                _loop = asyncio.new_event_loop()
+            except OSError as error:  # it needs descriptors
+                raise PoolError(f"no event loop could be started for blocking calls: {error.strerror}") from error
             threading.Thread(target=_loop.run_forever, name="swarm-persistence loop", daemon=True).start()
         return _loop
 

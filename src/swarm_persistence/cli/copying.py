@@ -2,10 +2,11 @@
 
 import argparse
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swarm_persistence.backends.targets import init_storage
+from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import open_existing, shown
 from swarm_persistence.cli.terminal import meter, new_table, open_console, say
@@ -65,9 +66,12 @@ async def _open(name: str, *, is_source: bool) -> Place:
 
 def _name(target: str) -> str:
     """Return what tells one target from another."""
-    if "://" in target:
+    if "://" in target and not target.startswith("sqlite://"):
         return target
-    return str(Path(target).absolute())
+    try:
+        return os.path.realpath(sqlite_path(target))
+    except ValueError:
+        return target  # no file can have such a name, which is said when it is opened
 
 
 def _show(console: "Console", outcomes: list[Copied]) -> None:

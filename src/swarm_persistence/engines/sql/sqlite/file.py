@@ -144,7 +144,7 @@ def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bo
     if inspection.state is FileState.MISSING:
         _create(path)
     elif not os.access(path, os.W_OK):
-        raise DatabaseError(f"{path!r} cannot be written; check its permissions")
+        raise DatabaseError(f"{path!r} cannot be written; check its permissions, and whether its file system can be")
     return Access.WRITE
 
 
