@@ -1,4 +1,4 @@
-"""A restored database is the backup as a whole, or what was there before; nobody is overwritten unawares."""
+"""A restored database is the backup as a whole, or what was there before; nothing is overwritten unasked."""
 
 import asyncio
 import os
