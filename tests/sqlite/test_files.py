@@ -178,9 +178,8 @@ class TestRefused:
 
     async def test_a_newer_file_in_use_is_refused_though_its_version_is_in_the_log(self, path: Path) -> None:
         async with await SqliteStorage.open(path) as storage:
-            storage_of_the_future = sqlite3.connect(path)
+            storage_of_the_future = apsw.Connection(str(path))
             storage_of_the_future.execute(NEWER)
-            storage_of_the_future.commit()
             before = bytes_around(path)
 
             with pytest.raises(MigrationError, match="schema version 99"):

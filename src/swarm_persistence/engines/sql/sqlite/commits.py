@@ -2,17 +2,26 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.batches import Batch, post
 from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
 from swarm_persistence.engines.sql.sqlite.connection import Patience
-from swarm_persistence.engines.sql.sqlite.failures import again
+from swarm_persistence.engines.sql.sqlite.failures import (
+    again,
+    has_spoiled_connection,
+    is_open_outcome,
+    unknown_outcome,
+)
+from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
+from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
+from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
 from swarm_persistence.engines.watches import Watches
-from swarm_persistence.errors import DatabaseError
+from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError
 
 
 class Commits:
@@ -24,17 +33,65 @@ class Commits:
 
     def __init__(
         self,
-        connection: apsw.Connection,
+        open_connection: Callable[[bool], apsw.Connection],
+        identity: FileIdentity,
         patience: Patience,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
     ) -> None:
+        """Open the connection; `open_connection` is told whether it is the first one."""
         self.watches = watches
-        self.connection = connection
-        self.cursor = connection.cursor()
-        self.translate = translate
+        self._translate = translate
+        self._open_connection = open_connection
+        self._identity = identity
         self._patience = patience
         self._upkeep: Done = {}
+        self._is_spoiled = False
+        self.connection = open_connection(True)
+        self.cursor = self.connection.cursor()
+        try:
+            identity.record(self.connection)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def translate(self, error: BaseException) -> BaseException:
+        """Return the caller's error for one of the connection's, and see whether another connection is needed."""
+        self._is_spoiled = self._is_spoiled or has_spoiled_connection(error)
+        return self._translate(error)
+
+    def prepare(self) -> None:
+        """See that the connection works, and that the file is still there; after a failure, open another connection.
+
+        Raises:
+            DatabaseError: the file, or its log, is not what was opened.
+            apsw.Error: the file cannot be opened.
+
+        """
+        if self._is_spoiled:
+            self._reopen()
+        self._identity.verify_before(self.connection)
+
+    def confirm(self) -> None:
+        """See that what was committed stands in the file at its path: only then is it acknowledged.
+
+        Raises:
+            OutcomeUnknownError: it does not, or that could not be seen.
+
+        """
+        try:
+            self._identity.verify(self.connection)
+        except DatabaseError as error:
+            raise OutcomeUnknownError(f"{error.message}. What this call has written may be lost with it") from error
+        except apsw.Error as error:
+            self._is_spoiled = True
+            raise unknown_outcome(error, self.connection.filename) from error
+
+    def close(self) -> None:
+        """Close the connection; SQLite moves the log into the file, if both are what was opened."""
+        with suppress(DatabaseError, apsw.Error):
+            self._identity.verify(self.connection)
+        self._identity.close(self.connection)
 
     def begin(self, deadline: float) -> None:
         """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
@@ -42,10 +99,43 @@ class Commits:
         with self._patience.until(deadline):
             self.cursor.execute("BEGIN IMMEDIATE")
 
+    def commit(self) -> None:
+        """Commit the open transaction.
+
+        Raises:
+            OutcomeUnknownError: it may be stored, or not.
+            apsw.Error: it is not stored.
+
+        """
+        try:
+            self.cursor.execute("COMMIT")
+        except apsw.Error as error:
+            self.roll_back()
+            if is_open_outcome(error):
+                raise self._lost(error) from error
+            raise
+        self.confirm()
+
+    def _lost(self, error: apsw.Error) -> OutcomeUnknownError:
+        """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
+        self._is_spoiled = True
+        with suppress(DatabaseError, apsw.Error):
+            # What was left behind in the log would come back after a crash, were it not overwritten.
+            self.prepare()
+            self.cursor.execute("BEGIN IMMEDIATE")
+            self.cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self.cursor.execute("COMMIT")
+        if self.connection.in_transaction:
+            self.roll_back()
+        return unknown_outcome(error, self.connection.filename)
+
     def roll_back(self) -> None:
         """Undo the open transaction, if there is one."""
         if self.connection.in_transaction:
-            self.cursor.execute("ROLLBACK")
+            try:
+                self.cursor.execute("ROLLBACK")
+            except apsw.Error:
+                self._is_spoiled = True  # what is open in it ends when it is closed
 
     def run_group(self, batches: list[Batch]) -> None:
         """Run the operations of batches, commit them together, and answer them."""
@@ -53,9 +143,7 @@ class Commits:
             deadline = min(batch.deadline for batch in batches)
             operations = _to_do(batches)
             try:
-                start = len(operations) if self._run_alone(operations, deadline) else 0
-                while start < len(operations):
-                    start = self._run_transaction(operations, start, deadline)
+                self._run_all(operations, deadline)
             except apsw.BusyError as error:
                 # Nothing of this transaction has run. Whose time is not up yet tries again.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
@@ -66,9 +154,52 @@ class Commits:
             except BaseException as error:
                 _fail(operations, self.translate(error))
                 self.roll_back()
+            self._repeat_lost(operations, deadline)
             post(batches)
             self._ring(operations)
             return
+
+    def _run_all(self, operations: list[Operation], deadline: float) -> None:
+        if not operations:
+            return
+        self.prepare()
+        start = len(operations) if self._run_alone(operations, deadline) else 0
+        while start < len(operations):
+            start = self._run_transaction(operations, start, deadline)
+
+    def _repeat_lost(self, operations: list[Operation], deadline: float) -> None:
+        """Run inserts once more whose outcome is not known: either they are added now, or found as they were to be."""
+        lost = [each for each in operations if isinstance(each.error, OutcomeUnknownError) and is_repeatable(each)]
+        if not lost:
+            return
+        unknown = [each.error for each in lost]
+        for operation in lost:
+            operation.result = operation.error = None
+        try:
+            self.prepare()
+            self._run_transaction(lost, 0, deadline, has_savepoints=True)
+            for operation in lost:
+                if isinstance(operation.error, ConflictError):
+                    operation.result = stored_sequences(self.cursor, operation.parts)
+                    operation.error = None if operation.result is not None else operation.error
+        except (DatabaseError, apsw.Error) as error:
+            self.translate(error)
+            self.roll_back()
+        for operation, first_error in zip(lost, unknown, strict=True):
+            if operation.result is None and not isinstance(operation.error, ConflictError):
+                operation.error = first_error
+
+    def _reopen(self) -> None:
+        """Open another connection, and only then close the one that has failed: the file stays locked as it was."""
+        connection = self._open_connection(False)
+        try:
+            self._identity.record(connection)
+        except BaseException:
+            self._identity.close(connection)
+            raise
+        spoiled, self.connection, self.cursor = self.connection, connection, connection.cursor()
+        self._is_spoiled = False
+        self._identity.close(spoiled)
 
     def run_operation(self, operation: Operation, *, has_savepoint: bool = True) -> None:
         """Run one operation inside the open transaction: all its statements, or none of them.
@@ -113,6 +244,11 @@ class Commits:
                 sequences = statement.run_chunk(self.cursor, rows)
         except (apsw.ConstraintError, apsw.TooBigError):
             return False  # One row's fault: in a transaction, each fails or succeeds alone.
+        except apsw.Error as error:
+            if not is_open_outcome(error):
+                raise
+            raise self._lost(error) from error
+        self.confirm()
         for operation, sequence in zip(operations, sequences, strict=True):
             operation.result = (sequence,)
         return True
@@ -137,9 +273,8 @@ class Commits:
                 _fail(operations[start:position], cause)
                 return position
         try:
-            self.cursor.execute("COMMIT")
-        except apsw.Error as error:
-            self.roll_back()
+            self.commit()
+        except (DatabaseError, apsw.Error) as error:
             _fail(operations[start:], self.translate(error))
         return len(operations)
 

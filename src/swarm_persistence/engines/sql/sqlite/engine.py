@@ -20,6 +20,7 @@ from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
+from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
@@ -49,8 +50,16 @@ class SqliteEngine(Reading[Part]):
         self._plans = Parts()
         self._patience = Patience(settings.connection_timeout)
         self._watches = Watches()
-        self._writer = Writer(self._open_writer, self._patience, self._translate, self._watches)
-        self._readers = Readers(self._open_reader, self._translate, settings)
+        self._identity = FileIdentity(self.path, is_virtual=settings.vfs is not None)
+        self._readers = Readers(self._open_reader, self._identity, self._translate, settings)
+        self._writer = Writer(
+            self._open_writer,
+            self._identity,
+            self._patience,
+            self._translate,
+            self._watches,
+            wait_for_readers=self._readers.join,
+        )
         self._reads_on_writer = settings.max_connections == 1
         self._ports: dict[asyncio.AbstractEventLoop, tuple[Mailbox, Mailbox]] = {}
         self._port_gate = threading.Lock()
@@ -163,6 +172,7 @@ class SqliteEngine(Reading[Part]):
     async def vacuum(self) -> None:
         def vacuum() -> None:
             self._writer.commits.cursor.execute("VACUUM")
+            self._writer.commits.confirm()
             self._checkpoint()  # until then, the smaller file stands in the log
 
         await self._exclusively(vacuum)
@@ -242,9 +252,14 @@ class SqliteEngine(Reading[Part]):
             self._writer.commits.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
+        def confirmed() -> Any:
+            result = action()
+            self._writer.commits.confirm()
+            return result
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._port(loop)[0].send_alone(Action(future, action=action))
+        self._port(loop)[0].send_alone(Action(future, action=confirmed))
         return await future
 
     def _size(self) -> int:
@@ -257,7 +272,9 @@ class SqliteEngine(Reading[Part]):
                     raise DatabaseError(f"{self.path!r} is gone") from error
         return total
 
-    def _open_writer(self) -> apsw.Connection:
+    def _open_writer(self, is_first: bool) -> apsw.Connection:
+        if not is_first:
+            self._identity.verify_paths()
         is_read_only = self._access is not Access.WRITE
         connection = open_connection(
             self.path, self.settings, self._patience, is_reader=is_read_only, access=self._access
@@ -267,20 +284,34 @@ class SqliteEngine(Reading[Part]):
         try:
             if connection.readonly("main"):
                 raise DatabaseError(f"{self.path!r} cannot be written; check its permissions")
-            is_refused = self.settings.durability == "full" and checksums.are_kept(connection)
-            report_dropped_commits(connection, self.path, is_refused=is_refused)
-            switch_to_wal(connection, self.settings.connection_timeout)
-            schema_version.migrate(connection)
-            if self.settings.checksums:
-                # Another process may have made the file at the same moment, without them.
-                open_connection(self.path, self.settings, self._patience, is_reader=True).close()
+            if is_first:
+                self._prepare(connection)
+            else:
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # opens the log
         except BaseException:
-            connection.close()
+            self._identity.close(connection)
             raise
         return connection
 
+    def _prepare(self, connection: apsw.Connection) -> None:
+        """Bring a file that was just opened into the state that all others expect."""
+        is_refused = self.settings.durability == "full" and checksums.are_kept(connection)
+        report_dropped_commits(connection, self.path, is_refused=is_refused)
+        switch_to_wal(connection, self.settings.connection_timeout)
+        schema_version.migrate(connection)
+        if self.settings.checksums:
+            # Another process may have made the file at the same moment, without them.
+            open_connection(self.path, self.settings, self._patience, is_reader=True).close()
+
     def _open_reader(self, patience: Patience) -> apsw.Connection:
-        return open_connection(self.path, self.settings, patience, is_reader=True, access=self._access)
+        self._identity.verify_paths()
+        connection = open_connection(self.path, self.settings, patience, is_reader=True, access=self._access)
+        try:
+            self._identity.verify_paths()
+        except BaseException:
+            self._identity.close(connection)
+            raise
+        return connection
 
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)

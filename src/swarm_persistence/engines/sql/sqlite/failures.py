@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from swarm_persistence.errors import ConflictError, DatabaseError, PoolError, StorageError
+from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, PoolError, StorageError
 
 _CAUSES: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; nothing of the failed operation is stored, make room and repeat it",
@@ -25,6 +25,53 @@ _WRONG_CHECKSUM = (
     "`swarm-persistence doctor` names the pages; restore a backup, or take what can be read out of the file with "
     "`swarm-persistence recover`"
 )
+_HARMLESS = frozenset(
+    {
+        apsw.SQLITE_ERROR,
+        apsw.SQLITE_ABORT,
+        apsw.SQLITE_BUSY,
+        apsw.SQLITE_LOCKED,
+        apsw.SQLITE_INTERRUPT,
+        apsw.SQLITE_FULL,
+        apsw.SQLITE_SCHEMA,
+        apsw.SQLITE_TOOBIG,
+        apsw.SQLITE_CONSTRAINT,
+        apsw.SQLITE_MISMATCH,
+        apsw.SQLITE_RANGE,
+    }
+)
+"""Failures of a statement, or of a turn to write; any other may have left something behind in the connection."""
+
+_OPEN_OUTCOMES = frozenset({apsw.SQLITE_IOERR, apsw.SQLITE_NOMEM, apsw.SQLITE_INTERNAL, -1})
+_INCOMPLETE = frozenset({apsw.SQLITE_IOERR_LOCK, apsw.SQLITE_IOERR_RDLOCK, apsw.SQLITE_IOERR_WRITE})
+"""The failures at which the last frame of a commit, which makes it one, has not reached the log."""
+
+
+def has_spoiled_connection(error: BaseException) -> bool:
+    """Tell whether the connection should be closed after a failure, and another one opened."""
+    return isinstance(error, apsw.Error) and _code(error) not in _HARMLESS
+
+
+def is_open_outcome(error: apsw.Error) -> bool:
+    """Tell whether a commit that has failed like this may be stored all the same.
+
+    All of it may have reached the log before the disk failed: then the next recovery of the log finds it complete.
+    """
+    return _code(error) in _OPEN_OUTCOMES and getattr(error, "extendedresult", None) not in _INCOMPLETE
+
+
+def unknown_outcome(error: BaseException, path: str) -> OutcomeUnknownError:
+    """Return the caller's error for a commit that has failed and may be stored."""
+    unknown = OutcomeUnknownError(
+        f"{path!r}: the disk failed while the write was being committed (SQLite: {error}), "
+        "and it may or may not be stored; read it back"
+    )
+    unknown.__cause__ = error
+    return unknown
+
+
+def _code(error: apsw.Error) -> int:
+    return getattr(error, "result", -1)
 
 
 _READING = frozenset({apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS})
@@ -55,7 +102,7 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
     """Return the error that callers know for one of the driver's; any other error as it is."""
     if isinstance(error, StorageError) or not isinstance(error, apsw.Error):
         return error
-    code = getattr(error, "result", -1)
+    code = _code(error)
     if getattr(error, "extendedresult", None) == apsw.SQLITE_CONSTRAINT_UNIQUE:
         translated: StorageError = ConflictError(f"another record has the same value already (SQLite: {error})")
     elif code in (apsw.SQLITE_BUSY, apsw.SQLITE_LOCKED):

@@ -8,7 +8,8 @@ import apsw
 
 from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.connection import Patience
-from swarm_persistence.engines.sql.sqlite.failures import again
+from swarm_persistence.engines.sql.sqlite.failures import again, has_spoiled_connection
+from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
@@ -33,10 +34,12 @@ class Readers:
     def __init__(
         self,
         open_connection: Callable[[Patience], apsw.Connection],
+        identity: FileIdentity,
         translate: Callable[[BaseException], BaseException],
         settings: Settings,
     ) -> None:
         self._open_connection = open_connection
+        self._identity = identity
         self._translate = translate
         self._most = settings.max_connections - 1
         self._kept = min(settings.min_idle_connections, self._most)
@@ -88,13 +91,20 @@ class Readers:
         if desk.cursor is None:
             return False  # it was closed just now
         try:
+            self._identity.verify_now_and_then()
             with desk.patience.until(0.0):
                 operation.result = statement.run(desk.cursor, values)
         except apsw.BusyError:
             return False
         except Exception as error:
-            operation.error = self._translate(error)
+            operation.error = self._failure_at(desk, error)
         return True
+
+    def _failure_at(self, desk: _Desk, error: BaseException) -> BaseException:
+        """Return the caller's error for one of a connection, which may have to be replaced by the next operation."""
+        if has_spoiled_connection(error):
+            desk.cursor = None
+        return self._translate(error)
 
     def stop(self) -> None:
         """Let the threads end once they have done what they were sent."""
@@ -133,10 +143,11 @@ class Readers:
                 try:
                     if is_ours:
                         with desk.gate:
-                            self._run_batch(self._connection_of(desk), batch)
+                            self._run_batch(desk, batch)
                 except BaseException as error:
+                    failure = self._failure_at(desk, error)
                     for operation in batch.operations:
-                        operation.error = operation.error or again(self._translate(error))
+                        operation.error = operation.error or again(failure)
                 with self._gate:
                     self._unfinished -= 1
                 if is_ours:
@@ -145,15 +156,17 @@ class Readers:
             with desk.gate:
                 desk.cursor = None
                 if desk.connection is not None:
-                    desk.connection.close()
+                    self._identity.close(desk.connection)
             with self._gate:
                 self._desks = tuple(other for other in self._desks if other is not desk)
                 self._threads.discard(threading.current_thread())
 
     def _connection_of(self, desk: _Desk) -> apsw.Connection:
-        if desk.connection is None:
-            desk.connection = self._open_connection(desk.patience)
+        if desk.connection is None or desk.cursor is None:
+            spoiled, desk.connection = desk.connection, self._open_connection(desk.patience)
             desk.cursor = desk.connection.cursor()
+            if spoiled is not None:
+                self._identity.close(spoiled)
         return desk.connection
 
     def _next(self) -> Batch | None:
@@ -172,7 +185,9 @@ class Readers:
                     self.open -= 1
             return batch
 
-    def _run_batch(self, connection: apsw.Connection, batch: Batch) -> None:
+    def _run_batch(self, desk: _Desk, batch: Batch) -> None:
+        self._identity.verify_now_and_then()
+        connection = self._connection_of(desk)
         cursor = connection.cursor()
         operations = [operation for operation in batch.operations if not operation.future.cancelled()]
         if len(operations) > 1:
@@ -183,7 +198,7 @@ class Readers:
                     ((statement, values),) = operation.parts
                     operation.result = statement.run(cursor, values)
                 except Exception as error:
-                    operation.error = self._translate(error)
+                    operation.error = self._failure_at(desk, error)
         finally:
             if connection.in_transaction:
                 cursor.execute("COMMIT")

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import apsw
-
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.reading import Reading
@@ -181,11 +179,7 @@ class SqliteSession(Reading[Part]):
 
     def _end_by_commit(self) -> None:
         self._close(None)
-        try:
-            self._writer.commits.cursor.execute("COMMIT")
-        except apsw.Error:
-            self._writer.commits.roll_back()
-            raise
+        self._writer.commits.commit()
         self._writer.commits.watches.ring(self._changed)
 
     def _end_by_rollback(self) -> None:

@@ -11,10 +11,11 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.commits import Commits
 from swarm_persistence.engines.sql.sqlite.connection import Patience
+from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Action
 from swarm_persistence.engines.sql.sqlite.statements import MOST_ROWS
 from swarm_persistence.engines.watches import Watches
-from swarm_persistence.errors import ClosedError
+from swarm_persistence.errors import ClosedError, StorageError
 
 _LOOK_SECONDS = 0.02
 """How often the writer looks for other processes' commits while somebody watches for them."""
@@ -34,15 +35,21 @@ class Writer:
 
     def __init__(
         self,
-        open_connection: Callable[[], apsw.Connection],
+        open_connection: Callable[[bool], apsw.Connection],
+        identity: FileIdentity,
         patience: Patience,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
+        *,
+        wait_for_readers: Callable[[], None],
     ) -> None:
+        self._wait_for_readers = wait_for_readers
         self._watches = watches
         self._data_version: int | None = None
         self._looked_at = 0.0
+        self._has_failed_to_look = False
         self._open_connection = open_connection
+        self._identity = identity
         self._patience = patience
         self._translate = translate
         self._inbox: SimpleQueue[Batch | _Look | None] = SimpleQueue()
@@ -84,8 +91,9 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            connection = self._open_connection()
-            self.commits = Commits(connection, self._patience, self._translate, self._watches)
+            self.commits = Commits(
+                self._open_connection, self._identity, self._patience, self._translate, self._watches
+            )
         except BaseException as error:
             self._failure = self._translate(error)
             return
@@ -98,9 +106,11 @@ class Writer:
             self._failure = self._translate(error)
             raise
         finally:
-            connection.close()
             self._is_over = True
             self._refuse_the_rest()
+            # The last connection to close removes the log, and a reader that opens one then would miss it.
+            self._wait_for_readers()
+            self.commits.close()
 
     def _run_next_group(self) -> bool:
         try:
@@ -131,13 +141,20 @@ class Writer:
     def _look(self, is_first: bool = False) -> None:
         """Wake those who watch if another process has committed: that, and only that, changes this connection's number.
 
-        The first look wakes them anyway, for a commit between their own reading and this number would be lost.
+        The first look wakes them anyway, for a commit between their own reading and this number would be lost. If it
+        fails, they are woken once, so that their own reading tells them why, and the next look tries again.
         """
-        rows: Any = self.commits.cursor.execute("PRAGMA data_version").fetchall()
-        number: int = rows[0][0]
-        has_changed, self._data_version = number != self._data_version, number
         self._looked_at = time.monotonic()
-        if has_changed or is_first:
+        try:
+            self.commits.prepare()
+            rows: Any = self.commits.cursor.execute("PRAGMA data_version").fetchall()
+        except (StorageError, apsw.Error) as error:
+            self.commits.translate(error)
+            must_ring, self._has_failed_to_look, self._data_version = not self._has_failed_to_look, True, None
+        else:
+            number: int = rows[0][0]
+            must_ring, self._has_failed_to_look, self._data_version = number != self._data_version, False, number
+        if must_ring or is_first:
             self._watches.ring()
 
     def _run_action(self, batch: Batch) -> None:
@@ -147,9 +164,10 @@ class Writer:
             return
         if not operation.future.cancelled():
             try:
+                self.commits.prepare()
                 operation.result = operation.action()
             except BaseException as error:
-                operation.error = self._translate(error)
+                operation.error = self.commits.translate(error)
                 self.commits.roll_back()
         has_succeeded = operation.result is not None and operation.error is None
         post([batch])

@@ -1,0 +1,139 @@
+"""Verifies that the open file, its log and its index are still the ones at their paths.
+
+SQLite holds descriptors: once a file was deleted, moved or replaced, it writes on into what no path leads to, and
+reports success. Nothing here opens a file: closing any descriptor of it would drop this process's locks.
+"""
+
+import os
+import time
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.contents import Contents
+from swarm_persistence.errors import DatabaseError
+
+_LONGEST_TRUST_SECONDS = 0.005
+"""How long reads rely on the last verification: three `stat` calls would add a third to the time of a point read."""
+
+_REMEDY = "stop the programs that use it, put the file and its log back in place, and open the storage again"
+_PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
+
+
+class FileIdentity:
+    """What was opened, compared with what the paths lead to now. While they differ, every call is refused."""
+
+    def __init__(self, path: str, *, is_virtual: bool) -> None:
+        """Take the path as the caller gave it; a virtual file system may keep its files where no path leads."""
+        self._path = path
+        self._is_virtual = is_virtual
+        self._inodes: dict[str, tuple[int, int]] = {}
+        self._parts: dict[str, str] = {}
+        self._index = ""
+        self._contents = Contents()
+        self._is_read_only = False
+        self._verified_at = 0.0
+        self._is_wrong = False
+        self._damage = ""
+
+    def record(self, connection: apsw.Connection) -> None:
+        """Record what the writer's first connection has opened; a later one must have opened the same."""
+        if self._inodes:
+            self.verify(connection)
+            return
+        name = connection.filename
+        self._index = f"{name}-shm"
+        self._is_read_only = connection.readonly("main")
+        self._parts = {self._path: "the file"}
+        if not self._is_read_only:
+            self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
+        for path in self._parts:
+            try:
+                found = os.stat(path)
+            except FileNotFoundError:
+                if self._is_virtual:
+                    continue
+                raise self._difference(path) from None
+            self._inodes[path] = (found.st_dev, found.st_ino)
+        file = self.verify_paths()
+        if not self._is_read_only:
+            self._contents.record(connection, file)
+
+    def verify_before(self, connection: apsw.Connection) -> None:
+        """Verify, in as little time as can be, that a commit may be written; raises as `verify` does."""
+        if self._is_wrong or self._is_read_only or not self._contents.is_as_noted(connection):
+            self.verify(connection)
+
+    def verify(self, connection: apsw.Connection) -> None:
+        """Verify what the paths lead to, and that what was committed stands there; not within a transaction.
+
+        Raises:
+            DatabaseError: something else is there; the text says what has happened, and what to do.
+            apsw.Error: it cannot be read.
+
+        """
+        file = self.verify_paths()
+        finding = None if self._is_read_only else self._contents.finding(connection, file)
+        if finding is not None:
+            self._is_wrong = True
+            # What was cut off does not come back: this is final.
+            self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
+            raise DatabaseError(self._damage)
+
+    def verify_paths(self) -> os.stat_result | None:
+        """Verify what the paths lead to, in any thread, and return what is found of the file; raises as `verify`."""
+        if self._damage:
+            raise DatabaseError(self._damage)
+        file = None
+        now = time.monotonic()
+        is_trusted = not self._is_wrong and now - self._verified_at < _LONGEST_TRUST_SECONDS
+        for path, inode in self._inodes.items():
+            if is_trusted and path == self._index:
+                continue  # what another process commits by an index of its own shows in the log
+            try:
+                found = os.stat(path)
+            except OSError:
+                raise self._difference(path) from None
+            if (found.st_dev, found.st_ino) != inode:
+                raise self._difference(path)
+            file = file or found
+        self._is_wrong = False
+        if not is_trusted:
+            self._verified_at = now
+        return file
+
+    def verify_now_and_then(self) -> None:
+        """Verify the paths, unless that was done a moment ago; raises as `verify` does."""
+        if self._is_wrong or time.monotonic() - self._verified_at > _LONGEST_TRUST_SECONDS:
+            self.verify_paths()
+
+    def close(self, connection: apsw.Connection) -> None:
+        """Close a connection. While anything differs, SQLite must not move the log into the file, nor delete either."""
+        if self._is_wrong and not self._is_only_log_gone():
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.close()
+
+    def _is_only_log_gone(self) -> bool:
+        """Tell whether nothing but the log's name is missing: then what SQLite holds of it is saved in the file."""
+        if self._damage:
+            return False
+        differing = [path for path, inode in self._inodes.items() if _inode(path) != inode]
+        return all(path.endswith("-wal") and _inode(path) is None for path in differing)
+
+    def _difference(self, path: str) -> DatabaseError:
+        self._is_wrong = True
+        directory, part = os.path.dirname(path), self._parts[path]
+        if not os.path.isdir(directory):
+            event = f"its directory {directory!r} was renamed, moved or deleted"
+        elif _inode(path) is None:
+            event = f"{part} was deleted or moved away"
+        else:
+            event = f"{part} was replaced by another file"
+        return DatabaseError(f"{self._path!r}: {event}, while the storage had it open; {_REMEDY}")
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
