@@ -15,8 +15,8 @@ from swarm_persistence import (
     TaskModel,
     TaskStatus,
 )
-from torture.acts import Expected, Key, absent, exactly, nearly, new
-from torture.caller import Caller
+from torture.acts import Act, Expected, Key, absent, exactly, nearly, new
+from torture.caller import Caller, tell_nobody
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _OLD = datetime(2021, 1, 1, tzinfo=UTC)
@@ -32,9 +32,16 @@ class Actor(Caller):
     """Does one write after the other. What may or may not be stored after an error, it leaves alone from then on."""
 
     def __init__(
-        self, name: str, storage: Storage, rng: random.Random, is_over: Callable[[], bool], *, prunes: bool = False
+        self,
+        name: str,
+        storage: Storage,
+        rng: random.Random,
+        is_over: Callable[[], bool],
+        *,
+        prunes: bool = False,
+        tell: Callable[[int, Act], None] = tell_nobody,
     ) -> None:
-        super().__init__(name, rng, is_over)
+        super().__init__(name, rng, is_over, tell)
         self._storage = storage
         self._verbs: list[Callable[[], Awaitable[None]]] = [
             self.store_task,
@@ -106,11 +113,11 @@ class Actor(Caller):
         if self._pending and self._rng.random() < 0.3:
             await self._claim_by_id(self._rng.choice(list(self._pending.values())))
             return
-        outcomes = [self._claimed(task) for task in self._pending.values()]
+        outcomes = [self._claimed(task) for task in self._ready()]
         claimed: list[TaskModel] = []
 
         async def claim() -> None:
-            task = await self._storage.claim_next_task(self._name, task_types=[self._name], lease=3600)
+            task = await self._storage.claim_next_task(self._name, task_types=[self._fresh.task_type], lease=3600)
             if task is not None:
                 claimed.append(task)
 
@@ -288,6 +295,15 @@ class Actor(Caller):
             return
         gone = absent(old)
         await self._do("prune", [gone], lambda: self._storage.prune(_OLD), lambda: gone, is_atomic=False)
+
+    def _ready(self) -> list[TaskModel]:
+        """Return the tasks that the next claim may get."""
+        unfinished = {*self._pending, *self._held}
+        return [
+            task
+            for task in self._pending.values()
+            if task.task_type == self._fresh.task_type and not unfinished & set(task.dependencies)
+        ]
 
     def _dependents_of(self, id: str) -> dict[str, TaskModel]:
         found: dict[str, TaskModel] = {}

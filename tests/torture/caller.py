@@ -9,11 +9,11 @@ from swarm_persistence import AgentModel, MessageModel, Model, OutcomeUnknownErr
 from torture.acts import Act, Answer, History, State, moments
 from torture.fresh import FreshRecords
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
 
 
 class HangError(AssertionError):
-    """A call has not come back for a minute."""
+    """A call has not come back for half a minute."""
 
 
 class ForeignError(AssertionError):
@@ -23,11 +23,14 @@ class ForeignError(AssertionError):
 class Caller:
     """What it was told is kept in `history`. It leaves alone what may or may not be stored after an error."""
 
-    def __init__(self, name: str, rng: random.Random, is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self, name: str, rng: random.Random, is_over: Callable[[], bool], tell: Callable[[int, Act], None]
+    ) -> None:
         self.history = History(name)
         self._name = name
         self._rng = rng
         self._is_over = is_over
+        self._tell = tell
         self._fresh = FreshRecords(name, rng)
         self._pending: dict[str, TaskModel] = {}
         self._held: dict[str, TaskModel] = {}
@@ -45,13 +48,17 @@ class Caller:
     ) -> bool:
         """Do one write, and tell whether it was acknowledged."""
         act = Act(name, list(outcomes), next(moments), is_atomic)
+        number = len(self.history.acts)
         self.history.acts.append(act)
+        self._tell(number, act)
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await way()
         except StorageError as error:
             act.error = error
             act.answer = Answer.UNKNOWN if isinstance(error, OutcomeUnknownError) else Answer.REFUSED
+            self._tell(number, act)
+            self._fresh.change_task_type()  # a claim must not find a task of which it is not known whether it is stored
             for _, id in act.keys:
                 for pool in (self._pending, self._held, self._agents, self._unread):
                     pool.pop(id, None)
@@ -65,6 +72,7 @@ class Caller:
         act.outcomes = [final()]
         act.answer = Answer.STORED
         act.answered_at = next(moments)
+        self._tell(number, act)
         return True
 
     def _keep(self, records: Sequence[Model]) -> None:
@@ -79,3 +87,7 @@ class Caller:
     def _forget(self, tasks: dict[str, TaskModel]) -> None:
         for id in tasks:
             self._pending.pop(id, None)
+
+
+def tell_nobody(_number: int, _act: Act) -> None:
+    """Keep what was told in the caller's own history only."""

@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import apsw
-
 from swarm_persistence import SqliteStorage, Storage, StorageError, TaskModel
 from swarm_persistence.engines.pools import Durability
 from torture.actor import Actor
 from torture.acts import Stored
+from torture.checkpoints import checkpoints_every
 from torture.disk import Disk
 from torture.judge import require_all, require_prefix, require_same
 from torture.stored import all_in, require_new_numbers, require_sound
@@ -162,18 +161,8 @@ def _left_by(disk: Disk, directory: Path) -> Path:
 
 @contextmanager
 def _mounted(disk: Disk, rng: random.Random) -> Iterator[None]:
-    """Let new connections use the disk, and move the log into the file more often than by default."""
-    pages = rng.choice(_PAGES_BETWEEN_CHECKPOINTS)
-
-    def set_up(connection: apsw.Connection) -> None:
-        connection.wal_autocheckpoint(pages)
-
-    apsw.connection_hooks.append(set_up)
-    try:
-        with disk.mounted():
-            yield
-    finally:
-        apsw.connection_hooks.remove(set_up)
+    with checkpoints_every(rng.choice(_PAGES_BETWEEN_CHECKPOINTS)), disk.mounted():
+        yield
 
 
 @cache

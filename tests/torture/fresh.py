@@ -13,6 +13,12 @@ class FreshRecords:
         self._name = name
         self._rng = rng
         self._number = 0
+        self.task_type = name
+
+    def change_task_type(self) -> None:
+        """Give later tasks another type: what claims them gets none of the earlier ones."""
+        self._number += 1
+        self.task_type = f"{self._name}-{self._number}"
 
     def any_record(self) -> Model:
         return self._rng.choice((self.task, self.agent, self.event, self.message, self.metric))()
@@ -20,7 +26,7 @@ class FreshRecords:
     def task(self, **fields: Any) -> TaskModel:
         return TaskModel(
             id=self._id("task"),
-            task_type=self._name,
+            task_type=self.task_type,
             payload=self.payload(),
             max_retries=self._rng.randint(0, 1),
             **fields,

@@ -20,7 +20,7 @@ def require_all(histories: Iterable[History], stored: Stored, *, refusals_hold: 
         state: dict[Key, Expected] = {}
         for act in history.acts:
             known |= act.keys
-            is_open = act.answer is Answer.UNKNOWN or (act.answer is Answer.REFUSED and not refusals_hold)
+            is_open = _is_open(act, refusals_hold=refusals_hold)
             if act.answer is Answer.STORED:
                 state |= act.outcomes[-1]
             elif is_open:
@@ -76,12 +76,12 @@ def _whole(act: Act, outcome: State, before: State) -> dict[Key, Expected]:
 
 
 def _open_keys(history: History, *, refusals_hold: bool) -> set[Key]:
-    return {
-        key
-        for act in history.acts
-        if act.answer is Answer.UNKNOWN or (act.answer is Answer.REFUSED and not refusals_hold)
-        for key in act.keys
-    }
+    return {key for act in history.acts if _is_open(act, refusals_hold=refusals_hold) for key in act.keys}
+
+
+def _is_open(act: Act, *, refusals_hold: bool) -> bool:
+    """Tell whether it may be stored or not; one that is not atomic may have been refused half-way."""
+    return act.answer is Answer.UNKNOWN or (act.answer is Answer.REFUSED and not (refusals_hold and act.is_atomic))
 
 
 def _fitting_prefixes(history: History, stored: Stored) -> list[int]:

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from torture import cuts
+from torture import cuts, faults, kills
 from torture.trials import Trial, TrialFailedError, run_trial
 
 
@@ -22,6 +22,8 @@ class Kind(NamedTuple):
 
 KINDS = {
     "cuts": Kind(cuts.cut, 1_000, "power cuts"),
+    "faults": Kind(faults.fault, 1_000, "faults of the disk"),
+    "kills": Kind(kills.kill, 500 // kills.KILLS, f"times {kills.KILLS} kills"),
 }
 
 _SEEDS_PER_JOB = 20

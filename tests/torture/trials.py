@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 Trial = Callable[[int, Path], None]
 """Does one thing that depends on a seed; raises if a promise does not hold."""
 
-_PATIENCE_SECONDS = 180
+_PATIENCE_SECONDS = 100
 _IN_MEMORY = Path("/dev/shm")
 
 
@@ -31,7 +32,8 @@ def run_trial(trial: Trial, seed: int) -> None:
     faulthandler.dump_traceback_later(_PATIENCE_SECONDS, exit=True, file=2)
     with _dice_of(seed):
         try:
-            trial(seed, directory)
+            with _threads_watched():
+                trial(seed, directory)
         except BaseException as error:
             raise TrialFailedError(f"seed {seed}, files in {directory}: {_told(error)}") from error
         finally:
@@ -48,6 +50,19 @@ def _dice_of(seed: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
+
+
+@contextmanager
+def _threads_watched() -> Iterator[None]:
+    """Raise at the end of the block if a thread has ended by an error in it."""
+    errors: list[BaseException | None] = []
+    hook, threading.excepthook = threading.excepthook, lambda told: errors.append(told.exc_value)
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+    if errors:
+        raise AssertionError(f"a thread has ended: {errors[0]!r}") from errors[0]
 
 
 def _told(error: BaseException) -> str:
