@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _DESCRIPTION = """\
-Say what is wrong with a database's file, and what to do: SQLite's release and its known bugs, file system, permissions,
-journal mode, a log that cannot shrink, integrity, schema. Changes no data."""
+Say what is wrong with a database's file, and what to do: SQLite's release and its known bugs, file system, links,
+permissions, processes, journal mode, a log that is not the file's own or cannot shrink, integrity, checksums, schema.
+Without --repair, not a byte of the file, its log or its journal is changed."""
+_DAMAGE = frozenset({"content", "integrity_check", "quick_check", "log (WAL)", "checksums", "access", "lock"})
+"""The checks of which none may find something wrong if the content is to be read or repaired."""
 _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
 
 
@@ -32,6 +35,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("database", metavar="DATABASE", help="the path of an SQLite file of this package")
     parser.add_argument("--quick", action="store_true", help="check the pages, but not each index against its table")
+    parser.add_argument("--deep", action="store_true", help="read every record, too, and compare them with each other")
+    parser.add_argument(
+        "--repair", action="store_true", help="put right what can be: other programs' traces, contradictions of waiting"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run)
 
@@ -40,7 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Show the findings, and return 1 if something is wrong."""
     path = _file_of(arguments.database)
     console = None if arguments.json else open_console()
-    findings = list(examine(path, is_quick=arguments.quick))
+    findings = list(examine(path, is_quick=arguments.quick, is_deep=arguments.deep))
+    if arguments.repair:
+        repaired = list(_repair(path, findings))
+        findings = [*repaired, *examine(path, is_quick=arguments.quick, is_deep=arguments.deep)]
     is_sound = all(finding.level is not Level.WRONG for finding in findings)
     if console is None:
         report = {"database": str(path), "ok": is_sound, "findings": msgspec.to_builtins(findings)}
@@ -66,13 +76,28 @@ def _file_of(target: str) -> Path:
     return path
 
 
-def examine(path: Path, *, is_quick: bool) -> Iterator[Finding]:
+def _repair(path: Path, findings: list[Finding]) -> Iterator[Finding]:
+    import apsw
+
+    from swarm_persistence.cli.repairs import repair_all
+
+    for finding in findings:
+        if finding.level is Level.WRONG and finding.check in _DAMAGE:
+            raise CommandError(f"{finding.check}: {finding.detail}; nothing was repaired", exit_code=1)
+    try:
+        yield from repair_all(path)
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise CommandError(f"{str(path)!r} could not be repaired: {error}", exit_code=1) from error
+
+
+def examine(path: Path, *, is_quick: bool, is_deep: bool = False) -> Iterator[Finding]:
     """Yield all that is to be said of the file.
 
     Raises:
         CommandError: it is not a database of this package; it was left as it is.
 
     """
+    from swarm_persistence.cli.deep_examination import examine_records
     from swarm_persistence.cli.examination import SQLITE_RELEASE, examine_content, require_ours
     from swarm_persistence.cli.log_examination import only_in_log
 
@@ -86,7 +111,10 @@ def examine(path: Path, *, is_quick: bool) -> Iterator[Finding]:
     yield examine_place(real)
     yield examine_modes(real)
     yield from examine_processes(real)
-    yield from examine_content(path, is_quick=is_quick)
+    content = list(examine_content(path, is_quick=is_quick))
+    yield from content
+    if is_deep and not any(finding.level is Level.WRONG and finding.check in _DAMAGE for finding in content):
+        yield from examine_records(path)
 
 
 def _release_of_python() -> str | None:

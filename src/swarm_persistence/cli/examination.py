@@ -10,6 +10,7 @@ import apsw
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
 from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
+from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import checksums, schema_version
 from swarm_persistence.engines.sql.sqlite.log import read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
@@ -133,6 +134,7 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     yield _integrity(check, problems, " without the log" if reason else "")
     with looking(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
         yield _schema(connection)
+        yield from examine_needs(connection, is_deep=False)
     yield from _checksums(path)
 
 

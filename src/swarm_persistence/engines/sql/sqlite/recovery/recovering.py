@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from swarm_persistence.engines.sql.sqlite import waits
 from swarm_persistence.engines.sql.sqlite.log import Log
-from swarm_persistence.engines.sql.sqlite.recovery.links import rebuild_links
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, Outcome, TableOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages, pages_of
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, Shape, shapes
@@ -127,7 +127,7 @@ class _Recovery:
 
     def _rebuild_links(self) -> None:
         """Derive the links anew: what is lost of them is no loss."""
-        rebuild_links(self._target)
+        waits.mend(self._target.connection)
         self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
         self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)
 

@@ -37,6 +37,11 @@ class Shape(msgspec.Struct, frozen=True):
     """The positions of each index's columns in a row, -2 for what is no column."""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    @property
     def fewest(self) -> int:
         """The columns that the oldest rows have: the later ones were added with a default."""
         needed = [not column.is_nullable and column.default is None for column in self.columns]

@@ -10,27 +10,25 @@ import apsw
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.recovery.cells import Value
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss
+from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, readable_values
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, Shape
 from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError
-from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import CHANGE_NUMBER, TABLES
+from swarm_persistence.schema.tables import CHANGE_NUMBER
 
 MARGIN = 1_000_000
 """What is added to the highest number that is known, where higher ones may have been given out: none is given twice."""
-
-_RECORDS = {table.name: table for table in TABLES}
 
 
 class Target:
     """A database that is being filled, in one transaction."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = apsw.Connection(str(path))
+        self.connection = apsw.Connection(str(path))
         for pragma in ("journal_mode = MEMORY", "synchronous = FULL"):
-            self._connection.execute(f"PRAGMA {pragma}").fetchall()
-        schema_version.migrate(self._connection)
-        self._connection.execute("BEGIN IMMEDIATE").fetchall()
+            self.connection.execute(f"PRAGMA {pragma}").fetchall()
+        schema_version.migrate(self.connection)
+        self.connection.execute("BEGIN IMMEDIATE").fetchall()
         self._misnumbered: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, shape: Shape, row: FoundRow, *, only_missing: bool = False) -> Loss | None:
@@ -38,27 +36,24 @@ class Target:
 
         Of two rows with one id, the one of the higher version stays, else the first.
         """
-        if row.reason is not None:
-            return _loss(shape, row, row.reason)
         try:
-            values = _completed(shape, row)
-            _require_readable(shape, values)
+            values = readable_values(shape, row)
             self._insert(shape, values, only_missing=only_missing)
             if row.is_misnumbered:
                 self._misnumbered[shape.table].add(values["id"])
-        except (UnicodeDecodeError, SerializationError, ValueError) as error:
-            return _loss(shape, row, str(error))
+        except (SerializationError, ValueError) as error:
+            return loss_of(shape, row, str(error))
         except apsw.Error as error:
-            return _loss(shape, row, f"it cannot be stored (SQLite: {error})")
+            return loss_of(shape, row, f"it cannot be stored (SQLite: {error})")
         return None
 
     def ids(self, shape: Shape) -> dict[int, str]:
         """Return the ids of the stored rows by their rowids."""
-        return dict(self.execute(f"SELECT {_rowid_of(shape)}, id FROM {shape.table}"))
+        return dict(self._execute(f"SELECT {_rowid_of(shape)}, id FROM {shape.table}"))
 
     def give_id(self, shape: Shape, rowid: int, id: str) -> None:
         """Let a row have another id."""
-        self.execute(f"UPDATE {shape.table} SET id = ? WHERE {_rowid_of(shape)} = ?", (id, rowid))
+        self._execute(f"UPDATE {shape.table} SET id = ? WHERE {_rowid_of(shape)} = ?", (id, rowid))
 
     def renumber(self, shape: Shape, rows: Mapping[int, str]) -> None:
         """Give the rows whose numbers are damaged those that an index knows, given as ids by rowids."""
@@ -66,117 +61,78 @@ class Target:
         right = {id: rowid for rowid, id in rows.items() if id in doubtful}
         for id, rowid in right.items():
             # Out of the way first: two rows may swap their numbers.
-            self.execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (-1 - rowid, id))
+            self._execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (-1 - rowid, id))
         for id, rowid in right.items():
-            if not self.execute(f"SELECT 1 FROM {table} WHERE {key} = ?", (rowid,)):
-                self.execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (rowid, id))
-        highest: int = self._connection.execute(f"SELECT max({key}) FROM {table}").get
-        for place, (id,) in enumerate(self.execute(f"SELECT id FROM {table} WHERE {key} < 0"), 1):
-            self.execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (highest + place, id))
+            if not self._execute(f"SELECT 1 FROM {table} WHERE {key} = ?", (rowid,)):
+                self._execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (rowid, id))
+        highest: int = self.connection.execute(f"SELECT max({key}) FROM {table}").get
+        for place, (id,) in enumerate(self._execute(f"SELECT id FROM {table} WHERE {key} < 0"), 1):
+            self._execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (highest + place, id))
 
     def count(self, table: str) -> int:
         """Count the rows of a table."""
-        number: int = self._connection.execute(f"SELECT count(*) FROM {table}").get
+        number: int = self.connection.execute(f"SELECT count(*) FROM {table}").get
         return number
 
     def replace_all(self, shape: Shape, rows: Iterable[list[Value]]) -> None:
         """Store these rows of a table of numbers in the place of its own."""
-        self._connection.execute(f"DELETE FROM {shape.table}").fetchall()
+        self.connection.execute(f"DELETE FROM {shape.table}").fetchall()
         for row in rows:
-            self._connection.execute(f"INSERT INTO {shape.table} VALUES ({', '.join('?' * len(row))})", row).fetchall()
+            self.connection.execute(f"INSERT INTO {shape.table} VALUES ({', '.join('?' * len(row))})", row).fetchall()
 
     def numbered_tables(self) -> list[str]:
         """Return the tables whose sequences are never given twice, whatever is deleted."""
         text = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%AUTOINCREMENT%'"
-        rows: Any = self._connection.execute(text).fetchall()
+        rows: Any = self.connection.execute(text).fetchall()
         return [name for (name,) in rows]
 
     def raise_sequence(self, table: str, number: int) -> None:
         """Let the sequences of a table go on above this number."""
-        known = self._connection.execute(f"SELECT seq FROM {NUMBERS} WHERE name = ?", (table,)).get
+        known = self.connection.execute(f"SELECT seq FROM {NUMBERS} WHERE name = ?", (table,)).get
         if known is None:
-            self._connection.execute(f"INSERT INTO {NUMBERS} (name, seq) VALUES (?, ?)", (table, number)).fetchall()
+            self.connection.execute(f"INSERT INTO {NUMBERS} (name, seq) VALUES (?, ?)", (table, number)).fetchall()
         else:
             bindings = (max(number, known), table)
-            self._connection.execute(f"UPDATE {NUMBERS} SET seq = ? WHERE name = ?", bindings).fetchall()
+            self.connection.execute(f"UPDATE {NUMBERS} SET seq = ? WHERE name = ?", bindings).fetchall()
 
     def raise_change_floor(self, number: int) -> None:
         """Let the numbers of changes go on above this one."""
-        self._connection.execute("UPDATE change_floor SET number = max(number, ?)", (number,)).fetchall()
+        self.connection.execute("UPDATE change_floor SET number = max(number, ?)", (number,)).fetchall()
 
     def highest_change(self) -> int:
         """Return the highest number of a change that a stored task has."""
-        number: int = self._connection.execute(f"SELECT coalesce(max({CHANGE_NUMBER}), 0) FROM tasks").get
+        number: int = self.connection.execute(f"SELECT coalesce(max({CHANGE_NUMBER}), 0) FROM tasks").get
         return number
 
-    def execute(self, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
-        """Run a statement and return its rows."""
-        return self._connection.execute(statement, bindings).fetchall()
+    def _execute(self, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
+        return self.connection.execute(statement, bindings).fetchall()
 
     def finish(self) -> None:
         """Make it durable, having seen that it is sound."""
-        self._connection.execute("COMMIT").fetchall()
-        problems = self._connection.execute("PRAGMA integrity_check").fetchall()
+        self.connection.execute("COMMIT").fetchall()
+        problems = self.connection.execute("PRAGMA integrity_check").fetchall()
         if problems != [("ok",)]:
             raise apsw.CorruptError(f"the new database is not sound: {problems[:3]}")
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self.connection.close()
 
     def _insert(self, shape: Shape, values: dict[str, Any], *, only_missing: bool) -> None:
-        known = self._connection.execute(f"SELECT * FROM {shape.table} WHERE id = ?", (values["id"],)).fetchall()
+        known = self.connection.execute(f"SELECT * FROM {shape.table} WHERE id = ?", (values["id"],)).fetchall()
         if known:
             stored = dict(zip((column.name for column in shape.columns), known[0], strict=True))
             if only_missing or values.get("version", 0) <= stored.get("version", 0):
                 return
-            self._connection.execute(f"DELETE FROM {shape.table} WHERE id = ?", (values["id"],)).fetchall()
+            self.connection.execute(f"DELETE FROM {shape.table} WHERE id = ?", (values["id"],)).fetchall()
         key = _rowid_of(shape)
-        if self._connection.execute(f"SELECT 1 FROM {shape.table} WHERE {key} = ?", (values[key],)).fetchall():
+        if self.connection.execute(f"SELECT 1 FROM {shape.table} WHERE {key} = ?", (values[key],)).fetchall():
             self._misnumbered[shape.table].add(values["id"])
             values = {**values, key: None}  # behind all others, until `renumber` knows better
         marks = ", ".join("?" * len(values))
         text = f"INSERT INTO {shape.table} ({', '.join(values)}) VALUES ({marks})"
-        self._connection.execute(text, tuple(values.values())).fetchall()
+        self.connection.execute(text, tuple(values.values())).fetchall()
 
 
 def _rowid_of(shape: Shape) -> str:
     return next(column.name for column in shape.columns if column.is_rowid)
-
-
-def _completed(shape: Shape, row: FoundRow) -> dict[str, Any]:
-    """Return a row's values by their columns, with the defaults of those that were added since it was written."""
-    values: dict[str, Any] = {column.name: column.default for column in shape.columns}
-    for column, value in zip(shape.columns, row.values, strict=False):
-        values[column.name] = row.rowid if column.is_rowid else _readable(column.name, value)
-    return values
-
-
-def _readable(column: str, value: Value) -> Any:
-    if not isinstance(value, bytes):
-        return value
-    try:
-        text = value.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{column} holds bytes that are no UTF-8: {error.reason} at {error.start}") from error
-    if "\0" in text:
-        raise ValueError(f"{column} holds a NUL character")
-    return text
-
-
-def _require_readable(shape: Shape, values: dict[str, Any]) -> None:
-    table = _RECORDS[shape.table]
-    codec_of(table.model).decode([values[name] for name in table.positions])
-
-
-def _loss(shape: Shape, row: FoundRow, reason: str) -> Loss:
-    names = [column.name for column in shape.columns] + [f"column {place}" for place in range(len(row.values))]
-    shown = {name: _shown(value) for name, value in zip(names, row.values, strict=False)}
-    id = shown.get("id")
-    return Loss(shape.table, reason, row.rowid, id if isinstance(id, str) else None, shown or None)
-
-
-def _shown(value: Value) -> Any:
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).decode(errors="backslashreplace")
-    return value

@@ -1,0 +1,102 @@
+"""Examines every record of a database of ours: can it be read, and do the records agree with each other?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from swarm_persistence.cli.finding import Finding, ok, wrong
+from swarm_persistence.cli.repairs import examine_needs
+from swarm_persistence.engines.sql.sqlite import schema_version
+from swarm_persistence.engines.sql.sqlite.looking import looking
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss
+from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, readable_values
+from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape, shapes
+from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
+from swarm_persistence.errors import SerializationError
+from swarm_persistence.schema.tables import CHANGE_NUMBER, PUBLIC_TABLES, TASKS
+
+_REMEDY = (
+    "restore a backup; without one, `swarm-persistence recover` takes all that can be read into a new file, and writes "
+    "down what is left of the rest"
+)
+_MOST_NAMED = 5
+_BUSY_MILLISECONDS = 5000
+_SEQUENCES_BEHIND = """
+    SELECT name FROM sqlite_sequence
+    WHERE seq < (CASE name WHEN 'events' THEN (SELECT max(sequence) FROM events)
+                           WHEN 'messages' THEN (SELECT max(sequence) FROM messages) END)
+"""
+
+
+def examine_records(path: Path) -> Iterator[Finding]:
+    """Yield a finding for each kind of record, and for what they say of each other."""
+    try:
+        with looking(path, _BUSY_MILLISECONDS) as connection:
+            connection.execute("BEGIN").fetchall()  # one state of all tables
+            yield from _examine(connection)
+    except apsw.Error as error:
+        yield wrong("records", f"they cannot be read (SQLite: {error})", _REMEDY)
+
+
+def _examine(connection: apsw.Connection) -> Iterator[Finding]:
+    known = shapes()
+    unreadable = 0
+    for table in PUBLIC_TABLES:
+        # A file that was not opened since an upgrade has fewer columns.
+        stored = _columns(connection, table.name)
+        losses, count = _read_all(connection, known[table.name], stored)
+        yield _records(table.name, losses, count)
+        unreadable += len(losses)
+    if unreadable:
+        yield wrong("waiting", "not checked, since some records cannot be read", _REMEDY)
+    elif schema_version.status(connection).version == LATEST:
+        yield from examine_needs(connection, is_deep=True)
+        yield _numbers(connection)
+
+
+def _columns(connection: apsw.Connection, table: str) -> set[str]:
+    rows: Any = connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+    return {name for (name,) in rows}
+
+
+def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tuple[list[Loss], int]:
+    """Read every row as its record is read; return those that cannot be, and the number of all."""
+    losses: list[Loss] = []
+    count = 0
+    # Texts as bytes: SQLite's driver would raise its own error for one that is no UTF-8.
+    columns = ", ".join(
+        f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in shape.names if name in stored
+    )
+    rows: Any = connection.execute(f"SELECT {columns} FROM {shape.table}")
+    for number, *values in rows:
+        count += 1
+        row = FoundRow(number, [None, *values])
+        try:
+            readable_values(shape, row)
+        except (SerializationError, ValueError) as error:
+            losses.append(loss_of(shape, row, str(error)))
+    return losses, count
+
+
+def _records(table: str, losses: list[Loss], count: int) -> Finding:
+    if not losses:
+        return ok(table, f"{count:,}, each can be read")
+    more = f"; and {len(losses) - _MOST_NAMED:,} more" if len(losses) > _MOST_NAMED else ""
+    detail = (
+        f"{len(losses):,} of {count:,} cannot be read: {'; '.join(loss.shown() for loss in losses[:_MOST_NAMED])}{more}"
+    )
+    return wrong(table, detail, _REMEDY)
+
+
+def _numbers(connection: apsw.Connection) -> Finding:
+    check = "numbers"
+    behind: Any = connection.execute(_SEQUENCES_BEHIND).fetchall()
+    unnumbered: int = connection.execute(f"SELECT count(*) FROM {TASKS.name} WHERE {CHANGE_NUMBER} <= 0").get
+    problems = [f"numbers of {name} may be given out twice" for (name,) in behind]
+    problems += [f"{unnumbered:,} tasks have no number of change, and watchers miss them"] if unnumbered else []
+    if problems:
+        return wrong(check, "; ".join(problems), "`swarm-persistence recover` makes a file with right numbers")
+    return ok(check, "none was given out twice")

@@ -1,0 +1,65 @@
+"""What `doctor --repair` can put right in an SQLite file, each with what tells that it is needed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from swarm_persistence.cli.finding import Finding, ok, wrong
+from swarm_persistence.engines.sql.sqlite import rust_crate, schema_version, waits
+from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.engines.sql.sqlite.settings import Settings
+
+_REMEDY = "make a backup, and run `swarm-persistence doctor --repair`"
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """One thing that can be put right."""
+
+    check: str
+    sound: str
+    """What is said of a file that does not need it."""
+    find: Callable[[apsw.Connection], tuple[str, ...]]
+    """Name what is to be put right; reads only."""
+    run: Callable[[apsw.Connection], object]
+    """Put it right: in one transaction, or not at all."""
+    is_deep: bool = False
+    """Whether `find` reads all records, of a file of the latest version."""
+
+
+REPAIRS = (
+    Repair(
+        "other programs",
+        "none has written its own tables into the file",
+        rust_crate.find_traces,
+        rust_crate.repair,
+    ),
+    Repair("waiting", "each task waits for what it says", waits.find_contradictions, waits.repair, is_deep=True),
+)
+
+
+def examine_needs(connection: apsw.Connection, *, is_deep: bool) -> Iterator[Finding]:
+    """Yield a finding for each repair of this kind: is it needed?"""
+    for repair in REPAIRS:
+        if repair.is_deep is not is_deep:
+            continue
+        if found := repair.find(connection):
+            yield wrong(repair.check, "; ".join(found), _REMEDY)
+        else:
+            yield ok(repair.check, repair.sound)
+
+
+def repair_all(path: Path) -> Iterator[Finding]:
+    """Put right what can be, and yield what that was."""
+    settings = Settings()
+    patience = Patience(settings.connection_timeout)
+    with closing(open_connection(str(path.resolve()), settings, patience, is_reader=False)) as connection:
+        for repair in REPAIRS:
+            if repair.is_deep and schema_version.status(connection).version != LATEST:
+                continue
+            if found := repair.find(connection):
+                repair.run(connection)
+                yield ok("repaired", f"{repair.check}: {'; '.join(found)}")
