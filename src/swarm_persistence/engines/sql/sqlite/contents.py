@@ -36,7 +36,7 @@ class Contents:
         self._last_frame_at = 0
         self._logs = 0
         self._first_page = b""
-        self._first_page_state: tuple[int, int] = (0, 0)
+        self._first_page_state = (0, (0, 0))
         self._size = 0
 
     def record(self, connection: apsw.Connection, file: os.stat_result | None) -> None:
@@ -94,7 +94,7 @@ class Contents:
         frame = b"" if frames <= 0 else self._read(connection, _LOG, position, _FRAME_HEADER_BYTES)
         if frame[_FRAME_SALTS] != (header[_LOG_SALTS] if frame else b""):
             return False
-        self._logs += header != self._log_header
+        self._logs += header != self._log_header or bool(self._last_frame and not frame)
         self._log_header, self._last_frame, self._last_frame_at = header, frame, position
         return True
 
@@ -133,10 +133,10 @@ class Contents:
         is_ours = int.from_bytes(page[_APPLICATION_ID]) == APPLICATION_ID
         return is_ours and (logs, version) != self._first_page_state
 
-    def _state(self, connection: apsw.Connection) -> tuple[int, int]:
-        """Return which log this is, and the number that changes when another connection commits."""
+    def _state(self, connection: apsw.Connection) -> tuple[int, tuple[int, int]]:
+        """Return which log this is, and what changes when another connection commits."""
         version: int = connection.execute("PRAGMA data_version").get
-        return self._logs, version
+        return self._logs, (id(connection), version)
 
     def _is_in_log(self, connection: apsw.Connection, page: bytes) -> bool:
         # A checksum is written at the end of the page, and only in the file.
