@@ -33,6 +33,7 @@ class Schemas:
                 await connection.execute(
                     f"DELETE FROM {name}; SELECT setval(pg_get_serial_sequence('{name}', 'sequence'), 1, false)"
                 )
+            await connection.execute(f"UPDATE {schema}.event_floor SET number = 0")
         finally:
             await connection.close()
         return schema

@@ -202,6 +202,7 @@ class TestSchema:
             schema_version.LOG,
             "sqlite_sequence",
             "change_floor",
+            "event_floor",
         }
 
         assert names == {table.name for table in TABLES}
@@ -266,3 +267,57 @@ def _expected(index: Index) -> tuple[Any, ...]:
     limits = [f"{field} = {value!r}" for field, value in index.where]
     limits += [f"{index.present} IS NOT NULL"] if index.present else []
     return columns, 2 * pairs, " AND ".join(limits)
+
+
+class TestEventFloor:
+    def test_an_empty_log_that_had_events_remembers_the_last_one(self, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection, 3)
+        _insert_events(connection, 3)
+        connection.execute("DELETE FROM events")
+
+        schema_version.migrate(connection)
+
+        assert _floor(connection) == 3
+
+    def test_a_log_with_events_begins_without_a_floor(self, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection, 3)
+        _insert_events(connection, 3)
+        # As the replacing of a stored event leaves it: with a number used up that no event has.
+        connection.execute("UPDATE sqlite_sequence SET seq = 4 WHERE name = 'events'")
+
+        schema_version.migrate(connection)
+
+        assert _floor(connection) == 0
+
+    def test_deletions_by_an_older_release_raise_it(self, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection)
+        _insert_events(connection, 3)
+
+        connection.execute("DELETE FROM events WHERE sequence >= 2")
+        connection.execute("DELETE FROM events WHERE sequence = 1")
+
+        assert _floor(connection) == 3
+
+    def test_back_and_forth_keeps_the_events(self, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection)
+        _insert_events(connection, 3)
+        rows = connection.execute("SELECT * FROM events").fetchall()
+
+        schema_version.migrate(connection, 3)
+        connection.execute("DELETE FROM events WHERE sequence = 3")
+        schema_version.migrate(connection)
+
+        assert connection.execute("SELECT * FROM events").fetchall() == rows[:2]
+        assert _floor(connection) == 0
+
+
+def _insert_events(connection: apsw.Connection, number: int) -> None:
+    for place in range(number):
+        connection.execute(
+            "INSERT INTO events (id, event_type, data, timestamp) VALUES (?, 't', 'null', 0)", (str(place),)
+        )
+
+
+def _floor(connection: apsw.Connection) -> int:
+    number: int = connection.execute("SELECT number FROM event_floor").get
+    return number

@@ -246,6 +246,13 @@ class Reader(Protocol):
         """Compute numbers about groups of rows."""
         ...
 
+    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
+        """Return the highest sequence that a row of a table with a `floor` has or had, below another one; 0: none yet.
+
+        Deleted rows count, as long as they were committed or belong to this transaction. What was rolled back does not.
+        """
+        ...
+
 
 class Executor(Reader, Protocol):
     """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""

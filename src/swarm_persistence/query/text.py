@@ -52,6 +52,11 @@ class Dialect:
         """Return how statements name a table; its columns go by its plain name."""
         return table.name
 
+    def floor(self, table: Table[Any]) -> str:
+        """Return how statements name the table that holds the highest sequence of a table's deleted rows."""
+        assert table.floor is not None
+        return table.floor
+
     def comparison(self, field: str, operator: str, mark: str) -> str:
         """Return the condition that a column compares with a value."""
         return f"{field} {operator} {mark}"

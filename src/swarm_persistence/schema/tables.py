@@ -92,6 +92,9 @@ class Table(Generic[M]):
     A row that holds the value of `lasting` in its field is replaced only by one that holds it as well. `Replace` and
     `Save` leave it else, as if it had another version: more would have to be written along with that. They leave the
     `rising` fields at least as high as they were.
+
+    The sequences of a table with a `floor` are known after their rows are deleted, too: an SQL engine keeps the highest
+    of these in a table of that name.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Table(Generic[M]):
         is_followed: bool = False,
         lasting: tuple[str, str] | None = None,
         rising: tuple[str, ...] = (),
+        floor: str | None = None,
     ) -> None:
         self.name = name
         self.model = model
@@ -114,6 +118,7 @@ class Table(Generic[M]):
         self.is_followed = is_followed
         self.lasting = lasting
         self.rising = rising
+        self.floor = floor
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
@@ -211,6 +216,7 @@ EVENTS = Table(
     Index("events_by_agent", ("agent_id", "timestamp")),
     Index("events_by_type", ("event_type", "timestamp")),
     Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+    floor="event_floor",
 )
 MESSAGES = Table(
     "messages",

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
-from typing import Any
 
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
@@ -61,7 +60,8 @@ class EventVerbs(StorageCore):
     async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:
         """Store new events behind all others, in their order, and return the sequence of the last.
 
-        With `expected_sequence`, they are stored only if that is the sequence of the last event now (0: there is none).
+        With `expected_sequence`, they are stored only if that is the sequence of the last event (0: there was none).
+        The last event counts, and is what an empty call returns, whether or not it was pruned or deleted since.
         An event whose `idempotency_key` is stored already is not stored again, and a call that finds all of its events
         stored is a repetition: it gives the same answer, whatever it expects.
 
@@ -84,7 +84,7 @@ class EventVerbs(StorageCore):
                 await self._require_last(expected_sequence, before=min(added, default=None))
             return [event.sequence or 0 for event in stored]
 
-        return max(await self._as_one(append), default=0) or await self._last_sequence()
+        return max(await self._as_one(append), default=0) or await self._executor().last_sequence(EVENTS)
 
     def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
         """Yield the events behind a place in the log, then each new one once it is committed; it never ends by itself.
@@ -101,16 +101,11 @@ class EventVerbs(StorageCore):
 
     async def _require_last(self, expected: int, before: int | None) -> None:
         """Refuse if the log, as it was before a place in it, did not end with the expected event."""
-        last = await self._last_sequence(*([] if before is None else [Condition(SEQUENCE, "<", before)]))
-        if last > expected or expected >= (before or last + 1):
+        last = await self._executor().last_sequence(EVENTS, before)
+        if last != expected:
             raise ConflictError(
                 f"the log ended with event {last}, and {expected} was expected; read on from there, and decide anew"
             )
-
-    async def _last_sequence(self, *conditions: Condition) -> int:
-        last_first = Query(EVENTS, conditions, (Order(SEQUENCE, is_descending=True),), 1)
-        rows: Any = await self._executor().values(last_first, (SEQUENCE,))
-        return int(rows[0][0]) if rows else 0
 
 
 def _of_types(types: Iterable[str] | None) -> tuple[Condition, ...]:

@@ -205,6 +205,10 @@ class Scope:
         self._require_open()
         return await self._run(lambda: self._session.aggregate(aggregate))
 
+    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
+        self._require_open()
+        return await self._run(lambda: self._session.last_sequence(table, before))
+
     async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
         async with self._one_at_a_time:
             self._require_open()

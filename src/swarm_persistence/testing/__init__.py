@@ -114,7 +114,7 @@ from swarm_persistence.testing.cycles import TestCycles
 from swarm_persistence.testing.deletions import TestDeletedAgents
 from swarm_persistence.testing.dependencies import TestDependencies
 from swarm_persistence.testing.doom import TestDoom
-from swarm_persistence.testing.event_log import TestEventLog
+from swarm_persistence.testing.event_log import TestClearedEventLog, TestEventLog
 from swarm_persistence.testing.events import TestEvents
 from swarm_persistence.testing.failed_dependencies import TestFailedDependencies, TestStoredWithDependencies
 from swarm_persistence.testing.fixtures import OpenStorage, clock, storage
@@ -164,6 +164,7 @@ __all__ = [
     "TestCancellation",
     "TestChangedDependencies",
     "TestClaims",
+    "TestClearedEventLog",
     "TestConcurrency",
     "TestConditions",
     "TestCopies",

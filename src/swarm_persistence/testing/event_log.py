@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -263,3 +266,96 @@ class TestEventLog:
             await storage.store_event(an_event("c"))
 
         assert ids(await storage.read_events()) == ["a", "c"]
+
+
+async def _prune(storage: Storage) -> None:
+    await storage.prune(datetime.max.replace(tzinfo=UTC))
+
+
+async def _delete(storage: Storage) -> None:
+    events = storage.repository(EventModel)
+    for event in await events.find_all():
+        await events.delete(event.id)
+
+
+async def _prune_in_a_transaction(storage: Storage) -> None:
+    async with storage.transaction():
+        await _prune(storage)
+
+
+CLEARINGS: dict[str, Callable[[Storage], Coroutine[Any, Any, None]]] = {
+    "prune": _prune,
+    "delete": _delete,
+    "prune in a transaction": _prune_in_a_transaction,
+}
+"""What takes all events away."""
+
+
+@pytest.mark.asyncio
+class TestClearedEventLog:
+    """What an expected sequence means after events were taken away."""
+
+    @pytest.mark.parametrize("clearing", CLEARINGS)
+    async def test_an_older_place_than_that_of_the_last_event_is_refused(self, storage: Storage, clearing: str) -> None:
+        known = await storage.append_events([an_event("a"), an_event("b")])
+        last = await storage.append_events([an_event("c")])
+        await CLEARINGS[clearing](storage)
+
+        with pytest.raises(ConflictError, match=f"the log ended with event {last}, and {known} was expected"):
+            await storage.append_events([an_event("d")], expected_sequence=known)
+        assert await storage.repository(EventModel).find_all() == []
+        assert await storage.append_events([an_event("d")], expected_sequence=last) > last
+
+    @pytest.mark.parametrize("clearing", CLEARINGS)
+    async def test_an_empty_call_returns_the_place_of_the_last_event(self, storage: Storage, clearing: str) -> None:
+        last = await storage.append_events([an_event("a"), an_event("b")])
+        await CLEARINGS[clearing](storage)
+
+        assert await storage.append_events([]) == last
+        assert await storage.append_events([], expected_sequence=last) == last
+        with pytest.raises(ConflictError):
+            await storage.append_events([], expected_sequence=0)
+
+    async def test_the_last_event_is_known_within_the_transaction_that_took_it_away(self, storage: Storage) -> None:
+        last = await storage.append_events([an_event("a"), an_event("b")])
+
+        async with storage.transaction():
+            await _delete(storage)
+            with pytest.raises(ConflictError):
+                await storage.append_events([an_event("c")], expected_sequence=last - 1)
+            new = await storage.append_events([an_event("c")], expected_sequence=last)
+
+        assert new > last
+
+    async def test_what_is_rolled_back_was_no_last_event(self, storage: Storage) -> None:
+        last = await storage.append_events([an_event("a")])
+        transaction = await storage.begin_transaction()
+        await storage.append_events([an_event("b")])
+        await _delete(storage)
+        await transaction.rollback()
+        with pytest.raises(ConflictError):
+            await storage.append_events([an_event("c"), an_event("a")])
+
+        assert await storage.append_events([]) == last
+        assert await storage.append_events([an_event("d")], expected_sequence=last) > last
+
+    async def test_a_place_that_no_event_ever_had_is_refused(self, storage: Storage) -> None:
+        last = await storage.append_events([an_event("a")])
+
+        with pytest.raises(ConflictError):
+            await storage.append_events([an_event("b")], expected_sequence=last + 1)
+
+    async def test_a_replaced_event_is_no_new_one(self, storage: Storage) -> None:
+        last = await storage.append_events([an_event("a")])
+        await storage.repository(EventModel).save(an_event("a", data="anew"))
+        await storage.repository(EventModel).save(an_event("a", data="once more"))
+
+        assert await storage.append_events([an_event("b")], expected_sequence=last) > last
+
+    async def test_of_any_number_that_expect_the_same_place_one_is_stored(self, storage: Storage) -> None:
+        last = await storage.append_events([an_event("a"), an_event("b")])
+        appending = [storage.append_events([an_event(str(n))], expected_sequence=last) for n in range(5)]
+
+        _, *outcomes = await asyncio.gather(_prune(storage), *appending, return_exceptions=True)
+
+        assert [type(outcome) for outcome in outcomes].count(ConflictError) == 4

@@ -74,6 +74,11 @@ def matching_rows(source: Source, query: Query[Any]) -> list[Row]:
     return list(_fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts))
 
 
+def last_sequence_of(source: Source, before: int | None) -> int:
+    """Return the highest sequence that a row has or had, below another one: they are counted without a gap."""
+    return source.last_sequence if before is None else before - 1
+
+
 def count_of(source: Source, query: Query[Any]) -> int:
     """Count the rows that fulfil a query's conditions; its bounds do not count."""
     plan = _unbounded_plan(query)

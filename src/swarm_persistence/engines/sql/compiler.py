@@ -13,7 +13,7 @@ from swarm_persistence.query.query import FromNow, Order, Query, Selection
 from swarm_persistence.query.text import Dialect, Marks, where_text
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
-from swarm_persistence.schema.values import ColumnValue
+from swarm_persistence.schema.values import LARGEST_INTEGER, ColumnValue
 
 Compiled = tuple[str, list[ColumnValue]]
 
@@ -200,6 +200,17 @@ class Compiler:
                 values += self.dialect.width_values(group.width)
         values += [function.fraction for function in aggregate.functions if function.name == "percentile"]
         return text, [*values, *self.dialect.values(query.table, query.conditions)]
+
+    def last_sequence(self, table: Table[Any], before: int | None) -> Compiled:
+        """Return the text that finds the highest sequence below another one, those of deleted rows included."""
+        key = ("last sequence", table.name)
+        text = self._texts.get(key)
+        if text is None:
+            mark = Marks(self.dialect).next()
+            stored = f"(SELECT max({SEQUENCE}) FROM {self.dialect.table(table)} WHERE {SEQUENCE} < {mark})"
+            deleted = f"(SELECT number FROM {self.dialect.floor(table)})"
+            text = self._texts[key] = f"SELECT {self.dialect.higher(f'coalesce({stored}, 0)', deleted)}"
+        return text, [LARGEST_INTEGER if before is None else before]
 
     def _lasting(self, table: Table[Any], prefix: str, new: str) -> str:
         """Return the condition that a row does not lose what lasts."""

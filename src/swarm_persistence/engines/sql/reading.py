@@ -39,6 +39,10 @@ class ReadPlans(Protocol[R_co]):
         """Return what computes an aggregate."""
         ...
 
+    def last_sequence(self, table: Table[Any], before: int | None) -> R_co:
+        """Return what finds the highest sequence of a table, those of deleted rows included."""
+        ...
+
 
 class Reading(Generic[R]):
     """Compiles reads; whoever inherits it runs them."""
@@ -62,6 +66,9 @@ class Reading(Generic[R]):
 
     def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
         return self._read(self._plans.aggregate(aggregate))
+
+    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
+        return self._read(self._plans.last_sequence(table, before))
 
     def _read(self, read: R) -> Awaitable[Any]:
         raise NotImplementedError

@@ -141,6 +141,13 @@ class IndexedDbEngine:
         )
         return rows
 
+    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
+        if before is not None:
+            return before - 1
+        (answer,) = await self._fetch(messages.FETCH_STATE)
+        _, counters = messages.state_of(answer)
+        return counters[table.name][0] if table.name in counters else 0
+
     async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
         return await follow(self, query, after, limit)
 

@@ -15,7 +15,14 @@ from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.done import Done
-from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
+from swarm_persistence.engines.rows.evaluator import (
+    columns_of_rows,
+    count_of,
+    last_sequence_of,
+    page_of,
+    rows_of,
+    settled,
+)
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled
 from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
@@ -87,6 +94,14 @@ class IndexedDbSession:
 
     async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
         return await self._run(lambda: aggregate_rows(self._overlay(aggregate.query.table), aggregate))
+
+    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
+        if self._fetching is not None:
+            await self._fetching.end()
+        if self._state is None:
+            self._require_open()
+            await self._fetch()
+        return await self._run(lambda: last_sequence_of(self._overlay(table), before))
 
     async def savepoint(self, name: str) -> None:
         self._require_open()

@@ -47,7 +47,7 @@ class View:
         """Note the rows that steps name."""
         for step in steps:
             if isinstance(step, Insert | Save | Replace):
-                self.table(codec_of(type(step.model)).table).want(step.model.id)
+                self.table(codec_of(type(step.model)).table).want(str.__str__(step.model.id))
             elif isinstance(step, When):
                 self.want((step.step, *step.then))
             elif isinstance(step, Unless):

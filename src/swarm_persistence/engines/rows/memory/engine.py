@@ -11,7 +11,14 @@ from swarm_persistence.engines.interface import Aggregate, AggregateRow, Migrati
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes, Work
-from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
+from swarm_persistence.engines.rows.evaluator import (
+    columns_of_rows,
+    count_of,
+    last_sequence_of,
+    page_of,
+    rows_of,
+    settled,
+)
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
@@ -96,6 +103,12 @@ class MemoryEngine:
             self._require_open()
             rows = aggregate_rows(self._table(aggregate.query.table), aggregate)
         return await self._answered(rows)
+
+    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
+        with self._gate:
+            self._require_open()
+            number = last_sequence_of(self._table(table), before)
+        return await self._answered(number)
 
     async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
         return await follow(self, query, after, limit)

@@ -9,7 +9,14 @@ from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.done import Done
-from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
+from swarm_persistence.engines.rows.evaluator import (
+    columns_of_rows,
+    count_of,
+    last_sequence_of,
+    page_of,
+    rows_of,
+    settled,
+)
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.engines.rows.tables import RowTable
@@ -88,6 +95,11 @@ class MemorySession:
         with self._gate:
             self._require_open()
             return aggregate_rows(self._overlay(aggregate.query.table), aggregate)
+
+    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
+        with self._gate:
+            self._require_open()
+            return last_sequence_of(self._overlay(table), before)
 
     async def savepoint(self, name: str) -> None:
         with self._gate:

@@ -49,6 +49,10 @@ class PostgresDialect(Dialect):
         """Return a table's name within its schema."""
         return f"{self.schema}.{table.name}"
 
+    def floor(self, table: Table[Any]) -> str:
+        """Return a floor's name within its schema."""
+        return f"{self.schema}.{super().floor(table)}"
+
     def placeholder(self, position: int) -> str:
         """Return the mark of the value at this position, counted from 1."""
         return f"${position}"

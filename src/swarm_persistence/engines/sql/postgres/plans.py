@@ -94,6 +94,10 @@ class Plans:
         """Return what computes an aggregate."""
         return RowsAct(*self.compiler.aggregate(aggregate), _as_tuples)
 
+    def last_sequence(self, table: Table[Any], before: int | None) -> Act:
+        """Return what finds the highest sequence of a table, those of deleted rows included."""
+        return RowsAct(*self.compiler.last_sequence(table, before), _first_value)
+
     def _act(self, step: Step) -> Act:
         compiler = self.compiler
         match step:

@@ -150,6 +150,11 @@ class Parts:
             statement = self._statements[text] = RowsStatement(text, aggregate.query.table.name, None)
         return statement, values
 
+    def last_sequence(self, table: Table[Any], before: int | None) -> Part:
+        """Return the statement that finds the highest sequence of a table, those of deleted rows included."""
+        text, values = self._compiler.last_sequence(table, before)
+        return self._valued(text, table), values
+
     def _get(self, table: Table[Any]) -> Statement:
         text, _ = self._compiler.select(Query(table, (Condition("id", "=", ""),)))
         return RecordStatement(text, table.name, codec_of(table.model).decode)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from swarm_persistence.engines.sql.postgres.migrations import m0001_tables
+from swarm_persistence.engines.sql.postgres.migrations import m0001_tables, m0002_event_floor
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -17,7 +17,10 @@ class Migration(msgspec.Struct, frozen=True):
     down: tuple[str, ...]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "the tables", m0001_tables.UP, m0001_tables.DOWN),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "the tables", m0001_tables.UP, m0001_tables.DOWN),
+    Migration(2, "the event floor", m0002_event_floor.UP, m0002_event_floor.DOWN),
+)
 """All steps, in order, numbered from 1 without a gap."""
 
 LATEST = MIGRATIONS[-1].version

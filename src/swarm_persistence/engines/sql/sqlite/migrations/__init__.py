@@ -2,7 +2,12 @@
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.migrations import m0001_seed, m0002_coordination, m0003_own_log
+from swarm_persistence.engines.sql.sqlite.migrations import (
+    m0001_seed,
+    m0002_coordination,
+    m0003_own_log,
+    m0004_event_floor,
+)
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -18,6 +23,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN),
     Migration(2, "coordination", m0002_coordination.UP, m0002_coordination.DOWN),
     Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN),
+    Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -14,7 +14,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.target import MARGIN, Target
 from swarm_persistence.schema.tables import TABLES, TASK_LINKS
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_BOOKKEEPING = ("change_floor",)
+_BOOKKEEPING = ("change_floor", "event_floor")
 """Tables that hold no records, but numbers that must not be given out again."""
 
 
@@ -137,8 +137,8 @@ class _Recovery:
             rows = [row.values for row in source.rows(self._shapes[name]) if row.reason is None]
             if rows:
                 self._target.replace_all(self._shapes[name], rows)
-            if source.gaps[name] or "tasks" in doubtful or self._unreadable["tasks"]:
-                self._target.raise_change_floor(self._target.highest_change() + MARGIN)
+        if source.gaps["change_floor"] or "tasks" in doubtful or self._unreadable["tasks"]:
+            self._target.raise_change_floor(self._target.highest_change() + MARGIN)
         numbers: dict[str, int] = {}
         for row in source.rows(self._shapes[NUMBERS]):
             match row.values:

@@ -1,0 +1,37 @@
+"""Version 2: the place of the last event is known after it was deleted.
+
+The number that the sequence gave out last does not tell: an event that was rolled back has used up one as well. Code of
+version 1 that is connected works on, and raises the floor by its deletions, too.
+"""
+
+UP = (
+    "CREATE TABLE {schema}.event_floor (number bigint NOT NULL)",
+    # Of an empty log, all events were deleted. Of another one, the last event is mostly there: what is deleted is old.
+    """
+    INSERT INTO {schema}.event_floor (number)
+    SELECT CASE
+      WHEN EXISTS (SELECT 1 FROM {schema}.events) THEN 0
+      ELSE coalesce(pg_sequence_last_value(pg_get_serial_sequence('{schema}.events', 'sequence')::regclass), 0)
+    END
+    """,
+    """
+    CREATE FUNCTION {schema}.raise_event_floor() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      UPDATE {schema}.event_floor SET number = highest
+      FROM (SELECT max(sequence) AS highest FROM deleted) AS found
+      WHERE number < highest;
+      RETURN NULL;
+    END
+    $$
+    """,
+    """
+    CREATE TRIGGER raise_event_floor AFTER DELETE ON {schema}.events
+    REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION {schema}.raise_event_floor()
+    """,
+)
+
+DOWN = (
+    "DROP TRIGGER raise_event_floor ON {schema}.events",
+    "DROP FUNCTION {schema}.raise_event_floor()",
+    "DROP TABLE {schema}.event_floor",
+)

@@ -1,0 +1,22 @@
+"""Version 4: the place of the last event is known after it was deleted.
+
+Code of versions 2 and 3 that has the file open works on, and raises the floor by its deletions, too.
+"""
+
+UP = (
+    "CREATE TABLE event_floor (number INTEGER NOT NULL) STRICT",
+    # Of an empty log, all events were deleted. Of another one, the last event is mostly there: what is deleted is old.
+    """
+    INSERT INTO event_floor (number)
+    SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)
+    WHERE NOT EXISTS (SELECT 1 FROM events)
+    """,
+    "INSERT INTO event_floor (number) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM event_floor)",
+    """
+    CREATE TRIGGER events_deleted AFTER DELETE ON events BEGIN
+      UPDATE event_floor SET number = OLD.sequence WHERE number < OLD.sequence;
+    END
+    """,
+)
+
+DOWN = ("DROP TRIGGER events_deleted", "DROP TABLE event_floor")
