@@ -1,5 +1,7 @@
 """Facts about openings that are killed at any call of SQLite's to the disk: the file opens again, with all it held."""
 
+import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +9,8 @@ import apsw
 import pytest
 
 from sqlite.programs import run_program
-from swarm_persistence import SqliteStorage
+from swarm_persistence import SqliteStorage, open_storage
+from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.testing.records import an_agent, ids
 
@@ -56,6 +59,17 @@ def killed_openings(folder: Path, template: Path | str = "") -> list[Path]:
     return paths
 
 
+def in_rollback_mode(path: Path, tmp_path: Path) -> Path:
+    """Return a file with an agent, which SQLite has made without a log."""
+    copy = tmp_path / "copy.db"
+    with open_storage(path) as storage:
+        storage.store_agent(an_agent())
+    connection = apsw.Connection(str(path))
+    connection.execute("VACUUM INTO ?", (str(copy),)).fetchall()
+    connection.close()
+    return copy
+
+
 def with_journal(paths: list[Path]) -> Iterator[Path]:
     return (path for path in paths if path.with_name(f"{path.name}-journal").exists())
 
@@ -85,17 +99,30 @@ async def test_a_file_whose_first_opening_was_killed_opens(folder: Path) -> None
         await assert_opens(path, [])
 
 
+def test_the_tools_say_that_it_holds_nothing_yet(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in with_journal(killed_openings(folder)):
+        for command in ("doctor", "stats"):
+            assert main([command, str(path)]) in (1, 2)
+            printed = capsys.readouterr().err
+            assert "holds nothing yet" in printed or "is empty" in printed
+
+
+def test_the_tools_read_one_in_rollback_mode(
+    path: Path, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for killed in with_journal(killed_openings(folder, in_rollback_mode(path, tmp_path))):
+        assert main(["doctor", str(killed), "--json"]) in (0, 1)
+        findings = {each["check"]: each["level"] for each in json.loads(capsys.readouterr().out)["findings"]}
+        assert (findings["integrity_check"], findings["schema"]) == ("ok", "ok")
+        assert main(["stats", str(killed), "--json"]) == 0
+        assert sum(json.loads(capsys.readouterr().out)["agents"].values()) == 1
+
+
 async def test_a_file_in_rollback_mode_whose_opening_was_killed_opens_with_all_it_held(
     path: Path, tmp_path: Path, folder: Path
 ) -> None:
-    copy = tmp_path / "copy.db"
-    async with await SqliteStorage.open(path) as storage:
-        await storage.store_agent(an_agent())
-    connection = apsw.Connection(str(path))
-    connection.execute("VACUUM INTO ?", (str(copy),)).fetchall()
-    connection.close()
-
-    paths = killed_openings(folder, copy)
+    template = await asyncio.to_thread(in_rollback_mode, path, tmp_path)
+    paths = killed_openings(folder, template)
     assert list(with_journal(paths))
 
     for killed in paths:

@@ -18,6 +18,10 @@ VERBS = {
     "stats": "await command('stats', path)",
     "doctor": "await command('doctor', path)",
     "copy from it": "await command('copy', path, path + '.jsonl')",
+    "backup": "await command('backup', path, path + '.backup', '--verify')",
+    "restore, which takes it closed": (
+        "await command('backup', path, path + '.b'); await command('restore', path + '.b', path, '--force', code=1)"
+    ),
     "recover, which takes it closed": "await command('recover', path, path + '.recovered', code=2)",
     "add checksums, which takes it closed": "await command('checksums', path, code=1)",
     "open many at once": "await asyncio.gather(*(open_and_close(path) for _ in range(20)))",

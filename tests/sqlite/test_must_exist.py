@@ -173,7 +173,7 @@ class TestNothingThere:
         connection.close()
         before = path.read_bytes()
 
-        with pytest.raises(DatabaseError, match=r"there is no swarm at .*swarm.db': the file is new"):
+        with pytest.raises(DatabaseError, match=r"there is no swarm at .*swarm.db': the file holds nothing yet"):
             await SqliteStorage.open(path, must_exist=True)
 
         assert path.read_bytes() == before

@@ -51,6 +51,9 @@ def require_ours(path: Path) -> None:
     if not found:
         raise CommandError(f"{str(path)!r} cannot be read: {errors[0]}", exit_code=1) from errors[0]
     if schema_version.APPLICATION_ID not in found:
+        with suppress(apsw.Error), looking(path, _BUSY_MILLISECONDS) as connection:
+            if not found[0] and not connection.execute("SELECT count(*) FROM sqlite_schema").get:
+                raise CommandError(f"{str(path)!r} is an SQLite database that holds nothing yet; opening it fills it")
         raise CommandError(f"{str(path)!r} is another program's database (application_id {found[0]:#x})")
 
 

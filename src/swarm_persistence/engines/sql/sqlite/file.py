@@ -138,7 +138,8 @@ def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bo
         raise inspection.refusal
     if must_exist:
         if inspection.state is not FileState.OURS:
-            raise DatabaseError(f"there is no swarm at {path!r}: the file is {inspection.state}")
+            reason = "holds nothing yet" if inspection.state is FileState.NEW else f"is {inspection.state}"
+            raise DatabaseError(f"there is no swarm at {path!r}: the file {reason}")
         if not is_writable(path):
             return _access_to_latest(path, timeout)
     if inspection.state is FileState.MISSING:
