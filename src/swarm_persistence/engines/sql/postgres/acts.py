@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.failures import conflict
+from swarm_persistence.engines.sql.postgres.failures import conflict, stale_sequence
 from swarm_persistence.engines.sql.postgres.link import Link, Values
-from swarm_persistence.errors import ConflictError
+from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.laws import sorted_rows
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import codec_of
@@ -82,19 +82,10 @@ class InsertAct:
         try:
             added = await link.run(self._text, [*zip(*rows, strict=True)])
         except asyncpg.UniqueViolationError as error:
-            raise self._conflict(error, rows) from error
+            raise refused(self.table, error, rows) from error
         # RETURNING has no order.
         sequence_of = dict(added)
         return [sequence_of[row[0]] for row in rows]
-
-    def _conflict(self, error: asyncpg.UniqueViolationError, rows: list[Values]) -> ConflictError:
-        if is_about_key(self.table, error):
-            return key_conflict(self.table, error)
-        # The server names the id in a sentence of its own language: look which of ours stands in it.
-        ids = sorted((str(row[0]) for row in rows), key=len, reverse=True)
-        detail = error.detail or ""
-        identity = next((id for id in ids if f"({id})" in detail), ids[0])
-        return conflict(self.table.label, identity, error)
 
 
 class InsertUnlessAct:
@@ -112,7 +103,7 @@ class InsertUnlessAct:
         try:
             rows = await link.run(self._text, self._values)
         except asyncpg.UniqueViolationError as error:
-            raise conflict(self.table.label, self._values[0], error) from error
+            raise refused(self.table, error, [self._values]) from error
         return int(rows[0][0]) if rows else 0
 
 
@@ -150,7 +141,7 @@ class RewriteAct:
         try:
             return await self._act.run(link)
         except asyncpg.UniqueViolationError as error:
-            raise key_conflict(self.table, error) from error
+            raise refused(self.table, error, []) from error
 
 
 class ClaimAct:
@@ -282,14 +273,17 @@ def tables_of(acts: Sequence[Any]) -> set[str]:
     return names
 
 
-def is_about_key(table: Table[Any], error: asyncpg.UniqueViolationError) -> bool:
-    """Tell whether a value is taken that a unique index of ours guards, and not the id."""
-    return any(index.is_unique and index.name == error.constraint_name for index in table.indexes)
-
-
-def key_conflict(table: Table[Any], error: asyncpg.UniqueViolationError) -> ConflictError:
-    """Return the error that says that another record holds a value that only one may hold."""
-    (fields,) = (index.columns for index in table.indexes if index.is_unique)
-    taken = ConflictError(f"another {table.label} has this {fields[0]}; nothing was written")
-    taken.__cause__ = error
-    return taken
+def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequence[Values]) -> DatabaseError:
+    """Return the error that says what of some rows is taken already: the number, the key, or the id."""
+    if error.constraint_name == f"{table.name}_pkey":
+        return stale_sequence(table.name, error)
+    for index in table.indexes:
+        if index.is_unique and index.name == error.constraint_name:
+            taken = ConflictError(f"another {table.label} has this {index.columns[0]}; nothing was written")
+            taken.__cause__ = error
+            return taken
+    # The server names the id in a sentence of its own language: look which of ours stands in it.
+    ids = sorted((str(row[0]) for row in rows), key=len, reverse=True)
+    detail = error.detail or ""
+    identity = next((id for id in ids if f"({id})" in detail), ids[0])
+    return conflict(table.label, identity, error)

@@ -4,17 +4,21 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import Act, InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.failures import (
+    DRIVER_ERRORS,
     Remedy,
+    StaleSequenceError,
     blames_a_row,
     remedy_of,
     still_unknown_outcome,
 )
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
+from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.running import Run
 from swarm_persistence.engines.sql.postgres.settings import Settings
@@ -105,6 +109,9 @@ class Attempts:
                 return await work(attempt)
             except Exception as error:
                 failure = self._passing(attempt, error)
+                if isinstance(error, StaleSequenceError):
+                    with suppress(*DRIVER_ERRORS):  # which another try meets, too
+                        await advance_sequence(link, self._settings.schema, error.table)
                 answer = None if remedy_of(error, link.is_closed) is Remedy.UNKNOWN else failure
                 if link.has_expired and not has_expired:
                     # A statement's time is over, but not yet the time to find a server that answers.

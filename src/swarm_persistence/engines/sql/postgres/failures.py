@@ -72,10 +72,27 @@ def is_outdated_plan(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InvalidCachedStatementError)
 
 
+class StaleSequenceError(DatabaseError):
+    """A sequence gave out a number that a row of its table has already; the record itself may be stored or not."""
+
+    table = ""
+
+
+def stale_sequence(table: str, error: asyncpg.UniqueViolationError) -> StaleSequenceError:
+    """Return the error that says that the numbers of a table's rows have to catch up."""
+    stale = StaleSequenceError(
+        f"the sequence that numbers the {table} is behind its table, as after a logical replication, which carries no "
+        "sequences; nothing was stored"
+    )
+    stale.table = table
+    stale.__cause__ = error
+    return stale
+
+
 def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
     """Return what helps against an error after which the connection is closed or not."""
     state = state_of(error)
-    if state in _REPEATABLE or is_outdated_plan(error):
+    if state in _REPEATABLE or is_outdated_plan(error) or isinstance(error, StaleSequenceError):
         return Remedy.REPETITION
     if state in _UNFIT:
         return Remedy.NEW_CONNECTION
@@ -120,6 +137,8 @@ def blames_a_row(error: StorageError) -> bool:
     """
     if isinstance(error, ConflictError | SerializationError):
         return True
+    if isinstance(error, StaleSequenceError):
+        return False
     return error.__cause__ is not None and state_of(error.__cause__)[:2] in _ABOUT_VALUES
 
 

@@ -1,4 +1,6 @@
-"""What keeps a database in order: vacuum, checkpoint, size."""
+"""What keeps a database in order: vacuum, checkpoint, size, sequences that have caught up with their tables."""
+
+import asyncpg
 
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.errors import DatabaseError
@@ -8,6 +10,32 @@ _RIGHTS = """
 SELECT bool_and(pg_has_role(relowner, 'USAGE') {or_maintain})
 FROM unnest($1::text[]) AS name JOIN pg_class ON pg_class.oid = to_regclass(name)
 """
+
+
+# A number that is not taken shows that there is nothing to do, or that another process has done it.
+_CATCH_UP = """
+SELECT CASE WHEN nextval(numbers) <= highest THEN setval(numbers, highest) END
+FROM (SELECT pg_get_serial_sequence('{table}', 'sequence')::regclass AS numbers, max(sequence) AS highest FROM {table})
+  AS numbered
+"""
+
+
+async def advance_sequence(link: Link, schema: str, table: str) -> None:
+    """Let the next number of a table's rows be above those that there are.
+
+    Raises:
+        DatabaseError: the role may not do that.
+
+    """
+    try:
+        await link.run(_CATCH_UP.replace("{table}", f'"{schema}".{table}'))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseError(
+            f"{link.server}: the sequence that numbers the {table} is behind its table, as after a logical "
+            "replication, which carries no sequences, and this role may not advance it; store one of them as the role "
+            f"that owns the schema, or GRANT UPDATE ON ALL SEQUENCES IN SCHEMA {schema} TO this role (nothing was "
+            "stored)"
+        ) from error
 
 
 async def vacuum(link: Link, schema: str) -> None:

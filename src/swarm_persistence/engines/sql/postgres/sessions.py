@@ -2,16 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.postgres.acts import Act
-from swarm_persistence.engines.sql.postgres.failures import Remedy, again, remedy_of
+from swarm_persistence.engines.sql.postgres.failures import (
+    DRIVER_ERRORS,
+    RETRY_ADVICE,
+    Remedy,
+    StaleSequenceError,
+    again,
+    remedy_of,
+)
 from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.reading import Reading
-from swarm_persistence.errors import TransactionError
+from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.postgres.plans import Plans
@@ -34,6 +43,7 @@ class PostgresSession(Reading[Act]):
         self._tables: set[str] = set()
         self._is_over = False
         self._has_released = False
+        self._stale_table = ""
         self.failure: Exception | None = None
         seconds = port.settings.transaction_timeout
         # Not in the caller's context, which it would keep alive.
@@ -96,6 +106,9 @@ class PostgresSession(Reading[Act]):
                     lost = self._link.lost_transaction(error)
                     self.die(lost)
                     raise again(lost) from error
+                if isinstance(error, StaleSequenceError):
+                    self._stale_table = error.table
+                    raise CollisionError(f"{error.message}, and will be advanced; {RETRY_ADVICE}") from error
                 translated = self._link.failure(error)
                 raise translated from translated.__cause__
             except BaseException:
@@ -132,9 +145,15 @@ class PostgresSession(Reading[Act]):
         try:
             if not self._has_released:
                 await self._link.roll_back()
+                await self._advance_sequence()
                 self._let_go()
         finally:
             self._one_at_a_time.release()
+
+    async def _advance_sequence(self) -> None:
+        if self._stale_table and not self._link.is_closed:
+            with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction meets what is still so
+                await advance_sequence(self._link, self._port.settings.schema, self._stale_table)
 
     def _give_up(self, failure: Exception) -> None:
         if not self._is_over:
