@@ -14,6 +14,7 @@ class _Line:
     def __init__(self, proxy: "Proxy") -> None:
         self.proxy = proxy
         self.is_silent = False
+        self.is_armed = False
         self.client = _End(self._to_server)
         self.server = _End(self._to_client)
 
@@ -23,8 +24,11 @@ class _Line:
         self.server.transport.abort()
 
     def _to_server(self, data: bytes) -> None:
-        if self.proxy.fatal_words is not None and self.proxy.fatal_words in data:
+        self.is_armed = self.is_armed or self.proxy.arming_words in data
+        if self.is_armed and self.proxy.fatal_words is not None and self.proxy.fatal_words in data:
             self.is_silent = True
+            if self.proxy.arming_words:
+                self.proxy.fatal_words = None
             self.proxy.is_silent = self.proxy.is_silent or self.proxy.are_words_fatal_to_all
         self.server.transport.write(data)
 
@@ -67,6 +71,8 @@ class Proxy:
         self.fatal_words: bytes | None = None
         """A connection falls silent when a client has asked for something with these words: no answer comes to that."""
         self.are_words_fatal_to_all = False
+        self.arming_words = b""
+        """The fatal words count only where a client has sent these before, and then once."""
 
     @property
     def accepted(self) -> int:

@@ -12,6 +12,7 @@ from swarm_persistence.errors import (
     ClosedError,
     DatabaseError,
     LeaseLostError,
+    OutcomeUnknownError,
     PoolError,
     SerializationError,
     StorageError,
@@ -19,6 +20,7 @@ from swarm_persistence.errors import (
 )
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.failures import described
 from swarm_persistence.worker.pauses import Pauses
 
@@ -113,14 +115,14 @@ class Run:
         if end is _End.LOST:
             return Outcome.LOST
         if end is _End.GIVEN_UP:
-            return await self._insist(self._release)
+            return await self._insist(self._release, self._found_released)
         if end is _End.TIMED_OUT:
             return await self._fail(f"the handler took longer than {self._terms.task_timeout:g} s")
         if handling.cancelled():
             return await self._fail("the handler was cancelled")
         answer = handling.result()
         if answer.error is None:
-            return await self._insist(lambda: self._complete(answer.value))
+            return await self._insist(lambda: self._complete(answer.value), self._found_completed)
         _log.warning("the handler of %s failed", self._name, exc_info=answer.error)
         return await self._fail(described(answer.error))
 
@@ -189,7 +191,7 @@ class Run:
         return Outcome.COMPLETED
 
     async def _fail(self, error: str) -> Outcome:
-        return await self._insist(lambda: self._record_failure(error))
+        return await self._insist(lambda: self._record_failure(error), lambda stored: self._found_failed(stored, error))
 
     async def _record_failure(self, error: str) -> Outcome:
         await self._storage.fail_task(self._task, error)
@@ -199,13 +201,20 @@ class Run:
         await self._storage.release_task(self._task)
         return Outcome.GIVEN_BACK
 
-    async def _insist(self, write: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Write what came of the task, however often the database refuses; not at all if the claim is over."""
+    async def _insist(
+        self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None]
+    ) -> Outcome:
+        """Write what came of the task, however often the database refuses; not at all if the claim is over.
+
+        The claim may be over because of an earlier try, whose answer was lost: `found` tells what that has left in the
+        stored task.
+        """
         pauses = Pauses()
+        has_lost_an_answer = False
         while True:
             is_last_try = self._given_up.is_set()
             try:
-                return await write()
+                return await self._write_or_find(write, found if has_lost_an_answer else None)
             except LeaseLostError as error:
                 if self._is_ended_by_handler:
                     return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
@@ -213,7 +222,9 @@ class Run:
                 return Outcome.LOST
             except _TRANSIENT as error:
                 _log.error("the outcome of %s could not be written: %s", self._name, error)
-                if is_last_try:
+                is_first_loss = isinstance(error, OutcomeUnknownError) and not has_lost_an_answer
+                has_lost_an_answer = has_lost_an_answer or is_first_loss
+                if is_last_try and not is_first_loss:
                     return Outcome.LOST  # it comes back when its lease is over
             except ClosedError:
                 raise
@@ -221,6 +232,31 @@ class Run:
                 _log.error("the outcome of %s cannot be written: %s", self._name, error)
                 return Outcome.LOST
             await self._pause(pauses.next())
+
+    async def _write_or_find(
+        self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None] | None
+    ) -> Outcome:
+        try:
+            return await write()
+        except LeaseLostError:
+            if found is None:
+                raise
+            stored = await self._storage.get_task(self._task.id)
+            outcome = None if stored is None else found(stored)
+            if outcome is None:
+                raise
+            return outcome
+
+    def _found_completed(self, stored: TaskModel) -> Outcome | None:
+        return Outcome.COMPLETED if lost_answers.is_completed(stored, self._task) else None
+
+    def _found_failed(self, stored: TaskModel, error: str) -> Outcome | None:
+        if lost_answers.is_failed(stored, self._task, error):
+            return Outcome.FAILED
+        return Outcome.RETRIED if lost_answers.is_retried(stored, self._task, error) else None
+
+    def _found_released(self, stored: TaskModel) -> Outcome | None:
+        return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self._task) else None
 
     async def _pause(self, seconds: float) -> None:
         giving_up = asyncio.create_task(self._given_up.wait())

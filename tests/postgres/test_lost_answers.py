@@ -1,0 +1,102 @@
+"""Facts about workers whose answer to a COMMIT is lost: what was written is read back, and counted as what it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest_asyncio
+
+from postgres.proxies import Proxy, new_proxy
+from postgres.servers import Server
+from swarm_persistence import PostgresStorage, TaskModel, TaskStatus
+from swarm_persistence.testing.callers import elsewhere
+from swarm_persistence.testing.records import a_task, an_agent
+from swarm_persistence.worker import Worker
+
+
+@pytest_asyncio.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    """Give a proxy before the server, which loses the answer to the COMMIT that follows the words that a test names."""
+    async with new_proxy(server) as proxy:
+        proxy.fatal_words = b"COMMIT\0"
+        proxy.arming_words = b"of no client"
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def impatient(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]:
+    """Give a storage behind the proxy that does not wait for long."""
+    url = proxy.url(schema=schema, connection_timeout=5, operation_timeout=0.5)
+    async with await PostgresStorage.open(url) as storage:
+        yield storage
+
+
+async def outcomes_of(
+    storage: PostgresStorage, handle: Callable[[TaskModel], Awaitable[str]]
+) -> tuple[dict[str, int], TaskModel]:
+    """Let a worker do the one task that there is, and return what it counted and what is stored."""
+    worker = Worker(storage, an_agent("agent-1"), {"work": handle}, heeds_signals=False)
+    async with worker, asyncio.timeout(30):
+        while not worker.outcomes:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    task = await storage.get_task("task-1")
+    assert task is not None
+    return dict(worker.outcomes), task
+
+
+async def test_a_completion_whose_commit_was_done_is_counted_as_one(
+    impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.store_tasks([a_task(task_type="work"), a_task("next", dependencies=["task-1"])])
+
+    async def work(_: TaskModel) -> str:
+        proxy.arming_words = b"what came of it"
+        return "what came of it"
+
+    outcomes, task = await outcomes_of(impatient, work)
+
+    assert proxy.fatal_words is None  # it was met
+    assert outcomes == {"completed": 1}
+    assert (task.status, task.result, task.claim_count) == (TaskStatus.COMPLETED, "what came of it", 1)
+
+
+async def test_a_failure_is_counted_as_one(impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy) -> None:
+    await storage.store_task(a_task(task_type="work", max_retries=0))
+
+    async def work(_: TaskModel) -> str:
+        proxy.arming_words = b"no page"
+        raise LookupError("no page")
+
+    outcomes, task = await outcomes_of(impatient, work)
+
+    assert proxy.fatal_words is None
+    assert outcomes == {"failed": 1}
+    assert task.status is TaskStatus.FAILED
+
+
+async def test_what_another_agent_has_completed_is_lost_all_the_same(
+    impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.store_tasks([a_task(task_type="work"), a_task("next", dependencies=["task-1"])])
+
+    async def take_over() -> None:
+        async with storage.transaction():
+            await storage.release_task(await read(storage))
+            assert await storage.claim_task("task-1", "agent-2")
+            await storage.complete_task(await read(storage), "theirs")
+
+    async def work(task: TaskModel) -> str:
+        await elsewhere(take_over())
+        proxy.arming_words = b"what came of it"
+        return "what came of it"
+
+    outcomes, task = await outcomes_of(impatient, work)
+
+    assert proxy.fatal_words is None
+    assert outcomes == {"lost": 1}
+    assert task.result == "theirs"
+
+
+async def read(storage: PostgresStorage) -> TaskModel:
+    task = await storage.get_task("task-1")
+    assert task is not None
+    return task
