@@ -1,35 +1,42 @@
-"""One event loop in a background thread, shared by all blocking storages of the process."""
+"""Runs coroutines in the background loop for threads that wait for them."""
 
 import asyncio
-import os
-import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
-from swarm_persistence.errors import OtherError, PoolError, StorageError
+from swarm_persistence.background import background_loop
+from swarm_persistence.errors import OtherError, StorageError
 
 R = TypeVar("R")
 
-_gate = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
 
+def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
+    """Run a coroutine in the background loop, in the calling thread's context, and wait for its result.
 
-def run(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Run a coroutine in the background loop, in the calling thread's context, and wait for its result."""
+    An exception that is raised in the waiting thread, such as KeyboardInterrupt, cancels the coroutine. If it has a
+    result all the same, `on_abandoned` is called with it in the loop.
+    """
     try:
         require_no_loop()
-        loop = _running_loop()
+        loop = background_loop()
     except StorageError:
         coroutine.close()
         raise
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    call = _Call(coroutine)
     try:
-        return future.result()
-    except BaseException:
-        # Ctrl-C, for one: whoever gives up waiting gives up the call.
-        future.cancel()
-        # The loop takes the cancellation first: what this thread does next must not overtake it.
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
+        loop.call_soon_threadsafe(call.start)
+        return call.wait()
+    except BaseException as error:
+        if error is call.error:
+            call.error = None  # or the error's traceback would be a cycle
+        else:
+            loop.call_soon_threadsafe(call.abandon, on_abandoned)
+            # The loop takes the cancellation first: what this thread does next must not overtake it.
+            barrier = _Call(asyncio.sleep(0))
+            loop.call_soon_threadsafe(barrier.start)
+            barrier.wait()
         raise
 
 
@@ -42,22 +49,48 @@ def require_no_loop() -> None:
     raise OtherError("a blocking call would stop this thread's event loop; use the async storage here")
 
 
-def _running_loop() -> asyncio.AbstractEventLoop:
-    global _loop  # noqa: PLW0603 - one background loop for the process is the purpose of this module
-    with _gate:
-        if _loop is None:
-            try:
-                _loop = asyncio.new_event_loop()
-            except OSError as error:  # it needs descriptors
-                raise PoolError(f"no event loop could be started for blocking calls: {error.strerror}") from error
-            threading.Thread(target=_loop.run_forever, name="swarm-persistence loop", daemon=True).start()
-        return _loop
+class _Call(Generic[R]):
+    """A coroutine, and where a thread waits for it. All methods but `wait` run in the loop."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
+        self.error: BaseException | None = None
+        self._result: R
+        self._coroutine = coroutine
+        self._task: asyncio.Task[R] | None = None
+        # A lock and no concurrent future: a signal that interrupts a condition's wait may leave its lock held.
+        self._done = Lock()
+        self._done.acquire()
+
+    def wait(self) -> R:
+        """Let the thread wait, and return or raise the outcome."""
+        self._done.acquire()
+        if self.error is not None:
+            raise self.error
+        return self._result
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(self._take)
+
+    def abandon(self, on_abandoned: Callable[[R], None] | None) -> None:
+        """Cancel the coroutine; if that comes too late, hand over the result that no thread waits for."""
+        if self._task is None:
+            self._coroutine.close()
+            return
+        self._task.cancel()
+        if on_abandoned is not None:
+            self._task.add_done_callback(lambda task: _has_result(task) and on_abandoned(task.result()))
+
+    def _take(self, task: "asyncio.Task[R]") -> None:
+        if task.cancelled():
+            self.error = CancelledError()
+        elif (error := task.exception()) is not None:
+            self.error = error
+        else:
+            self._result = task.result()
+        self._done.release()
 
 
-def _forget_in_child() -> None:
-    global _loop, _gate
-    _loop, _gate = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not in a browser
-    os.register_at_fork(after_in_child=_forget_in_child)
+def _has_result(task: "asyncio.Task[Any]") -> bool:
+    return not task.cancelled() and task.exception() is None

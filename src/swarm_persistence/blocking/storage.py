@@ -3,12 +3,14 @@
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from functools import wraps
+from datetime import timedelta
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking.loop import require_no_loop, run
+from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel
@@ -24,12 +26,16 @@ V = TypeVar("V", AgentModel, TaskModel)
 
 def _verb(
     method: Callable[Concatenate[Storage, P], Coroutine[Any, Any, R]],
+    on_abandoned: Callable[[Storage, R], None] | None = None,
 ) -> "Callable[Concatenate[BlockingStorage, P], R]":
+    """Return the blocking form of a method; `on_abandoned` takes a result for which no thread waits any more."""
     name = method.__name__
 
     @wraps(method)
     def call(self: "BlockingStorage", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = run(getattr(self._storage, name)(*args, **kwargs))
+        storage = self._storage
+        abandon = None if on_abandoned is None else partial(on_abandoned, storage)
+        result: R = run(getattr(storage, name)(*args, **kwargs), abandon)
         return result
 
     return call
@@ -171,9 +177,21 @@ class BlockingStorage:
     get_ready_tasks = _verb(Storage.get_ready_tasks)
     get_blocked_tasks = _verb(Storage.get_blocked_tasks)
     get_tasks_by_agent = _verb(Storage.get_tasks_by_agent)
-    claim_task = _verb(Storage.claim_task)
-    claim_next_task = _verb(Storage.claim_next_task)
-    claim_next_tasks = _verb(Storage.claim_next_tasks)
+
+    def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:
+        """Assign the task to the agent if it is pending, and tell whether that happened; see `Storage.claim_task`."""
+        storage, moment = self._storage, microseconds(now())
+
+        def release(is_claimed: bool) -> None:
+            if is_claimed:
+                storage._release_claim_at(moment, task_id, agent_id)
+
+        return run(storage._claim_at(moment, task_id, agent_id, lease), release)
+
+    claim_next_task = _verb(
+        Storage.claim_next_task, lambda storage, task: storage._release_claims([task] if task else [])
+    )
+    claim_next_tasks = _verb(Storage.claim_next_tasks, Storage._release_claims)
     extend_lease = _verb(Storage.extend_lease)
     complete_task = _verb(Storage.complete_task)
     fail_task = _verb(Storage.fail_task)

@@ -336,6 +336,14 @@ class Engine(Executor, Protocol):
     is_ephemeral: bool
     """Whether dropping the storage without `close` loses nothing and holds nothing open."""
 
+    def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> Awaitable[list[Any]]:
+        """Write, and do not lose the results if the caller is cancelled while it waits for them.
+
+        Then `on_abandoned` is called once the outcome is known, in any thread, and must return at once: with the
+        results, or with `None` if nothing was written. It is not called if the results reach the caller.
+        """
+        ...
+
     def begin(self) -> Awaitable[Session]:
         """Wait for the turn to write and open a transaction; `PoolError` after `connection_timeout`."""
         ...

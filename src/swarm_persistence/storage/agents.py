@@ -1,13 +1,14 @@
 """The verbs of agents."""
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, Delete, Step, Update
-from swarm_persistence.models import AgentModel, AgentStatus, TaskStatus
+from swarm_persistence.engines.interface import Delete, Step, Update
+from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
-from swarm_persistence.storage.core import StorageCore, by_id, touched
+from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.held_claims import UNFINISHED, given_back
 
 _NEWEST_FIRST = (Order("created_at", is_descending=True),)
 
@@ -60,13 +61,5 @@ class AgentVerbs(StorageCore):
 def steps_to_delete_agent(id: str) -> list[Step]:
     """Return the steps that delete an agent and give back what it had not finished."""
     agent_id = identifier(id, "agent.id")
-    unfinished = (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value)
-    held = Query(TASKS, (Condition("assigned_to", "=", agent_id), Condition("status", "IN", unfinished)))
-    given_back: dict[str, Change] = {
-        "status": TaskStatus.PENDING.value,
-        "assigned_to": None,
-        "started_at": None,
-        "lease_expires_at": None,
-        **touched(microseconds(now())),
-    }
-    return [Delete(by_id(AGENTS, agent_id)), Update(held, given_back)]
+    held = Query(TASKS, (Condition("assigned_to", "=", agent_id), UNFINISHED))
+    return [Delete(by_id(AGENTS, agent_id)), Update(held, given_back(microseconds(now())))]

@@ -2,20 +2,23 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, Claim, Increment, Step, Update, Upkeep
+from swarm_persistence.engines.interface import Change, Claim, Engine, Increment, Step, Update, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import identifier
+from swarm_persistence.storage.abandoned_claims import AbandonedClaims, Held
 from swarm_persistence.storage.arguments import seconds, texts
 from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.dependencies import one_of
+from swarm_persistence.storage.held_claims import claim_of, held_by
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
@@ -31,7 +34,15 @@ _log = logging.getLogger("swarm_persistence")
 
 
 class ClaimVerbs(TaskVerbs):
-    """Claims: a task of a known id, or the next that is ready."""
+    """Claims: a task of a known id, or the next that is ready.
+
+    A claim that is cancelled, and was committed all the same, is released in the background, unless it is part of a
+    transaction, which the cancellation dooms.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._abandoned_claims = AbandonedClaims()
 
     async def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:
         """Assign the task to the agent if it is pending, and tell whether that happened; atomic.
@@ -39,9 +50,16 @@ class ClaimVerbs(TaskVerbs):
         Of any number of agents that claim one task, in any number of processes, one gets `True`. A task that does not
         exist gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up.
         """
-        changes = _claimed(agent_id, lease)
+        return await self._claim_at(microseconds(now()), task_id, agent_id, lease)
+
+    async def _claim_at(self, moment: int, task_id: str, agent_id: str, lease: float | timedelta | None) -> bool:
+        changes = _claimed(agent_id, lease, moment)
         pending = Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_PENDING))
-        return bool(await self._write_one(Update(pending, changes)))
+
+        def held_of(results: list[Any]) -> Held:
+            return _held_since(moment, task_id, agent_id) if results[0] else {}
+
+        return bool((await self._write_claim((Update(pending, changes),), held_of))[0])
 
     async def claim_next_task(
         self,
@@ -106,11 +124,12 @@ class ClaimVerbs(TaskVerbs):
         while True:
             unreadable = tuple(Condition("id", "<>", error.id) for error in passed_over)
             query = Query(TASKS, (*ready.conditions, *unreadable), ready.order, ready.limit)
-            changes = {**_claimed(agent_id, lease), "started_at": microseconds(now())}
+            moment = microseconds(now())
+            changes = {**_claimed(agent_id, lease, moment), "started_at": moment}
             steps: list[Step] = [_LET_DUE_BE_READY, Claim(query, changes)]
             tasks: list[TaskModel]
             try:
-                marked, tasks = await self._executor().write(steps)
+                marked, tasks = await self._write_claim(steps, lambda results: _held(results[1]))
             except UnreadableError as error:
                 # The write is undone. One bad row must not stop the swarm; it is told of, and stays as it is.
                 _log.error("a task cannot be claimed: %s", error)
@@ -121,6 +140,20 @@ class ClaimVerbs(TaskVerbs):
             if passed_over and not tasks:
                 raise passed_over[0]
             return tasks
+
+    def _write_claim(self, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> Awaitable[list[Any]]:
+        scope = self._scope()
+        if scope is not None:
+            return scope.write(steps)
+        return self._abandoned_claims.deliver(self._engine, steps, held_of)
+
+    def _release_claims(self, tasks: Iterable[TaskModel]) -> None:
+        """Release claims that did not reach their caller."""
+        self._abandoned_claims.release(self._engine, _held(tasks))
+
+    def _release_claim_at(self, moment: int, task_id: str, agent_id: str) -> None:
+        """Release a claim of a known task that did not reach its caller."""
+        self._abandoned_claims.release(self._engine, _held_since(moment, task_id, agent_id))
 
     async def _claim_once_ready(
         self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta, deadline: float
@@ -177,9 +210,17 @@ def _fitting(task_types: tuple[str, ...] | None, capabilities: tuple[str, ...] |
     return (one_of("task_type", types),) if types else (_FITS_NOTHING,)
 
 
-def _claimed(agent_id: str, lease: float | timedelta | None) -> dict[str, Change]:
+def _held(tasks: Iterable[TaskModel]) -> Held:
+    return {task.id: claim_of(task) for task in tasks}
+
+
+def _held_since(moment: int, task_id: str, agent_id: str) -> Held:
+    """Return what tells a claim from others whose number is not known: nothing has changed the task since."""
+    return {task_id: (*held_by(task_id, agent_id), Condition("updated_at", "=", moment))}
+
+
+def _claimed(agent_id: str, lease: float | timedelta | None, moment: int) -> dict[str, Change]:
     """Return the changes of a task that is claimed."""
-    moment = microseconds(now())
     return {
         "status": TaskStatus.ASSIGNED.value,
         "assigned_to": identifier(agent_id, "task.assigned_to"),

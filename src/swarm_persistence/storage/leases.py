@@ -23,11 +23,10 @@ from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.dependencies import NOT_OVER, steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
+from swarm_persistence.storage.held_claims import claim_of, given_back, id_of
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
-
-UNFINISHED = Condition("status", "IN", (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
 
 
 class LeaseVerbs(ClaimVerbs):
@@ -60,7 +59,7 @@ class LeaseVerbs(ClaimVerbs):
             "completed_at": moment,
             **touched(moment),
         }
-        await self._change_held(task, changes, *steps_to_meet([_id_of(task)]))
+        await self._change_held(task, changes, *steps_to_meet([id_of(task)]))
 
     async def fail_task(self, task: TaskModel, error: str, *, retry_in: float | timedelta | None = None) -> None:
         """Record that the task has failed: it becomes pending again after a while, or has failed for good.
@@ -117,7 +116,7 @@ class LeaseVerbs(ClaimVerbs):
             Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
             Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
         )
-        query = Query(TASKS, (*_claim_of(task), *counters), limit=1)
+        query = Query(TASKS, (*claim_of(task), *counters), limit=1)
         moment = microseconds(now())
         if task.retry_count < task.max_retries:
             delay = _pause_before(task.retry_count + 1) if pause is None else pause
@@ -143,7 +142,7 @@ class LeaseVerbs(ClaimVerbs):
         return await self._as_one(end)
 
     async def _change_held(self, task: TaskModel, changes: dict[str, Change], *then: Step) -> None:
-        step: Step = Claim(Query(TASKS, _claim_of(task), limit=1), changes)
+        step: Step = Claim(Query(TASKS, claim_of(task), limit=1), changes)
         records = await self._write_one(When(step, then) if then else step)
         if not records:
             await self._held(task)
@@ -168,17 +167,6 @@ class LeaseVerbs(ClaimVerbs):
         self._tell(self._scope(), task, **{field: getattr(stored, field) for field in task.__struct_fields__})
 
 
-def given_back(moment: int) -> dict[str, Change]:
-    """Return the changes of a task that is pending again."""
-    return {
-        "status": TaskStatus.PENDING.value,
-        "assigned_to": None,
-        "started_at": None,
-        "lease_expires_at": None,
-        **touched(moment),
-    }
-
-
 def retried(error: str, delay: float, retry_count: int, moment: int) -> dict[str, Change]:
     """Return the changes of a task that is to be tried again after a delay in seconds."""
     delayed: dict[str, Change] = {"run_at": FromNow(delay), IS_DELAYED: 1} if delay else {}
@@ -190,24 +178,6 @@ def _pause_before(retry: int) -> float:
     # 2 to the power of a large count would be no float any more.
     pause = min(FIRST_RETRY_SECONDS * 2.0 ** min(retry - 1, 64), LONGEST_RETRY_SECONDS)
     return pause * random.uniform(0.5, 1.5)
-
-
-def _claim_of(task: TaskModel) -> tuple[Condition, ...]:
-    """Return the conditions that the claim of this copy still holds."""
-    id = _id_of(task)
-    if task.assigned_to is None:
-        raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
-    return (
-        Condition("id", "=", id),
-        UNFINISHED,
-        Condition("assigned_to", "=", identifier(task.assigned_to, "task.assigned_to")),
-        Condition("claim_count", "=", count(task.claim_count, "task.claim_count")),
-    )
-
-
-def _id_of(task: TaskModel) -> str:
-    ClaimVerbs._require_model(TASKS, task)
-    return identifier(task.id, "task.id")
 
 
 def _touched() -> dict[str, Change]:

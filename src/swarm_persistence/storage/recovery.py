@@ -17,7 +17,8 @@ from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.failures import failed
-from swarm_persistence.storage.leases import UNFINISHED, LeaseVerbs, retried
+from swarm_persistence.storage.held_claims import UNFINISHED
+from swarm_persistence.storage.leases import LeaseVerbs, retried
 
 HEARTBEAT_TIMEOUT_SECONDS = 300.0
 """The age of a heartbeat after which an agent counts as lost, if nobody says otherwise."""

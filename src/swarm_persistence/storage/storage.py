@@ -156,7 +156,10 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         """Finish what was submitted and let go of everything; a second call does nothing, any other one raises."""
         engine = self._engine
         disable(self, f"{self!r} is closed")
-        await engine.close()
+        try:
+            await self._abandoned_claims.settled()
+        finally:
+            await engine.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -40,6 +40,7 @@ except ImportError as error:
     ) from error
 
 _TOPICS = (
+    "abandoned_claims",
     "abandonment",
     "agents",
     "agreement",
@@ -97,6 +98,7 @@ _TOPICS = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{topic}" for topic in _TOPICS))
 
+from swarm_persistence.testing.abandoned_claims import TestAbandonedClaims
 from swarm_persistence.testing.abandonment import TestAbandonedTransactions
 from swarm_persistence.testing.agents import TestAgents
 from swarm_persistence.testing.agreement import TestAgreement
@@ -155,6 +157,7 @@ __all__ = [
     "CORE",
     "OpenStorage",
     "Outcome",
+    "TestAbandonedClaims",
     "TestAbandonedTransactions",
     "TestAgents",
     "TestAggregates",

@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.testing.abandoned_claims import TestAbandonedClaims
 from swarm_persistence.testing.abandonment import TestAbandonedTransactions
 from swarm_persistence.testing.agents import TestAgents
 from swarm_persistence.testing.arguments import TestRefusedArguments
@@ -112,6 +113,7 @@ CORE: tuple[type, ...] = (
     TestAbandonedTransactions,
     TestConcurrency,
     TestCancellation,
+    TestAbandonedClaims,
     TestMaintenance,
     TestPoolStatus,
     TestLifecycle,

@@ -20,9 +20,9 @@ from swarm_persistence.errors import (
 )
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.storage.pauses import Pauses
 from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.failures import described
-from swarm_persistence.worker.pauses import Pauses
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may tidy up before its task is given back all the same."""

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
+from swarm_persistence.storage.pauses import Pauses
 from swarm_persistence.worker.doubts import Doubts
 from swarm_persistence.worker.handlers import Handler
-from swarm_persistence.worker.pauses import Pauses
 from swarm_persistence.worker.readiness import Readiness
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.runs import Run, Terms

@@ -108,9 +108,11 @@ class Commits:
             if len(group) >= most:
                 break
             operation = self._waiting.popleft()
-            if not operation.future.done():
-                group.append(operation)
-                steps += len(operation.works)
+            if operation.future.done():
+                operation.settle()  # its caller was cancelled before its turn: nothing is written
+                continue
+            group.append(operation)
+            steps += len(operation.works)
         return group
 
     def _finish(self, failure: BaseException | None, batch: "_Batch") -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
@@ -93,10 +94,11 @@ class IndexedDbEngine:
         await future
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        works = works_of(steps)
-        self._require_usable()
-        deadline = time.monotonic() + self.settings.connection_timeout
-        results: Any = await self._commits.submit(WriteOperation(deadline, steps, works))
+        results: Any = await self._submit(steps)
+        return list(results)
+
+    async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
+        results: Any = await delivered(self._submit(steps, on_abandoned), on_abandoned)
         return list(results)
 
     async def get(self, table: Table[M], id: str) -> M | None:
@@ -286,6 +288,12 @@ class IndexedDbEngine:
         if self._session is not None:
             self._session.close(self._unusable)
         asyncio.get_event_loop().create_task(self.close(), context=Context())
+
+    def _submit(self, steps: Sequence[Step], on_abandoned: OnAbandoned | None = None) -> "asyncio.Future[Any]":
+        works = works_of(steps)
+        self._require_usable()
+        deadline = time.monotonic() + self.settings.connection_timeout
+        return self._commits.submit(WriteOperation(deadline, steps, works, on_abandoned))
 
     async def _read(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None = FIRST_ROWS) -> Any:
         self._require_usable()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
+from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.rows.changes import Changes, Work
 from swarm_persistence.engines.rows.indexeddb.view import View
@@ -37,8 +38,15 @@ class Operation:
 class WriteOperation(Operation):
     """Steps to do as one."""
 
-    def __init__(self, deadline: float, steps: Sequence[Step], works: Sequence[Work]) -> None:
+    def __init__(
+        self,
+        deadline: float,
+        steps: Sequence[Step],
+        works: Sequence[Work],
+        on_abandoned: OnAbandoned | None = None,
+    ) -> None:
         super().__init__(deadline)
+        self._on_abandoned = on_abandoned
         self.steps = steps
         self.works = works
         self.most_together: float = inf
@@ -53,6 +61,12 @@ class WriteOperation(Operation):
             self.result = changes.run(self.works)
         except Exception as error:
             self.error = error
+
+    def settle(self, failure: BaseException | None = None) -> None:
+        """Give the outcome to the caller, or tell that the caller was cancelled."""
+        if self.future.done() and self._on_abandoned is not None:
+            self._on_abandoned(None if failure or self.error else self.result)
+        super().settle(failure)
 
 
 class ReadOperation(Operation):

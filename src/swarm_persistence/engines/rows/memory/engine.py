@@ -6,6 +6,7 @@ from itertools import count, islice
 from typing import Any, TypeVar
 
 from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Progress, Step
 from swarm_persistence.engines.lines import back_up_lines
@@ -64,8 +65,19 @@ class MemoryEngine:
             if is_free:
                 results = self._run(steps, works)
             else:
-                waiter = self._turns.join(lambda: self._run(steps, works), discard=lambda results: None)
+                waiter = self._turns.join(lambda: self._run(steps, works), on_abandoned=_forget)
         return await self._answered(results) if is_free else await waiter.wait()
+
+    async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
+        works = works_of(steps)
+        await self._answered(None)  # first: nothing that is written may be lost by a cancellation afterwards
+        with self._gate:
+            self._require_open()
+            if self._turns.is_free():
+                return self._run(steps, works)
+            waiter = self._turns.join(lambda: self._run(steps, works), on_abandoned)
+        results: list[Any] = await waiter.wait()
+        return results
 
     async def get(self, table: Table[M], id: str) -> M | None:
         with self._gate:
@@ -135,7 +147,7 @@ class MemoryEngine:
             self._require_open()
             if self._turns.is_free():
                 return self._open_session()
-            waiter = self._turns.join(self._open_session, MemorySession.abandon)
+            waiter = self._turns.join(self._open_session, _roll_back)
         session: MemorySession = await waiter.wait()
         return session
 
@@ -223,6 +235,15 @@ class MemoryEngine:
 
     def _table(self, table: Table[Any]) -> RowTable:
         return self._tables[table.name]
+
+
+def _roll_back(session: MemorySession | None) -> None:
+    if session is not None:
+        session.abandon()
+
+
+def _forget(_results: list[Any] | None) -> None:
+    """Do nothing about a write whose caller was cancelled."""
 
 
 def _bytes_of(row: Row) -> int:

@@ -51,9 +51,13 @@ class Turns:
         while self.holder is not None and time.monotonic() >= self.holder.deadline:
             self.holder.expire()
 
-    def join(self, work: Callable[[], Any], discard: Callable[[Any], None]) -> "Waiter":
-        """Stand in the queue with some work; `discard` takes its result if nobody is left to receive it."""
-        waiter = Waiter(self, work, discard)
+    def join(self, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> "Waiter":
+        """Join the queue with some work.
+
+        `on_abandoned` is called once if the caller is cancelled: with the result of the work, or with `None` if it was
+        not done.
+        """
+        waiter = Waiter(self, work, on_abandoned)
         self._queue[waiter] = None
         return waiter
 
@@ -77,10 +81,10 @@ class Turns:
 class Waiter:
     """Someone in the queue, with work to be done when the turn comes."""
 
-    def __init__(self, turns: Turns, work: Callable[[], Any], discard: Callable[[Any], None]) -> None:
+    def __init__(self, turns: Turns, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> None:
         self._turns = turns
         self._work = work
-        self._discard = discard
+        self._on_abandoned = on_abandoned
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Any] = self._loop.create_future()
         self._deadline = time.monotonic() + turns.connection_timeout
@@ -102,6 +106,7 @@ class Waiter:
     def work(self) -> None:
         """Do the work, and answer in the waiter's loop; called inside the gate, from any thread."""
         if self._is_gone or self._answer.cancelled() or self._loop.is_closed():
+            self._on_abandoned(None)
             return
         result, error = None, None
         try:
@@ -111,13 +116,11 @@ class Waiter:
         try:
             self._loop.call_soon_threadsafe(self._receive, result, error)
         except RuntimeError:  # The loop was closed just now.
-            if error is None:
-                self._discard(result)
+            self._on_abandoned(result)
 
     def _receive(self, result: Any, error: Exception | None) -> None:
         if self._is_gone or self._answer.cancelled():
-            if error is None:
-                self._discard(result)
+            self._on_abandoned(result)
         elif error is not None:
             self._answer.set_exception(error)
         else:
@@ -125,9 +128,13 @@ class Waiter:
 
     def _go(self) -> None:
         self._is_gone = True
-        self._turns.gate.soon(lambda: self._turns.leave(self))
+        self._turns.gate.soon(self._withdraw)
         if self._answer.done() and not self._answer.cancelled() and self._answer.exception() is None:
-            self._discard(self._answer.result())
+            self._on_abandoned(self._answer.result())
+
+    def _withdraw(self) -> None:
+        if self._turns.leave(self):
+            self._on_abandoned(None)
 
     def _watch(self) -> None:
         """Give up when the time is over, and see to it that a transaction whose time is over ends before that."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
+from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Progress, Session, Snapshot, Step
 from swarm_persistence.engines.lines import back_up_lines
@@ -66,6 +67,9 @@ class PostgresEngine(Reading[Act]):
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         return self._port().write(steps)
+
+    def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
+        return self._port().deliver(steps, on_abandoned)
 
     def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
         return self._port().get(table, id)

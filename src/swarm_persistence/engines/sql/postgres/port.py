@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.interface import Insert, Step
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.attempts import Attempt, Attempts
@@ -64,6 +65,17 @@ class Port:
             return self._adders[table.name].add(row)
         planned = self.plans.steps(steps)
         return self.running.start(lambda run: self._write(run, planned), is_write=True)
+
+    def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
+        """Write, and tell of results whose caller was cancelled."""
+        planned = self.plans.steps(steps)
+        # A run whose caller gives up before its turn writes nothing, and gives no results.
+        writing = self.running.start(
+            lambda run: self._write(run, planned),
+            is_write=True,
+            on_abandoned=lambda results: on_abandoned(results or None),
+        )
+        return delivered(writing, on_abandoned)
 
     def get(self, table: Table[Any], id: str) -> Awaitable[Any]:
         """Read the record of an id."""

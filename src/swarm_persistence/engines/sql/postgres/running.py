@@ -52,23 +52,35 @@ class Running:
         """Return how many callers wait for a connection, or for their turn."""
         return sum(len(run.callers) for run in self._runs if run.is_waiting)
 
-    def start(self, work: Callable[[Run], Coroutine[Any, Any, T]], *, is_write: bool) -> "asyncio.Future[T]":
-        """Do some work for one caller, and return where its outcome will be."""
+    def start(
+        self,
+        work: Callable[[Run], Coroutine[Any, Any, T]],
+        *,
+        is_write: bool,
+        on_abandoned: Callable[[T | None], None] | None = None,
+    ) -> "asyncio.Future[T]":
+        """Do some work for one caller, and return where its outcome will be.
+
+        `on_abandoned` is called if the caller has given up by then: with the result, or with `None` if there is none.
+        """
         caller: asyncio.Future[T] = self._loop.create_future()
         run = Run(next(self._numbers), (caller,), is_write)
 
         async def answer() -> None:
+            result: T | None = None
             try:
                 result = await work(run)
+                if not caller.done():
+                    caller.set_result(result)
             except Exception as error:
                 if not caller.done():
                     caller.set_exception(error)
             except BaseException:
                 caller.cancel()
                 raise
-            else:
-                if not caller.done():
-                    caller.set_result(result)
+            finally:
+                if on_abandoned is not None and caller.cancelled():
+                    on_abandoned(result)
 
         self._launch(run, answer())
         return caller

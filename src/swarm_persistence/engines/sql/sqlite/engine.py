@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Progress, Session, Step
 from swarm_persistence.engines.sql.reading import Reading
@@ -22,7 +23,7 @@ from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
-from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
+from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
@@ -85,14 +86,13 @@ class SqliteEngine(Reading[Part]):
         self._readers.start()
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        loop = asyncio.get_running_loop()
-        writing = self._port(loop)[0]
-        future: asyncio.Future[list[Any]] = loop.create_future()
-        if writing.is_full:
-            writing.put_off(future, self._operation, steps)
-        else:
-            writing.collect(self._operation(future, steps))
-        return future
+        return self._submit(self._operation, steps)
+
+    def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
+        def delivery_of(future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
+            return Delivery(future, [*map(self._plans.of_step, steps)], on_abandoned=on_abandoned)
+
+        return delivered(self._submit(delivery_of, steps), on_abandoned)
 
     def _read(self, part: Part) -> Awaitable[Any]:
         loop = asyncio.get_running_loop()
@@ -102,6 +102,18 @@ class SqliteEngine(Reading[Part]):
             reading.put_off(future, _read_operation, part)
         else:
             reading.collect(_read_operation(future, part))
+        return future
+
+    def _submit(
+        self, make: Callable[["asyncio.Future[Any]", Sequence[Step]], Operation], steps: Sequence[Step]
+    ) -> "asyncio.Future[list[Any]]":
+        loop = asyncio.get_running_loop()
+        writing = self._port(loop)[0]
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        if writing.is_full:
+            writing.put_off(future, make, steps)
+        else:
+            writing.collect(make(future, steps))
         return future
 
     async def begin(self) -> Session:
@@ -131,8 +143,12 @@ class SqliteEngine(Reading[Part]):
             finally:
                 self._sessions.discard(session)
 
+        def roll_back(opened: SqliteSession | None) -> None:
+            if opened is not None:
+                opened.abandon()
+
         operation = Action(
-            writing.loop.create_future(), action=open_transaction, following=serve, unclaimed=SqliteSession.abandon
+            writing.loop.create_future(), action=open_transaction, following=serve, on_abandoned=roll_back
         )
         is_stuck = self._are_writes_stuck()
         batch = writing.send_alone(operation)

@@ -127,12 +127,12 @@ class Mailbox:
     def _admit(self) -> None:
         while self._queue and not self.is_full:
             future, make, argument = self._queue.popleft()
-            if future.done():
-                continue
+            # Also one whose caller was cancelled: it is skipped by the receiver, and settled like all others.
             try:
                 operation = make(future, argument)
             except Exception as error:
-                future.set_exception(error)
+                if not future.done():
+                    future.set_exception(error)
             else:
                 self.collect(operation)
 

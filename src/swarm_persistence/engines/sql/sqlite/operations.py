@@ -36,22 +36,27 @@ class Read(Operation, eq=False, gc=False):
     """One statement that changes nothing; its result is the operation's."""
 
 
-class Action(Operation, eq=False, kw_only=True):
-    """Something that the writer does by itself, outside of any group."""
+class Delivery(Operation, eq=False, kw_only=True):
+    """An operation whose result must not be lost when its caller is cancelled."""
 
-    action: Callable[[], Any]
-    following: Callable[[], None] | None = None
-    """What the writer does once the action has succeeded and its result is on the way."""
-    unclaimed: Callable[[Any], None] | None = None
-    """Called with the result when the caller was cancelled before it could take it."""
+    on_abandoned: Callable[[Any], None] | None = None
+    """Called when the caller was cancelled: with the result, or with `None` if there is none."""
 
     def settle(self) -> None:
-        """Give the outcome to the caller; what a cancelled one no longer takes is undone."""
+        """Give the outcome to the caller, or tell that the caller was cancelled."""
         if self.future.done():
             self.discard()
         Operation.settle(self)
 
     def discard(self) -> None:
-        """Undo what nobody will ever take."""
-        if self.unclaimed is not None and self.error is None and self.result is not None:
-            self.unclaimed(self.result)
+        """Tell that no caller takes the result."""
+        if self.on_abandoned is not None:
+            self.on_abandoned(None if self.error is not None else self.result)
+
+
+class Action(Delivery, eq=False, kw_only=True):
+    """Something that the writer does by itself, outside of any group."""
+
+    action: Callable[[], Any]
+    following: Callable[[], None] | None = None
+    """What the writer does once the action has succeeded and its result is on the way."""

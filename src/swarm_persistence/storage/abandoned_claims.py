@@ -1,0 +1,148 @@
+"""Releases claims whose caller was cancelled before it could learn of them: no retry is counted.
+
+The release runs in the background loop, since the caller's loop may be about to end, and is repeated until it succeeds:
+a claim without a lease would hold for ever.
+"""
+
+import asyncio
+import atexit
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
+from typing import Any
+
+from swarm_persistence.background import HAS_THREADS, submit
+from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.interface import Engine, Step, Update
+from swarm_persistence.errors import ClosedError, StorageError
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.storage.held_claims import given_back
+from swarm_persistence.storage.pauses import Pauses
+
+Held = Mapping[str, tuple[Condition, ...]]
+"""The conditions that a claim still holds, by the ids of the tasks."""
+
+_LONGEST_WAIT_SECONDS = 5.0
+"""How long the end of a storage, or of the interpreter, waits for releases."""
+
+_unfinished: set[Future[None]] = set()
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class AbandonedClaims:
+    """The claims of one storage whose callers have gone, until each is released."""
+
+    def __init__(self) -> None:
+        self._outstanding: set[Future[None]] = set()
+
+    async def deliver(self, engine: Engine, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> list[Any]:
+        """Write steps that claim, and return their results; if the caller is cancelled, release what was claimed."""
+        claim = _Claim(self, engine, held_of)
+        try:
+            return await engine.deliver(steps, claim.abandoned)
+        except (asyncio.CancelledError, GeneratorExit):
+            claim.await_outcome()
+            raise
+
+    def release(self, engine: Engine, held: Held) -> None:
+        """Release claims, however often the database refuses; from any thread."""
+        if not held:
+            return
+        try:
+            self.add(submit(_release(engine, held)))
+        except StorageError as error:
+            _log.error("%s, and cannot be released: %s", _named(held), error)
+
+    def add(self, future: "Future[None]") -> None:
+        """Let `settled`, and the interpreter's exit, wait for a future."""
+        for outstanding in (self._outstanding, _unfinished):
+            outstanding.add(future)
+            future.add_done_callback(outstanding.discard)
+
+    async def settled(self) -> None:
+        """Wait until all is released, but not for ever."""
+        deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+        while (outstanding := list(self._outstanding)) and (rest := deadline - time.monotonic()) > 0:
+            await asyncio.wait([asyncio.wrap_future(each) for each in outstanding], timeout=rest)
+        if self._outstanding:
+            _log.error(
+                "%d claims of cancelled calls are not released yet; close no longer waits", len(self._outstanding)
+            )
+
+
+class _Claim:
+    """A claim on its way to its caller."""
+
+    __slots__ = ("_claims", "_engine", "_held_of", "_is_known", "_waiting")
+
+    def __init__(self, claims: AbandonedClaims, engine: Engine, held_of: Callable[[list[Any]], Held]) -> None:
+        self._claims = claims
+        self._engine = engine
+        self._held_of = held_of
+        self._is_known = False
+        self._waiting: Future[None] | None = None
+
+    def abandoned(self, results: list[Any] | None) -> None:
+        """Release what was claimed; from any thread."""
+        if results is not None:
+            self._claims.release(self._engine, self._held_of(results))
+        self._is_known = True
+        self._end_wait()
+
+    def await_outcome(self) -> None:
+        """Let the storage not close before the outcome is known."""
+        if not self._is_known:
+            self._waiting = Future()
+            self._claims.add(self._waiting)
+        if self._is_known:
+            self._end_wait()  # it became known in another thread meanwhile
+
+    def _end_wait(self) -> None:
+        if self._waiting is not None:
+            with suppress(InvalidStateError):
+                self._waiting.set_result(None)
+
+
+async def _release(engine: Engine, held: Held) -> None:
+    pauses = Pauses()
+    while True:
+        steps = [Update(Query(TASKS, conditions), given_back(microseconds(now()))) for conditions in held.values()]
+        try:
+            counts = await engine.write(steps)
+            return await _tell_of_changed(engine, held, counts)
+        except ClosedError:
+            _log.error("%s, and the storage was closed before they could be released", _named(held))
+            return None
+        except StorageError as error:
+            _log.error("%s, and cannot be released yet: %s", _named(held), error)
+        await asyncio.sleep(pauses.next())
+
+
+async def _tell_of_changed(engine: Engine, held: Held, counts: Sequence[int]) -> None:
+    """Log tasks of which nobody can tell any more whether the claim that holds them is the abandoned one."""
+    for (id, (*holder, last)), count in zip(held.items(), counts, strict=True):
+        is_certain = count or last.field == "claim_count"
+        if not is_certain and await engine.count(Query(TASKS, tuple(holder))):
+            _log.error("%s, and changed before they could be released; release them yourself", _named([id]))
+
+
+def _finish() -> None:
+    """Wait for releases whose storage was never closed: their thread ends with the interpreter."""
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+    while _unfinished and (rest := deadline - time.monotonic()) > 0:
+        wait(list(_unfinished), timeout=rest)
+
+
+if HAS_THREADS:
+    atexit.register(_finish)
+if hasattr(os, "register_at_fork"):  # not in a browser
+    os.register_at_fork(after_in_child=_unfinished.clear)
+
+
+def _named(ids: "Sequence[str] | Held") -> str:
+    return f"task(s) {', '.join(map(repr, ids))} were claimed by a call that was cancelled"

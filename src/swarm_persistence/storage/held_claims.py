@@ -1,0 +1,46 @@
+"""What tells a claim from every other one, and what ends it without success."""
+
+from swarm_persistence.engines.interface import Change
+from swarm_persistence.errors import LeaseLostError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.query import Condition
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.schema.values import count, identifier, refuse
+from swarm_persistence.storage.core import touched
+
+UNFINISHED = Condition("status", "IN", (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
+
+
+def claim_of(task: TaskModel) -> tuple[Condition, ...]:
+    """Return the conditions that the claim of this copy still holds."""
+    id = id_of(task)
+    if task.assigned_to is None:
+        raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
+    return (*held_by(id, task.assigned_to), Condition("claim_count", "=", count(task.claim_count, "task.claim_count")))
+
+
+def held_by(id: str, agent_id: str) -> tuple[Condition, ...]:
+    """Return the conditions that an agent holds a task."""
+    return (
+        Condition("id", "=", identifier(id, "task.id")),
+        UNFINISHED,
+        Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")),
+    )
+
+
+def id_of(task: TaskModel) -> str:
+    """Return the id of what must be a task."""
+    if type(task) is not TaskModel:
+        refuse(TASKS.label, task, "a TaskModel")
+    return identifier(task.id, "task.id")
+
+
+def given_back(moment: int) -> dict[str, Change]:
+    """Return the changes of a task that is pending again."""
+    return {
+        "status": TaskStatus.PENDING.value,
+        "assigned_to": None,
+        "started_at": None,
+        "lease_expires_at": None,
+        **touched(moment),
+    }
