@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sqlite.programs import run_program
+from sqlite.programs import Program, run_program
 from swarm_persistence import SqliteStorage, open_storage
 from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
@@ -47,6 +47,20 @@ KILLED = """
     assert os.WEXITSTATUS(status) == 0
 """
 """Opens copies of a file (or new ones), each killed one call later than the one before, until one is not."""
+
+OPENED = """
+    import asyncio, sys
+    from swarm_persistence import AgentModel, SqliteStorage
+
+    async def main(path):
+        print("ready", flush=True)
+        input()
+        async with await SqliteStorage.open(path) as storage:
+            await storage.store_agent(AgentModel.new("a", "b"))
+            print("stored")
+
+    asyncio.run(main(sys.argv[1]))
+"""
 
 TESTS = Path(__file__).parents[1]
 
@@ -97,6 +111,21 @@ async def test_a_file_whose_first_opening_was_killed_opens(folder: Path) -> None
 
     for path in paths:
         await assert_opens(path, [])
+
+
+def test_processes_that_open_it_at_once_all_open_it(folder: Path) -> None:
+    *_, path = with_journal(killed_openings(folder))
+    programs = [Program(OPENED, path) for _ in range(4)]
+    for program in programs:
+        assert program.wait_for_line() == "ready"
+
+    for program in programs:
+        program.tell("")
+
+    for program in programs:
+        assert program.finish() == ["stored"]
+    with open_storage(path) as storage:
+        assert len(storage.list_agents()) == 4
 
 
 def test_the_tools_say_that_it_holds_nothing_yet(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

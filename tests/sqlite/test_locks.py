@@ -17,6 +17,8 @@ VERBS = {
     "open a log alone": "make_log(path + '.alone-wal'); await refused(path + '.alone')",
     "stats": "await command('stats', path)",
     "doctor": "await command('doctor', path)",
+    "doctor --deep": "await command('doctor', path, '--deep')",
+    "doctor --repair": "await command('doctor', path, '--repair')",
     "copy from it": "await command('copy', path, path + '.jsonl')",
     "backup": "await command('backup', path, path + '.backup', '--verify')",
     "restore, which takes it closed": (
