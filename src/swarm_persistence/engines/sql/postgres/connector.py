@@ -18,12 +18,11 @@ from swarm_persistence.errors import DatabaseError, OtherError, PoolError, Stora
 
 OLDEST_SERVER = 13
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 0.5
-_PASSING_STATES = {"57P03", "53300", "25006"}
-"""The server starts up, has no connection left, or is a standby that may be promoted."""
+_FULL = {"53300", "53400"}
+"""The server, the database or the role has no connection left."""
+_PASSING_STATES = {"57P03", "25006", *_FULL}
+"""The server starts up, is a standby that may be promoted, or has no connection left."""
 
-_IS_FULL = "53300"
 # By the text, which may be cut off: behind a pooler, nobody knows the number of the process. Where activities are not
 # tracked, any session stands for the one that is looked for.
 _FIND_STATEMENT = """
@@ -33,6 +32,16 @@ WHERE usename = current_user AND pid <> pg_backend_pid()
   AND (state = 'disabled' OR state = 'active' AND starts_with($1, query))
 LIMIT 1
 """
+
+
+class UnreachableError(Exception):
+    """No server could be used: `failure` is what to tell the caller."""
+
+    def __init__(self, failure: StorageError, *, is_hopeless: bool) -> None:
+        """Keep the failure; a hopeless one would be met by another try as well."""
+        super().__init__(failure.message)
+        self.failure = failure
+        self.is_hopeless = is_hopeless
 
 
 class Connector:
@@ -53,37 +62,31 @@ class Connector:
         return choice == "off" or (choice == "auto" and self.has_pooler)
 
     async def open(self, deadline: float) -> Link:
-        """Return a new connection.
+        """Return a new connection, to the first server that can be used; each is tried once.
 
-        A server that was there once is waited for until the deadline: it may be restarted, or another one take its
-        place. At first, only one that says itself that it is about to be ready is.
+        A server that was there once is worth another try: it may be restarted, or another one take its place. At
+        first, only one that says itself that it is about to be ready is.
 
         Raises:
-            DatabaseError: no server can be used; the text says why, for each.
-            PoolError: none could be used in time, after one had been.
+            UnreachableError: no server can be used; its failure says why, for each.
 
         """
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            failures: list[tuple[str, BaseException]] = []
-            for place in range(len(self.target.hosts)):
-                position = (self._first + place) % len(self.target.hosts)
-                host, port = self.target.hosts[position]
-                start = time.monotonic()
-                share = max(0.001, (deadline - start) / (len(self.target.hosts) - place))
-                try:
-                    link = await self._open_one(host, port, start + share)
-                except (*DRIVER_ERRORS, StorageError, UnicodeError, OverflowError) as error:
-                    failures.append((self.target.name_of(host, port), error))
-                else:
-                    self._has_been_there = True
-                    self._first = position
-                    return link
-            is_hopeless = not any(self._may_pass(error) for _, error in failures)
-            if is_hopeless or time.monotonic() + pause >= deadline:
-                raise self._failure(failures, is_hopeless)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        failures: list[tuple[str, BaseException]] = []
+        for place in range(len(self.target.hosts)):
+            position = (self._first + place) % len(self.target.hosts)
+            host, port = self.target.hosts[position]
+            start = time.monotonic()
+            share = max(0.001, (deadline - start) / (len(self.target.hosts) - place))
+            try:
+                link = await self._open_one(host, port, start + share)
+            except (*DRIVER_ERRORS, StorageError, UnicodeError, OverflowError) as error:
+                failures.append((self.target.name_of(host, port), error))
+            else:
+                self._has_been_there = True
+                self._first = position
+                return link
+        is_hopeless = not any(self._may_pass(error) for _, error in failures)
+        raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
 
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
         is_careful = self.is_careful
@@ -137,7 +140,7 @@ class Connector:
         try:
             link = await self._open_one(host, port, time.monotonic() + self.settings.connection_timeout)
         except (*DRIVER_ERRORS, StorageError) as error:
-            return state_of(error) == _IS_FULL  # then it is alive
+            return state_of(error) in _FULL  # then it is alive
         try:
             return bool(await link.run(_FIND_STATEMENT, (text,)))
         except DRIVER_ERRORS:

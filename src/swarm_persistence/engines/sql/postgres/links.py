@@ -1,4 +1,12 @@
-"""The connections of one event loop: lent, taken back, opened when needed, closed when idle for long or in the way."""
+"""The connections of one event loop: lent, taken back, closed when idle for long or in the way.
+
+Callers wait in one line for what comes first: a connection that is given back, or a new one (`growth.py`).
+
+asyncpg's own pool does not do. It belongs to one event loop, so that no limit holds for several; it opens connections
+in the call that acquires one, which then fails where the server is full, beside connections that come free; it does not
+drop the other idle connections to a server that has fallen silent; and it resets the session at each release, which
+costs a round trip.
+"""
 
 import asyncio
 import time
@@ -7,10 +15,15 @@ from collections.abc import Callable
 from contextvars import Context
 
 from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.failures import again
+from swarm_persistence.engines.sql.postgres.growth import Growth
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.places import Places
 from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.errors import ClosedError, PoolError
+from swarm_persistence.errors import ClosedError, PoolError, StorageError
+
+_LAST_WORD_SECONDS = 1.0
+"""How long a caller whose time is over waits for the tries to connect that end at the same time, and know the cause."""
 
 
 class Links:
@@ -19,7 +32,6 @@ class Links:
     def __init__(self, connector: Connector, places: Places, settings: Settings, total: Callable[[], int]) -> None:
         """Make a pool; `total` counts the open connections of all loops."""
         self.loop = asyncio.get_running_loop()
-        self._connector = connector
         self._places = places
         self._settings = settings
         self._total = total
@@ -27,7 +39,8 @@ class Links:
         self._lent: set[Link] = set()
         self._errands = 0
         self._queue: deque[asyncio.Future[Link]] = deque()
-        self._opening: set[asyncio.Task[None]] = set()
+        self._closings: set[asyncio.Task[None]] = set()
+        self._growth = Growth(self, connector, places, settings, total)
         self._reaper: asyncio.TimerHandle | None = None
         self.is_closed = False
         places.enter(self)
@@ -48,37 +61,42 @@ class Links:
         return len(self._queue)
 
     async def take(self, deadline: float) -> Link:
-        """Return a connection for the caller alone; `PoolError` if none comes free in time."""
-        while self._idle:
-            link = self._idle.pop()
-            if not link.is_closed:
-                self._lent.add(link)
-                return link
-            self._places.give_back()
-        self._require_open()
-        if not self._queue and self._places.take():
-            return await self._open(deadline)
+        """Return a connection for the caller alone.
+
+        Raises:
+            DatabaseError: there is none, and no server can be used; the text says why, for each.
+            PoolError: none comes free in time; the text says why there are no more.
+
+        """
+        link = self._take_idle()
+        if link is not None:
+            return link
+        if self.is_closed:
+            raise _closed()
         return await self._wait(deadline)
 
     def take_for_errand(self) -> Link | None:
         """Return an idle connection, if there is one, for work that nobody has asked for; it is not `lent`."""
-        while self._idle:
-            link = self._idle.pop()
-            if not link.is_closed:
-                self._lent.add(link)
-                self._errands += 1
-                return link
-            self._places.give_back()
-        return None
+        link = self._take_idle()
+        if link is not None:
+            self.begin_errand()
+        return link
 
     def end_errand(self, link: Link) -> None:
         """Take a connection back from such work."""
-        self._errands -= 1
+        self.errand_ended()
         self.give_back(link)
+
+    def begin_errand(self) -> None:
+        """Count one of the lent connections as one that nobody has asked for."""
+        self._errands += 1
+
+    def errand_ended(self) -> None:
+        """Count it as lent again."""
+        self._errands -= 1
 
     def give_back(self, link: Link) -> None:
         """Take a connection back."""
-        self._lent.discard(link)
         if link.has_expired:
             self._distrust(link.server)
         if link.has_outdated_plans:
@@ -86,26 +104,42 @@ class Links:
             for other in (*self._idle, *self._lent):  # or each would fail a transaction
                 other.must_prepare_anew = True
         if link.is_closed or link.is_in_transaction or self.is_closed:
+            self._lent.discard(link)
             link.terminate()
             self._places.give_back()
-            return
+            self._growth.grow()
+        elif self._growth.surplus > 0:
+            self._growth.surplus -= 1
+            self.drop(link)
+        elif not self._growth.looks_at(link):
+            self._lend_or_keep(link)
+
+    def add(self, link: Link) -> None:
+        """Take a new connection, which is lent until it is given back."""
+        self._lent.add(link)
+
+    def drop(self, link: Link) -> None:
+        """Close a connection that was lent."""
+        self._lent.discard(link)
+        self._close_soon(link)
+
+    def drop_surplus(self) -> None:
+        """Close idle connections that are too many; those that are lent are closed when they come back."""
+        while self._growth.surplus > 0 and self._idle:
+            self._growth.surplus -= 1
+            self._close_soon(self._idle.popleft())
+
+    def fail_first(self, failure: StorageError) -> None:
+        """Let the first who waits have an error."""
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.done():
-                self._lent.add(link)
-                waiter.set_result(link)
+                waiter.set_exception(again(failure))
                 return
-        if self._places.is_wanted_by_others(self):
-            self._close_soon(link)
-            return
-        link.idle_since = time.monotonic()
-        self._idle.append(link)
-        if self._reaper is None:
-            self._reap_in(self._settings.idle_timeout)
 
     def place_came_free(self) -> bool:
         """Open a connection for the first who waits; from any thread."""
-        return self._ask(self._use_place)
+        return self._ask(self._growth.use_place)
 
     def make_room(self) -> None:
         """Close an idle connection; from any thread."""
@@ -125,8 +159,9 @@ class Links:
             for link in idle:
                 link.terminate()
                 self._places.give_back()
-        if self._opening:
-            await asyncio.wait(self._opening)
+        under_way = [*self._closings, *self._growth.under_way]
+        if under_way:
+            await asyncio.wait(under_way)
 
     def terminate(self) -> None:
         """Drop all connections without a word."""
@@ -140,6 +175,7 @@ class Links:
     def _shut(self) -> None:
         self.is_closed = True
         self._places.leave(self)
+        self._growth.stop()
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
@@ -148,22 +184,43 @@ class Links:
             if not waiter.done():
                 waiter.set_exception(_closed())
 
+    def _take_idle(self) -> Link | None:
+        while self._idle:
+            link = self._idle.pop()
+            if not link.is_closed:
+                self._lent.add(link)
+                return link
+            self._places.give_back()
+        return None
+
+    def _lend_or_keep(self, link: Link) -> None:
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(link)
+                return
+        if self._places.is_wanted_by_others(self):
+            self.drop(link)
+            return
+        self._lent.discard(link)
+        link.idle_since = time.monotonic()
+        self._idle.append(link)
+        if self._reaper is None:
+            self._reap_in(self._settings.idle_timeout)
+
     async def _wait(self, deadline: float) -> Link:
         waiter: asyncio.Future[Link] = self.loop.create_future()
         self._queue.append(waiter)
-        self._places.wait(self)
+        self._growth.grow()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await waiter
-        except TimeoutError:
-            if waiter.done() and not waiter.cancelled():  # its answer came in the very moment
-                return waiter.result()
-            raise PoolError(
-                f"all {self._settings.max_connections} connections were in use for longer than connection_timeout "
-                f"({self._settings.connection_timeout:g} s); raise max_connections, or hold transactions for less long"
-            ) from None
-        except BaseException:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            await asyncio.wait((waiter,), timeout=max(0.0, deadline - time.monotonic()))
+            if not (waiter.done() or self.open):
+                await self._hear_the_cause(waiter)
+            if not waiter.done():
+                raise self._none_in_time()
+            return waiter.result()
+        except asyncio.CancelledError:
+            if waiter.done() and waiter.exception() is None:
                 self.give_back(waiter.result())
             raise
         finally:
@@ -172,43 +229,25 @@ class Links:
             if not self._queue:
                 self._places.wait_no_more(self)
 
-    async def _open(self, deadline: float) -> Link:
-        """Open a connection in the place that was taken."""
-        try:
-            link = await self._connector.open(deadline)
-        except BaseException:
-            self._places.give_back()
-            raise
-        self._lent.add(link)
-        if self.is_closed:
-            self.give_back(link)
-            raise _closed()
-        return link
+    async def _hear_the_cause(self, waiter: "asyncio.Future[Link]") -> None:
+        tries = self._growth.under_way
+        if tries:
+            await asyncio.wait((waiter, *tries), timeout=_LAST_WORD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
-    def _use_place(self) -> None:
-        while self._queue and self._queue[0].done():
-            self._queue.popleft()
-        if not self._queue or self.is_closed:
-            self._places.give_back()
-            return
-        if len(self._queue) > 1:
-            self._places.wait(self)
-        task = self.loop.create_task(self._open_for_the_first(), context=Context())
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
-
-    async def _open_for_the_first(self) -> None:
-        deadline = time.monotonic() + self._settings.connection_timeout
-        try:
-            link = await self._open(deadline)
-        except Exception as error:
-            while self._queue:
-                waiter = self._queue.popleft()
-                if not waiter.done():
-                    waiter.set_exception(error)
-                    return
-            return
-        self.give_back(link)
+    def _none_in_time(self) -> PoolError:
+        limit = f"connection_timeout ({self._settings.connection_timeout:g} s)"
+        trouble = self._growth.trouble
+        if trouble is None:
+            return PoolError(
+                f"all {self._settings.max_connections} connections were in use for longer than {limit}; raise "
+                "max_connections, or hold transactions for less long"
+            )
+        why = f"the {self.open} open ones were in use" if self.open else "there was none"
+        failure = PoolError(
+            f"no connection came free within {limit}: {why}, and no other can be had: {trouble.message}"
+        )
+        failure.__cause__ = trouble.__cause__
+        return failure
 
     def _distrust(self, server: str) -> None:
         """Drop the idle connections to a server that was silent: each would cost somebody as long a wait."""
@@ -223,12 +262,12 @@ class Links:
 
     def _close_soon(self, link: Link) -> None:
         def closed(task: "asyncio.Task[None]") -> None:
-            self._opening.discard(task)
+            self._closings.discard(task)
             link.terminate()  # a task that is cancelled before its first step has closed nothing
             self._places.give_back()
 
         task = self.loop.create_task(link.close(), context=Context())
-        self._opening.add(task)
+        self._closings.add(task)
         task.add_done_callback(closed)
 
     def _reap_in(self, seconds: float) -> None:
@@ -253,10 +292,6 @@ class Links:
         except RuntimeError:  # the loop is closed
             return False
         return True
-
-    def _require_open(self) -> None:
-        if self.is_closed:
-            raise _closed()
 
 
 def _closed() -> ClosedError:

@@ -19,6 +19,8 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
     # PostgreSQL counts timeouts in milliseconds of 32 bits.
     LONGEST_SECONDS: ClassVar[float] = 2_000_000.0
 
+    # Seconds: each is one that another process may need, and a new one takes a few milliseconds.
+    idle_timeout: float = 10.0
     schema: str = "swarm"
     """The schema that holds the tables. Nothing is written to any other one."""
     operation_timeout: float = 60.0

@@ -9,22 +9,27 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any
 
-from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
+from swarm_persistence.engines.sql.postgres.headroom import headroom_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.watches import Watches
-from swarm_persistence.errors import StorageError
+from swarm_persistence.errors import PoolError, StorageError
 
 _BETWEEN_NOTIFICATIONS_SECONDS = 0.01
 _BETWEEN_LOOKS_SECONDS = 0.03
 """Without LISTEN: so that others' commits are seen within 50 ms."""
 _BETWEEN_RARE_LOOKS_SECONDS = 1.0
 """With LISTEN: for what nobody told of."""
-_PAUSE_AFTER_FAILURE_SECONDS = 0.1
+_BETWEEN_LOOKS_WITHOUT_A_CONNECTION_SECONDS = 0.25
+"""While there is no connection to listen on: on one of the pool's, if one is idle."""
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Between two tries to listen."""
 
-_FAILURES = (*DRIVER_ERRORS, StorageError)
+_FAILURES = (*DRIVER_ERRORS, StorageError, UnreachableError)
 
 
 class Signals:
@@ -42,6 +47,7 @@ class Signals:
         self._listener: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._last_look = ""
+        self._has_listened = False
         self._is_closed = False
 
     def send(self, tables: set[str]) -> None:
@@ -100,16 +106,34 @@ class Signals:
             self._links.end_errand(link)
 
     async def _listen(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
         try:
             while not self._watches.is_empty and not self._is_closed:
+                self._has_listened = False
                 try:
                     await self._listen_on_a_connection()
                 except _FAILURES:
-                    # Whoever watches looks for himself until there is a connection again.
-                    self._watches.ring()
-                    await asyncio.sleep(_PAUSE_AFTER_FAILURE_SECONDS)
+                    pause = _FIRST_PAUSE_SECONDS if self._has_listened else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                    await self._look_without_a_connection(self._loop.time() + pause)
         finally:
             self._listener = None
+
+    async def _look_without_a_connection(self, end: float) -> None:
+        while not self._watches.is_empty:
+            link = self._links.take_for_errand()
+            if link is None:
+                self._watches.ring()  # those who watch look for themselves
+            else:
+                try:
+                    await self._look(link)
+                except _FAILURES:
+                    link.terminate()
+                finally:
+                    self._links.end_errand(link)
+            remaining = end - self._loop.time()
+            if remaining <= 0:
+                return
+            await asyncio.sleep(min(remaining, _BETWEEN_LOOKS_WITHOUT_A_CONNECTION_SECONDS))
 
     async def _listen_on_a_connection(self) -> None:
         deadline = self._loop.time() + self._settings.connection_timeout
@@ -117,7 +141,10 @@ class Signals:
         try:
             # A pooler lends its servers' connections for a transaction: what one of them hears goes to nobody.
             if not self._connector.has_pooler:
+                if (await headroom_of(link)).is_short:
+                    raise PoolError(f"{link.server}: the few connections that are left are for others")
                 await link.listen(self._channel, self._heard)
+            self._has_listened = True
             self._watches.ring()  # for what was committed before
             seconds = _BETWEEN_LOOKS_SECONDS if self._connector.has_pooler else _BETWEEN_RARE_LOOKS_SECONDS
             while not self._watches.is_empty:
