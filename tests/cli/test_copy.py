@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from swarm_persistence import EventModel, TaskModel, open_storage
+from sqlite.programs import Program
+from sqlite.test_backup import WRITE
+from swarm_persistence import EventModel, MessageModel, TaskModel, open_storage
 from swarm_persistence.cli.main import main
 
 
@@ -55,3 +57,27 @@ def test_a_copy_onto_itself_is_refused(database: Path, capsys: pytest.CaptureFix
 
     assert main(["copy", str(database), name.format(database)]) == 2
     assert "is both the source and the target" in capsys.readouterr().err
+
+
+def test_a_copy_of_a_database_that_three_processes_write_to_holds_one_moment(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writers = [Program(WRITE, database, name) for name in "abc"]
+    assert [writer.wait_for_line() for writer in writers] == ["ready"] * 3
+    copy = tmp_path / "copy.db"
+
+    codes = [main(["copy", str(database), str(target)]) for target in (copy, tmp_path / "copy.jsonl")]
+
+    for writer in writers:
+        writer.tell("stop")
+        writer.finish()
+    assert codes == [0, 0]
+    assert capsys.readouterr().out.count("check: OK") == 2
+    with open_storage(database) as original, open_storage(copy) as copied:
+        events = [event.data for event in copied.read_events(0, 10**6) if event.event_type == "pair"]
+        messages = copied.repository(MessageModel).find_all()
+        assert copied.repository(EventModel).count() < original.repository(EventModel).count()
+    for name in "abc":
+        numbers = [event["number"] for event in events if event["name"] == name]
+        assert numbers == list(range(len(numbers)))
+        assert [message.content for message in messages if message.from_agent == name] == numbers

@@ -28,6 +28,10 @@ VERBS = {
     "add checksums, which takes it closed": "await command('checksums', path, code=1)",
     "open many at once": "await asyncio.gather(*(open_and_close(path) for _ in range(20)))",
     "copy into it": "await command('copy', path, path + '.jsonl'); await command('copy', path + '.jsonl', path)",
+    "back up": "await storage.backup(path + '.backup', verify=True)",
+    "back up by command": "await command('backup', path, path + '.backup', '--verify')",
+    "restore from it": "await command('restore', path, path + '.restored')",
+    "restore onto it": "await storage.backup(path + '.backup'); await refused_restore(path + '.backup', path)",
     "vacuum": "await storage.vacuum()",
     "checkpoint": "await storage.checkpoint()",
     "size": "await storage.get_storage_size()",
@@ -42,6 +46,7 @@ PROGRAM = """
     from swarm_persistence import AgentModel, SqliteStorage, StorageError
     from swarm_persistence.cli.main import main as run_command
     from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+    from swarm_persistence.transfer.restoring import restore
 
     opened = []
 
@@ -71,6 +76,13 @@ PROGRAM = """
     async def command(*arguments, code=0):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             assert await asyncio.to_thread(run_command, list(arguments)) == code
+
+    async def refused_restore(backup, path):
+        try:
+            await restore(backup, path, overwrite=True)
+        except StorageError:
+            return
+        raise AssertionError(f"{path} was overwritten")
 
     LOCK_IT = '''if True:
         import fcntl, sys

@@ -103,6 +103,7 @@ from swarm_persistence.testing.abandonment import TestAbandonedTransactions
 from swarm_persistence.testing.agents import TestAgents
 from swarm_persistence.testing.agreement import TestAgreement
 from swarm_persistence.testing.arguments import TestRefusedArguments
+from swarm_persistence.testing.backups import TestBackups, TestSnapshots
 from swarm_persistence.testing.batches import TestBatches
 from swarm_persistence.testing.cancellation import TestCancellation
 from swarm_persistence.testing.changed_dependencies import TestChangedDependencies
@@ -162,6 +163,7 @@ __all__ = [
     "TestAgents",
     "TestAggregates",
     "TestAgreement",
+    "TestBackups",
     "TestBatches",
     "TestCallersObjects",
     "TestCancellation",
@@ -205,6 +207,7 @@ __all__ = [
     "TestRepositories",
     "TestRetries",
     "TestRunTransaction",
+    "TestSnapshots",
     "TestStoredWithDependencies",
     "TestTasks",
     "TestThreads",

@@ -14,6 +14,7 @@ from swarm_persistence.testing.abandoned_claims import TestAbandonedClaims
 from swarm_persistence.testing.abandonment import TestAbandonedTransactions
 from swarm_persistence.testing.agents import TestAgents
 from swarm_persistence.testing.arguments import TestRefusedArguments
+from swarm_persistence.testing.backups import TestBackups, TestSnapshots
 from swarm_persistence.testing.batches import TestBatches
 from swarm_persistence.testing.cancellation import TestCancellation
 from swarm_persistence.testing.changed_dependencies import TestChangedDependencies
@@ -92,6 +93,8 @@ CORE: tuple[type, ...] = (
     TestPrunedDependencies,
     TestPruningAmongOthers,
     TestBatches,
+    TestSnapshots,
+    TestBackups,
     TestRepositories,
     TestConditions,
     TestNull,
