@@ -288,6 +288,28 @@ class TestEnds:
         assert outcomes == {False, True}
 
 
+class TestTampering:
+    @pytest.mark.parametrize("when", ["before", "meanwhile"])
+    async def test_a_file_that_was_replaced_is_not_backed_up(self, path: Path, tmp_path: Path, when: str) -> None:
+        other, moved = tmp_path / "other.db", path.with_name("swarm.db.moved")
+        async with await SqliteStorage.open(other) as storage:
+            await storage.store_event(an_event("theirs"))
+        async with await SqliteStorage.open(path) as storage:
+            await fill(storage, 10)
+
+            def replace(*_: object) -> None:
+                if not os.path.exists(moved):
+                    os.rename(path, moved)
+                    os.rename(other, path)
+
+            if when == "before":
+                replace()
+            with pytest.raises(DatabaseError, match="replaced"):
+                await storage.backup(tmp_path / "copy.db", progress=replace)
+            assert files_of(path) == []
+            os.replace(moved, path)
+
+
 class TestChecks:
     @pytest.mark.parametrize("is_verified", [False, True])
     async def test_a_damaged_page_fails_the_backup(self, path: Path, tmp_path: Path, is_verified: bool) -> None:

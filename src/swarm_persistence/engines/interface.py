@@ -114,10 +114,14 @@ class Restore(msgspec.Struct, Generic[M], frozen=True):
 
 
 class Reserve(msgspec.Struct, frozen=True):
-    """Let every later row of a table have a sequence above this number. Gives nothing."""
+    """Let every later row of a table have a sequence above this number. Gives nothing.
+
+    Of a table with a floor, that is set, too: to the highest sequence of the rows that were deleted.
+    """
 
     table: Table[Any]
     number: int
+    floor: int
 
 
 class When(msgspec.Struct, frozen=True):

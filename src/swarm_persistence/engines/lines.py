@@ -35,6 +35,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """How many lines of each table follow; `None` if the file may grow."""
     numbers: dict[str, int] | None = None
     """The highest sequence that each table had given out."""
+    floors: dict[str, int] | None = None
+    """The highest sequence that a row of each table with a floor had."""
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -148,8 +150,10 @@ async def back_up_lines(
         with partial_file(target) as file:
             counts = {table.label: await snapshot.count(Query(table)) for table in TABLES}
             numbers = {table.label: (await snapshot.numbers())[table.name] for table in TABLES}
+            floors = {table.label: await snapshot.last_sequence(table) for table in TABLES if table.floor is not None}
+            header = Header(counts=counts, numbers=numbers, floors=floors)
             total, done = sum(counts.values()), 0
-            await run_beside(partial(file.write, header_line(Header(counts=counts, numbers=numbers))))
+            await run_beside(partial(file.write, header_line(header)))
             for table in TABLES:
                 async for records in batches_of(snapshot, table):
                     text = b"".join([record.line() for record in records])

@@ -2,13 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
 from swarm_persistence.engines.interface import Delete, Progress, Reserve, Restore, Snapshot
-from swarm_persistence.engines.lines import BATCH, StoredRecord
+from swarm_persistence.engines.lines import BATCH, Header, StoredRecord
 from swarm_persistence.errors import OtherError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, Table
@@ -52,7 +52,7 @@ class BackupVerbs(StorageCore):
     async def _restore(
         self,
         records: Iterable[StoredRecord],
-        numbers: Mapping[str, int],
+        header: Header,
         *,
         is_overwriting: bool,
         progress: Callable[[int], object],
@@ -63,7 +63,8 @@ class BackupVerbs(StorageCore):
             OtherError: the storage holds records, and they are not to be replaced.
 
         """
-        last = Counter(numbers)
+        last = Counter(header.numbers)
+        floors = header.floors or {}
         done = 0
         async with TransactionBlock(lambda: transactions.begin(self, self._engine)):
             if is_overwriting:
@@ -76,7 +77,9 @@ class BackupVerbs(StorageCore):
                     last[table.label] = max(last[table.label], *(stored.sequence or 0 for stored in batch))
                     done += len(batch)
                     progress(done)
-            await self._executor().write([Reserve(table, last[table.label]) for table in TABLES])
+            await self._executor().write(
+                [Reserve(table, last[table.label], floors.get(table.label, 0)) for table in TABLES]
+            )
 
     async def _write_stored(self, table: Table[Any], records: Sequence[StoredRecord], *, keeps_sequences: bool) -> None:
         """Store records with what they do not show, as far as that is known; else find it out, as for new ones."""

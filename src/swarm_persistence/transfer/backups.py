@@ -1,9 +1,14 @@
 """Backs up an SQLite database without opening it as a storage, which would bring its schema up to date."""
 
 import os
+from contextlib import AbstractContextManager, closing
+
+import apsw
 
 from swarm_persistence.engines.interface import Progress
+from swarm_persistence.engines.sql.sqlite.access import Access, is_writable, reading_access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
+from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.storage.backups import source_path, target_path
@@ -18,7 +23,14 @@ async def back_up_file(
     progress: Progress | None = None,
 ) -> None:
     """Do what `Storage.backup` does."""
-    source, copy = source_path(path), target_path(target)
+    source, copy, settings = source_path(path), target_path(target), Settings()
+
+    def opened() -> AbstractContextManager[apsw.Connection]:
+        access = Access.WRITE if is_writable(source) else reading_access(source)
+        patience = Patience(settings.connection_timeout)
+        return closing(open_connection(source, settings, patience, is_reader=True, access=access))
+
     await run_in_steps(
-        lambda stop: back_up(source, Settings(), copy, stop, is_verified=verify, is_overwriting=overwrite), progress
+        lambda stop: back_up(opened, source, settings, copy, stop, is_verified=verify, is_overwriting=overwrite),
+        progress,
     )

@@ -80,7 +80,7 @@ class _Restoring:
 
         await storage._restore(
             read_lines(self._source, self._source),
-            self._header.numbers or {},
+            self._header,
             is_overwriting=self._is_overwriting,
             progress=tell,
         )

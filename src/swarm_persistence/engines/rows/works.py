@@ -41,7 +41,7 @@ def _work(step: Step) -> Work:
             return lambda changes: changes.unless(query, works)
         case Restore(table, rows, keeps_sequences):
             return lambda changes: changes.restore(table, rows, keeps_sequences)
-        case Reserve(table, number):
+        case Reserve(table, number, _):
             return lambda changes: changes.reserve(table, number)
         case Hold():
             return lambda changes: None  # writers take turns

@@ -141,10 +141,7 @@ class IndexedDbSession:
 
     async def numbers(self) -> Mapping[str, int]:
         """Return the highest sequence that each table has given out."""
-        self._require_open()
-        if self._state is None:
-            await self._fetch()
-        return {table.name: self._overlay(table).last_sequence for table in TABLES}
+        return {table.name: await self.last_sequence(table) for table in TABLES}
 
     def abandon(self) -> None:
         self._end(None)

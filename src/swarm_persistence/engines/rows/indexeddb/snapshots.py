@@ -34,6 +34,9 @@ class IndexedDbSnapshot:
     def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
         return self._session.aggregate(aggregate)
 
+    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
+        return self._session.last_sequence(table, before)
+
     def numbers(self) -> Awaitable[Mapping[str, int]]:
         return self._session.numbers()
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
-from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, rows_of, settled
+from swarm_persistence.engines.rows.evaluator import (
+    columns_of_rows,
+    count_of,
+    last_sequence_of,
+    page_of,
+    rows_of,
+    settled,
+)
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.query.query import Query
@@ -38,6 +45,9 @@ class MemorySnapshot:
 
     async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
         return aggregate_rows(self._table(aggregate.query.table), aggregate)
+
+    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
+        return last_sequence_of(self._table(table), before)
 
     async def numbers(self) -> Mapping[str, int]:
         return {name: table.last_sequence for name, table in self._used().items()}

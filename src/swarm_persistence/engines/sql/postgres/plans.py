@@ -128,7 +128,7 @@ class Plans:
                 rows = restored_values(step.table, step.rows, step.keeps_sequences)
                 return RestoreAct(step.table, compiler.restore(step.table, step.keeps_sequences), rows)
             case Reserve():
-                return ReserveAct(compiler.dialect.schema, step.table, step.number)
+                return ReserveAct(compiler.dialect, step.table, step.number, step.floor)
             case Hold():
                 lock = compiler.lock(step.query.table)
                 return HoldAct(*compiler.hold(step.query), step.expected, lock)

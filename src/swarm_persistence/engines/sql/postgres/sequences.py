@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Table
 
@@ -25,14 +26,18 @@ async def numbers_of(link: Link, schema: str) -> Mapping[str, int]:
 
 
 class ReserveAct:
-    """Lets a table number on from a given number, if it is behind; gives nothing."""
+    """Lets a table number on from a given number, if it is behind, and sets its floor; gives nothing."""
 
     is_single = False
 
-    def __init__(self, schema: str, table: Table[Any], number: int) -> None:
-        self._values = (f"{schema}.{table.name}", SEQUENCE, number)
+    def __init__(self, dialect: PostgresDialect, table: Table[Any], number: int, floor: int) -> None:
+        self._values = (dialect.table(table), SEQUENCE, number)
+        self._set_floor = None if table.floor is None else f"UPDATE {dialect.floor(table)} SET number = $1"
+        self._floor = floor
 
     async def run(self, link: Link) -> None:
-        """Raise the sequence. That is not undone with the transaction, and does no harm."""
+        """Raise the sequence: that is not undone with the transaction, and does no harm."""
         if self._values[2] > 0:
             await link.run(_RESERVE, self._values)
+        if self._set_floor is not None:
+            await link.run(self._set_floor, (self._floor,))

@@ -1,14 +1,13 @@
 """Copies a database page by page, as it is at one moment, beside those who write, and checks the copy."""
 
 import threading
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 
 import apsw
 
 from swarm_persistence.engines.placing import PartialFile, partial_file
 from swarm_persistence.engines.sql.sqlite import checksums
-from swarm_persistence.engines.sql.sqlite.access import Access, is_writable, reading_access
-from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection
 from swarm_persistence.engines.sql.sqlite.failures import translated
 from swarm_persistence.engines.sql.sqlite.placing import place, require_free
 from swarm_persistence.engines.sql.sqlite.resting import (
@@ -27,6 +26,7 @@ _CACHE_KIBIBYTES = 4096
 
 
 def back_up(
+    source: Callable[[], AbstractContextManager[apsw.Connection]],
     path: str,
     settings: Settings,
     target: str,
@@ -35,7 +35,7 @@ def back_up(
     is_verified: bool,
     is_overwriting: bool,
 ) -> Steps[None]:
-    """Copy a database to a new file, and tell in bytes how far that is.
+    """Copy the database at a path, which `source` opens, to a new file, and tell in bytes how far that is.
 
     Its reads hold back no writer, but the log cannot begin anew until all pages are copied.
 
@@ -48,13 +48,11 @@ def back_up(
     with translated(path, target, timeout):
         require_free(target, is_overwriting=is_overwriting)
         with partial_file(target) as partial:
-            access = Access.WRITE if is_writable(path) else reading_access(path)
-            connection = open_connection(path, settings, Patience(timeout), is_reader=True, access=access)
-            with closing(connection) as source:
-                source.execute("BEGIN").fetchall()
-                require_ours(source, path)  # the transaction's moment is that of its first read
-                counts = row_counts(source) if is_verified else None
-                yield from copy_pages(source, partial, vfs)
+            with source() as connection:
+                connection.execute("BEGIN").fetchall()
+                require_ours(connection, path)  # the transaction's moment is that of its first read
+                counts = row_counts(connection) if is_verified else None
+                yield from copy_pages(connection, partial, vfs)
             with opened_at_rest(partial.path, vfs) as copy:
                 check_pages(copy, path, stop, is_thorough=is_verified)
                 if counts is not None:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
@@ -168,11 +169,7 @@ class SqliteEngine(Reading[Part]):
     async def snapshot(self) -> SqliteSnapshot:
         if self._is_closing:
             raise ClosedError("the storage is closed")
-
-        def open_connection() -> apsw.Connection:
-            return self._open_reader(Patience(self.settings.connection_timeout))
-
-        snapshot = SqliteSnapshot(self._plans, open_connection, self._translate)
+        snapshot = SqliteSnapshot(self._plans, self._opened_reader, self._identity.verify_now_and_then, self._translate)
         self._snapshots = {other for other in self._snapshots if not other.is_closed} | {snapshot}
         await snapshot.open()
         return snapshot
@@ -199,7 +196,13 @@ class SqliteEngine(Reading[Part]):
     async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
         await run_in_steps(
             lambda stop: back_up(
-                self.path, self.settings, target, stop, is_verified=is_verified, is_overwriting=is_overwriting
+                self._opened_reader,
+                self.path,
+                self.settings,
+                target,
+                stop,
+                is_verified=is_verified,
+                is_overwriting=is_overwriting,
             ),
             progress,
         )
@@ -328,6 +331,16 @@ class SqliteEngine(Reading[Part]):
             self._identity.close(connection)
             raise
         return connection
+
+    @contextmanager
+    def _opened_reader(self) -> Iterator[apsw.Connection]:
+        """Open a connection for one long read, within the block."""
+        connection = self._open_reader(Patience(self.settings.connection_timeout))
+        try:
+            yield connection
+            self._identity.verify_paths()
+        finally:
+            self._identity.close(connection)
 
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)

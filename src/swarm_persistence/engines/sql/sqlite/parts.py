@@ -22,7 +22,7 @@ from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.conditional import NOTHING, UNLESS, WHEN
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.operations import Part
-from swarm_persistence.engines.sql.sqlite.restored import RESERVE, RestoreStatement
+from swarm_persistence.engines.sql.sqlite.restored import ReserveStatement, RestoreStatement
 from swarm_persistence.engines.sql.sqlite.statements import (
     CountStatement,
     InsertStatement,
@@ -88,7 +88,7 @@ class Parts:
 
     def _restoring(self, step: Restore[Any] | Reserve) -> Part:
         if isinstance(step, Reserve):
-            return RESERVE, (step.table.name, step.number)
+            return ReserveStatement(step.table), (step.number, step.floor)
         rows: Any = restored_values(step.table, step.rows, step.keeps_sequences)
         return self._restored(step.table, step.keeps_sequences), rows
 

@@ -31,16 +31,18 @@ class RestoreStatement:
 
 
 class ReserveStatement:
-    """Lets a table number on from a given number; gives nothing."""
+    """Lets a table number on from a given number, and sets its floor; gives nothing."""
 
     table_name = ""
     can_fail_after_change = True
     is_short = False
 
+    def __init__(self, table: Table[Any]) -> None:
+        self._table = table
+
     def run(self, cursor: apsw.Cursor, parameters: Any) -> None:
-        """Raise the number of the table that the parameters name."""
-        name, number = parameters
-        raise_numbers(cursor.connection, {name: number})
-
-
-RESERVE = ReserveStatement()
+        """Raise the number."""
+        number, floor = parameters
+        raise_numbers(cursor.connection, {self._table.name: number})
+        if self._table.floor is not None:
+            cursor.execute(f"UPDATE {self._table.floor} SET number = ?", (floor,))

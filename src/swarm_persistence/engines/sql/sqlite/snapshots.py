@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -27,11 +28,14 @@ class SqliteSnapshot(Reading[Part]):
     def __init__(
         self,
         parts: "Parts",
-        open_connection: Callable[[], apsw.Connection],
+        opened: Callable[[], AbstractContextManager[apsw.Connection]],
+        verify: Callable[[], None],
         translate: Callable[[BaseException], BaseException],
     ) -> None:
         self._plans = parts
-        self._open_connection = open_connection
+        self._opened = opened
+        self._verify = verify
+        self._uses = ExitStack()
         self._translate = translate
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swarm-persistence snapshot")
         self._connection: apsw.Connection | None = None
@@ -81,17 +85,17 @@ class SqliteSnapshot(Reading[Part]):
 
     def _used(self) -> apsw.Connection:
         assert self._connection is not None
+        self._verify()
         return self._connection
 
     def _open(self) -> None:
-        self._connection = self._open_connection()
+        self._connection = self._uses.enter_context(self._opened())
         self._connection.execute("BEGIN").fetchall()
         # The transaction's moment is that of its first read.
         self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        self._uses.close()
 
     def _numbers(self) -> Mapping[str, int]:
         connection = self._used()
