@@ -57,11 +57,12 @@ class SerializationError(StorageError):
 
 
 class UnreadableError(SerializationError):
-    """A stored row cannot be read back; `id` is that of its record."""
+    """A stored row cannot be read back; `id` is that of its record, or `None` if it is what cannot be read."""
 
-    def __init__(self, message: str, id: object = None) -> None:
+    def __init__(self, message: str, id: object = None, sequence: int | None = None) -> None:
         super().__init__(message)
-        self.id = str(id)
+        self.id = None if id is None else str(id)
+        self.sequence = sequence
 
 
 class NotFoundError(StorageError):

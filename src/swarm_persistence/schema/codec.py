@@ -131,8 +131,12 @@ def _decoding(column: Column, value: str) -> str:
 
 def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:
     identity = row[table.positions["id"]] if row else None
+    position = table.positions[SEQUENCE]
+    sequence: Any = row[position] if position < len(row) else None
     raise UnreadableError(
-        f"the stored {table.label} {identity!r} cannot be read back: {type(error).__name__}: {error}", identity
+        f"the stored {table.label} {identity!r} cannot be read back: {type(error).__name__}: {error}",
+        identity,
+        sequence,
     ) from error
 
 

@@ -1,6 +1,5 @@
 """The verbs that give a task to an agent: by id, or the next one that is ready."""
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
@@ -19,6 +18,7 @@ from swarm_persistence.storage.arguments import seconds, texts
 from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.held_claims import claim_of, held_by
+from swarm_persistence.storage.readable import pass_over, without
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
@@ -29,8 +29,6 @@ _MOST_MARKED = 500
 """How many delayed tasks whose time has come one claim lets be ready: a hundred thousand would hold it up for long."""
 _LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED), {IS_DELAYED: 0})
 _SHORTEST_PAUSE_SECONDS = 0.01
-
-_log = logging.getLogger("swarm_persistence")
 
 
 class ClaimVerbs(TaskVerbs):
@@ -122,8 +120,7 @@ class ClaimVerbs(TaskVerbs):
     async def _claim_ready(self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta) -> list[TaskModel]:
         passed_over: list[UnreadableError] = []
         while True:
-            unreadable = tuple(Condition("id", "<>", error.id) for error in passed_over)
-            query = Query(TASKS, (*ready.conditions, *unreadable), ready.order, ready.limit)
+            query = Query(TASKS, (*ready.conditions, *without(passed_over)), ready.order, ready.limit)
             moment = microseconds(now())
             changes = {**_claimed(agent_id, lease, moment), "started_at": moment}
             steps: list[Step] = [_LET_DUE_BE_READY, Claim(query, changes)]
@@ -132,8 +129,7 @@ class ClaimVerbs(TaskVerbs):
                 marked, tasks = await self._write_claim(steps, lambda results: _held(results[1]))
             except UnreadableError as error:
                 # The write is undone. One bad row must not stop the swarm; it is told of, and stays as it is.
-                _log.error("a task cannot be claimed: %s", error)
-                passed_over.append(error)
+                pass_over(error, passed_over)
                 continue
             if not tasks and marked == _MOST_MARKED:
                 continue  # what fits may be among those that are due as well

@@ -11,6 +11,7 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.core import touched
 from swarm_persistence.storage.dependencies import one_of, waiting_for
+from swarm_persistence.storage.readable import readable_values
 
 _MAY_FAIL = (Condition("status", "=", TaskStatus.PENDING.value), Condition("fails_with_dependencies", "=", 1))
 _LONGEST_CAUSE = 500
@@ -69,7 +70,7 @@ async def _waiting_behind(executor: Executor, ids: Sequence[str]) -> dict[str, l
 
 
 async def _links_to(executor: Executor, ids: Sequence[str]) -> list[tuple[str, str]]:
-    rows: list[Any] = await executor.values(waiting_for(ids), ("task_id", "dependency_id"))
+    rows, _ = await readable_values(executor, waiting_for(ids), ("task_id", "dependency_id"))
     return rows
 
 

@@ -25,6 +25,7 @@ from swarm_persistence.schema.tables import (
 from swarm_persistence.storage.arguments import seconds, several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import dependents_of, one_of, waiting_for
+from swarm_persistence.storage.readable import readable_values
 
 FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 
@@ -95,8 +96,8 @@ class PruningVerbs(StorageCore):
         while place < end:
             # A span, so that no read is long, however few of the rows are stale.
             span = (Condition(SEQUENCE, ">", place), Condition(SEQUENCE, "<=", min(place + _SPAN, end)))
-            rows: list[Any] = await self._executor().values(
-                Query(table, (*stale, *span), _UPWARDS, _BATCH), (SEQUENCE, "id")
+            rows, _ = await readable_values(
+                self._executor(), Query(table, (*stale, *span), _UPWARDS, _BATCH), (SEQUENCE, "id")
             )
             if rows:
                 ids = [row[1] for row in rows]

@@ -10,15 +10,16 @@ import msgspec
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Update
-from swarm_persistence.errors import NotFoundError
+from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
-from swarm_persistence.schema.tables import AGENTS, TASKS
+from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.failures import failed
 from swarm_persistence.storage.held_claims import UNFINISHED
 from swarm_persistence.storage.leases import LeaseVerbs, retried
+from swarm_persistence.storage.readable import readable_values
 
 HEARTBEAT_TIMEOUT_SECONDS = 300.0
 """The age of a heartbeat after which an agent counts as lost, if nobody says otherwise."""
@@ -87,13 +88,16 @@ class RecoveryVerbs(LeaseVerbs):
         passed: set[str] = set()
         stuck: set[str] = set()
         while True:
-            rows: list[Any] = await self._executor().values(
+            rows, unreadable = await readable_values(
+                self._executor(),
                 # What is stuck stays in front of all that comes later.
                 Query(TASKS, _IS_EXPIRED, (Order("lease_expires_at"),), _BATCH, len(stuck)),
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
+            for each in unreadable:
+                done += await self._give_back_unreadable(each)
             fresh = [row for row in rows if row[0] not in stuck]
-            outcomes = await self._each(fresh, lambda row: self._give_back(*row), "task", errors)
+            outcomes = await self._each(fresh, lambda row: self._give_back(row[0], row[1:4], row[4]), "task", errors)
             for row, outcome in zip(fresh, outcomes, strict=True):
                 id = str(row[0])
                 if isinstance(outcome, bool):
@@ -104,6 +108,18 @@ class RecoveryVerbs(LeaseVerbs):
                     passed.add(id)  # somebody was faster, or it has changed; then it may still be there
             if len(rows) < _BATCH or not fresh:
                 return done
+
+    async def _give_back_unreadable(self, error: UnreadableError) -> list[tuple[str, bool]]:
+        """Give back a task of which a text cannot be read: all that the decision rests on are numbers."""
+        row = Condition(SEQUENCE, "=", error.sequence)
+        fields = ("claim_count", "retry_count", "max_retries")
+        done: list[tuple[str, bool]] = []
+        for numbers in await self._executor().values(Query(TASKS, (row, *_IS_EXPIRED)), fields):
+            id = error.id or f"(sequence {error.sequence})"
+            is_pending = await self._give_back(id, numbers, None, row)
+            if is_pending is not None:
+                done.append((id, is_pending))
+        return done
 
     async def _each(
         self, rows: Sequence[Any], work: Callable[[Any], Awaitable[T]], label: str, errors: list[Exception]
@@ -123,13 +139,14 @@ class RecoveryVerbs(LeaseVerbs):
         return await asyncio.gather(*map(attempt, rows))
 
     async def _give_back(
-        self, id: str, claim_count: int, retry_count: int, max_retries: int, agent_id: str | None
+        self, id: str, numbers: Sequence[Any], agent_id: str | None, row: Condition | None = None
     ) -> bool | None:
-        """Give a task back; tells whether it is pending again, or `None` if somebody was faster."""
+        """Give a task back; tells whether it is pending again, or `None` if another caller was faster."""
+        claim_count, retry_count, max_retries = numbers
         error = f"the lease of {agent_id!r} ran out"
         # All that the decision rests on is looked at again by the statement that does it.
         conditions = (
-            Condition("id", "=", id),
+            row or Condition("id", "=", id),
             *_IS_EXPIRED,
             Condition("claim_count", "=", claim_count),
             Condition("retry_count", "=", retry_count),
@@ -145,12 +162,14 @@ class RecoveryVerbs(LeaseVerbs):
 
     async def _mark_lost_agents(self, age: float, errors: list[Exception]) -> tuple[str, ...]:
         is_lost = (Condition("heartbeat", "<", FromNow(-age)), Condition("status", "IN", _ALIVE))
-        rows = await self._executor().values(Query(AGENTS, is_lost), ("id",))
+        rows, unreadable = await readable_values(self._executor(), Query(AGENTS, is_lost), ("id",))
         changes = {"status": AgentStatus.ERROR.value, **touched(microseconds(now()))}
 
         async def mark(row: Any) -> bool:
             lost = Query(AGENTS, (Condition("id", "=", row[0]), *is_lost))
             return bool(await self._write_one(Update(lost, changes)))
 
+        for each in unreadable:
+            await self._write_one(Update(Query(AGENTS, (Condition(SEQUENCE, "=", each.sequence), *is_lost)), changes))
         marked = await self._each(rows, mark, "agent", errors)
         return tuple(str(row[0]) for row, is_marked in zip(rows, marked, strict=True) if is_marked is True)

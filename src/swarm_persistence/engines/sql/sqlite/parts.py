@@ -34,6 +34,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     UpkeepStatement,
     ValueStatement,
 )
+from swarm_persistence.engines.sql.sqlite.unreadable import unreadable_claimed
 from swarm_persistence.models import Model
 from swarm_persistence.query.laws import sorted_rows
 from swarm_persistence.query.query import Condition, Query
@@ -216,7 +217,10 @@ class ClaimStatement(RowsStatement):
 
     def run(self, cursor: Any, parameters: Any) -> list[Any]:
         """Run it and return the records."""
-        rows = super().run(cursor, parameters)
+        try:
+            rows: list[Any] = cursor.execute(self.text, parameters).fetchall()
+        except UnicodeDecodeError as error:
+            raise unreadable_claimed(cursor, self.table_name, error) from error
         if len(rows) > 1:
             rows = sorted_rows(self._query, rows)
         return [self._decode(row) for row in rows]

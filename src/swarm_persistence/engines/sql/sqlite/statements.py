@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.unreadable import unreadable_in, unreadable_somewhere
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.schema.tables import Table
 from swarm_persistence.schema.values import ColumnValue
@@ -133,7 +134,10 @@ class ValueStatement:
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
         """Run it to its end and return the value."""
-        rows = cursor.execute(self.text, parameters).fetchall()
+        try:
+            rows = cursor.execute(self.text, parameters).fetchall()
+        except UnicodeDecodeError as error:
+            raise unreadable_somewhere(cursor, self.table_name, error) from error
         return rows[0][0] if rows else None
 
 
@@ -150,7 +154,10 @@ class RecordStatement:
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> Any:
         """Run it and return the record."""
-        rows = cursor.execute(self.text, parameters).fetchall()
+        try:
+            rows = cursor.execute(self.text, parameters).fetchall()
+        except UnicodeDecodeError as error:
+            raise unreadable_in(cursor, self.table_name, self.text, parameters, error) from error
         return self._read(rows[0]) if rows else None
 
 
@@ -167,8 +174,13 @@ class RowsStatement:
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> list[Any]:
         """Run it and return the rows."""
-        rows = cursor.execute(self.text, parameters).fetchall()
         read = self._read
+        try:
+            rows = cursor.execute(self.text, parameters).fetchall()
+        except UnicodeDecodeError as error:
+            if read is None:
+                raise unreadable_somewhere(cursor, self.table_name, error) from error
+            raise unreadable_in(cursor, self.table_name, self.text, parameters, error) from error
         return rows if read is None else [read(row) for row in rows]
 
 
@@ -185,7 +197,10 @@ class PageStatement:
 
     def run(self, cursor: apsw.Cursor, parameters: Parameters) -> tuple[list[Any], int]:
         """Run it and return rows and sequence."""
-        rows: Any = cursor.execute(self.text, parameters).fetchall()
+        try:
+            rows: Any = cursor.execute(self.text, parameters).fetchall()
+        except UnicodeDecodeError as error:
+            raise unreadable_in(cursor, self.table_name, self.text, parameters, error) from error
         return [*map(self._read, rows)], rows[-1][-1] if rows else 0
 
 

@@ -1,0 +1,63 @@
+"""Names the row of a stored text that is no UTF-8: SQLite gives it as it is, and Python can make no `str` of it."""
+
+from typing import Any
+
+import apsw
+
+from swarm_persistence.errors import UnreadableError
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES, Kind, Table
+
+_TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS)
+_BY_NAME = {table.name: table for table in TABLES}
+
+
+def unreadable_in(
+    cursor: apsw.Cursor, table_name: str, text: str, parameters: Any, error: UnicodeDecodeError
+) -> UnreadableError:
+    """Return the error for the first unreadable row that a SELECT of whole rows gives."""
+    return _unreadable(cursor, _BY_NAME[table_name], f"({text})", parameters, error)
+
+
+def unreadable_claimed(cursor: apsw.Cursor, table_name: str, error: UnicodeDecodeError) -> UnreadableError:
+    """Return the error for the first unreadable row of those that were changed last, in this transaction."""
+    latest = f"{table_name} WHERE {CHANGE_NUMBER} = (SELECT max({CHANGE_NUMBER}) FROM {table_name})"
+    return _unreadable(cursor, _BY_NAME[table_name], latest, (), error)
+
+
+def unreadable_somewhere(cursor: apsw.Cursor, table_name: str, error: UnicodeDecodeError) -> UnreadableError:
+    """Return the error for the row of a table that holds what could not be read; reads the whole table."""
+    table = _BY_NAME[table_name]
+    holds = f"{table_name} WHERE ? IN ({', '.join(_blobs(table))})"
+    return _unreadable(cursor, table, holds, (bytes(error.object),), error)
+
+
+def _unreadable(
+    cursor: apsw.Cursor, table: Table[Any], source: str, parameters: Any, error: UnicodeDecodeError
+) -> UnreadableError:
+    columns = [SEQUENCE, *_blobs(table)]
+    rows: Any = cursor.execute(f"SELECT {', '.join(columns)} FROM {source}", parameters).fetchall()
+    for sequence, *blobs in rows:
+        readable = dict(zip(_texts_of(table), map(_text, blobs), strict=True))
+        damaged = [name for (name, value), blob in zip(readable.items(), blobs, strict=True) if value is None and blob]
+        if not damaged:
+            continue
+        id = readable.get("id")
+        row = f"of sequence {sequence}" if id is None else repr(id)
+        reason = f"its {damaged[0]} is no UTF-8 text: {error}"
+        return UnreadableError(f"the stored {table.label} {row} cannot be read back: {reason}", id, sequence)
+    return UnreadableError(f"a stored {table.label} cannot be read back: {error}")
+
+
+def _texts_of(table: Table[Any]) -> list[str]:
+    return [column.name for column in table.columns if column.kind in _TEXTS]
+
+
+def _blobs(table: Table[Any]) -> list[str]:
+    return [f"CAST({name} AS BLOB)" for name in _texts_of(table)]
+
+
+def _text(blob: bytes | None) -> str | None:
+    try:
+        return None if blob is None else blob.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,39 @@
+"""Reads columns of the rows that can be read: a damaged row must not keep a verb from all the others."""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.interface import Executor
+from swarm_persistence.errors import UnreadableError
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import SEQUENCE
+
+_log = logging.getLogger("swarm_persistence")
+
+
+async def readable_values(
+    executor: Executor, query: Query[Any], fields: tuple[str, ...]
+) -> tuple[list[Any], list[UnreadableError]]:
+    """Return the values of a query's readable rows, and an error for each other row, which is logged."""
+    passed_over: list[UnreadableError] = []
+    while True:
+        others = msgspec.structs.replace(query, conditions=(*query.conditions, *without(passed_over)))
+        try:
+            return [*await executor.values(others, fields)], passed_over
+        except UnreadableError as error:
+            pass_over(error, passed_over)
+
+
+def without(passed_over: list[UnreadableError]) -> tuple[Condition, ...]:
+    """Return the conditions that leave out rows which were passed over."""
+    return tuple(Condition(SEQUENCE, "<>", error.sequence) for error in passed_over)
+
+
+def pass_over(error: UnreadableError, passed_over: list[UnreadableError]) -> None:
+    """Log a row that cannot be read, and add it to those that were passed over; raise if it cannot be left out."""
+    if error.sequence is None or any(error.sequence == each.sequence for each in passed_over):
+        raise error
+    _log.error("passed over: %s", error)
+    passed_over.append(error)
