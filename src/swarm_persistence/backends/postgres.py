@@ -13,6 +13,7 @@ from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PreparedStatements, Settings
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.storage import Storage
 
 
@@ -51,6 +52,7 @@ class PostgresStorage(Storage):
 
     @classmethod
     async def _open(cls, url: str, settings: Settings, *, must_exist: bool = False) -> Self:
+        running_loop()
         engine = PostgresEngine(url, settings)
         try:
             await engine.start(must_exist=must_exist)

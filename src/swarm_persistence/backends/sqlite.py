@@ -8,6 +8,7 @@ from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
 from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.storage import Storage
 
 
@@ -55,6 +56,7 @@ class SqliteStorage(Storage):
 
     @classmethod
     async def _open(cls, path: str | os.PathLike[str], settings: Settings, *, must_exist: bool = False) -> Self:
+        running_loop()
         engine = SqliteEngine(path, settings)
         try:
             await asyncio.to_thread(engine.start, must_exist=must_exist)

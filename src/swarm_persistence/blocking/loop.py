@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from swarm_persistence.background import background_loop
+from swarm_persistence.engines.surroundings import require_real_threads
 from swarm_persistence.errors import OtherError, StorageError
 
 R = TypeVar("R")
@@ -19,6 +20,7 @@ def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | N
     result all the same, `on_abandoned` is called with it in the loop.
     """
     try:
+        require_real_threads()
         require_no_loop()
         loop = background_loop()
     except StorageError:

@@ -17,6 +17,7 @@ from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskM
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
 from swarm_persistence.storage import Repository, Storage, Transaction
+from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.transactions import ATTEMPTS
 
 P = ParamSpec("P")
@@ -54,7 +55,7 @@ def _taken(records: AsyncGenerator[M, None]) -> Iterator[M]:
         run(records.aclose())
 
 
-class BlockingTransaction:
+class BlockingTransaction(NotPicklable):
     """An open transaction of the calling thread; see `Transaction`."""
 
     def __init__(self, transaction: Transaction) -> None:
@@ -79,7 +80,7 @@ class BlockingTransaction:
         run(self._transaction.rollback())
 
 
-class BlockingTransactionBlock:
+class BlockingTransactionBlock(NotPicklable):
     """The transaction of a `with`: commits on success, rolls back on any exception."""
 
     def __init__(self, begin: Callable[[], BlockingTransaction]) -> None:
@@ -102,7 +103,7 @@ class BlockingTransactionBlock:
             transaction.rollback()
 
 
-class BlockingRepository(Generic[M]):
+class BlockingRepository(NotPicklable, Generic[M]):
     """The records of one model; see `Repository`."""
 
     def __init__(self, repository: Repository[M]) -> None:
@@ -152,7 +153,7 @@ class BlockingRepository(Generic[M]):
         return run(self._repository.count(builder))
 
 
-class BlockingStorage:
+class BlockingStorage(NotPicklable):
     """A `Storage` without `await`, for programs without an event loop; may be used from many threads at once.
 
     A transaction belongs to the thread that began it.

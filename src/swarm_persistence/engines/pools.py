@@ -5,7 +5,8 @@ from typing import ClassVar, Literal, Self
 
 import msgspec
 
-from swarm_persistence.errors import OtherError
+from swarm_persistence.engines.surroundings import require_real_threads
+from swarm_persistence.errors import OtherError, shown
 
 Durability = Literal["full", "normal"]
 
@@ -34,6 +35,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""
+        require_real_threads()
         limit = self.max_connections
         self.require("max_connections", type(limit) is int and limit >= 1, "1 or more")
         least = self.min_idle_connections
@@ -47,10 +49,11 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     def require(self, name: str, is_met: bool, expected: str) -> None:
         """Raise `OtherError` for a setting that is not as expected."""
         if not is_met:
-            raise OtherError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+            raise OtherError(f"{name} is {shown(getattr(self, name))}, expected {expected}")
 
     def require_duration(self, name: str) -> None:
         """Raise `OtherError` for a setting that is no duration."""
         value = getattr(self, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        self.require(name, is_number and 0 < value <= self.LONGEST_SECONDS, "a finite number of seconds above 0")
+        expected = f"a number of seconds above 0, and not above {self.LONGEST_SECONDS:.0f}"
+        self.require(name, is_number and 0 < value <= self.LONGEST_SECONDS, expected)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
 
@@ -70,7 +71,7 @@ class TableWatch:
     def __init__(self, watches: Watches, names: frozenset[str]) -> None:
         self.names = names
         self._watches = watches
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._has_rung = False
         self._has_ended = False
         self._waiters: set[asyncio.Future[None]] = set()

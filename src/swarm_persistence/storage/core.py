@@ -13,13 +13,14 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import identifier, refuse, text
 from swarm_persistence.storage import transactions
+from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
 from swarm_persistence.storage.transactions import ATTEMPTS, TransactionBlock
 
 T = TypeVar("T")
 
 
-class StorageCore:
+class StorageCore(NotPicklable):
     """The base of the nouns; users meet it as `Storage`."""
 
     def __init__(self, engine: Engine) -> None:

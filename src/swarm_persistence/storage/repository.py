@@ -11,10 +11,11 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.tasks import steps_to_delete_task
 
 
-class Repository(Generic[M]):
+class Repository(NotPicklable, Generic[M]):
     """The records of one model. Joins the transaction of the calling task, as the storage's own methods do."""
 
     def __init__(self, storage: StorageCore, model: type[M]) -> None:

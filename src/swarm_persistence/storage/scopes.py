@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Engine, Session, Step
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.query.query import Query
@@ -76,7 +77,7 @@ class Scope:
 
     async def begin(self) -> None:
         """Wait for the turn to write, or for the scope around this one, and open."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         try:
             if self.parent is None:
                 self._session = await self._engine.begin()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from swarm_persistence.engines.endings import is_over
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.errors import ClosedError, CollisionError
+from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, bind
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ async def _open(scope: Scope) -> "Transaction":
     return Transaction(scope)
 
 
-class Transaction:
+class Transaction(NotPicklable):
     """An open transaction. Dropping it without a call of `commit` or `rollback` rolls back, with a warning."""
 
     def __init__(self, scope: Scope) -> None:
@@ -103,7 +104,7 @@ def pauses(attempts: int) -> Iterator[float]:
         longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
 
 
-class TransactionBlock:
+class TransactionBlock(NotPicklable):
     """The transaction of an `async with`: commits on success, rolls back on any exception, cancellation included."""
 
     def __init__(self, begin: Callable[[], Coroutine[Any, Any, Transaction]]) -> None:

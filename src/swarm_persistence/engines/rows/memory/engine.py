@@ -26,6 +26,7 @@ from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
 from swarm_persistence.engines.rows.memory.turns import Turns
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import tables_of, works_of
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown
 from swarm_persistence.query.query import Query
@@ -59,6 +60,7 @@ class MemoryEngine:
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         works = works_of(steps)
+        running_loop()  # else the first call that has to wait would be the first to fail
         with self._gate:
             self._require_open()
             is_free = self._turns.is_free()
@@ -198,6 +200,7 @@ class MemoryEngine:
     async def _answered(self, answer: T) -> T:
         """Return the answer; every so many calls, after the loop's other tasks have had a turn."""
         if next(self._calls) % _CALLS_PER_TURN == 0:
+            running_loop()
             await asyncio.sleep(0)
         return answer
 

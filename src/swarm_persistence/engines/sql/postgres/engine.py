@@ -23,6 +23,7 @@ from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.engines.sql.postgres.turns import Turns
 from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.query.query import Condition, Query
@@ -170,7 +171,7 @@ class PostgresEngine(Reading[Act]):
         return self._port().order(work)
 
     def _port(self) -> Port:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         port = self._ports.get(loop)
         if port is None:
             if self._is_closed:

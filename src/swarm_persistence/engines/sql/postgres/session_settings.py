@@ -100,4 +100,5 @@ def _wait_for_a_lock(settings: Settings, idle: float) -> float:
 
 
 def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000)) if seconds else 0
+    # A server has 32 bits for it: what lasts 24 days or longer is no limit that anything meets.
+    return max(1, min(round(seconds * 1000), 2**31 - 1)) if seconds else 0

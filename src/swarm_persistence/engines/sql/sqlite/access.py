@@ -48,3 +48,8 @@ def reading_access(path: str) -> Access:
 def is_writable(path: str) -> bool:
     """Tell whether this process may write to the file, and make the log beside it."""
     return os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
+
+
+def busy_milliseconds(timeout: float) -> int:
+    """Return a timeout, in seconds, as SQLite takes it: it has 31 bits for it, which is 24 days."""
+    return int(min(timeout * 1000, 2**31 - 1))

@@ -32,6 +32,7 @@ from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.stepping import run_in_steps
+from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Query
@@ -96,7 +97,7 @@ class SqliteEngine(Reading[Part]):
         return delivered(self._submit(delivery_of, steps), on_abandoned)
 
     def _read(self, part: Part) -> Awaitable[Any]:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         reading = self._port(loop)[1]
         future: asyncio.Future[Any] = loop.create_future()
         if reading.is_full:
@@ -108,7 +109,7 @@ class SqliteEngine(Reading[Part]):
     def _submit(
         self, make: Callable[["asyncio.Future[Any]", Sequence[Step]], Operation], steps: Sequence[Step]
     ) -> "asyncio.Future[list[Any]]":
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         writing = self._port(loop)[0]
         future: asyncio.Future[list[Any]] = loop.create_future()
         if writing.is_full:
@@ -118,7 +119,7 @@ class SqliteEngine(Reading[Part]):
         return future
 
     async def begin(self) -> Session:
-        writing = self._port(asyncio.get_running_loop())[0]
+        writing = self._port(running_loop())[0]
         session = SqliteSession(
             self._writer, self._plans, self._way_into, self._stay_for, self.settings.transaction_timeout
         )
@@ -236,7 +237,7 @@ class SqliteEngine(Reading[Part]):
         )
 
     async def close(self) -> None:
-        for mailbox in self._ports.get(asyncio.get_running_loop(), ()):
+        for mailbox in self._ports.get(running_loop(), ()):
             mailbox.hand_over()
         self.abandon()
         try:
@@ -276,7 +277,7 @@ class SqliteEngine(Reading[Part]):
             self._writer.commits.confirm()
             return result
 
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._port(loop)[0].send_alone(Action(future, action=confirmed))
         return await future
@@ -366,7 +367,7 @@ class SqliteEngine(Reading[Part]):
 
     def _way_into(self, send: Callable[[Batch], None]) -> Mailbox:
         """Return a way into a transaction: it has no timeout of its own, the transaction has one."""
-        return Mailbox(asyncio.get_running_loop(), send, float("inf"), lambda: "", _never)
+        return Mailbox(running_loop(), send, float("inf"), lambda: "", _never)
 
     def _stay_for(self, batch: Batch) -> None:
         self._port(batch.mailbox.loop)[0].stay_for(batch)

@@ -13,7 +13,13 @@ from enum import StrEnum
 import apsw
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.access import Access, connect, is_writable, reading_access
+from swarm_persistence.engines.sql.sqlite.access import (
+    Access,
+    busy_milliseconds,
+    connect,
+    is_writable,
+    reading_access,
+)
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known, status
 from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
@@ -196,7 +202,7 @@ def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: boo
 def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspection:
     connection = connect(path, access, vfs=vfs)
     try:
-        connection.set_busy_timeout(int(timeout * 1000))
+        connection.set_busy_timeout(busy_milliseconds(timeout))
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # which needs a lock that a reader cannot have
         connection.execute("BEGIN").fetchall()  # one snapshot: another process may be bringing the file up
         application_id: int = connection.execute("PRAGMA application_id").get
@@ -226,7 +232,7 @@ def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
     """
     connection = connect(path, Access.WRITE, vfs=vfs)
     try:
-        connection.set_busy_timeout(int(timeout * 1000))
+        connection.set_busy_timeout(busy_milliseconds(timeout))
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     finally:
@@ -254,7 +260,7 @@ def _access_to_latest(path: str, timeout: float) -> Access:
     access = reading_access(path)
     connection = connect(path, access)
     try:
-        connection.set_busy_timeout(int(timeout * 1000))
+        connection.set_busy_timeout(busy_milliseconds(timeout))
         version = status(connection).version
     finally:
         connection.close()

@@ -1,0 +1,55 @@
+"""What a storage needs of the program around it: asyncio's event loop, and real threads."""
+
+import asyncio
+import sys
+from typing import Any
+
+from swarm_persistence.errors import OtherError
+
+_GEVENT_PARTS = ("threading", "thread", "queue", "select")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that the caller runs in; without one, raise `OtherError`, which names what runs instead."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    if _other_library() == "trio":
+        raise OtherError(
+            "the storage needs asyncio's event loop, and trio runs here; call the blocking form, open_storage(), by "
+            "trio.to_thread.run_sync, or open a loop of asyncio by trio-asyncio"
+        )
+    raise OtherError(
+        "the storage needs asyncio's event loop, and none runs here; call it within asyncio.run(), or use "
+        "the blocking form, open_storage()"
+    )
+
+
+def require_real_threads() -> None:
+    """Raise `OtherError` in a program whose threads are not the system's: they would wait for each other for ever."""
+    gevent: Any = sys.modules.get("gevent.monkey")
+    if gevent is not None and any(gevent.is_module_patched(part) for part in _GEVENT_PARTS):
+        raise OtherError(
+            "the storage needs real threads, and gevent has replaced them; call gevent's "
+            "monkey.patch_all(thread=False, queue=False, select=False), or run this in a worker that patches nothing "
+            "(gunicorn: gthread; Celery: prefork or threads)"
+        )
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and any(eventlet.is_monkey_patched(part) for part in ("thread", "select")):
+        raise OtherError(
+            "the storage needs real threads, and eventlet has replaced them; call "
+            "eventlet.monkey_patch(thread=False, select=False), or run this in a worker that patches nothing"
+        )
+
+
+def _other_library() -> str | None:
+    """Return the name of the library that runs this coroutine, as sniffio tells it, which such libraries bring."""
+    sniffio: Any = sys.modules.get("sniffio")
+    if sniffio is None:
+        return None
+    try:
+        name: str = sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return None
+    return name
