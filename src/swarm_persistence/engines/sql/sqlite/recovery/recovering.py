@@ -4,18 +4,17 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from swarm_persistence.engines.sql.sqlite import waits
+from swarm_persistence.engines.sql.sqlite import numbers, schema_version, waits
 from swarm_persistence.engines.sql.sqlite.log import Log
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, Outcome, TableOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages, pages_of
-from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, Shape, shapes
+from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, SCHEMA, Shape, shapes
 from swarm_persistence.engines.sql.sqlite.recovery.source import Evidence, FoundRow, Source
 from swarm_persistence.engines.sql.sqlite.recovery.target import MARGIN, Target
 from swarm_persistence.schema.tables import TABLES, TASK_LINKS
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_BOOKKEEPING = ("change_floor", "event_floor")
-"""Tables that hold no records, but numbers that must not be given out again."""
+_OF_SQLITE_AND_MIGRATIONS = {SCHEMA, NUMBERS, schema_version.LOG, schema_version.LOG_BEFORE_VERSION_3}
 
 
 def recover(path: Path, target: Path, *, with_log: bool = True) -> Outcome:
@@ -38,6 +37,9 @@ class _Recovery:
         self._target = target
         self._shapes = shapes()
         self._records = {table.name: self._shapes[table.name] for table in TABLES}
+        others = self._shapes.keys() - self._records.keys() - _OF_SQLITE_AND_MIGRATIONS
+        self._bookkeeping = [self._shapes[name] for name in sorted(others)]
+        """Tables that hold no records, but numbers that must not be given out again."""
         self._outcomes = {name: TableOutcome(name) for name in self._records}
         self._losses: list[Loss] = []
         self._unreadable: dict[str, list[tuple[FoundRow, Loss]]] = {name: [] for name in self._records}
@@ -133,23 +135,31 @@ class _Recovery:
 
     def _keep_numbers(self, source: Source, doubtful: Mapping[str, Shape]) -> None:
         """Let no number that may have been given out be given again."""
-        for name in _BOOKKEEPING:
-            rows = [row.values for row in source.rows(self._shapes[name]) if row.reason is None]
+        is_floor_lost = False
+        for shape in self._bookkeeping:
+            rows = [row.values for row in source.rows(shape) if row.reason is None]
             if rows:
-                self._target.replace_all(self._shapes[name], rows)
-        if source.gaps["change_floor"] or "tasks" in doubtful or self._unreadable["tasks"]:
-            self._target.raise_change_floor(self._target.highest_change() + MARGIN)
-        numbers: dict[str, int] = {}
+                self._target.replace_all(shape, rows)
+            is_floor_lost |= bool(source.gaps[shape.table])
+        given_out = self._sequences(source)
+        if is_floor_lost or "tasks" in doubtful or self._unreadable["tasks"]:
+            known = numbers.numbers_of(self._target.connection)
+            given_out[numbers.CHANGES] = known[numbers.CHANGES] + MARGIN
+        numbers.raise_numbers(self._target.connection, given_out)
+
+    def _sequences(self, source: Source) -> dict[str, int]:
+        """Return the highest sequences that may have been given out, of the tables that never give one out twice."""
+        stated: dict[str, int] = {}
         for row in source.rows(self._shapes[NUMBERS]):
             match row.values:
-                case [bytes() as name_of_table, int() as number]:
-                    numbers[name_of_table.decode(errors="replace")] = number
-        for table in self._target.numbered_tables():
-            highest = max(source.highest[table], numbers.get(table, 0), 0)
-            if table not in numbers and (highest or source.gaps[NUMBERS]):
-                highest += MARGIN
-            if highest:
-                self._target.raise_sequence(table, highest)
+                case [bytes() as name, int() as number]:
+                    stated[name.decode(errors="replace")] = number
+        sequences = {}
+        for table in self._records:
+            highest = max(source.highest[table], stated.get(table, 0))
+            is_lost = table not in stated and (highest > 0 or bool(source.gaps[NUMBERS]))
+            sequences[table] = highest + MARGIN * is_lost
+        return sequences
 
 
 def _is_regular(id: str) -> bool:

@@ -11,10 +11,9 @@ from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.recovery.cells import Value
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss
 from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, readable_values
-from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, Shape
+from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape
 from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError
-from swarm_persistence.schema.tables import CHANGE_NUMBER
 
 MARGIN = 1_000_000
 """What is added to the highest number that is known, where higher ones may have been given out: none is given twice."""
@@ -79,30 +78,6 @@ class Target:
         self.connection.execute(f"DELETE FROM {shape.table}").fetchall()
         for row in rows:
             self.connection.execute(f"INSERT INTO {shape.table} VALUES ({', '.join('?' * len(row))})", row).fetchall()
-
-    def numbered_tables(self) -> list[str]:
-        """Return the tables whose sequences are never given twice, whatever is deleted."""
-        text = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%AUTOINCREMENT%'"
-        rows: Any = self.connection.execute(text).fetchall()
-        return [name for (name,) in rows]
-
-    def raise_sequence(self, table: str, number: int) -> None:
-        """Let the sequences of a table go on above this number."""
-        known = self.connection.execute(f"SELECT seq FROM {NUMBERS} WHERE name = ?", (table,)).get
-        if known is None:
-            self.connection.execute(f"INSERT INTO {NUMBERS} (name, seq) VALUES (?, ?)", (table, number)).fetchall()
-        else:
-            bindings = (max(number, known), table)
-            self.connection.execute(f"UPDATE {NUMBERS} SET seq = ? WHERE name = ?", bindings).fetchall()
-
-    def raise_change_floor(self, number: int) -> None:
-        """Let the numbers of changes go on above this one."""
-        self.connection.execute("UPDATE change_floor SET number = max(number, ?)", (number,)).fetchall()
-
-    def highest_change(self) -> int:
-        """Return the highest number of a change that a stored task has."""
-        number: int = self.connection.execute(f"SELECT coalesce(max({CHANGE_NUMBER}), 0) FROM tasks").get
-        return number
 
     def _execute(self, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
         return self.connection.execute(statement, bindings).fetchall()
