@@ -20,6 +20,7 @@ from swarm_persistence import (
     TaskStatus,
     open_storage,
 )
+from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite import checksums
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Outcome
 from swarm_persistence.engines.sql.sqlite.recovery.recovering import recover
@@ -210,6 +211,42 @@ def test_no_row_is_lost_with_the_first_page_of_a_file_that_keeps_checksums(origi
     target, outcome = recovered(path)
     assert outcome.is_complete
     assert ids_in(target) == ids_in(original)
+
+
+def test_a_row_that_the_disk_has_changed_is_told_of_where_pages_have_checksums(original: Path, tmp_path: Path) -> None:
+    path = copy_of(original, tmp_path)
+    checksums.add(str(path))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"message 42message 42") + 8] = ord("5")
+    path.write_bytes(data)
+    target, outcome = recovered(path)
+    assert ids_in(target) == ids_in(original)
+    assert not outcome.is_complete
+    (note,) = outcome.notes
+    assert note.startswith("checksums of pages are wrong (")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_is_recovered_into_one_of_the_latest(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "swarm.db"
+    with open_storage(path) as storage:
+        tasks = [TaskModel.new(f"type-{number}", {}) for number in range(100)]
+        tasks[7].dependencies = [tasks[5].id]
+        storage.store_many([*tasks, MessageModel.new("a", "b", "note", "text"), AgentModel.new("a", "coder", [])])
+        storage.store_event(EventModel.new("begun", {}))
+        storage.migrate_to(version)
+    target, outcome = recovered(path)
+    assert outcome.is_complete
+    with open_storage(target) as storage:
+        counts = [storage.repository(model).count() for model in (TaskModel, AgentModel, EventModel, MessageModel)]
+        assert counts == [100, 1, 1, 1]
+        assert len(storage.get_ready_tasks()) == 99
+        task = storage.get_task(tasks[5].id)
+        assert task is not None
+        task.status = TaskStatus.COMPLETED
+        storage.update_task(task)
+        assert tasks[7].id in {task.id for task in storage.get_ready_tasks()}
+    assert main(["doctor", str(target), "--deep"]) == 0
 
 
 def test_rows_are_lost_by_name_with_the_page_that_holds_them(original: Path, tmp_path: Path) -> None:

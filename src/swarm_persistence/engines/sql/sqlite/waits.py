@@ -29,6 +29,7 @@ _CONTRADICTIONS = {
     "wait for a time that they do not have": "SELECT id FROM tasks WHERE is_delayed = 1 AND run_at IS NULL",
 }
 
+_DAMAGED = "DELETE FROM task_links WHERE id <> length(task_id) || ':' || task_id || dependency_id"
 _OF_LOST_TASKS = "DELETE FROM task_links WHERE task_id NOT IN (SELECT id FROM tasks)"
 _TO_COMPLETED = f"DELETE FROM task_links WHERE dependency_id IN {_COMPLETED}"
 _LINKED_OTHERWISE = f"""
@@ -39,6 +40,14 @@ _LINKED_OTHERWISE = f"""
     ))
 """
 _COUNTED = f"UPDATE tasks SET unmet_dependencies = {_COUNT} WHERE unmet_dependencies <> {_COUNT}"
+_DERIVED = (
+    f"""
+    UPDATE tasks
+    SET unmet_dependencies = (SELECT count(DISTINCT value) FROM json_each(dependencies) WHERE value NOT IN {_COMPLETED})
+    WHERE dependencies <> '[]'
+    """,
+    "UPDATE tasks SET change_number = sequence",
+)
 _UNDELAYED = "UPDATE tasks SET is_delayed = 0 WHERE is_delayed = 1 AND run_at IS NULL"
 
 
@@ -72,13 +81,20 @@ def mend(connection: apsw.Connection) -> None:
     A dependency that is stored and not completed has a link. One that is not stored may have been completed and pruned,
     or is lost, or never was stored: of those, as many have links as the task counted. Runs in the caller's transaction.
     """
-    for text in (_OF_LOST_TASKS, _TO_COMPLETED):
+    for text in (_DAMAGED, _OF_LOST_TASKS, _TO_COMPLETED):
         connection.execute(text).fetchall()
     rows: Any = connection.execute(_LINKED_OTHERWISE).fetchall()
     for id, dependencies, unmet in rows:
         _link(connection, id, decode_json(dependencies), unmet)
     for text in (_COUNTED, _UNDELAYED):
         connection.execute(text).fetchall()
+
+
+def derive(connection: apsw.Connection) -> None:
+    """Do to the tasks of a file of version 1 what the step to version 2 does. Runs in the caller's transaction."""
+    for text in _DERIVED:
+        connection.execute(text).fetchall()
+    mend(connection)
 
 
 def _link(connection: apsw.Connection, id: str, dependencies: list[str], unmet: int) -> None:

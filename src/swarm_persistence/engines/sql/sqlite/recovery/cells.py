@@ -62,7 +62,9 @@ def parse_page(pages: Pages, number: int, *kinds: int) -> Page:
         raise DamageError(f"page {number} is damaged: it cannot hold {count} cells")
     cells, damaged = [], []
     pointers = size_of_head + 2 * count
-    offsets = [offset for (offset,) in struct.iter_unpack(">H", data[size_of_head:pointers])]
+    # Masked as SQLite does it: a damaged high bit does no harm.
+    mask = pages.page_size - 1
+    offsets = [offset & mask for (offset,) in struct.iter_unpack(">H", data[size_of_head:pointers])]
     ends = dict(pairwise([*sorted({*offsets}), pages.usable]))
     for offset in offsets:
         try:
@@ -73,6 +75,8 @@ def parse_page(pages: Pages, number: int, *kinds: int) -> Page:
             damaged.append(str(error))
     if count and not cells:
         raise DamageError(f"page {number} is damaged: {damaged[0]}")
+    if kind == TABLE_LEAF:
+        pages.verify(number)
     last_child = 0 if is_leaf else int.from_bytes(data[start + 8 : start + 12])
     return Page(kind, tuple(_marked(cells) if kind == TABLE_LEAF else cells), last_child, tuple(damaged))
 
@@ -185,6 +189,8 @@ def _payload(pages: Pages, data: bytes, place: int, size: int, kind: int) -> Ite
         page = pages.read(following) if 1 < following <= pages.count else b""
         if not page or rest > pages.count * usable:
             raise DamageError(f"a value goes on in page {following}, which is not there")
+        if kind == TABLE_LEAF:
+            pages.verify(following)
         part = page[4 : 4 + min(rest, usable - 4)]
         yield part
         rest, following = rest - len(part), int.from_bytes(page[:4])

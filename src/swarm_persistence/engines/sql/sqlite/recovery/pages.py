@@ -29,9 +29,13 @@ class Pages:
         in_file = -(-file.size // page_size) if file is not None else 0
         ends = [frame.pages_after_commit for frame in frames if frame.pages_after_commit]
         self.count = ends[-1] if ends else in_file
-        reserved = self.read(1)[20] if self.has_header else _CHECKSUM_BYTES * self._has_checksums()
+        has_checksums = self._has_checksums()
+        reserved = self.read(1)[20] if self.has_header else _CHECKSUM_BYTES * has_checksums
         self.usable = page_size - reserved
         """The bytes of a page that hold content."""
+        self._is_verified = has_checksums and reserved == _CHECKSUM_BYTES
+        self.wrong: set[int] = set()
+        """The verified pages whose checksum is wrong."""
 
     @property
     def has_header(self) -> bool:
@@ -40,12 +44,13 @@ class Pages:
 
     def _has_checksums(self) -> bool:
         """Tell from the pages themselves whether they end with checksums: those that a checkpoint has written do."""
-        pages = (self.read(number) for number in range(2, min(self.count, _PAGES_LOOKED_AT) + 1))
-        return any(
-            any(data) and checksum(data[:-_CHECKSUM_BYTES], 0, 0, "<") == unpack("<II", data[-_CHECKSUM_BYTES:])
-            for data in pages
-            if data
-        )
+        numbers = range(2, min(self.count, _PAGES_LOOKED_AT) + 1)
+        return any(_is_right(data) for number in numbers if any(data := self.read(number)))
+
+    def verify(self, number: int) -> None:
+        """Remember a page whose checksum is wrong, if the file keeps them; those in the log have one of their own."""
+        if self._is_verified and number not in self._offsets and not _is_right(self.read(number)):
+            self.wrong.add(number)
 
     def read(self, number: int) -> bytes:
         """Return a page, filled up with zeros if the file ends in it; nothing if it is not there."""
@@ -80,6 +85,10 @@ def pages_of(path: Path, *, with_log: bool = True) -> Iterator[tuple[list[Pages]
         if dropped := log.dropped():
             views.insert(0, log.applied() + dropped)
         yield [Pages(file, log_file, page_size, frames) for frames in views], log
+
+
+def _is_right(data: bytes) -> bool:
+    return checksum(data[:-_CHECKSUM_BYTES], 0, 0, "<") == unpack("<II", data[-_CHECKSUM_BYTES:])
 
 
 def _page_size(file: RawFile) -> int:

@@ -13,6 +13,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.source import Evidence, Found
 from swarm_persistence.engines.sql.sqlite.recovery.target import MARGIN, Target
 from swarm_persistence.schema.tables import TABLES, TASK_LINKS
 
+_MOST_NAMED = 10
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_SQLITE_AND_MIGRATIONS = {SCHEMA, NUMBERS, schema_version.LOG, schema_version.LOG_BEFORE_VERSION_3}
 
@@ -61,11 +62,14 @@ class _Recovery:
             self._target.renumber(shape, evidence[name].rows)
             self._account(shape, source, evidence[name])
         self._keep_numbers(source, doubtful)
-        if {"tasks", "task_links"} & doubtful.keys() or self._losses:
+        if source.lacks(TASK_LINKS.name):
+            waits.derive(self._target.connection)
+        elif {"tasks", "task_links"} & doubtful.keys() or self._losses:
             self._rebuild_links()
         for name, outcome in self._outcomes.items():
             outcome.recovered = self._target.count(name)
-        return Outcome(tuple(self._outcomes.values()), tuple(self._losses), notes)
+        wrong = tuple(_wrong_pages(states[0]))
+        return Outcome(tuple(self._outcomes.values()), tuple(self._losses), (*notes, *wrong))
 
     def _keep(self, shape: Shape, row: FoundRow) -> None:
         loss = self._target.add(shape, row)
@@ -180,3 +184,11 @@ def _notes(pages: Pages, log: Log | None) -> Iterator[str]:
         if not frame.is_sound:
             where = f"page {frame.page}" if frame.page else "a page"
             yield f"frame {frame.number:,} of the log is damaged: rows of {where} may be older than they were"
+
+
+def _wrong_pages(pages: Pages) -> Iterator[str]:
+    if pages.wrong:
+        numbers = sorted(pages.wrong)
+        more = f" and {len(numbers) - _MOST_NAMED:,} more" if len(numbers) > _MOST_NAMED else ""
+        shown = ", ".join(map(str, numbers[:_MOST_NAMED]))
+        yield f"checksums of pages are wrong ({shown}{more}): the rows that were read from them may be wrong, too"

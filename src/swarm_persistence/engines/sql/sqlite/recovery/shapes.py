@@ -55,9 +55,9 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 def _fits(column: ShapeColumn, value: Value) -> bool:
-    if value is None:
-        return column.is_nullable or column.is_rowid
-    return not column.is_rowid and isinstance(value, column.types)
+    if column.is_rowid:
+        return value is None or isinstance(value, int)  # SQLite writes a null there, and reads past it
+    return column.is_nullable if value is None else isinstance(value, column.types)
 
 
 def shapes() -> dict[str, Shape]:

@@ -102,8 +102,8 @@ class Source:
         is_complete = True
         for cell in tree.index(root):
             match _values(cell):
-                case [bytes() as id, int() as rowid]:
-                    rows[rowid] = id.decode(errors="backslashreplace")
+                case [bytes() as id, int() as rowid] if _is_text(id):
+                    rows[rowid] = id.decode()
                 case _:
                     is_complete = False
         return Evidence(rows, is_complete and not tree.gaps)
@@ -121,6 +121,10 @@ class Source:
                     found[rowid] |= {position: value for position, value in pairs if position >= 0}
         return found
 
+    def lacks(self, table: str) -> bool:
+        """Tell whether the schema can be read, and has no such table: the file is of an older version."""
+        return not self.gaps[SCHEMA] and table not in self._roots
+
     @property
     def knows_free_pages(self) -> bool:
         """Whether the pages of deleted rows can be told from others."""
@@ -137,6 +141,14 @@ class Source:
             match row.values:
                 case [bytes(), bytes() as name, bytes(), int() as root, *_] if row.reason is None and root > 1:
                     self._roots.setdefault(name.decode(errors="replace"), root)
+
+
+def _is_text(data: bytes) -> bool:
+    """Tell whether bytes are a text that a record can hold."""
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_believable(page: Page, shape: Shape) -> bool:
