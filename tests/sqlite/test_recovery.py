@@ -13,6 +13,7 @@ import pytest
 
 from swarm_persistence import (
     AgentModel,
+    ConflictError,
     EventModel,
     MessageModel,
     MetricModel,
@@ -329,6 +330,18 @@ def test_numbers_go_on_above_those_that_were_given_out(original: Path, tmp_path:
     target, _ = recovered(path)
     with open_storage(target) as storage:
         assert storage.append_events([EventModel.new("next", {})]) > seen
+
+
+def test_the_place_of_a_lost_last_event_is_known(original: Path, tmp_path: Path) -> None:
+    leaf = max(number for number, kind, _ in pages_of(original, "events") if kind == "leaf")
+    target, _ = recovered(copy_of(original, tmp_path, with_pages_destroyed(original, [leaf])))
+    with open_storage(target) as storage:
+        assert len(storage.get_events_since(0)) < 300
+        with pytest.raises(ConflictError):
+            storage.append_events(
+                [EventModel.new("next", {})], expected_sequence=storage.get_events_since(0)[-1].sequence
+            )
+        assert storage.append_events([EventModel.new("next", {})], expected_sequence=300) == 301
 
 
 def test_dependents_still_wait_when_their_links_are_lost(original: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages, pages_of
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, SCHEMA, Shape, shapes
 from swarm_persistence.engines.sql.sqlite.recovery.source import Evidence, FoundRow, Source
 from swarm_persistence.engines.sql.sqlite.recovery.target import MARGIN, Target
-from swarm_persistence.schema.tables import TABLES, TASK_LINKS
+from swarm_persistence.schema.tables import EVENTS, TABLES, TASK_LINKS
 
 _MOST_NAMED = 10
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -61,7 +61,7 @@ class _Recovery:
             self._mend(shape, source)
             self._target.renumber(shape, evidence[name].rows)
             self._account(shape, source, evidence[name])
-        self._keep_numbers(source, doubtful)
+        self._keep_numbers(source, doubtful, evidence)
         if source.lacks(TASK_LINKS.name):
             waits.derive(self._target.connection)
         elif {"tasks", "task_links"} & doubtful.keys() or self._losses:
@@ -137,33 +137,33 @@ class _Recovery:
         self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
         self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)
 
-    def _keep_numbers(self, source: Source, doubtful: Mapping[str, Shape]) -> None:
+    def _keep_numbers(self, source: Source, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]) -> None:
         """Let no number that may have been given out be given again."""
-        is_floor_lost = False
         for shape in self._bookkeeping:
             rows = [row.values for row in source.rows(shape) if row.reason is None]
             if rows:
                 self._target.replace_all(shape, rows)
-            is_floor_lost |= bool(source.gaps[shape.table])
-        given_out = self._sequences(source)
-        if is_floor_lost or "tasks" in doubtful or self._unreadable["tasks"]:
+        # Those of lost rows included.
+        highest = {name: max([source.highest[name], *evidence[name].rows]) for name in self._records}
+        stated = self._stated_sequences(source)
+        is_unnumbered = source.lacks("event_floor") and not highest[EVENTS.name]
+        self._target.raise_event_floor(stated.get(EVENTS.name, 0) if is_unnumbered else highest[EVENTS.name])
+        for name, number in highest.items():
+            is_lost = name not in stated and (number > 0 or bool(source.gaps[NUMBERS]))
+            stated[name] = max(number, stated.get(name, 0)) + MARGIN * is_lost
+        if source.gaps["change_floor"] or "tasks" in doubtful or self._unreadable["tasks"]:
             known = numbers.numbers_of(self._target.connection)
-            given_out[numbers.CHANGES] = known[numbers.CHANGES] + MARGIN
-        numbers.raise_numbers(self._target.connection, given_out)
+            stated[numbers.CHANGES] = known[numbers.CHANGES] + MARGIN
+        numbers.raise_numbers(self._target.connection, stated)
 
-    def _sequences(self, source: Source) -> dict[str, int]:
-        """Return the highest sequences that may have been given out, of the tables that never give one out twice."""
+    def _stated_sequences(self, source: Source) -> dict[str, int]:
+        """Return the highest sequences that were given out, as far as SQLite's own table of them can be read."""
         stated: dict[str, int] = {}
         for row in source.rows(self._shapes[NUMBERS]):
             match row.values:
                 case [bytes() as name, int() as number]:
                     stated[name.decode(errors="replace")] = number
-        sequences = {}
-        for table in self._records:
-            highest = max(source.highest[table], stated.get(table, 0))
-            is_lost = table not in stated and (highest > 0 or bool(source.gaps[NUMBERS]))
-            sequences[table] = highest + MARGIN * is_lost
-        return sequences
+        return stated
 
 
 def _is_regular(id: str) -> bool:

@@ -79,6 +79,13 @@ class Target:
         for row in rows:
             self.connection.execute(f"INSERT INTO {shape.table} VALUES ({', '.join('?' * len(row))})", row).fetchall()
 
+    def raise_event_floor(self, number: int) -> None:
+        """Let this be the place of the last event that ever was, unless a later one is stored."""
+        text = (
+            "UPDATE event_floor SET number = max(number, ?) WHERE ? > (SELECT coalesce(max(sequence), 0) FROM events)"
+        )
+        self._execute(text, (number, number))
+
     def _execute(self, statement: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
         return self.connection.execute(statement, bindings).fetchall()
 
