@@ -250,19 +250,19 @@ class Reader(Protocol):
         """Compute numbers about groups of rows."""
         ...
 
+    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
+        """Return the highest sequence that a row of a table with a `floor` has or had, below another one; 0: none yet.
+
+        Deleted rows count, as long as they were committed or belong to this transaction. What was rolled back does not.
+        """
+        ...
+
 
 class Executor(Reader, Protocol):
     """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Do all steps or none of them, and give the result of each."""
-        ...
-
-    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
-        """Return the highest sequence that a row of a table with a `floor` has or had, below another one; 0: none yet.
-
-        Deleted rows count, as long as they were committed or belong to this transaction. What was rolled back does not.
-        """
         ...
 
 
