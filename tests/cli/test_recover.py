@@ -68,7 +68,7 @@ def test_records_can_go_into_a_file_of_json_lines(tmp_path: Path, capsys: pytest
     assert (tmp_path / "new.jsonl.lost.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["new.db", "new.db.lost.jsonl"])
+@pytest.mark.parametrize("name", ["new.db", "new.db.lost.jsonl", "new.db-wal", "new.db-shm", "new.db-journal"])
 def test_a_file_that_exists_is_not_overwritten(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sound(tmp_path / "swarm.db")
     (tmp_path / name).write_text("precious")

@@ -69,9 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _require_new(source: Path, target: str, losses: Path) -> None:
+    from swarm_persistence.engines.sql.sqlite.placing import LOGS
+
     if source.is_dir():
         raise CommandError(f"{str(source)!r} is a directory; give the path of a file")
-    for path in (losses, *(() if _is_url(target) else (_path(target),))):
+    # A log that lies beside the new file would be taken for its own.
+    new = () if _is_url(target) else tuple(Path(f"{_path(target)}{suffix}") for suffix in ("", *LOGS))
+    for path in (losses, *new):
         if os.path.lexists(path):
             raise CommandError(f"{str(path)!r} exists already; give the name of a new file")
         if not path.parent.is_dir():
