@@ -201,7 +201,7 @@ class TestFiles:
             await storage.backup(target)
         assert files_of(target) == ["copy.db-wal"]
 
-    @pytest.mark.parametrize("name", ["", "a\0b", "missing/copy.db", ".", b"copy.db", "x" * 300])
+    @pytest.mark.parametrize("name", ["", "a\0b", "missing/copy.db", ".", b"copy.db", "x" * 300, None, 7, {}])
     async def test_a_path_that_cannot_be_written_is_named(
         self, storage: SqliteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:

@@ -1,5 +1,7 @@
 """Looks at what an accident has left: opens it with the real engine, and reads all of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -23,19 +25,31 @@ async def all_in(storage: Storage) -> Stored:
     return {key_of(record): record for model in MODELS for record in await storage.repository(model).find_all()}
 
 
+def require_intact(path: Path) -> None:
+    """Require that SQLite finds no fault in a file."""
+    with _looking_at(path) as connection:
+        found = connection.execute("PRAGMA integrity_check").fetchall()
+    if found != [("ok",)]:
+        raise BrokenPromiseError(f"integrity_check: {found}")
+
+
 def require_sound(path: Path) -> None:
     """Require that SQLite finds no fault in a file, and that its hidden columns agree with its rows."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # which needs a lock that a reader cannot have
-    try:
-        found = connection.execute("PRAGMA integrity_check").fetchall()
-        if found != [("ok",)]:
-            raise BrokenPromiseError(f"integrity_check: {found}")
+    require_intact(path)
+    with _looking_at(path) as connection:
         for id, unmet, links, open_ones in connection.execute(_OF_PENDING):
             if not unmet == links == open_ones:
                 raise BrokenPromiseError(
                     f"task {id!r} counts {unmet} unmet dependencies, has {links} links, and waits for {open_ones}"
                 )
+
+
+@contextmanager
+def _looking_at(path: Path) -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # which needs a lock that a reader cannot have
+    try:
+        yield connection
     finally:
         connection.close()
 

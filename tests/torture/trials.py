@@ -1,6 +1,7 @@
 """Runs trials by their seeds, each in a directory of its own, with a watchdog."""
 
 import faulthandler
+import logging
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ def run_trial(trial: Trial, seed: int) -> None:
     """
     directory = Path(tempfile.mkdtemp(prefix="torture-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None))
     faulthandler.dump_traceback_later(_PATIENCE_SECONDS, exit=True, file=2)
+    logging.getLogger("swarm_persistence").setLevel(logging.CRITICAL + 1)  # it tells of what the trials do to it
     with _dice_of(seed):
         try:
             with _threads_watched():

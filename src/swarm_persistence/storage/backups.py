@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Delete, Progress, Reserve, Restore, Snapshot
 from swarm_persistence.engines.lines import BATCH, Header, StoredRecord
-from swarm_persistence.errors import OtherError
+from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, Table
 from swarm_persistence.schema.values import text
@@ -95,12 +95,16 @@ class BackupVerbs(StorageCore):
 
 def source_path(path: str | os.PathLike[str]) -> str:
     """Return the absolute path of a file to read."""
-    return os.path.abspath(text(os.fspath(path), "path"))
+    return os.path.abspath(_name_of(path))
 
 
 def target_path(path: str | os.PathLike[str]) -> str:
     """Return a path as it stands without links: a file takes the place of what a link leads to, not of the link."""
-    name = os.fspath(path)
+    return os.path.realpath(_name_of(path))
+
+
+def _name_of(path: object) -> str:
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name:
-        raise OtherError(f"path is {name!r}, expected the path of a file, as str or os.PathLike[str]")
-    return os.path.realpath(text(name, "path"))
+        raise OtherError(f"path is {shown(name)}, expected the path of a file, as str or os.PathLike[str]")
+    return text(name, "path")
