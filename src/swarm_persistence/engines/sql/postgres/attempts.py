@@ -8,11 +8,13 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import Act, InsertAct, Steps
+from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.failures import (
     DRIVER_ERRORS,
     Remedy,
     StaleSequenceError,
     blames_a_row,
+    is_read_only,
     remedy_of,
     still_unknown_outcome,
 )
@@ -51,8 +53,9 @@ class Attempt:
 class Attempts:
     """Tries operations on the connections of one loop."""
 
-    def __init__(self, links: Links, plans: Plans, settings: Settings) -> None:
+    def __init__(self, links: Links, connector: Connector, plans: Plans, settings: Settings) -> None:
         self._links = links
+        self._connector = connector
         self._plans = plans
         self._settings = settings
 
@@ -141,12 +144,12 @@ class Attempts:
                 raise answer from answer.__cause__
             raise
 
-    @staticmethod
-    def _passing(attempt: Attempt, error: Exception) -> BaseException:
+    def _passing(self, attempt: Attempt, error: Exception) -> BaseException:
         """Return the caller's error for a failure after which the work may be done again; raise that of any other."""
         link = attempt.link
         remedy = remedy_of(error, link.is_closed)
-        if remedy is Remedy.NOTHING:
+        is_final = is_read_only(error) and not self._connector.awaits_primary
+        if remedy is Remedy.NOTHING or is_final:
             failure = link.failure(error)
             raise failure from failure.__cause__
         if remedy is not Remedy.REPETITION:

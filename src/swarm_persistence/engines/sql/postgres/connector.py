@@ -51,6 +51,7 @@ class Connector:
         self.target = target
         self.settings = settings
         self.has_pooler = False
+        self.has_written = False
         self._has_looked = False
         self._has_been_there = False
         self._first = 0
@@ -60,6 +61,11 @@ class Connector:
         """Tell whether each statement must get along without what an earlier one has left on its connection."""
         choice = self.settings.prepared_statements
         return choice == "off" or (choice == "auto" and self.has_pooler)
+
+    @property
+    def awaits_primary(self) -> bool:
+        """Tell whether a server that takes no writes is worth the wait: for its promotion, or for the one after it."""
+        return self.has_written or self.target.seeks_primary
 
     async def open(self, deadline: float) -> Link:
         """Return a new connection, to the first server that can be used; each is tried once.

@@ -67,6 +67,11 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Tell whether a server has refused to write: it is a standby, or was made read-only."""
+    return state_of(error) == "25006"
+
+
 def is_outdated_plan(error: BaseException) -> bool:
     """Tell whether a statement was prepared for columns that have another type now."""
     return isinstance(error, asyncpg.InvalidCachedStatementError)

@@ -37,7 +37,7 @@ class Port:
         self.signals = Signals(self.links, engine.connector, engine.watches, engine.settings)
         self._engine = engine
         self._turns = engine.turns
-        self._attempts = Attempts(self.links, self.plans, self.settings)
+        self._attempts = Attempts(self.links, engine.connector, self.plans, self.settings)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
@@ -119,6 +119,7 @@ class Port:
 
     def committed(self, tables: set[str]) -> None:
         """Tell those who watch, here and elsewhere, that there was a commit."""
+        self._engine.connector.has_written = True
         if tables:
             self._engine.watches.ring(tables)
             self.signals.send(tables)

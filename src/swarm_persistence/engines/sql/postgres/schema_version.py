@@ -65,6 +65,12 @@ class SchemaVersion:
                 f"{link.server}: the schema {self._name!r} is not at version {target}, and this role may not change it "
                 f"({error}); open the storage once as the role that owns the schema"
             ) from error
+        except asyncpg.ReadOnlySQLTransactionError as error:
+            await link.roll_back()
+            raise MigrationError(
+                f"{link.server}: the schema {self._name!r} is not at version {target}, and this server takes no "
+                "writes; open the storage once on the primary (nothing was changed)"
+            ) from error
         except BaseException:
             await link.roll_back()
             raise

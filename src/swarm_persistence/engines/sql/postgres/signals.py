@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any
 
+import asyncpg
+
 from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
 from swarm_persistence.engines.sql.postgres.headroom import headroom_of
@@ -23,8 +25,8 @@ _BETWEEN_LOOKS_SECONDS = 0.03
 """Without LISTEN: so that others' commits are seen within 50 ms."""
 _BETWEEN_RARE_LOOKS_SECONDS = 1.0
 """With LISTEN: for what nobody told of."""
-_BETWEEN_LOOKS_WITHOUT_A_CONNECTION_SECONDS = 0.25
-"""While there is no connection to listen on: on one of the pool's, if one is idle."""
+_BETWEEN_GENTLE_LOOKS_SECONDS = 0.25
+"""On a standby, and while there is no connection to listen on: then on one of the pool's, if one is idle."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 """Between two tries to listen."""
@@ -133,26 +135,34 @@ class Signals:
             remaining = end - self._loop.time()
             if remaining <= 0:
                 return
-            await asyncio.sleep(min(remaining, _BETWEEN_LOOKS_WITHOUT_A_CONNECTION_SECONDS))
+            await asyncio.sleep(min(remaining, _BETWEEN_GENTLE_LOOKS_SECONDS))
 
     async def _listen_on_a_connection(self) -> None:
         deadline = self._loop.time() + self._settings.connection_timeout
         self._link = link = await self._connector.open(deadline)
         try:
-            # A pooler lends its servers' connections for a transaction: what one of them hears goes to nobody.
-            if not self._connector.has_pooler:
-                if (await headroom_of(link)).is_short:
-                    raise PoolError(f"{link.server}: the few connections that are left are for others")
-                await link.listen(self._channel, self._heard)
+            seconds = await self._start_to_listen(link)
             self._has_listened = True
             self._watches.ring()  # for what was committed before
-            seconds = _BETWEEN_LOOKS_SECONDS if self._connector.has_pooler else _BETWEEN_RARE_LOOKS_SECONDS
             while not self._watches.is_empty:
                 await self._look(link)
                 await asyncio.sleep(seconds)
         finally:
             self._link = None
             link.terminate()
+
+    async def _start_to_listen(self, link: Link) -> float:
+        """Listen if that is possible, and return after how many seconds to look for what nobody told of."""
+        # A pooler lends its servers' connections for a transaction: what one of them hears goes to nobody.
+        if self._connector.has_pooler:
+            return _BETWEEN_LOOKS_SECONDS
+        if (await headroom_of(link)).is_short:
+            raise PoolError(f"{link.server}: the few connections that are left are for others")
+        try:
+            await link.listen(self._channel, self._heard)
+        except asyncpg.ReadOnlySQLTransactionError:  # a standby
+            return _BETWEEN_GENTLE_LOOKS_SECONDS
+        return _BETWEEN_RARE_LOOKS_SECONDS
 
     async def _look(self, link: Link) -> None:
         """Wake those who watch if anybody has written anything since the last look."""

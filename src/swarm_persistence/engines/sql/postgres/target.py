@@ -64,6 +64,8 @@ class Target:
         kept = {name: value for name, value in options.items() if name in _SERVER_OPTIONS}
         if len(self.hosts) > 1:
             kept.setdefault("target_session_attrs", "read-write")
+        self.seeks_primary = kept.get("target_session_attrs") in ("read-write", "primary")
+        """Whether a server that takes no writes is not the one that is meant."""
         self.database = unquote(parts.path[1:]) or options.get("dbname") or options.get("database") or ""
         user = parts.netloc.rpartition("@")[0]
         self._dsn = urlunsplit((parts.scheme, f"{user}@" if user else "", parts.path, urlencode(kept), ""))
