@@ -1,21 +1,19 @@
 """What a handler is: a function of a task, asynchronous or blocking, that may ask for the storage as well."""
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from swarm_persistence.background import HAS_THREADS
 from swarm_persistence.blocking import BlockingStorage
 from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.threads import Threads
-
-_HAS_NO_THREADS = sys.platform == "emscripten"
 
 S = TypeVar("S", Storage, BlockingStorage)
 
@@ -34,6 +32,7 @@ class Handler:
 
     def __init__(self, task_type: str, function: Callable[..., Any]) -> None:
         self._function = function
+        self.name = _name_of(function)
         self._is_async = _is_async(function)
         self._takes_context = _takes_context(task_type, function)
 
@@ -58,12 +57,18 @@ def handlers_by_type(handlers: Mapping[str, Callable[..., Any]]) -> dict[str, Ha
         text(task_type, "handlers: task type")
         if not callable(function):
             raise InvalidQueryError(f"handlers[{task_type!r}] is {function!r}, expected a function of a task")
-        if _HAS_NO_THREADS and not _is_async(function):
+        if not HAS_THREADS and not _is_async(function):
             raise InvalidQueryError(
                 f"handlers[{task_type!r}] is {function!r}, which would work in a thread, and a browser has none; "
                 "write it as async def"
             )
     return {task_type: Handler(task_type, function) for task_type, function in handlers.items()}
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return what to call a function in a message: a partial or an object has no name of its own."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
@@ -69,9 +70,17 @@ class Run:
     """One claim of a task, from the handler's start to the record of its outcome."""
 
     def __init__(
-        self, storage: Storage, task: TaskModel, handle: Callable[[TaskModel], Awaitable[Any]], terms: Terms
+        self,
+        storage: Storage,
+        task: TaskModel,
+        handle: Callable[[TaskModel], Awaitable[Any]],
+        handler_name: str,
+        terms: Terms,
     ) -> None:
         self.outcome: Outcome | None = None
+        self.handler_name = handler_name
+        self.handling: asyncio.Task[_Answer] | None = None
+        """The task in which the handler works."""
         self.settled = asyncio.Event()
         """Set once nothing more will be written; the handler may still be there."""
         self._storage = storage
@@ -80,6 +89,7 @@ class Run:
         self._given = msgspec.structs.replace(task)
         self._handle = handle
         self._terms = terms
+        self._ends_at = float("inf") if terms.task_timeout is None else time.monotonic() + terms.task_timeout
         self._given_up = asyncio.Event()
         self._called = asyncio.Event()
         """Set where the wait for the handler must be interrupted."""
@@ -95,16 +105,30 @@ class Run:
         if not self._is_ended_by_handler:
             self._called.set()
 
+    async def extend_from_elsewhere(self) -> None:
+        """Extend the lease in another loop while this run's own is blocked, but not beyond `task_timeout`."""
+        if self.settled.is_set() or time.monotonic() >= self._ends_at:
+            return
+        try:
+            await self._storage.extend_lease(msgspec.structs.replace(self._task), lease=self._terms.lease)
+        except LeaseLostError:
+            pass  # this run finds that out as soon as its loop goes on
+        except ClosedError:
+            raise
+        except StorageError as error:
+            _log.error("the lease of %s, whose event loop is blocked, could not be extended: %s", self.name, error)
+
     async def carry_out(self) -> None:
         """Let the handler work while the claim is kept, and record what came of it."""
         handling = asyncio.create_task(self._answer(), name=f"handler of task {self._task.id}")
+        self.handling = handling
         try:
             self.outcome = await self._settle(handling)
         finally:
             self.settled.set()
             handling.cancel()
         if not handling.done():
-            _log.error("the handler of %s goes on although it was cancelled; its place stays taken", self._name)
+            _log.error("the handler of %s goes on although it was cancelled; its place stays taken", self.name)
             await asyncio.wait((handling,))
 
     async def _settle(self, handling: "asyncio.Task[_Answer]") -> Outcome:
@@ -123,7 +147,7 @@ class Run:
         answer = handling.result()
         if answer.error is None:
             return await self._insist(lambda: self._complete(answer.value), self._found_completed)
-        _log.warning("the handler of %s failed", self._name, exc_info=answer.error)
+        _log.warning("the handler of %s failed", self.name, exc_info=answer.error)
         return await self._fail(described(answer.error))
 
     async def _answer(self) -> _Answer:
@@ -138,20 +162,18 @@ class Run:
     async def _attend(self, handling: "asyncio.Task[_Answer]") -> _End:
         """Keep the claim until the handler has ended, or must end."""
         loop = asyncio.get_running_loop()
-        timeout = self._terms.task_timeout
-        ends_at = float("inf") if timeout is None else loop.time() + timeout
         pause = self._terms.lease / 3  # two more tries before the lease is over
         extend_at = loop.time() + pause
         called = asyncio.create_task(self._called.wait())
         try:
             while True:
-                rest = max(min(ends_at, extend_at) - loop.time(), 0)
+                rest = max(min(self._ends_at - time.monotonic(), extend_at - loop.time()), 0)
                 await asyncio.wait((handling, called), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                 if handling.done():
                     return _End.HANDLED
                 if self._given_up.is_set():
                     return _End.GIVEN_UP
-                if loop.time() >= ends_at:
+                if time.monotonic() >= self._ends_at:
                     return _End.TIMED_OUT
                 if called.done():
                     self._called.clear()
@@ -172,13 +194,13 @@ class Run:
         except LeaseLostError as error:
             if self._is_ended_by_handler:
                 return True
-            _log.warning("the handler of %s is cancelled: %s", self._name, error)
+            _log.warning("the handler of %s is cancelled: %s", self.name, error)
             return None
         except ClosedError:
             raise
         except StorageError as error:
             # The claim may hold for long after its lease: until somebody gives the task back.
-            _log.error("the lease of %s could not be extended: %s", self._name, error)
+            _log.error("the lease of %s could not be extended: %s", self.name, error)
             return False
         return True
 
@@ -186,7 +208,7 @@ class Run:
         try:
             await self._storage.complete_task(self._task, result)
         except SerializationError as error:
-            _log.warning("the result of %s cannot be stored: %s", self._name, error)
+            _log.warning("the result of %s cannot be stored: %s", self.name, error)
             return await self._record_failure(str(error))
         return Outcome.COMPLETED
 
@@ -218,10 +240,10 @@ class Run:
             except LeaseLostError as error:
                 if self._is_ended_by_handler:
                     return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
-                _log.warning("the outcome of %s is not written: %s", self._name, error)
+                _log.warning("the outcome of %s is not written: %s", self.name, error)
                 return Outcome.LOST
             except _TRANSIENT as error:
-                _log.error("the outcome of %s could not be written: %s", self._name, error)
+                _log.error("the outcome of %s could not be written: %s", self.name, error)
                 is_first_loss = isinstance(error, OutcomeUnknownError) and not has_lost_an_answer
                 has_lost_an_answer = has_lost_an_answer or is_first_loss
                 if is_last_try and not is_first_loss:
@@ -229,7 +251,7 @@ class Run:
             except ClosedError:
                 raise
             except StorageError as error:
-                _log.error("the outcome of %s cannot be written: %s", self._name, error)
+                _log.error("the outcome of %s cannot be written: %s", self.name, error)
                 return Outcome.LOST
             await self._pause(pauses.next())
 
@@ -271,5 +293,6 @@ class Run:
         return self._given.status not in _UNFINISHED
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """Return what to call it in a message."""
         return f"task {self._task.id!r} ({self._task.task_type})"

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from swarm_persistence.background import HAS_THREADS
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.pauses import Pauses
+from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.doubts import Doubts
 from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.readiness import Readiness
@@ -65,12 +67,16 @@ class Shift:
     async def work(self) -> None:
         """Work until the stop, and raise what has ended the work before."""
         beat, recover = self._registration.beat, self._recover
+        heartbeat_pause = self._plan.heartbeat_timeout / 5
         recovery_pause = min(self._plan.terms.lease / 2, _LONGEST_RECOVERY_SECONDS)
         upkeep = [
-            self._loop.create_task(self._repeat("the heartbeat", beat, self._plan.heartbeat_timeout / 5)),
+            self._loop.create_task(self._repeat("the heartbeat", beat, heartbeat_pause)),
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
             self._loop.create_task(self._repeat("the look at claims", self._doubts.look, _LOOK_PAUSE_SECONDS)),
         ]
+        guard = LoopGuard(self._storage, self._agent.id, self._runs.values, self._plan.terms, heartbeat_pause)
+        if HAS_THREADS:
+            guard.start()
         try:
             try:
                 await self._claim_until_stopped()
@@ -78,6 +84,7 @@ class Shift:
                 self._fail(error)
             await self._drain()
         finally:
+            guard.stop()
             self._readiness.close()
             self._doubts.close()
             self._threads.close()
@@ -122,7 +129,7 @@ class Shift:
     def _start(self, task: TaskModel) -> None:
         handler = self._plan.handlers[task.task_type]
         handle = partial(handler.handle, storage=self._storage, agent=self._agent, threads=self._threads)
-        run = Run(self._storage, task, handle, self._plan.terms)
+        run = Run(self._storage, task, handle, handler.name, self._plan.terms)
         carrying = self._loop.create_task(run.carry_out(), name=f"task {task.id}")
         self._runs[carrying] = run
         carrying.add_done_callback(self._finished)

@@ -29,10 +29,11 @@ class Worker:
     """Claims tasks for an agent and lets handlers do them, from the start of its `async with` block to its end.
 
     A handler takes a `TaskModel`, and a `WorkerContext` if it has a second argument without a default. What it returns
-    is the task's result; what it raises fails the task, which is tried again as `fail_task` says. One that blocks (no
-    `async def`) works in a thread. The task stays claimed for as long as its handler works. A handler whose claim is
-    over, since the task was cancelled or given to another agent, is cancelled, and what it returns is not written. A
-    thread cannot be cancelled: it goes on, and only its result is dropped.
+    is the task's result; what it raises fails the task, which is tried again as `fail_task` says. One that blocks
+    (no `async def`) works in a thread; an `async def` that blocks the event loop keeps its task, and a warning is
+    logged. The task stays claimed for as long as its handler works. A handler whose claim is over, since the task
+    was cancelled or given to another agent, is cancelled, and what it returns is not written. A thread cannot be
+    cancelled: it goes on, and only its result is dropped.
 
     SIGTERM, SIGINT, `stop()` and the end of the block drain it: no new claims, the running handlers may finish within
     `drain_timeout`, and the rest is given back. A second signal gives everything back at once; so does an exception

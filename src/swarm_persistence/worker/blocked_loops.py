@@ -1,0 +1,147 @@
+"""Sees from a thread that the worker's event loop is blocked: keeps leases and heartbeat, and names what blocks it."""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
+from threading import Event, Thread, get_ident
+
+from swarm_persistence.background import submit
+from swarm_persistence.errors import ClosedError, StorageError
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker.runs import Run, Terms
+
+_LONGEST_LIMIT_SECONDS = 5.0
+_SHORTEST_LIMIT_SECONDS = 0.05
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class LoopGuard:
+    """Watches the loop in which it is made, from `start` to `stop`.
+
+    Leases are extended in the background loop, and only while the worker's own loop does not get to it: on a server,
+    another loop needs another connection.
+    """
+
+    def __init__(
+        self, storage: Storage, agent_id: str, runs: Callable[[], Iterable[Run]], terms: Terms, heartbeat_pause: float
+    ) -> None:
+        self._storage = storage
+        self._agent_id = agent_id
+        self._runs = runs
+        self._lease_pause = terms.lease / 3
+        self._heartbeat_pause = heartbeat_pause
+        # An extension was due a third of a lease after the last one: what follows must be quicker than the rest.
+        limit = min(terms.lease / 4, heartbeat_pause, _LONGEST_LIMIT_SECONDS)
+        self._limit = max(limit, _SHORTEST_LIMIT_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = get_ident()
+        self._seen_at = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = Event()
+        self._told: set[str] = set()
+        self._leases = _Repetition(self._extend_leases)
+        self._heartbeat = _Repetition(self._beat)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._see()
+        Thread(target=self._watch, name="swarm-persistence loop guard", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no longer; does not wait for the thread."""
+        self._stopped.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _see(self) -> None:
+        self._seen_at = time.monotonic()
+        self._timer = self._loop.call_later(self._limit / 2, self._see)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._limit / 2):
+            now, seen_at = time.monotonic(), self._seen_at
+            if now - seen_at < self._limit:
+                self._leases.due_at = now
+                self._heartbeat.due_at = now + self._heartbeat_pause
+                continue
+            self._warn(seen_at)
+            self._leases.start_if_due(now, self._lease_pause)
+            self._heartbeat.start_if_due(now, self._heartbeat_pause)
+
+    async def _extend_leases(self) -> None:
+        await asyncio.gather(*(run.extend_from_elsewhere() for run in self._runs()))
+
+    async def _beat(self) -> None:
+        try:
+            await self._storage.heartbeat(self._agent_id)
+        except StorageError as error:
+            _log.error("the heartbeat of %r, whose event loop is blocked, failed: %s", self._agent_id, error)
+
+    def _warn(self, seen_at: float) -> None:
+        task = asyncio.current_task(self._loop)
+        frame = sys._current_frames().get(self._thread_id)
+        if frame is None or self._seen_at != seen_at:
+            return  # it goes on again
+        stack = _without_ours(traceback.extract_stack(frame))
+        run = next((run for run in self._runs() if run.handling is task), None)
+        if run is not None:
+            culprit, place = run.handler_name, f"the handler {run.handler_name} of {run.name}"
+        else:
+            culprit = "a callback" if task is None else getattr(task.get_coro(), "__qualname__", repr(task))
+            place = culprit if task is None else f"{culprit} ({task.get_name()})"
+        if culprit in self._told:
+            return
+        self._told.add(culprit)
+        _log.warning(
+            "the event loop of worker %r has been blocked for %.1f s by %s; its leases are extended by a thread, but "
+            "nothing else in this loop goes on. A handler that blocks must be a plain `def`, which works in a thread, "
+            "or call what blocks with `await asyncio.to_thread(...)`. It is here:\n%s",
+            self._agent_id,
+            time.monotonic() - seen_at,
+            place,
+            "".join(stack.format()),
+        )
+
+
+class _Repetition:
+    """Something that is done in the background loop again and again, but not twice at a time."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self.due_at = 0.0
+        self._work = work
+        self._running: Future[None] | None = None
+
+    def start_if_due(self, now: float, pause: float) -> None:
+        """Begin if it is time, and the last time has ended."""
+        if now < self.due_at or (self._running is not None and not self._running.done()):
+            return
+        self.due_at = now + pause
+        try:
+            self._running = submit(self._run())
+        except StorageError as error:
+            _log.error("the leases of a blocked event loop cannot be extended: %s", error)
+
+    async def _run(self) -> None:
+        try:
+            await self._work()
+        except ClosedError:
+            pass  # the worker's loop learns of it by itself
+        except Exception:
+            _log.exception("the leases of a blocked event loop cannot be extended")
+
+
+def _without_ours(stack: traceback.StackSummary) -> traceback.StackSummary:
+    """Return the part of a loop's stack that lies within its present step, without the worker's own frames."""
+    steps = [place for place, frame in enumerate(stack) if frame.filename.endswith(_STEP)]
+    frames = stack[steps[-1] + 1 :] if steps else stack
+    return traceback.StackSummary.from_list([frame for frame in frames if os.path.dirname(frame.filename) != _HERE])
+
+
+_STEP = os.path.join("asyncio", "events.py")
+_HERE = os.path.dirname(__file__)

@@ -1,0 +1,262 @@
+"""Handlers that block the event loop of their worker: their tasks stay claimed, and a warning says what to do."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlite.programs import Program
+from swarm_persistence import AgentStatus, SqliteStorage, Storage, TaskModel, TaskStatus
+from swarm_persistence.testing.records import an_agent
+from worker.workers import SOON_SECONDS, a_worker, completed, soon, store
+
+LEASE = 1.2
+
+
+class Elsewhere:
+    """A thread with an event loop of its own, in which others use the storage while the worker's loop is blocked."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self.has_ended = threading.Event()
+        self.error: BaseException | None = None
+        self._work = work
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def block(self) -> None:
+        """Let the calling loop stand still until the work is done."""
+        assert self.has_ended.wait(2 * SOON_SECONDS)
+
+    def join(self) -> None:
+        """Wait for the thread, and raise what it has raised."""
+        self._thread.join(SOON_SECONDS)
+        if self.error is not None:
+            raise self.error
+
+    def _run(self) -> None:
+        async def work() -> None:
+            await self._work()
+
+        try:
+            asyncio.run(work())
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.has_ended.set()
+
+
+async def until_extended(storage: Storage, id: str, times: int = 4) -> None:
+    """Wait until the task's lease was extended so many times."""
+    leases = set()
+    async with asyncio.timeout(SOON_SECONDS):
+        async for task in storage.watch_tasks():
+            if task.id == id and task.status is TaskStatus.ASSIGNED:
+                leases.add(task.lease_expires_at)
+            if len(leases) > times:
+                return
+
+
+async def never(_: TaskModel) -> None:
+    raise AssertionError("the task is another worker's")
+
+
+async def register_the_other(storage: Storage) -> None:
+    """Register the other worker's agent beforehand.
+
+    That takes a transaction, which would wait until the blocked loop has finished the writes that it has under way.
+    """
+    await storage.store_agent(an_agent("agent-2"))
+
+
+class TestBlockedLoops:
+    async def test_a_task_whose_handler_blocks_the_loop_is_done_once(self, storage: Storage) -> None:
+        runs = 0
+
+        async def others() -> None:
+            async with a_worker(storage, {"work": never}, "agent-2", lease=LEASE):
+                await until_extended(storage, "a")
+
+        async def block(_: TaskModel) -> str:
+            nonlocal runs
+            runs += 1
+            elsewhere = Elsewhere(others)
+            elsewhere.block()
+            elsewhere.join()
+            return "done"
+
+        await register_the_other(storage)
+        await store(storage, "a")
+        async with a_worker(storage, {"work": block}, lease=LEASE) as worker:
+            task = (await completed(storage, "a"))["a"]
+
+        assert (runs, task.result, task.claim_count, task.retry_count) == (1, "done", 1, 0)
+        assert worker.outcomes == {"completed": 1}
+
+    async def test_its_neighbours_stay_claimed_too(self, storage: Storage) -> None:
+        has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def others() -> None:
+            async with a_worker(storage, {"wait": never, "work": never}, "agent-2", lease=LEASE):
+                await until_extended(storage, "neighbour")
+
+        async def wait(_: TaskModel) -> None:
+            has_begun.set()
+            await may_end.wait()
+
+        async def block(_: TaskModel) -> None:
+            elsewhere = Elsewhere(others)
+            elsewhere.block()
+            elsewhere.join()
+
+        await register_the_other(storage)
+        await store(storage, "neighbour", task_type="wait")
+        async with a_worker(storage, {"wait": wait, "work": block}, lease=LEASE):
+            await soon(has_begun)
+            await store(storage, "a")
+            await completed(storage, "a")
+            may_end.set()
+            tasks = await completed(storage, "neighbour")
+
+        assert (tasks["neighbour"].claim_count, tasks["neighbour"].retry_count) == (1, 0)
+
+    async def test_a_warning_names_the_handler_its_stack_and_the_remedy_once(
+        self, storage: Storage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        has_warned = threading.Event()
+
+        class Listener(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if "has been blocked" in record.getMessage():
+                    has_warned.set()
+
+        async def block(task: TaskModel) -> None:
+            assert has_warned.wait(SOON_SECONDS)
+            if task.id == "b":
+                elsewhere = Elsewhere(lambda: until_extended(storage, "b", 2))
+                elsewhere.block()
+                elsewhere.join()
+
+        listener = Listener()
+        logging.getLogger("swarm_persistence").addHandler(listener)
+        try:
+            await store(storage, "a", "b")
+            async with a_worker(storage, {"work": block}, lease=LEASE, concurrency=1):
+                await completed(storage, "a", "b")
+        finally:
+            logging.getLogger("swarm_persistence").removeHandler(listener)
+
+        (warning,) = [text for text in caplog.messages if "has been blocked" in text]
+        name = f"{block.__module__}.{block.__qualname__}"
+        assert f"by the handler {name} of task 'a' (work)" in warning
+        assert "asyncio.to_thread" in warning
+        assert "has_warned.wait(SOON_SECONDS)" in warning
+        assert "plain `def`" in warning
+
+    async def test_the_agent_goes_on_giving_signs_of_life(self, storage: Storage) -> None:
+        async def others() -> None:
+            first = await storage.get_agent("agent-1")
+            assert first is not None
+            beats = {first.heartbeat}
+            async with asyncio.timeout(SOON_SECONDS):
+                while len(beats) < 4:
+                    await asyncio.sleep(0.02)
+                    await storage.requeue_expired_tasks(heartbeat_timeout=5)
+                    agent = await storage.get_agent("agent-1")
+                    assert agent is not None
+                    assert agent.status is AgentStatus.ACTIVE
+                    beats.add(agent.heartbeat)
+
+        async def block(_: TaskModel) -> None:
+            elsewhere = Elsewhere(others)
+            elsewhere.block()
+            elsewhere.join()
+
+        await store(storage, "a")
+        async with a_worker(storage, {"work": block}, lease=LEASE, heartbeat_timeout=5):
+            task = (await completed(storage, "a"))["a"]
+        assert task.claim_count == 1
+
+    async def test_beyond_its_timeout_the_task_is_left_to_others(self, storage: Storage) -> None:
+        async def finish(_: TaskModel) -> str:
+            return "by another worker"
+
+        async def others() -> None:
+            async with a_worker(storage, {"work": finish}, "agent-2", lease=LEASE):
+                await completed(storage, "a")
+
+        async def block(_: TaskModel) -> str:
+            elsewhere = Elsewhere(others)
+            elsewhere.block()
+            elsewhere.join()
+            return "too late"
+
+        await register_the_other(storage)
+        await store(storage, "a")
+        async with a_worker(storage, {"work": block}, lease=LEASE, task_timeout=LEASE / 2) as worker:
+            task = (await completed(storage, "a"))["a"]
+            worker.stop()
+            await worker.run()
+
+        assert (task.result, task.claim_count) == ("by another worker", 2)
+        assert worker.outcomes == {"lost": 1}
+
+    async def test_a_worker_that_is_stopped_meanwhile_ends_in_good_order(self, storage: Storage) -> None:
+        stopping: list[Any] = []
+
+        async def others() -> None:
+            stopping[0].stop()
+            await until_extended(storage, "a", 3)
+
+        async def block(_: TaskModel) -> str:
+            elsewhere = Elsewhere(others)
+            elsewhere.block()
+            elsewhere.join()
+            return "done"
+
+        await register_the_other(storage)
+        await store(storage, "a")
+        async with a_worker(storage, {"work": block}, lease=LEASE) as worker:
+            stopping.append(worker)
+            await worker.run()
+
+        assert worker.outcomes == {"completed": 1}
+
+
+async def test_another_process_does_not_take_over_what_a_blocked_one_works_on(path: Path) -> None:
+    async with await SqliteStorage.open(path) as storage:
+        await store(storage, "a")
+        program = Program(
+            """
+            import asyncio, sys
+            from swarm_persistence import AgentModel, SqliteStorage, Worker
+
+            async def block(task):
+                print("begun", flush=True)
+                return sys.stdin.readline().strip()
+
+            async def main(path):
+                agent = AgentModel(id="blocked", name="blocked", agent_type="test")
+                async with await SqliteStorage.open(path) as storage:
+                    async with Worker(storage, agent, {"work": block}, lease=1.2) as worker:
+                        while not worker.outcomes:
+                            await asyncio.sleep(0.01)
+                print(dict(worker.outcomes))
+
+            import logging
+            logging.basicConfig(level=logging.ERROR)
+            asyncio.run(main(sys.argv[1]))
+            """,
+            path,
+        )
+        assert program.wait_for_line() == "begun"
+        async with a_worker(storage, {"work": never}, "agent-2", lease=LEASE):
+            await until_extended(storage, "a")
+            program.tell("done")
+            task = (await completed(storage, "a"))["a"]
+
+    assert program.finish() == ["{'completed': 1}"]
+    assert (task.result, task.claim_count, task.retry_count) == ("done", 1, 0)
