@@ -102,7 +102,7 @@ def test_a_log_that_an_old_reader_holds_is_told_with_the_reason(database: Path, 
     assert "end the reader's transaction" in finding.remedy
 
 
-def test_a_large_log_that_nobody_holds_can_shrink(database: Path) -> None:
+def test_a_large_log_without_readers_can_shrink(database: Path) -> None:
     with open_storage(database) as storage:
         storage.store_many([TaskModel.new("more", "x" * 500) for _ in range(100)])
         finding = findings_of(database, large_log_bytes=1000)["log (WAL)"]

@@ -209,6 +209,16 @@ def test_an_interrupted_write_in_rollback_mode_is_told_and_not_undone(
     assert (code, findings["integrity_check"]["detail"]) == (0, "ok")
 
 
+def test_what_a_killed_process_has_left_is_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "swarm.db"
+    subprocess.run([sys.executable, "-c", FILLING, str(path), "5"], check=True)
+    assert path.with_name("swarm.db-shm").exists()
+    before = path.read_bytes(), log_of(path).read_bytes()
+    assert main(["doctor", str(path), "--deep"]) == 0
+    assert "tasks: 100, each can be read" in capsys.readouterr().out
+    assert (path.read_bytes(), log_of(path).read_bytes()) == before
+
+
 def test_a_database_at_work_keeps_every_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sound(tmp_path / "swarm.db")
     with open_storage(path) as storage:

@@ -1,4 +1,4 @@
-"""Where a file lies, who may touch it, and who has it open."""
+"""Where a file lies, its permissions, and the processes that have it open."""
 
 import os
 import subprocess
@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from swarm_persistence.cli.file_system import examine_modes, examine_place, processes_with_open_file
+from swarm_persistence.cli.file_system import (
+    examine_modes,
+    examine_place,
+    examine_processes,
+    processes_with_open_file,
+    sqlite_libraries,
+)
 from swarm_persistence.cli.finding import Level
 
 MOUNTS = """\
@@ -37,6 +43,14 @@ server:/x /data nfs rw 0 0
 )
 def test_a_network_file_system_is_wrong_and_one_in_memory_is_told(path: str, level: Level) -> None:
     assert examine_place(Path(path), MOUNTS).level is level
+
+
+def test_a_file_that_is_mounted_alone_is_wrong() -> None:
+    finding = examine_place(Path("/data/swarm.db"), f"{MOUNTS}/dev/sdb1 /data/swarm.db ext4 rw 0 0\n")
+    assert finding.level is Level.WRONG
+    assert "its log lies outside of the volume" in finding.detail
+    assert finding.remedy is not None
+    assert finding.remedy.startswith("mount its directory")
 
 
 def test_the_mounts_of_this_machine_are_read(tmp_path: Path) -> None:
@@ -74,3 +88,37 @@ def test_processes_that_have_a_file_open_are_named(tmp_path: Path) -> None:
         process.communicate()
     assert found.startswith(f"{process.pid} (")
     assert str(os.getpid()) not in found
+
+
+def test_a_log_that_was_deleted_under_a_process_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "swarm.db"
+    program = """
+import sys
+from swarm_persistence import TaskModel, open_storage
+with open_storage(sys.argv[1]) as storage:
+    storage.store_task(TaskModel.new("kept", {}))
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (before,) = examine_processes(path)
+        (tmp_path / "swarm.db-wal").unlink()
+        (finding,) = examine_processes(path)
+        process.communicate()
+    assert (before.level, finding.level) == (Level.OK, Level.WRONG)
+    assert f"{process.pid} (" in before.detail
+    assert "their log was deleted" in finding.detail
+
+
+def test_several_sqlite_libraries_in_one_process_are_told_apart() -> None:
+    maps = """\
+7f00-7f01 r-xp 00000000 08:01 1  /venv/lib/python3.12/site-packages/apsw/__init__.cpython-312-x86_64-linux-gnu.so
+7f01-7f02 r--p 00000000 08:01 1  /venv/lib/python3.12/site-packages/apsw/__init__.cpython-312-x86_64-linux-gnu.so
+7f02-7f03 r-xp 00000000 08:01 2  /usr/lib/x86_64-linux-gnu/libsqlite3.so.0.8.6
+7f03-7f04 r-xp 00000000 08:01 3  /usr/lib/python3.12/lib-dynload/_sqlite3.cpython-312-x86_64-linux-gnu.so
+7f04-7f05 rw-s 00000000 08:01 4  /data/swarm.db-shm
+"""
+    assert sqlite_libraries(maps) == {"apsw/__init__.cpython-312-x86_64-linux-gnu.so", "libsqlite3.so.0.8.6"}

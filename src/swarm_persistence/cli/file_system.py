@@ -1,4 +1,4 @@
-"""Looks at where a database's file lies, who may touch it, and who has it open."""
+"""Looks at where a database's file lies, its permissions, and the processes that have it open."""
 
 import os
 import re
@@ -85,7 +85,7 @@ def examine_processes(path: Path) -> Iterator[Finding]:
 
 
 def examine_modes(path: Path) -> Finding:
-    """Return what is to be said of who may read and write the files."""
+    """Return the finding on the permissions of the files."""
     check = "permissions"
     modes = {each: stat.S_IMODE(each.stat().st_mode) for each in _files(path)}
     shown = ", ".join(f"{each.name} {mode:04o}" for each, mode in modes.items())
@@ -104,6 +104,11 @@ def examine_modes(path: Path) -> Finding:
 def processes_with_open_file(path: Path) -> list[str]:
     """Return the other processes that have the file open, as far as this user may know: `1234 (python3)`."""
     return [_shown(process) for process in _processes_with_open_file(path)]
+
+
+def sqlite_libraries(maps: str) -> set[str]:
+    """Return the libraries with an SQLite in them that the text of a /proc/…/maps names."""
+    return {match.group(1) for match in _SQLITE_LIBRARY.finditer(maps)}
 
 
 def name_of(process: int) -> str:
@@ -147,12 +152,11 @@ def _shown(process: int) -> str:
 
 
 def _sqlite_libraries(process: int) -> set[str]:
-    """Return the shared libraries with an SQLite in them that the process has loaded."""
+    """Return the libraries with an SQLite in them that a process has loaded."""
     try:
-        mapped = Path(f"/proc/{process}/maps").read_text(errors="replace")
+        return sqlite_libraries(Path(f"/proc/{process}/maps").read_text(errors="replace"))
     except OSError:
-        return set()
-    return {match.group(1) for match in _SQLITE_LIBRARY.finditer(mapped)}
+        return set()  # it has ended, or belongs to another user
 
 
 def _has_open(process: Path, wanted: os.stat_result) -> bool:
