@@ -147,6 +147,25 @@ class TestFullServers:
             with pytest.raises(PoolError, match=rf"127.0.0.1:{small.port}: the server has no connection left"):
                 await storage.list_agents()
 
+    async def test_a_server_that_does_not_tell_how_full_it_is_is_used_all_the_same(self, small: Server) -> None:
+        admin = await asyncpg.connect(small.url())
+        await admin.execute("CREATE DATABASE hidden")
+        await admin.close()
+        admin = await asyncpg.connect(small.url(database="hidden"))
+        await admin.execute("REVOKE SELECT ON pg_stat_activity FROM PUBLIC; GRANT CREATE ON DATABASE hidden TO common")
+        await admin.close()
+        url = small.url(user="common", password="x", database="hidden", max_connections="4")
+        async with (
+            await PostgresStorage.open(url) as storage,
+            await PostgresStorage.open(url) as other,
+        ):
+            await asyncio.gather(*(elsewhere(storage.claim_task(str(number), "a")) for number in range(40)))
+            assert storage._engine.open_connections() == 4
+            waiting = elsewhere(storage.claim_next_task("a", wait=20))
+            await other.store_task(a_task())
+
+            assert await waiting is not None
+
     async def test_many_busy_processes_share_few_connections_and_no_call_fails(self, small: Server) -> None:
         url = small.url(user="common", password="x", schema="shared", connection_timeout="20")
         async with await PostgresStorage.open(url) as storage:

@@ -1,5 +1,7 @@
 """How many connections a server has left, so that the pools of other processes find one too."""
 
+import asyncpg
+
 from swarm_persistence.engines.sql.postgres.link import Link
 
 # Of sessions of other roles, a role without rights sees that they are there, and not of which kind. The limits of a
@@ -48,6 +50,11 @@ class Headroom:
 
 
 async def headroom_of(link: Link) -> Headroom:
-    """Ask a server for its limits, and for the connections that it has."""
-    rows = await link.run(_LIMITS_AND_CLIENTS)
+    """Ask a server for its limits, and for the connections that it has; one that does not tell has room."""
+    try:
+        rows = await link.run(_LIMITS_AND_CLIENTS)
+    except asyncpg.PostgresError:
+        if link.is_closed:
+            raise
+        return Headroom([])  # an operator may hide what others do, and not every service has these views
     return Headroom([(most - clients, max(1, most // _RESERVED_SHARE)) for most, clients in rows])
