@@ -73,3 +73,36 @@ def test_the_blocking_form_says_so_and_works_again_once_there_are_some(path: Pat
         "Connection pool error: no event loop could be started for blocking calls: Too many open files",
         "[]",
     ]
+
+
+def test_reads_wait_for_the_connections_that_are_open(path: Path) -> None:
+    printed = run_program(
+        """
+        import asyncio, os, resource, sys
+        from swarm_persistence import AgentModel, SqliteStorage
+
+        async def main(path):
+            async with await SqliteStorage.open(path) as storage:
+                await storage.store_many([AgentModel.new(str(number), "b") for number in range(5000)])
+                await storage.list_agents()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+                taken = []
+                try:
+                    while True:
+                        taken.append(os.open(os.devnull, os.O_RDONLY))
+                except OSError:
+                    pass
+                reads = []
+                for _ in range(10):  # each in a turn of its own: the next one comes while the first is under way
+                    reads.append(asyncio.create_task(storage.list_agents()))
+                    await asyncio.sleep(0.001)
+                print([len(agents) for agents in await asyncio.gather(*reads)])
+                for descriptor in taken:
+                    os.close(descriptor)
+
+        asyncio.run(main(sys.argv[1]))
+        """,
+        path,
+    )
+
+    assert printed == [str([5000] * 10)]

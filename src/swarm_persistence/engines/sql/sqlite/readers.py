@@ -1,6 +1,7 @@
 """The readers: threads with a connection each, opened when needed and closed when idle."""
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
@@ -14,6 +15,9 @@ from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
 from swarm_persistence.errors import ClosedError, PoolError
+
+_BETWEEN_GROWTHS_SECONDS = 1.0
+"""How long no other thread is started after one that could open no connection."""
 
 
 class _Desk:
@@ -51,6 +55,7 @@ class Readers:
         self._desks: tuple[_Desk, ...] = ()
         self._unfinished = 0
         self._is_stopped = False
+        self._next_growth = 0.0
         self.open = 0
         """How many threads there are, and with them connections."""
 
@@ -68,7 +73,8 @@ class Readers:
                 return
             self._inbox.put(batch)
             self._unfinished += 1
-            if self.open < min(self._unfinished, self._most):
+            may_grow = self.open == 0 or self._next_growth <= time.monotonic()
+            if may_grow and self.open < min(self._unfinished, self._most):
                 self._grow(batch)
 
     def run_here(self, operation: Operation) -> bool:
@@ -139,6 +145,8 @@ class Readers:
             self._desks = (*self._desks, desk)
         try:
             while (batch := self._next()) is not None:
+                if desk.connection is None and self._is_left_to_others(desk, batch):
+                    return
                 is_ours = batch.take()
                 try:
                     if is_ours:
@@ -160,6 +168,24 @@ class Readers:
             with self._gate:
                 self._desks = tuple(other for other in self._desks if other is not desk)
                 self._threads.discard(threading.current_thread())
+
+    def _is_left_to_others(self, desk: _Desk, batch: Batch) -> bool:
+        """Open the connection; if there can be none, give the batch back if other threads have one.
+
+        A process that is out of descriptors reads on with what it has open. Then this thread is no longer counted.
+        """
+        try:
+            with desk.gate:
+                self._connection_of(desk)
+        except Exception:
+            with self._gate:
+                if self._is_stopped or not any(other.cursor is not None for other in self._desks):
+                    return False
+                self._inbox.put(batch)
+                self._next_growth = time.monotonic() + _BETWEEN_GROWTHS_SECONDS
+                self.open -= 1
+            return True
+        return False
 
     def _connection_of(self, desk: _Desk) -> apsw.Connection:
         if desk.connection is None or desk.cursor is None:
