@@ -121,11 +121,9 @@ class Disk:
         """Note that a file has lost its name."""
         self._rename(os.path.basename(path), None)
 
-    def moved(self, source: str, target: str) -> None:
-        """Note that a file has taken the name of another one."""
-        inode = self._names[os.path.basename(source)]
-        self._rename(os.path.basename(target), inode)
-        self._rename(os.path.basename(source), None)
+    def linked(self, source: str, target: str) -> None:
+        """Note that a file has one name more, perhaps that of another one."""
+        self._rename(os.path.basename(target), self._names[os.path.basename(source)])
 
     def written(self, path: str, offset: int, data: bytes) -> None:
         """Note an unsynced write."""

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from torture import cuts, damage, faults, hostile, kills
+from torture import cuts, damage, faults, hostile, kills, tampering
 from torture.trials import Trial, TrialFailedError, run_trial
 
 
@@ -23,6 +23,7 @@ class Kind(NamedTuple):
 KINDS = {
     "cuts": Kind(cuts.cut, 1_000, "power cuts"),
     "faults": Kind(faults.fault, 1_000, "faults of the disk"),
+    "tampering": Kind(tampering.tamper, 1_000, "times tampered with"),
     "damage": Kind(damage.damage, 500, "damaged files"),
     "hostile": Kind(hostile.hostility, 300, f"times {hostile.CALLS} hostile calls"),
     "kills": Kind(kills.kill, 500 // kills.KILLS, f"times {kills.KILLS} kills"),
