@@ -46,7 +46,8 @@ class ClaimVerbs(TaskVerbs):
         """Assign the task to the agent if it is pending, and tell whether that happened; atomic.
 
         Of any number of agents that claim one task, in any number of processes, one gets `True`. A task that does not
-        exist gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up.
+        exist gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up, or its
+        agent is registered and found lost.
         """
         return await self._claim_at(microseconds(now()), task_id, agent_id, lease)
 

@@ -16,6 +16,7 @@ from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.core import by_id, touched
+from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.failures import failed
 from swarm_persistence.storage.held_claims import UNFINISHED
 from swarm_persistence.storage.leases import LeaseVerbs, retried
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _BATCH = 500
 _IS_EXPIRED = (UNFINISHED, Condition("lease_expires_at", "<=", FromNow()))
+_HAS_NO_LEASE = (UNFINISHED, Condition("lease_expires_at", "IS NULL"))
 _ALIVE = ("initializing", "active", "idle", "busy", "paused")
 
 _log = logging.getLogger("swarm_persistence")
@@ -63,15 +65,16 @@ class RecoveryVerbs(LeaseVerbs):
     ) -> Recovery:
         """Give back the tasks whose lease ran out, and mark the agents whose heartbeat is too old as `error`.
 
-        Each task counts a retry; one without any left fails for good, with that reason. Any number of workers may call
-        this at any time: each task is given back once. `None` leaves the agents alone. A row that cannot be read holds
-        nobody up: it is given back as well. Nor does one that cannot be written: all errors are logged, and the first
-        is raised once all others are done.
+        Such an agent also gives back the tasks that it holds without a lease, in the write that marks it. An agent
+        that is not registered sends no heartbeats, and keeps them. Each task counts a retry; one without any left
+        fails for good, with that reason. Any number of workers may call this at any time: each task is given back
+        once. `None` leaves the agents alone. A row that cannot be read holds nobody up: it is given back as well. Nor
+        does one that cannot be written: all errors are logged, and the first is raised once all others are done.
         """
         timeout = None if heartbeat_timeout is None else seconds(heartbeat_timeout, "heartbeat_timeout")
         errors: list[Exception] = []
         given_back = await self._give_back_expired(errors)
-        lost = () if timeout is None else await self._mark_lost_agents(timeout, errors)
+        lost = () if timeout is None else await self._mark_lost_agents(timeout, given_back, errors)
         recovery = Recovery(
             tuple(id for id, is_pending in given_back if is_pending),
             tuple(id for id, is_pending in given_back if not is_pending),
@@ -84,6 +87,10 @@ class RecoveryVerbs(LeaseVerbs):
 
     async def _give_back_expired(self, errors: list[Exception]) -> list[tuple[str, bool]]:
         """Give back what can be, and tell of each task whether it is pending again."""
+
+        def give_back(row: Any) -> Awaitable[bool | None]:
+            return self._give_back(row[0], row[1:4], _IS_EXPIRED, _ran_out(row[4]))
+
         done: list[tuple[str, bool]] = []
         passed: set[str] = set()
         stuck: set[str] = set()
@@ -95,9 +102,9 @@ class RecoveryVerbs(LeaseVerbs):
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
             for each in unreadable:
-                done += await self._give_back_unreadable(each)
+                done += await self._give_back_unreadable(each, _IS_EXPIRED, _ran_out(None))
             fresh = [row for row in rows if row[0] not in stuck]
-            outcomes = await self._each(fresh, lambda row: self._give_back(row[0], row[1:4], row[4]), "task", errors)
+            outcomes = await self._each(fresh, give_back, "task", errors)
             for row, outcome in zip(fresh, outcomes, strict=True):
                 id = str(row[0])
                 if isinstance(outcome, bool):
@@ -109,14 +116,16 @@ class RecoveryVerbs(LeaseVerbs):
             if len(rows) < _BATCH or not fresh:
                 return done
 
-    async def _give_back_unreadable(self, error: UnreadableError) -> list[tuple[str, bool]]:
+    async def _give_back_unreadable(
+        self, error: UnreadableError, held: tuple[Condition, ...], reason: str
+    ) -> list[tuple[str, bool]]:
         """Give back a task of which a text cannot be read: all that the decision rests on are numbers."""
         row = Condition(SEQUENCE, "=", error.sequence)
         fields = ("claim_count", "retry_count", "max_retries")
         done: list[tuple[str, bool]] = []
-        for numbers in await self._executor().values(Query(TASKS, (row, *_IS_EXPIRED)), fields):
+        for numbers in await self._executor().values(Query(TASKS, (row, *held)), fields):
             id = error.id or f"(sequence {error.sequence})"
-            is_pending = await self._give_back(id, numbers, None, row)
+            is_pending = await self._give_back(id, numbers, held, reason, row)
             if is_pending is not None:
                 done.append((id, is_pending))
         return done
@@ -139,15 +148,19 @@ class RecoveryVerbs(LeaseVerbs):
         return await asyncio.gather(*map(attempt, rows))
 
     async def _give_back(
-        self, id: str, numbers: Sequence[Any], agent_id: str | None, row: Condition | None = None
+        self,
+        id: str,
+        numbers: Sequence[Any],
+        held: tuple[Condition, ...],
+        error: str,
+        row: Condition | None = None,
     ) -> bool | None:
         """Give a task back; tells whether it is pending again, or `None` if another caller was faster."""
         claim_count, retry_count, max_retries = numbers
-        error = f"the lease of {agent_id!r} ran out"
         # All that the decision rests on is looked at again by the statement that does it.
         conditions = (
             row or Condition("id", "=", id),
-            *_IS_EXPIRED,
+            *held,
             Condition("claim_count", "=", claim_count),
             Condition("retry_count", "=", retry_count),
             Condition("max_retries", "=", max_retries),
@@ -160,16 +173,58 @@ class RecoveryVerbs(LeaseVerbs):
         step = Update(Query(TASKS, conditions), failed(error, moment))
         return False if await self._end_with_dependents(step, id, f"failed: {error}") else None
 
-    async def _mark_lost_agents(self, age: float, errors: list[Exception]) -> tuple[str, ...]:
+    async def _mark_lost_agents(
+        self, age: float, given_back: list[tuple[str, bool]], errors: list[Exception]
+    ) -> tuple[str, ...]:
         is_lost = (Condition("heartbeat", "<", FromNow(-age)), Condition("status", "IN", _ALIVE))
         rows, unreadable = await readable_values(self._executor(), Query(AGENTS, is_lost), ("id",))
         changes = {"status": AgentStatus.ERROR.value, **touched(microseconds(now()))}
+        holders = await self._holders_without_lease([str(row[0]) for row in rows])
 
         async def mark(row: Any) -> bool:
             lost = Query(AGENTS, (Condition("id", "=", row[0]), *is_lost))
             return bool(await self._write_one(Update(lost, changes)))
 
+        async def mark_with_tasks(row: Any) -> bool:
+            async def work() -> list[tuple[str, bool]] | None:
+                return await self._give_back_without_lease(str(row[0])) if await mark(row) else None
+
+            done = await self._as_one(work)
+            given_back.extend(done or ())
+            return done is not None
+
+        def recover(row: Any) -> Awaitable[bool]:
+            return mark_with_tasks(row) if row[0] in holders else mark(row)
+
         for each in unreadable:
             await self._write_one(Update(Query(AGENTS, (Condition(SEQUENCE, "=", each.sequence), *is_lost)), changes))
-        marked = await self._each(rows, mark, "agent", errors)
+        marked = await self._each(rows, recover, "agent", errors)
         return tuple(str(row[0]) for row, is_marked in zip(rows, marked, strict=True) if is_marked is True)
+
+    async def _holders_without_lease(self, agent_ids: Sequence[str]) -> set[str]:
+        """Return which of these agents hold a task without a lease: mostly none, and then one write marks an agent."""
+        holders: set[str] = set()
+        for place in range(0, len(agent_ids), _BATCH):
+            some = one_of("assigned_to", agent_ids[place : place + _BATCH])
+            rows, _ = await readable_values(self._executor(), Query(TASKS, (some, *_HAS_NO_LEASE)), ("assigned_to",))
+            holders.update(str(row[0]) for row in rows)
+        return holders
+
+    async def _give_back_without_lease(self, agent_id: str) -> list[tuple[str, bool]]:
+        """Give back what a lost agent holds without a lease, and tell of each task whether it is pending again."""
+        held = (Condition("assigned_to", "=", agent_id), *_HAS_NO_LEASE)
+        reason = f"agent {agent_id!r} gave no sign of life"
+        fields = ("id", "claim_count", "retry_count", "max_retries")
+        rows, unreadable = await readable_values(self._executor(), Query(TASKS, held), fields)
+        done: list[tuple[str, bool]] = []
+        for each in unreadable:
+            done += await self._give_back_unreadable(each, held, reason)
+        for id, *numbers in rows:
+            is_pending = await self._give_back(str(id), numbers, held, reason)
+            if is_pending is not None:
+                done.append((str(id), is_pending))
+        return done
+
+
+def _ran_out(agent_id: str | None) -> str:
+    return f"the lease of {agent_id!r} ran out"

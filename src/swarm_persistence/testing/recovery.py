@@ -14,7 +14,7 @@ from swarm_persistence.models import AgentStatus, TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.held_tasks import a_claimed_task, claimed, is_about, stored
+from swarm_persistence.testing.held_tasks import a_claimed_task, claimed, is_about, statuses, stored
 from swarm_persistence.testing.records import a_task, an_agent, everything_in, ids
 
 ALIVE = [AgentStatus.INITIALIZING, AgentStatus.ACTIVE, AgentStatus.IDLE, AgentStatus.BUSY, AgentStatus.PAUSED]
@@ -249,6 +249,46 @@ class TestRecovery:
         late = await storage.requeue_expired_tasks(heartbeat_timeout=age)
 
         assert (early.lost_agents, late.lost_agents) == ((), () if age is None else ("agent-1",))
+
+    async def test_a_lost_agent_gives_back_what_it_holds_without_a_lease(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_agent(an_agent(status=AgentStatus.BUSY, heartbeat=clock.now()))
+        await storage.store_many([a_task("over", max_retries=0), a_task("back"), a_task("leased"), a_task("other's")])
+        await storage.store_task(a_task("next", dependencies=["over"]))
+        for id in ("over", "back"):
+            assert await storage.claim_task(id, "agent-1")
+        assert await storage.claim_task("leased", "agent-1", lease=10_000)
+        assert await storage.claim_task("other's", "agent-2")
+        old = await stored(storage, "back")
+        clock.advance(1000)
+
+        recoveries = await asyncio.gather(*(elsewhere(storage.requeue_expired_tasks()) for _ in range(4)))
+
+        assert [each for each in recoveries if each != NOTHING] == [Recovery(("back",), ("over",), ("agent-1",))]
+        assert await statuses(storage, ["over", "back", "leased", "other's", "next"]) == [
+            TaskStatus.FAILED,
+            TaskStatus.PENDING,
+            TaskStatus.ASSIGNED,
+            TaskStatus.ASSIGNED,
+            TaskStatus.FAILED,
+        ]
+        back = await stored(storage, "back")
+        assert (back.assigned_to, back.retry_count, back.error) == (None, 1, "agent 'agent-1' gave no sign of life")
+        with pytest.raises(LeaseLostError):
+            await storage.complete_task(old, "too late")
+
+    async def test_an_agent_with_a_sign_of_life_keeps_what_it_holds_without_a_lease(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_agent(an_agent(status=AgentStatus.BUSY, heartbeat=clock.now()))
+        await storage.store_task(a_task())
+        assert await storage.claim_task("task-1", "agent-1")
+        clock.advance(1000)
+        await storage.heartbeat("agent-1")
+
+        assert await storage.requeue_expired_tasks() == NOTHING
+        await storage.complete_task(await stored(storage))
 
     async def test_a_heartbeat_is_recorded(self, storage: Storage, clock: ManualClock) -> None:
         await storage.store_agent(an_agent(status=AgentStatus.BUSY, heartbeat=clock.now()))
