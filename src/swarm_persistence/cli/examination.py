@@ -12,7 +12,7 @@ from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
 from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
 from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import checksums, schema_version
-from swarm_persistence.engines.sql.sqlite.log import read_log
+from swarm_persistence.engines.sql.sqlite.log import Log, read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, is_for_log, page_size_of, size_of
@@ -83,7 +83,7 @@ def is_log_to_be_used(path: Path, choice: str | None) -> bool:
     if log is None:
         return True
     problems = _problems(path, "quick_check", with_log=True)
-    reason = reason_not_to_apply(path, log, problems, lambda: _problems(path, "quick_check", with_log=False))
+    reason = _reason_not_to_apply(path, log, problems, "quick_check")
     if reason is not None:
         raise CommandError(
             f"the log beside {str(path)!r} seems to be of another database or state: {reason}; say --log ignore to "
@@ -123,9 +123,13 @@ def _examine_safely(path: Path, check: str, large_log_bytes: int) -> Iterator[Fi
 
 def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     problems = _problems(path, check, with_log=True)
-    log_file = companions(path)[0]
+    log_file, index, _ = companions(path)
     log = read_log(log_file, page_size_of(path))
-    reason = log and reason_not_to_apply(path, log, problems, lambda: _problems(path, check, with_log=False))
+    reason = _reason_not_to_apply(path, log, problems, check)
+    if reason and index.exists():
+        # Connections may be writing to it: only what a second look finds again is so.
+        log = read_log(log_file, page_size_of(path))
+        reason = _reason_not_to_apply(path, log, problems, check)
     yield _journal(path, with_log=not reason)
     if reason:
         yield foreign(path, reason)
@@ -139,6 +143,12 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
         yield _schema(connection)
         yield from examine_needs(connection, is_deep=False)
     yield from _checksums(path)
+
+
+def _reason_not_to_apply(path: Path, log: Log | None, problems: list[str], check: str) -> str | None:
+    if log is None:
+        return None
+    return reason_not_to_apply(path, log, problems, lambda: _problems(path, check, with_log=False))
 
 
 def _checksums(path: Path) -> Iterator[Finding]:

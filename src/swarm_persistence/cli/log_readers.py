@@ -53,6 +53,8 @@ def _readers(index: Path) -> set[Reader]:
     """Return the readers that do not see the last commit."""
     import fcntl
 
+    if not index.exists():
+        return set()  # the last connection was closed meanwhile
     with index.open("rb") as file:
         head = file.read(_MARKS.size)
         if len(head) < _MARKS.size:
