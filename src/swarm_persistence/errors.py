@@ -3,7 +3,7 @@
 StorageError                  everything below; catch this one to catch them all
 ├── DatabaseError             the database refused or failed
 │   ├── ConflictError         the id is taken, or the record has changed since it was read
-│   └── OutcomeUnknownError   the server went away before it answered: the write may or may not be stored
+│   └── OutcomeUnknownError   the server went away, or the disk failed, at the commit: the write may be stored
 ├── SerializationError        a value that cannot be stored, or a row that cannot be read back
 │   └── UnreadableError       a row that cannot be read back
 ├── NotFoundError             no record has this id
@@ -47,7 +47,11 @@ class ConflictError(DatabaseError):
 
 
 class OutcomeUnknownError(DatabaseError):
-    """The connection was lost before the answer to a write came: it may or may not be stored; read it back."""
+    """A write may or may not be stored; read it back.
+
+    The connection was lost before the answer came, the disk failed while it was committed, or the file or its log was
+    removed or replaced under the storage.
+    """
 
 
 class SerializationError(StorageError):

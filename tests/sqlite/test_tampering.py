@@ -3,6 +3,7 @@
 What a call has acknowledged is in the file at the path: so nothing is acknowledged any more, and every call says why.
 """
 
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sqlite.programs import run_program
+from sqlite.programs import Program, run_program
 from swarm_persistence import DatabaseError, SqliteStorage, StorageError, TaskModel
 from swarm_persistence.testing.records import a_task
 
@@ -236,3 +237,71 @@ class TestTampering:
 
         async with await SqliteStorage.open(path) as again:
             assert await again.get_task("task-9") is not None
+
+    @pytest.mark.parametrize("event", ELSEWHERE)
+    async def test_an_open_transaction_neither_reads_nor_commits(
+        self, storage: SqliteStorage, tamper: Callable[[str], None], event: str
+    ) -> None:
+        finding, action = TAMPERING[event]
+        transaction = await storage.begin_transaction()
+        await storage.store_task(a_task("late"))
+
+        tamper(action)
+
+        with pytest.raises(DatabaseError, match=finding):
+            await storage.get_task("task-1")
+        with pytest.raises(StorageError, match=finding):
+            await transaction.commit()
+
+    async def test_a_link_that_leads_elsewhere_later_changes_nothing(
+        self, path: Path, tmp_path: Path, other: Path
+    ) -> None:
+        link = tmp_path / "link.db"
+        os.symlink(path, link)
+        async with await SqliteStorage.open(link) as storage:
+            await storage.store_task(a_task("a"))
+            os.unlink(link)
+            os.symlink(other, link)
+
+            # It goes on with the file that it has opened, which is where it was.
+            await storage.store_task(a_task("b"))
+
+            assert storage.path == str(path)
+        async with await SqliteStorage.open(path) as again:
+            assert await again.get_task("b") is not None
+
+    async def test_another_sqlite_library_in_the_process_costs_nothing_acknowledged(self, path: Path) -> None:
+        """Its closing drops this process's locks: then any other process takes itself for the last one, on leaving."""
+        program = """
+            import asyncio, sqlite3, subprocess, sys
+            from swarm_persistence import SqliteStorage, StorageError, TaskModel
+
+            look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM tasks').fetchone()"
+
+            async def main(path):
+                storage = await SqliteStorage.open(path)
+                for number in range(400):
+                    if number % 100 == 50:
+                        connection = sqlite3.connect(path)
+                        connection.execute("SELECT count(*) FROM tasks").fetchall()
+                        connection.close()
+                        subprocess.run([sys.executable, "-c", look, path], check=True, capture_output=True)
+                    try:
+                        await storage.store_task(TaskModel.new("job", number))
+                    except StorageError:
+                        continue
+                    print(number, flush=True)
+                print("done", flush=True)
+                sys.stdin.readline()
+
+            asyncio.run(main(sys.argv[1]))
+            """
+        running = Program(program, path)
+        acknowledged: set[int] = set()
+        while (line := running.wait_for_line()) != "done":
+            acknowledged.add(int(line))
+        running.kill()
+
+        async with await SqliteStorage.open(path) as storage:
+            stored = {task.payload for task in await storage.repository(TaskModel).find_all()}
+        assert {*range(50)} <= acknowledged <= stored

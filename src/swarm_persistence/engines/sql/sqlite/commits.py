@@ -87,6 +87,10 @@ class Commits:
             self._is_spoiled = True
             raise unknown_outcome(error, self.connection.filename) from error
 
+    def verify_now_and_then(self) -> None:
+        """See that the paths lead to the file, within a transaction; raises as `prepare` does."""
+        self._identity.verify_now_and_then()
+
     def close(self) -> None:
         """Close the connection; SQLite moves the log into the file, if both are what was opened."""
         with suppress(DatabaseError, apsw.Error):

@@ -17,7 +17,7 @@ from swarm_persistence.engines.sql.sqlite.mailboxes import LONGEST_STAY_SECONDS,
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
-from swarm_persistence.errors import StorageError, TransactionError
+from swarm_persistence.errors import DatabaseError, StorageError, TransactionError
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.sqlite.parts import Parts
@@ -172,6 +172,11 @@ class SqliteSession(Reading[Part]):
 
     def _run_operation(self, operation: Operation) -> None:
         commits = self._writer.commits
+        try:
+            commits.verify_now_and_then()
+        except DatabaseError as error:
+            operation.error = error
+            return
         commits.run_operation(operation)
         self._changed |= changed_by(operation)
         if not commits.connection.in_transaction:
