@@ -13,7 +13,6 @@ from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, Table
 from swarm_persistence.schema.values import text
-from swarm_persistence.storage import transactions
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.transactions import TransactionBlock
 
@@ -66,7 +65,7 @@ class BackupVerbs(StorageCore):
         last = Counter(header.numbers)
         floors = header.floors or {}
         done = 0
-        async with TransactionBlock(lambda: transactions.begin(self, self._engine)):
+        async with TransactionBlock(self._begin):
             if is_overwriting:
                 await self._executor().write([Delete(Query(table)) for table in TABLES])
             elif any([await self._executor().count(Query(table)) for table in TABLES]):

@@ -3,7 +3,7 @@
 import os
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
@@ -13,9 +13,10 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import identifier, refuse, text
 from swarm_persistence.storage import transactions
+from swarm_persistence.storage.held_transactions import GuardedEngine, HeldTransactions
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
-from swarm_persistence.storage.transactions import ATTEMPTS, TransactionBlock
+from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
 
 T = TypeVar("T")
 
@@ -25,10 +26,19 @@ class StorageCore(NotPicklable):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._held_transactions = HeldTransactions()
         _storages.add(self)
 
     def _executor(self) -> Executor:
-        return self._scope() or self._engine
+        return self._scope() or (
+            GuardedEngine(self._engine, self._held_transactions) if self._held_transactions else self._engine
+        )
+
+    def _begin(self) -> Coroutine[Any, Any, Transaction]:
+        """Bind a new transaction to the calling context; the coroutine opens it."""
+        if self._held_transactions and self._scope() is None:
+            self._held_transactions.refuse_transaction()
+        return transactions.begin(self, self._engine, self._held_transactions)
 
     def _scope(self) -> Scope | None:
         if innermost_scope() is None:
@@ -47,8 +57,11 @@ class StorageCore(NotPicklable):
     async def _as_one(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do some work in a transaction, and if it collides with another one, all of it again."""
 
+        if self._held_transactions and self._scope() is None:
+            self._held_transactions.refuse_write()
+
         def block() -> TransactionBlock:
-            return TransactionBlock(lambda: transactions.begin(self, self._engine))
+            return TransactionBlock(self._begin)
 
         return await transactions.run(block, work, self._pauses(ATTEMPTS))
 
@@ -70,7 +83,8 @@ class StorageCore(NotPicklable):
         if self._stands_alone(table, model):
             # The way of most writes: no call in between that an event loop would have to wait for as well.
             scope = None if innermost_scope() is None else self._scope()
-            sequences = await (scope or self._engine).write((Insert(model),))
+            executor = scope or (self._executor() if self._held_transactions else self._engine)
+            sequences = await executor.write((Insert(model),))
             self._stored(scope, table, model, sequences[0])
             return model
         while not (sequence := await self._write_record(_insert(model))):

@@ -8,6 +8,7 @@ bound and let go where `begin_transaction`, `commit` and `rollback` are *called*
 import asyncio
 import os
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -40,8 +41,10 @@ class Scope:
 
     def __init__(self, owner: object, engine: Engine) -> None:
         self.owner = owner
-        self.outer = _living(_innermost.get())
         self.parent = find_scope(owner)
+        self.ending = ""
+        """What has ended it, if no caller has."""
+        self._binding: weakref.ref[_Binding]
         self._engine = engine
         self._state = _State.OPENING
         self._failure: BaseException | None = None
@@ -140,11 +143,29 @@ class Scope:
         finally:
             self.parent._take_back()
 
+    @property
+    def is_rolled_back(self) -> bool:
+        """Tell whether the task that began it has ended without ending it: then it is rolled back, or about to be."""
+        return bool(self.ending) or (self.is_open and self._task is not None and self._task.done())
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Tell whether it is open, and there is no context any more whose calls could join it."""
+        return self.is_open and self._binding() is None
+
+    def bind(self) -> None:
+        """Let the calls of this context, and of those that are copied from it, join the scope."""
+        binding = _Binding(self, _living(_innermost.get()))
+        # Contexts alone hold the binding, so that it tells their end: a thread's call that has returned, for one.
+        self._binding = weakref.ref(binding)
+        _innermost.set(binding)
+
     def drop(self, reason: str) -> None:
         """Roll back without waiting, from any thread, and warn. What a nested one is in is rolled back with it."""
         if self._state is not _State.OPEN or self.is_inherited:
             return
         self._state = _State.DROPPED
+        self.ending = reason
         self._undo_objects()
         self._session.abandon()
         if self.parent is not None:
@@ -159,14 +180,16 @@ class Scope:
     def let_go(self) -> None:
         """Let this context's calls no longer join the scope."""
         inner = _innermost.get()
-        if inner is self:
-            _innermost.set(self.outer)
+        if inner is not None and inner.scope is self:
+            _innermost.set(inner.outer)
             return
         # Transactions of two storages may end in any order: take it out from under the others.
-        while inner is not None and inner.outer is not self:
-            inner = inner.outer
-        if inner is not None:
-            inner.outer = self.outer
+        while inner is not None:
+            outer = inner.outer
+            if outer is not None and outer.scope is self:
+                inner.outer = outer.outer
+                return
+            inner = outer
 
     def remember(self, model: Model, fields: Iterable[str]) -> None:
         """Set these fields of the object back to what they are now if the scope is rolled back."""
@@ -263,37 +286,53 @@ class Scope:
         while self._undo:
             self._undo.pop()()
 
+    def drop_if_outlived(self) -> None:
+        """Roll back at once what is rolled back because its task has ended, though its loop has not told so yet."""
+        if not self.ending:
+            self._outlived(None)
+
     def _outlived(self, _task: object) -> None:
         self.drop("outlived the task that began it")
+        self._task = None  # whose result may be the transaction's object, which would hold itself
 
 
-_innermost: ContextVar[Scope | None] = ContextVar("swarm_persistence_transaction", default=None)
+class _Binding:
+    """What contexts hold of a scope, and of the one that was innermost before."""
+
+    __slots__ = ("__weakref__", "outer", "scope")
+
+    def __init__(self, scope: Scope, outer: "_Binding | None") -> None:
+        self.scope = scope
+        self.outer = outer
+
+
+_innermost: ContextVar[_Binding | None] = ContextVar("swarm_persistence_transaction", default=None)
 
 
 innermost_scope = _innermost.get
-"""Return the innermost scope of any storage that the calling context is in: mostly none, and then nothing to find."""
+"""Return what holds the innermost scope of any storage that the calling context is in: mostly nothing."""
 
 
 def find_scope(owner: object) -> Scope | None:
     """Return the scope of this storage that the calling context is in."""
-    scope = _innermost.get()
-    while scope is not None and not (scope.owner is owner and scope.is_visible):
-        scope = scope.outer
-    return scope
+    binding = _innermost.get()
+    while binding is not None and not (binding.scope.owner is owner and binding.scope.is_visible):
+        binding = binding.outer
+    return None if binding is None else binding.scope
 
 
 def bind(owner: object, engine: Engine) -> Scope:
     """Return a new scope that the calling context's calls join once it is open."""
     scope = Scope(owner, engine)
-    _innermost.set(scope)
+    scope.bind()
     return scope
 
 
-def _living(scope: Scope | None) -> Scope | None:
-    """Return the innermost scope that was not dropped: a context keeps no row of dead ones."""
-    while scope is not None and scope._state is _State.DROPPED:
-        scope = scope.outer
-    return scope
+def _living(binding: _Binding | None) -> _Binding | None:
+    """Return the innermost binding whose scope was not dropped: a context keeps no row of dead ones."""
+    while binding is not None and binding.scope._state is _State.DROPPED:
+        binding = binding.outer
+    return binding
 
 
 def _doomed(failure: BaseException) -> TransactionError:

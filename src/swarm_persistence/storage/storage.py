@@ -97,7 +97,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             PoolError: another transaction kept writing for longer than `connection_timeout`.
 
         """
-        return transactions.begin(self, self._engine)
+        return self._begin()
 
     def transaction(self) -> TransactionBlock:
         """Return a transaction for `async with`: commits on success, rolls back on any exception."""

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.errors import ClosedError, CollisionError
+from swarm_persistence.errors import ClosedError, CollisionError, TransactionError
+from swarm_persistence.storage.held_transactions import HeldTransactions
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, bind
 
@@ -21,22 +22,24 @@ _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
-def begin(owner: object, engine: Engine) -> Coroutine[Any, Any, "Transaction"]:
-    """Bind a new transaction to the calling context; the coroutine opens it."""
-    return _open(bind(owner, engine))
+def begin(owner: object, engine: Engine, held: HeldTransactions) -> Coroutine[Any, Any, "Transaction"]:
+    """Bind a new transaction to the calling context; the coroutine opens it, and notes it among those that are held."""
+    return _open(bind(owner, engine), held)
 
 
-async def _open(scope: Scope) -> "Transaction":
+async def _open(scope: Scope, held: HeldTransactions) -> "Transaction":
     await scope.begin()
-    return Transaction(scope)
+    return Transaction(scope, held)
 
 
 class Transaction(NotPicklable):
     """An open transaction. Dropping it without a call of `commit` or `rollback` rolls back, with a warning."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, held: HeldTransactions) -> None:
         self._scope = scope
         self._is_finished = False
+        self._held = held
+        held.add(scope)
 
     @property
     def is_open(self) -> bool:
@@ -69,17 +72,24 @@ class Transaction(NotPicklable):
 
     def _finish(self, end: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
         self._is_finished = True
+        self._held.discard(self._scope)
         self._scope.let_go()
         return self._end(end)
 
     async def _end(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._scope.is_inherited:
             raise ClosedError("the transaction belongs to the process that this one was forked from; it goes on there")
+        if self._scope.is_rolled_back:
+            self._scope.drop_if_outlived()
+            raise TransactionError(
+                f"the transaction {self._scope.ending}, and was rolled back then; begin and end it in one task"
+            )
         if not self._scope.is_open:
             raise is_over()
         await end()
 
     def __del__(self) -> None:
+        self._held.discard(self._scope)
         self._scope.drop("was dropped")
 
 

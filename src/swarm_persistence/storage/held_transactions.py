@@ -1,0 +1,79 @@
+"""The transactions that callers hold and have not ended, and what a write makes of those that no call can join.
+
+A transaction belongs to the context that began it. A fixture, a dependency or a cell of a notebook is a task of its
+own, and a call in a thread has a context of its own; once that has ended, no call can join the transaction. A caller
+that still holds it means to write into it.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import Engine, Step
+from swarm_persistence.errors import TransactionError
+from swarm_persistence.storage.scopes import Scope
+
+_ADVICE = (
+    "begin and end a transaction in the task, or the thread's call, that writes: `async with storage.transaction():`, "
+    "or `with` in the blocking form"
+)
+
+
+class HeldTransactions:
+    """Those of one storage. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[Scope, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._scopes)
+
+    def add(self, scope: Scope) -> None:
+        """Note a transaction that a caller has begun."""
+        self._scopes[scope] = None
+
+    def discard(self, scope: Scope) -> None:
+        """Forget a transaction that its caller has ended, or does not hold any more."""
+        self._scopes.pop(scope, None)
+
+    def refuse_write(self) -> None:
+        """Raise `TransactionError` for a write that its caller may take for a part of a transaction."""
+        for scope in list(self._scopes):
+            if scope.is_inherited:
+                continue
+            if scope.is_rolled_back:
+                raise TransactionError(
+                    "this write would be stored outside of the transaction that is still held: it was begun in another "
+                    "task, such as a fixture, a dependency or a cell of a notebook, and was rolled back when that task "
+                    f"ended; {_ADVICE}"
+                )
+            _refuse_to_wait(scope)
+
+    def refuse_transaction(self) -> None:
+        """Raise `TransactionError` for a new transaction that would wait for one that no call can join."""
+        for scope in list(self._scopes):
+            if not scope.is_inherited:
+                _refuse_to_wait(scope)
+
+
+def _refuse_to_wait(scope: Scope) -> None:
+    if scope.is_unreachable:
+        raise TransactionError(
+            "this call would wait for an open transaction that no call can join any more: it was begun in a thread's "
+            f"call that has returned, such as a synchronous dependency; {_ADVICE}"
+        )
+
+
+class GuardedEngine:
+    """The engine of a storage, as calls use it that are outside of the transactions that are held."""
+
+    def __init__(self, engine: Engine, held: HeldTransactions) -> None:
+        self._engine = engine
+        self._held = held
+
+    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        """Write, unless the caller may take that for a part of a transaction."""
+        self._held.refuse_write()
+        return self._engine.write(steps)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
