@@ -2,6 +2,7 @@
 
 # ruff: noqa: ASYNC240 - the files are small, and a test may wait for them
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -285,6 +286,18 @@ class TestAccepted:
             await (await SqliteStorage.open(tmp_path / name)).close()
 
         assert [file.name for file in tmp_path.iterdir()] == [name]
+
+    async def test_a_new_file_where_a_sandbox_allows_no_mknod(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "mknod", refuse)
+
+        await (await SqliteStorage.open(path)).close()
+
+        assert path.stat().st_mode & 0o777 == 0o600
 
     async def test_a_relative_path_stays_where_it_was_opened(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

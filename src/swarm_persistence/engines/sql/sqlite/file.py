@@ -245,14 +245,22 @@ def _create(path: str) -> None:
     if not os.path.isdir(folder):
         raise DatabaseError(f"{path!r} cannot be created: the directory {folder!r} does not exist")
     try:
-        if sys.platform == "linux":
-            os.mknod(path, stat.S_IFREG | _MODE_OF_NEW_FILE)  # without a descriptor, whose end would cost locks
-        else:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_OF_NEW_FILE))
+        _make_empty(path)
     except FileExistsError:
         pass
     except OSError as error:
         raise DatabaseError(f"{path!r} cannot be created: {error.strerror}") from error
+
+
+def _make_empty(path: str) -> None:
+    if sys.platform == "linux":
+        try:
+            # Without a descriptor: another thread may have the file open by the time that ours is closed.
+            os.mknod(path, stat.S_IFREG | _MODE_OF_NEW_FILE)
+            return
+        except PermissionError:
+            pass  # a sandbox that allows no mknod; if it is the directory's mode, the next call says so
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_OF_NEW_FILE))
 
 
 def _access_to_latest(path: str, timeout: float) -> Access:
