@@ -24,6 +24,7 @@ from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
+from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
@@ -79,7 +80,7 @@ class SqliteEngine(Reading[Part]):
         One that must exist is not created, and only read if it cannot be written.
         """
         try:
-            self._access = file.prepare(
+            self._access = prepare(
                 self.path, self.settings.connection_timeout, self.settings.vfs, must_exist=must_exist
             )
         except apsw.Error as error:

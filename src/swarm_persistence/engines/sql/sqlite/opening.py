@@ -1,0 +1,114 @@
+"""Prepares a database's file to be opened: makes it, rolls an interrupted write back, or refuses it as it is."""
+
+import os
+import stat
+import sys
+import time
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.access import (
+    Access,
+    busy_milliseconds,
+    connect,
+    is_writable,
+    reading_access,
+)
+from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.engines.sql.sqlite.schema_version import status
+from swarm_persistence.errors import DatabaseError, MigrationError
+
+_MODE_OF_NEW_FILE = 0o600
+
+
+def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bool = False) -> Access:
+    """Make sure that there is a file of ours, and return how to open it; one that is not ours is left as it is.
+
+    A new file is readable by its owner only. A write that was interrupted is rolled back. A file that must exist and
+    cannot be written is to be read.
+
+    Raises:
+        DatabaseError: the path is a directory, its parent is missing, or the file is another program's or cannot be
+            read or written; or there is only a log; or the file must exist, and holds nothing.
+        MigrationError: the file is newer than this code, or another program has taken it for its own; or it is older,
+            and cannot be written.
+        apsw.BusyError: another process kept the file locked for longer than the timeout, in seconds.
+
+    """
+    deadline = time.monotonic() + timeout
+    inspection = inspect(path, timeout, vfs)
+    while inspection.state is FileState.INTERRUPTED and is_writable(path):
+        if time.monotonic() >= deadline:
+            raise apsw.BusyError("other processes kept leaving interrupted writes")
+        _roll_back(path, timeout, vfs)
+        inspection = inspect(path, timeout, vfs)
+    if inspection.refusal is not None:
+        raise inspection.refusal
+    if must_exist:
+        if inspection.state is not FileState.OURS:
+            reason = "holds nothing yet" if inspection.state is FileState.NEW else f"is {inspection.state}"
+            raise DatabaseError(f"there is no swarm at {path!r}: the file {reason}")
+        if not is_writable(path):
+            return _access_to_latest(path, timeout)
+    if inspection.state is FileState.MISSING:
+        _create(path)
+    elif not os.access(path, os.W_OK):
+        raise DatabaseError(f"{path!r} cannot be written; check its permissions, and whether its file system can be")
+    return Access.WRITE
+
+
+def _access_to_latest(path: str, timeout: float) -> Access:
+    """Return how to read a file that cannot be brought up to date."""
+    access = reading_access(path)
+    connection = connect(path, access)
+    try:
+        connection.set_busy_timeout(busy_milliseconds(timeout))
+        version = status(connection).version
+    finally:
+        connection.close()
+    if version != LATEST:
+        raise MigrationError(
+            f"{path!r} has schema version {version}, this code reads {LATEST}, and the file cannot be written; copy it "
+            "to where it can, with its log, and open it there"
+        )
+    return access
+
+
+def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
+    """Let SQLite roll an interrupted write back, as every program that opens the file does.
+
+    For another program's file, too: what the journal holds decides whose the file is. What can be told without, was
+    refused before.
+    """
+    connection = connect(path, Access.WRITE, vfs=vfs)
+    try:
+        connection.set_busy_timeout(busy_milliseconds(timeout))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    finally:
+        connection.close()
+
+
+def _create(path: str) -> None:
+    """Make an empty file, unless another thread or process has just made it."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise DatabaseError(f"{path!r} cannot be created: the directory {folder!r} does not exist")
+    try:
+        _make_empty(path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise DatabaseError(f"{path!r} cannot be created: {error.strerror}") from error
+
+
+def _make_empty(path: str) -> None:
+    if sys.platform == "linux":
+        try:
+            # Without a descriptor: another thread may have the file open by the time that ours is closed.
+            os.mknod(path, stat.S_IFREG | _MODE_OF_NEW_FILE)
+            return
+        except PermissionError:
+            pass  # a sandbox that allows no mknod; if it is the directory's mode, the next call says so
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_OF_NEW_FILE))
