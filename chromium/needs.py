@@ -19,8 +19,9 @@ PATIENCE_SECONDS = 600
 PYODIDE_VERSION = "314.0.7"
 MSGSPEC_VERSION = "0.22.0"
 _PYTHON = ("--only-binary=:all:", "--python-version", "3.14", "--implementation", "cp")
-_SUITE = ("pytest==9.*", "pytest-asyncio==1.*", "hypothesis==6.155.*")
-"""What the conformance suite takes. Later releases of Hypothesis have no wheel that runs everywhere."""
+_SUITE = ("pytest==9.*", "pytest-asyncio==1.*", "hypothesis==6.155.*", "tzdata")
+"""What the conformance suite takes. Later releases of Hypothesis have no wheel that runs everywhere, and a browser has
+no time zones of its own."""
 
 
 def missing(*, is_tested: bool = True) -> str:

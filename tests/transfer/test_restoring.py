@@ -1,6 +1,7 @@
 """A backup comes back as it was: records, numbers, and what waits for what."""
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -220,6 +221,26 @@ async def test_an_existing_file_is_left_as_it_is(tmp_path: Path) -> None:
 
         await storage.backup(path, overwrite=True)
         await restore(path, MemoryStorage())
+
+
+async def test_a_file_system_without_links_keeps_an_existing_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: str, target: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "backup.jsonl"
+    async with MemoryStorage() as storage:
+        await storage.store_task(a_task())
+        await storage.backup(path)
+        with pytest.raises(OtherError, match="exists already"):
+            await storage.backup(path)
+
+    assert os.listdir(tmp_path) == ["backup.jsonl"]
+    async with MemoryStorage() as storage:
+        await restore(path, storage)
+        assert ids(await storage.get_pending_tasks()) == ["task-1"]
 
 
 async def test_a_cancelled_backup_leaves_nothing(tmp_path: Path) -> None:

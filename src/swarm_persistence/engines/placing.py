@@ -50,18 +50,12 @@ class PartialFile:
     def publish(self) -> None:
         """Give it its name; `OtherError` if another file has that name by now."""
         self.close()
-        try:
-            os.link(self.path, self.target)
-        except FileExistsError:
-            raise exists_already(self.target) from None
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            # A file system without links cannot refuse to replace a file: look first.
+        if self._is_linked():
+            os.unlink(self.path)
+        else:
+            # Without links, a file system cannot refuse to replace a file: look first.
             require_no_file(self.target)
             os.rename(self.path, self.target)
-        else:
-            os.unlink(self.path)
         self._is_placed = True
         sync_directory_of(self.target)
 
@@ -71,6 +65,20 @@ class PartialFile:
         os.replace(self.path, self.target)
         self._is_placed = True
         sync_directory_of(self.target)
+
+    def _is_linked(self) -> bool:
+        """Give it its name beside the one it has, and tell whether the file system can do that."""
+        if not hasattr(os, "link"):  # in a browser
+            return False
+        try:
+            os.link(self.path, self.target)
+        except FileExistsError:
+            raise exists_already(self.target) from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        return True
 
     def discard(self) -> None:
         """Remove it, unless it has got its name."""

@@ -1,6 +1,7 @@
 """Brings a backup back, from a database's copy or a file of JSON lines, with all its numbers."""
 
 import os
+import sys
 from functools import partial
 
 from swarm_persistence.backends.targets import init_storage, sqlite_path
@@ -107,10 +108,12 @@ class _Restoring:
 
 
 def _is_database(path: str) -> bool:
-    from swarm_persistence.engines.sql.sqlite.resting import is_database
-
     if not os.path.isfile(path):
         raise OtherError(f"there is no file {path!r}")
+    if sys.platform == "emscripten":
+        return False  # which has no SQLite
+    from swarm_persistence.engines.sql.sqlite.resting import is_database
+
     return is_database(path)
 
 
