@@ -32,8 +32,9 @@ class PostgresStorage(Storage):
         PostgreSQL's own ones, such as `sslmode` and `target_session_attrs`, and the builder's. With several hosts, the
         one that takes writes is used. `schema` names the schema that holds the tables; it is `swarm` unless the URL
         says otherwise. `durability="full"` keeps every write whose call has returned, whatever the role is set to.
-        With `"normal"`, a crash of the server may take the last ones before it. With `must_exist`, a schema without a
-        swarm is refused, and none is created.
+        With `"normal"`, a crash of the server may take the last ones before it, and the numbers of those events and
+        messages may be given out again, as on SQLite. With `must_exist`, a schema without a swarm is refused, and none
+        is created.
 
         Raises:
             DatabaseError: no server can be used; the text names each and the cause. Or the schema must exist, and does

@@ -33,7 +33,8 @@ class SqliteStorage(Storage):
 
         `durability="full"` keeps every write whose call has returned, whatever happens. With `"normal"`, a power cut or
         a crash of the operating system may take the last commits before it; the file stays sound, and a crash of the
-        process alone takes nothing.
+        process alone takes nothing. The numbers of events and messages that were taken are given out again, so a reader
+        that has seen those, and goes on from its place, misses as many new ones: after such a crash, let it start anew.
 
         `checksums=True` makes a new file keep a checksum of each page: what a disk has changed raises `DatabaseError`
         when it is read, instead of being returned. A file that keeps them goes on doing so however it is opened.
