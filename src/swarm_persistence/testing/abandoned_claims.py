@@ -1,8 +1,10 @@
 """Facts about claims whose caller was cancelled: the task is ready again, and no retry was counted."""
 
 import asyncio
+import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -66,6 +68,24 @@ async def until_assigned(storage: Storage, expected: set[str]) -> None:
                     return
     except TimeoutError:
         raise AssertionError(f"held: {sorted(held)}; expected: {sorted(expected)}") from None
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Give the list of what is logged within the block."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    listener = Listener()
+    logger = logging.getLogger("swarm_persistence")
+    logger.addHandler(listener)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(listener)
 
 
 @pytest.mark.asyncio
@@ -141,9 +161,7 @@ class TestAbandonedClaims:
             assert task.retry_count == 0
             assert task.status is TaskStatus.ASSIGNED or str(turns) not in owned
 
-    async def test_a_release_that_fails_is_repeated(
-        self, storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_a_release_that_fails_is_repeated(self, storage: Storage) -> None:
         write, failures = storage._engine.write, 2
 
         def fail_twice(steps: Sequence[Step]) -> Awaitable[list[Any]]:
@@ -155,12 +173,14 @@ class TestAbandonedClaims:
 
         await storage.store_task(a_task())
         task = await claimed(storage)
-        monkeypatch.setattr(storage._engine, "write", fail_twice)
-        storage._release_claims([task])
-        await until_assigned(storage, set())
+        with pytest.MonkeyPatch.context() as patch, logged() as messages:
+            patch.setattr(storage._engine, "write", fail_twice)
+            storage._release_claims([task])
+            await until_assigned(storage, set())
 
         assert (failures, (await stored(storage)).retry_count) == (0, 0)
-        assert "'task-1' were claimed by a call that was cancelled, and cannot be released yet" in caplog.text
+        expected = "'task-1' were claimed by a call that was cancelled, and cannot be released yet"
+        assert [expected in message for message in messages] == [True, True]
 
     async def test_a_release_that_comes_too_late_changes_nothing(self, storage: Storage) -> None:
         await storage.store_task(a_task())
@@ -173,17 +193,17 @@ class TestAbandonedClaims:
 
         assert await stored(storage) == again
 
-    async def test_a_task_that_was_changed_before_its_release_is_told_of(
-        self, storage: Storage, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_a_task_that_was_changed_before_its_release_is_told_of(self, storage: Storage) -> None:
         await storage.store_task(a_task())
         assert await storage.claim_task("task-1", "agent-1")
         moment = microseconds((await stored(storage)).updated_at)
         with use_clock(ManualClock(now() + timedelta(seconds=1))):
             await storage.extend_lease(await stored(storage))
 
-        storage._release_claim_at(moment, "task-1", "agent-1")
-        await storage._abandoned_claims.settled()
+        with logged() as messages:
+            storage._release_claim_at(moment, "task-1", "agent-1")
+            await storage._abandoned_claims.settled()
 
         assert (await stored(storage)).status is TaskStatus.ASSIGNED
-        assert "'task-1' were claimed by a call that was cancelled, and changed" in caplog.text
+        (message,) = messages
+        assert "'task-1' were claimed by a call that was cancelled, and changed" in message
