@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import random
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +26,9 @@ _ACTS = 12
 _ACTS_AFTERWARDS = 3
 _ATTEMPTS = 3
 _AFTERWARDS = "afterwards"
-# SQLite asks again after each EINTR, and would do so for ever; and long for a lock that each other process gives back.
-_TIMES: dict[int | None, tuple[float, ...]] = {errno.EINTR: (1, 1, 3), errno.EAGAIN: (1, 3, 30)}
+# SQLite goes on after a part and after EINTR, and would do so for ever; and takes what never comes whole for the end
+# of the file. It asks long for a lock that every other process gives back.
+_TIMES: dict[int | None, tuple[float, ...]] = {None: (1, 1, 3), errno.EINTR: (1, 1, 3), errno.EAGAIN: (1, 3, 30)}
 _PATIENCE_SECONDS = 30.0
 _CONNECTION_TIMEOUT_SECONDS = 0.3
 
@@ -34,6 +36,8 @@ _CONNECTION_TIMEOUT_SECONDS = 0.3
 def fault(seed: int, directory: Path) -> None:
     """Let the disk fail in one way, at one call, once or more often, or until it is mended."""
     rng = random.Random(seed)
+    directory /= "disk"
+    directory.mkdir()
     what = FAULTS[seed % len(FAULTS)]
     first = rng.randint(1, rng.choice((3, 30, 200)))
     times = rng.choice(_TIMES.get(what.error, (1, 1, 3, 30, float("inf"))))
@@ -41,7 +45,7 @@ def fault(seed: int, directory: Path) -> None:
         if first == 1:
             raise AssertionError(f"nothing has called {what}")
         first = (first + 1) // 3
-        directory = directory / "again"
+        directory = directory.with_name(f"{directory.name} again")
         directory.mkdir()
 
 
@@ -57,7 +61,7 @@ def _has_failed(disk: FaultyDisk, rng: random.Random) -> bool:
 
 
 async def _work_on(disk: FaultyDisk, path: Path, rng: random.Random) -> None:
-    if not disk.fails_in_python:
+    if not disk.fails_at_close:
         # Opened twice, so that what happens at the end, and to a file that is there already, fails as well.
         await _in_time("close", (await _opened(disk, path)).close())
     storage = await _opened(disk, path)
@@ -66,9 +70,7 @@ async def _work_on(disk: FaultyDisk, path: Path, rng: random.Random) -> None:
     finally:
         await _in_time("close", storage.close())
         disk.mend()
-    async with await SqliteStorage.open(path) as storage:
-        require_all(histories, await _all_of_actors(storage), refusals_hold=True)
-    require_sound(path)
+    await _judge(path, histories)
 
 
 async def _trouble(storage: SqliteStorage, disk: FaultyDisk, rng: random.Random) -> list[History]:
@@ -78,8 +80,7 @@ async def _trouble(storage: SqliteStorage, disk: FaultyDisk, rng: random.Random)
     ]
     histories = [actor.history for actor in actors]
     await _run(storage, actors, _ACTS)
-    if rng.random() < 0.3 and not disk.fails_in_python:
-        return histories  # and it is closed as it is
+    await _judge(_as_after_a_kill(disk.directory), histories)
     disk.mend()
     await _require_working(storage)
     acts = [len(history.acts) for history in histories]
@@ -90,6 +91,19 @@ async def _trouble(storage: SqliteStorage, disk: FaultyDisk, rng: random.Random)
                 raise BrokenPromiseError(f"the disk is in order again, and yet: {act}")
     require_all(histories, await _all_of_actors(storage), refusals_hold=True)
     return histories
+
+
+async def _judge(path: Path, histories: list[History]) -> None:
+    async with await SqliteStorage.open(path) as storage:
+        require_all(histories, await _all_of_actors(storage), refusals_hold=True)
+    require_sound(path)
+
+
+def _as_after_a_kill(directory: Path) -> Path:
+    """Return a copy of what the next process would find if this one were killed now."""
+    copy = directory.with_name(f"{directory.name} after a kill")
+    shutil.copytree(directory, copy, ignore=shutil.ignore_patterns("*-shm"))
+    return copy / "swarm.db"
 
 
 async def _opened(disk: FaultyDisk, path: Path) -> SqliteStorage:

@@ -86,6 +86,11 @@ class FaultyDisk:
         return self._fault.call == _SYNC
 
     @property
+    def fails_at_close(self) -> bool:
+        """Tell whether the end of a connection raises the error, which SQLite itself ignores there."""
+        return self.fails_in_python and self._fault.suffix != "-journal"
+
+    @property
     def has_failed(self) -> bool:
         """Tell whether a call has failed."""
         return self._number >= self._first

@@ -25,7 +25,7 @@ KINDS = {
     "faults": Kind(faults.fault, 1_000, "faults of the disk"),
     "tampering": Kind(tampering.tamper, 1_000, "times tampered with"),
     "damage": Kind(damage.damage, 500, "damaged files"),
-    "hostile": Kind(hostile.hostility, 300, f"times {hostile.CALLS} hostile calls"),
+    "hostile": Kind(hostile.hostility, 100, f"times {hostile.CALLS} hostile calls"),
     "kills": Kind(kills.kill, 500 // kills.KILLS, f"times {kills.KILLS} kills"),
 }
 
