@@ -250,7 +250,8 @@ class TestPassingFault:
             assert (await anext(watched)).id == "first"
 
             def fault(method: str, _path: str) -> int | None:
-                if method != "xRead" or has_failed.is_set():
+                is_writer = threading.current_thread().name == "swarm-persistence writer"
+                if method != "xRead" or not is_writer or has_failed.is_set():
                     return None
                 has_failed.set()
                 return apsw.SQLITE_IOERR_READ
@@ -259,5 +260,9 @@ class TestPassingFault:
             disk.fault = fault
             await other.store_task(a_task("last"))
             assert (await waiting).id == "last"
-            assert has_failed.is_set()
+            assert await asyncio.to_thread(has_failed.wait, 20)
+
+            waiting = asyncio.ensure_future(anext(watched))
+            await other.store_task(a_task("after the fault"))
+            assert (await waiting).id == "after the fault"
         await watched.aclose()

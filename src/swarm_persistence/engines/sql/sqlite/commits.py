@@ -1,145 +1,33 @@
 """Group commit: runs operations on the writing connection, many in one transaction, and each fails alone."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.batches import Batch, post
 from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
-from swarm_persistence.engines.sql.sqlite.connection import Patience
-from swarm_persistence.engines.sql.sqlite.failures import (
-    again,
-    has_spoiled_connection,
-    is_open_outcome,
-    unknown_outcome,
-)
-from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.failures import again, is_open_outcome
 from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
-from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
-from swarm_persistence.engines.watches import Watches
+from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError
 
 
-class Commits:
+class Commits(WriterConnection):
     """What the writer's thread does with its connection.
 
     An operation of several statements would need a savepoint, which costs as much as a statement. So a group runs
     without, and if such an operation fails, the group is rolled back and repeated with savepoints: nobody was answered.
     """
 
-    def __init__(
-        self,
-        open_connection: Callable[[bool], apsw.Connection],
-        identity: FileIdentity,
-        patience: Patience,
-        translate: Callable[[BaseException], BaseException],
-        watches: Watches,
-    ) -> None:
-        """Open the connection; `open_connection` is told whether it is the first one."""
-        self.watches = watches
-        self._translate = translate
-        self._open_connection = open_connection
-        self._identity = identity
-        self._patience = patience
-        self._upkeep: Done = {}
-        self._is_spoiled = False
-        self.connection = open_connection(True)
-        self.cursor = self.connection.cursor()
-        try:
-            identity.record(self.connection)
-        except BaseException:
-            self.connection.close()
-            raise
-
-    def translate(self, error: BaseException) -> BaseException:
-        """Return the caller's error for one of the connection's, and see whether another connection is needed."""
-        self._is_spoiled = self._is_spoiled or has_spoiled_connection(error)
-        return self._translate(error)
-
-    def prepare(self) -> None:
-        """See that the connection works, and that the file is still there; after a failure, open another connection.
-
-        Raises:
-            DatabaseError: the file, or its log, is not what was opened.
-            apsw.Error: the file cannot be opened.
-
-        """
-        if self._is_spoiled:
-            self._reopen()
-        self._identity.verify_before(self.connection)
-
-    def confirm(self) -> None:
-        """See that what was committed stands in the file at its path: only then is it acknowledged.
-
-        Raises:
-            OutcomeUnknownError: it does not, or that could not be seen.
-
-        """
-        try:
-            self._identity.verify(self.connection)
-        except DatabaseError as error:
-            raise OutcomeUnknownError(f"{error.message}. What this call has written may be lost with it") from error
-        except apsw.Error as error:
-            self._is_spoiled = True
-            raise unknown_outcome(error, self.connection.filename) from error
-
-    def verify_now_and_then(self) -> None:
-        """See that the paths lead to the file, within a transaction; raises as `prepare` does."""
-        self._identity.verify_now_and_then()
-
-    def close(self) -> None:
-        """Close the connection; SQLite moves the log into the file, if both are what was opened."""
-        with suppress(DatabaseError, apsw.Error):
-            self._identity.verify(self.connection)
-        self._identity.close(self.connection)
+    _upkeep: Done
 
     def begin(self, deadline: float) -> None:
         """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
-        self._upkeep.clear()
-        with self._patience.until(deadline):
-            self.cursor.execute("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        """Commit the open transaction.
-
-        Raises:
-            OutcomeUnknownError: it may be stored, or not.
-            apsw.Error: it is not stored.
-
-        """
-        try:
-            self.cursor.execute("COMMIT")
-        except apsw.Error as error:
-            self.roll_back()
-            if is_open_outcome(error):
-                raise self._lost(error) from error
-            raise
-        self.confirm()
-
-    def _lost(self, error: apsw.Error) -> OutcomeUnknownError:
-        """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
-        self._is_spoiled = True
-        with suppress(DatabaseError, apsw.Error):
-            # What was left behind in the log would come back after a crash, were it not overwritten.
-            self.prepare()
-            self.cursor.execute("BEGIN IMMEDIATE")
-            self.cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self.cursor.execute("COMMIT")
-        if self.connection.in_transaction:
-            self.roll_back()
-        return unknown_outcome(error, self.connection.filename)
-
-    def roll_back(self) -> None:
-        """Undo the open transaction, if there is one."""
-        if self.connection.in_transaction:
-            try:
-                self.cursor.execute("ROLLBACK")
-            except apsw.Error:
-                self._is_spoiled = True  # what is open in it ends when it is closed
+        self._upkeep = {}
+        super().begin(deadline)
 
     def run_group(self, batches: list[Batch]) -> None:
         """Run the operations of batches, commit them together, and answer them."""
@@ -192,18 +80,6 @@ class Commits:
         for operation, first_error in zip(lost, unknown, strict=True):
             if operation.result is None and not isinstance(operation.error, ConflictError):
                 operation.error = first_error
-
-    def _reopen(self) -> None:
-        """Open another connection, and only then close the one that has failed: the file stays locked as it was."""
-        connection = self._open_connection(False)
-        try:
-            self._identity.record(connection)
-        except BaseException:
-            self._identity.close(connection)
-            raise
-        spoiled, self.connection, self.cursor = self.connection, connection, connection.cursor()
-        self._is_spoiled = False
-        self._identity.close(spoiled)
 
     def run_operation(self, operation: Operation, *, has_savepoint: bool = True) -> None:
         """Run one operation inside the open transaction: all its statements, or none of them.
