@@ -164,6 +164,8 @@ class Actor(Caller):
         after = nearly(task, *_ENDED, "assigned_to", "started_at", "run_at", "retry_count", "claim_count",
                        status=status, error="broken", version=task.version + 1)  # fmt: skip
         lost = self._dependents_of(task.id) if is_final else {}
+        if lost.keys() & self._left_alone.keys():
+            return
         whole = {**after, **_all(_failed(each) for each in lost.values())}
         done = await self._do(
             "fail_task",
@@ -183,6 +185,8 @@ class Actor(Caller):
             return
         task = self._rng.choice(list(self._pending.values()))
         lost = self._dependents_of(task.id)
+        if lost.keys() & self._left_alone.keys():
+            return
         after = nearly(task, *_ENDED, status=TaskStatus.CANCELLED, version=task.version + 1)
         after |= _all(_failed(each) for each in lost.values())
         if await self._do("cancel_task", [after], lambda: self._storage.cancel_task(task.id), lambda: after):

@@ -36,6 +36,7 @@ class Caller:
         self._held: dict[str, TaskModel] = {}
         self._agents: dict[str, AgentModel] = {}
         self._unread: dict[str, MessageModel] = {}
+        self._left_alone: dict[str, TaskModel] = {}
 
     async def _do(
         self,
@@ -61,7 +62,9 @@ class Caller:
             self._fresh.change_task_type()  # a claim must not find a task of which it is not known whether it is stored
             for _, id in act.keys:
                 for pool in (self._pending, self._held, self._agents, self._unread):
-                    pool.pop(id, None)
+                    record = pool.pop(id, None)
+                    if isinstance(record, TaskModel):
+                        self._left_alone[id] = record
             return False
         except TimeoutError:
             raise HangError(f"{self._name}: {name} has not come back") from None

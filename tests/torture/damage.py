@@ -38,9 +38,9 @@ def damage(seed: int, directory: Path) -> None:
     if seed % 5 == 0:
         _with_damaged_texts(rng, path)
         return
-    image = dict(rng.choice((_at_rest, _with_log, _with_hot_journal))())
+    image = dict(rng.choice((at_rest, with_log, with_hot_journal))())
     told = [_damaged(rng, image) for _ in range(rng.choice((1, 1, 1, 2, 5)))]
-    _write(path, image)
+    write(path, image)
     try:
         _do_everything(path)
     except Exception as error:
@@ -51,16 +51,16 @@ def _do_everything(path: Path) -> None:
     before = path.parent / "before"
     _copy(path, before)
     for examination in (["stats"], ["doctor"], ["doctor", "--deep"]):
-        _command([*examination, str(path)])
+        run_command([*examination, str(path)])
     asyncio.run(_use(path))
     for number, source in enumerate((before / path.name, path)):
         for command in (["recover"], ["backup", "--verify"], ["copy"]):
             target = path.parent / f"{command[0]}-{number}.db"
-            if _command([*command, str(source), str(target)]) == 0:
+            if run_command([*command, str(source), str(target)]) == 0:
                 require_intact(target)
 
 
-def _command(arguments: list[str]) -> int:
+def run_command(arguments: list[str]) -> int:
     """Run a command as the shell does, and return its exit code."""
     said = io.StringIO()
     try:
@@ -144,7 +144,7 @@ async def _in_time(name: str, call: Callable[[], Awaitable[T]]) -> T:
 
 def _with_damaged_texts(rng: random.Random, path: Path) -> None:
     """Put bytes into texts that are no UTF-8: all other tasks are done."""
-    _write(path, _at_rest())
+    write(path, at_rest())
     asyncio.run(_store_sound_tasks(path))
     connection = apsw.Connection(str(path))
     ids = [str(id) for (id,) in connection.execute("SELECT id FROM tasks WHERE task_type = 'sound'").fetchall()]
@@ -234,7 +234,7 @@ def _replaced(content: bytes, place: int, part: bytes) -> bytes:
 
 
 @cache
-def _at_rest() -> Image:
+def at_rest() -> Image:
     """Return a closed file."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / "swarm.db"
@@ -243,7 +243,7 @@ def _at_rest() -> Image:
 
 
 @cache
-def _with_log() -> Image:
+def with_log() -> Image:
     """Return a file whose log holds most of it, as a killed process leaves it."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / "swarm.db"
@@ -253,11 +253,11 @@ def _with_log() -> Image:
 
 
 @cache
-def _with_hot_journal() -> Image:
+def with_hot_journal() -> Image:
     """Return a file that a killed process has left in the midst of a write, in rollback mode."""
     with TemporaryDirectory() as directory:
         path, copy = Path(directory) / "swarm.db", Path(directory) / "copy"
-        _write(path, _at_rest())
+        write(path, at_rest())
         connection = apsw.Connection(str(path))
         for statement in (
             "PRAGMA journal_mode = DELETE",
@@ -292,6 +292,6 @@ def _read(path: Path) -> Image:
     return {file.name: file.read_bytes() for file in path.parent.glob("swarm.db*") if not file.name.endswith("-shm")}
 
 
-def _write(path: Path, image: Image) -> None:
+def write(path: Path, image: Image) -> None:
     for name, content in image.items():
         (path.parent / name).write_bytes(content)

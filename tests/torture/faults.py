@@ -30,7 +30,7 @@ _AFTERWARDS = "afterwards"
 # of the file. It asks long for a lock that every other process gives back.
 _TIMES: dict[int | None, tuple[float, ...]] = {None: (1, 1, 3), errno.EINTR: (1, 1, 3), errno.EAGAIN: (1, 3, 30)}
 _PATIENCE_SECONDS = 30.0
-_CONNECTION_TIMEOUT_SECONDS = 0.3
+_CONNECTION_TIMEOUT_SECONDS = 2.0
 
 
 def fault(seed: int, directory: Path) -> None:

@@ -18,7 +18,7 @@ from torture.stored import all_in
 _ACTORS = 3
 _ACTS = 10
 _ACTS_AFTERWARDS = 5
-_CONNECTION_TIMEOUT_SECONDS = 0.3
+_CONNECTION_TIMEOUT_SECONDS = 2.0
 _PATIENCE_SECONDS = 30.0
 
 Way = Callable[[Path, random.Random], None]

@@ -10,6 +10,7 @@ import apsw
 
 from swarm_persistence.engines.sql.sqlite.raw_file import companions, copy_bytes, size_of
 
+_LAST_PAGES_BYTES = 128 * 1024
 _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 
 
@@ -73,4 +74,28 @@ def rolled_back(path: Path, journal: Path) -> Iterator[Path]:
         with _opened(copy.as_uri(), apsw.SQLITE_OPEN_READWRITE, 0) as connection, suppress(apsw.Error):
             # Undoes it before it looks at the content, which may be damaged.
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        if hasattr(os, "SEEK_DATA"):
+            _cut_hole_at_end(copy)
         yield copy
+
+
+def _cut_hole_at_end(file: Path) -> None:
+    """Cut what was never written: a damaged journal may say that the file had thousands of millions of pages."""
+    with file.open("r+b") as opened:
+        parts = list(_parts_with_data(opened.fileno()))
+        while parts:
+            start, end = parts[-1]
+            opened.seek(start)
+            if end - start > _LAST_PAGES_BYTES or any(opened.read(end - start)):
+                break
+            parts.pop()  # SQLite writes the last page of a file that it lengthens, all zeros
+        opened.truncate(parts[-1][1] if parts else 0)
+
+
+def _parts_with_data(descriptor: int) -> Iterator[tuple[int, int]]:
+    end = 0
+    with suppress(OSError):  # there are no data behind the last ones
+        while True:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            yield start, end
