@@ -153,7 +153,12 @@ def test_a_write_outside_of_a_transaction_that_a_threads_call_began_is_refused_a
     with ThreadPoolExecutor(2) as pool, open_storage(tmp_path / "swarm.db") as storage:
         transaction = in_a_context_of_its_own(storage, pool, storage.begin_transaction)
 
-        for write in (lambda: storage.store_task(a_task()), storage.begin_transaction):
+        writes = (
+            lambda: storage.store_task(a_task()),
+            storage.begin_transaction,
+            lambda: storage.claim_next_task("agent"),
+        )
+        for write in writes:
             with pytest.raises(TransactionError, match=r"no call can join any more: .* a thread's call"):
                 in_a_context_of_its_own(storage, pool, write)
 

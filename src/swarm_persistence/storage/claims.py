@@ -142,9 +142,7 @@ class ClaimVerbs(TaskVerbs):
         scope = self._scope()
         if scope is not None:
             return scope.write(steps)
-        if self._held_transactions:
-            self._held_transactions.refuse_write()
-        return self._abandoned_claims.deliver(self._engine, steps, held_of)
+        return self._abandoned_claims.deliver(self._engine_outside(), steps, held_of)
 
     def _release_claims(self, tasks: Iterable[TaskModel]) -> None:
         """Release claims that did not reach their caller."""

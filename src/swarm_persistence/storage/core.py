@@ -4,7 +4,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
@@ -30,15 +30,22 @@ class StorageCore(NotPicklable):
         _storages.add(self)
 
     def _executor(self) -> Executor:
-        return self._scope() or (
-            GuardedEngine(self._engine, self._held_transactions) if self._held_transactions else self._engine
-        )
+        return self._scope() or self._engine_outside()
+
+    def _engine_outside(self) -> Engine:
+        """Return the engine as calls outside of a transaction use it."""
+        if not self._held_transactions:
+            return self._engine
+        guarded: Any = GuardedEngine(self._engine, self._held_transactions)
+        return cast(Engine, guarded)
 
     def _begin(self) -> Coroutine[Any, Any, Transaction]:
         """Bind a new transaction to the calling context; the coroutine opens it."""
+        engine = self._engine
         if self._held_transactions and self._scope() is None:
             self._held_transactions.refuse_transaction()
-        return transactions.begin(self, self._engine, self._held_transactions)
+            engine = self._engine_outside()
+        return transactions.begin(self, engine, self._held_transactions)
 
     def _scope(self) -> Scope | None:
         if innermost_scope() is None:

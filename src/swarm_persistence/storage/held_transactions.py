@@ -5,13 +5,18 @@ own, and a call in a thread has a context of its own; once that has ended, no ca
 that still holds it means to write into it.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Engine, Step
+from swarm_persistence.engines.interface import Engine, Session, Step
 from swarm_persistence.errors import TransactionError
 from swarm_persistence.storage.scopes import Scope
 
+T = TypeVar("T")
+
+_PAUSES = (0.005, 0.05, 0.5)
+"""When a call that waits looks again, in seconds: a context that has ended is gone by then."""
 _ADVICE = (
     "begin and end a transaction in the task, or the thread's call, that writes: `async with storage.transaction():`, "
     "or `with` in the blocking form"
@@ -64,16 +69,45 @@ def _refuse_to_wait(scope: Scope) -> None:
 
 
 class GuardedEngine:
-    """The engine of a storage, as calls use it that are outside of the transactions that are held."""
+    """The engine of a storage, as calls use it that are outside of the transactions that are held.
+
+    Each of its calls that may wait for the turn to write looks again while it waits: the context of a thread's call
+    goes only a moment after the call has returned.
+    """
 
     def __init__(self, engine: Engine, held: HeldTransactions) -> None:
         self._engine = engine
         self._held = held
 
-    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+    async def write(self, steps: Sequence[Step]) -> list[Any]:
         """Write, unless the caller may take that for a part of a transaction."""
         self._held.refuse_write()
-        return self._engine.write(steps)
+        return await _looking_again(self._engine.write(steps), self._held.refuse_write)
+
+    async def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> list[Any]:
+        """Write and hand over, unless the caller may take that for a part of a transaction."""
+        self._held.refuse_write()
+        return await _looking_again(self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
+
+    async def begin(self) -> Session:
+        """Begin a transaction, unless it would wait for one that no call can join."""
+        self._held.refuse_transaction()
+        return await _looking_again(self._engine.begin(), self._held.refuse_transaction)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
+
+
+async def _looking_again(call: Awaitable[T], refuse: Callable[[], None]) -> T:
+    """Wait for a call; if it takes long, look whether it is to be refused."""
+    future = asyncio.ensure_future(call)
+    try:
+        for pause in _PAUSES:
+            done, _ = await asyncio.wait((future,), timeout=pause)
+            if done:
+                break
+            refuse()
+        return await future
+    except BaseException:
+        future.cancel()
+        raise

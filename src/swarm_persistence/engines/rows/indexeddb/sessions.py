@@ -7,6 +7,7 @@ goes the way of this package writes while the lock is held: what was fetched sta
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any, TypeVar
 
 from swarm_persistence.clock import ManualClock, now, use_clock
@@ -54,7 +55,9 @@ class IndexedDbSession:
         self._timeout = transaction_timeout
         self._ended = ended
         self._deadline = time.monotonic() + transaction_timeout
-        self._timer = asyncio.get_running_loop().call_later(transaction_timeout, self._look_at_the_time)
+        self._timer = asyncio.get_running_loop().call_later(
+            transaction_timeout, self._look_at_the_time, context=Context()
+        )
         self._state: messages.State | None = None
         self._fetching: _Outcome | None = None
         self._view = View()

@@ -7,6 +7,7 @@ has to wait for a loop that is busy, stopped or closed.
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol
 
 from swarm_persistence.engines.endings import got_no_turn
@@ -143,7 +144,9 @@ class Waiter:
             now = time.monotonic()
             holder = self._turns.holder
             if now < self._deadline and holder is not None:
-                self._timer = self._loop.call_later(min(self._deadline, holder.deadline) - now, self._watch)
+                self._timer = self._loop.call_later(
+                    min(self._deadline, holder.deadline) - now, self._watch, context=Context()
+                )
                 return
             has_waited_in_vain = self._turns.leave(self)
         if has_waited_in_vain:

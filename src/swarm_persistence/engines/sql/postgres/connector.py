@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from functools import partial
 from socket import gaierror
 
@@ -212,7 +213,7 @@ async def _given_up_at(deadline: float, connection: asyncpg.Connection) -> Async
         has_expired = True
         connection.terminate()
 
-    timer = asyncio.get_running_loop().call_at(deadline, expire)
+    timer = asyncio.get_running_loop().call_at(deadline, expire, context=Context())
     try:
         yield
     except BaseException as error:

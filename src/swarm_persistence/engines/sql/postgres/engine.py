@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context
 from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
@@ -91,7 +92,9 @@ class PostgresEngine(Reading[Act]):
             newer = Query(query.table, (Condition(CHANGE_NUMBER, ">", after),), limit=1)
             if await self.values(newer, (CHANGE_NUMBER,)):
                 # What is held back by a transaction of somebody else rings nobody when that one ends.
-                asyncio.get_running_loop().call_later(_NEXT_LOOK_SECONDS, self.watches.ring, (query.table.name,))
+                asyncio.get_running_loop().call_later(
+                    _NEXT_LOOK_SECONDS, self.watches.ring, (query.table.name,), context=Context()
+                )
         return records, cursor
 
     def snapshot(self) -> Awaitable[Snapshot]:

@@ -99,7 +99,7 @@ class Link:
         if self.must_prepare_anew:
             self.must_prepare_anew = False
             await self.connection.reload_schema_state()  # forgets what it has prepared; sends nothing
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
             if not needs_transaction:
                 return await call(text, *values)
@@ -119,7 +119,7 @@ class Link:
 
     async def order(self, text: str) -> None:
         """Run statements without values, as they are."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
             await self.connection.execute(text)
         finally:
@@ -136,7 +136,7 @@ class Link:
 
     async def listen(self, channel: str, heard: Callable[..., None]) -> None:
         """Have a function called for each notification."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
             await self.connection.add_listener(channel, heard)
         finally:
@@ -156,7 +156,7 @@ class Link:
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire)
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
             tag: str = await self.connection.execute("COMMIT")
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from swarm_persistence.engines.sql.sqlite.batches import Batch
@@ -199,7 +200,8 @@ class Mailbox:
         self._cpu_seconds = time.thread_time()
         self._looked_at = time.monotonic()
         self._paused_seconds = 0.0
-        self._timer = self.loop.call_later(seconds, self._look)
+        # Not in the caller's context: a timer keeps it, and a transaction would seem to have a call that can join it.
+        self._timer = self.loop.call_later(seconds, self._look, context=Context())
 
     def _look(self) -> None:
         """Give up batches whose time is over, and see whether the loop leaves the threads room to run."""
