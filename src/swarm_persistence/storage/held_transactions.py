@@ -7,6 +7,7 @@ that still holds it means to write into it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Engine, Session, Step
@@ -100,14 +101,29 @@ class GuardedEngine:
 
 async def _looking_again(call: Awaitable[T], refuse: Callable[[], None]) -> T:
     """Wait for a call; if it takes long, look whether it is to be refused."""
-    future = asyncio.ensure_future(call)
-    try:
-        for pause in _PAUSES:
-            done, _ = await asyncio.wait((future,), timeout=pause)
-            if done:
-                break
+    loop = asyncio.get_running_loop()
+    pauses = iter(_PAUSES)
+    refusal: TransactionError | None = None
+    timer: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal refusal, timer
+        try:
             refuse()
-        return await future
-    except BaseException:
-        future.cancel()
-        raise
+        except TransactionError as error:
+            refusal = error
+            limit.reschedule(loop.time())
+            return
+        if (pause := next(pauses, None)) is not None:
+            timer = loop.call_later(pause, look, context=Context())
+
+    timer = loop.call_later(next(pauses), look, context=Context())
+    try:
+        async with asyncio.timeout(None) as limit:
+            return await call
+    except TimeoutError:
+        if refusal is None:
+            raise
+        raise refusal from None
+    finally:
+        timer.cancel()
