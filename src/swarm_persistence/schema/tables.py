@@ -242,8 +242,9 @@ _BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBL
 
 def table_of(model: type[M]) -> Table[M]:
     """Return the table of a model's class; a class that is no model raises `InvalidQueryError`."""
-    try:
-        return _BY_MODEL[model]
-    except (KeyError, TypeError):
+    # Only then a key to look up: the hash of tuples within tuples takes a stack as deep as they are.
+    table = _BY_MODEL.get(model) if isinstance(model, type) else None
+    if table is None:
         known = ", ".join(table.model.__name__ for table in PUBLIC_TABLES)
-        raise InvalidQueryError(f"{shown(model)} is not a model; the models are {known}") from None
+        raise InvalidQueryError(f"{shown(model)} is not a model; the models are {known}")
+    return table
