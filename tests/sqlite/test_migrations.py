@@ -203,6 +203,7 @@ class TestSchema:
             "sqlite_sequence",
             "change_floor",
             "event_floor",
+            "reserved_numbers",
         }
 
         assert names == {table.name for table in TABLES}

@@ -28,6 +28,7 @@ from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, Read
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
+from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
@@ -63,6 +64,7 @@ class SqliteEngine(Reading[Part]):
             self._translate,
             self._watches,
             wait_for_readers=self._readers.join,
+            reserve=NumberReserve() if settings.durability == "normal" else None,
         )
         self._reads_on_writer = settings.max_connections == 1
         self._ports: dict[asyncio.AbstractEventLoop, tuple[Mailbox, Mailbox]] = {}
@@ -320,6 +322,7 @@ class SqliteEngine(Reading[Part]):
         report_dropped_commits(connection, self.path, is_refused=is_refused)
         switch_to_wal(connection, self.settings.connection_timeout)
         schema_version.migrate(connection)
+        skip_numbers_of_another_boot(connection)
         if self.settings.checksums:
             # Another process may have made the file at the same moment, without them.
             open_connection(self.path, self.settings, self._patience, is_reader=True).close()

@@ -42,7 +42,9 @@ class Writer:
         watches: Watches,
         *,
         wait_for_readers: Callable[[], None],
+        reserve: Callable[[apsw.Connection], None] | None,
     ) -> None:
+        self._reserve = reserve
         self._wait_for_readers = wait_for_readers
         self._watches = watches
         self._data_version: int | None = None
@@ -92,7 +94,12 @@ class Writer:
     def _run(self) -> None:
         try:
             self.commits = Commits(
-                self._open_connection, self._identity, self._patience, self._translate, self._watches
+                self._open_connection,
+                self._identity,
+                self._patience,
+                self._translate,
+                self._watches,
+                reserve=self._reserve,
             )
         except BaseException as error:
             self._failure = self._translate(error)

@@ -23,8 +23,14 @@ class WriterConnection:
         patience: Patience,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
+        *,
+        reserve: Callable[[apsw.Connection], None] | None,
     ) -> None:
-        """Open the connection; `open_connection` is told whether it is the first one."""
+        """Open the connection; `open_connection` is told whether it is the first one.
+
+        `reserve` runs before each transaction; it may write one of its own.
+        """
+        self._reserve = reserve
         self.watches = watches
         self._translate = translate
         self._open_connection = open_connection
@@ -55,6 +61,8 @@ class WriterConnection:
         if self._is_spoiled:
             self._reopen()
         self._identity.verify_before(self.connection)
+        if self._reserve is not None:
+            self._reserve(self.connection)
 
     def confirm(self) -> None:
         """See that what was committed stands in the file at its path: only then is it acknowledged.

@@ -7,6 +7,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0002_coordination,
     m0003_own_log,
     m0004_event_floor,
+    m0005_reserved_numbers,
 )
 
 
@@ -24,6 +25,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "coordination", m0002_coordination.UP, m0002_coordination.DOWN),
     Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN),
     Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN),
+    Migration(5, "reserved numbers", m0005_reserved_numbers.UP, m0005_reserved_numbers.DOWN),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

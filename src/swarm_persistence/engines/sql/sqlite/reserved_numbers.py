@@ -1,0 +1,116 @@
+"""Reserves numbers durably, a block at a time, before commits that are not synced give them out.
+
+With `durability="normal"`, a power cut takes the last commits, and readers in other processes may have seen the numbers
+of their events, messages and changes. Were these given out again, a watcher would skip what gets them. So each number
+is below one that was synced before, and after a crash of the machine numbering goes on above that.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, numbers_of, raise_numbers
+
+BLOCK = 1_000_000
+"""Numbers in a block. Another one is reserved when half of it is left: no one transaction should write more rows."""
+
+NAMES = ("events", "messages", CHANGES)
+
+_CHANGES_BETWEEN_CHECKS = 10_000
+"""Rows that a connection writes before it looks again at what is left, of which other processes take as well."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LEAST = f"""
+SELECT min(
+  coalesce((SELECT number FROM reserved_numbers WHERE name = 'events'), 0)
+    - coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+  coalesce((SELECT number FROM reserved_numbers WHERE name = 'messages'), 0)
+    - coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0),
+  coalesce((SELECT number FROM reserved_numbers WHERE name = '{CHANGES}'), 0)
+    - max((SELECT number FROM change_floor), coalesce((SELECT max(change_number) FROM tasks), 0))
+)
+"""
+_RESERVE = """
+INSERT INTO reserved_numbers (name, number, boot) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET number = max(number, excluded.number), boot = excluded.boot
+"""
+
+
+class NumberReserve:
+    """Keeps numbers reserved for one connection that writes."""
+
+    def __init__(self) -> None:
+        self._connection: apsw.Connection | None = None
+        self._checked_at = 0
+
+    def __call__(self, connection: apsw.Connection) -> None:
+        """Reserve the next block if the present one is half used up; call it outside of transactions.
+
+        The connection syncs this one commit, and all before it.
+
+        Raises:
+            apsw.BusyError: another process kept writing.
+
+        """
+        changes = connection.total_changes()
+        if connection is self._connection and changes - self._checked_at < _CHANGES_BETWEEN_CHECKS:
+            return
+        # Without the table, the schema was taken back, and what needs it fails by itself.
+        if _is_table_there(connection) and connection.execute(_LEAST).get < BLOCK // 2:
+            _reserve(connection)
+        self._connection, self._checked_at = connection, changes
+
+
+def skip_numbers_of_another_boot(connection: apsw.Connection) -> None:
+    """Let numbering go on above what was reserved before the machine was started anew; some of it may have been lost.
+
+    Raises:
+        apsw.BusyError: another process kept writing.
+
+    """
+    if not _reserved_before(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE").fetchall()
+    try:
+        raise_numbers(connection, _reserved_before(connection))
+        connection.execute("DELETE FROM reserved_numbers WHERE boot <> ?", (boot_id(),)).fetchall()
+        connection.execute("COMMIT").fetchall()
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").fetchall()
+
+
+def _reserve(connection: apsw.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL").fetchall()
+    try:
+        connection.execute("BEGIN IMMEDIATE").fetchall()
+        try:
+            numbers, boot = numbers_of(connection), boot_id()
+            connection.executemany(_RESERVE, [(name, numbers.get(name, 0) + BLOCK, boot) for name in NAMES]).fetchall()
+            connection.execute("COMMIT").fetchall()
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK").fetchall()
+    finally:
+        connection.execute("PRAGMA synchronous = NORMAL").fetchall()
+
+
+def boot_id() -> str:
+    """Return a text that another start of the machine does not have."""
+    with suppress(OSError):
+        return _BOOT_ID.read_text().strip()
+    # When it was started, to the minute. A clock that was set looks like another start, and costs some numbers.
+    return str(round((time.time() - time.monotonic()) / 60))
+
+
+def _reserved_before(connection: apsw.Connection) -> Mapping[str, int]:
+    rows: Any = connection.execute("SELECT name, number FROM reserved_numbers WHERE boot <> ?", (boot_id(),)).fetchall()
+    return dict(rows)
+
+
+def _is_table_there(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'reserved_numbers'").get)
