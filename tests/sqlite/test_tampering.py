@@ -34,6 +34,14 @@ TAMPERING = {
         "the file was replaced",
         "os.rename(folder, folder + '.old'); shutil.copytree(folder + '.old', folder)",
     ),
+    "the file is moved, and a link to it is left": (
+        "a symbolic link was put in the place of the file",
+        "os.rename(path, path + '.old'); os.symlink(path + '.old', path)",
+    ),
+    "the log is moved, and a link to it is left": (
+        "a symbolic link was put in the place of its log",
+        "os.rename(log, log + '.old'); os.symlink(log + '.old', log)",
+    ),
     "another database is renamed over it": ("the file was replaced", "os.rename(other, path)"),
     "a backup is renamed over it": ("the file was replaced", "os.rename(backup, path)"),
     "a new file is made in its place": ("the file was replaced", "os.unlink(path); open(path, 'w').close()"),
@@ -155,6 +163,7 @@ ELSEWHERE = [event for event, (finding, _) in TAMPERING.items() if "cut" not in 
 
 BACK = {
     "the file is moved away": "os.rename(path + '.old', path)",
+    "the file is moved, and a link to it is left": "os.rename(path + '.old', path)",
     "all are moved away": "for each in (path, log, index): os.rename(each + '.old', each)",
     "the directory is renamed": "os.rename(folder + '.old', folder)",
 }
@@ -199,7 +208,7 @@ class TestTampering:
             assert isinstance(error, DatabaseError), f"{verb} was answered"
             assert re.search(finding, str(error)), verb
 
-    @pytest.mark.parametrize("event", ["the file is moved away", "all are moved away", "the directory is renamed"])
+    @pytest.mark.parametrize("event", BACK)
     async def test_it_works_again_once_the_original_is_back(
         self, storage: SqliteStorage, tamper: Callable[[str], None], event: str
     ) -> None:

@@ -1,7 +1,8 @@
 """Verifies that the open file, its log and its index are still the ones at their paths.
 
 SQLite holds descriptors: once a file was deleted, moved or replaced, it writes on into what no path leads to, and
-reports success. Nothing here opens a file: closing any descriptor of it would drop this process's locks.
+reports success. Nothing here opens a file: closing any descriptor of it would drop this process's locks. Nor is a link
+followed: the paths were resolved, and a later opening would look for the log beside the file at the link's end.
 """
 
 import os
@@ -48,7 +49,7 @@ class FileIdentity:
             self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
         for path in self._parts:
             try:
-                found = os.stat(path)
+                found = os.lstat(path)
             except FileNotFoundError:
                 if self._is_virtual:
                     continue
@@ -90,7 +91,7 @@ class FileIdentity:
             if is_trusted and path == self._index:
                 continue  # what another process commits by an index of its own shows in the log
             try:
-                found = os.stat(path)
+                found = os.lstat(path)
             except OSError:
                 raise self._difference(path) from None
             if (found.st_dev, found.st_ino) != inode:
@@ -126,6 +127,8 @@ class FileIdentity:
             event = f"its directory {directory!r} was renamed, moved or deleted"
         elif _inode(path) is None:
             event = f"{part} was deleted or moved away"
+        elif os.path.islink(path):
+            event = f"a symbolic link was put in the place of {part}"
         else:
             event = f"{part} was replaced by another file"
         return DatabaseError(f"{self._path!r}: {event}, while the storage had it open; {_REMEDY}")
@@ -133,7 +136,7 @@ class FileIdentity:
 
 def _inode(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
