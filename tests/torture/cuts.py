@@ -94,9 +94,9 @@ async def _under_load(
         stored = await all_in(storage)
         if judged_as == "full":
             require_all([actor.history for actor in actors], stored, refusals_hold=False)
-            await require_new_numbers(storage, seen)
         else:
             require_prefix([actor.history for actor in actors], stored)
+        await require_new_numbers(storage, seen)
     require_sound(left)
 
 

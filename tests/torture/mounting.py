@@ -4,7 +4,9 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
+from swarm_persistence.engines.sql.sqlite import reserved_numbers
 from torture.checkpoints import checkpoints_every
 from torture.disk import Disk
 from torture.system_calls import system_calls_noted
@@ -14,8 +16,16 @@ _PAGES_BETWEEN_CHECKPOINTS = (4, 20, 1000)
 
 @contextmanager
 def mounted(disk: Disk, rng: random.Random) -> Iterator[None]:
-    """Let new connections use the disk, and move the log into the file more often than by default."""
-    with checkpoints_every(rng.choice(_PAGES_BETWEEN_CHECKPOINTS)), disk.mounted(), system_calls_noted(disk):
+    """Let new connections use the disk, and move the log into the file more often than by default.
+
+    The machine was started at another time than the one that looks at what is left.
+    """
+    with (
+        checkpoints_every(rng.choice(_PAGES_BETWEEN_CHECKPOINTS)),
+        disk.mounted(),
+        system_calls_noted(disk),
+        mock.patch.object(reserved_numbers, "boot_id", return_value="the start before the cut"),
+    ):
         yield
 
 
