@@ -1,5 +1,6 @@
 """`swarm-persistence backup` and `restore`."""
 
+import os
 from pathlib import Path
 
 import apsw
@@ -81,3 +82,41 @@ def test_a_database_that_is_not_there_is_an_error_and_creates_nothing(
     assert "there is no database at" in errors
     assert "there is no file" in errors
     assert list(tmp_path.iterdir()) == []
+
+
+REFUSED = {
+    "pipe": "is a device, a pipe or a socket",
+    "loop": "Too many levels of symbolic links",
+    "swarm.db-wal": "ends in -wal",
+    "new.db-journal": "ends in -journal",
+    "link.db": "is both the source and the target",
+    "hard.db": "is both the source and the target",
+    "swarm.db": "is both the source and the target",
+}
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_backup_may_replace_is_refused_also_with_force(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link.db").symlink_to(database)
+    (tmp_path / "hard.db").hardlink_to(database)
+    before = database.read_bytes(), sorted(os.listdir(tmp_path))
+
+    assert main([command, str(database), str(tmp_path / name), "--force"]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert REFUSED[name] in line
+    assert (database.read_bytes(), sorted(os.listdir(tmp_path))) == before
+
+
+def test_a_backup_that_a_link_leads_to_is_restored(database: Path, tmp_path: Path) -> None:
+    latest, restored = tmp_path / "latest.db", tmp_path / "restored.db"
+    latest.symlink_to(database)
+
+    assert main(["restore", str(latest), str(restored)]) == 0
+    with open_storage(restored) as storage:
+        assert len(storage.get_pending_tasks()) == 20

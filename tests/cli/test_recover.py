@@ -135,3 +135,36 @@ def test_a_file_that_only_its_owner_may_write_is_read_by_a_link(tmp_path: Path) 
     os.symlink(path, link)
     assert main(["recover", str(link), str(tmp_path / "new.db")]) == 0
     assert tasks_in(tmp_path / "new.db") == 100
+
+
+def test_a_new_file_is_sound_before_it_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, target = sound(tmp_path / "swarm.db"), tmp_path / "new.db"
+    assert main(["recover", str(path), str(target)]) == 0
+    assert main(["doctor", str(target)]) == 0, capsys.readouterr().out
+
+
+def test_a_file_of_which_sqlite_gets_no_lock_is_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only file system: SQLite opens the file for reading instead, and no lock can be had of it."""
+    path, target = sound(tmp_path / "swarm.db"), tmp_path / "new.db"
+    opens = apsw.VFSFile
+
+    def open_for_reading(vfs: str, name: str, flags: list[int]) -> apsw.VFSFile:
+        asked = [flags[0] & ~apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_READONLY, 0]
+        file = opens(vfs, name, asked)
+        flags[1] = asked[1]
+        return file
+
+    monkeypatch.setattr(apsw, "VFSFile", open_for_reading)
+    assert main(["recover", str(path), str(target)]) == 0
+    assert tasks_in(target) == 100
+
+
+@pytest.mark.parametrize("target", ["swarm.db-wal", "new.db-shm", b"\xff.db"])
+def test_a_name_that_no_new_database_may_have_is_refused(
+    target: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sound(tmp_path / "swarm.db")
+    assert main(["recover", str(path), os.path.join(tmp_path, os.fsdecode(target))]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "SQLite" in line
+    assert os.listdir(tmp_path) == ["swarm.db"]

@@ -185,9 +185,10 @@ class TestFiles:
     ) -> None:
         other = tmp_path / "other.db"
         async with await SqliteStorage.open(other) as opened:
-            for target in (path, other):
-                with pytest.raises(DatabaseError, match="is open"):
-                    await storage.backup(target, overwrite=True)
+            with pytest.raises(DatabaseError, match="is open"):
+                await storage.backup(other, overwrite=True)
+            with pytest.raises(OtherError, match="both"):
+                await storage.backup(path, overwrite=True)
             await opened.store_event(an_event("a"))
         await storage.store_event(an_event("a"))
 

@@ -236,6 +236,18 @@ class TestTheCommand:
         assert done.returncode == 1
         assert path.read_bytes() == before
 
+    async def test_a_disk_without_room_is_told_in_one_line(self, path: Path) -> None:
+        await filled(path, checksums=False)
+        before = path.read_bytes()
+        limited = f'ulimit -f 8; exec "{sys.executable}" -m swarm_persistence checksums "$0"'
+
+        done = subprocess.run(["sh", "-c", limited, str(path)], capture_output=True, text=True, check=False)
+
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert "keeps no new checksums (SQLite: " in line
+        assert path.read_bytes() == before
+
     async def test_it_mends_what_the_checkpoint_of_another_program_has_left(self, path: Path) -> None:
         copy, _ = await left_log(path, checksums=True)
         other = apsw.Connection(str(copy))

@@ -97,3 +97,18 @@ async def test_the_longest_name_that_fits_opens(tmp_path: Path) -> None:
 
     async with await SqliteStorage.open(name) as storage:
         assert storage.path == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("command", ["stats", "doctor", "checksums", "recover", "copy", "backup"])
+def test_a_link_to_itself_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    more = [str(tmp_path / "new.db")] if command in ("recover", "copy", "backup") else []
+
+    assert main([command, str(loop), *more]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Too many levels of symbolic links" in line
+    assert os.listdir(tmp_path) == ["loop"]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -307,3 +308,12 @@ class TestFiles:
             await storage.backup(tmp_path / "backup.db")
         with pytest.raises(OtherError, match="goes to the path of a file"):
             await restore(tmp_path / "backup.db", MemoryStorage())
+
+
+@pytest.mark.parametrize("target", [None, 7, b"swarm.db", ["swarm.db"], Path], ids=repr)
+async def test_what_is_no_target_is_refused(tmp_path: Path, target: Any) -> None:
+    async with memory() as storage:
+        await storage.backup(tmp_path / "backup.jsonl")
+
+    with pytest.raises(OtherError, match="target is"):
+        await restore(tmp_path / "backup.jsonl", target)

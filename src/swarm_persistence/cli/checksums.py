@@ -37,5 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         checksums.add(str(path.resolve()))
     except apsw.BusyError as error:
         raise CommandError(f"{str(path)!r} is open in another process; stop it first", exit_code=1) from error
+    except apsw.Error as error:
+        raise CommandError(f"{str(path)!r} keeps no new checksums (SQLite: {error})", exit_code=1) from error
     print(f"{path} keeps a checksum of each page")
     return 0

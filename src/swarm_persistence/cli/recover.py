@@ -69,12 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _require_new(source: Path, target: str, losses: Path) -> None:
-    from swarm_persistence.engines.sql.sqlite.placing import LOGS
+    from swarm_persistence.engines.placing import COMPANIONS, require_target
+    from swarm_persistence.engines.sql.sqlite.file import resolve
 
+    resolve(source)
     if source.is_dir():
         raise CommandError(f"{str(source)!r} is a directory; give the path of a file")
+    if not _is_url(target):
+        require_target(resolve(_path(target)))
     # A log that lies beside the new file would be taken for its own.
-    new = () if _is_url(target) else tuple(Path(f"{_path(target)}{suffix}") for suffix in ("", *LOGS))
+    new = () if _is_url(target) else tuple(Path(f"{_path(target)}{suffix}") for suffix in ("", *COMPANIONS))
     for path in (losses, *new):
         if os.path.lexists(path):
             raise CommandError(f"{str(path)!r} exists already; give the name of a new file")

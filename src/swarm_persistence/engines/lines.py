@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from swarm_persistence.engines.interface import Progress, Reader, Snapshot
-from swarm_persistence.engines.placing import partial_file, require_no_file
+from swarm_persistence.engines.placing import partial_file, require_no_file, require_target
 from swarm_persistence.engines.stepping import run_beside
 from swarm_persistence.errors import DatabaseError, OtherError, SerializationError
 from swarm_persistence.query.query import Condition, Query
@@ -194,8 +194,7 @@ def check_lines(path: str, name: str, *, is_thorough: bool) -> Header:
 
 
 def _require_free(target: str, is_overwriting: bool) -> None:
-    if os.path.isdir(target):
-        raise DatabaseError(f"{target!r} is a directory; give the path of a file")
+    require_target(target)
     if not is_overwriting:
         require_no_file(target)
     elif any(os.path.lexists(f"{target}{suffix}") for suffix in ("-wal", "-journal")):

@@ -14,6 +14,8 @@ _MODE = 0o600  # records may hold secrets
 _ENDING = ".partial"
 _LEFTOVER_SECONDS = 3600.0
 """A partial file that was not written to for so long has lost its process."""
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""What the names of the files end in that SQLite keeps beside a database's."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -110,6 +112,30 @@ def partial_file(target: str) -> Iterator[PartialFile]:
         raise DatabaseError(f"{target!r} cannot be written: {error.strerror}; it was left as it was") from error
     finally:
         partial.discard()
+
+
+def require_target(target: str, source: str | None = None) -> None:
+    """Refuse what no file may be written to, nor take the place of: `target` stands without links, as far as they lead.
+
+    Raises:
+        DatabaseError: it is a directory, a device, a pipe or a link to itself, or SQLite uses such a name by itself.
+        OtherError: it is the source, perhaps by another name.
+
+    """
+    for suffix in COMPANIONS:
+        if target.endswith(suffix):
+            raise DatabaseError(
+                f"{target!r} ends in {suffix}: SQLite gives such a name to a file of its own, and deletes it"
+            )
+    if os.path.islink(target):
+        raise DatabaseError(f"{target!r} cannot be followed: Too many levels of symbolic links")
+    if os.path.isdir(target):
+        raise DatabaseError(f"{target!r} is a directory; give the path of a file")
+    if os.path.exists(target):
+        if not os.path.isfile(target):
+            raise DatabaseError(f"{target!r} is a device, a pipe or a socket; give the path of a file")
+        if source is not None and os.path.exists(source) and os.path.samefile(source, target):
+            raise OtherError(f"{target!r} is both the source and the target; name another file")
 
 
 def require_no_file(path: str) -> None:

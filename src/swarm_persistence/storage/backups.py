@@ -93,8 +93,8 @@ class BackupVerbs(StorageCore):
 
 
 def source_path(path: str | os.PathLike[str]) -> str:
-    """Return the absolute path of a file to read."""
-    return os.path.abspath(_name_of(path))
+    """Return the path of a file to read as it stands without links, which SQLite's VFS does not follow."""
+    return os.path.realpath(_name_of(path))
 
 
 def target_path(path: str | os.PathLike[str]) -> str:

@@ -9,7 +9,7 @@ from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.lines import Header, check_lines, read_lines
 from swarm_persistence.engines.placing import partial_file
 from swarm_persistence.engines.stepping import run_beside, run_in_steps
-from swarm_persistence.errors import OtherError
+from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.backups import source_path, target_path
 
@@ -121,6 +121,10 @@ def _path_of(target: str | os.PathLike[str] | Storage) -> str | None:
     """Return the path of the file that a target names; `None` if it is something else."""
     if isinstance(target, Storage):
         return None
+    if not isinstance(target, str | os.PathLike):
+        raise OtherError(f"target is {shown(target)}, expected a path, a URL or an open storage")
     name = os.fspath(target)
+    if not isinstance(name, str):
+        raise OtherError(f"target is {shown(name)}, expected a path of str")
     scheme, separator, _ = name.partition("://")
     return target_path(sqlite_path(name)) if not separator or scheme == "sqlite" else None

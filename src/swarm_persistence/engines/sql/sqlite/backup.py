@@ -40,13 +40,13 @@ def back_up(
     Its reads hold back no writer, but the log cannot begin anew until all pages are copied.
 
     Raises:
-        OtherError: the target exists, and is not to be overwritten.
+        OtherError: the target exists, and is not to be overwritten, or is the database.
         DatabaseError: the target cannot be written, or the copy does not pass its check; there is no target then.
 
     """
     vfs, timeout = settings.vfs, settings.connection_timeout
     with translated(path, target, timeout):
-        require_free(target, is_overwriting=is_overwriting)
+        require_free(target, is_overwriting=is_overwriting, source=path)
         with partial_file(target) as partial:
             with source() as connection:
                 connection.execute("BEGIN").fetchall()

@@ -73,6 +73,8 @@ def resolve(path: str | os.PathLike[str]) -> str:
     if "\0" in name:
         raise DatabaseError(f"the path {name!r} contains NUL, which no name of a file can")
     real = os.path.realpath(_require_utf_8(name))
+    if os.path.islink(real):
+        raise DatabaseError(f"{real!r} cannot be followed: Too many levels of symbolic links")
     length = len(_require_utf_8(real).encode())  # a link, or this directory, may lead to any bytes
     # Refused here: SQLite would make the file, and then find that its journal cannot have a name.
     longest = int(apsw.vfs_details()[0]["mxPathname"]) - len("-journal")

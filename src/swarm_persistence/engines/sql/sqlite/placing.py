@@ -13,7 +13,14 @@ from pathlib import Path
 
 import apsw
 
-from swarm_persistence.engines.placing import PartialFile, exists_already, require_no_file, sync_directory_of
+from swarm_persistence.engines.placing import (
+    COMPANIONS,
+    PartialFile,
+    exists_already,
+    require_no_file,
+    require_target,
+    sync_directory_of,
+)
 from swarm_persistence.engines.sql.sqlite.checksums import vfs_for
 from swarm_persistence.engines.sql.sqlite.numbers import numbers_of, raise_numbers
 from swarm_persistence.engines.sql.sqlite.raw_file import held
@@ -21,21 +28,19 @@ from swarm_persistence.engines.sql.sqlite.resting import opened_at_rest
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.errors import DatabaseError, OtherError
 
-LOGS = ("-wal", "-shm", "-journal")
 _PATIENCE_MILLISECONDS = 1000
 _PAGES_A_STEP = 1024
 
 
-def require_free(target: str, *, is_overwriting: bool) -> None:
+def require_free(target: str, *, is_overwriting: bool, source: str | None = None) -> None:
     """Refuse a name that is taken, or beside which another database's log lies, before any work is done.
 
     Raises:
-        OtherError: it is taken, and not to be overwritten.
-        DatabaseError: it is a directory, or a file that any process has open.
+        OtherError: it is taken, and not to be overwritten, or it is that of the source.
+        DatabaseError: it is no name of a file, or that of a file that any process has open.
 
     """
-    if os.path.isdir(target):
-        raise DatabaseError(f"{target!r} is a directory; give the path of a file")
+    require_target(target, source)
     if is_overwriting:
         if os.path.lexists(target):
             with _locked(target):
@@ -82,7 +87,7 @@ def place(partial: PartialFile, *, is_overwriting: bool, keeps_numbers: bool, vf
 
 
 def _logs_of(target: str) -> list[str]:
-    return [f"{target}{suffix}" for suffix in LOGS if os.path.lexists(f"{target}{suffix}")]
+    return [f"{target}{suffix}" for suffix in COMPANIONS if os.path.lexists(f"{target}{suffix}")]
 
 
 @contextmanager

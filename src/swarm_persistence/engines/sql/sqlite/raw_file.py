@@ -92,9 +92,14 @@ def held(path: Path) -> Iterator[None]:
         apsw.BusyError: a connection has it open.
 
     """
+    flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0]
     try:
-        file = apsw.VFSFile("", str(path.resolve()), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
+        file = apsw.VFSFile("", str(path.resolve()), flags)
     except apsw.CantOpenError:
+        yield
+        return
+    if flags[1] & apsw.SQLITE_OPEN_READONLY:  # SQLite's answer where it cannot write; such a file gives no lock
+        file.xClose()
         yield
         return
     try:

@@ -1,6 +1,5 @@
 """Brings a backup back: checks it, and puts what it holds in the place of the database."""
 
-import os
 import threading
 
 from swarm_persistence.engines.placing import partial_file
@@ -9,7 +8,6 @@ from swarm_persistence.engines.sql.sqlite.failures import translated
 from swarm_persistence.engines.sql.sqlite.placing import place, require_free
 from swarm_persistence.engines.sql.sqlite.resting import check_pages, opened_at_rest
 from swarm_persistence.engines.stepping import Steps
-from swarm_persistence.errors import OtherError
 
 
 def restore_pages(
@@ -21,15 +19,13 @@ def restore_pages(
     so again.
 
     Raises:
-        OtherError: the target exists, and is not to be overwritten.
+        OtherError: the target exists, and is not to be overwritten, or is the backup.
         DatabaseError: the backup is damaged, or no database of this package; or the target is open in any process,
             is another program's database, or cannot be written. It was left as it was.
 
     """
-    if os.path.realpath(backup) == target:
-        raise OtherError(f"{backup!r} is both the backup and the target")
     with translated(backup, target, 0):
-        require_free(target, is_overwriting=is_overwriting)
+        require_free(target, is_overwriting=is_overwriting, source=backup)
         with partial_file(target) as partial:
             with opened_at_rest(backup, vfs) as source:
                 check_pages(source, backup, stop, is_thorough=True)

@@ -95,6 +95,7 @@ class Target:
         problems = self.connection.execute("PRAGMA integrity_check").fetchall()
         if problems != [("ok",)]:
             raise apsw.CorruptError(f"the new database is not sound: {problems[:3]}")
+        self.connection.execute("PRAGMA journal_mode = WAL").fetchall()  # as it is used from now on
 
     def close(self) -> None:
         """Close the file."""
