@@ -16,9 +16,9 @@ _WHOLE_INDEX = {
 _IN_ORDER = {
     "get_ready_tasks": "SCAN tasks USING INDEX tasks_ready",
     "get_blocked_tasks": "SCAN tasks USING INDEX tasks_pending",
-    "watch_events": "SCAN events",  # the last one: its place in the log
-    "watch_messages": "SCAN messages",
-    "watch_tasks": "SCAN tasks USING COVERING INDEX tasks_changed",
+    "watch_events": "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)",
+    "watch_messages": "SCAN messages",  # the last one: its place in the log
+    "watch_tasks": "SEARCH tasks USING INDEX tasks_changed (change_number>?)",
 }
 """Verbs that walk along an index, or the rows themselves, in their order, and stop at a limit."""
 

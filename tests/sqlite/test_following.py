@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from swarm_persistence import MemoryStorage, SqliteStorage, Storage, TaskModel
+from swarm_persistence.engines.following import BEFORE_ALL
+from swarm_persistence.engines.interface import Place
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.testing.records import a_task
@@ -19,15 +22,15 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield opened
 
 
-async def follow(storage: Storage, after: int, limit: int = 100) -> tuple[list[str], int]:
-    records, cursor = await storage._engine.follow(Query(TASKS), after, limit)
-    return [task.id for task in records], cursor
+async def follow(storage: Storage, after: Place, limit: int = 100) -> tuple[list[Any], Place]:
+    page = await storage._engine.follow(Query(TASKS), after, limit)
+    return [row[0] for row in page.rows], page.place
 
 
 async def test_a_write_after_the_last_row_was_deleted_is_seen(storage: Storage) -> None:
     for id in "abc":
         await storage.store_task(a_task(id))
-    seen, cursor = await follow(storage, 0)
+    seen, cursor = await follow(storage, BEFORE_ALL)
 
     await storage.repository(TaskModel).delete("c")
     await storage.store_task(a_task("d"))
@@ -36,25 +39,43 @@ async def test_a_write_after_the_last_row_was_deleted_is_seen(storage: Storage) 
     assert (await follow(storage, cursor))[0] == ["d"]
 
 
-async def test_a_page_ends_between_two_statements(storage: Storage) -> None:
-    await storage.store_many([a_task(id) for id in "abc"])
-    await storage.store_many([a_task(id) for id in "de"])
+async def test_a_page_may_end_within_the_rows_of_one_statement(storage: Storage) -> None:
+    await storage.store_many([a_task(id) for id in "abcde"])
+    await storage.store_many([a_task(id) for id in "fg"])
 
-    found, cursor = [], 0
+    pages, place = [], BEFORE_ALL
     while True:
-        page, cursor_after = await follow(storage, cursor, 2)
-        found += page
-        if cursor_after == cursor:
+        page = await storage._engine.follow(Query(TASKS), place, 2)
+        pages.append([row[0] for row in page.rows])
+        place = page.place
+        if not page.is_full:
             break
-        cursor = cursor_after
 
-    assert found == list("abcde")
+    assert pages == [["a", "b"], ["c", "d"], ["e", "f"], ["g"]]
+    assert (await follow(storage, place))[0] == []
+
+
+async def test_a_reader_that_is_behind_reads_up_to_any_place(storage: Storage) -> None:
+    await storage.store_many([a_task(id) for id in "abcde"])
+    await storage.store_many([a_task(id) for id in "fg"])
+    _, first = await follow(storage, BEFORE_ALL, 1)
+    _, third = await follow(storage, BEFORE_ALL, 3)
+    _, sixth = await follow(storage, BEFORE_ALL, 6)
+
+    async def between(after: Place, upto: Place) -> list[Any]:
+        return [row[0] for row in (await storage._engine.follow(Query(TASKS), after, 100, upto)).rows]
+
+    assert await between(BEFORE_ALL, third) == ["a", "b", "c"]
+    assert await between(first, third) == ["b", "c"]
+    assert await between(first, sixth) == ["b", "c", "d", "e", "f"]
+    assert await between(third, sixth) == ["d", "e", "f"]
+    assert await between(sixth, third) == []
 
 
 async def test_a_change_of_what_only_the_storage_knows_is_not_told(storage: Storage) -> None:
     await storage.store_task(a_task("a"))
     await storage.store_task(a_task("b", dependencies=["a"]))
-    _, cursor = await follow(storage, 0)
+    _, cursor = await follow(storage, BEFORE_ALL)
 
     claimed = await storage.claim_next_task("agent")
     assert claimed is not None

@@ -10,6 +10,7 @@ import pytest
 from sqlite.faulty_disk import FaultyDisk, faulty_disk
 from sqlite.programs import run_program
 from swarm_persistence import EventModel, MessageModel, SqliteStorage, TaskModel
+from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.query.query import Query
@@ -91,13 +92,13 @@ class TestAPowerCut:
         async with await open_on(disk, path) as storage:
             for number in range(30):
                 await storage.store_task(TaskModel.new("before", number))
-            _, place = await storage._engine.follow(Query(TASKS), 0, 1000)
+            place = (await storage._engine.follow(Query(TASKS), BEFORE_ALL, 1000)).place
             copy = log.after_a_power_cut()
 
         async with await SqliteStorage.open(copy) as storage:
             new = await storage.store_task(TaskModel.new("after", 1))
-            found, _ = await storage._engine.follow(Query(TASKS), place, 10)
-            assert [task.id for task in found] == [new.id]
+            found = (await storage._engine.follow(Query(TASKS), place, 10)).rows
+            assert [row[0] for row in found] == [new.id]
 
     async def test_a_second_one_takes_none_back(self, path: Path, disk: FaultyDisk) -> None:
         log = SyncedLog(path, disk)

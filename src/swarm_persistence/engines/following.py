@@ -4,41 +4,85 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.interface import Executor
+from swarm_persistence.engines.interface import Page, Place, Reader
 from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, M
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
+from swarm_persistence.schema.values import LARGEST_INTEGER
 
 
-async def follow(
-    executor: Executor, query: Query[M], after: int, limit: int, *, below: int | None = None
-) -> tuple[list[M], int]:
-    """Do what `Engine.follow` says. What is not `below` a number may not be complete yet, and is left for later.
+def end_of(number: int) -> Place:
+    """Return the place behind all rows of a number and before those of the next one."""
+    return Place(number, LARGEST_INTEGER)
+
+
+BEFORE_ALL = end_of(-1)
+
+
+async def follow(reader: Reader, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Page:
+    """Do what `Engine.follow` says, of numbers that become visible in their order, or did so up to a place.
 
     A row that is written between these reads gets a number above the last one that is looked at here, and is found by
     the next call.
     """
-    number = CHANGE_NUMBER if query.table.is_followed else SEQUENCE
-    last = await _last_number(executor, query, number, below)
-    if last <= after:
-        return [], after
-    new = (*query.conditions, Condition(number, ">", after), Condition(number, "<=", last))
-    upwards = (Order(number),)
-    bounded = msgspec.structs.replace(query, conditions=new, order=upwards, limit=1, offset=limit)
-    # Rows of one statement may share a number, so a page ends with a number, not with a row.
-    beyond: list[Any] = await executor.values(bounded, (number,))
-    if beyond:
-        last = max(beyond[0][0] - 1, await _first_number(executor, query, new, number))
-    page = (*query.conditions, Condition(number, ">", after), Condition(number, "<=", last))
-    records = await executor.select(msgspec.structs.replace(query, conditions=page, order=upwards))
-    return records, last
+    table = query.table
+    if upto is None and query.conditions:
+        # The rows that do not fulfil the conditions are passed over once, not by each call again.
+        upto = end_of(max(await _last_number(reader, table), after.number))
+    rows: list[Any] = []
+    for span in _spans(table, after, upto):
+        conditions = (*query.conditions, *span)
+        rest = msgspec.structs.replace(
+            query, conditions=conditions, order=(Order(_number(table)),), limit=limit - len(rows)
+        )
+        rows += await reader.values(rest, (*table.stored_names, SEQUENCE))
+        if len(rows) == limit:
+            return Page(rows, place_of(table, rows[-1]), is_full=True)
+    if query.conditions and upto is not None:
+        return Page(rows, max(upto, after))
+    # What has a number became visible at once, and this page was not cut: nothing more comes of its last number.
+    return Page(rows, end_of(place_of(table, rows[-1]).number if rows else after.number))
 
 
-async def _last_number(executor: Executor, query: Query[Any], number: str, below: int | None) -> int:
-    conditions = () if below is None else (Condition(number, "<", below),)
-    rows: list[Any] = await executor.values(Query(query.table, conditions, (Order(number, True),), 1), (number,))
-    return int(rows[0][0]) if rows else 0
+def place_of(table: Table[Any], row: Any) -> Place:
+    """Return the place of a row of `Page.rows`."""
+    if not table.is_followed:
+        return end_of(row[table.positions[SEQUENCE]])
+    return Place(row[table.positions[CHANGE_NUMBER]], row[table.positions[SEQUENCE]])
 
 
-async def _first_number(executor: Executor, query: Query[Any], conditions: tuple[Condition, ...], number: str) -> int:
-    rows: list[Any] = await executor.values(Query(query.table, conditions, (Order(number),), 1), (number,))
+def _number(table: Table[Any]) -> str:
+    return CHANGE_NUMBER if table.is_followed else SEQUENCE
+
+
+def _spans(table: Table[Any], after: Place, upto: Place | None) -> list[tuple[Condition, ...]]:
+    """Return conditions for the rows behind one place and up to another, each of which one range of an index serves."""
+    number = _number(table)
+    if upto is not None and upto <= after:
+        return []
+    spans: list[tuple[Condition, ...]] = []
+    if upto is not None and upto.number == after.number:
+        return [_within(number, after.number, after.sequence, upto.sequence)]
+    if after.sequence < LARGEST_INTEGER:
+        # One statement may have written more rows than a page holds, all with the same number.
+        spans.append(_within(number, after.number, after.sequence, LARGEST_INTEGER))
+    above = Condition(number, ">", after.number)
+    if upto is None:
+        return [*spans, (above,)]
+    if upto.sequence == LARGEST_INTEGER:
+        return [*spans, (above, Condition(number, "<=", upto.number))]
+    last = _within(number, upto.number, -1, upto.sequence)
+    return [*spans, (above, Condition(number, "<", upto.number)), last]
+
+
+def _within(number: str, value: int, above: int, upto: int) -> tuple[Condition, ...]:
+    return (
+        Condition(number, "=", value),
+        Condition(SEQUENCE, ">", above),
+        Condition(SEQUENCE, "<=", upto),
+    )
+
+
+async def _last_number(reader: Reader, table: Table[Any]) -> int:
+    number = _number(table)
+    rows: list[Any] = await reader.values(Query(table, (), (Order(number, True),), 1), (number,))
     return int(rows[0][0]) if rows else 0

@@ -334,6 +334,27 @@ class Watch(Protocol):
         ...
 
 
+class Place(NamedTuple):
+    """A place in the order of a table's last writes. Of a table that is not `is_followed`, only the sequence counts.
+
+    Rows of one statement may share the number of their change, so the sequence is a part of it.
+    """
+
+    number: int
+    sequence: int
+
+
+class Page(NamedTuple):
+    """Rows in the form that codecs decode, and the place to go on from."""
+
+    rows: "list[Row]"
+    place: Place
+    is_full: bool = False
+    """Whether there may be more rows already."""
+    is_held_back: bool = False
+    """Whether what was written since may show only after another writer has ended, which may ring no watch."""
+
+
 class Engine(Executor, Protocol):
     """A store of rows."""
 
@@ -352,12 +373,11 @@ class Engine(Executor, Protocol):
         """Wait for the turn to write and open a transaction; `PoolError` after `connection_timeout`."""
         ...
 
-    def follow(self, query: Query[M], after: int, limit: int) -> Awaitable[tuple[list[M], int]]:
-        """Read the records that were written since the cursor `after` and fulfil a query's conditions, as they are now.
+    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
+        """Read the rows that were written since the place `after` and fulfil a query's conditions, as they are now.
 
-        Gives them in the order of their last writes, about `limit` at most, and the cursor to go on from. It is the
-        same as `after` once there is nothing more. 0 is before all. Of a table that is not `is_followed` (its rows are
-        never written again), the cursor is the sequence. No write that is committed later ever lies before a cursor.
+        Gives them in the order of their last writes, `limit` at most, and the place to go on from; with `upto`, none
+        behind that one. No write that is committed later ever lies before a place that this has given.
         """
         ...
 

@@ -13,6 +13,7 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import identifier, refuse, text
 from swarm_persistence.storage import transactions
+from swarm_persistence.storage.feeds import Feeds
 from swarm_persistence.storage.held_transactions import GuardedEngine, HeldTransactions
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
@@ -27,6 +28,7 @@ class StorageCore(NotPicklable):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._held_transactions = HeldTransactions()
+        self._feeds = Feeds()
         _storages.add(self)
 
     def _executor(self) -> Executor:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 
+from swarm_persistence.engines.following import end_of
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
 from swarm_persistence.query.builder import bound, query_value
@@ -97,7 +98,7 @@ class EventVerbs(StorageCore):
 
         """
         self._require_no_transaction("watch_events")
-        return watched(self._engine, Query(EVENTS, _of_types(types)), bound("after", after))
+        return watched(self._feeds, self._engine, Query(EVENTS, _of_types(types)), end_of(bound("after", after)))
 
     async def _require_last(self, expected: int, before: int | None) -> None:
         """Refuse if the log, as it was before a place in it, did not end with the expected event."""

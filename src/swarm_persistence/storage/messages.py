@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.interface import Change, Update
 from swarm_persistence.errors import InvalidQueryError, NotFoundError, shown
 from swarm_persistence.models import MessageModel
@@ -112,4 +113,4 @@ class MessageVerbs(StorageCore):
         """
         self._require_no_transaction("watch_messages")
         addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
-        return watched(self._engine, Query(MESSAGES, (addressed,)), bound("after", after))
+        return watched(self._feeds, self._engine, Query(MESSAGES, (addressed,)), end_of(bound("after", after)))

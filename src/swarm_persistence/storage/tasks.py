@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
+from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
@@ -134,7 +135,7 @@ class TaskVerbs(StorageCore):
 
         """
         self._require_no_transaction("watch_tasks")
-        return watched(self._engine, Query(TASKS), 0)
+        return watched(self._feeds, self._engine, Query(TASKS), BEFORE_ALL)
 
     def _stands_alone(self, table: Table[Any], model: Any) -> bool:
         if table is not TASKS:

@@ -3,28 +3,41 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from swarm_persistence.engines.interface import Engine
+from swarm_persistence.engines.interface import Engine, Place
 from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import M
-
-BATCH = 500
-LONGEST_WAIT_SECONDS = 5.0
-"""After so long without a wake-up, a watcher looks all the same."""
+from swarm_persistence.storage.feeds import Feeds
 
 
-async def watched(engine: Engine, query: Query[M], after: int) -> AsyncGenerator[M, None]:
-    """Yield the records that were written since a cursor, as they are now, then wait for more, without an end."""
-    watch = engine.watch((query.table,))
-    try:
-        while True:
-            records, cursor = await engine.follow(query, after, BATCH)
-            # Nothing is held while the caller has the record: it may take its time, and write.
-            for record in records:
-                yield record
-            if cursor == after:
-                await watch.wait(LONGEST_WAIT_SECONDS)
-            else:
+async def watched(feeds: Feeds, engine: Engine, query: Query[M], after: Place) -> AsyncGenerator[M, None]:
+    """Yield the records that were written since a place, as they are now, then wait for more, without an end."""
+    feed = feeds.of(engine, query)
+    # Every watcher has records of its own: the caller may change them.
+    decode = codec_of(query.table.model).decode
+    while True:
+        # Subscribed before it reads: what lies behind the start comes from the feed, all else is read here.
+        subscription = feed.subscribe()
+        try:
+            has_caught_up = False
+            while not has_caught_up:
+                start = subscription.start
+                page = await feed.read(after, start)
+                # Nothing is held while the caller has the record: it may take its time, and write.
+                for row in page.rows:
+                    yield decode(row)
+                after = page.place
+                has_caught_up = not page.is_full and start is not None
+                if not page.is_full and subscription.start is None:
+                    feed.begin(after)
+                    has_caught_up = True
                 await asyncio.sleep(0)
-            after = cursor
-    finally:
-        watch.close()
+            assert subscription.start is not None
+            after = max(after, subscription.start)
+            subscription.skip(after)
+            while (taken := await subscription.take()) is not None:
+                yield decode(taken)
+            assert subscription.end is not None
+            after = max(after, subscription.end)
+        finally:
+            feed.unsubscribe(subscription)

@@ -15,7 +15,7 @@ from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.held_tasks import claimed, stored
 from swarm_persistence.testing.records import a_task, an_agent, ids
-from swarm_persistence.testing.waiting import FOR_LONG_SECONDS
+from swarm_persistence.testing.waiting import FOR_LONG_SECONDS, settle
 
 Writing = Callable[[Storage], Coroutine[Any, Any, Any]]
 
@@ -144,6 +144,19 @@ class TestWatchedTasks:
 
         versions = [seen.version for seen in await watching]
         assert versions == sorted(set(versions))
+
+    async def test_each_of_many_watchers_has_records_of_its_own(self, storage: Storage) -> None:
+        await storage.store_task(a_task("a", payload=[1]))
+        watching = [elsewhere(until_seen(storage, a_task("b", payload=[2], version=1))) for _ in range(50)]
+        await settle(storage)
+        await storage.store_task(a_task("b", payload=[2]))
+
+        seen = await asyncio.gather(*watching)
+
+        assert [ids(tasks) for tasks in seen] == [["a", "b"]] * 50
+        for tasks in seen:
+            assert tasks[-1].payload == [2]
+            tasks[-1].payload.append(3)
 
     async def test_a_deleted_task_is_not_told_of(self, storage: Storage) -> None:
         await storage.store_many([a_task("a"), a_task("b")])

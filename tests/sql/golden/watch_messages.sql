@@ -3,14 +3,8 @@ FROM messages
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
-SELECT sequence
-FROM messages
-WHERE to_agent = ? AND sequence > ? AND sequence <= ?
-ORDER BY sequence
-LIMIT ? + 0
-OFFSET ?;
-
 SELECT id, from_agent, to_agent, message_type, content, read, timestamp, acknowledged_at, result, sequence
 FROM messages
 WHERE to_agent = ? AND sequence > ? AND sequence <= ?
-ORDER BY sequence;
+ORDER BY sequence
+LIMIT ? + 0;

@@ -1,16 +1,5 @@
-SELECT change_number
-FROM tasks
-ORDER BY change_number DESC, sequence DESC
-LIMIT ? + 0;
-
-SELECT change_number
-FROM tasks
-WHERE change_number > ? AND change_number <= ?
-ORDER BY change_number, sequence
-LIMIT ? + 0
-OFFSET ?;
-
 SELECT id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence
 FROM tasks
-WHERE change_number > ? AND change_number <= ?
-ORDER BY change_number, sequence;
+WHERE change_number > ?
+ORDER BY change_number, sequence
+LIMIT ? + 0;

@@ -17,6 +17,8 @@ from swarm_persistence.engines.interface import (
     AggregateRow,
     AppliedMigration,
     MigrationStatus,
+    Page,
+    Place,
     PoolStatus,
     Progress,
     Step,
@@ -150,8 +152,8 @@ class IndexedDbEngine:
         _, counters = messages.state_of(answer)
         return counters[table.name][0] if table.name in counters else 0
 
-    async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
-        return await follow(self, query, after, limit)
+    async def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Page:
+        return await follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> IndexedDbSnapshot:
         return IndexedDbSnapshot(await self.begin())

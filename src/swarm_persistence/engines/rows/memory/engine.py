@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, MigrationStatus, PoolStatus, Progress, Step
+from swarm_persistence.engines.interface import (
+    Aggregate,
+    AggregateRow,
+    MigrationStatus,
+    Page,
+    Place,
+    PoolStatus,
+    Progress,
+    Step,
+)
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.changes import Changes, Work
@@ -124,8 +133,8 @@ class MemoryEngine:
             number = last_sequence_of(self._table(table), before)
         return await self._answered(number)
 
-    async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
-        return await follow(self, query, after, limit)
+    async def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Page:
+        return await follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> MemorySnapshot:
         with self._gate:

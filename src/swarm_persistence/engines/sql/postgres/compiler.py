@@ -8,10 +8,13 @@ from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_s
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, PostgresDialect, type_of
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.text import Marks
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TASKS, Table
 
 _LOOKING = 1398231633
 """The upper half of the numbers of these advisory locks, so that they are no other program's."""
+
+WRITING = 1398231634
+"""The same of the shared locks of transactions that write in nested ones: see `following`."""
 
 
 class PostgresCompiler(Compiler):
@@ -89,8 +92,14 @@ class PostgresCompiler(Compiler):
 
     def turn_to_look(self, table: Table[Any]) -> str:
         """Return the text that waits for those who look into a table, and may add to it, until they have committed."""
-        number = f"'{self.dialect.table(table)}'::regclass::oid::bigint"
-        return f"SELECT pg_advisory_xact_lock(({_LOOKING}::bigint << 32) | {number})"
+        return f"SELECT pg_advisory_xact_lock(({_LOOKING}::bigint << 32) | {self._oid(table)})"
+
+    def mark_as_writer(self) -> str:
+        """Return the text that lets watchers wait for this transaction, even if it has undone all that it wrote."""
+        return f"SELECT pg_advisory_xact_lock_shared(({WRITING}::bigint << 32) | {self._oid(TASKS)})"
+
+    def _oid(self, table: Table[Any]) -> str:
+        return f"'{self.dialect.table(table)}'::regclass::oid::bigint"
 
     def _claim_text(self, query: Query[Any], changes: Mapping[str, Change]) -> str:
         marks = Marks(self.dialect)

@@ -9,12 +9,21 @@ from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
-from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Progress, Session, Snapshot, Step
+from swarm_persistence.engines.interface import (
+    MigrationStatus,
+    Page,
+    Place,
+    PoolStatus,
+    Progress,
+    Session,
+    Snapshot,
+    Step,
+)
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.sql.postgres import maintenance
 from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
 from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.following import FollowAct
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.places import Places
 from swarm_persistence.engines.sql.postgres.plans import Plans
@@ -27,11 +36,9 @@ from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError
-from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.schema.tables import CHANGE_NUMBER, M, Table
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import M, Table
 
-_OLDEST_OPEN_TRANSACTION = RowsAct("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", (), list)
-_NEXT_LOOK_SECONDS = 0.02
 _SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
 
 
@@ -82,20 +89,8 @@ class PostgresEngine(Reading[Act]):
     def begin(self) -> Awaitable[Session]:
         return self._port().begin()
 
-    async def follow(self, query: Query[M], after: int, limit: int) -> tuple[list[M], int]:
-        if not query.table.is_followed:
-            return await follow(self, query, after, limit)  # whoever adds rows does so in turn
-        # Rows bear the numbers of their transactions, which do not commit in this order.
-        oldest: list[Any] = await self._read(_OLDEST_OPEN_TRANSACTION)
-        records, cursor = await follow(self, query, after, limit, below=oldest[0][0])
-        if cursor == after:
-            newer = Query(query.table, (Condition(CHANGE_NUMBER, ">", after),), limit=1)
-            if await self.values(newer, (CHANGE_NUMBER,)):
-                # What is held back by a transaction of somebody else rings nobody when that one ends.
-                asyncio.get_running_loop().call_later(
-                    _NEXT_LOOK_SECONDS, self.watches.ring, (query.table.name,), context=Context()
-                )
-        return records, cursor
+    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
+        return self._read(FollowAct(self.plans, query, after, limit, upto))
 
     def snapshot(self) -> Awaitable[Snapshot]:
         return self._port().snapshot()

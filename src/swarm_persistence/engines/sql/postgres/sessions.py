@@ -60,7 +60,9 @@ class PostgresSession(Reading[Act]):
         return self._submit(write)
 
     def savepoint(self, name: str) -> Awaitable[None]:
-        return self._submit(lambda: self._link.order(f"SAVEPOINT {name}"))
+        # With the savepoint, a transaction gives up the locks that tell of its writes, but not its number.
+        mark = self._plans.compiler.mark_as_writer()
+        return self._submit(lambda: self._link.order(f"{mark}; SAVEPOINT {name}"))
 
     def release(self, name: str) -> Awaitable[None]:
         return self._submit(lambda: self._link.order(f"RELEASE {name}"))

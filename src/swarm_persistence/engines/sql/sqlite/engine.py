@@ -13,7 +13,7 @@ import apsw
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import MigrationStatus, PoolStatus, Progress, Session, Step
+from swarm_persistence.engines.interface import MigrationStatus, Page, Place, PoolStatus, Progress, Session, Step
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
@@ -38,7 +38,7 @@ from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import Table
 
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
 
@@ -167,8 +167,8 @@ class SqliteEngine(Reading[Part]):
             raise
         return opened
 
-    def follow(self, query: Query[M], after: int, limit: int) -> Awaitable[tuple[list[M], int]]:
-        return follow(self, query, after, limit)
+    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
+        return follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> SqliteSnapshot:
         if self._is_closing:

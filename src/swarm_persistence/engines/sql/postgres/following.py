@@ -1,0 +1,126 @@
+"""Follows the changes of tasks, which bear the numbers of their transactions: those do not commit in this order.
+
+A watcher may go up to a number once no change below it can be committed any more. It waits for no transaction but those
+that write to the swarm's tables: `pg_snapshot_xmin` would wait for any open one, of other databases too.
+
+Why nothing is missed. The horizon comes from one statement, the rows from a later one on the same connection. Let a
+transaction with the number x below the horizon change a task, and not be committed when the rows are read. Then:
+
+1. The horizon is at most `pg_snapshot_xmax` of its statement's snapshot, so x was given out before that snapshot, and
+   the transaction was open at that time: x is one of `pg_snapshot_xip`.
+2. What gives a transaction of ours its number is a statement that writes or locks rows of our tables, or advances their
+   sequences. Such a statement takes a lock on the table first, which is kept until the end, or until a savepoint before
+   it is undone: but then there is a shared advisory lock that was taken before the savepoint. So when the locks are
+   read, after the snapshot, one of the two is among them. (A commit shows to snapshots before its locks are released,
+   so one that is gone belongs to what the rows' statement sees. `pg_locks` reads the fast-path locks first, and the
+   others after them at one time: a lock that moves there meanwhile is seen once or twice, and never not at all.)
+3. The lock on the number x itself is taken a moment after it was given out. If it is among the locks, its owner has the
+   lock of 2 as well, and x holds the horizon. If it is not, there is an owner of a lock on our tables who has no number
+   yet as far as the locks tell, and then any open number without an owner holds the horizon.
+
+So the horizon is at most x, which it is not. Prepared transactions keep both locks, and so do those that wait for a
+synchronous standby. VACUUM, CREATE INDEX and readers take other kinds of lock. The locks are read only if any
+transaction at all is open. A server in recovery does not know the locks of its primary: there, all that write count.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from swarm_persistence.engines.following import end_of, follow
+from swarm_persistence.engines.interface import Page, Place
+from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.sql.postgres.compiler import WRITING
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import TABLES, TASKS
+
+if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.plans import Plans
+
+_HORIZON = """
+WITH
+  moment AS MATERIALIZED (
+    SELECT
+      snapshot,
+      pg_snapshot_xmin(snapshot)::text::bigint AS lowest,
+      pg_snapshot_xmax(snapshot)::text::bigint AS next
+    FROM pg_current_snapshot() AS snapshot
+  ),
+  locks AS MATERIALIZED (
+    SELECT locktype, transactionid, virtualtransaction
+    FROM pg_locks
+    WHERE granted AND CASE locktype
+      WHEN 'transactionid' THEN mode = 'ExclusiveLock'
+      WHEN 'relation' THEN
+        mode IN ('RowShareLock', 'RowExclusiveLock')
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND relation = ANY(ARRAY(SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS name))
+      WHEN 'advisory' THEN
+        classid = {writing} AND objid = to_regclass(($1::text[])[1])::oid AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      END
+  ),
+  owners AS (SELECT transactionid, virtualtransaction FROM locks WHERE locktype = 'transactionid'),
+  writers AS (SELECT virtualtransaction FROM locks WHERE locktype <> 'transactionid'),
+  held AS (
+    SELECT min(running::text::bigint) AS lowest
+    FROM moment
+    CROSS JOIN pg_snapshot_xip(snapshot) AS running
+    LEFT JOIN owners ON owners.transactionid::text::bigint = running::text::bigint % 4294967296
+    WHERE virtualtransaction IN (SELECT virtualtransaction FROM writers)
+      OR (
+        virtualtransaction IS NULL
+        AND EXISTS (SELECT FROM writers WHERE virtualtransaction NOT IN (SELECT virtualtransaction FROM owners))
+      )
+  )
+SELECT
+  CASE
+    WHEN lowest = next THEN next
+    WHEN pg_is_in_recovery() THEN lowest
+    ELSE coalesce((SELECT held.lowest FROM held), next)
+  END,
+  next
+FROM moment
+""".replace("{writing}", str(WRITING))
+
+
+class FollowAct:
+    """Reads what was written to a table; gives a page."""
+
+    is_single = False
+
+    def __init__(self, plans: "Plans", query: Query[Any], after: Place, limit: int, upto: Place | None) -> None:
+        self._plans = plans
+        self._query = query
+        self._after = after
+        self._limit = limit
+        self._upto = upto
+
+    async def run(self, link: Link) -> Page:
+        """Read the page."""
+        # All on one connection: another one may lead to a standby that is behind.
+        reader = _ReadingOn(link, self._plans)
+        if self._upto is not None or not self._query.table.is_followed:  # rows are added in turn
+            return await follow(reader, self._query, self._after, self._limit, self._upto)
+        ((horizon, following),) = await link.run(_HORIZON, (_relations(self._plans.compiler.dialect.schema),))
+        page = await follow(reader, self._query, self._after, self._limit, end_of(horizon - 1))
+        return page._replace(is_held_back=horizon < following)
+
+
+class _ReadingOn(Reading[Act]):
+    """Reads on one connection."""
+
+    def __init__(self, link: Link, plans: "Plans") -> None:
+        self._link = link
+        self._plans = plans
+
+    def _read(self, read: Act) -> Awaitable[Any]:
+        return read.run(self._link)
+
+
+def _relations(schema: str) -> Sequence[str]:
+    """Return the names of all that the transactions of a swarm write to, that of the tasks first."""
+    tables = sorted((table.name for table in TABLES), key=lambda name: name != TASKS.name)
+    floors = [table.floor for table in TABLES if table.floor is not None]
+    return [f"{schema}.{name}" for name in (*tables, *floors, *(f"{table}_sequence_seq" for table in tables))]

@@ -1,0 +1,189 @@
+"""Reads what is written to a table once for all watchers of the same query, and gives it to each of them."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable
+from contextvars import Context
+from typing import Any
+
+from swarm_persistence.engines.following import BEFORE_ALL, place_of
+from swarm_persistence.engines.interface import Engine, Page, Place, Watch
+from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.errors import StorageError
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.codec import Row
+
+BATCH = 500
+LONGEST_WAIT_SECONDS = 5.0
+"""After so long without a wake-up, a feed polls all the same."""
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 1.0
+"""Between two polls for what another writer holds back: its end rings unless it rolls back or is lost."""
+_SHORTEST_PAUSE_SECONDS = 0.01
+"""After a poll that another writer held back, even if there are commits all the time."""
+LARGEST_BACKLOG = 2 * BATCH
+"""Rows that wait for one watcher. One that is further behind reads for itself, and joins again."""
+
+
+class Subscription:
+    """What a feed has for one watcher: rows that were not taken yet, the latest version of each only."""
+
+    def __init__(self, query: Query[Any], start: Place | None) -> None:
+        self.start = start
+        """The place from which on the feed gives rows; `None` if it has not begun."""
+        self.end: Place | None = None
+        """The place up to which it gave rows, once it gives no more."""
+        self._table = query.table
+        self._id = query.table.positions["id"]
+        self._rows: OrderedDict[Any, Row] = OrderedDict()
+        self._seen = BEFORE_ALL
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def backlog(self) -> int:
+        """Return how many rows wait."""
+        return len(self._rows)
+
+    def add(self, rows: list[Row]) -> None:
+        """Take rows, each of which lies behind all before."""
+        for row in rows:
+            if self._is_new(row):
+                id = row[self._id]
+                self._rows[id] = row
+                self._rows.move_to_end(id)
+        self._wake()
+
+    def finish(self, end: Place) -> None:
+        """Say that no more will come."""
+        self.end = end
+        self._wake()
+
+    def skip(self, upto: Place) -> None:
+        """Drop the rows that the watcher has read for itself, also those that are still to come."""
+        self._seen = upto
+        while self._rows and not self._is_new(next(iter(self._rows.values()))):
+            self._rows.popitem(last=False)
+
+    async def take(self) -> Row | None:
+        """Return the next row, or `None` once there is no more."""
+        while not self._rows:
+            if self.end is not None:
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._rows.popitem(last=False)[1]
+
+    def _is_new(self, row: Row) -> bool:
+        return place_of(self._table, row) > self._seen
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Feed:
+    """The reader of one query in one event loop. It reads while anything is subscribed."""
+
+    def __init__(self, engine: Engine, query: Query[Any]) -> None:
+        self._engine = engine
+        self._query = query
+        self._place = BEFORE_ALL
+        self._subscriptions: set[Subscription] = set()
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def is_unused(self) -> bool:
+        """Tell whether nothing is subscribed."""
+        return not self._subscriptions
+
+    def subscribe(self) -> Subscription:
+        """Collect for a watcher what lies behind the present place."""
+        subscription = Subscription(self._query, None if self._reader is None else self._place)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Collect no more. A second call does nothing."""
+        self._subscriptions.discard(subscription)
+        if not self._subscriptions and self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+
+    def begin(self, place: Place) -> None:
+        """Read on from a place, for all that are subscribed."""
+        self._place = place
+        for subscription in self._subscriptions:
+            subscription.start = place
+        # Not in the watcher's context, which it would keep alive.
+        self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
+
+    def read(self, after: Place, upto: Place | None) -> Awaitable[Page]:
+        """Read for one watcher that is behind."""
+        return self._engine.follow(self._query, after, BATCH, upto)
+
+    async def _read(self) -> None:
+        own = self._reader
+        try:
+            watch = self._engine.watch((self._query.table,))
+            try:
+                await self._read_on(own, watch)
+            finally:
+                watch.close()
+        except StorageError:
+            # Each watcher reads for itself, then, and meets the failure where its caller sees it.
+            return
+        finally:
+            if self._reader is own:
+                self._finish_all()
+
+    async def _read_on(self, own: "asyncio.Task[None] | None", watch: Watch) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            page = await self._engine.follow(self._query, self._place, BATCH)
+            if page.place != self._place:
+                pause = _FIRST_PAUSE_SECONDS
+            self._give(page)
+            if self._reader is not own:
+                return
+            if page.is_full:
+                await asyncio.sleep(0)
+            elif page.is_held_back:
+                await asyncio.sleep(_SHORTEST_PAUSE_SECONDS)
+                await watch.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                await watch.wait(LONGEST_WAIT_SECONDS)
+
+    def _give(self, page: Page) -> None:
+        self._place = page.place
+        for subscription in [*self._subscriptions]:
+            subscription.add(page.rows)
+            if subscription.backlog > LARGEST_BACKLOG:
+                self._subscriptions.discard(subscription)
+                subscription.finish(self._place)
+        if not self._subscriptions:
+            self._reader = None
+
+    def _finish_all(self) -> None:
+        subscriptions, self._subscriptions = self._subscriptions, set()
+        self._reader = None
+        for subscription in subscriptions:
+            subscription.finish(self._place)
+
+
+class Feeds:
+    """The feeds of one storage."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[tuple[asyncio.AbstractEventLoop, Engine, Query[Any]], Feed] = {}
+
+    def of(self, engine: Engine, query: Query[Any]) -> Feed:
+        """Return the feed of a query in this event loop."""
+        key = (running_loop(), engine, query)
+        feed = self._feeds.get(key)
+        if feed is None:
+            # Some end with a loop that closes no watcher. Copied, as other threads may add theirs.
+            known = self._feeds.copy().items()
+            self._feeds = {other: one for other, one in known if not one.is_unused and not other[0].is_closed()}
+            feed = self._feeds[key] = Feed(engine, query)
+        return feed

@@ -1,0 +1,326 @@
+"""Facts about who holds back a watcher of tasks, and what watchers cost."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from postgres.servers import Server, embedded_programs, new_server
+from swarm_persistence import PostgresStorage, TaskModel
+from swarm_persistence.engines.following import BEFORE_ALL
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.testing.callers import elsewhere
+from swarm_persistence.testing.records import a_task, an_agent, ids
+
+SOON_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Give a server that prepares transactions and counts statements."""
+    with new_server(
+        embedded_programs(), max_prepared_transactions="10", shared_preload_libraries="pg_stat_statements"
+    ) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def stranger(server: Server) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection that has nothing to do with the swarm, and a table of its own."""
+    connection = await asyncpg.connect(server.url())
+    await connection.execute("CREATE TABLE IF NOT EXISTS public.strange (number bigint)")
+    yield connection
+    await connection.close()
+
+
+async def first(count: int, tasks: AsyncGenerator[TaskModel, None]) -> list[TaskModel]:
+    """Return the first tasks that a watcher sees, which must come soon, and end it."""
+    seen: list[TaskModel] = []
+    async with aclosing(tasks), asyncio.timeout(SOON_SECONDS):
+        while len(seen) < count:
+            seen.append(await anext(tasks))
+    return seen
+
+
+@asynccontextmanager
+async def idle_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    await connection.execute("BEGIN; INSERT INTO strange VALUES (1)")
+    yield
+    await connection.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def transaction_with_a_number_only(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    await connection.execute("BEGIN; SELECT pg_current_xact_id()")
+    yield
+    await connection.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def prepared_transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    await connection.execute("BEGIN; INSERT INTO strange VALUES (1); PREPARE TRANSACTION 'strange'")
+    yield
+    await connection.execute("ROLLBACK PREPARED 'strange'")
+
+
+@asynccontextmanager
+async def new_index(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    await connection.execute("BEGIN; CREATE INDEX ON strange (number)")
+    yield
+    await connection.execute("ROLLBACK")
+
+
+STRANGERS = [idle_transaction, transaction_with_a_number_only, prepared_transaction, new_index]
+
+
+class TestStrangers:
+    @pytest.mark.parametrize("open_one", STRANGERS)
+    async def test_one_that_is_open_holds_back_no_watcher(
+        self, storage: PostgresStorage, other: PostgresStorage, stranger: asyncpg.Connection, open_one: Any
+    ) -> None:
+        await storage.store_task(a_task("before"))
+        async with open_one(stranger):
+            await other.store_task(a_task("within"))
+            watching = elsewhere(first(3, storage.watch_tasks()))
+            await other.store_task(a_task("later"))
+
+            assert ids(await watching) == ["before", "within", "later"]
+
+    async def test_one_of_another_database_holds_back_no_watcher(
+        self, storage: PostgresStorage, server: Server, stranger: asyncpg.Connection
+    ) -> None:
+        await stranger.execute("DROP DATABASE IF EXISTS elsewhere")
+        await stranger.execute("CREATE DATABASE elsewhere")
+        # With a swarm of its own, even: its tables may bear the same numbers.
+        async with await PostgresStorage.open(server.url(database="elsewhere")) as foreign, foreign.transaction():
+            await foreign.store_task(a_task("foreign"))
+            await elsewhere(storage.store_task(a_task("own")))
+
+            assert ids(await elsewhere(first(1, storage.watch_tasks()))) == ["own"]
+
+    async def test_another_schema_of_the_database_holds_back_no_watcher(
+        self, storage: PostgresStorage, server: Server
+    ) -> None:
+        async with await PostgresStorage.open(server.url(schema="tenant")) as tenant, tenant.transaction():
+            await tenant.store_task(a_task("foreign"))
+            await elsewhere(storage.store_task(a_task("own")))
+
+            assert ids(await elsewhere(first(1, storage.watch_tasks()))) == ["own"]
+
+    async def test_an_index_that_waits_for_a_reader_holds_back_no_watcher(
+        self, storage: PostgresStorage, server: Server, schema: str, stranger: asyncpg.Connection
+    ) -> None:
+        await storage.store_task(a_task("before"))
+        await stranger.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM {schema}.tasks")
+        indexer = await asyncpg.connect(server.url())
+        try:
+            indexing = elsewhere(indexer.execute(f"CREATE INDEX CONCURRENTLY late ON {schema}.tasks (error)"))
+            while not await stranger.fetchval(  # noqa: ASYNC110 - the server tells nobody
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted"
+            ):
+                await asyncio.sleep(0.01)
+            await storage.store_task(a_task("within"))
+
+            assert ids(await first(2, storage.watch_tasks())) == ["before", "within"]
+            await stranger.execute("ROLLBACK")
+            await indexing
+        finally:
+            await indexer.close()
+
+
+class TestOwnWriters:
+    async def test_one_that_wrote_something_else_first_is_waited_for(
+        self, storage: PostgresStorage, other: PostgresStorage
+    ) -> None:
+        watching = elsewhere(first(2, storage.watch_tasks()))
+        async with other.transaction():
+            await other.store_agent(an_agent())
+            await elsewhere(storage.store_task(a_task("newer")))
+            await the_feed_has_polled(storage)
+            await other.store_task(a_task("older"))
+
+        assert ids(await watching) == ["older", "newer"]
+
+    @pytest.mark.parametrize("depth", [1, 2])
+    async def test_one_that_has_undone_its_first_writes_is_waited_for(
+        self, storage: PostgresStorage, other: PostgresStorage, depth: int
+    ) -> None:
+        await storage.store_agent(agent := an_agent())
+        watching = elsewhere(first(2, storage.watch_tasks()))
+        async with other.transaction():
+            nested = [await other.begin_transaction() for _ in range(depth)]
+            # Not an insert: that would leave a lock on its sequence even when it is undone.
+            await other.update_agent(agent)
+            for transaction in reversed(nested):
+                await transaction.rollback()
+            await elsewhere(storage.store_task(a_task("newer")))
+            await the_feed_has_polled(storage)
+            await other.store_task(a_task("older"))
+
+        assert ids(await watching) == ["older", "newer"]
+
+    async def test_one_that_rolls_back_is_noticed_without_a_signal(
+        self, storage: PostgresStorage, other: PostgresStorage
+    ) -> None:
+        watching = elsewhere(first(1, storage.watch_tasks()))
+        transaction = await other.begin_transaction()
+        await other.store_task(a_task("undone"))
+        await elsewhere(storage.store_task(a_task("kept")))
+        await the_feed_has_polled(storage)
+        assert not watching.done()
+        await transaction.rollback()
+
+        assert ids(await watching) == ["kept"]
+
+    async def test_a_prepared_one_is_waited_for(
+        self, storage: PostgresStorage, schema: str, stranger: asyncpg.Connection
+    ) -> None:
+        await storage.store_task(a_task("prepared"))
+        watching = elsewhere(first(3, storage.watch_tasks()))
+        await stranger.execute(
+            f"BEGIN; UPDATE {schema}.tasks SET error = 'late', change_number = pg_current_xact_id()::text::bigint; "
+            "PREPARE TRANSACTION 'ours'"
+        )
+        await storage.store_task(a_task("newer"))
+        await the_feed_has_polled(storage)
+        await stranger.execute("COMMIT PREPARED 'ours'")
+
+        assert [(task.id, task.error) for task in await watching] == [
+            ("prepared", None), ("prepared", "late"), ("newer", None)
+        ]  # fmt: skip
+
+    async def test_the_last_version_of_each_task_comes_while_many_write(self, url: str) -> None:
+        chance = random.Random(5)
+        storages = [await PostgresStorage.open(url) for _ in range(4)]
+        await storages[0].store_many([agent := an_agent(), *(a_task(str(number)) for number in range(12))])
+
+        async def write(storage: PostgresStorage) -> None:
+            for number in range(30):
+                async with storage.transaction():
+                    if chance.random() < 0.5:
+                        nested = await storage.begin_transaction()
+                        await storage.update_agent(agent, force=True)
+                        await nested.rollback()
+                    for _ in range(2):
+                        task = await storage.get_task(str(chance.randrange(12)))
+                        assert task is not None
+                        task.payload = number
+                        await storage.update_task(task, force=True)
+                await storage.claim_next_task("nobody", task_types=["none"])
+
+        async def watch(storage: PostgresStorage) -> dict[str, TaskModel]:
+            last: dict[str, TaskModel] = {}
+            versions: set[tuple[str, int]] = set()
+            async with aclosing(storage.watch_tasks()) as tasks, asyncio.timeout(60):
+                async for task in tasks:
+                    assert (task.id, task.version) not in versions
+                    versions.add((task.id, task.version))
+                    last[task.id] = task
+                    if task.id == "the end":
+                        return last
+            raise AssertionError("the watch has ended")
+
+        watching = [elsewhere(watch(storage)) for storage in storages for _ in range(3)]
+        await asyncio.gather(*(elsewhere(write(s)) for s in storages), return_exceptions=True)  # deadlocks, for one
+        await storages[0].store_task(a_task("the end"))
+        stored = {task.id: task for task in await storages[0].repository(TaskModel).find_all()}
+
+        assert [seen == stored for seen in await asyncio.gather(*watching)] == [True] * 12
+        for storage in storages:
+            await storage.close()
+
+
+class TestCosts:
+    async def test_a_commit_costs_the_same_for_one_watcher_and_for_200(
+        self, storage: PostgresStorage, other: PostgresStorage, stranger: asyncpg.Connection
+    ) -> None:
+        await stranger.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        await storage.store_task(a_task("0"))
+        watchers = [storage.watch_tasks() for _ in range(200)]
+        for watcher in watchers:
+            assert (await anext(watcher)).id == "0"
+        upcoming = [elsewhere(_next(watcher)) for watcher in watchers]
+        await the_feed_has_polled(storage)
+        await stranger.execute("SELECT pg_stat_statements_reset()")
+
+        await other.store_task(a_task("1"))
+        assert {task.id for task in await asyncio.gather(*upcoming)} == {"1"}
+
+        reads = await stranger.fetchval(
+            "SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%change_number%' AND query LIKE '%SELECT id%'"
+        )
+        assert 1 <= reads <= 3
+        assert len({id(task) for task in (await asyncio.gather(*upcoming))}) == 200
+        for watcher in watchers:
+            await watcher.aclose()
+
+    async def test_watchers_that_are_held_back_poll_ever_more_rarely(
+        self, storage: PostgresStorage, other: PostgresStorage, stranger: asyncpg.Connection
+    ) -> None:
+        await stranger.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        watchers = [elsewhere(first(2, storage.watch_tasks())) for _ in range(20)]
+        async with other.transaction():
+            await other.store_task(a_task("older"))
+            await elsewhere(storage.store_task(a_task("newer")))
+            await stranger.execute("SELECT pg_stat_statements_reset()")
+            await asyncio.sleep(1)
+            calls = await stranger.fetchval("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%pg_locks%'")
+
+        assert {tuple(ids(seen)) for seen in await asyncio.gather(*watchers)} == {("older", "newer")}
+        assert calls < 40
+
+    async def test_what_one_statement_wrote_comes_in_pages(
+        self, storage: PostgresStorage, schema: str, stranger: asyncpg.Connection
+    ) -> None:
+        await storage.store_task(a_task("0", payload={"text": "x" * 100}))
+        columns = ", ".join(name for name in TASKS.names if name != "id")
+        await stranger.execute(
+            f"INSERT INTO {schema}.tasks (id, {columns}, change_number) "
+            f"SELECT number::text, {columns}, pg_current_xact_id()::text::bigint "
+            f"FROM {schema}.tasks CROSS JOIN generate_series(1, 300000) AS number"
+        )
+        seen, place = 0, BEFORE_ALL
+        while True:
+            page = await storage._engine.follow(Query(TASKS), place, 2000)
+            assert len(page.rows) <= 2000
+            seen, place = seen + len(page.rows), page.place
+            if not page.is_full:
+                break
+
+        assert seen == 300_001
+
+    async def test_a_watcher_that_takes_its_time_has_a_short_backlog_and_misses_nothing(
+        self, storage: PostgresStorage
+    ) -> None:
+        await storage.store_task(a_task("0"))
+        async with aclosing(storage.watch_tasks()) as tasks, asyncio.timeout(SOON_SECONDS):
+            await anext(tasks)
+            upcoming = elsewhere(_next(tasks))
+            await the_feed_has_polled(storage)
+            for start in range(1, 4000, 500):
+                await storage.store_many([a_task(str(number)) for number in range(start, start + 500)])
+            seen = [(await upcoming).id]
+            feed = next(iter(storage._feeds._feeds.values()))
+            while not feed.is_unused:  # noqa: ASYNC110 - the feed tells nobody
+                await asyncio.sleep(0.01)
+            while len(seen) < 4000:
+                seen.append((await anext(tasks)).id)
+
+        assert seen == [str(number) for number in range(1, 4001)]
+
+
+async def the_feed_has_polled(storage: PostgresStorage) -> None:
+    """Wait until the reader of the tasks has read, and waits."""
+    for _ in range(60):
+        await storage.get_task("none")
+        await asyncio.sleep(0.002)
+
+
+async def _next(tasks: AsyncGenerator[TaskModel, None]) -> TaskModel:
+    return await anext(tasks)
