@@ -179,6 +179,6 @@ def test_a_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "is a directory" in line
 
 
-def test_a_server_is_none_of_its_business(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "postgresql://user:secret@host/swarm"]) == 2
+def test_a_server_that_is_unknown_is_none_of_its_business(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "mysql://user:secret@host/swarm"]) == 2
     assert "secret" not in capsys.readouterr().err

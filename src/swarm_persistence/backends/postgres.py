@@ -57,6 +57,7 @@ class PostgresStorage(Storage):
         engine = PostgresEngine(url, settings)
         try:
             await engine.start(must_exist=must_exist)
+            await engine.mend()
         except BaseException:
             await engine.close()
             raise

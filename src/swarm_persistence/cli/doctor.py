@@ -1,6 +1,7 @@
 """`swarm-persistence doctor`: what is wrong with a database's file, and what to do."""
 
 import argparse
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.file_system import examine_modes, examine_names, examine_place, examine_processes
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.sqlite_releases import examine_releases
-from swarm_persistence.cli.target import existing_file
+from swarm_persistence.cli.target import existing_file, shown
 from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.engines.sql.postgres.target import SCHEMES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Say what is wrong with a database's file, and what to do: SQLite's release and its known bugs, file system, links,
 permissions, processes, journal mode, a log that is not the file's own or cannot shrink, integrity, checksums, schema.
-Without --repair, not a byte of the file, its log or its journal is changed."""
+Without --repair, not a byte of the file, its log or its journal is changed.
+Of a swarm on a PostgreSQL server: the schema, and numbers that a dump brought from another server."""
 _DAMAGE = frozenset({"content", "integrity_check", "quick_check", "log (WAL)", "checksums", "access", "lock"})
 """The checks of which none may find something wrong if the content is to be read or repaired."""
 _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
@@ -33,11 +36,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "doctor", help="say what is wrong with a database's file, and what to do", description=_DESCRIPTION
     )
-    parser.add_argument("database", metavar="DATABASE", help="the path of an SQLite file of this package")
+    parser.add_argument("database", metavar="DATABASE", help="the path of an SQLite file, or a postgresql:// URL")
     parser.add_argument("--quick", action="store_true", help="check the pages, but not each index against its table")
     parser.add_argument("--deep", action="store_true", help="read every record, too, and compare them with each other")
     parser.add_argument(
-        "--repair", action="store_true", help="put right what can be: other programs' traces, contradictions of waiting"
+        "--repair",
+        action="store_true",
+        help="put right what can be: other programs' traces, contradictions of waiting, "
+        "another server's change numbers",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run)
@@ -45,25 +51,32 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the findings, and return 1 if something is wrong."""
-    path = _file_of(arguments.database)
     console = None if arguments.json else open_console()
-    findings = list(examine(path, is_quick=arguments.quick, is_deep=arguments.deep))
-    if arguments.repair:
-        repaired = list(_repair(path, findings))
-        findings = [*repaired, *examine(path, is_quick=arguments.quick, is_deep=arguments.deep)]
+    database: str | Path
+    if arguments.database.partition("://")[0] in SCHEMES:
+        from swarm_persistence.cli.server_examination import examine_server
+
+        database = shown(arguments.database)
+        findings = asyncio.run(examine_server(arguments.database, is_repairing=arguments.repair))
+    else:
+        database = path = _file_of(arguments.database)
+        findings = list(examine(path, is_quick=arguments.quick, is_deep=arguments.deep))
+        if arguments.repair:
+            repaired = list(_repair(path, findings))
+            findings = [*repaired, *examine(path, is_quick=arguments.quick, is_deep=arguments.deep)]
     is_sound = all(finding.level is not Level.WRONG for finding in findings)
     if console is None:
-        report = {"database": str(path), "ok": is_sound, "findings": msgspec.to_builtins(findings)}
+        report = {"database": str(database), "ok": is_sound, "findings": msgspec.to_builtins(findings)}
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
-        _show(console, path, findings)
+        _show(console, database, findings)
     return 0 if is_sound else 1
 
 
 def _file_of(target: str) -> Path:
     """Return the path of the file; it may be missing or empty if its log is there."""
     if "://" in target and not target.startswith("sqlite://"):
-        raise CommandError("doctor examines SQLite files; the server of this database has tools of its own")
+        raise CommandError("doctor examines SQLite files, and swarms on PostgreSQL servers")
     # Loaded here: the other commands do not need apsw.
     from swarm_persistence.cli.log_examination import only_in_log
     from swarm_persistence.engines.sql.sqlite.file import resolve
@@ -125,8 +138,8 @@ def _release_of_python() -> str | None:
     return sqlite3.sqlite_version
 
 
-def _show(console: "Console", path: Path, findings: list[Finding]) -> None:
-    say(console, f"database: {path}")
+def _show(console: "Console", database: str | Path, findings: list[Finding]) -> None:
+    say(console, f"database: {database}")
     for finding in findings:
         say(console, f"{finding.level.value:>6}  {finding.check}: {finding.detail}", _STYLES[finding.level])
         if finding.remedy is not None:

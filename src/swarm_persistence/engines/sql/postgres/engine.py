@@ -1,10 +1,10 @@
 """The PostgreSQL engine: for each event loop, a port of its own; all share the places for connections and the turns."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import Context
 from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
@@ -20,7 +20,7 @@ from swarm_persistence.engines.interface import (
     Step,
 )
 from swarm_persistence.engines.lines import back_up_lines
-from swarm_persistence.engines.sql.postgres import maintenance
+from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
 from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
 from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.following import FollowAct
@@ -35,9 +35,11 @@ from swarm_persistence.engines.sql.postgres.turns import Turns
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
-from swarm_persistence.errors import ClosedError
+from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import TASKS, M, Table
+
+_log = logging.getLogger("swarm_persistence")
 
 _SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
 
@@ -73,6 +75,41 @@ class PostgresEngine(Reading[Act]):
             raise translated from translated.__cause__
         finally:
             links.give_back(link)
+
+    async def require(self) -> None:
+        """Reach the server; raise `DatabaseError` unless the schema holds a swarm, of whatever version."""
+        await self._on_a_connection(self._version.require)
+
+    async def mend(self) -> None:
+        """Renumber the changes that come from another server, by a dump; where that is not possible, log a warning."""
+        try:
+            if not await self._on_a_connection(lambda link: change_numbers.are_foreign(link, self.settings.schema)):
+                return
+            replaced = await self.replace_foreign_changes()
+        except StorageError as error:
+            if not isinstance(error.__cause__, change_numbers.REFUSALS):
+                raise
+            _log.warning(
+                "%s: tasks bear change numbers of another server, as after a restore of a dump, and watch_tasks does "
+                "not show them; run `swarm-persistence doctor --repair` as a role that may write (%s)",
+                self.target,
+                error,
+            )
+        else:
+            _log.warning("%s: renumbered the changes of %d tasks that came from another server", self.target, replaced)
+
+    async def count_foreign_changes(self) -> int:
+        """Return how many tasks bear a number that another server gave out."""
+        count: int = await self._on_a_connection(lambda link: change_numbers.count_foreign(link, self.settings.schema))
+        return count
+
+    async def replace_foreign_changes(self) -> int:
+        """Give these tasks numbers of this server, as if they were written now, and return how many there were."""
+        replaced: int = await self._on_a_connection(
+            lambda link: change_numbers.replace_foreign(link, self.settings.schema)
+        )
+        self._port().committed({TASKS.name})
+        return replaced
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         return self._port().write(steps)

@@ -1,0 +1,65 @@
+"""Finds and replaces the numbers of changes that another server gave out: a dump brings them to one that counts anew.
+
+A number is that of the transaction that wrote. One that this server has not given out yet comes from elsewhere, and
+would lie before or among those that it is still to give: watchers would wait for that, and then miss what is written.
+"""
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE
+from swarm_persistence.engines.sql.postgres.link import Link
+
+_BATCH = 2000
+"""Rows whose locks are held at a time."""
+
+_NEXT = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+
+_ARE_THERE = "SELECT EXISTS (SELECT FROM {tasks} WHERE change_number >= {next})"
+_COUNT = "SELECT count(*) FROM {tasks} WHERE change_number >= {next}"
+
+# In the order of the changes, so that the batches keep it. What a worker holds, it is about to number itself.
+_REPLACE = """
+WITH foreign_ones AS MATERIALIZED (
+  SELECT sequence AS found
+  FROM {tasks}
+  WHERE change_number >= {next}
+  ORDER BY change_number, sequence
+  LIMIT $1
+  FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE {tasks}
+SET change_number = {current}
+FROM foreign_ones
+WHERE sequence = found
+"""
+
+
+async def are_foreign(link: Link, schema: str) -> bool:
+    """Tell whether any number is from elsewhere; reads one row of an index."""
+    return bool((await link.run(_text(_ARE_THERE, schema)))[0][0])
+
+
+async def count_foreign(link: Link, schema: str) -> int:
+    """Return how many tasks bear a number from elsewhere."""
+    return int((await link.run(_text(_COUNT, schema)))[0][0])
+
+
+async def replace_foreign(link: Link, schema: str) -> int:
+    """Give these tasks numbers of this server, as if they had been written now; in short writes, beside all others.
+
+    Raises:
+        asyncpg.PostgresError: the role may not write, or the server takes no writes.
+
+    """
+    replaced = 0
+    while count := await link.count(_text(_REPLACE, schema), (_BATCH,)):
+        replaced += count
+    return replaced
+
+
+REFUSALS = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError)
+"""What `replace_foreign` raises for a role or a server that does not write."""
+
+
+def _text(text: str, schema: str) -> str:
+    return text.format(tasks=f'"{schema}".tasks', next=_NEXT, current=CURRENT_CHANGE)
