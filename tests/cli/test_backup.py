@@ -120,3 +120,14 @@ def test_a_backup_that_a_link_leads_to_is_restored(database: Path, tmp_path: Pat
     assert main(["restore", str(latest), str(restored)]) == 0
     with open_storage(restored) as storage:
         assert len(storage.get_pending_tasks()) == 20
+
+
+def test_a_url_is_no_backup_and_its_password_is_not_repeated(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql://user:secret@localhost/swarm"
+    for command in (["backup", str(database), url], ["restore", url, str(tmp_path / "new.db")]):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "is a URL" in line
+        assert "secret" not in line

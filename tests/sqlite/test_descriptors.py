@@ -43,6 +43,41 @@ def test_opening_and_reading_say_so_and_work_again_once_there_are_some(path: Pat
     assert printed[3] == "1"
 
 
+def test_too_few_descriptors_are_told_as_none_are(path: Path) -> None:
+    printed = run_program(
+        """
+        import asyncio, os, resource, sys
+        from swarm_persistence import DatabaseError, SqliteStorage
+
+        async def main(path):
+            async with await SqliteStorage.open(path) as storage:
+                await storage.backup(path + ".backup")
+                await (await SqliteStorage.open(path + "2")).close()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+                taken = []
+                try:
+                    while True:
+                        taken.append(os.open(os.devnull, os.O_RDONLY))
+                except OSError:
+                    pass
+                for _ in range(2):
+                    os.close(taken.pop())
+                    for work in (SqliteStorage.open(path + "2"), storage.backup(path + ".other")):
+                        try:
+                            await work
+                        except DatabaseError as error:
+                            print(error)
+
+        asyncio.run(main(sys.argv[1]))
+        """,
+        path,
+    )
+
+    assert len(printed) == 4
+    for line in printed:
+        assert "this process has too many open files; close some, or raise its limit (ulimit -n)" in line
+
+
 def test_the_blocking_form_says_so_and_works_again_once_there_are_some(path: Path) -> None:
     printed = run_program(
         """

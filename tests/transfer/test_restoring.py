@@ -317,3 +317,17 @@ async def test_what_is_no_target_is_refused(tmp_path: Path, target: Any) -> None
 
     with pytest.raises(OtherError, match="target is"):
         await restore(tmp_path / "backup.jsonl", target)
+
+
+async def test_lines_never_replace_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(os.listdir(tmp_path))
+
+    async with memory() as storage:
+        for name, reason in (("pipe", "a pipe"), ("loop", "symbolic links"), ("swarm.db-wal", "ends in -wal")):
+            with pytest.raises(DatabaseError, match=reason):
+                await storage.backup(tmp_path / name, overwrite=True)
+
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "pipe").is_fifo()

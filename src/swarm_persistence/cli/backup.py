@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import existing_file, open_existing, shown
 from swarm_persistence.cli.terminal import Meter, meter, open_console, say
 from swarm_persistence.engines.interface import Progress
@@ -43,6 +44,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run_backup(arguments: argparse.Namespace) -> int:
     """Write the backup, and return the exit code."""
     path = existing_file(arguments.database)
+    _require_path(arguments.target)
     console = open_console()
     asyncio.run(_back_up(console, arguments, path))
     checks = "its pages, indexes, counts and rows" if arguments.verify else "its form"
@@ -54,6 +56,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
     """Restore the backup, and return the exit code."""
     from swarm_persistence.transfer.restoring import restore
 
+    _require_path(arguments.backup)
     console = open_console()
 
     async def run() -> None:
@@ -63,6 +66,11 @@ def run_restore(arguments: argparse.Namespace) -> int:
     asyncio.run(run())
     say(console, f"restore: OK – {shown(arguments.target)} holds {arguments.backup}")
     return 0
+
+
+def _require_path(backup: str) -> None:
+    if "://" in backup:  # not repeated in full: it may hold a password
+        raise CommandError(f"{shown(backup)!r} is a URL, and a backup is a file; give its path")
 
 
 async def _back_up(console: "Console", arguments: argparse.Namespace, path: Path | None) -> None:

@@ -77,6 +77,10 @@ def _code(error: apsw.Error) -> int:
 _READING = frozenset({apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS})
 
 
+_DESCRIPTORS_AT_ONCE = 8
+"""What a connection may need: its file, log, index, journal and their directory, and another one beside it."""
+
+
 @contextmanager
 def translated(source: str, target: str, timeout: float) -> Iterator[None]:
     """Turn an error of a copy into ours; it names the file that is to blame."""
@@ -123,11 +127,17 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
 
 def _exhausted_descriptors() -> str | None:
     """Tell which limit of open files is reached, if one is; SQLite says the same for it as for a missing file."""
+    taken: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        # The connection that has failed had several, and has given them back.
+        while len(taken) < _DESCRIPTORS_AT_ONCE:
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         if error.errno == errno.EMFILE:
             return "this process has too many open files; close some, or raise its limit (ulimit -n)"
         if error.errno == errno.ENFILE:
             return "this system has too many open files; close some, or raise its limit (fs.file-max)"
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
     return None
