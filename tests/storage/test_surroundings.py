@@ -21,6 +21,7 @@ from swarm_persistence import (
     open_storage,
 )
 from swarm_persistence.errors import shown
+from swarm_persistence.transfer.restoring import restore
 
 _WITH_GEVENT = """
 import sys
@@ -93,6 +94,19 @@ def test_calls_under_trio_name_trio(tmp_path: Path) -> None:
 def test_a_write_to_memory_under_trio_names_trio() -> None:
     with pytest.raises(OtherError, match="trio runs here"):
         trio.run(MemoryStorage().store_task, TaskModel.new("job", 1))
+
+
+def test_backups_and_restores_under_trio_name_trio(tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    with open_storage(tmp_path / "swarm.db") as opened:
+        opened.backup(backup)
+        for storage in (opened._storage, MemoryStorage()):
+            with pytest.raises(OtherError, match="trio runs here"):
+                trio.run(storage.backup, tmp_path / "other")
+
+    with pytest.raises(OtherError, match="trio runs here"):
+        trio.run(restore, backup, tmp_path / "restored.db")
+    assert {path.name for path in tmp_path.iterdir()} == {"swarm.db", "backup.db"}
 
 
 def test_a_call_without_any_event_loop_says_so() -> None:

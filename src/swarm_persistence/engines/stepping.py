@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from swarm_persistence.engines.interface import Progress
+from swarm_persistence.engines.surroundings import running_loop
 
 T = TypeVar("T")
 
@@ -21,11 +22,11 @@ async def run_in_steps(begin: Callable[[threading.Event], Steps[T]], progress: P
     `begin` gets the event by which a long step learns that it is to be cut short. If the caller is cancelled, or
     `progress` raises, what was begun is undone before this raises.
     """
+    loop = running_loop()
     stop = threading.Event()
     steps = begin(stop)
     # One thread for all steps: they own connections, and no other work of the program can keep them waiting.
     thread = ThreadPoolExecutor(1, thread_name_prefix="swarm-persistence steps")
-    loop = asyncio.get_running_loop()
     try:
         while True:
             outcome = await loop.run_in_executor(thread, _next_step, steps)
@@ -48,6 +49,7 @@ async def run_beside(work: Callable[[], T]) -> T:
     """
     if sys.platform == "emscripten":
         return work()
+    running_loop()
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
