@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import Settings
