@@ -19,6 +19,7 @@ from swarm_persistence.storage.core import by_id, touched
 from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.held_claims import claim_of, held_by
 from swarm_persistence.storage.readable import pass_over, without
+from swarm_persistence.storage.scopes import Scope
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
@@ -34,8 +35,8 @@ _SHORTEST_PAUSE_SECONDS = 0.01
 class ClaimVerbs(TaskVerbs):
     """Claims: a task of a known id, or the next that is ready.
 
-    A claim that is cancelled, and was committed all the same, is released in the background, unless it is part of a
-    transaction, which the cancellation dooms.
+    A claim that is cancelled, and was committed all the same, is released in the background. Within a transaction, its
+    cancellation dooms the transaction, and a cancelled commit that came through releases the claims that it holds.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -141,8 +142,17 @@ class ClaimVerbs(TaskVerbs):
     def _write_claim(self, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> Awaitable[list[Any]]:
         scope = self._scope()
         if scope is not None:
-            return scope.write(steps)
+            return self._claim_within(scope, steps, held_of)
         return self._abandoned_claims.deliver(self._engine_outside(), steps, held_of)
+
+    async def _claim_within(
+        self, scope: Scope, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]
+    ) -> list[Any]:
+        results = await scope.write(steps)
+        if held := held_of(results):
+            # The release waits for its turn to write, and so for the outcome of the commit.
+            scope.if_unheard(lambda: self._abandoned_claims.release(self._engine, held))
+        return results
 
     def _release_claims(self, tasks: Iterable[TaskModel]) -> None:
         """Release claims that did not reach their caller."""

@@ -50,6 +50,7 @@ class Scope:
         self._failure: BaseException | None = None
         self._one_at_a_time = asyncio.Lock()
         self._undo: list[Callable[[], None]] = []
+        self._unheard: list[Callable[[], None]] = []
         self._session: Session
         self._savepoint = f"level_{self._depth}"
         self._task = _current_task()
@@ -117,10 +118,15 @@ class Scope:
             except Exception:
                 self._undo_objects()
                 raise
+            except BaseException:
+                for action in self._unheard:
+                    action()
+                raise
             return
         try:
             await self._session.release(self._savepoint)
             self.parent._undo += self._undo
+            self.parent._unheard += self._unheard
         except BaseException as error:
             self.parent._failure = self.parent._failure or error
             raise
@@ -200,6 +206,10 @@ class Scope:
                 setattr(model, field, value)
 
         self._undo.append(set_back)
+
+    def if_unheard(self, action: Callable[[], None]) -> None:
+        """Do something if the caller of the whole transaction's commit is cancelled before it learns of the outcome."""
+        self._unheard.append(action)
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         self._require_open()

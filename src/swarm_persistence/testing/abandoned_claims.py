@@ -144,22 +144,39 @@ class TestAbandonedClaims:
         tasks = [await stored(storage, f"task-{number}") for number in range(10)]
         assert {(task.status, task.retry_count) for task in tasks} == {(TaskStatus.ASSIGNED, 0)}
 
-    async def test_one_within_a_transaction_is_rolled_back_with_it(self, storage: Storage) -> None:
-        async def claim_in_a_block(name: str) -> None:
+    @pytest.mark.parametrize("depth", [1, 2])
+    @pytest.mark.parametrize("verb", [verb for verb in CLAIMS if "wait" not in verb])
+    async def test_one_of_a_transaction_is_held_only_by_a_caller_that_learns_of_its_commit(
+        self, storage: Storage, verb: str, depth: int
+    ) -> None:
+        async def claim_in_blocks(name: str, depth: int) -> None:
             async with storage.transaction():
-                assert await storage.claim_task(name, "agent-1")
+                await (claim_in_blocks(name, depth - 1) if depth else CLAIMS[verb](storage, name))
 
         owned: set[str] = set()
-        for turns in turns_before_cancelling():
-            await storage.store_task(a_task(str(turns)))
-            if not await cancel_after(turns, claim_in_a_block(str(turns))):
-                owned.add(str(turns))
-            await storage.store_event(an_event(str(turns)))
-            task = await stored(storage, str(turns))
+        names = [f"after {turns} turns" for turns in turns_before_cancelling()]
+        for name, turns in zip(names, turns_before_cancelling(), strict=True):
+            await storage.store_task(a_task(name, task_type=name))
+            if not await cancel_after(turns, claim_in_blocks(name, depth - 1)):
+                owned.add(name)
 
-            # A commit that was under way when it was cancelled may have come through; then the caller has asked for it.
-            assert task.retry_count == 0
-            assert task.status is TaskStatus.ASSIGNED or str(turns) not in owned
+        await until_assigned(storage, owned)
+        assert {(await stored(storage, name)).retry_count for name in names} == {0}
+
+    async def test_a_commit_that_is_cancelled_on_its_way_keeps_no_claim(self, storage: Storage) -> None:
+        owned: set[str] = set()
+        for number in range(20):
+            await storage.store_task(a_task(str(number)))
+            transaction = await storage.begin_transaction()
+            await storage.claim_task(str(number), "agent-1")
+            commit = asyncio.ensure_future(transaction.commit())
+            await asyncio.sleep(0)
+            commit.cancel()
+            await asyncio.wait((commit,))
+            if not commit.cancelled():
+                owned.add(str(number))
+
+        await until_assigned(storage, owned)
 
     async def test_a_release_that_fails_is_repeated(self, storage: Storage) -> None:
         write, failures = storage._engine.write, 2
