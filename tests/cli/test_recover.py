@@ -168,3 +168,19 @@ def test_a_name_that_no_new_database_may_have_is_refused(
     (line,) = capsys.readouterr().err.splitlines()
     assert "SQLite" in line
     assert os.listdir(tmp_path) == ["swarm.db"]
+
+
+def test_several_damaged_frames_in_a_row_do_not_hide_the_commits_behind_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, target = tmp_path / "swarm.db", tmp_path / "new.db"
+    fill(path, 3)
+    with log_of(path).open("r+b") as log:
+        frames = log_of(path).stat().st_size // (24 + PAGE)
+        log.seek(32 + (frames * 2 // 3) * (24 + PAGE))
+        log.write(bytes(4 * PAGE))
+
+    assert main(["doctor", str(path)]) == 1
+    assert "SQLite drops" in capsys.readouterr().out
+    assert main(["recover", str(path), str(target)]) == 1
+    assert "of the log is damaged" in capsys.readouterr().out

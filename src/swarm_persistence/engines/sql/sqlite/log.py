@@ -114,7 +114,8 @@ def _frames(file: RawFile, page_size: int, salts: bytes, before: tuple[int, int]
         data = file.read(offset, step)
         page, pages_after_commit, frame_salts, first, second = _FRAME.unpack_from(data)
         if frame_salts != salts:
-            if not _has_salts(file, offset + step, salts):
+            following = range(offset + step, offset + _STALE_FRAMES_IN_A_ROW * step, step)
+            if not any(_has_salts(file, each, salts) for each in following):
                 return
             yield Frame(number, 0, 0, offset + _FRAME.size, False)
         else:
@@ -125,7 +126,7 @@ def _frames(file: RawFile, page_size: int, salts: bytes, before: tuple[int, int]
 
 
 def _has_salts(file: RawFile, offset: int, salts: bytes) -> bool:
-    """Tell whether the frame here belongs to this use of the file: then the one before it is damaged, not stale."""
+    """Tell whether the frame here belongs to this use of the file: then those before it are damaged, not stale."""
     head = file.read(offset, _FRAME.size)
     return len(head) == _FRAME.size and _FRAME.unpack(head)[2] == salts
 
