@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands import run_command
 from swarm_persistence import DatabaseError, SqliteStorage
 from swarm_persistence.testing.records import an_agent, ids
 
@@ -84,3 +85,27 @@ async def test_a_file_whose_content_is_lost_but_for_its_log_is_refused_if_the_lo
         await SqliteStorage.open(crash)
 
     assert (crash.read_bytes(), log_of(crash).read_bytes()) == before
+
+
+async def test_commits_behind_a_damaged_first_one_are_not_taken_for_a_new_file(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "crashed.db"
+    async with await SqliteStorage.open(path) as storage:
+        for number in range(8):
+            await storage.store_agent(an_agent(f"agent-{number}"))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    log = bytearray(log_of(copy).read_bytes())
+    log[32 + 10 * (24 + 4096) + 100] ^= 0xFF
+    log_of(copy).write_bytes(log)
+    before = copy.read_bytes(), bytes(log)
+
+    with pytest.raises(DatabaseError, match=r"seems to be new, but its log holds \d+ commits behind a damaged frame"):
+        await SqliteStorage.open(copy)
+    assert run_command("doctor", copy).returncode == 1
+    assert (copy.read_bytes(), log_of(copy).read_bytes()) == before
+
+    # The refused opening has left an index of the log, as a killed process does.
+    assert log_of(copy).with_name("crashed.db-shm").exists()
+    assert run_command("recover", copy, tmp_path / "new.db").stderr == ""
+    async with await SqliteStorage.open(tmp_path / "new.db") as storage:
+        assert len(await storage.list_agents()) == 8

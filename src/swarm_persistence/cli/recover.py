@@ -99,10 +99,12 @@ def _recover(source: Path, target: str, *, log: str | None) -> "Outcome":
     is_file = not _is_url(target) and not target.endswith(_JSON_LINES)
     place = _path(target).parent if is_file else None
     try:
+        # Before the file is held: where an index of the log is left, as after a kill, this look takes a lock itself.
+        with_log = is_log_to_be_used(source, log)
         with TemporaryDirectory(prefix=".recovering-", dir=place) as directory, held(source):
             new = Path(directory) / "new.db"
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            outcome = recover(source, new, with_log=is_log_to_be_used(source, log))
+            outcome = recover(source, new, with_log=with_log)
             if not any(table.recovered or table.lost for table in outcome.tables):
                 require_ours(source)
             if is_file:

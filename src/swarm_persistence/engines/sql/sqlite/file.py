@@ -7,6 +7,7 @@ POSIX locks on it, also those of a connection that another thread has open.
 import os
 import stat
 from enum import StrEnum
+from pathlib import Path
 
 import apsw
 import msgspec
@@ -18,10 +19,14 @@ from swarm_persistence.engines.sql.sqlite.access import (
     is_writable,
     reading_access,
 )
+from swarm_persistence.engines.sql.sqlite.log import dropped_commits
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known
 from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
 
 _LOG_HEADER_BYTES = 32
+_COMMITS_WITHOUT_SYNC = 2
+"""The most commits that a power cut in the first opening tears, also with `durability="normal"`: the first write of a
+record comes after one that is synced."""
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
@@ -176,7 +181,7 @@ def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspect
                 "indexes and views); it was left as it is",
             )
         if not objects:
-            return Inspection(FileState.NEW)
+            return _without_tables(path)
         try:
             require_known(connection)
         except MigrationError as error:
@@ -211,6 +216,19 @@ def _no_database(path: str) -> Inspection:
     return _refused(
         FileState.NO_DATABASE,
         f"{path!r} is not an SQLite database, or its first page is destroyed; it was left as it is",
+    )
+
+
+def _without_tables(path: str) -> Inspection:
+    """Tell a new database from one whose first commits stand in a part of its log that is damaged."""
+    hidden = dropped_commits(Path(f"{path}-wal"))
+    if hidden <= _COMMITS_WITHOUT_SYNC:
+        return Inspection(FileState.NEW)
+    return _refused(
+        FileState.DAMAGED,
+        f"{path!r} seems to be new, but its log holds {hidden:,} commits behind a damaged frame, which opening would "
+        "destroy: take the records out of the log with `swarm-persistence recover DATABASE TARGET`; or move the log "
+        "away to begin anew",
     )
 
 

@@ -66,6 +66,12 @@ def read_log(path: Path, page_size_of_file: int = 0) -> Log | None:
         return None
 
 
+def dropped_commits(path: Path) -> int:
+    """Count the commits of a log that SQLite does not apply; 0 if there is no log."""
+    log = read_log(path)
+    return 0 if log is None else sum(frame.pages_after_commit > 0 for frame in log.dropped())
+
+
 def commits_behind(path: Path, number: int) -> int:
     """Count the commits of the log's present use behind frame `number`; reads no page, only the frames' heads."""
     commits = stale = 0
