@@ -27,7 +27,7 @@ async def follow(reader: Reader, query: Query[Any], after: Place, limit: int, up
     table = query.table
     if upto is None and query.conditions:
         # The rows that do not fulfil the conditions are passed over once, not by each call again.
-        upto = end_of(max(await _last_number(reader, table), after.number))
+        upto = end_of(await _last_number(reader, table))
     rows: list[Any] = []
     for span in _spans(table, after, upto):
         conditions = (*query.conditions, *span)
@@ -38,9 +38,14 @@ async def follow(reader: Reader, query: Query[Any], after: Place, limit: int, up
         if len(rows) == limit:
             return Page(rows, place_of(table, rows[-1]), is_full=True)
     if query.conditions and upto is not None:
-        return Page(rows, max(upto, after))
-    # What has a number became visible at once, and this page was not cut: nothing more comes of its last number.
-    return Page(rows, end_of(place_of(table, rows[-1]).number if rows else after.number))
+        return Page(rows, upto)
+    if rows:
+        # What has a number became visible at once, and this page was not cut: nothing more comes of its last number.
+        return Page(rows, end_of(place_of(table, rows[-1]).number))
+    if table.is_followed:
+        return Page(rows, end_of(after.number))
+    # A caller's own place may lie ahead of all rows: some may still come before it.
+    return Page(rows, end_of(min(after.number, await _last_number(reader, table))))
 
 
 def place_of(table: Table[Any], row: Any) -> Place:

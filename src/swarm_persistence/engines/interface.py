@@ -345,7 +345,10 @@ class Place(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows in the form that codecs decode, and the place to go on from."""
+    """Rows in the form that codecs decode, and the place up to which they are complete.
+
+    That lies before the place that was asked for if this one is ahead of all rows.
+    """
 
     rows: "list[Row]"
     place: Place

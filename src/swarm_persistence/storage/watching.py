@@ -26,10 +26,10 @@ async def watched(feeds: Feeds, engine: Engine, query: Query[M], after: Place) -
                 # Nothing is held while the caller has the record: it may take its time, and write.
                 for row in page.rows:
                     yield decode(row)
-                after = page.place
+                after = max(after, page.place)
                 has_caught_up = not page.is_full and start is not None
                 if not page.is_full and subscription.start is None:
-                    feed.begin(after)
+                    feed.begin(page.place)
                     has_caught_up = True
                 await asyncio.sleep(0)
             assert subscription.start is not None

@@ -199,6 +199,24 @@ class TestWatching:
 
         assert ids(seen) == [str(number) for number in range(30)]
 
+    @pytest.mark.parametrize("types", [None, ["task"]])
+    async def test_one_that_waits_for_a_place_far_ahead_is_in_nobodys_way(
+        self, storage: Storage, types: list[str] | None
+    ) -> None:
+        ahead = elsewhere(first(1, storage.watch_events(1_000_000, types=types)))
+        await settle(storage)
+        watching = elsewhere(first(2, storage.watch_events(types=types)))
+        await settle(storage)
+
+        for id in ("a", "b"):
+            await storage.store_event(an_event(id, event_type="task"))
+
+        async with asyncio.timeout(SOON_SECONDS):
+            assert ids(await watching) == ["a", "b"]
+        assert not ahead.done()
+        ahead.cancel()
+        await asyncio.gather(ahead, return_exceptions=True)
+
     async def test_messages_to_others_are_not_seen(self, storage: Storage) -> None:
         await storage.store_many([a_message("a", to_agent="x"), a_message("b", to_agent="y")])
         watching = elsewhere(first(2, storage.watch_messages("x")))
