@@ -3,12 +3,12 @@
 All is read through SQLite's own descriptors.
 """
 
-import os
 import time
 from collections.abc import Iterator
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.path_status import PathStatus
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 
 _FILE, _LOG = 0, 1
@@ -39,11 +39,11 @@ class Contents:
         self._first_page_state = (0, (0, 0))
         self._size = 0
 
-    def record(self, connection: apsw.Connection, file: os.stat_result | None) -> None:
+    def record(self, connection: apsw.Connection, file: PathStatus | None) -> None:
         """Take note of what stands there."""
         self._page_size = connection.execute("PRAGMA page_size").get
         if file is not None:
-            self._size = file.st_size
+            self._size = file.size
         self._note_log(connection, self._read(connection, _LOG, 0, _LOG_HEADER_BYTES))
         self._note_first_page(connection, self._read(connection, _FILE, 0, self._page_size))
 
@@ -55,14 +55,14 @@ class Contents:
             and self._first_page.startswith(self._read(connection, _FILE, 0, _FILE_HEADER_BYTES))
         )
 
-    def finding(self, connection: apsw.Connection, file: os.stat_result | None) -> str | None:
+    def finding(self, connection: apsw.Connection, file: PathStatus | None) -> str | None:
         """Return what is wrong, or take note of what stands there now."""
         if not self._is_log_whole(connection):
             return "its log was cut or overwritten by something else than SQLite"
-        if file is not None and file.st_size != self._size:
-            if file.st_size == 0 or (file.st_size < self._size and not self._is_file_whole(connection, file.st_size)):
+        if file is not None and file.size != self._size:
+            if file.size == 0 or (file.size < self._size and not self._is_file_whole(connection, file.size)):
                 return "the file was cut by something else than SQLite"
-            self._size = file.st_size
+            self._size = file.size
         if not self._first_page.startswith(self._read(connection, _FILE, 0, _FILE_HEADER_BYTES)):
             if not self._is_first_page_ours(connection):
                 return "the file was overwritten by something else than SQLite"

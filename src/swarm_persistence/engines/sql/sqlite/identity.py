@@ -11,10 +11,11 @@ import time
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.contents import Contents
+from swarm_persistence.engines.sql.sqlite.path_status import PathStatus, path_status
 from swarm_persistence.errors import DatabaseError
 
 _LONGEST_TRUST_SECONDS = 0.005
-"""How long reads rely on the last verification: three `stat` calls would add a third to the time of a point read."""
+"""How long reads rely on the last verification: three looks would add a third to the time of a point read."""
 
 _REMEDY = "stop the programs that use it, put the file and its log back in place, and open the storage again"
 _PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
@@ -49,12 +50,12 @@ class FileIdentity:
             self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
         for path in self._parts:
             try:
-                found = os.lstat(path)
+                found = path_status(path)
             except FileNotFoundError:
                 if self._is_virtual:
                     continue
                 raise self._difference(path) from None
-            self._inodes[path] = (found.st_dev, found.st_ino)
+            self._inodes[path] = (found.device, found.inode)
         file = self.verify_paths()
         if not self._is_read_only:
             self._contents.record(connection, file)
@@ -80,7 +81,7 @@ class FileIdentity:
             self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
             raise DatabaseError(self._damage)
 
-    def verify_paths(self) -> os.stat_result | None:
+    def verify_paths(self) -> PathStatus | None:
         """Verify what the paths lead to, in any thread, and return what is found of the file; raises as `verify`."""
         if self._damage:
             raise DatabaseError(self._damage)
@@ -91,10 +92,10 @@ class FileIdentity:
             if is_trusted and path == self._index:
                 continue  # what another process commits by an index of its own shows in the log
             try:
-                found = os.lstat(path)
+                found = path_status(path)
             except OSError:
                 raise self._difference(path) from None
-            if (found.st_dev, found.st_ino) != inode:
+            if (found.device, found.inode) != inode:
                 raise self._difference(path)
             file = file or found
         self._is_wrong = False
@@ -136,7 +137,7 @@ class FileIdentity:
 
 def _inode(path: str) -> tuple[int, int] | None:
     try:
-        found = os.lstat(path)
+        found = path_status(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.device, found.inode
