@@ -4,18 +4,46 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from threading import Lock, Thread
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_persistence.errors import PoolError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 R = TypeVar("R")
 
 HAS_THREADS = sys.platform != "emscripten"
 
-_gate = Lock()
-_loop: asyncio.AbstractEventLoop | None = None
+
+class _Background:
+    """The loop of the process, once it is needed."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.gate: AbstractContextManager[object] = nullcontext()
+        if HAS_THREADS:
+            from threading import Lock  # a browser loads no part of this
+
+            self.gate = Lock()
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start the loop in a thread, unless that was done before, and return it."""
+        from threading import Thread
+
+        with self.gate:
+            if self.loop is None:
+                try:
+                    self.loop = asyncio.new_event_loop()
+                except OSError as error:  # it needs descriptors
+                    raise PoolError(f"no event loop could be started for blocking calls: {error.strerror}") from error
+                # A daemon: it must not block the interpreter's exit.
+                Thread(target=self.loop.run_forever, name="swarm-persistence loop", daemon=True).start()
+            return self.loop
+
+
+_background = _Background()
 
 
 def submit(coroutine: Coroutine[Any, Any, R]) -> "Future[R]":
@@ -29,23 +57,12 @@ def submit(coroutine: Coroutine[Any, Any, R]) -> "Future[R]":
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """Return the loop; a browser has no threads, and only the one that is running."""
-    global _loop  # noqa: PLW0603 - one background loop for the process is the purpose of this module
-    if not HAS_THREADS:
-        return asyncio.get_running_loop()
-    with _gate:
-        if _loop is None:
-            try:
-                _loop = asyncio.new_event_loop()
-            except OSError as error:  # it needs descriptors
-                raise PoolError(f"no event loop could be started for blocking calls: {error.strerror}") from error
-            # A daemon: it must not block the interpreter's exit.
-            Thread(target=_loop.run_forever, name="swarm-persistence loop", daemon=True).start()
-        return _loop
+    return _background.start() if HAS_THREADS else asyncio.get_running_loop()
 
 
 def _forget_in_child() -> None:
-    global _loop, _gate
-    _loop, _gate = None, Lock()
+    global _background  # noqa: PLW0603 - one background loop for the process is the purpose of this module
+    _background = _Background()
 
 
 if hasattr(os, "register_at_fork"):  # not in a browser

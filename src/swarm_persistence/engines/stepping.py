@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
-import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.surroundings import running_loop
+
+if TYPE_CHECKING:
+    import threading
 
 T = TypeVar("T")
 
@@ -16,14 +17,18 @@ Steps = Generator[tuple[int, int], None, T]
 """Work that tells after each step how much is done, and of how much. Closing it undoes what it has begun."""
 
 
-async def run_in_steps(begin: Callable[[threading.Event], Steps[T]], progress: Progress | None) -> T:
+async def run_in_steps(begin: "Callable[[threading.Event], Steps[T]]", progress: Progress | None) -> T:
     """Run the work to its end, and return what it returns.
 
     `begin` gets the event by which a long step learns that it is to be cut short. If the caller is cancelled, or
     `progress` raises, what was begun is undone before this raises.
     """
+    # Loaded here: a browser, which has no threads, takes the rest of this module.
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Event
+
     loop = running_loop()
-    stop = threading.Event()
+    stop = Event()
     steps = begin(stop)
     # One thread for all steps: they own connections, and no other work of the program can keep them waiting.
     thread = ThreadPoolExecutor(1, thread_name_prefix="swarm-persistence steps")

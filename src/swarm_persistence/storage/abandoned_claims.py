@@ -10,9 +10,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.background import HAS_THREADS, submit
 from swarm_persistence.clock import microseconds, now
@@ -23,13 +22,16 @@ from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.held_claims import given_back
 from swarm_persistence.storage.pauses import Pauses
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 Held = Mapping[str, tuple[Condition, ...]]
 """The conditions that a claim still holds, by the ids of the tasks."""
 
 _LONGEST_WAIT_SECONDS = 5.0
 """How long the end of a storage, or of the interpreter, waits for releases."""
 
-_unfinished: set[Future[None]] = set()
+_unfinished: "set[Future[None]]" = set()
 
 _log = logging.getLogger("swarm_persistence")
 
@@ -97,6 +99,8 @@ class _Claim:
     def await_outcome(self) -> None:
         """Let the storage not close before the outcome is known."""
         if not self._is_known:
+            from concurrent.futures import Future  # where needed only: a browser loads none of it before
+
             self._waiting = Future()
             self._claims.add(self._waiting)
         if self._is_known:
@@ -104,6 +108,8 @@ class _Claim:
 
     def _end_wait(self) -> None:
         if self._waiting is not None:
+            from concurrent.futures import InvalidStateError
+
             with suppress(InvalidStateError):
                 self._waiting.set_result(None)
 
@@ -124,7 +130,7 @@ async def _release(engine: Engine, held: Held) -> None:
 
 
 async def _tell_of_changed(engine: Engine, held: Held, counts: Sequence[int]) -> None:
-    """Log tasks of which nobody can tell any more whether the claim that holds them is the abandoned one."""
+    """Log the tasks that have changed since: their claim may be the abandoned one, or a later one."""
     for (id, (*holder, last)), count in zip(held.items(), counts, strict=True):
         is_certain = count or last.field == "claim_count"
         if not is_certain and await engine.count(Query(TASKS, tuple(holder))):
@@ -135,6 +141,8 @@ def _finish() -> None:
     """Wait for releases whose storage was never closed: their thread ends with the interpreter."""
     deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
     while _unfinished and (rest := deadline - time.monotonic()) > 0:
+        from concurrent.futures import wait
+
         wait(list(_unfinished), timeout=rest)
 
 
