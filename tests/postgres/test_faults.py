@@ -169,7 +169,7 @@ class TestLostConnections:
 async def a_writer_waits(admin: asyncpg.Connection) -> None:
     """Return once somebody waits for a lock."""
     text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    while not await admin.fetchval(text):  # noqa: ASYNC110 - the server tells nobody
+    while not await admin.fetchval(text):  # noqa: ASYNC110 - the server signals nothing
         await asyncio.sleep(0.005)
 
 

@@ -115,7 +115,7 @@ class TestOneConnection:
             await PostgresStorage.open(server.url(schema=schema)) as other,
         ):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
-            while storage._engine._port().signals._listener is None:  # noqa: ASYNC110 - it tells nobody
+            while storage._engine._port().signals._listener is None:  # noqa: ASYNC110 - it signals nothing
                 await asyncio.sleep(0.01)
             await other.store_task(a_task())
             task = await waiting
@@ -189,7 +189,7 @@ class TestFullServers:
                     await greedy.claim_task("missing", "agent-1")
 
             users = [elsewhere(use()) for _ in range(40)]
-            while greedy._engine.open_connections() < 10:  # noqa: ASYNC110 - the pool tells nobody
+            while greedy._engine.open_connections() < 10:  # noqa: ASYNC110 - the pool signals nothing
                 await asyncio.sleep(0.01)
             async with AsyncExitStack() as stack:
                 others = [await stack.enter_async_context(await PostgresStorage.open(url)) for _ in range(12)]

@@ -36,7 +36,7 @@ async def outcomes_of(
     """Let a worker do the one task that there is, and return what it counted and what is stored."""
     worker = Worker(storage, an_agent("agent-1"), {"work": handle}, heeds_signals=False)
     async with worker, asyncio.timeout(30):
-        while not worker.outcomes:  # noqa: ASYNC110 - it tells nobody
+        while not worker.outcomes:  # noqa: ASYNC110 - it signals nothing
             await asyncio.sleep(0.01)
     task = await storage.get_task("task-1")
     assert task is not None

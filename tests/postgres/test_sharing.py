@@ -193,7 +193,7 @@ class TestWakeUps:
 async def none_are_left(admin: asyncpg.Connection, name: str) -> None:
     """Wait until the server has no connection of an application any more."""
     async with asyncio.timeout(20):
-        while await admin.fetchval(  # noqa: ASYNC110 - the server tells nobody
+        while await admin.fetchval(  # noqa: ASYNC110 - the server signals nothing
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", name
         ):
             await asyncio.sleep(0.01)
@@ -214,7 +214,7 @@ class TestConnections:
         async with await builder.build(f"{url}&application_name={schema}") as storage:
             await asyncio.gather(*(storage.claim_task(str(number), "a") for number in range(50)))
             async with asyncio.timeout(20):
-                while storage.pool_status().idle > 2:  # noqa: ASYNC110 - the pool tells nobody
+                while storage.pool_status().idle > 2:  # noqa: ASYNC110 - the pool signals nothing
                     await asyncio.sleep(0.01)
 
             await storage.store_task(a_task())
@@ -262,7 +262,7 @@ class TestConnections:
             links = storage._engine._port().links
             link = await links.take(float("inf"))
             waiting = elsewhere(links.take(float("inf")))
-            while links.waiting == 0:  # noqa: ASYNC110 - the pool tells nobody
+            while links.waiting == 0:  # noqa: ASYNC110 - the pool signals nothing
                 await asyncio.sleep(0)
 
             links.give_back(link)

@@ -121,7 +121,7 @@ class TestStrangers:
         indexer = await asyncpg.connect(server.url())
         try:
             indexing = elsewhere(indexer.execute(f"CREATE INDEX CONCURRENTLY late ON {schema}.tasks (error)"))
-            while not await stranger.fetchval(  # noqa: ASYNC110 - the server tells nobody
+            while not await stranger.fetchval(  # noqa: ASYNC110 - the server signals nothing
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted"
             ):
                 await asyncio.sleep(0.01)
@@ -307,7 +307,7 @@ class TestCosts:
                 await storage.store_many([a_task(str(number)) for number in range(start, start + 500)])
             seen = [(await upcoming).id]
             feed = next(iter(storage._feeds._feeds.values()))
-            while not feed.is_unused:  # noqa: ASYNC110 - the feed tells nobody
+            while not feed.is_unused:  # noqa: ASYNC110 - the feed signals nothing
                 await asyncio.sleep(0.01)
             while len(seen) < 4000:
                 seen.append((await anext(tasks)).id)

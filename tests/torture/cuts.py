@@ -143,7 +143,7 @@ async def _look_after(storage: Storage, disk: Disk, rng: random.Random) -> None:
 async def _watch(storage: Storage, disk: Disk, seen: dict[int, str]) -> None:
     async for event in storage.watch_events():
         if disk.is_off:
-            return  # nobody is there any more to see it
+            return  # the caller has gone
         assert event.sequence is not None
         seen[event.sequence] = event.id
 

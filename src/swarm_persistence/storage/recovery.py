@@ -68,7 +68,7 @@ class RecoveryVerbs(LeaseVerbs):
         Such an agent also gives back the tasks that it holds without a lease, in the write that marks it. An agent
         that is not registered sends no heartbeats, and keeps them. Each task counts a retry; one without any left
         fails for good, with that reason. Any number of workers may call this at any time: each task is given back
-        once. `None` leaves the agents alone. A row that cannot be read holds nobody up: it is given back as well. Nor
+        once. `None` leaves the agents alone. A row that cannot be read delays no other: it is given back as well. Nor
         does one that cannot be written: all errors are logged, and the first is raised once all others are done.
         """
         timeout = None if heartbeat_timeout is None else seconds(heartbeat_timeout, "heartbeat_timeout")

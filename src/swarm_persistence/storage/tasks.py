@@ -193,7 +193,7 @@ class TaskVerbs(StorageCore):
                 return list(held[-1])
 
         async def write() -> list[Any]:
-            await self._executor().write([Unless(links, ())])  # lets nobody else add links until the end
+            await self._executor().write([Unless(links, ())])  # keeps other writers from adding links until the end
             await refuse_cycles_with_stored(self._executor(), tasks)
             results = (await self._executor().write([*before, *steps]))[len(before) :]
             await self._fail_dependents_of_any((*ids, *dependencies))
@@ -247,7 +247,7 @@ class TaskVerbs(StorageCore):
             return None
 
         async def write() -> Any:
-            await self._executor().write([Unless(waiting_for([id]), ())])  # lets nobody else add links
+            await self._executor().write([Unless(waiting_for([id]), ())])  # keeps other writers from adding links
             freed = Update(completed, {"status": task.status.value})
             result = (await self._executor().write([freed, *steps_before([task]), whole]))[-1]
             if result:

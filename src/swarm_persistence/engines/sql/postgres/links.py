@@ -88,7 +88,7 @@ class Links:
         self.give_back(link)
 
     def begin_errand(self) -> None:
-        """Count one of the lent connections as one that nobody has asked for."""
+        """Count one of the lent connections as one that no call has asked for."""
         self._errands += 1
 
     def errand_ended(self) -> None:

@@ -152,8 +152,8 @@ class Signals:
             link.terminate()
 
     async def _start_to_listen(self, link: Link) -> float:
-        """Listen if that is possible, and return after how many seconds to look for what nobody told of."""
-        # A pooler lends its servers' connections for a transaction: what one of them hears goes to nobody.
+        """Listen if that is possible, and return after how many seconds to poll instead."""
+        # A pooler lends its servers' connections for a transaction: what one of them hears is lost.
         if self._connector.has_pooler:
             return _BETWEEN_LOOKS_SECONDS
         if (await headroom_of(link)).is_short:
