@@ -31,8 +31,7 @@ def run_trial(trial: Trial, seed: int) -> None:
     """
     directory = Path(tempfile.mkdtemp(prefix="torture-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None))
     faulthandler.dump_traceback_later(_PATIENCE_SECONDS, exit=True, file=2)
-    logging.getLogger("swarm_persistence").setLevel(logging.CRITICAL + 1)  # it tells of what the trials do to it
-    with _dice_of(seed):
+    with _dice_of(seed), _log_silenced():
         try:
             with _threads_watched():
                 trial(seed, directory)
@@ -52,6 +51,18 @@ def _dice_of(seed: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
+
+
+@contextmanager
+def _log_silenced() -> Iterator[None]:
+    """Keep back what the package logs of all that a trial does to it."""
+    log = logging.getLogger("swarm_persistence")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
