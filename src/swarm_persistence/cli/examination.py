@@ -12,7 +12,7 @@ from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
 from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
 from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import checksums, schema_version
-from swarm_persistence.engines.sql.sqlite.file import inspect
+from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
 from swarm_persistence.engines.sql.sqlite.log import Log, read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
@@ -54,8 +54,9 @@ def require_ours(path: Path) -> None:
     if schema_version.APPLICATION_ID not in found:
         with suppress(apsw.Error), looking(path, _BUSY_MILLISECONDS) as connection:
             if not found[0] and not connection.execute("SELECT count(*) FROM sqlite_schema").get:
-                if (refusal := inspect(str(path.resolve()), _BUSY_MILLISECONDS / 1000).refusal) is not None:
-                    raise CommandError(refusal.message, exit_code=1)
+                inspection = inspect(str(path.resolve()), _BUSY_MILLISECONDS / 1000)
+                if inspection.state is FileState.DAMAGED and inspection.refusal is not None:
+                    raise CommandError(inspection.refusal.message, exit_code=1)
                 raise CommandError(f"{str(path)!r} is an SQLite database that holds nothing yet; opening it fills it")
         raise CommandError(f"{str(path)!r} is another program's database (application_id {found[0]:#x})")
 

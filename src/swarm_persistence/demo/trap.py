@@ -6,9 +6,12 @@ work, and keeps the result to itself until somebody has been killed: then the ta
 
 import msgspec
 
-from swarm_persistence.demo.vocabulary import WORKER_KILLED
+from swarm_persistence.demo.vocabulary import TASK_STARTED, WORKER_KILLED
 from swarm_persistence.models import TaskStatus
 from swarm_persistence.storage import Storage
+
+_LATEST_EVENTS = 10
+"""Events of an agent among which the start of its present task is: a task leaves one or two."""
 
 
 class Trap(msgspec.Struct, frozen=True):
@@ -22,9 +25,13 @@ class Trap(msgspec.Struct, frozen=True):
         return any(event.data["run"] == self.run for event in await storage.get_events_by_type(WORKER_KILLED, 1))
 
     async def holder(self, storage: Storage) -> str | None:
-        """Return the agent that holds the task now, as the storage shows it."""
+        """Return the agent that holds the task now, and has told so by an event, as the storage shows it."""
         task = await storage.get_task(self.task_id)
-        return task.assigned_to if task is not None and task.status is TaskStatus.ASSIGNED else None
+        if task is None or task.assigned_to is None or task.status is not TaskStatus.ASSIGNED:
+            return None
+        latest = await storage.get_events_by_agent(task.assigned_to, _LATEST_EVENTS)
+        has_told = any(each.event_type == TASK_STARTED and each.data["task_id"] == task.id for each in latest)
+        return task.assigned_to if has_told else None
 
     async def left_by(self, storage: Storage, agent_id: str) -> list[str]:
         """Return the tasks that an agent, which was killed as it held this one, has left unfinished."""
