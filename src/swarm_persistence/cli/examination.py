@@ -16,7 +16,7 @@ from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
 from swarm_persistence.engines.sql.sqlite.log import Log, read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, is_for_log, page_size_of, size_of
+from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, is_for_log, page_size_of, size_of
 
 SQLITE_RELEASE = apsw.sqlite_lib_version()
 
@@ -25,7 +25,6 @@ RESTORE = (
     "what is lost"
 )
 
-_MAGIC = b"SQLite format 3\0"
 _MOST_LINES = 5
 _BUSY_MILLISECONDS = 5000
 
@@ -36,10 +35,10 @@ def require_ours(path: Path) -> None:
         raise CommandError(f"{str(path)!r} is a directory; give the path of a file")
     try:
         with RawFile(path.resolve()) as file:
-            head = file.read(0, len(_MAGIC))
+            head = file.read(0, len(MAGIC))
     except apsw.CantOpenError as error:
         raise CommandError(f"{str(path)!r} cannot be read; check its permissions (SQLite: {error})") from error
-    if head != _MAGIC:
+    if head != MAGIC:
         raise CommandError(f"{str(path)!r} is not an SQLite database, or its first page is destroyed")
     # With the log or without: a log that is not the file's own says nothing about the file.
     found, errors = [], []

@@ -11,6 +11,9 @@ from typing import Self
 
 import apsw
 
+MAGIC = b"SQLite format 3\0"
+"""What an SQLite database begins with."""
+
 # https://sqlite.org/fileformat.html#the_database_header
 _PAGE_SIZE_AT = 16
 _WRITE_VERSION_AT = 18

@@ -10,7 +10,7 @@ import apsw
 
 from swarm_persistence.engines.sql.sqlite.checksums import vfs_for
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-from swarm_persistence.engines.sql.sqlite.raw_file import RawFile
+from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known, status
 from swarm_persistence.errors import DatabaseError, UnreadableError
 from swarm_persistence.schema.codec import codec_of
@@ -18,13 +18,12 @@ from swarm_persistence.schema.tables import SEQUENCE, TABLES
 
 _STEPS_BETWEEN_LOOKS = 100_000
 _FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-_MAGIC = b"SQLite format 3\0"
 
 
 def is_database(path: str) -> bool:
     """Tell whether a file begins as an SQLite database does."""
     with RawFile(Path(path)) as file:
-        return file.read(0, len(_MAGIC)) == _MAGIC
+        return file.read(0, len(MAGIC)) == MAGIC
 
 
 @contextmanager

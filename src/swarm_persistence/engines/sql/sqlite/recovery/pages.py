@@ -7,9 +7,8 @@ from struct import unpack
 
 from swarm_persistence.engines.sql.sqlite.log import Frame, Log, checksum, read_log
 from swarm_persistence.engines.sql.sqlite.looking import rolled_back
-from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, size_of
+from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, size_of
 
-_MAGIC = b"SQLite format 3\0"
 _USUAL_PAGE_SIZE = 4096
 _LARGEST_PAGE = 65536
 _PAGES_LOOKED_AT = 200
@@ -40,7 +39,7 @@ class Pages:
     @property
     def has_header(self) -> bool:
         """Whether the first page begins as that of a database does."""
-        return self.read(1).startswith(_MAGIC)
+        return self.read(1).startswith(MAGIC)
 
     def _has_checksums(self) -> bool:
         """Tell from the pages themselves whether they end with checksums: those that a checkpoint has written do."""
@@ -97,7 +96,7 @@ def _page_size(file: RawFile) -> int:
     number = int.from_bytes(head[16:18])
     number = _LARGEST_PAGE if number == 1 else number
     is_possible = 512 <= number <= _LARGEST_PAGE and number & (number - 1) == 0
-    return number if is_possible and (head.startswith(_MAGIC) or number == _USUAL_PAGE_SIZE) else 0
+    return number if is_possible and (head.startswith(MAGIC) or number == _USUAL_PAGE_SIZE) else 0
 
 
 def _guess(file: RawFile | None) -> int:
