@@ -1,4 +1,4 @@
-"""`swarm-persistence doctor`: what is wrong with a database's file, and what to do."""
+"""`swarm-persistence doctor`: what is wrong with a database, and what to do."""
 
 import argparse
 import asyncio
@@ -25,7 +25,8 @@ _DESCRIPTION = """\
 Say what is wrong with a database's file, and what to do: SQLite's release and its known bugs, file system, links,
 permissions, processes, journal mode, a log that is not the file's own or cannot shrink, integrity, checksums, schema.
 Without --repair, not a byte of the file, its log or its journal is changed.
-Of a swarm on a PostgreSQL server: the schema, and numbers that a dump brought from another server."""
+Of a swarm on a PostgreSQL server: release, clock, settings that weaken durability, pooler, connections left, what
+keeps VACUUM from its work, locks, schema, indexes, dead rows, sequences, and numbers that a dump brought along."""
 _DAMAGE = frozenset({"content", "integrity_check", "quick_check", "log (WAL)", "checksums", "access", "lock"})
 """The checks of which none may find something wrong if the content is to be read or repaired."""
 _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
@@ -34,7 +35,7 @@ _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser(
-        "doctor", help="say what is wrong with a database's file, and what to do", description=_DESCRIPTION
+        "doctor", help="say what is wrong with a database, and what to do", description=_DESCRIPTION
     )
     parser.add_argument("database", metavar="DATABASE", help="the path of an SQLite file, or a postgresql:// URL")
     parser.add_argument("--quick", action="store_true", help="check the pages, but not each index against its table")
@@ -43,7 +44,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--repair",
         action="store_true",
         help="put right what can be: other programs' traces, contradictions of waiting, "
-        "another server's change numbers",
+        "another server's change numbers, sequences behind their tables",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run)

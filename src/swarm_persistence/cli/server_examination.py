@@ -1,11 +1,32 @@
 """What `doctor` says of a swarm on a PostgreSQL server, and puts right there."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+
+import asyncpg
 
 import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.cli.schema_checks import (
+    examine_dead_rows,
+    examine_indexes,
+    examine_sequences,
+    repair_sequences,
+)
+from swarm_persistence.cli.server_checks import (
+    examine_clock,
+    examine_connections,
+    examine_old_snapshots,
+    examine_release,
+    examine_settings,
+    examine_waits,
+)
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
+from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.settings import Settings
+
+Check = Callable[[Link], AsyncIterator[Finding]]
 
 
 async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
@@ -18,16 +39,35 @@ async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
     engine = PostgresEngine(url, Settings())
     try:
         await engine.require()
-        findings: list[Finding] = []
-        if is_repairing and (replaced := await engine.replace_foreign_changes()):
-            findings.append(ok("repaired", f"change numbers: those of {replaced} tasks were another server's"))
+        findings = [finding async for finding in _repair(engine)] if is_repairing else []
         return [*findings, *[finding async for finding in _examine(engine)]]
     finally:
         await engine.close()
 
 
+async def _repair(engine: PostgresEngine) -> AsyncIterator[Finding]:
+    schema = engine.settings.schema
+    if replaced := await engine.replace_foreign_changes():
+        yield ok("repaired", f"change numbers: those of {replaced} tasks were another server's")
+    for table in await engine.on_a_connection(lambda link: repair_sequences(link, schema)):
+        yield ok("repaired", f"sequences: that of the {table} was behind its table")
+
+
 async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
+    schema = engine.settings.schema
     status = await engine.migration_status()
+    checks: list[tuple[str, Check]] = [
+        ("server", examine_release),
+        ("clock", examine_clock),
+        ("settings", examine_settings),
+        ("connections", examine_connections),
+        ("old snapshots", examine_old_snapshots),
+        ("locks", examine_waits),
+        ("sequences", lambda link: examine_sequences(link, schema)),
+        ("indexes", lambda link: examine_indexes(link, schema, status.version)),
+        ("dead rows", lambda link: examine_dead_rows(link, schema)),
+    ]
+    yield await _pooler(engine)
     if status.version == status.latest:
         yield ok("schema", f"version {status.version}, the latest")
     elif status.version < status.latest:
@@ -42,3 +82,36 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
         )
     else:
         yield ok("change numbers", "this server gave out all of them")
+    for name, check in checks:
+        for finding in await engine.on_a_connection(partial(_run, name, check)):
+            yield finding
+
+
+async def _run(name: str, check: Check, link: Link) -> Sequence[Finding]:
+    try:
+        return [finding async for finding in check(link)]
+    except asyncpg.InsufficientPrivilegeError as error:
+        return [advice(name, f"not examined ({error})", "run doctor as the owner of the schema, or GRANT pg_monitor")]
+
+
+async def _pooler(engine: PostgresEngine) -> Finding:
+    """Tell what lies between here and the server, as far as two connections can see it."""
+    connector = engine.connector
+    deadline = time.monotonic() + engine.settings.connection_timeout
+    first = await connector.open(deadline)
+    try:
+        second = await connector.open(deadline)
+        try:
+            processes = [(await link.run("SELECT pg_backend_pid()"))[0][0] for link in (first, second)]
+        finally:
+            await second.close()
+    finally:
+        await first.close()
+    if not connector.has_pooler:
+        return ok("pooler", "none, the connections lead to the server itself")
+    if processes[0] == processes[1]:
+        mode = "it lends one connection of the server to several clients in turn (transaction mode)"
+    else:
+        mode = "two clients got two connections of the server (session mode, or transaction mode with enough of them)"
+    prepared = "without prepared statements" if connector.is_careful else "with prepared statements"
+    return ok("pooler", f"{mode}; the storage works {prepared}, and looks for commits instead of listening")

@@ -78,12 +78,12 @@ class PostgresEngine(Reading[Act]):
 
     async def require(self) -> None:
         """Reach the server; raise `DatabaseError` unless the schema holds a swarm, of whatever version."""
-        await self._on_a_connection(self._version.require)
+        await self.on_a_connection(self._version.require)
 
     async def mend(self) -> None:
         """Renumber the changes that come from another server, by a dump; where that is not possible, log a warning."""
         try:
-            if not await self._on_a_connection(lambda link: change_numbers.are_foreign(link, self.settings.schema)):
+            if not await self.on_a_connection(lambda link: change_numbers.are_foreign(link, self.settings.schema)):
                 return
             replaced = await self.replace_foreign_changes()
         except StorageError as error:
@@ -100,12 +100,12 @@ class PostgresEngine(Reading[Act]):
 
     async def count_foreign_changes(self) -> int:
         """Return how many tasks bear a number that another server gave out."""
-        count: int = await self._on_a_connection(lambda link: change_numbers.count_foreign(link, self.settings.schema))
+        count: int = await self.on_a_connection(lambda link: change_numbers.count_foreign(link, self.settings.schema))
         return count
 
     async def replace_foreign_changes(self) -> int:
         """Give these tasks numbers of this server, as if they were written now, and return how many there were."""
-        replaced: int = await self._on_a_connection(
+        replaced: int = await self.on_a_connection(
             lambda link: change_numbers.replace_foreign(link, self.settings.schema)
         )
         self._port().committed({TASKS.name})
@@ -149,20 +149,20 @@ class PostgresEngine(Reading[Act]):
         return watch
 
     async def vacuum(self) -> None:
-        await self._on_a_connection(lambda link: maintenance.vacuum(link, self.settings.schema))
+        await self.on_a_connection(lambda link: maintenance.vacuum(link, self.settings.schema))
 
     async def checkpoint(self) -> None:
-        await self._on_a_connection(maintenance.checkpoint)
+        await self.on_a_connection(maintenance.checkpoint)
 
     async def migrate_to(self, version: int) -> None:
-        await self._on_a_connection(lambda link: self._version.migrate(link, version))
+        await self.on_a_connection(lambda link: self._version.migrate(link, version))
 
     async def migration_status(self) -> MigrationStatus:
-        status: MigrationStatus = await self._on_a_connection(self._version.status)
+        status: MigrationStatus = await self.on_a_connection(self._version.status)
         return status
 
     async def size(self) -> int:
-        size: int = await self._on_a_connection(lambda link: maintenance.size(link, self.settings.schema))
+        size: int = await self.on_a_connection(lambda link: maintenance.size(link, self.settings.schema))
         return size
 
     def pool_status(self) -> PoolStatus:
@@ -202,7 +202,8 @@ class PostgresEngine(Reading[Act]):
             if self._ports.get(port.loop) is port:
                 del self._ports[port.loop]
 
-    def _on_a_connection(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    def on_a_connection(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+        """Do some work on a connection; it is done again where a lost connection or a deadlock allows that."""
         return self._port().order(work)
 
     def _port(self) -> Port:

@@ -52,9 +52,14 @@ class Headroom:
 async def headroom_of(link: Link) -> Headroom:
     """Ask a server for its limits, and for the connections that it has; one that does not tell has room."""
     try:
-        rows = await link.run(_LIMITS_AND_CLIENTS)
+        limits = await limits_of(link)
     except asyncpg.PostgresError:
         if link.is_closed:
             raise
         return Headroom([])  # an operator may hide what others do, and not every service has these views
-    return Headroom([(most - clients, max(1, most // _RESERVED_SHARE)) for most, clients in rows])
+    return Headroom([(most - clients, max(1, most // _RESERVED_SHARE)) for most, clients in limits])
+
+
+async def limits_of(link: Link) -> list[tuple[int, int]]:
+    """Return, for each limit that holds for this role's connections, how many it allows and how many there are."""
+    return [(most, clients) for most, clients in await link.run(_LIMITS_AND_CLIENTS)]

@@ -1,0 +1,213 @@
+"""Facts about what `doctor` says of a PostgreSQL server, and of a swarm's schema there."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from postgres.poolers import new_pooler
+from postgres.servers import PASSWORD, Server, embedded_programs, new_server
+from swarm_persistence import PostgresStorage
+from swarm_persistence.cli.finding import Finding, Level
+from swarm_persistence.cli.main import main
+from swarm_persistence.cli.schema_checks import examine_dead_rows
+from swarm_persistence.cli.server_checks import examine_old_snapshots, examine_waits
+from swarm_persistence.cli.server_examination import examine_server
+from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.testing.records import a_task, an_event
+
+
+@pytest.fixture(scope="module")
+def durable_server() -> Iterator[Server]:
+    """Give a server with the settings that it comes with, which can prepare transactions."""
+    with new_server(embedded_programs(), is_durable=True, max_prepared_transactions="5") as server:
+        yield server
+
+
+@pytest.fixture
+def durable_url(durable_server: Server, schema: str) -> str:
+    return durable_server.url(schema=schema)
+
+
+@pytest_asyncio.fixture
+async def swarm(durable_url: str) -> AsyncIterator[PostgresStorage]:
+    """Give a storage on it, with some records."""
+    async with await PostgresStorage.open(durable_url) as storage:
+        await storage.store_many([a_task("a"), a_task("b"), an_event("c")])
+        yield storage
+
+
+@pytest_asyncio.fixture
+async def owner(durable_server: Server) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(durable_server.url())
+    yield connection
+    await connection.close()
+
+
+def of(findings: list[Finding], check: str) -> Finding:
+    """Return the only finding of a check."""
+    (found,) = [finding for finding in findings if finding.check == check]
+    return found
+
+
+async def test_a_sound_swarm_has_no_advice(swarm: PostgresStorage, durable_url: str) -> None:
+    findings = await examine_server(durable_url, is_repairing=False)
+    assert {finding.level for finding in findings} == {Level.OK}, findings
+    assert {finding.check for finding in findings} == {
+        "pooler", "schema", "change numbers", "server", "clock", "settings", "connections", "old snapshots", "locks",
+        "sequences", "indexes", "dead rows",
+    }  # fmt: skip
+
+
+async def test_a_server_that_may_lose_what_was_written_is_wrong(
+    url: str, storage: PostgresStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The other tests' server is as fast as it is because its disk is not waited for.
+    code = await asyncio.to_thread(main, ["doctor", url, "--json"])
+    report = json.loads(capsys.readouterr().out)
+    details = [finding["detail"] for finding in report["findings"] if finding["level"] == "wrong"]
+    assert code == 1
+    assert [detail.split(":")[0] for detail in details] == ["fsync is off", "full_page_writes is off"]
+    assert PASSWORD not in json.dumps(report)
+
+
+async def test_sequences_behind_their_tables_are_found_and_repaired(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    await owner.execute(f"ALTER SEQUENCE {schema}.tasks_sequence_seq RESTART")
+    found = of(await examine_server(durable_url, is_repairing=False), "sequences")
+    assert found.level is Level.WRONG
+    assert "tasks" in found.detail
+
+    findings = await examine_server(durable_url, is_repairing=True)
+    assert of(findings, "repaired").detail == "sequences: that of the tasks was behind its table"
+    assert of(findings, "sequences").level is Level.OK
+    await swarm.store_task(a_task("after"))
+
+
+@pytest.mark.parametrize(("index", "level"), [("tasks_by_key", Level.WRONG), ("tasks_by_agent", Level.ADVICE)])
+async def test_a_missing_index_is_named_with_the_statement_that_makes_it(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, index: str, level: Level
+) -> None:
+    await owner.execute(f"DROP INDEX {PostgresEngine(durable_url, Settings()).settings.schema}.{index}")
+    found = of(await examine_server(durable_url, is_repairing=False), "indexes")
+    assert (found.level, index in found.detail) == (level, True)
+
+    assert found.remedy is not None
+    await owner.execute(found.remedy.removeprefix("run: "))
+    assert of(await examine_server(durable_url, is_repairing=False), "indexes").level is Level.OK
+
+
+async def test_an_index_that_is_not_valid_is_wrong(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await owner.execute(f"CREATE INDEX CONCURRENTLY broken_off ON {schema}.tasks ((1 / unmet_dependencies))")
+    found = of(await examine_server(durable_url, is_repairing=False), "indexes")
+    assert found.level is Level.WRONG
+    assert "broken_off" in found.detail
+
+
+async def found_by(url: str, check: Callable[[Link], AsyncIterator[Finding]]) -> list[Finding]:
+    """Run one check."""
+    engine = PostgresEngine(url, Settings())
+
+    async def look(link: Link) -> list[Finding]:
+        return [finding async for finding in check(link)]
+
+    try:
+        found: list[Finding] = await engine.on_a_connection(look)
+        return found
+    finally:
+        await engine.close()
+
+
+async def found_at_last(url: str, check: Callable[[Link], AsyncIterator[Finding]], count: int) -> list[Finding]:
+    """Run one check until it has so many findings, the first of which is not that all is well."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await found_by(url, check)
+            if len(found) == count and found[0].level is not Level.OK:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_what_keeps_vacuum_from_its_work_is_named(
+    swarm: PostgresStorage, durable_server: Server, durable_url: str, owner: asyncpg.Connection
+) -> None:
+    async with AsyncExitStack() as opened:
+        idle = await asyncpg.connect(durable_server.url(), server_settings={"application_name": "a report"})
+        opened.push_async_callback(idle.close)
+        await idle.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        prepared = await asyncpg.connect(durable_server.url())
+        await prepared.execute("BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'forgotten'")
+        await prepared.close()
+        try:
+            findings = await found_by(durable_url, partial(examine_old_snapshots, long_seconds=0))
+            assert (
+                of(await found_by(durable_url, partial(examine_old_snapshots, long_seconds=600)), "old snapshots").level
+                is Level.OK
+            )
+        finally:
+            await owner.execute("ROLLBACK PREPARED 'forgotten'")
+    named = "\n".join(finding.detail for finding in findings)
+    assert "a report" in named
+    assert "'forgotten'" in named
+    assert {finding.level for finding in findings} == {Level.ADVICE}
+
+
+async def test_a_session_that_waits_for_a_lock_is_named_with_those_it_waits_for(
+    swarm: PostgresStorage, durable_server: Server, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    blocked = await asyncpg.connect(durable_server.url())
+    await owner.execute(f"BEGIN; LOCK TABLE {schema}.agents")
+    waiting = asyncio.create_task(blocked.fetch(f"SELECT FROM {schema}.agents"))
+    try:
+        (found,) = await found_at_last(durable_url, partial(examine_waits, long_seconds=0), 1)
+        assert str(blocked.get_server_pid()) in found.detail
+        assert str(owner.get_server_pid()) in found.detail
+    finally:
+        await owner.execute("ROLLBACK")
+        await waiting
+        await blocked.close()
+
+
+async def test_tables_that_are_not_cleared_are_named(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    await owner.execute(f"ALTER TABLE {schema}.events SET (autovacuum_enabled = off)")
+    await owner.execute(
+        f"INSERT INTO {schema}.events (id, event_type, data, timestamp) "
+        "SELECT number::text, 'many', '{}', now() FROM generate_series(1, 20000) AS number"
+    )
+    await owner.execute(f"DELETE FROM {schema}.events")
+    await owner.execute("SELECT pg_stat_force_next_flush()")
+    findings = await found_at_last(durable_url, partial(examine_dead_rows, schema=schema), 2)
+    assert [finding.level for finding in findings] == [Level.WRONG, Level.ADVICE]
+    assert "events" in findings[1].detail
+
+
+async def test_a_role_with_few_rights_gets_what_it_may_see(
+    swarm: PostgresStorage, durable_server: Server, owner: asyncpg.Connection, schema: str
+) -> None:
+    await owner.execute(f"CREATE ROLE observer_{schema} LOGIN PASSWORD 'observer'")
+    await owner.execute(f"GRANT USAGE ON SCHEMA {schema} TO observer_{schema}")
+    await owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO observer_{schema}")
+    url = durable_server.url(user=f"observer_{schema}", password="observer", schema=schema)
+    findings = await examine_server(url, is_repairing=False)
+    assert of(findings, "schema").level is Level.OK
+    assert of(findings, "sequences").level is Level.ADVICE
+    assert any("GRANT pg_read_all_stats" in (finding.remedy or "") for finding in findings)
+
+
+async def test_a_pooler_is_told_of(durable_server: Server, swarm: PostgresStorage, schema: str) -> None:
+    async with new_pooler(durable_server) as pooler:
+        findings = await examine_server(f"{pooler}?schema={schema}", is_repairing=False)
+    assert "transaction mode" in of(findings, "pooler").detail
