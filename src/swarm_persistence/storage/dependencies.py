@@ -27,7 +27,7 @@ from swarm_persistence.schema.values import decode_json, identifier, refuse
 
 IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
 NOT_OVER = Condition("status", "IN", (TaskStatus.PENDING.value, TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
-_ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 10_000
 
 
 def one_of(field: str, values: Sequence[str]) -> Condition:
@@ -115,10 +115,10 @@ async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:
     last: Any = 0
     while True:
         conditions = (NOT_OVER, Condition(SEQUENCE, ">", last))
-        page = Query(TASKS, conditions, (Order(SEQUENCE),), _ROWS_AT_ONCE)
+        page = Query(TASKS, conditions, (Order(SEQUENCE),), ROWS_AT_ONCE)
         rows: list[Any] = await executor.values(page, ("id", "dependencies", SEQUENCE))
         ids += [task_id for task_id, dependencies, _ in rows if _names(dependencies, id)]
-        if len(rows) < _ROWS_AT_ONCE:
+        if len(rows) < ROWS_AT_ONCE:
             break
         last = rows[-1][-1]
     if not ids:
