@@ -1,0 +1,113 @@
+"""Claims on PostgreSQL: what they read and lock, shown on the server."""
+
+import asyncio
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+from swarm_persistence import PostgresStorage, TaskPriority
+from swarm_persistence.engines.sql.postgres.plans import Plans
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.storage.claims import _READY
+from swarm_persistence.storage.tasks import MOST_URGENT_FIRST
+from swarm_persistence.testing.records import a_task, after
+
+_FILLING = """
+INSERT INTO {schema}.tasks (id, task_type, priority, status, payload, retry_count, max_retries, dependencies,
+  created_at, updated_at, claim_count, fails_with_dependencies, version)
+SELECT 'task-' || n, CASE WHEN n <= 30000 THEN 'other' ELSE 'type-' || n % 7 END, n % 4, 'pending', '{}', 0, 3, '[]',
+  '2026-01-01 12:00+00'::timestamptz + n * interval '1 second', now(), 0, true, 1
+FROM generate_series(1, 30700) AS n
+"""
+
+
+async def plan_of(admin: asyncpg.Connection, schema: str, types: tuple[str, ...], limit: int) -> list[dict[str, Any]]:
+    """Return the parts of the generic plan of a claim, with the rows that each has found."""
+    query = Query(TASKS, (*_READY, Condition("task_type", "IN", types)), MOST_URGENT_FIRST, limit)
+    text, values = Plans(schema).compiler.claim(query, {"assigned_to": "agent-1"})
+    literals = ", ".join("NULL" if value is None else f"'{value}'" for value in values)
+    async with admin.transaction():
+        await admin.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await admin.execute(f"PREPARE claim AS {text}")
+        (row,) = await admin.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim({literals})")
+        await admin.execute("DEALLOCATE claim")
+    return _parts(json.loads(row[0])[0]["Plan"])
+
+
+def _parts(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(part for inner in plan.get("Plans", ()) for part in _parts(inner))]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("count", [2, 5, 50])
+async def test_a_claim_of_several_types_walks_over_no_other_type(
+    storage: PostgresStorage, schema: str, admin: asyncpg.Connection, count: int, limit: int
+) -> None:
+    await admin.execute(_FILLING.replace("{schema}", schema))
+    await admin.execute(f"ANALYZE {schema}.tasks")
+
+    parts = await plan_of(admin, schema, tuple(f"type-{n}" for n in range(count)), limit)
+
+    # A null, which fills up the number of types, finds nothing.
+    heads = [part for part in parts if part.get("Index Name") == "tasks_ready_by_type"]
+    assert len(heads) >= count
+    assert max(part["Actual Rows"] for part in heads) <= limit
+    assert sum(part["Actual Rows"] for part in heads) < 7 + limit
+    assert not [part for part in parts if part["Node Type"] in ("Sort", "Incremental Sort", "Seq Scan")], parts
+
+
+async def test_a_claim_of_several_types_gives_them_in_their_common_order(storage: PostgresStorage) -> None:
+    types = ["a", "b", "c", "other"]
+    priorities = [TaskPriority.LOW, TaskPriority.HIGH, TaskPriority.LOW, TaskPriority.CRITICAL]
+    await storage.store_tasks(
+        [
+            a_task(f"task-{n}", task_type=types[n % 4], priority=priorities[n // 4], created_at=after(n))
+            for n in range(16)
+        ]
+    )
+
+    claimed = [
+        *await storage.claim_next_tasks("agent-1", limit=3, task_types=["c", "a", "b", "missing"]),
+        *[await storage.claim_next_task("agent-1", task_types=["b", "c", "a"]) for _ in range(6)],
+    ]
+
+    places = [12, 13, 14, 4, 5, 6, 0, 1, 2]
+    assert [task and task.id for task in claimed] == [f"task-{place}" for place in places]
+
+
+async def test_a_claim_of_several_types_locks_no_more_than_it_takes(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    await storage.store_tasks([a_task(f"task-{n}", task_type="ab"[n % 2], created_at=after(n)) for n in range(6)])
+
+    async with storage.transaction():
+        mine = await storage.claim_next_tasks("agent-1", limit=2, task_types=["a", "b"])
+        theirs = await other.claim_next_tasks("agent-2", limit=9, task_types=["a", "b"])
+
+    assert [task.id for task in mine] == ["task-0", "task-1"]
+    assert [task.id for task in theirs] == ["task-2", "task-3", "task-4", "task-5"]
+
+
+async def test_a_claim_of_several_types_leaves_what_was_claimed_while_it_waited(
+    storage: PostgresStorage, schema: str, admin: asyncpg.Connection, rival: asyncpg.Connection
+) -> None:
+    await storage.store_tasks([a_task(f"task-{n}", task_type="ab"[n % 2], created_at=after(n)) for n in range(4)])
+    query = Query(TASKS, (*_READY, Condition("task_type", "IN", ("a", "b"))), MOST_URGENT_FIRST, 2)
+    text, values = Plans(schema).compiler.claim(query, {"assigned_to": "agent-1"})
+    # A claim does not wait: it meets the same only between its look at a row and its lock.
+    waiting = text.replace(" SKIP LOCKED", "")
+    async with rival.transaction():
+        await rival.execute("UPDATE tasks SET status = 'assigned' WHERE id = 'task-0'")
+        claim = asyncio.create_task(admin.fetch(waiting, *values))
+        await until_something_waits(rival)
+
+    assert sorted(row["id"] for row in await claim) == ["task-1", "task-2"]
+
+
+async def until_something_waits(connection: asyncpg.Connection) -> None:
+    text = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    while not await connection.fetchval(text):  # noqa: ASYNC110 - the server signals nothing
+        await asyncio.sleep(0.01)
