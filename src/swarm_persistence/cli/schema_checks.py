@@ -168,7 +168,7 @@ def _expected_indexes(version: int) -> dict[str, tuple[str, bool]]:
     """Return the statement of each index that the steps up to a version have created, and whether it is unique."""
     expected: dict[str, tuple[str, bool]] = {}
     for migration in MIGRATIONS[:version]:
-        for statement in migration.up:
+        for statement in migration.statements(is_upwards=True):
             if created := _CREATE_INDEX.match(statement):
                 text = re.sub(r"INDEX(\s+CONCURRENTLY)?", "INDEX CONCURRENTLY", statement, count=1, flags=re.I)
                 expected[created["name"]] = text, created["unique"] is not None

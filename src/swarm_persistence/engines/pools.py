@@ -33,6 +33,9 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     operating system or of a database server, may take the last commits before it; the data stays sound, and a crash of
     this process alone takes nothing."""
 
+    migrate: bool = True
+    """Whether opening brings the schema up to date. If not, one on which this code cannot work is refused."""
+
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""
         require_real_threads()
@@ -44,6 +47,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("connection_timeout", "idle_timeout", "transaction_timeout"):
             self.require_duration(name)
         self.require("durability", self.durability in ("full", "normal"), "'full' or 'normal'")
+        self.require("migrate", type(self.migrate) is bool, "true or false")
         return self
 
     def require(self, name: str, is_met: bool, expected: str) -> None:

@@ -22,12 +22,13 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
 from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
-from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.places import Places
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.port import Port
+from swarm_persistence.engines.sql.postgres.schema_log import SchemaState
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.sql.postgres.target import Target
@@ -57,19 +58,21 @@ class PostgresEngine(Reading[Act]):
         self.places = Places(self.settings.max_connections)
         self.turns = Turns(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
         self.watches = Watches()
-        self._version = SchemaVersion(self.settings.schema)
+        self._version = SchemaVersion(self.settings.schema, str(self.target), self._open_aside)
         self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
         self._gate = threading.Lock()
         self._is_closed = False
 
     async def start(self, *, must_exist: bool = False) -> None:
-        """Reach the server, and bring the schema up to date; one that must exist is not created."""
+        """Reach the server, and bring the schema up to date if that is wanted; one that must exist is not created."""
         links = self._port().links
         link = await links.take(time.monotonic() + self.settings.connection_timeout)
         try:
             if must_exist:
                 await self._version.require(link)
-            await self._version.migrate(link)
+            await self._version.open(
+                link, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout
+            )
         except Exception as error:
             translated = link.failure(error)
             raise translated from translated.__cause__
@@ -155,7 +158,16 @@ class PostgresEngine(Reading[Act]):
         await self.on_a_connection(maintenance.checkpoint)
 
     async def migrate_to(self, version: int) -> None:
-        await self.on_a_connection(lambda link: self._version.migrate(link, version))
+        await self.migrate_patiently(version, self.settings.connection_timeout, _log.info)
+
+    async def migrate_patiently(self, version: int, patience: float, report: Callable[[str], None]) -> None:
+        """Bring the schema to this version; wait for locks for so many seconds, and report each step."""
+        await self.on_a_connection(lambda link: self._version.migrate(link, version, patience=patience, report=report))
+
+    async def schema_state(self) -> SchemaState:
+        """Return what the log of the schema's steps says."""
+        state: SchemaState = await self.on_a_connection(self._version.state)
+        return state
 
     async def migration_status(self) -> MigrationStatus:
         status: MigrationStatus = await self.on_a_connection(self._version.status)
@@ -201,6 +213,13 @@ class PostgresEngine(Reading[Act]):
         with self._gate:
             if self._ports.get(port.loop) is port:
                 del self._ports[port.loop]
+
+    async def _open_aside(self) -> Link:
+        """Return a connection beside those of the pool, which its user closes."""
+        try:
+            return await self.connector.open(time.monotonic() + self.settings.connection_timeout)
+        except UnreachableError as error:
+            raise error.failure from error
 
     def on_a_connection(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
         """Do some work on a connection; it is done again where a lost connection or a deadlock allows that."""

@@ -50,6 +50,11 @@ class Link:
         self._begin = self._session.begin(sets_up=not owns_session)
 
     @property
+    def owns_session(self) -> bool:
+        """Tell whether what the session is set to, and the locks that it holds, are ours alone."""
+        return self._owns_session
+
+    @property
     def is_closed(self) -> bool:
         """Tell whether it is of no more use."""
         return self.connection.is_closed()

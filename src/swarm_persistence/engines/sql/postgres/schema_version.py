@@ -1,137 +1,144 @@
-"""Brings a schema to a version: atomic, and safe when many processes do it at once."""
+"""Decides whether this code may work on a schema, and brings it to a version; many processes may do so at once."""
 
+import logging
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 
-from swarm_persistence.clock import from_microseconds, microseconds, now
-from swarm_persistence.engines.interface import AppliedMigration, MigrationStatus
-from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
+from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS, Migration
-from swarm_persistence.errors import DatabaseError, MigrationError, shown
+from swarm_persistence.engines.sql.postgres.migrating import Migrator, Report, Waits
+from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, OpenLink, TurnTakenError
+from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
+from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+from swarm_persistence.engines.sql.postgres.schema_log import SchemaLog, SchemaState
+from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, shown
 
-_LOG = """
-CREATE TABLE IF NOT EXISTS {schema}.schema_migrations (
-  version integer PRIMARY KEY,
-  name text NOT NULL,
-  applied_at timestamptz NOT NULL
-)
-"""
-
-_FIND_LOG = """
-SELECT 1
-FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-WHERE nspname = $1 AND relname = 'schema_migrations'
-"""
+_log = logging.getLogger("swarm_persistence")
 
 
 class SchemaVersion:
     """The version of one schema."""
 
-    def __init__(self, schema: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    def __init__(
+        self, schema: str, target: str, open_link: OpenLink, migrations: Sequence[Migration] = MIGRATIONS
+    ) -> None:
+        """Take the schema's name, the URL to show for its database, and the way to a second connection."""
         self._name = schema
-        self._quoted = f'"{schema}"'
-        self._migrations = migrations
+        self._target = target
+        self._log = SchemaLog(schema)
+        self._migrator = Migrator(schema, self._log, migrations, MigrationTurn(schema, open_link))
+        self.latest = migrations[-1].version
+        self.required = max(step.version for step in migrations if step.is_required)
+        """The oldest version on which all statements of this code work."""
 
-    async def migrate(self, link: Link, target: int = LATEST) -> None:
-        """Take the steps to the target version in one transaction; a step that fails leaves the schema as it was.
+    async def open(self, link: Link, *, is_migrating: bool, patience: float) -> None:
+        """Bring the schema up to date, or refuse one on which this code cannot work.
+
+        One on which it can is left as it is if it is not to be migrated; if another process is at it; if this role may
+        not change it; or if others kept it locked for longer than the patience, in seconds.
+
+        Raises:
+            MigrationError: the schema is too new; or it is missing or too old, and is not migrated.
+
+        """
+        state = await self._log.read(link)
+        self._require_not_too_new(link, state)
+        if state.version >= self.latest:
+            return
+        is_usable = state.version >= self.required
+        if not is_migrating:
+            if not is_usable:
+                raise MigrationError(self._explain_old(link, state))
+            return
+        try:
+            await self._migrate(link, self.latest, Waits(0 if is_usable else patience, patience), _log.info)
+        except TurnTakenError as error:
+            if not is_usable:
+                raise self._is_being_migrated(link, patience) from error
+        except MigrationError as error:
+            if not (is_usable and isinstance(error.__cause__, _PASSED_OVER)):
+                raise
+            _log.warning("%s; the storage works on the schema as it is", error.message)
+
+    async def migrate(self, link: Link, target: int, *, patience: float, report: Report = _log.info) -> None:
+        """Bring the schema to a version, forwards or back.
 
         Raises:
             MigrationError: the target is unknown, the schema is newer than this code, or a step failed.
+            PoolError: another process was changing the schema for longer than the patience, in seconds.
 
         """
-        latest = self._migrations[-1].version
-        if type(target) is not int or not 0 <= target <= latest:
-            raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {latest}")
-        if await self._current(link, latest) == target:
+        if type(target) is not int or not 0 <= target <= self.latest:
+            raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {self.latest}")
+        state = await self._log.read(link)
+        self._require_known(link, state)
+        if state.version == target and state.interrupted is None:
             return
-        await link.begin()
         try:
-            # Whoever comes second finds the work done.
-            await link.run(
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", (f"swarm-persistence {self._name}",)
-            )
-            current = await self._current(link, latest)
-            await self._prepare(link)
-            steps = self._migrations[current:target] if target > current else self._migrations[target:current][::-1]
-            for step in steps:
-                await self._take(link, step, is_upwards=target > current)
-            await link.commit()
+            await self._migrate(link, target, Waits(patience, patience), report)
+        except TurnTakenError as error:
+            raise self._is_being_migrated(link, patience) from error
+
+    async def require(self, link: Link) -> None:
+        """Raise `DatabaseError` unless the schema holds our tables, of whatever version."""
+        if not (await self._log.read(link)).exists:
+            raise DatabaseError(f"{link.server}: there is no swarm in the schema {self._name!r}; name another one")
+
+    async def state(self, link: Link) -> SchemaState:
+        """Return what the log of the schema's steps says."""
+        return await self._log.read(link)
+
+    async def status(self, link: Link) -> MigrationStatus:
+        """Return where the schema stands."""
+        state = await self._log.read(link)
+        return MigrationStatus(state.version, self.latest, state.applied)
+
+    async def _migrate(self, link: Link, target: int, waits: Waits, report: Report) -> None:
+        try:
+            await self._migrator.migrate(link, target, waits, report)
         except asyncpg.InsufficientPrivilegeError as error:
-            await link.roll_back()
             raise MigrationError(
                 f"{link.server}: the schema {self._name!r} is not at version {target}, and this role may not change it "
-                f"({error}); open the storage once as the role that owns the schema"
+                f"({error}); run `{self._command}` once as the role that owns the schema"
             ) from error
         except asyncpg.ReadOnlySQLTransactionError as error:
-            await link.roll_back()
             raise MigrationError(
                 f"{link.server}: the schema {self._name!r} is not at version {target}, and this server takes no "
                 "writes; open the storage once on the primary (nothing was changed)"
             ) from error
-        except BaseException:
-            await link.roll_back()
-            raise
 
-    async def require(self, link: Link) -> None:
-        """Raise `DatabaseError` unless the schema holds our tables, of whatever version."""
-        if not await self._has_log(link):
-            raise DatabaseError(f"{link.server}: there is no swarm in the schema {self._name!r}; name another one")
+    def _require_known(self, link: Link, state: SchemaState) -> None:
+        if state.newest > self.latest:
+            raise MigrationError(self._explain_new(link, state))
 
-    async def status(self, link: Link) -> MigrationStatus:
-        """Return where the schema stands."""
-        if not await self._has_log(link):
-            return MigrationStatus(0, LATEST, ())
-        rows = await link.run(
-            f"SELECT version, name, applied_at FROM {self._quoted}.schema_migrations ORDER BY version"
+    def _require_not_too_new(self, link: Link, state: SchemaState) -> None:
+        if state.opens_from > self.latest:
+            raise MigrationError(self._explain_new(link, state))
+
+    def _explain_new(self, link: Link, state: SchemaState) -> str:
+        return (
+            f"{link.server}: the schema {self._name!r} has version {state.newest}, and this code knows {self.latest} "
+            "at most; upgrade swarm-persistence (the schema was left as it is)"
         )
-        applied = tuple(
-            AppliedMigration(version, name, from_microseconds(at).isoformat()) for version, name, at in rows
+
+    def _explain_old(self, link: Link, state: SchemaState) -> str:
+        has = f"has version {state.version}" if state.exists else "holds no swarm yet"
+        return (
+            f"{link.server}: the schema {self._name!r} {has}, this code needs version {self.required} or newer, and "
+            f"migrate=False keeps it from changing the schema; run `{self._command}` as the role that owns the schema"
         )
-        return MigrationStatus(applied[-1].version if applied else 0, LATEST, applied)
 
-    async def _current(self, link: Link, latest: int) -> int:
-        if not await self._has_log(link):
-            return 0
-        rows: Any = await link.run(f"SELECT coalesce(max(version), 0) FROM {self._quoted}.schema_migrations")
-        current: int = rows[0][0]
-        if current > latest:
-            raise MigrationError(
-                f"{link.server}: the schema {self._name!r} has version {current}, and this code knows {latest} at "
-                "most; upgrade swarm-persistence (the schema was left as it is)"
-            )
-        return current
+    def _is_being_migrated(self, link: Link, patience: float) -> PoolError:
+        return PoolError(
+            f"{link.server}: another process was changing the schema {self._name!r} for longer than {patience:g} s; "
+            "try again once it has finished"
+        )
 
-    async def _has_log(self, link: Link) -> bool:
-        # Not to_regclass: within a transaction it may remember that there was no such table.
-        return bool(await link.run(_FIND_LOG, (self._name,)))
+    @property
+    def _command(self) -> str:
+        return f"swarm-persistence migrate '{self._target}?schema={self._name}'"
 
-    async def _prepare(self, link: Link) -> None:
-        found = await link.run("SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._name,))
-        if not found:
-            await link.order(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
-        await link.order(_LOG.replace("{schema}", self._quoted))
 
-    async def _take(self, link: Link, step: Migration, *, is_upwards: bool) -> None:
-        try:
-            for statement in step.up if is_upwards else step.down:
-                await link.order_patiently(statement.replace("{schema}", self._quoted))
-        except asyncpg.InsufficientPrivilegeError:
-            raise
-        except asyncpg.PostgresError as error:
-            if remedy_of(error, link.is_closed) is not Remedy.NOTHING:
-                raise
-            direction = "to" if is_upwards else "back from"
-            raise MigrationError(
-                f"{link.server}: the step {direction} version {step.version} ({step.name}) of the schema "
-                f"{self._name!r} failed: {error} (the schema was left as it is)"
-            ) from error
-        if is_upwards:
-            row = (step.version, step.name, microseconds(now()))
-            await link.run(
-                f"INSERT INTO {self._quoted}.schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)", row
-            )
-        else:
-            await link.run(f"DELETE FROM {self._quoted}.schema_migrations WHERE version = $1", (step.version,))
+_PASSED_OVER = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError, asyncpg.LockNotAvailableError)
+"""What keeps a step from being taken now, and says nothing against the schema as it is."""

@@ -1,0 +1,27 @@
+"""Gives the roles that may use the tasks' table the same rights to tables that a step has added."""
+
+from swarm_persistence.engines.sql.postgres.link import Link
+
+_TABLES = """
+SELECT relname
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = $1 AND relkind IN ('r', 'p')
+"""
+
+_GRANTS = """
+SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, privilege_type, is_grantable
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, aclexplode(relacl)
+WHERE nspname = $1 AND relname = $2 AND grantee <> relowner
+"""
+
+
+async def tables_of(link: Link, schema: str) -> set[str]:
+    """Return the names of the schema's tables."""
+    return {str(name) for (name,) in await link.run(_TABLES, (schema,))}
+
+
+async def copy_grants(link: Link, schema: str, model: str, table: str) -> None:
+    """Grant on a new table what is granted on another one."""
+    for grantee, privilege, is_grantable in await link.run(_GRANTS, (schema, model)):
+        suffix = " WITH GRANT OPTION" if is_grantable else ""
+        await link.order(f'GRANT {privilege} ON "{schema}"."{table}" TO {grantee}{suffix}')

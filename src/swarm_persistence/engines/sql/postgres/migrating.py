@@ -1,0 +1,193 @@
+"""Takes the steps of a schema, forwards and back: at once if nothing is there, else beside readers and writers."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+import msgspec
+
+from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
+from swarm_persistence.engines.sql.postgres.grants import copy_grants, tables_of
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
+from swarm_persistence.engines.sql.postgres.migrations.migration import (
+    CreateIndex,
+    DropIndex,
+    FillRows,
+    Group,
+    Migration,
+)
+from swarm_persistence.engines.sql.postgres.online import build_index, drop_index, fill_rows, in_short_transaction
+from swarm_persistence.engines.sql.postgres.schema_log import FIRST_LOG, STEPS, SchemaLog, SchemaState
+from swarm_persistence.errors import MigrationError
+from swarm_persistence.schema.tables import TASKS
+
+Report = Callable[[str], None]
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """How long to wait, in seconds."""
+
+    for_turn: float
+    """For another process that changes the schema."""
+    for_locks: float
+    """For transactions that are in the way of a change."""
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A step to take, or the rest of one."""
+
+    step: Migration
+    is_upwards: bool
+    first: int
+    """The place of the first of its groups that is to be done."""
+
+
+class Migrator:
+    """Takes the steps of one schema."""
+
+    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[Migration], turn: MigrationTurn) -> None:
+        self._name = schema
+        self._log = log
+        self._steps = steps
+        self._turn = turn
+
+    async def migrate(self, link: Link, target: int, waits: Waits, report: Report) -> None:
+        """Bring the schema to the target version.
+
+        One that is empty, or is to be, changes as a whole or not at all; otherwise each step does.
+
+        Raises:
+            TurnTakenError: another process is at it.
+            MigrationError: the schema is newer than this code, or a step failed.
+            asyncpg.PostgresError: the role has no rights, or the server takes no writes.
+
+        """
+        state = await self._log.read(link)
+        if (not state.newest or not target) and await self._is_migrated_at_once(link, target, waits, report):
+            return
+        async with self._turn.held(link, waits.for_turn):
+            while (move := self._next(await self._log.read(link), target)) is not None:
+                await self._take(link, move, waits.for_locks, report)
+
+    def _next(self, state: SchemaState, target: int) -> Move | None:
+        if state.newest > len(self._steps):
+            raise MigrationError(
+                "another process has just brought the schema to a version that this code does not know"
+            )
+        half = state.interrupted
+        if half is not None:
+            step = self._steps[half.version - 1]
+            if half.is_upwards and half.version > target:
+                return Move(step, is_upwards=False, first=0)
+            return Move(step, is_upwards=half.is_upwards, first=half.groups_done)
+        if state.version == target:
+            return None
+        if state.version < target:
+            return Move(self._steps[state.version], is_upwards=True, first=0)
+        return Move(self._steps[state.version - 1], is_upwards=False, first=0)
+
+    async def _is_migrated_at_once(self, link: Link, target: int, waits: Waits, report: Report) -> bool:
+        """Take all steps in one transaction, unless another process has filled the schema meanwhile."""
+        await link.begin()
+        try:
+            await self._turn.take_in_transaction(link, waits.for_turn)
+            state = await self._log.read(link)
+            if state.newest and target:
+                await link.roll_back()
+                return False
+            await self._log.prepare(link)
+            steps = self._steps[:target] if target else self._steps[: state.newest][::-1]
+            for step in steps:
+                await self._take_at_once(link, step, is_upwards=target > 0)
+            if not target:
+                await self._log.empty(link)
+            await link.commit()
+        except BaseException:
+            await link.roll_back()
+            raise
+        for step in steps:
+            report(_done(step, is_upwards=target > 0))
+        return True
+
+    async def _take_at_once(self, link: Link, step: Migration, *, is_upwards: bool) -> None:
+        groups = step.groups(is_upwards=is_upwards)
+        try:
+            for group in groups:
+                await self._run_in_transaction(link, group)
+        except asyncpg.PostgresError as error:
+            failure = self._failure(link, step, error, "the schema was left as it is", is_upwards=is_upwards)
+            raise failure from failure.__cause__
+        await self._log.record(link, step, len(groups), is_upwards=is_upwards)
+
+    async def _run_in_transaction(self, link: Link, group: Group) -> None:
+        match group:
+            case CreateIndex() | DropIndex():
+                await link.order_patiently(self._text(group.statement(is_online=False)))
+            case FillRows():
+                pass  # there are no rows
+            case _:
+                for statement in group:
+                    await link.order_patiently(self._text(statement))
+
+    async def _take(self, link: Link, move: Move, patience: float, report: Report) -> None:
+        step, is_upwards = move.step, move.is_upwards
+        groups = step.groups(is_upwards=is_upwards)
+        started = time.monotonic()
+        for place in range(move.first, len(groups)):
+
+            async def record(groups_done: int = place + 1) -> None:
+                await self._log.record(link, step, groups_done, is_upwards=is_upwards)
+
+            try:
+                await self._run_online(link, groups[place], record, patience, report)
+            except asyncpg.PostgresError as error:
+                left = "it is half done, and goes on from there when it is tried again" if place else "nothing was done"
+                failure = self._failure(link, step, error, left, is_upwards=is_upwards)
+                raise failure from failure.__cause__
+        report(f"{_done(step, is_upwards=is_upwards)} in {time.monotonic() - started:.1f} s")
+
+    async def _run_online(
+        self, link: Link, group: Group, record: Callable[[], Awaitable[None]], patience: float, report: Report
+    ) -> None:
+        async def run_and_record() -> None:
+            before = await tables_of(link, self._name)
+            await self._run_in_transaction(link, group)
+            await record()
+            for table in sorted(await tables_of(link, self._name) - before):
+                await copy_grants(link, self._name, FIRST_LOG if table == STEPS else TASKS.name, table)
+
+        match group:
+            case CreateIndex():
+                await build_index(link, self._name, group, patience)
+            case DropIndex():
+                await drop_index(link, self._name, group, patience)
+            case FillRows():
+                await fill_rows(link, self._name, group, patience, report)
+            case _:
+                await in_short_transaction(link, run_and_record, patience)
+                return
+        await in_short_transaction(link, record, patience)
+
+    def _failure(
+        self, link: Link, step: Migration, error: asyncpg.PostgresError, left: str, *, is_upwards: bool
+    ) -> Exception:
+        is_about_the_role = isinstance(error, asyncpg.InsufficientPrivilegeError)
+        if is_about_the_role or remedy_of(error, link.is_closed) is not Remedy.NOTHING:
+            return error
+        direction = "to" if is_upwards else "back from"
+        is_locked = isinstance(error, asyncpg.LockNotAvailableError)
+        why = "other transactions kept what it has to lock for too long" if is_locked else f"{error}"
+        failure = MigrationError(
+            f"{link.server}: the step {direction} version {step.version} ({step.name}) of the schema "
+            f"{self._name!r} failed: {why} ({left})"
+        )
+        failure.__cause__ = error
+        return failure
+
+    def _text(self, text: str) -> str:
+        return text.replace("{schema}", f'"{self._name}"')
+
+
+def _done(step: Migration, *, is_upwards: bool) -> str:
+    return f"{'took' if is_upwards else 'took back'} version {step.version} ({step.name})"

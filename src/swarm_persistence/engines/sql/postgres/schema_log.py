@@ -1,0 +1,173 @@
+"""Reads and writes the log of a schema's steps: which were taken, which one is half done, and which code may open it.
+
+There are two tables. `schema_migrations` is what the code of version 2 reads: it refuses a schema with a higher number
+there, and works on all steps that are not in it. So that table has, of the later steps, those that would break that
+code, and `schema_steps` has them all.
+"""
+
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.clock import from_microseconds, microseconds, now
+from swarm_persistence.engines.interface import AppliedMigration
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+
+FIRST_LOG = "schema_migrations"
+STEPS = "schema_steps"
+
+_LAST_OF_FIRST_LOG = 2
+"""The version of the last release that reads only the first log."""
+
+_FIND_TABLES = """
+SELECT relname
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = $1 AND relname IN ('schema_migrations', 'schema_steps') AND relkind = 'r'
+"""
+
+_CREATE_FIRST_LOG = """
+CREATE TABLE IF NOT EXISTS {schema}.schema_migrations (
+  version integer PRIMARY KEY,
+  name text NOT NULL,
+  applied_at timestamptz NOT NULL
+)
+"""
+
+# Older code, which knows nothing of the later steps, must not take those away that they stand on.
+_CREATE_STEPS = """
+CREATE TABLE {schema}.schema_steps (
+  version integer PRIMARY KEY,
+  name text NOT NULL,
+  applied_at timestamptz,
+  opens_from integer NOT NULL,
+  is_upwards boolean NOT NULL,
+  groups_done integer NOT NULL
+);
+CREATE FUNCTION {schema}.keep_first_steps() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM {schema}.schema_steps WHERE version > OLD.version) THEN
+    RAISE EXCEPTION 'the schema has later steps; go back with the code that took them' USING ERRCODE = '55000';
+  END IF;
+  RETURN OLD;
+END
+$$;
+CREATE TRIGGER keep_first_steps BEFORE DELETE ON {schema}.schema_migrations
+FOR EACH ROW EXECUTE FUNCTION {schema}.keep_first_steps();
+"""
+
+_DROP_STEPS = """
+DROP TRIGGER IF EXISTS keep_first_steps ON {schema}.schema_migrations;
+DROP FUNCTION IF EXISTS {schema}.keep_first_steps();
+DROP TABLE IF EXISTS {schema}.schema_steps;
+"""
+
+_READ = "SELECT version, name, applied_at, version, true, 0 FROM {schema}.schema_migrations"
+_READ_STEPS = "SELECT version, name, applied_at, opens_from, is_upwards, groups_done FROM {schema}.schema_steps"
+
+_WRITE_FIRST = """
+INSERT INTO {schema}.schema_migrations (version, name, applied_at) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING
+"""
+_WRITE_STEP = """
+INSERT INTO {schema}.schema_steps (version, name, applied_at, opens_from, is_upwards, groups_done)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (version) DO UPDATE
+SET applied_at = excluded.applied_at, is_upwards = excluded.is_upwards, groups_done = excluded.groups_done
+"""
+
+
+class Interrupted(msgspec.Struct, frozen=True):
+    """A step that is half done."""
+
+    version: int
+    name: str
+    is_upwards: bool
+    groups_done: int
+
+
+class SchemaState(msgspec.Struct, frozen=True):
+    """What the log says."""
+
+    applied: tuple[AppliedMigration, ...] = ()
+    opens_from: int = 0
+    """The oldest version whose code may open the schema."""
+    interrupted: Interrupted | None = None
+    exists: bool = False
+    """Whether there is a log."""
+
+    @property
+    def version(self) -> int:
+        """Return the version of the last step that is done."""
+        return self.applied[-1].version if self.applied else 0
+
+    @property
+    def newest(self) -> int:
+        """Return the version of the last step that is done or half done."""
+        return max(self.version, self.interrupted.version if self.interrupted else 0)
+
+
+class SchemaLog:
+    """The log of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        self._name = schema
+        self._quoted = f'"{schema}"'
+
+    async def read(self, link: Link) -> SchemaState:
+        """Return what the log says."""
+        # Not to_regclass: within a transaction it may remember that there was no such table.
+        tables = {name for (name,) in await link.run(_FIND_TABLES, (self._name,))}
+        if FIRST_LOG not in tables:
+            return SchemaState()
+        texts = (_READ, _READ_STEPS) if STEPS in tables else (_READ,)
+        rows = {row[0]: tuple(row) for row in await link.run(self._text(" UNION ALL ".join(texts) + " ORDER BY 1, 6"))}
+        return _state([rows[version] for version in sorted(rows)])
+
+    async def prepare(self, link: Link) -> None:
+        """Make the schema and its log where they are missing; in a transaction."""
+        if not await link.run("SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._name,)):
+            await link.order(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
+        await link.order(self._text(_CREATE_FIRST_LOG))
+
+    async def empty(self, link: Link) -> None:
+        """Leave only the log that an empty schema has; in the transaction that took all steps back."""
+        await link.order(self._text(_DROP_STEPS))
+
+    async def record(self, link: Link, step: Migration, groups_done: int, *, is_upwards: bool) -> None:
+        """Write that so much of a step is done, in the transaction that has done it."""
+        is_done = groups_done >= len(step.groups(is_upwards=is_upwards))
+        if is_done and not is_upwards:
+            await self._delete(link, step)
+            return
+        at = microseconds(now()) if is_done else None
+        if step.opens_from > _LAST_OF_FIRST_LOG or step.version <= _LAST_OF_FIRST_LOG:
+            await link.run(self._text(_WRITE_FIRST), (step.version, step.name, microseconds(now())))
+        if step.version > _LAST_OF_FIRST_LOG:
+            await self._create_steps(link)
+            row = (step.version, step.name, at, step.opens_from, is_upwards, groups_done)
+            await link.run(self._text(_WRITE_STEP), row)
+
+    async def _create_steps(self, link: Link) -> None:
+        tables = {name for (name,) in await link.run(_FIND_TABLES, (self._name,))}
+        if STEPS not in tables:
+            await link.order(self._text(_CREATE_STEPS))
+
+    async def _delete(self, link: Link, step: Migration) -> None:
+        if step.version > _LAST_OF_FIRST_LOG:
+            await link.run(self._text("DELETE FROM {schema}.schema_steps WHERE version = $1"), (step.version,))
+        await link.run(self._text("DELETE FROM {schema}.schema_migrations WHERE version = $1"), (step.version,))
+
+    def _text(self, text: str) -> str:
+        return text.replace("{schema}", self._quoted)
+
+
+def _state(rows: list[Any]) -> SchemaState:
+    applied = []
+    interrupted = None
+    for version, name, at, _, is_upwards, groups_done in rows:
+        if at is None:
+            interrupted = Interrupted(version, name, is_upwards, groups_done)
+        else:
+            applied.append(AppliedMigration(version, name, from_microseconds(at).isoformat()))
+    opens_from = max((row[3] for row in rows), default=0)
+    return SchemaState(tuple(applied), opens_from, interrupted, exists=True)

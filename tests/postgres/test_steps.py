@@ -1,0 +1,254 @@
+"""Facts about steps that work beside others: indexes, short writes, interruptions, and what older code may open."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from swarm_persistence import MigrationError, PostgresStorage
+from swarm_persistence.engines.interface import MigrationStatus
+from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
+from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, FillRows, Migration
+from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
+from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.testing.records import a_task
+
+CATALOG = """
+SELECT 'column', attrelid::regclass || '.' || attname, format_type(atttypid, atttypmod)
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE relnamespace = $1::text::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid) || indisvalid
+FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+WHERE relnamespace = $1::text::regnamespace
+UNION ALL
+SELECT 'trigger', tgrelid::regclass || '.' || tgname, pg_get_triggerdef(pg_trigger.oid)
+FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+WHERE relnamespace = $1::text::regnamespace AND NOT tgisinternal
+UNION ALL
+SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace
+"""
+
+COLOURED = Migration(
+    LATEST + 1,
+    "colours",
+    (
+        "ALTER TABLE {schema}.tasks ADD COLUMN colour text",
+        FillRows(
+            "tasks",
+            "UPDATE {schema}.tasks SET colour = 'red' WHERE sequence > $1 AND sequence <= $2 AND colour IS NULL",
+        ),
+        CreateIndex("tasks_by_colour", "ON {schema}.tasks (colour)"),
+        "CREATE TABLE {schema}.colours (name text PRIMARY KEY)",
+    ),
+    (
+        "DROP TABLE IF EXISTS {schema}.colours",
+        DropIndex("tasks_by_colour"),
+        "ALTER TABLE {schema}.tasks DROP COLUMN IF EXISTS colour",
+    ),
+    opens_from=LATEST,
+    is_required=False,
+)
+READ_BY_VERSION_2 = max(step.version for step in MIGRATIONS if step.version <= 2 or step.opens_from > 2)
+
+
+def refused_by_old(step: Migration) -> Migration:
+    return Migration(step.version, step.name, step.up, step.down, opens_from=step.version)
+
+
+class Ground:
+    """A schema with tasks in it, and what a test does to it."""
+
+    def __init__(self, url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> None:
+        self.url = url
+        self.storage = storage
+        self.admin = admin
+        self.schema = storage.schema
+        target = Target(url)
+        self._connector = Connector(target, target.settings(Settings()))
+        self.links: list[Link] = []
+
+    async def link(self) -> Link:
+        """Return a new connection, as another process has it."""
+        self.links.append(await self._connector.open(time.monotonic() + 30))
+        return self.links[-1]
+
+    def version(self, *steps: Migration) -> SchemaVersion:
+        """Return the version as code sees it that knows these steps beside those that there are."""
+        return SchemaVersion(
+            self.schema, str(self._connector.target), self.link, (*MIGRATIONS, *(steps or (COLOURED,)))
+        )
+
+    async def migrate(self, target: int, *steps: Migration, patience: float = 30) -> None:
+        """Bring the schema to a version."""
+        await self.version(*steps).migrate(await self.link(), target, patience=patience)
+
+    async def status(self) -> MigrationStatus:
+        """Return where it stands."""
+        return await self.version().status(await self.link())
+
+    async def catalog(self) -> list[tuple[str, ...]]:
+        """Return all that the schema consists of, but for its log."""
+        rows = {tuple(row) for row in await self.admin.fetch(CATALOG, self.schema)}
+        return sorted(row for row in rows if "schema_steps" not in row[1] and "keep_first_steps" not in row[1])
+
+
+@pytest_asyncio.fixture
+async def ground(url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> AsyncIterator[Ground]:
+    ground = Ground(url, storage, admin)
+    yield ground
+    for link in ground.links:
+        link.terminate()
+
+
+class TestSteps:
+    async def test_a_step_fills_rows_and_builds_indexes_and_goes_back(self, ground: Ground) -> None:
+        await ground.storage.store_many([a_task(f"task-{number}") for number in range(1200)])
+        before = await ground.catalog()
+
+        await ground.migrate(LATEST + 1)
+
+        assert await ground.admin.fetchval(f"SELECT count(*) FROM {ground.schema}.tasks WHERE colour = 'red'") == 1200
+        status = await ground.status()
+        assert [step.version for step in status.applied] == [*range(1, LATEST + 2)]
+        await ground.migrate(LATEST)
+        assert await ground.catalog() == before
+
+    async def test_it_leads_to_the_same_schema_as_a_fresh_one(self, ground: Ground) -> None:
+        await ground.migrate(LATEST + 1)
+        stepwise = await ground.catalog()
+
+        await ground.migrate(0)
+        await ground.migrate(LATEST + 1)
+
+        assert await ground.catalog() == stepwise
+
+    async def test_back_to_nothing_leaves_nothing_but_the_first_log(self, ground: Ground) -> None:
+        await ground.migrate(LATEST + 1)
+
+        await ground.migrate(0)
+
+        rows = await ground.admin.fetch(CATALOG, ground.schema)
+        assert {row[1].split(".")[1] for row in rows if row[0] == "column"} == {"schema_migrations"}
+        assert {row[0] for row in rows} == {"column", "index"}
+
+    @pytest.mark.parametrize("refuses", [True, False])
+    async def test_this_code_opens_a_newer_schema_where_that_says_it_may(
+        self, ground: Ground, *, refuses: bool
+    ) -> None:
+        step = refused_by_old(COLOURED) if refuses else COLOURED
+        await ground.migrate(LATEST + 1, step)
+
+        if refuses:
+            with pytest.raises(MigrationError, match=f"has version {LATEST + 1}, and this code knows {LATEST}"):
+                await PostgresStorage.open(ground.url)
+            return
+        async with await PostgresStorage.open(ground.url) as other:
+            await other.store_task(a_task())
+            assert (await other.migration_status()).version == LATEST + 1
+            with pytest.raises(MigrationError, match="upgrade"):
+                await other.migrate_to(LATEST)
+
+    async def test_an_index_that_an_interrupted_build_left_is_built_again(self, ground: Ground) -> None:
+        await ground.admin.execute(f"ALTER TABLE {ground.schema}.tasks ADD COLUMN colour text")
+        await ground.admin.execute(f"CREATE INDEX tasks_by_colour ON {ground.schema}.tasks (id)")
+        await ground.admin.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass",
+            f"{ground.schema}.tasks_by_colour",
+        )
+        await ground.admin.execute(f"ALTER TABLE {ground.schema}.tasks DROP COLUMN colour")
+
+        await ground.migrate(LATEST + 1)
+
+        text = await ground.admin.fetchval(
+            "SELECT pg_get_indexdef($1::text::regclass)", f"{ground.schema}.tasks_by_colour"
+        )
+        assert text.endswith("(colour)")
+
+    @pytest.mark.parametrize("groups_done", range(1, len(COLOURED.groups(is_upwards=True))))
+    @pytest.mark.parametrize("target", [LATEST, LATEST + 1, 0])
+    async def test_a_step_that_was_interrupted_goes_on_or_back(
+        self, ground: Ground, groups_done: int, target: int
+    ) -> None:
+        await ground.migrate(target)
+        expected = await ground.catalog()
+        await ground.migrate(LATEST)
+        await ground.storage.store_task(a_task())
+        bad = list(COLOURED.up)
+        bad[groups_done] = FillRows("tasks", "SELECT 1 / ($1::bigint - $1) WHERE $2::bigint > 0")
+        broken = Migration(LATEST + 1, "colours", tuple(bad), COLOURED.down, opens_from=LATEST)
+
+        with pytest.raises(MigrationError, match="division by zero"):
+            await ground.migrate(LATEST + 1, broken)
+        await ground.migrate(target)
+
+        assert await ground.catalog() == expected
+
+    async def test_a_column_is_added_beside_a_transaction_that_ends_and_not_one_that_stays(
+        self, ground: Ground, rival: asyncpg.Connection
+    ) -> None:
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")
+        with pytest.raises(MigrationError, match="other transactions kept what it has to lock"):
+            await ground.migrate(LATEST + 1, patience=0.2)
+        assert (await ground.status()).version == LATEST
+
+        migrating = asyncio.create_task(ground.migrate(LATEST + 1))
+        await asyncio.wait_for(
+            ground.storage.store_task(a_task()), 20
+        )  # a change in its way would wait for the rival's end
+        await transaction.rollback()
+        await migrating
+
+    async def test_code_of_version_2_sees_its_own_version_and_cannot_take_its_steps_back(self, ground: Ground) -> None:
+        await ground.migrate(LATEST + 1)
+
+        # What that code reads, and what it does to go back.
+        assert (
+            await ground.admin.fetchval(f"SELECT max(version) FROM {ground.schema}.schema_migrations")
+            == READ_BY_VERSION_2
+        )
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="later steps"):
+            await ground.admin.execute(f"DELETE FROM {ground.schema}.schema_migrations WHERE version = 2")
+
+    async def test_code_of_version_2_is_kept_from_a_schema_that_would_break_it(self, ground: Ground) -> None:
+        await ground.migrate(LATEST + 1, refused_by_old(COLOURED))
+        assert await ground.admin.fetchval(f"SELECT max(version) FROM {ground.schema}.schema_migrations") == LATEST + 1
+        await ground.migrate(LATEST, refused_by_old(COLOURED))
+        assert (
+            await ground.admin.fetchval(f"SELECT max(version) FROM {ground.schema}.schema_migrations")
+            == READ_BY_VERSION_2
+        )
+
+    async def test_many_that_migrate_at_once_all_succeed(self, ground: Ground) -> None:
+        async def open_it() -> None:
+            await ground.version().open(await ground.link(), is_migrating=True, patience=30)
+
+        await asyncio.gather(*(open_it() for _ in range(3)), *(ground.migrate(LATEST + 1) for _ in range(3)))
+
+        assert (await ground.status()).version == LATEST + 1
+
+    async def test_roles_of_workers_may_use_what_a_step_adds(self, ground: Ground) -> None:
+        await ground.admin.execute(
+            f"CREATE ROLE hand_{ground.schema}; GRANT USAGE ON SCHEMA {ground.schema} TO hand_{ground.schema}"
+        )
+        await ground.admin.execute(
+            f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {ground.schema} TO hand_{ground.schema}"
+        )
+        await ground.admin.execute(f"REVOKE INSERT ON {ground.schema}.schema_migrations FROM hand_{ground.schema}")
+
+        await ground.migrate(LATEST + 1)
+
+        for table, may_insert in (("colours", True), ("schema_steps", False)):
+            for right, is_given in (("INSERT", may_insert), ("SELECT", True)):
+                found = await ground.admin.fetchval(
+                    "SELECT has_table_privilege($1, $2, $3)", f"hand_{ground.schema}", f"{ground.schema}.{table}", right
+                )
+                assert found is is_given, (table, right)
