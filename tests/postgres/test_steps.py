@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from swarm_persistence import MigrationError, PostgresStorage
+from postgres.servers import Server
+from swarm_persistence import MigrationError, PostgresStorage, init_storage
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.link import Link
@@ -154,6 +155,57 @@ class TestSteps:
             assert (await other.migration_status()).version == LATEST + 1
             with pytest.raises(MigrationError, match="upgrade"):
                 await other.migrate_to(LATEST)
+
+    async def test_opening_changes_no_schema_if_it_is_not_to(self, ground: Ground) -> None:
+        await ground.migrate(1)
+        before = await ground.catalog()
+
+        with pytest.raises(MigrationError, match=rf"version 1, this code needs version \d.*schema={ground.schema}'"):
+            await PostgresStorage.builder().migrate(False).build(ground.url)
+        with pytest.raises(MigrationError, match="version 1"):
+            await init_storage(f"{ground.url}&migrate=false")
+        with pytest.raises(MigrationError, match=r"'empty' holds no swarm yet, .*swarm-persistence migrate"):
+            await PostgresStorage.open(ground.url.replace(ground.schema, "empty"), migrate=False)
+
+        assert await ground.catalog() == before
+        assert not await ground.admin.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = 'empty'")
+
+    async def test_a_schema_in_order_is_opened_without(self, ground: Ground) -> None:
+        async with await init_storage(ground.url, migrate=False) as other:
+            await other.store_task(a_task())
+
+        assert await ground.storage.get_task("task-1") is not None
+
+    async def test_an_older_schema_on_which_code_can_work_is_opened_as_it_is(self, ground: Ground) -> None:
+        await ground.version().open(await ground.link(), is_migrating=False, patience=30)
+        assert (await ground.status()).version == LATEST
+
+        # A change that is under way keeps this one from waiting.
+        holder = await ground.link()
+        await holder.run("SELECT pg_advisory_lock(hashtextextended($1, 0))", (f"swarm-persistence {ground.schema}",))
+        await ground.version().open(await ground.link(), is_migrating=True, patience=30)
+        assert (await ground.status()).version == LATEST
+        holder.terminate()
+
+        await ground.version().open(await ground.link(), is_migrating=True, patience=30)
+        assert (await ground.status()).version == LATEST + 1
+
+    async def test_a_role_without_rights_opens_it_as_it_is(
+        self, ground: Ground, server: Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        role = f"worker_{ground.schema}"
+        await ground.admin.execute(
+            f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA {ground.schema} TO {role}"
+        )
+        await ground.admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {ground.schema} TO {role}")
+        worker = Ground(server.url(user=role, password="x", schema=ground.schema), ground.storage, ground.admin)
+        link = await worker.link()
+
+        await worker.version().open(link, is_migrating=True, patience=30)
+
+        assert (await ground.status()).version == LATEST
+        assert "this role may not change it" in caplog.text
+        link.terminate()
 
     async def test_an_index_that_an_interrupted_build_left_is_built_again(self, ground: Ground) -> None:
         await ground.admin.execute(f"ALTER TABLE {ground.schema}.tasks ADD COLUMN colour text")

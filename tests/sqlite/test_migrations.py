@@ -1,5 +1,7 @@
 """Facts about migrations: forwards, back, at once, and all or nothing; and that the schema is the models'."""
 
+import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
-from swarm_persistence import DatabaseError, MigrationError, SqliteStorage
+from swarm_persistence import DatabaseError, MigrationError, OtherError, SqliteStorage, init_storage, open_storage
 from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
@@ -165,8 +167,8 @@ class TestMigrations:
     ) -> None:
         await storage.store_agent(an_agent())
         before = dump_of(path)
-        good = Migration(LATEST + 1, "good", ("CREATE TABLE mice (name TEXT)", "DELETE FROM agents"), ())
-        bad = Migration(LATEST + 2, "bad", ("CREATE TABLE rats (name TEXT)", statement), ())
+        good = Migration(LATEST + 1, "good", ("CREATE TABLE mice (name TEXT)", "DELETE FROM agents"), (), LATEST)
+        bad = Migration(LATEST + 2, "bad", ("CREATE TABLE rats (name TEXT)", statement), (), LATEST)
         steps = (*MIGRATIONS, good, bad) if "agents" not in statement else (*MIGRATIONS, _harmless(), bad)
 
         with pytest.raises(MigrationError, match=rf"the step to version {LATEST + 2} \(bad\) failed: .*{reason}"):
@@ -176,7 +178,7 @@ class TestMigrations:
         assert ids(await storage.list_agents()) == ["agent-1"]
 
     def test_a_step_back_that_fails_leaves_the_file_as_it_was(self, path: Path, connection: apsw.Connection) -> None:
-        steps = (*MIGRATIONS, Migration(LATEST + 1, "no return", (), ("DROP TABLE mice",)))
+        steps = (*MIGRATIONS, Migration(LATEST + 1, "no return", (), ("DROP TABLE mice",), LATEST))
         schema_version.migrate(connection, LATEST + 1, steps)
         before = dump_of(path)
 
@@ -187,7 +189,7 @@ class TestMigrations:
 
 
 def _harmless() -> Migration:
-    return Migration(LATEST + 1, "harmless", ("CREATE TABLE mice (name TEXT)",), ("DROP TABLE mice",))
+    return Migration(LATEST + 1, "harmless", ("CREATE TABLE mice (name TEXT)",), ("DROP TABLE mice",), LATEST)
 
 
 class TestSchema:
@@ -322,3 +324,80 @@ def _insert_events(connection: apsw.Connection, number: int) -> None:
 def _floor(connection: apsw.Connection) -> int:
     number: int = connection.execute("SELECT number FROM event_floor").get
     return number
+
+
+_GOES_FASTER = Migration(
+    LATEST + 1, "an index", ("CREATE INDEX extra ON agents (name)",), ("DROP INDEX extra",), LATEST, is_required=False
+)
+_NEEDS_NEWER = Migration(LATEST + 1, "another name", ("ALTER TABLE agents RENAME TO hands",), (), LATEST + 1)
+
+
+class TestOtherVersions:
+    """What code does with a file of another version than its own."""
+
+    async def test_a_newer_file_that_says_so_is_opened_and_backed_up(
+        self, path: Path, connection: apsw.Connection
+    ) -> None:
+        schema_version.migrate(connection, LATEST + 1, (*MIGRATIONS, _GOES_FASTER))
+
+        async with await SqliteStorage.open(path) as storage:
+            await storage.store_agent(an_agent())
+            assert (await storage.migration_status()).version == LATEST + 1
+            with pytest.raises(MigrationError, match="upgrade"):
+                await storage.migrate_to(LATEST)
+            await storage.backup(path.with_name("backup.db"))
+        async with await SqliteStorage.open(path.with_name("backup.db"), migrate=False) as storage:
+            assert ids(await storage.list_agents()) == ["agent-1"]
+
+    async def test_a_newer_file_that_does_not_is_left_as_it_is(self, path: Path, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection, LATEST + 1, (*MIGRATIONS, _NEEDS_NEWER))
+        before = dump_of(path)
+
+        with pytest.raises(MigrationError, match=f"has schema version {LATEST + 1}, and this code knows {LATEST}"):
+            await SqliteStorage.open(path)
+
+        assert dump_of(path) == before
+
+    async def test_opening_changes_no_schema_if_it_is_not_to(self, path: Path, connection: apsw.Connection) -> None:
+        schema_version.migrate(connection, 2)
+        before = dump_of(path)
+
+        with pytest.raises(MigrationError, match=rf"version 2, this code needs version \d.* migrate {path}"):
+            await SqliteStorage.builder().migrate(False).build(path)
+        with pytest.raises(MigrationError, match="version 2"):
+            await init_storage(f"sqlite:///{path}?migrate=false")
+        with pytest.raises(MigrationError, match="version 2"):
+            await asyncio.to_thread(open_storage, path, migrate=False)
+
+        assert dump_of(path) == before
+
+    @pytest.mark.parametrize("content", [None, b""])
+    async def test_nor_is_a_file_made_or_filled(self, path: Path, content: bytes | None) -> None:
+        if content is not None:
+            await asyncio.to_thread(path.write_bytes, content)
+
+        with pytest.raises(MigrationError, match=r"holds no swarm yet, .*swarm-persistence migrate"):
+            await init_storage(path, migrate=False)
+
+        left = {name: os.stat(path.with_name(name)).st_size for name in os.listdir(path.parent)}
+        assert left == ({} if content is None else {path.name: 0})
+
+    async def test_a_file_in_order_is_opened_without(self, storage: SqliteStorage, path: Path) -> None:
+        async with await init_storage(f"sqlite:///{path}?migrate=false") as other:
+            await other.store_agent(an_agent())
+
+        assert ids(await storage.list_agents()) == ["agent-1"]
+
+    async def test_where_there_is_no_schema_it_does_no_harm(self) -> None:
+        async with await init_storage(":memory:", migrate=False) as storage:
+            await storage.store_agent(an_agent())
+
+    @pytest.mark.parametrize("options", ["migrate=no", "migrate", "", "migrate=false&mode=ro"])
+    async def test_an_unknown_option_is_refused(self, path: Path, options: str) -> None:
+        with pytest.raises(OtherError, match=r"\?migrate=false"):
+            await init_storage(f"sqlite:///{path}?{options}")
+
+    async def test_a_setting_that_is_none_is_refused(self, path: Path) -> None:
+        flag: Any = "no"
+        with pytest.raises(OtherError, match="migrate is 'no', expected true or false"):
+            await SqliteStorage.open(path, migrate=flag)

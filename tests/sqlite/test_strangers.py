@@ -74,7 +74,7 @@ class TestRustCrate:
     async def test_its_version_is_not_taken_for_ours_of_the_same_number(self, path: Path) -> None:
         await filled_at(path, 2)
         the_crate.migrate(path)
-        later = tuple(Migration(number, "later", (), ()) for number in range(LATEST + 1, 6))
+        later = tuple(Migration(number, "later", (), (), number) for number in range(LATEST + 1, 6))
 
         with connected(path) as connection, pytest.raises(MigrationError, match="no step of this package"):
             schema_version.migrate(connection, 4, (*MIGRATIONS, *later))

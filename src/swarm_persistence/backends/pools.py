@@ -40,6 +40,10 @@ class PooledStorageBuilder(Generic[S]):
         """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""
         return self._set(durability=durability)
 
+    def migrate(self, migrate: bool = True) -> Self:
+        """Set whether opening brings the schema up to date, or refuses one on which this code cannot work."""
+        return self._set(migrate=migrate)
+
     def _set(self, **changes: object) -> Self:
         self._settings = msgspec.structs.replace(self._settings, **changes)
         return self

@@ -8,6 +8,8 @@ try:
 except ImportError as error:
     raise ImportError("PostgreSQL needs asyncpg; pip install 'swarm-persistence[postgres]' brings it") from error
 
+import msgspec
+
 from swarm_persistence.backends.durations import seconds
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
@@ -24,7 +26,13 @@ class PostgresStorage(Storage):
 
     @classmethod
     async def open(
-        cls, url: str, *, schema: str | None = None, durability: Durability = "full", must_exist: bool = False
+        cls,
+        url: str,
+        *,
+        schema: str | None = None,
+        durability: Durability = "full",
+        must_exist: bool = False,
+        migrate: bool = True,
     ) -> Self:
         """Reach the server, and bring the schema up to date.
 
@@ -36,14 +44,19 @@ class PostgresStorage(Storage):
         messages may be given out again, as on SQLite. With `must_exist`, a schema without a swarm is refused, and none
         is created.
 
+        A newer schema is opened if it says that this code may work on it. With `migrate=False`, the schema is left as
+        it is, and refused if it is missing or too old; `swarm-persistence migrate` changes it.
+
         Raises:
             DatabaseError: no server can be used; the text names each and the cause. Or the schema must exist, and does
                 not.
-            MigrationError: the schema is newer than this code, or could not be changed; it is left as it is.
+            MigrationError: the schema is too new or, with `migrate=False`, too old for this code; or a step failed.
             OtherError: the URL or an option of it makes no sense.
 
         """
-        settings = Settings(durability=durability) if schema is None else Settings(schema=schema, durability=durability)
+        settings = Settings(durability=durability, migrate=migrate)
+        if schema is not None:
+            settings = msgspec.structs.replace(settings, schema=schema)
         return await cls._open(url, settings, must_exist=must_exist)
 
     @classmethod

@@ -25,6 +25,7 @@ class SqliteStorage(Storage):
         durability: Durability = "full",
         checksums: bool = False,
         must_exist: bool = False,
+        migrate: bool = True,
     ) -> Self:
         """Open the file, or create it, and bring its schema up to date.
 
@@ -36,19 +37,24 @@ class SqliteStorage(Storage):
         process alone takes nothing. The numbers of events and messages that were taken are given out again, so a reader
         that has seen those, and goes on from its place, misses as many new ones: after such a crash, let it start anew.
 
+        A newer file is opened if it says that this code may work on it. With `migrate=False`, no file is created and no
+        schema changed: a file that is missing, or too old for this code, is refused; `swarm-persistence migrate`
+        changes it.
+
         `checksums=True` makes a new file keep a checksum of each page: what a disk has changed raises `DatabaseError`
         when it is read, instead of being returned. A file that keeps them goes on doing so however it is opened.
 
         Raises:
             DatabaseError: the path is a directory, its parent is missing, the file cannot be read or written, is no
                 SQLite database, or is another program's, or is missing or empty beside its log; it is left as it is.
-            MigrationError: the file is newer than this code, another program has taken it for its own, or a migration
-                failed; it is left as it is.
+            MigrationError: the file is too new or, with `migrate=False`, too old for this code, or another program has
+                taken it for its own, or a migration failed; it is left as it is.
             PoolError: another process kept the file locked for longer than `connection_timeout`.
             OtherError: checksums are asked for, and the file was made without; or they are not to be had here.
 
         """
-        return await cls._open(path, Settings(durability=durability, checksums=checksums), must_exist=must_exist)
+        settings = Settings(durability=durability, checksums=checksums, migrate=migrate)
+        return await cls._open(path, settings, must_exist=must_exist)
 
     @classmethod
     def builder(cls) -> "SqliteStorageBuilder":

@@ -16,17 +16,21 @@ KNOWN_TARGETS = (
 
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 _SCHEMES = ("sqlite", *_POSTGRES_SCHEMES, "indexeddb")
+_MIGRATE_OPTIONS = {"migrate=true": True, "migrate=false": False}
 _IS_BROWSER = sys.platform == "emscripten"
 _DEFAULT = DEFAULT_DATABASE if _IS_BROWSER else DEFAULT_PATH
 
 
-async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
+async def init_storage(target: str | os.PathLike[str] | None = None, *, migrate: bool = True) -> Storage:
     """Open the storage that the target names.
 
     That is a file's path, `sqlite:///path`, `postgresql://…`, `:memory:`, or, in a browser, `indexeddb://name`.
 
     Without a target, `$SWARM_DATABASE_URL` names it; if that is not set, it is `swarm.db` in the current directory, and
     `indexeddb://swarm` in a browser, which has no SQLite.
+
+    With `migrate=False`, or `?migrate=false` in the URL, a file or a server's schema that is missing, or on which this
+    code cannot work, is refused instead of changed. Memory and a browser's database have no such steps.
 
     Raises:
         OtherError: the scheme is unknown; the text lists the known ones.
@@ -45,23 +49,30 @@ async def init_storage(target: str | os.PathLike[str] | None = None) -> Storage:
     if separator and scheme in _POSTGRES_SCHEMES:
         from swarm_persistence.backends.postgres import PostgresStorage
 
-        return await PostgresStorage.open(name)
+        return await PostgresStorage.open(name, migrate=migrate)
     if scheme == "indexeddb":
         from swarm_persistence.backends.wasm import WasmStorage
 
         return await WasmStorage.open(_decoded(name, rest))
-    path = sqlite_path(name)
+    path, migrate_option = sqlite_target(name)
     if _IS_BROWSER:
         raise OtherError(
             f"{name!r} is a file for SQLite, which a browser has not; expected indexeddb://name or :memory:"
         )
     from swarm_persistence.backends.sqlite import SqliteStorage
 
-    return await SqliteStorage.open(path)
+    return await SqliteStorage.open(path, migrate=migrate if migrate_option is None else migrate_option)
 
 
 def sqlite_path(name: str) -> str:
-    """Return the path that a target for SQLite names: it is a path itself, or `sqlite:///path`.
+    """Return the path that a target for SQLite names; raises as `sqlite_target` does."""
+    return sqlite_target(name)[0]
+
+
+def sqlite_target(name: str) -> tuple[str, bool | None]:
+    """Return the path that a target for SQLite names, and its option `migrate`, `None` if it has none.
+
+    It is a path itself, or `sqlite:///path`, perhaps with `?migrate=false`.
 
     Raises:
         OtherError: it names no file; the text lists what is known.
@@ -76,13 +87,17 @@ def sqlite_path(name: str) -> str:
             raise OtherError(
                 f"{start}:… lacks the // of a URL, expected {KNOWN_TARGETS}; a file of such a name is ./{start}:…"
             )
-        return name
+        return name, None
     if scheme != "sqlite":
         shown = f"{scheme}://…"  # the rest may hold a password
         raise OtherError(f"{shown} names no storage that this package knows, expected {KNOWN_TARGETS}")
-    if not rest.startswith("/") or "?" in rest:
-        raise OtherError(f"{name!r} is no SQLite URL, expected sqlite:///relative/path or sqlite:////absolute/path")
-    return _decoded(name, rest[1:])
+    path, mark, options = rest.partition("?")
+    if not path.startswith("/") or (mark and options not in _MIGRATE_OPTIONS):
+        raise OtherError(
+            f"{name!r} is no SQLite URL, expected sqlite:///relative/path or sqlite:////absolute/path, and no option "
+            "but ?migrate=true or ?migrate=false"
+        )
+    return _decoded(name, path[1:]), _MIGRATE_OPTIONS.get(options)
 
 
 def _decoded(url: str, text: str) -> str:

@@ -289,6 +289,6 @@ class BlockingStorage(NotPicklable):
         return f"Blocking{self._storage!r}"
 
 
-def open_storage(target: str | os.PathLike[str] | None = None) -> BlockingStorage:
+def open_storage(target: str | os.PathLike[str] | None = None, *, migrate: bool = True) -> BlockingStorage:
     """Open the storage that the target names, for use without `await`; see `init_storage`."""
-    return BlockingStorage(run(init_storage(target)))
+    return BlockingStorage(run(init_storage(target, migrate=migrate)))

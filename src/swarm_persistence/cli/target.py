@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from swarm_persistence.backends.targets import init_storage, sqlite_path
+from swarm_persistence.backends.targets import init_storage, sqlite_path, sqlite_target
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.engines.sql.postgres.target import SCHEMES
 from swarm_persistence.engines.sql.postgres.target import shown as shown_url
@@ -55,7 +55,8 @@ async def open_existing(target: str) -> Storage:
     if path is not None:
         from swarm_persistence.backends.sqlite import SqliteStorage
 
-        return await SqliteStorage.open(path, must_exist=True)
+        migrate = sqlite_target(target)[1] is not False
+        return await SqliteStorage.open(path, must_exist=True, migrate=migrate)
     return await init_storage(target)
 
 

@@ -77,13 +77,17 @@ class SqliteEngine(Reading[Part]):
         self._operation = self._operation_of
 
     def start(self, *, must_exist: bool = False) -> None:
-        """Open the file, and bring its schema up to date. Blocks: call it from a thread.
+        """Open the file, and bring its schema up to date if that is wanted. Blocks: call it from a thread.
 
         One that must exist is not created, and only read if it cannot be written.
         """
         try:
             self._access = prepare(
-                self.path, self.settings.connection_timeout, self.settings.vfs, must_exist=must_exist
+                self.path,
+                self.settings.connection_timeout,
+                self.settings.vfs,
+                must_exist=must_exist,
+                is_migrating=self.settings.migrate,
             )
         except apsw.Error as error:
             raise self._translate(error) from error
@@ -321,7 +325,7 @@ class SqliteEngine(Reading[Part]):
         is_refused = self.settings.durability == "full" and checksums.are_kept(connection)
         report_dropped_commits(connection, self.path, is_refused=is_refused)
         switch_to_wal(connection, self.settings.connection_timeout)
-        schema_version.migrate(connection)
+        schema_version.open_schema(connection, is_migrating=self.settings.migrate)
         skip_numbers_of_another_boot(connection)
         if self.settings.checksums:
             # Another process may have made the file at the same moment, without them.

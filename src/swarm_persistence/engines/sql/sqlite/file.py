@@ -20,7 +20,7 @@ from swarm_persistence.engines.sql.sqlite.access import (
     reading_access,
 )
 from swarm_persistence.engines.sql.sqlite.log import dropped_commits
-from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known
+from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_openable
 from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
 
 _LOG_HEADER_BYTES = 32
@@ -59,7 +59,7 @@ class Inspection(msgspec.Struct, frozen=True):
 
     state: FileState
     refusal: StorageError | None = None
-    """What opening it raises; `None` if it can be opened. `MigrationError` for a file of ours that is newer than this
+    """What opening it raises; `None` if it can be opened. `MigrationError` for a file of ours that is too new for this
     code, or that another program has taken for its own."""
 
 
@@ -183,7 +183,7 @@ def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspect
         if not objects:
             return _without_tables(path)
         try:
-            require_known(connection)
+            require_openable(connection)
         except MigrationError as error:
             return Inspection(FileState.OURS, error)
         return Inspection(FileState.OURS)

@@ -15,14 +15,16 @@ from swarm_persistence.engines.sql.sqlite.access import (
     reading_access,
 )
 from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
-from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-from swarm_persistence.engines.sql.sqlite.schema_version import status
+from swarm_persistence.engines.sql.sqlite.migrations import REQUIRED
+from swarm_persistence.engines.sql.sqlite.schema_version import explain_old, status
 from swarm_persistence.errors import DatabaseError, MigrationError
 
 _MODE_OF_NEW_FILE = 0o600
 
 
-def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bool = False) -> Access:
+def prepare(
+    path: str, timeout: float, vfs: str | None = None, *, must_exist: bool = False, is_migrating: bool = True
+) -> Access:
     """Make sure that there is a file of ours, and return how to open it; one that is not ours is left as it is.
 
     A new file is readable by its owner only. A write that was interrupted is rolled back. A file that must exist and
@@ -31,8 +33,8 @@ def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bo
     Raises:
         DatabaseError: the path is a directory, its parent is missing, or the file is another program's or cannot be
             read or written; or there is only a log; or the file must exist, and holds nothing.
-        MigrationError: the file is newer than this code, or another program has taken it for its own; or it is older,
-            and cannot be written.
+        MigrationError: the file is too new for this code, or another program has taken it for its own; or it is too
+            old, and cannot be written; or it holds nothing, and is not to be migrated.
         apsw.BusyError: another process kept the file locked for longer than the timeout, in seconds.
 
     """
@@ -50,7 +52,9 @@ def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bo
             reason = "holds nothing yet" if inspection.state is FileState.NEW else f"is {inspection.state}"
             raise DatabaseError(f"there is no swarm at {path!r}: the file {reason}")
         if not is_writable(path):
-            return _access_to_latest(path, timeout)
+            return _access_for_reading(path, timeout)
+    if not is_migrating and inspection.state is not FileState.OURS:
+        raise explain_old(path, 0)
     if inspection.state is FileState.MISSING:
         _create(path)
     elif not os.access(path, os.W_OK):
@@ -58,7 +62,7 @@ def prepare(path: str, timeout: float, vfs: str | None = None, *, must_exist: bo
     return Access.WRITE
 
 
-def _access_to_latest(path: str, timeout: float) -> Access:
+def _access_for_reading(path: str, timeout: float) -> Access:
     """Return how to read a file that cannot be brought up to date."""
     access = reading_access(path)
     connection = connect(path, access)
@@ -67,10 +71,10 @@ def _access_to_latest(path: str, timeout: float) -> Access:
         version = status(connection).version
     finally:
         connection.close()
-    if version != LATEST:
+    if version < REQUIRED:
         raise MigrationError(
-            f"{path!r} has schema version {version}, this code reads {LATEST}, and the file cannot be written; copy it "
-            "to where it can, with its log, and open it there"
+            f"{path!r} has schema version {version}, this code reads {REQUIRED} and newer, and the file cannot be "
+            "written; copy it to where it can, with its log, and open it there"
         )
     return access
 

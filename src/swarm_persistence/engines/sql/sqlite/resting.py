@@ -11,7 +11,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.checksums import vfs_for
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile
-from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_known, status
+from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_openable, status
 from swarm_persistence.errors import DatabaseError, UnreadableError
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE, TABLES
@@ -37,10 +37,10 @@ def opened_at_rest(path: str, vfs: str | None) -> Iterator[apsw.Connection]:
 
 
 def require_ours(connection: apsw.Connection, name: str) -> None:
-    """Raise `DatabaseError` for another program's database, and `MigrationError` for one newer than this code."""
+    """Raise `DatabaseError` for another program's database, and `MigrationError` for one too new for this code."""
     if connection.execute("PRAGMA application_id").get != APPLICATION_ID:
         raise DatabaseError(f"{name!r} is not a database of this package")
-    require_known(connection)
+    require_openable(connection)
 
 
 def check_pages(copy: apsw.Connection, name: str, stop: threading.Event, *, is_thorough: bool) -> None:

@@ -1,4 +1,8 @@
-"""Brings a file's schema to a version: atomic, and safe when many processes do it at once."""
+"""Brings a file's schema to a version: atomic, and safe when many processes do it at once.
+
+The header's `user_version` says from which version code may open the file: 5003 is version 5, for code of version 3 and
+newer. Code before version 5 does not look at it.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +13,7 @@ import apsw
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.interface import AppliedMigration, MigrationStatus
 from swarm_persistence.engines.sql.sqlite import rust_crate
-from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, REQUIRED, Migration
 from swarm_persistence.engines.sql.sqlite.migrations.m0003_own_log import CREATE_FIRST_LOG
 from swarm_persistence.errors import MigrationError, shown
 
@@ -18,6 +22,36 @@ APPLICATION_ID = 0x53575250
 
 LOG = "swarm_migrations"
 LOG_BEFORE_VERSION_3 = "schema_migrations"
+
+_VERSION_UNIT = 1000
+
+
+def open_schema(connection: apsw.Connection, *, is_migrating: bool) -> None:
+    """Bring the file up to date, or leave it as it is if this code can work on it.
+
+    Raises:
+        MigrationError: the file is too new; or too old, and is not to be migrated; or what `migrate` raises.
+
+    """
+    if _is_at(connection, LATEST, MIGRATIONS):
+        return
+    require_openable(connection)
+    version = status(connection).version
+    if version > LATEST:
+        return
+    if is_migrating:
+        migrate(connection)
+    elif version < REQUIRED:
+        raise explain_old(connection.filename, version)
+
+
+def explain_old(path: str, version: int) -> MigrationError:
+    """Return the error of a file that is too old for this code, and is not to be changed."""
+    has = f"has schema version {version}" if version else "holds no swarm yet"
+    return MigrationError(
+        f"{path!r} {has}, this code needs version {REQUIRED} or newer, and migrate=False keeps it from changing the "
+        f"file; run `swarm-persistence migrate {path}`"
+    )
 
 
 def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -42,6 +76,8 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
         steps = migrations[current:target] if target > current else migrations[target:current][::-1]
         for step in steps:
             _take(connection, step, is_upwards=target > current)
+        opens_from = max((step.opens_from for step in migrations[:target]), default=0)
+        connection.execute(f"PRAGMA user_version = {_VERSION_UNIT * target + opens_from}").fetchall()
         connection.execute("COMMIT").fetchall()
     except BaseException:
         if connection.in_transaction:
@@ -69,6 +105,13 @@ def require_known(connection: apsw.Connection) -> None:
             _current(connection, MIGRATIONS)
 
 
+def require_openable(connection: apsw.Connection) -> None:
+    """Raise `MigrationError` if this code must not open the file: it is too new, or its log is not ours alone."""
+    with _snapshot(connection):
+        if log_of(connection) is not None and not _lets_in(connection):
+            _current(connection, MIGRATIONS)
+
+
 def log_of(connection: apsw.Connection) -> str | None:
     """Return the name of the table that logs the file's migrations; `None` if there is none yet."""
     names: Any = connection.execute(
@@ -88,6 +131,16 @@ def _snapshot(connection: apsw.Connection) -> Iterator[None]:
         yield
     finally:
         connection.execute("ROLLBACK").fetchall()
+
+
+def _lets_in(connection: apsw.Connection) -> bool:
+    """Tell whether the file is newer, and says that this code may open it; its first steps are those known here."""
+    steps = _steps(connection)
+    if [*steps[:LATEST]] != [(step.version, step.name) for step in MIGRATIONS] or len(steps) <= LATEST:
+        return False
+    user_version: int = connection.execute("PRAGMA user_version").get
+    version, opens_from = divmod(user_version, _VERSION_UNIT)
+    return version == steps[-1][0] and 0 < opens_from <= LATEST
 
 
 def _is_at(connection: apsw.Connection, target: int, migrations: Sequence[Migration]) -> bool:

@@ -18,15 +18,22 @@ class Migration(msgspec.Struct, frozen=True):
     name: str
     up: tuple[str, ...]
     down: tuple[str, ...]
+    opens_from: int
+    """The oldest version whose code works on this one, and opens the file; code before version 5 does not ask."""
+    is_required: bool = True
+    """Whether statements of this code fail without it; not if they are only slower."""
 
 
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN),
-    Migration(2, "coordination", m0002_coordination.UP, m0002_coordination.DOWN),
-    Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN),
-    Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN),
-    Migration(5, "reserved numbers", m0005_reserved_numbers.UP, m0005_reserved_numbers.DOWN),
+    Migration(1, "the seed's five tables", m0001_seed.UP, m0001_seed.DOWN, opens_from=1),
+    Migration(2, "coordination", m0002_coordination.UP, m0002_coordination.DOWN, opens_from=2),
+    Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN, opens_from=3),
+    Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN, opens_from=3),
+    Migration(5, "reserved numbers", m0005_reserved_numbers.UP, m0005_reserved_numbers.DOWN, opens_from=3),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
 LATEST = MIGRATIONS[-1].version
+
+REQUIRED = max(step.version for step in MIGRATIONS if step.is_required)
+"""The oldest version on which all statements of this code work."""
