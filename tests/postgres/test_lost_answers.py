@@ -1,4 +1,4 @@
-"""Facts about workers whose answer to a COMMIT is lost: what was written is read back, and counted as what it is."""
+"""Facts about workers whose answer to a write is lost: what was written is read back, and counted as what it is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,11 +15,15 @@ from swarm_persistence.worker import Worker
 
 @pytest_asyncio.fixture
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    """Give a proxy before the server, which loses the answer to the COMMIT that follows the words that a test names."""
+    """Give a proxy before the server, which loses the answer to what a test names."""
     async with new_proxy(server) as proxy:
-        proxy.fatal_words = b"COMMIT\0"
-        proxy.arming_words = b"of no client"
         yield proxy
+
+
+def lose_answer(proxy: Proxy, *, arming: bytes, fatal: bytes) -> None:
+    """Lose the answer to the first message with the fatal words, once a connection has carried the arming ones."""
+    proxy.fatal_words = fatal
+    proxy.arming_words = arming
 
 
 @pytest_asyncio.fixture
@@ -43,13 +47,13 @@ async def outcomes_of(
     return dict(worker.outcomes), task
 
 
-async def test_a_completion_whose_commit_was_done_is_counted_as_one(
+async def test_a_completion_that_was_done_is_counted_as_one(
     impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
 ) -> None:
     await storage.store_tasks([a_task(task_type="work"), a_task("next", dependencies=["task-1"])])
 
     async def work(_: TaskModel) -> str:
-        proxy.arming_words = b"what came of it"
+        lose_answer(proxy, arming=b"what came of it", fatal=b"what came of it")
         return "what came of it"
 
     outcomes, task = await outcomes_of(impatient, work)
@@ -63,7 +67,7 @@ async def test_a_failure_is_counted_as_one(impatient: PostgresStorage, storage: 
     await storage.store_task(a_task(task_type="work", max_retries=0))
 
     async def work(_: TaskModel) -> str:
-        proxy.arming_words = b"no page"
+        lose_answer(proxy, arming=b"no page", fatal=b"COMMIT\0")
         raise LookupError("no page")
 
     outcomes, task = await outcomes_of(impatient, work)
@@ -86,7 +90,7 @@ async def test_what_another_agent_has_completed_is_lost_all_the_same(
 
     async def work(task: TaskModel) -> str:
         await elsewhere(take_over())
-        proxy.arming_words = b"what came of it"
+        lose_answer(proxy, arming=b"what came of it", fatal=b"what came of it")
         return "what came of it"
 
     outcomes, task = await outcomes_of(impatient, work)

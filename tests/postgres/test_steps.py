@@ -53,7 +53,7 @@ COLOURED = Migration(
         DropIndex("tasks_by_colour"),
         "ALTER TABLE {schema}.tasks DROP COLUMN IF EXISTS colour",
     ),
-    opens_from=LATEST,
+    opens_from=2,
     is_required=False,
 )
 READ_BY_VERSION_2 = max(step.version for step in MIGRATIONS if step.version <= 2 or step.opens_from > 2)

@@ -85,6 +85,7 @@ _TOPICS = (
     "repository",
     "retries",
     "savepoints",
+    "simultaneous_ends",
     "tasks",
     "time_bounds",
     "transactions",
@@ -144,6 +145,7 @@ from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.runner import CORE, Outcome, run_suite
 from swarm_persistence.testing.savepoints import TestNestedTransactions
+from swarm_persistence.testing.simultaneous_ends import TestSimultaneousEnds
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.time_bounds import TestOddTimes, TestTimeBounds
 from swarm_persistence.testing.transactions import TestTransactions
@@ -207,6 +209,7 @@ __all__ = [
     "TestRepositories",
     "TestRetries",
     "TestRunTransaction",
+    "TestSimultaneousEnds",
     "TestSnapshots",
     "TestStoredWithDependencies",
     "TestTasks",

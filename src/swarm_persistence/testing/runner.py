@@ -50,6 +50,7 @@ from swarm_persistence.testing.repetitions import TestRunTransaction
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.savepoints import TestNestedTransactions
+from swarm_persistence.testing.simultaneous_ends import TestSimultaneousEnds
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.time_bounds import TestOddTimes, TestTimeBounds
 from swarm_persistence.testing.transactions import TestTransactions
@@ -93,6 +94,7 @@ CORE: tuple[type, ...] = (
     TestPrunedDependencies,
     TestPruningAmongOthers,
     TestBatches,
+    TestSimultaneousEnds,
     TestSnapshots,
     TestBackups,
     TestRepositories,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.plans import Plans
+from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.running import Run
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.errors import ConflictError, OutcomeUnknownError, PoolError, StorageError
@@ -83,18 +84,32 @@ class Attempts:
                     raise
                 return stored
             except Exception as error:
-                if inserts and attempt.is_sent and remedy_of(error, attempt.link.is_closed) is Remedy.UNKNOWN:
-                    run.has_lost_an_answer = True
-                    attempt.is_sent = False  # another try shows what has become of it
+                if inserts:
+                    self._try_again_if_lost(run, attempt, error)
                 raise
 
-        try:
-            return await self.make(run, write)
-        except StorageError as error:
-            is_known = blames_a_row(error) or isinstance(error, OutcomeUnknownError)
-            if is_known or not run.has_lost_an_answer:
+        return await self._make_known(run, write)
+
+    async def update_rows(self, run: Run, plan: RowUpdatePlan, updates: Sequence[RowUpdate]) -> list[Any]:
+        """Change rows, and return the result of each change; `None` where no row was changed.
+
+        After a lost answer, `run` tells so, and it may be an earlier try that has changed a row that is not now.
+
+        Raises:
+            OutcomeUnknownError: an answer was lost, and no other try could tell what had become of the write.
+
+        """
+
+        async def update(attempt: Attempt) -> list[Any]:
+            attempt.is_sent = True
+            try:
+                return await plan.run(attempt.link, updates)
+            except Exception as error:
+                if plan.is_repeatable:
+                    self._try_again_if_lost(run, attempt, error)
                 raise
-            raise still_unknown_outcome(error) from error
+
+        return await self._make_known(run, update)
 
     async def make(self, run: Run, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Do some work on a connection; after a passing failure, again."""
@@ -132,6 +147,21 @@ class Attempts:
             run.is_waiting = True
             await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), max(0.0, deadline - time.monotonic())))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    @staticmethod
+    def _try_again_if_lost(run: Run, attempt: Attempt, error: Exception) -> None:
+        if attempt.is_sent and remedy_of(error, attempt.link.is_closed) is Remedy.UNKNOWN:
+            run.has_lost_an_answer = True
+            attempt.is_sent = False  # another try shows what has become of it
+
+    async def _make_known(self, run: Run, work: Callable[[Attempt], Awaitable[T]]) -> T:
+        try:
+            return await self.make(run, work)
+        except StorageError as error:
+            is_known = blames_a_row(error) or isinstance(error, OutcomeUnknownError)
+            if is_known or not run.has_lost_an_answer:
+                raise
+            raise still_unknown_outcome(error) from error
 
     async def _take(self, deadline: float, answer: BaseException | None) -> Link:
         """Return a connection for another try; if none comes in time, raise the answer to the last one, if any."""

@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.attempts import Attempts
-from swarm_persistence.engines.sql.postgres.failures import again, blames_a_row
+from swarm_persistence.engines.sql.postgres.failures import again, blames_a_row, waited_for_lock
+from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.errors import StorageError
 from swarm_persistence.schema.codec import codec_of
@@ -126,6 +127,59 @@ class RowAdder:
             for (_, future), sequence in zip(wanted, sequences, strict=True):
                 if not future.done():
                     future.set_result([sequence])
+
+
+class RowUpdater:
+    """Does changes of equal shape, each of one row. What the statement passes over, each caller tries alone."""
+
+    def __init__(
+        self,
+        plan: RowUpdatePlan,
+        attempts: Attempts,
+        turn: Callable[[Run, Callable[[], Any]], Any],
+        committed: Callable[[set[str]], None],
+        try_alone: "Callable[[RowUpdate, asyncio.Future[Any], bool], None]",
+    ) -> None:
+        """Take what does a change alone; it is told whether an earlier try may have done it, unheard."""
+        self._plan = plan
+        self._attempts = attempts
+        self._turn = turn
+        self._committed = committed
+        self._try_alone = try_alone
+
+    async def run(self, run: Run, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+        """Change the rows, and answer each caller."""
+        try:
+            await self._turn(run, lambda: self._update_in_order(run, batch))
+        except StorageError as error:
+            _refuse(batch, error)
+
+    async def _update_in_order(self, run: Run, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+        rest = [item for item in batch if not item[1].done()]
+        while rest:
+            # A statement changes a row once: a second change of the same one is another statement's.
+            first: dict[str, tuple[RowUpdate, asyncio.Future[Any]]] = {}
+            later = [item for item in rest if first.setdefault(item[0].id, item) is not item]
+            await self._update(run, [*first.values()])
+            rest = later
+
+    async def _update(self, run: Run, items: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+        try:
+            results = await self._attempts.update_rows(run, self._plan, [update for update, _ in items])
+        except StorageError as error:
+            if not (blames_a_row(error) or waited_for_lock(error)):
+                _refuse(items, error)
+                return
+            results = [None] * len(items)  # the server has undone the statement
+        if any(result is not None for result in results):
+            self._committed(self._plan.tables)
+        for (update, future), result in zip(items, results, strict=True):
+            if future.done():
+                continue
+            if result is None:
+                self._try_alone(update, future, run.has_lost_an_answer)
+            else:
+                future.set_result([result])
 
 
 class RowReader:

@@ -147,6 +147,11 @@ def blames_a_row(error: StorageError) -> bool:
     return error.__cause__ is not None and state_of(error.__cause__)[:2] in _ABOUT_VALUES
 
 
+def waited_for_lock(error: StorageError) -> bool:
+    """Tell whether another transaction held what was to be written, for as long as an operation waits."""
+    return error.__cause__ is not None and state_of(error.__cause__) == "55P03"
+
+
 def unknown_outcome(server: str, error: BaseException, reason: str | None = None) -> OutcomeUnknownError:
     """Return the error that says that nobody knows whether an operation was done; the reason is the error's own text
     unless it is given.
@@ -162,6 +167,13 @@ def still_unknown_outcome(error: StorageError) -> OutcomeUnknownError:
     unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier try was lost, {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
+
+
+def unknown_change() -> OutcomeUnknownError:
+    """Return the error that says so of a change of a row that another try does not find as it was before."""
+    return OutcomeUnknownError(
+        "the connection was lost before the answer came, and the row is not as it was before, " + _READ_IT_BACK
+    )
 
 
 def lost_transaction(server: str, error: BaseException) -> CollisionError:

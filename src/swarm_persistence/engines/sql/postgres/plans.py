@@ -35,6 +35,7 @@ from swarm_persistence.engines.sql.postgres.acts import (
 )
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveAct
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import codec_of
@@ -51,6 +52,7 @@ class Plans:
             table.model: (table, self.compiler.insert_rows(table), codec_of(table.model).encode) for table in TABLES
         }
         self.gets = {table.model: self.compiler.read_by_ids(table) for table in TABLES}
+        self.row_updates = RowUpdates(self.compiler.dialect)
 
     def row_of(self, step: Insert[Any]) -> tuple[Table[Any], str, tuple[ColumnValue, ...]]:
         """Return table, text and row of a step that adds one."""

@@ -10,10 +10,12 @@ from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.interface import Insert, Step
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.attempts import Attempt, Attempts
-from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader
+from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
+from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.plans import has_key
+from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.signals import Signals
@@ -41,6 +43,7 @@ class Port:
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
+        self._updaters: dict[RowUpdatePlan, Batches[RowUpdate]] = {}
         for table in TABLES:
             _, text, _ = self.plans.inserts[table.model]
             adder = RowAdder(table, text, self._attempts, self._in_turn, self.committed)
@@ -55,7 +58,7 @@ class Port:
     @property
     def waiting(self) -> int:
         """Return how many callers wait for a connection, or for their turn."""
-        batches = (*self._adders.values(), *self._readers.values())
+        batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values())
         return self.running.waiting + sum(batch.waiting for batch in batches)
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
@@ -63,6 +66,9 @@ class Port:
         if len(steps) == 1 and isinstance(steps[0], Insert) and not has_key(steps[0]):
             table, _, row = self.plans.row_of(steps[0])
             return self._adders[table.name].add(row)
+        update = self.plans.row_updates.of(steps)
+        if update is not None:
+            return self._updater(update.plan).add(update)
         planned = self.plans.steps(steps)
         return self.running.start(lambda run: self._write(run, planned), is_write=True)
 
@@ -143,6 +149,26 @@ class Port:
             session.die(TransactionError("the transaction was rolled back: the storage was closed"))
         self.signals.terminate()
         self.links.terminate()
+
+    def _updater(self, plan: RowUpdatePlan) -> Batches[RowUpdate]:
+        updater = self._updaters.get(plan)
+        if updater is None:
+            changes = RowUpdater(plan, self._attempts, self._in_turn, self.committed, self._update_alone)
+            updater = self._updaters[plan] = Batches(self.running, changes.run, is_write=True)
+        return updater
+
+    def _update_alone(self, update: RowUpdate, caller: "asyncio.Future[Any]", has_lost_an_answer: bool) -> None:
+        """Change a row, and wait for it if another transaction holds it."""
+        planned = self.plans.steps(update.steps)
+
+        async def answer(run: Run) -> None:
+            results = await self._write(run, planned)
+            if has_lost_an_answer and not results[0]:
+                raise unknown_change()
+            if not caller.done():
+                caller.set_result(results)
+
+        self.running.start_for([caller], answer, is_write=True)
 
     async def _write(self, run: Run, steps: Steps) -> list[Any]:
         results: list[Any] = []

@@ -1,0 +1,97 @@
+"""Compiles any number of changes of one row each into one statement over arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import Change, CountOf, Increment
+from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
+from swarm_persistence.query.query import Condition, FromNow, Query
+from swarm_persistence.query.text import Marks, where_text
+from swarm_persistence.schema.tables import SEQUENCE, Table
+from swarm_persistence.schema.values import ColumnValue
+
+
+class RowUpdateCompiler(Compiler):
+    """Writes the statements of one schema. A query names the id of its row, and what else the row must hold."""
+
+    dialect: PostgresDialect
+
+    def shape(self, query: Query[Any], changes: Mapping[str, Change]) -> object:
+        """Return what the text depends on."""
+        return self._conditions_shape(query), changes_shape(changes)
+
+    def change_values(self, query: Query[Any], changes: Mapping[str, Change]) -> list[ColumnValue]:
+        """Return the values of one change: each stands in an array of its own."""
+        return [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
+
+    def text(
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        literals: Sequence[Condition],
+        *,
+        gives_rows: bool,
+        meets: bool,
+    ) -> str:
+        """Return the text; it marks one array for each of the values, and gives the place of each changed row last.
+
+        What `literals` say stands in the text. With `meets`, what waits for the changed tasks waits for them no more.
+        """
+        table = query.table
+        columns = _GivenMarks(self.dialect)
+        change = self._change(table, changes, columns)
+        conditions = [where_text(query, columns), *(self._literal(table, condition) for condition in literals)]
+        chosen = (
+            f"SELECT {SEQUENCE} AS chosen_sequence, given.*\n"
+            f"  FROM {self._given(query, changes)}, {self.dialect.table(table)}\n"
+            f"  WHERE {' AND '.join(conditions)}\n"
+            # All writers lock in the same order, and this one waits for none: a row that is held is passed over.
+            f"  ORDER BY {SEQUENCE}\n  FOR UPDATE OF {table.name} SKIP LOCKED"
+        )
+        names = ", ".join((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
+        changed = f"{change}\nFROM chosen\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
+        if not meets:
+            return f"WITH chosen AS MATERIALIZED (\n  {chosen}\n)\n{changed}"
+        # A function's own statements see what was committed before the rows were locked, as this statement does not: a
+        # link that was stored in between.
+        meeting = f"SELECT {self.dialect.schema}.meet_dependencies(array_agg(id)) FROM changed"
+        return (
+            f"WITH chosen AS MATERIALIZED (\n  {chosen}\n), changed AS (\n{changed}\n)\n"
+            f"SELECT {names}, ({meeting}), place\nFROM changed"
+        )
+
+    def _given(self, query: Query[Any], changes: Mapping[str, Change]) -> str:
+        """Return the list of values and their places, as a table."""
+        marks = Marks(self.dialect)
+        arrays = [f"{marks.next()}::{each}[]" for each in self._types(query, changes)]
+        names = [f"v{place}" for place in range(1, len(arrays) + 1)]
+        return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS given ({', '.join(names)}, place)"
+
+    def _types(self, query: Query[Any], changes: Mapping[str, Change]) -> list[str]:
+        table = query.table
+        compared = [
+            (condition.field, condition.value)
+            for condition in query.conditions
+            if not condition.operator.endswith("NULL") and not self.dialect.is_literal(table, condition)
+        ]
+        types: list[str] = []
+        for name, value in (*changes.items(), *compared):
+            if isinstance(value, FromNow):
+                types += ["timestamptz", "double precision"]
+            elif not isinstance(value, Increment | CountOf):
+                types.append(type_of(table.column(name)))
+        return types
+
+    def _literal(self, table: Table[Any], condition: Condition) -> str:
+        """Return the condition that a column holds one of some values."""
+        values: Any = condition.value
+        column = table.column(condition.field)
+        return f"{condition.field} IN ({', '.join(self.dialect.literal(column, value) for value in values)})"
+
+
+class _GivenMarks(Marks):
+    """Names the columns of a list of values instead of marking one value each."""
+
+    def next(self) -> str:
+        return f"v{next(self._positions)}"

@@ -1,0 +1,130 @@
+"""Changes of single rows known by their ids: those of equal shape are one statement, however many they are.
+
+A row that another transaction holds, or that does not fulfil the conditions, is passed over: the statement waits for
+none, so no caller waits for another one's row. What was passed over is then tried alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from swarm_persistence.engines.interface import (
+    Change,
+    Claim,
+    CountOf,
+    Delete,
+    Increment,
+    Step,
+    Update,
+    When,
+)
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.row_update_compiler import RowUpdateCompiler
+from swarm_persistence.query.query import Condition, Query, Selection
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
+from swarm_persistence.schema.values import ColumnValue
+
+_COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
+
+
+class RowUpdatePlan:
+    """The statement of one shape."""
+
+    def __init__(self, table: Table[Any], text: str, *, gives_rows: bool, meets: bool, is_repeatable: bool) -> None:
+        """Take the text; it gives the place of each changed row, counted from 1, as the last column."""
+        self.table = table
+        self.tables = {table.name, TASK_LINKS.name} if meets else {table.name}
+        self.is_repeatable = is_repeatable
+        """Whether doing it twice leaves what doing it once does, but for the count of the versions."""
+        self._text = text
+        self._decode = codec_of(table.model).decode if gives_rows else None
+
+    async def run(self, link: Link, updates: "Sequence[RowUpdate]") -> list[Any]:
+        """Return the result of each update; `None` where no row was changed."""
+        rows = await link.run(self._text, [*zip(*(update.values for update in updates), strict=True)])
+        results: list[Any] = [None] * len(updates)
+        for row in rows:
+            results[row[-1] - 1] = 1 if self._decode is None else [self._decode(row)]
+        return results
+
+
+class RowUpdate(NamedTuple):
+    """One change of one row."""
+
+    plan: RowUpdatePlan
+    id: str
+    values: Sequence[ColumnValue]
+    steps: Sequence[Step]
+
+
+class RowUpdates:
+    """Recognizes such changes; keeps the plan of each shape."""
+
+    def __init__(self, dialect: PostgresDialect) -> None:
+        self._compiler = RowUpdateCompiler(dialect)
+        self._plans: dict[object, RowUpdatePlan] = {}
+
+    def of(self, steps: Sequence[Step]) -> RowUpdate | None:
+        """Return the change that a write is, or `None` if it is anything else."""
+        if len(steps) != 1:
+            return None
+        step, then = _parts_of(steps[0])
+        if not isinstance(step, Claim | Update):
+            return None
+        query, changes = step.query, step.changes
+        guard = _guard_of(query)
+        if guard is None or any(isinstance(change, CountOf) for change in changes.values()):
+            return None
+        id, literals, conditions = guard
+        meets = bool(then)
+        if meets and then != _steps_to_meet(id):
+            return None
+        compiler = self._compiler
+        compared = Query(query.table, conditions)
+        gives_rows = isinstance(step, Claim)
+        key = (query.table.name, literals, compiler.shape(compared, changes), gives_rows, meets)
+        plan = self._plans.get(key)
+        if plan is None:
+            text = compiler.text(compared, changes, literals, gives_rows=gives_rows, meets=meets)
+            plan = self._plans[key] = RowUpdatePlan(
+                query.table, text, gives_rows=gives_rows, meets=meets, is_repeatable=_is_repeatable(changes)
+            )
+        return RowUpdate(plan, id, compiler.change_values(compared, changes), steps)
+
+
+def _parts_of(step: Step) -> tuple[Step, tuple[Step, ...]]:
+    return (step.step, step.then) if isinstance(step, When) else (step, ())
+
+
+def _guard_of(query: Query[Any]) -> tuple[str, tuple[Condition, ...], tuple[Condition, ...]] | None:
+    """Return the id of a query's only row, the conditions that stand in the text, and those whose values differ."""
+    if query.limit not in (None, 1) or query.offset:
+        return None
+    id: Any = None
+    literals: list[Condition] = []
+    compared: list[Condition] = []
+    for condition in query.conditions:
+        field, operator, _ = condition
+        if operator == "IN" and query.table.column(field).kind is Kind.CHOICE:
+            literals.append(condition)
+            continue
+        if operator not in _COMPARISONS and operator not in ("IS NULL", "IS NOT NULL"):
+            return None
+        if field == "id" and operator == "=":
+            if id is not None:
+                return None
+            id = condition.value
+        compared.append(condition)
+    return None if id is None else (id, tuple(literals), tuple(compared))
+
+
+def _is_repeatable(changes: Mapping[str, Change]) -> bool:
+    return all(name == "version" or not isinstance(change, Increment) for name, change in changes.items())
+
+
+def _steps_to_meet(id: str) -> tuple[Step, ...]:
+    """Return the steps that the schema's function `meet_dependencies` does for one id."""
+    links: Query[Any] = Query(TASK_LINKS, (Condition("dependency_id", "=", id),))
+    dependents = Query(TASKS, (Condition("id", "AMONG", Selection(links, "task_id")),))
+    return Update(dependents, {UNMET_DEPENDENCIES: Increment(-1)}), Delete(links)

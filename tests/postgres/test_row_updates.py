@@ -1,0 +1,248 @@
+"""Facts about the changes of single rows that callers ask for at the same time: they share a statement, not a fate."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from postgres.proxies import Proxy, new_proxy
+from postgres.servers import Server
+from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.testing.callers import elsewhere
+from swarm_persistence.testing.records import a_message, a_task, an_agent, ids
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
+    """Record the statements about the schema's tables, and those of transactions."""
+    texts: list[str] = []
+    call, order = Link._call, Link.order
+
+    async def record_call(self: Link, method: Any, text: str, values: Any) -> Any:
+        if f'"{schema}".' in text:
+            texts.append(text)
+        return await call(self, method, text, values)
+
+    async def record_order(self: Link, text: str) -> None:
+        texts.append(text)
+        await order(self, text)
+
+    monkeypatch.setattr(Link, "_call", record_call)
+    monkeypatch.setattr(Link, "order", record_order)
+    return texts
+
+
+async def claimed(storage: PostgresStorage, count: int, **fields: Any) -> list[TaskModel]:
+    """Store tasks and claim them."""
+    await storage.store_tasks([a_task(f"task-{number}", **fields) for number in range(count)])
+    return await storage.claim_next_tasks("agent-1", limit=count)
+
+
+async def a_lock_is_waited_for(admin: asyncpg.Connection) -> None:
+    """Wait until a statement waits for a lock."""
+    while not await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.005)
+
+
+ENDS: dict[str, Callable[[PostgresStorage, TaskModel], Any]] = {
+    "complete": lambda storage, task: storage.complete_task(task, task.id),
+    "fail": lambda storage, task: storage.fail_task(task, "broken"),
+    "release": lambda storage, task: storage.release_task(task),
+    "extend": lambda storage, task: storage.extend_lease(task),
+}
+
+
+class TestStatements:
+    """One for all that are asked for at the same time."""
+
+    @pytest.mark.parametrize("end", ENDS)
+    async def test_all_that_end_at_the_same_time_are_one_statement(
+        self, storage: PostgresStorage, statements: list[str], end: str
+    ) -> None:
+        tasks = await claimed(storage, 50)
+        statements.clear()
+
+        await asyncio.gather(*(ENDS[end](storage, task) for task in tasks))
+
+        assert len(statements) == 1
+        stored = {task.id: task for task in await storage.repository(TaskModel).find_all()}
+        assert [stored[task.id] for task in tasks] == tasks
+
+    async def test_one_that_ends_alone_is_one_statement(self, storage: PostgresStorage, statements: list[str]) -> None:
+        (task,) = await claimed(storage, 1)
+        await storage.store_task(a_task("next", dependencies=["task-0"]))
+        statements.clear()
+
+        await storage.complete_task(task)
+
+        assert len(statements) == 1
+        assert ids(await storage.get_ready_tasks()) == ["next"]
+
+    async def test_heartbeats_and_marks_of_messages_are_one_statement_each(
+        self, storage: PostgresStorage, statements: list[str]
+    ) -> None:
+        await storage.store_many([an_agent(str(number)) for number in range(20)])
+        await storage.store_many([a_message(str(number)) for number in range(20)])
+        statements.clear()
+
+        await asyncio.gather(*(storage.heartbeat(str(number)) for number in range(20)))
+        await asyncio.gather(*(storage.mark_message_read(str(number)) for number in range(20)))
+        await asyncio.gather(*(storage.acknowledge_message(str(number)) for number in range(20)))
+
+        assert [re.findall("UPDATE [^ ]+[.]([a-z]+)\n", text) for text in statements] == [
+            ["agents"], ["messages"], ["messages"],
+        ]  # fmt: skip
+
+    async def test_two_changes_of_one_row_are_two_statements_in_their_order(
+        self, storage: PostgresStorage, statements: list[str]
+    ) -> None:
+        (task,) = await claimed(storage, 1)
+        copies = [copy for _ in range(3) if (copy := await storage.get_task(task.id)) is not None]
+        statements.clear()
+
+        await asyncio.gather(*(storage.extend_lease(copy, lease=60 * place) for place, copy in enumerate(copies, 1)))
+
+        assert len(statements) == 3
+        assert [copy.version for copy in copies] == [task.version + 1, task.version + 2, task.version + 3]
+
+    async def test_within_a_transaction_each_is_its_own(self, storage: PostgresStorage, other: PostgresStorage) -> None:
+        tasks = await claimed(storage, 4)
+        async with storage.transaction():
+            await asyncio.gather(*(storage.complete_task(task) for task in tasks[:2]))
+            await elsewhere(other.complete_task(tasks[2]))
+            assert (await other.get_task(tasks[0].id)).status is TaskStatus.ASSIGNED  # type: ignore[union-attr]
+
+
+class TestLocks:
+    """A row that another transaction holds keeps its own caller waiting, and no other one."""
+
+    async def test_a_held_task_keeps_its_own_caller_waiting(
+        self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
+    ) -> None:
+        tasks = await claimed(storage, 20)
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("SELECT FROM tasks WHERE id = 'task-7' FOR SHARE")
+
+        calls = {task.id: elsewhere(storage.complete_task(task)) for task in tasks}
+        held = calls.pop("task-7")
+        await asyncio.gather(*calls.values())
+        await a_lock_is_waited_for(admin)
+        later = [elsewhere(storage.complete_task(task)) for task in await claimed_again(storage, 5)]
+        await asyncio.gather(*later)
+
+        assert not held.done()
+        await transaction.rollback()
+        await held
+
+    async def test_a_held_dependent_keeps_the_callers_of_its_dependencies_waiting(
+        self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
+    ) -> None:
+        tasks = await claimed(storage, 20)
+        await storage.store_task(a_task("next", dependencies=["task-3", "task-4"]))
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("SELECT FROM tasks WHERE id = 'next' FOR UPDATE")
+
+        calls = {task.id: elsewhere(storage.complete_task(task)) for task in tasks}
+        held = [calls.pop("task-3"), calls.pop("task-4")]
+        await asyncio.gather(*calls.values())
+        await a_lock_is_waited_for(admin)
+
+        assert not any(call.done() for call in held)
+        await transaction.rollback()
+        await asyncio.gather(*held)
+        assert ids(await storage.get_ready_tasks()) == ["next"]
+
+    async def test_a_row_that_stays_held_fails_its_own_caller_only(
+        self, url: str, storage: PostgresStorage, rival: asyncpg.Connection
+    ) -> None:
+        tasks = await claimed(storage, 5)
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("SELECT FROM tasks WHERE id = 'task-2' FOR UPDATE")
+
+        builder = PostgresStorage.builder().connection_timeout(0.5).transaction_timeout(0.5)
+        async with await builder.build(url) as impatient:
+            outcomes = await asyncio.gather(*map(impatient.complete_task, tasks), return_exceptions=True)
+        await transaction.rollback()
+
+        assert [type(outcome) for outcome in outcomes] == [
+            type(None), type(None), PoolError, type(None), type(None),
+        ]  # fmt: skip
+
+
+async def claimed_again(storage: PostgresStorage, count: int) -> list[TaskModel]:
+    """Store more tasks and claim them."""
+    await storage.store_tasks([a_task(f"later-{number}") for number in range(count)])
+    return await storage.claim_next_tasks("agent-1", limit=count)
+
+
+class TestLostAnswers:
+    """What was sent, and not answered."""
+
+    @pytest_asyncio.fixture
+    async def proxy(self, server: Server) -> AsyncIterator[Proxy]:
+        """Give a proxy before the server."""
+        async with new_proxy(server) as proxy:
+            yield proxy
+
+    @pytest_asyncio.fixture
+    async def impatient(self, proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]:
+        """Give a storage behind the proxy that does not wait for long."""
+        url = proxy.url(schema=schema, connection_timeout=5, operation_timeout=0.5)
+        async with await PostgresStorage.open(url) as storage:
+            yield storage
+
+    async def test_completions_that_were_done_are_told_as_unknown(
+        self, impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+    ) -> None:
+        tasks = await claimed(impatient, 3)
+        proxy.arming_words = proxy.fatal_words = b"what came of it"
+
+        calls = (impatient.complete_task(task, "what came of it") for task in tasks)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknownError] * 3
+        assert {task.status for task in await storage.repository(TaskModel).find_all()} == {TaskStatus.COMPLETED}
+
+    async def test_completions_that_were_not_done_are_done_by_another_try(
+        self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
+    ) -> None:
+        tasks = await claimed(storage, 3)
+        await storage.store_task(a_task("next", dependencies=["task-0", "task-1"]))
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("SELECT FROM tasks WHERE id = 'next' FOR UPDATE")
+        calls = [elsewhere(storage.complete_task(task)) for task in tasks]
+        await a_lock_is_waited_for(admin)
+
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        await transaction.rollback()
+
+        await asyncio.gather(*calls)
+        assert ids(await storage.get_ready_tasks()) == ["next"]
+
+    async def test_extensions_whose_answer_is_lost_are_done_again(
+        self, impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+    ) -> None:
+        tasks = await claimed(impatient, 3)
+        proxy.arming_words = proxy.fatal_words = b"lease_expires_at = coalesce(v"
+
+        await asyncio.gather(*(impatient.extend_lease(task, lease=500) for task in tasks))
+
+        stored = {task.id: task for task in await storage.repository(TaskModel).find_all()}
+        assert [stored[task.id] for task in tasks] == tasks
+
+    async def test_a_claim_that_is_over_is_told_as_such_without_a_loss(self, storage: PostgresStorage) -> None:
+        tasks = await claimed(storage, 2)
+        await storage.cancel_task("task-0")
+
+        outcomes = await asyncio.gather(*map(storage.complete_task, tasks), return_exceptions=True)
+
+        assert [type(outcome) for outcome in outcomes] == [LeaseLostError, type(None)]
