@@ -107,6 +107,23 @@ class TestUse:
         repository.delete(agent.id)
         assert repository.find_by_id(agent.id) is None
 
+    def test_the_schemas_of_one_database(self, storage: BlockingStorage) -> None:
+        with storage.schema("acme") as other:
+            other.store_task(a_task())
+            assert storage.schema("acme") is other
+            assert other.schema(storage.schema_name) is storage
+            assert (other.schema_name, ids(other.get_pending_tasks())) == ("acme", ["task-1"])
+            assert storage.get_pending_tasks() == []
+
+        with pytest.raises(ClosedError):
+            other.get_pending_tasks()
+        again = storage.schema("acme")
+        assert again is not other
+        assert ids(again.get_pending_tasks()) == ["task-1"]
+        storage.close()
+        with pytest.raises(ClosedError):
+            again.get_pending_tasks()
+
     def test_errors_are_the_same(self, storage: BlockingStorage) -> None:
         storage.store_agent(an_agent())
 

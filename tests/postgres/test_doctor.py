@@ -96,7 +96,7 @@ async def test_sequences_behind_their_tables_are_found_and_repaired(
 async def test_a_missing_index_is_named_with_the_statement_that_makes_it(
     swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, index: str, level: Level
 ) -> None:
-    await owner.execute(f"DROP INDEX {PostgresEngine(durable_url, Settings()).settings.schema}.{index}")
+    await owner.execute(f"DROP INDEX {PostgresEngine.of(durable_url, Settings()).settings.schema}.{index}")
     found = of(await examine_server(durable_url, is_repairing=False), "indexes")
     assert (found.level, index in found.detail) == (level, True)
 
@@ -117,7 +117,7 @@ async def test_an_index_that_is_not_valid_is_wrong(
 
 async def found_by(url: str, check: Callable[[Link], AsyncIterator[Finding]]) -> list[Finding]:
     """Run one check."""
-    engine = PostgresEngine(url, Settings())
+    engine = PostgresEngine.of(url, Settings())
 
     async def look(link: Link) -> list[Finding]:
         return [finding async for finding in check(link)]

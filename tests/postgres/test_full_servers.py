@@ -160,7 +160,7 @@ class TestFullServers:
             await PostgresStorage.open(url) as other,
         ):
             await asyncio.gather(*(elsewhere(storage.claim_task(str(number), "a")) for number in range(40)))
-            assert storage._engine.open_connections() == 4
+            assert storage._engine.pool.open_connections() == 4
             waiting = elsewhere(storage.claim_next_task("a", wait=20))
             await other.store_task(a_task())
 
@@ -189,11 +189,11 @@ class TestFullServers:
                     await greedy.claim_task("missing", "agent-1")
 
             users = [elsewhere(use()) for _ in range(40)]
-            while greedy._engine.open_connections() < 10:  # noqa: ASYNC110 - the pool signals nothing
+            while greedy._engine.pool.open_connections() < 10:  # noqa: ASYNC110 - the pool signals nothing
                 await asyncio.sleep(0.01)
             async with AsyncExitStack() as stack:
                 others = [await stack.enter_async_context(await PostgresStorage.open(url)) for _ in range(12)]
                 await asyncio.gather(*(other.list_agents() for other in others))
-                assert greedy._engine.open_connections() <= 5
+                assert greedy._engine.pool.open_connections() <= 5
             is_over = True
             await asyncio.gather(*users)

@@ -157,10 +157,10 @@ class TestSettings:
         await weak_storage.vacuum()
         await weak_storage.migrate_to(0)
 
-    async def test_a_session_of_ours_is_set_up_by_the_storage(self, weak_storage: PostgresStorage, schema: str) -> None:
+    async def test_a_session_of_ours_is_set_up_by_the_storage(self, weak_storage: PostgresStorage) -> None:
         assert await settings_of(weak_storage) == {
             "synchronous_commit": "on",
-            "search_path": f"pg_catalog, {schema}, pg_temp",
+            "search_path": "pg_catalog, pg_temp",
             "TimeZone": "UTC",
             "default_transaction_isolation": "read committed",
             "statement_timeout": "0",

@@ -70,7 +70,7 @@ class Ground:
         self.url = url
         self.storage = storage
         self.admin = admin
-        self.schema = storage.schema
+        self.schema = storage.schema_name
         target = Target(url)
         self._connector = Connector(target, target.settings(Settings()))
         self.links: list[Link] = []

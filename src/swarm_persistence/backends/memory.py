@@ -31,4 +31,4 @@ class MemoryStorage(Storage):
         )
 
     def __repr__(self) -> str:
-        return "MemoryStorage()"
+        return "MemoryStorage()" if self._first is None else f"MemoryStorage().schema({self.schema_name!r})"

@@ -67,26 +67,15 @@ class PostgresStorage(Storage):
     @classmethod
     async def _open(cls, url: str, settings: Settings, *, must_exist: bool = False) -> Self:
         running_loop()
-        engine = PostgresEngine(url, settings)
-        try:
-            await engine.start(must_exist=must_exist)
-            await engine.mend()
-        except BaseException:
-            await engine.close()
-            raise
+        engine = PostgresEngine.of(url, settings)
+        await engine.open(must_exist=must_exist)
         return cls(engine)
 
-    @property
-    def schema(self) -> str:
-        """Return the name of the schema that holds the tables."""
-        return self._engine.settings.schema
-
     def __repr__(self) -> str:
-        return (
-            f"PostgresStorage({str(self._engine.target)!r})"
-            if isinstance(self._engine, PostgresEngine)
-            else "PostgresStorage"
-        )
+        if not self._is_usable:
+            return "PostgresStorage"
+        schema = "" if self._first is None else f".schema({self.schema_name!r})"
+        return f"PostgresStorage({str(self._engine.pool.target)!r}){schema}"
 
 
 class PostgresStorageBuilder(PooledStorageBuilder[Settings]):

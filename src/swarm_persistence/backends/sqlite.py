@@ -1,6 +1,5 @@
 """`SqliteStorage`: the storage on one SQLite file, and its builder."""
 
-import asyncio
 import os
 from typing import Self
 
@@ -65,11 +64,7 @@ class SqliteStorage(Storage):
     async def _open(cls, path: str | os.PathLike[str], settings: Settings, *, must_exist: bool = False) -> Self:
         running_loop()
         engine = SqliteEngine(path, settings)
-        try:
-            await asyncio.to_thread(engine.start, must_exist=must_exist)
-        except asyncio.CancelledError:
-            engine.abandon()  # the thread goes on opening; what it opens must not stay open
-            raise
+        await engine.open(must_exist=must_exist)
         return cls(engine)
 
     @property
@@ -78,11 +73,7 @@ class SqliteStorage(Storage):
         return self._engine.path
 
     def __repr__(self) -> str:
-        return (
-            f"SqliteStorage({getattr(self._engine, 'path', '')!r})"
-            if isinstance(self._engine, SqliteEngine)
-            else "SqliteStorage"
-        )
+        return f"SqliteStorage({self._engine.path!r})" if self._is_usable else "SqliteStorage"
 
 
 class SqliteStorageBuilder(PooledStorageBuilder[Settings]):

@@ -61,11 +61,7 @@ class WasmStorage(Storage):
     @classmethod
     async def _open(cls, name: str, settings: Settings) -> Self:
         engine = IndexedDbEngine(name, settings)
-        try:
-            await engine.start()
-        except BaseException:
-            engine.abandon()
-            raise
+        await engine.start()
         return cls(engine)
 
     @property
@@ -90,5 +86,4 @@ class WasmStorage(Storage):
         return bool(is_kept)
 
     def __repr__(self) -> str:
-        name = self._engine.name if isinstance(self._engine, IndexedDbEngine) else None
-        return "WasmStorage" if name is None else f"WasmStorage({name!r})"
+        return f"WasmStorage({self._engine.name!r})" if self._is_usable else "WasmStorage"

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
 from functools import partial, wraps
+from threading import Lock
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -161,6 +162,8 @@ class BlockingStorage(NotPicklable):
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._by_schema: dict[str, Any] = {storage.schema_name: self}
+        self._gate = Lock()
 
     store_agent = _verb(Storage.store_agent)
     get_agent = _verb(Storage.get_agent)
@@ -247,6 +250,23 @@ class BlockingStorage(NotPicklable):
         """Yield the tasks, then each again whenever it was written, without an end; see `Storage.watch_tasks`."""
         return _taken(self._storage.watch_tasks())
 
+    @property
+    def schema_name(self) -> str:
+        """Return the name of the schema that holds the records."""
+        return self._storage.schema_name
+
+    def schema(self, name: str) -> Self:
+        """Return the storage of another schema of this database; see `Storage.schema`."""
+        storage = self._storage.schema(name)
+        with self._gate:
+            known: Self | None = self._by_schema.get(name)
+            if known is not None and known._storage is storage:
+                return known
+            other = type(self)(storage)
+            self._by_schema[name] = other
+            other._by_schema, other._gate = self._by_schema, self._gate
+        return other
+
     def repository(self, model: type[M]) -> BlockingRepository[M]:
         """Return the records of one model, by id and by query."""
         return BlockingRepository(self._storage.repository(model))
@@ -278,6 +298,7 @@ class BlockingStorage(NotPicklable):
         return self._storage.pool_status()
 
     def __enter__(self) -> Self:
+        run(self._storage.__aenter__())
         return self
 
     def __exit__(

@@ -36,7 +36,7 @@ async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
         StorageError: the server cannot be reached, it holds no swarm there, or this role may not do that.
 
     """
-    engine = PostgresEngine(url, Settings())
+    engine = PostgresEngine.of(url, Settings())
     try:
         await engine.require()
         findings = [finding async for finding in _repair(engine)] if is_repairing else []
@@ -96,7 +96,7 @@ async def _run(name: str, check: Check, link: Link) -> Sequence[Finding]:
 
 async def _pooler(engine: PostgresEngine) -> Finding:
     """Tell what lies between here and the server, as far as two connections can see it."""
-    connector = engine.connector
+    connector = engine.pool.connector
     deadline = time.monotonic() + engine.settings.connection_timeout
     first = await connector.open(deadline)
     try:

@@ -364,6 +364,18 @@ class Engine(Executor, Protocol):
     is_ephemeral: bool
     """Whether dropping the storage without `close` loses nothing and holds nothing open."""
 
+    @property
+    def schema_name(self) -> str:
+        """Return the name of the schema that it keeps."""
+        ...
+
+    def beside(self, schema: str) -> "Engine":
+        """Return the engine of another schema of the same database, which its first operation opens, and may create.
+
+        It shares what the database has to share, such as connections, and ends before this one does.
+        """
+        ...
+
     def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> Awaitable[list[Any]]:
         """Write, and do not lose the results if the caller is cancelled while it waits for them.
 

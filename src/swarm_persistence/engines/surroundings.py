@@ -6,6 +6,15 @@ from typing import Any
 
 from swarm_persistence.errors import OtherError
 
+if sys.platform == "emscripten":
+    from contextlib import nullcontext
+
+    new_gate = nullcontext  # a browser has no threads to keep out
+else:
+    from threading import Lock
+
+    new_gate = Lock
+
 _GEVENT_PARTS = ("threading", "thread", "queue", "select")
 
 

@@ -1,22 +1,12 @@
 """Tells those who wait for commits that there was one: from any thread, in their own event loops."""
 
 import asyncio
-import sys
 from collections.abc import Iterable
 from typing import Any
 
-from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.engines.surroundings import new_gate, running_loop
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
-
-if sys.platform == "emscripten":
-    from contextlib import nullcontext
-
-    _new_gate = nullcontext  # a browser has no threads to keep out
-else:
-    from threading import Lock
-
-    _new_gate = Lock
 
 
 class Watches:
@@ -24,7 +14,7 @@ class Watches:
 
     def __init__(self) -> None:
         self._watches: set[TableWatch] = set()
-        self._gate = _new_gate()
+        self._gate = new_gate()
         self._is_closed = False
 
     @property

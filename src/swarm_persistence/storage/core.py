@@ -4,7 +4,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
@@ -25,11 +25,25 @@ T = TypeVar("T")
 class StorageCore(NotPicklable):
     """The base of the nouns; users meet it as `Storage`."""
 
+    _first: "Self | None" = None
+    """The storage that was opened first, and ends this one with itself, if this one is of another schema."""
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._schema_name = engine.schema_name
         self._held_transactions = HeldTransactions()
         self._feeds = Feeds()
         _storages.add(self)
+
+    @property
+    def schema_name(self) -> str:
+        """Return the name of the schema that holds the records; `swarm` unless another one was asked for."""
+        return self._schema_name
+
+    @property
+    def _is_usable(self) -> bool:
+        """Tell whether the storage is neither closed nor another process's."""
+        return not isinstance(self._engine, _NoEngine)
 
     def _executor(self) -> Executor:
         return self._scope() or self._engine_outside()
@@ -53,7 +67,7 @@ class StorageCore(NotPicklable):
         if innermost_scope() is None:
             return None
         # A closed storage has no open transaction: its engine says so to whoever calls.
-        return None if isinstance(self._engine, _NoEngine) else find_scope(self)
+        return find_scope(self) if self._is_usable else None
 
     async def _write_one(self, step: Step) -> Any:
         return (await self._executor().write((step,)))[0]
@@ -190,8 +204,10 @@ class StorageCore(NotPicklable):
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is not None and not isinstance(engine, _NoEngine) and not engine.is_ephemeral:
-            engine.abandon()
+        if engine is None or isinstance(engine, _NoEngine) or engine.is_ephemeral:
+            return
+        engine.abandon()
+        if self._first is None:
             warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
 
 
@@ -235,7 +251,7 @@ def disable(storage: StorageCore, reason: str) -> None:
 
 def _disable_all_in_child() -> None:
     for storage in list(_storages):
-        if not isinstance(storage._engine, _NoEngine):
+        if storage._is_usable:
             _inherited.append(storage._engine)
             disable(storage, f"{storage!r} was opened by the process that this one was forked from; open it anew here")
 

@@ -1,11 +1,14 @@
 """The storage: the verbs of all nouns, transactions and maintenance, over any engine."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
-from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
+from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolStatus
+from swarm_persistence.engines.lazy import LazyEngine
+from swarm_persistence.engines.schemas import require_name
+from swarm_persistence.errors import ClosedError, ConflictError, InvalidQueryError, NotFoundError
 from swarm_persistence.models import AgentModel, Model, TaskModel
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
@@ -19,6 +22,7 @@ from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
+from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
 
 T = TypeVar("T")
@@ -33,6 +37,10 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
     (no connection or turn to write within `connection_timeout`), `ClosedError`, and, inside a transaction,
     `TransactionError`.
     """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._schemas: Schemas[Any] = Schemas()
 
     async def store_many(self, models: Iterable[Model]) -> int:
         """Store new records of any models in one atomic write, and return how many they were.
@@ -81,6 +89,31 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
                     raise  # for another reason than its age
             else:
                 return written
+
+    def schema(self, name: str) -> Self:
+        """Return the storage of another schema of this database: a swarm of its own, over the same connections.
+
+        It is created, or brought up to date, by `async with` or its first call, which meets what opening it raises.
+        The same name gives the same storage until that is closed; the name of the storage that was opened first
+        (`schema_name`) gives that one. Its `close` closes them all; `close` of another one ends what is under way
+        there, and leaves the connections open. No transaction spans two schemas.
+
+        On SQLite, it is a file of its own: `swarm.acme.db` beside `swarm.db`. In a browser it is the database
+        `swarm.acme`.
+
+        Raises:
+            OtherError: no schema can have this name.
+            ClosedError: the storage is closed.
+
+        """
+        require_name(name)
+        if not self._is_usable:
+            raise ClosedError(f"{self!r} is closed")
+        first = self._first or self
+        if name == first.schema_name:
+            return first
+        other: Self = first._schemas.of(name, first._beside)
+        return other
 
     def repository(self, model: type[M]) -> Repository[M]:
         """Return the records of one model, by id and by query."""
@@ -153,15 +186,31 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         return self._engine.pool_status()
 
     async def close(self) -> None:
-        """Finish what was submitted and let go of everything; a second call does nothing, any other one raises."""
+        """Finish what was submitted and let go of everything; a second call does nothing, any other one raises.
+
+        The storages of other schemas, which `schema` has returned, are closed with the one that was opened first.
+        """
         engine = self._engine
         disable(self, f"{self!r} is closed")
+        if self._first is not None:
+            self._first._schemas.forget(self.schema_name, self)
         try:
+            await asyncio.gather(*(other.close() for other in self._schemas.end()))
             await self._abandoned_claims.settled()
         finally:
             await engine.close()
 
+    def _beside(self, name: str) -> Self:
+        """Return the storage of another schema."""
+        storage = object.__new__(type(self))
+        storage.__dict__.update(self.__dict__)  # for what a subclass has added
+        Storage.__init__(storage, self._engine.beside(name))
+        storage._first = self
+        return storage
+
     async def __aenter__(self) -> Self:
+        if isinstance(self._engine, LazyEngine):
+            await self._engine.opened()
         return self
 
     async def __aexit__(

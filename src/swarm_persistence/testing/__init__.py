@@ -86,6 +86,7 @@ _TOPICS = (
     "retries",
     "savepoints",
     "simultaneous_ends",
+    "schemas",
     "tasks",
     "time_bounds",
     "transactions",
@@ -145,6 +146,7 @@ from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.runner import CORE, Outcome, run_suite
 from swarm_persistence.testing.savepoints import TestNestedTransactions
+from swarm_persistence.testing.schemas import TestSchemas
 from swarm_persistence.testing.simultaneous_ends import TestSimultaneousEnds
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.time_bounds import TestOddTimes, TestTimeBounds
@@ -209,6 +211,7 @@ __all__ = [
     "TestRepositories",
     "TestRetries",
     "TestRunTransaction",
+    "TestSchemas",
     "TestSimultaneousEnds",
     "TestSnapshots",
     "TestStoredWithDependencies",

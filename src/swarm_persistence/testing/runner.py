@@ -50,6 +50,7 @@ from swarm_persistence.testing.repetitions import TestRunTransaction
 from swarm_persistence.testing.repository import TestRepositories
 from swarm_persistence.testing.retries import TestRetries
 from swarm_persistence.testing.savepoints import TestNestedTransactions
+from swarm_persistence.testing.schemas import TestSchemas
 from swarm_persistence.testing.simultaneous_ends import TestSimultaneousEnds
 from swarm_persistence.testing.tasks import TestTasks
 from swarm_persistence.testing.time_bounds import TestOddTimes, TestTimeBounds
@@ -122,6 +123,7 @@ CORE: tuple[type, ...] = (
     TestMaintenance,
     TestPoolStatus,
     TestLifecycle,
+    TestSchemas,
 )
 """The facts that need nothing but an event loop: all but threads and the comparison by Hypothesis."""
 

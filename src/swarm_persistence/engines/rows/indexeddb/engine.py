@@ -23,6 +23,7 @@ from swarm_persistence.engines.interface import (
     Progress,
     Step,
 )
+from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, plan_of, rows_of, settled
@@ -37,6 +38,7 @@ from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
 from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
 from swarm_persistence.query.query import FromNow, Query, Selection
@@ -60,7 +62,8 @@ class IndexedDbEngine:
 
     is_ephemeral = False
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, schema_name: str = DEFAULT_SCHEMA) -> None:
+        self.schema_name = schema_name
         self.name = name
         self.settings = settings
         self._bridge = Bridge(self)
@@ -69,6 +72,7 @@ class IndexedDbEngine:
         self._reads = Reads(self._bridge)
         self._session: IndexedDbSession | None = None
         self._beginning: set[asyncio.Future[bool]] = set()
+        self._is_open = False
         self._unusable: Exception | None = None
 
     async def start(self) -> None:
@@ -93,7 +97,17 @@ class IndexedDbEngine:
             settings.connection_timeout,
         )
         self._bridge.open(opening, upgrade.answer, opened)
-        await future
+        try:
+            await future
+        except BaseException:
+            self.abandon()
+            raise
+        self._is_open = True
+
+    def beside(self, schema: str) -> LazyEngine["IndexedDbEngine"]:
+        return LazyEngine(
+            lambda: IndexedDbEngine(f"{self.name}.{schema}", self.settings, schema), lambda engine: engine.start()
+        )
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         results: Any = await self._submit(steps)
@@ -242,7 +256,7 @@ class IndexedDbEngine:
         is_active = self._session is not None or self._commits.is_running
         return PoolStatus(
             active=int(is_active),
-            idle=int(not is_active),
+            idle=int(self._is_open and not is_active),
             max=1,
             waiting=self._commits.waiting + len(self._beginning),
         )

@@ -35,6 +35,7 @@ from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
 from swarm_persistence.engines.rows.memory.turns import Turns
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import tables_of, works_of
+from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown
@@ -43,6 +44,7 @@ from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import TABLES, M, Table
 
 T = TypeVar("T")
+Tables = dict[str, RowTable]
 
 _CALLS_PER_TURN = 64
 """Calls that are done at once. Then the loop's other tasks have a turn: one that asks in a loop must not stop them."""
@@ -57,11 +59,22 @@ class MemoryEngine:
 
     is_ephemeral = True
 
-    def __init__(self, connection_timeout: float, transaction_timeout: float) -> None:
+    def __init__(
+        self,
+        connection_timeout: float,
+        transaction_timeout: float,
+        *,
+        schema_name: str = DEFAULT_SCHEMA,
+        tables: Tables | None = None,
+    ) -> None:
+        """Take the tables that hold the rows, unless they are new ones."""
+        self.schema_name = schema_name
+        self._connection_timeout = connection_timeout
         self._gate = Gate()
         self._turns = Turns(self._gate, connection_timeout)
         self._transaction_timeout = transaction_timeout
-        self._tables = {table.name: RowTable(table) for table in TABLES}
+        self._tables = _new_tables() if tables is None else tables
+        self._tables_beside: dict[str, Tables] = {}
         self._changes = Changes(self._table)
         self._watches = Watches()
         self._calls = count(1)
@@ -162,6 +175,11 @@ class MemoryEngine:
         session: MemorySession = await waiter.wait()
         return session
 
+    def beside(self, schema: str) -> "MemoryEngine":
+        # They outlive that engine, as those of any other database do.
+        tables = self._tables_beside.setdefault(schema, _new_tables())
+        return MemoryEngine(self._connection_timeout, self._transaction_timeout, schema_name=schema, tables=tables)
+
     async def vacuum(self) -> None:
         """Do nothing: what was deleted takes no room."""
 
@@ -239,7 +257,8 @@ class MemoryEngine:
         self._watches.close()
         if self._turns.holder is not None:
             self._turns.holder.close(ClosedError("the storage was closed while the transaction was open"))
-        self._tables = {table.name: RowTable(table) for table in TABLES}
+        self._tables = _new_tables()
+        self._tables_beside.clear()
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -247,6 +266,10 @@ class MemoryEngine:
 
     def _table(self, table: Table[Any]) -> RowTable:
         return self._tables[table.name]
+
+
+def _new_tables() -> Tables:
+    return {table.name: RowTable(table) for table in TABLES}
 
 
 def _roll_back(session: MemorySession | None) -> None:

@@ -168,7 +168,7 @@ class Attempts:
         if answer is not None and time.monotonic() >= deadline:
             raise answer from answer.__cause__
         try:
-            return await self._links.take(deadline)
+            return await self._links.take(deadline, self._settings.schema)
         except PoolError:
             if answer is not None:
                 raise answer from answer.__cause__

@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: for each event loop, a port of its own; all share the places for connections and the turns."""
+"""The PostgreSQL engine: one schema, with a port for each event loop, over a pool that other schemas may share."""
 
 import asyncio
 import logging
@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
+
+import msgspec
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
@@ -19,14 +21,15 @@ from swarm_persistence.engines.interface import (
     Snapshot,
     Step,
 )
+from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
 from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
-from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
+from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.places import Places
 from swarm_persistence.engines.sql.postgres.plans import Plans
+from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
 from swarm_persistence.engines.sql.postgres.port import Port
 from swarm_persistence.engines.sql.postgres.schema_log import SchemaState
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
@@ -50,23 +53,49 @@ class PostgresEngine(Reading[Act]):
 
     is_ephemeral = False
 
-    def __init__(self, url: str, settings: Settings) -> None:
-        self.target = Target(url)
-        self.settings = self.target.settings(settings)
+    def __init__(self, pool: ConnectionPool, settings: Settings, *, owns_pool: bool) -> None:
+        """Take a pool; the engine that owns it ends it with itself."""
+        self.pool = pool
+        self.settings = settings
+        self.schema_name = settings.schema
+        self._must_exist = False
+        self._owns_pool = owns_pool
         self.plans = self._plans = Plans(self.settings.schema)
-        self.connector = Connector(self.target, self.settings)
-        self.places = Places(self.settings.max_connections)
         self.turns = Turns(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
         self.watches = Watches()
-        self._version = SchemaVersion(self.settings.schema, str(self.target), self._open_aside)
+        self._version = SchemaVersion(self.settings.schema, str(pool.target), self._open_aside)
         self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
         self._gate = threading.Lock()
         self._is_closed = False
 
+    @classmethod
+    def of(cls, url: str, settings: Settings) -> "PostgresEngine":
+        """Return the engine of a database, with a pool of its own."""
+        target = Target(url)
+        settings = target.settings(settings)
+        return cls(ConnectionPool(target, settings), settings, owns_pool=True)
+
+    def beside(self, schema: str) -> LazyEngine["PostgresEngine"]:
+        settings = msgspec.structs.replace(self.settings, schema=schema)
+        return LazyEngine(
+            lambda: PostgresEngine(self.pool, settings, owns_pool=False),
+            lambda engine: engine.open(must_exist=self._must_exist),
+        )
+
+    async def open(self, *, must_exist: bool = False) -> None:
+        """Reach the server, bring the schema up to date, and mend it; what fails leaves nothing open."""
+        try:
+            await self.start(must_exist=must_exist)
+            await self.mend()
+        except BaseException:
+            await self.close()
+            raise
+
     async def start(self, *, must_exist: bool = False) -> None:
         """Reach the server, and bring the schema up to date if that is wanted; one that must exist is not created."""
+        self._must_exist = must_exist
         links = self._port().links
-        link = await links.take(time.monotonic() + self.settings.connection_timeout)
+        link = await links.take(time.monotonic() + self.settings.connection_timeout, self.settings.schema)
         try:
             if must_exist:
                 await self._version.require(link)
@@ -95,11 +124,13 @@ class PostgresEngine(Reading[Act]):
             _log.warning(
                 "%s: tasks bear change numbers of another server, as after a restore of a dump, and watch_tasks does "
                 "not show them; run `swarm-persistence doctor --repair` as a role that may write (%s)",
-                self.target,
+                self.pool.target,
                 error,
             )
         else:
-            _log.warning("%s: renumbered the changes of %d tasks that came from another server", self.target, replaced)
+            _log.warning(
+                "%s: renumbered the changes of %d tasks that came from another server", self.pool.target, replaced
+            )
 
     async def count_foreign_changes(self) -> int:
         """Return how many tasks bear a number that another server gave out."""
@@ -148,7 +179,7 @@ class PostgresEngine(Reading[Act]):
 
     def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
         watch = self.watches.add(tables)
-        self._port().signals.listen()
+        self._port().listen()
         return watch
 
     async def vacuum(self) -> None:
@@ -178,18 +209,13 @@ class PostgresEngine(Reading[Act]):
         return size
 
     def pool_status(self) -> PoolStatus:
-        ports = self._all_ports()
-        active = sum(port.links.lent for port in ports)
+        active = self.pool.active_connections()
         return PoolStatus(
             active=active,
-            idle=self.open_connections() - active,
+            idle=self.pool.open_connections() - active,
             max=self.settings.max_connections,
-            waiting=sum(port.waiting for port in ports),
+            waiting=sum(port.waiting for port in self._all_ports()),
         )
-
-    def open_connections(self) -> int:
-        """Return how many connections are open, in all loops."""
-        return sum(port.links.open for port in self._all_ports())
 
     async def close(self) -> None:
         self._is_closed = True
@@ -197,16 +223,23 @@ class PostgresEngine(Reading[Act]):
         own = self._ports.get(asyncio.get_running_loop())
         for port in self._all_ports():
             if port is not own:
-                self._terminate(port)
-        if own is not None:
-            await own.close()
-            self.forget(own)
+                port.terminate_soon()
+        try:
+            if own is not None:
+                await own.close()
+        except BaseException:
+            self.abandon()
+            raise
+        if self._owns_pool:
+            await self.pool.close()
 
     def abandon(self) -> None:
         self._is_closed = True
         self.watches.close()
         for port in self._all_ports():
-            self._terminate(port)
+            port.terminate_soon()
+        if self._owns_pool:
+            self.pool.abandon()
 
     def forget(self, port: Port) -> None:
         """Let go of a loop that has ended."""
@@ -217,7 +250,7 @@ class PostgresEngine(Reading[Act]):
     async def _open_aside(self) -> Link:
         """Return a connection beside those of the pool, which its user closes."""
         try:
-            return await self.connector.open(time.monotonic() + self.settings.connection_timeout)
+            return await self.pool.connector.open(time.monotonic() + self.settings.connection_timeout)
         except UnreachableError as error:
             raise error.failure from error
 
@@ -239,10 +272,3 @@ class PostgresEngine(Reading[Act]):
     def _all_ports(self) -> list[Port]:
         with self._gate:
             return [*self._ports.values()]
-
-    @staticmethod
-    def _terminate(port: Port) -> None:
-        try:
-            port.loop.call_soon_threadsafe(port.terminate)
-        except RuntimeError:  # the loop is closed, and has ended what it had
-            port.terminate()

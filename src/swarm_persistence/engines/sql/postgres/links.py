@@ -1,6 +1,7 @@
 """The connections of one event loop: lent, taken back, closed when idle for long or in the way.
 
-Callers wait in one line for what comes first: a connection that is given back, or a new one (`growth.py`).
+Callers wait for what comes first: a connection that is given back, or a new one (`growth.py`). The schemas that share
+the pool take turns (`fair_queue.py`).
 
 asyncpg's own pool does not do. It belongs to one event loop, so that no limit holds for several; it opens connections
 in the call that acquires one, which then fails where the server is full, beside connections that come free; it does not
@@ -16,6 +17,7 @@ from contextvars import Context
 
 from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.failures import again
+from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
 from swarm_persistence.engines.sql.postgres.growth import Growth
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.places import Places
@@ -38,7 +40,7 @@ class Links:
         self._idle: deque[Link] = deque()
         self._lent: set[Link] = set()
         self._errands = 0
-        self._queue: deque[asyncio.Future[Link]] = deque()
+        self._queue: FairQueue[Link] = FairQueue()
         self._closings: set[asyncio.Task[None]] = set()
         self._growth = Growth(self, connector, places, settings, total)
         self._reaper: asyncio.TimerHandle | None = None
@@ -60,8 +62,8 @@ class Links:
         """Return how many wait for a connection."""
         return len(self._queue)
 
-    async def take(self, deadline: float) -> Link:
-        """Return a connection for the caller alone.
+    async def take(self, deadline: float, schema: str = "") -> Link:
+        """Return a connection for the caller alone; where several schemas' callers wait, the schemas take turns.
 
         Raises:
             DatabaseError: there is none, and no server can be used; the text says why, for each.
@@ -73,7 +75,7 @@ class Links:
             return link
         if self.is_closed:
             raise _closed()
-        return await self._wait(deadline)
+        return await self._wait(deadline, schema)
 
     def take_for_errand(self) -> Link | None:
         """Return an idle connection, if there is one, for work that nobody has asked for; it is not `lent`."""
@@ -131,11 +133,8 @@ class Links:
 
     def fail_first(self, failure: StorageError) -> None:
         """Let the first who waits have an error."""
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                waiter.set_exception(again(failure))
-                return
+        if (waiter := self._queue.pop()) is not None:
+            waiter.set_exception(again(failure))
 
     def place_came_free(self) -> bool:
         """Open a connection for the first who waits; from any thread."""
@@ -179,10 +178,8 @@ class Links:
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                waiter.set_exception(_closed())
+        while (waiter := self._queue.pop()) is not None:
+            waiter.set_exception(_closed())
 
     def _take_idle(self) -> Link | None:
         while self._idle:
@@ -194,11 +191,9 @@ class Links:
         return None
 
     def _lend_or_keep(self, link: Link) -> None:
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                waiter.set_result(link)
-                return
+        if (waiter := self._queue.pop()) is not None:
+            waiter.set_result(link)
+            return
         if self._places.is_wanted_by_others(self):
             self.drop(link)
             return
@@ -208,9 +203,9 @@ class Links:
         if self._reaper is None:
             self._reap_in(self._settings.idle_timeout)
 
-    async def _wait(self, deadline: float) -> Link:
+    async def _wait(self, deadline: float, schema: str) -> Link:
         waiter: asyncio.Future[Link] = self.loop.create_future()
-        self._queue.append(waiter)
+        self._queue.add(schema, waiter)
         self._growth.grow()
         try:
             await asyncio.wait((waiter,), timeout=max(0.0, deadline - time.monotonic()))
@@ -224,8 +219,7 @@ class Links:
                 self.give_back(waiter.result())
             raise
         finally:
-            if waiter in self._queue:
-                self._queue.remove(waiter)
+            self._queue.discard(schema, waiter)
             if not self._queue:
                 self._places.wait_no_more(self)
 

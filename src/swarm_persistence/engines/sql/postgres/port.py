@@ -1,9 +1,8 @@
-"""What one event loop has of an engine: its connections, its batches, its transactions, and what is under way."""
+"""What one event loop has of one schema: its batches, its transactions, and what is under way."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
@@ -13,12 +12,11 @@ from swarm_persistence.engines.sql.postgres.attempts import Attempt, Attempts
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.links import Links
 from swarm_persistence.engines.sql.postgres.plans import has_key
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
-from swarm_persistence.engines.sql.postgres.signals import Signals
+from swarm_persistence.engines.sql.postgres.signals import channel_of
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.errors import TransactionError
 from swarm_persistence.schema.tables import TABLES, Table
@@ -35,11 +33,12 @@ class Port:
         self.settings = engine.settings
         self.plans = engine.plans
         self.running = Running()
-        self.links = Links(engine.connector, engine.places, engine.settings, engine.open_connections)
-        self.signals = Signals(self.links, engine.connector, engine.watches, engine.settings)
+        self._shared = engine.pool.here()
+        self.links, self.signals = self._shared.links, self._shared.signals
         self._engine = engine
+        self._channel = channel_of(engine.settings.schema)
         self._turns = engine.turns
-        self._attempts = Attempts(self.links, engine.connector, self.plans, self.settings)
+        self._attempts = Attempts(self.links, engine.pool.connector, self.plans, self.settings)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
@@ -50,10 +49,7 @@ class Port:
             self._adders[table.name] = Batches(self.running, adder.run, is_write=True)
             reader = RowReader(table, self.plans.gets[table.model], self._attempts)
             self._readers[table.name] = Batches(self.running, reader.run, is_write=False)
-        self._end = self._until_the_loop_ends()
-        with suppress(StopIteration):
-            # A loop ends what it has seen begin: so much for those who end it without a close of the storage.
-            self._end.__anext__().send(None)
+        self._shared.ports.add(self)
 
     @property
     def waiting(self) -> int:
@@ -123,32 +119,44 @@ class Port:
         self.links.give_back(link)
         self._turns.end_hold()
 
+    def listen(self) -> None:
+        """Let the schema's watches learn of the commits of other processes."""
+        self.signals.listen(self._channel, self._engine.watches)
+
     def committed(self, tables: set[str]) -> None:
         """Tell those who watch, here and elsewhere, that there was a commit."""
-        self._engine.connector.has_written = True
+        self._engine.pool.connector.has_written = True
         if tables:
             self._engine.watches.ring(tables)
-            self.signals.send(tables)
+            self.signals.send(self._channel, tables)
 
     async def close(self) -> None:
-        """Finish what is under way, and close the connections; a cancelled close drops them at once."""
+        """Finish what is under way; a cancelled close drops it at once."""
         try:
             for session in [*self._sessions]:
                 session.abandon("the storage was closed")
             await asyncio.sleep(0)
             await self.running.all_are_done(self.settings.connection_timeout)
-            await self.signals.close()
-            await self.links.close()
-        except BaseException:
+        finally:
             self.terminate()
-            raise
 
     def terminate(self) -> None:
-        """Drop everything at once."""
+        """Drop the transactions with their connections, and use the others no more.
+
+        What else is under way fails with the connections, or goes on to its end if other schemas keep those open.
+        """
         for session in [*self._sessions]:
             session.die(TransactionError("the transaction was rolled back: the storage was closed"))
-        self.signals.terminate()
-        self.links.terminate()
+        self._shared.ports.discard(self)
+        self.signals.forget(self._channel, self._engine.watches)
+        self._engine.forget(self)
+
+    def terminate_soon(self) -> None:
+        """Do the same from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.terminate)
+        except RuntimeError:  # the loop is closed, and has ended what it had
+            self.terminate()
 
     def _updater(self, plan: RowUpdatePlan) -> Batches[RowUpdate]:
         updater = self._updaters.get(plan)
@@ -219,12 +227,3 @@ class Port:
         if run.is_unwanted:
             await snapshot.close()
         return snapshot
-
-    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            self.terminate()
-            self._engine.forget(self)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)

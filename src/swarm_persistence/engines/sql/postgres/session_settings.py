@@ -17,15 +17,18 @@ _GRACE_SECONDS = 2.0
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
+_SEARCH_PATH = "pg_catalog, pg_temp"
+"""No schema: our statements name those, and one session serves several. Temporary objects last: unless named, they come
+first. Set in a statement of its own, so that no other path leads to the functions and operators of what follows."""
+
 _SNAPSHOT_IDLE_SECONDS = 600.0
 """How long a snapshot may wait for its next read: what was read may have to be written to a slow place."""
 
 
 class SessionSettings:
-    """The settings of the sessions of one storage on a server of one version."""
+    """The settings of the sessions of one pool on a server of one version."""
 
     def __init__(self, settings: Settings, server_version: int) -> None:
-        self._schema = settings.schema
         # A client that was stopped must not hold its locks: the server ends its transaction after this time.
         idle = settings.transaction_timeout + _GRACE_SECONDS
         self.longest_wait_for_a_lock = _wait_for_a_lock(settings, idle)
@@ -62,13 +65,13 @@ class SessionSettings:
 
     def for_session(self) -> str:
         """Return the text that sets up a session that is ours."""
-        return f"SET search_path = {self._search_path}; {_set_config(self._of_session, 'false')}"
+        return f"SET search_path = {_SEARCH_PATH}; {_set_config(self._of_session, 'false')}"
 
     def begin(self, *, sets_up: bool, text: str = _BEGIN) -> str:
         """Return the text that begins a transaction of ours; it sets up itself if the session is not ours."""
         if not sets_up:
             return text
-        return f"{text}; SET LOCAL search_path = {self._search_path}; {_set_config(self._of_transactions, 'true')}"
+        return f"{text}; SET LOCAL search_path = {_SEARCH_PATH}; {_set_config(self._of_transactions, 'true')}"
 
     def begin_for_caller(self, *, sets_up: bool) -> str:
         """Return the text that begins a caller's transaction, which the server ends in time where it knows how."""
@@ -79,12 +82,6 @@ class SessionSettings:
         idle = f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(_SNAPSHOT_IDLE_SECONDS)}"
         # Its moment is that of its first query.
         return f"{self.begin(sets_up=sets_up, text=_BEGIN_SNAPSHOT)}; {idle}; SELECT pg_current_snapshot()"
-
-    @property
-    def _search_path(self) -> str:
-        # Temporary objects last: unless named, they come first. In a statement of its own, so that no other path leads
-        # to the functions and operators of what follows.
-        return f'pg_catalog, "{self._schema}", pg_temp'
 
 
 def _set_config(values: dict[str, str], is_local: str) -> str:

@@ -1,16 +1,14 @@
 """The settings of a PostgreSQL engine, each default in its one home."""
 
-import re
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
 from swarm_persistence.engines.pools import PoolSettings
+from swarm_persistence.engines.schemas import DEFAULT_SCHEMA, require_name
 from swarm_persistence.errors import OtherError
 
 PreparedStatements = Literal["auto", "on", "off"]
-
-_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
 class Settings(PoolSettings, frozen=True, kw_only=True):
@@ -21,7 +19,7 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
 
     # Seconds: each is one that another process may need, and a new one takes a few milliseconds.
     idle_timeout: float = 10.0
-    schema: str = "swarm"
+    schema: str = DEFAULT_SCHEMA
     """The schema that holds the tables. Nothing is written to any other one."""
     operation_timeout: float = 60.0
     """How long the server may take for one statement before its connection is given up."""
@@ -33,9 +31,7 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
 
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""
-        has_name = isinstance(self.schema, str) and _SCHEMA.fullmatch(self.schema) is not None
-        self.require("schema", has_name, "a name of lower-case letters, digits and _, 63 at most, not first a digit")
-        self.require("schema", not self.schema.startswith("pg_"), "a name that does not begin with pg_")
+        require_name(self.schema)
         super().checked()
         self.require_duration("operation_timeout")
         self.require("parallel_transactions", type(self.parallel_transactions) is bool, "true or false")

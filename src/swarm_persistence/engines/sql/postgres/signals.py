@@ -6,6 +6,7 @@ commits wait for each other. Should it get lost with its process, a look finds w
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
@@ -31,37 +32,61 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 """Between two tries to listen."""
 
+_NOTIFY = """
+SELECT pg_notify(channel, name)
+FROM unnest($1::text[], $2::text[]) AS told (channel, name)
+"""
+
 _FAILURES = (*DRIVER_ERRORS, StorageError, UnreachableError)
 
 
-class Signals:
-    """The signals of one event loop."""
+def channel_of(schema: str) -> str:
+    """Return the channel on which the commits to a schema are told of; its notifications name the tables."""
+    return f"swarm {schema}"[:63]
 
-    def __init__(self, links: Links, connector: Connector, watches: Watches, settings: Settings) -> None:
+
+class Signals:
+    """The signals of one event loop: one sender, one listener and one poller for all schemas that share the pool."""
+
+    def __init__(self, links: Links, connector: Connector, settings: Settings) -> None:
         self._loop = asyncio.get_running_loop()
         self._links = links
         self._connector = connector
-        self._watches = watches
         self._settings = settings
-        self._channel = f"swarm {settings.schema}"[:63]
-        self._unsent: set[str] = set()
+        self._unsent: dict[str, set[str]] = {}
+        self._audiences: dict[str, set[Watches]] = {}
+        """Those to be told of commits, by channel: of two schemas with a long name, one channel may serve both."""
         self._sender: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._link: Link | None = None
+        self._channels: set[str] | None = None
+        """Those that the connection listens on; `None` where nothing can listen."""
+        self._has_new_channel = asyncio.Event()
         self._last_look = ""
         self._has_listened = False
         self._is_closed = False
 
-    def send(self, tables: set[str]) -> None:
+    def send(self, channel: str, tables: set[str]) -> None:
         """Tell other processes of commits to some tables."""
-        self._unsent |= tables
+        self._unsent.setdefault(channel, set()).update(tables)
         if self._sender is None and not self._is_closed:
             self._sender = self._start(self._send())
 
-    def listen(self) -> None:
-        """Learn of the commits of other processes from here on, while anybody watches."""
+    def listen(self, channel: str, watches: Watches) -> None:
+        """Tell some watches of the commits of other processes from here on, while anybody watches."""
+        audience = self._audiences.setdefault(channel, set())
+        if watches not in audience:
+            audience.add(watches)
+            self._has_new_channel.set()
         if self._listener is None and not self._is_closed:
             self._listener = self._start(self._listen())
+
+    def forget(self, channel: str, watches: Watches) -> None:
+        """Tell some watches of nothing any more."""
+        audience = self._audiences.get(channel, set())
+        audience.discard(watches)
+        if not audience:
+            self._audiences.pop(channel, None)
 
     async def close(self) -> None:
         """Send what is to be told, and listen no more."""
@@ -82,6 +107,15 @@ class Signals:
                 if task is not None:
                     task.cancel()
 
+    @property
+    def _is_watched(self) -> bool:
+        return any(not watches.is_empty for audience in self._audiences.values() for watches in audience)
+
+    def _ring_all(self) -> None:
+        for audience in [*self._audiences.values()]:
+            for watches in audience:
+                watches.ring()
+
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         # Not in the caller's context, which it would keep alive.
         return self._loop.create_task(work, context=Context())
@@ -89,19 +123,19 @@ class Signals:
     async def _send(self) -> None:
         try:
             while self._unsent and not self._links.is_closed:
-                tables, self._unsent = self._unsent, set()
-                await self._tell(tables)
+                unsent, self._unsent = self._unsent, {}
+                await self._tell([(channel, table) for channel, tables in unsent.items() for table in tables])
                 if not self._is_closed:
                     await asyncio.sleep(_BETWEEN_NOTIFICATIONS_SECONDS)
         finally:
             self._sender = None
 
-    async def _tell(self, tables: set[str]) -> None:
+    async def _tell(self, commits: list[tuple[str, str]]) -> None:
         link = self._links.take_for_errand()
         if link is None:  # all are in use: those who listen look by themselves
             return
         try:
-            await link.run("SELECT pg_notify($1, name) FROM unnest($2::text[]) AS name", (self._channel, [*tables]))
+            await link.run(_NOTIFY, [*zip(*commits, strict=True)])
         except _FAILURES:
             link.terminate()
         finally:
@@ -110,7 +144,7 @@ class Signals:
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         try:
-            while not self._watches.is_empty and not self._is_closed:
+            while self._is_watched and not self._is_closed:
                 self._has_listened = False
                 try:
                     await self._listen_on_a_connection()
@@ -121,10 +155,10 @@ class Signals:
             self._listener = None
 
     async def _look_without_a_connection(self, end: float) -> None:
-        while not self._watches.is_empty:
+        while self._is_watched:
             link = self._links.take_for_errand()
             if link is None:
-                self._watches.ring()  # those who watch look for themselves
+                self._ring_all()  # those who watch look for themselves
             else:
                 try:
                     await self._look(link)
@@ -143,33 +177,50 @@ class Signals:
         try:
             seconds = await self._start_to_listen(link)
             self._has_listened = True
-            self._watches.ring()  # for what was committed before
-            while not self._watches.is_empty:
+            self._ring_all()  # for what was committed before
+            while self._is_watched:
+                self._has_new_channel.clear()
+                if self._channels is not None:
+                    await self._listen_to_new(link, self._channels)
                 await self._look(link)
-                await asyncio.sleep(seconds)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._has_new_channel.wait(), seconds)
         finally:
             self._link = None
             link.terminate()
 
     async def _start_to_listen(self, link: Link) -> float:
         """Listen if that is possible, and return after how many seconds to poll instead."""
+        self._channels = None
         # A pooler lends its servers' connections for a transaction: what one of them hears is lost.
         if self._connector.has_pooler:
             return _BETWEEN_LOOKS_SECONDS
         if (await headroom_of(link)).is_short:
             raise PoolError(f"{link.server}: the few connections that are left are for others")
+        channels: set[str] = set()
         try:
-            await link.listen(self._channel, self._heard)
+            await self._listen_to_new(link, channels)
         except asyncpg.ReadOnlySQLTransactionError:  # a standby
             return _BETWEEN_GENTLE_LOOKS_SECONDS
+        self._channels = channels
         return _BETWEEN_RARE_LOOKS_SECONDS
+
+    async def _listen_to_new(self, link: Link, channels: set[str]) -> None:
+        """Listen on the channels that have come up; none is given up before the connection is."""
+        for channel in [*self._audiences]:
+            if channel not in channels:
+                await link.listen(channel, self._heard)
+                channels.add(channel)
+                for watches in self._audiences.get(channel, ()):
+                    watches.ring()
 
     async def _look(self, link: Link) -> None:
         """Wake those who watch if anybody has written anything since the last look."""
         rows = await link.run("SELECT pg_current_snapshot()::text")
         if rows[0][0] != self._last_look:
             self._last_look = rows[0][0]
-            self._watches.ring()
+            self._ring_all()
 
-    def _heard(self, _connection: object, _number: int, _channel: str, table: object) -> None:
-        self._watches.ring((str(table),))
+    def _heard(self, _connection: object, _number: int, channel: str, table: object) -> None:
+        for watches in self._audiences.get(channel, ()):
+            watches.ring((str(table),))

@@ -14,6 +14,8 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import MigrationStatus, Page, Place, PoolStatus, Progress, Session, Step
+from swarm_persistence.engines.lazy import LazyEngine
+from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
@@ -49,7 +51,8 @@ class SqliteEngine(Reading[Part]):
     _plans: Parts
     is_ephemeral = False
 
-    def __init__(self, path: str | os.PathLike[str], settings: Settings) -> None:
+    def __init__(self, path: str | os.PathLike[str], settings: Settings, schema_name: str = DEFAULT_SCHEMA) -> None:
+        self.schema_name = schema_name
         self.path = file.resolve(path)
         self.settings = settings.checked()
         self._plans = Parts()
@@ -71,16 +74,34 @@ class SqliteEngine(Reading[Part]):
         self._port_gate = threading.Lock()
         self._sessions: set[SqliteSession] = set()
         self._snapshots: set[SqliteSnapshot] = set()
+        self._must_exist = False
+        self._is_open = False
         self._is_closing = False
         self._access = Access.WRITE
         # Kept, for those that are put off would hold an object more each.
         self._operation = self._operation_of
+
+    async def open(self, *, must_exist: bool = False) -> None:
+        """Do what `start` does, in a thread; one that is cancelled leaves nothing open."""
+        try:
+            await asyncio.to_thread(self.start, must_exist=must_exist)
+        except asyncio.CancelledError:
+            self.abandon()  # the thread goes on opening; what it opens must not stay open
+            raise
+
+    def beside(self, schema: str) -> LazyEngine["SqliteEngine"]:
+        root, ending = os.path.splitext(self.path)
+        return LazyEngine(
+            lambda: SqliteEngine(f"{root}.{schema}{ending}", self.settings, schema),
+            lambda engine: engine.open(must_exist=self._must_exist),
+        )
 
     def start(self, *, must_exist: bool = False) -> None:
         """Open the file, and bring its schema up to date if that is wanted. Blocks: call it from a thread.
 
         One that must exist is not created, and only read if it cannot be written.
         """
+        self._must_exist = must_exist
         try:
             self._access = prepare(
                 self.path,
@@ -93,6 +114,7 @@ class SqliteEngine(Reading[Part]):
             raise self._translate(error) from error
         self._writer.start()
         self._readers.start()
+        self._is_open = True
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         return self._submit(self._operation, steps)
@@ -238,7 +260,7 @@ class SqliteEngine(Reading[Part]):
         active = is_writing + min(sum(mailbox.running for mailbox in reading), self._readers.open)
         return PoolStatus(
             active=active,
-            idle=1 + self._readers.open - active,
+            idle=self._is_open + self._readers.open - active,
             max=self.settings.max_connections,
             waiting=sum(mailbox.waiting for mailbox in (*writing, *reading)),
         )
