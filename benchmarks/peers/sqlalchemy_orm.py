@@ -77,7 +77,7 @@ class SqlalchemyOrm(SwarmFile, Concurrent):
     async def claim_next(self, agent_id: str) -> TaskRow | None:
         """Claim the most urgent task."""
         first = select(TaskRow.sequence).where(TaskRow.status == "pending")
-        first = first.order_by(TaskRow.priority.desc(), TaskRow.created_at, TaskRow.sequence).limit(1)
+        first = first.order_by(TaskRow.priority.desc(), TaskRow.sequence).limit(1)
         claiming = update(TaskRow).where(TaskRow.sequence.in_(first)).values(_claimed_by(agent_id)).returning(TaskRow)
         async with self.session() as session, session.begin():
             return (await session.scalars(claiming, execution_options={"synchronize_session": False})).one_or_none()
@@ -85,7 +85,7 @@ class SqlalchemyOrm(SwarmFile, Concurrent):
     async def pending(self, _: object) -> Sequence[TaskRow]:
         """List the waiting tasks."""
         waiting = select(TaskRow).where(TaskRow.status == "pending")
-        waiting = waiting.order_by(TaskRow.priority.desc(), TaskRow.created_at, TaskRow.sequence)
+        waiting = waiting.order_by(TaskRow.priority.desc(), TaskRow.sequence)
         async with self.session() as session:
             return (await session.scalars(waiting)).all()
 

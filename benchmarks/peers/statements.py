@@ -45,7 +45,7 @@ LATEST = f"""
 SELECT {_columns(EVENTS)} FROM events WHERE agent_id = ? ORDER BY timestamp DESC, sequence DESC LIMIT {LISTED}
 """
 PENDING = f"""
-SELECT {_columns(TASKS)} FROM tasks WHERE status = 'pending' ORDER BY priority DESC, created_at, sequence
+SELECT {_columns(TASKS)} FROM tasks WHERE status = 'pending' ORDER BY priority DESC, sequence
 """
 CLAIM = f"""
 UPDATE tasks SET status = 'assigned', assigned_to = ?, updated_at = ?, claim_count = claim_count + 1,
@@ -58,7 +58,7 @@ UPDATE tasks SET status = 'assigned', assigned_to = ?, updated_at = ?, claim_cou
   version = version + 1, lease_expires_at = NULL,
   {CHANGE_NUMBER} = {NEXT_CHANGE}
 WHERE sequence IN (
-  SELECT sequence FROM tasks WHERE status = 'pending' ORDER BY priority DESC, created_at, sequence LIMIT 1
+  SELECT sequence FROM tasks WHERE status = 'pending' ORDER BY priority DESC, sequence LIMIT 1
 )
 RETURNING {_columns(TASKS)}
 """

@@ -49,7 +49,7 @@ async def by_hand(url: str) -> AsyncIterator[Verbs]:
         WHERE sequence = (
           SELECT sequence FROM {SCHEMA}.tasks
           WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = false
-          ORDER BY priority DESC NULLS LAST, created_at NULLS FIRST, sequence LIMIT 1 FOR UPDATE SKIP LOCKED)
+          ORDER BY priority DESC NULLS LAST, sequence LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING *
     """
     async with asyncpg.create_pool(url, min_size=CONNECTIONS, max_size=CONNECTIONS) as pool:

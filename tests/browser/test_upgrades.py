@@ -59,6 +59,15 @@ def test_an_upgrade_puts_every_row_into_a_new_index(old: Tab, new: Tab, name: st
     assert len(numbers) == 2_500
 
 
+def test_tasks_of_the_first_version_come_in_the_order_of_their_arrival(old: Tab, name: str) -> None:
+    assert old.call("upgrades.store_with_first_code", name, 1_200) == 1
+
+    steps, pending, claimed = old.call("upgrades.claim_all", name, 1_200)
+
+    assert steps == ["stores", "order of arrival"]
+    assert pending == claimed == [f"task-{place}" for place in range(1_200)]
+
+
 def test_the_older_page_is_told_to_load_again(old: Tab, new: Tab, name: str) -> None:
     old.call("upgrades.open_and_store", name, 1)
     new.call("upgrades.open_with_later_code", name, 30)

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import asyncpg
 import pytest
 
-from swarm_persistence import AgentModel, AgentStatus, PostgresStorage, TaskStatus
+from swarm_persistence import AgentModel, AgentStatus, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.clock import SystemClock, use_clock
-from swarm_persistence.testing.records import a_task
+from swarm_persistence.testing.records import a_task, ids
 from swarm_persistence.worker.registration import Registration
 
 
@@ -20,6 +20,18 @@ class WrongClock(SystemClock):
 
     def now(self) -> datetime:
         return super().now() + timedelta(hours=self._hours)
+
+
+async def test_the_task_of_a_client_an_hour_behind_is_not_claimed_before_those_that_were_there(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    for name, hours in (("first", 0), ("behind", -1), ("ahead", 1), ("last", 0)):
+        with use_clock(WrongClock(hours)):
+            await storage.store_task(TaskModel(id=name, task_type="analyze"))
+
+    assert ids(await other.get_pending_tasks()) == ["first", "behind", "ahead", "last"]
+    assert ids(await other.claim_next_tasks("agent", limit=2)) == ["first", "behind"]
+    assert ids(await other.claim_next_tasks("agent", limit=2, task_types=["analyze", "x"])) == ["ahead", "last"]
 
 
 @pytest.mark.parametrize(("claimer", "judge"), [(1, -1), (-1, 1), (0, 1), (0, -1)])

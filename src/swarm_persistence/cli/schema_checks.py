@@ -32,6 +32,7 @@ _CREATE_INDEX = re.compile(
 _DROP_INDEX = re.compile(
     r"\s*DROP\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?(?:\{schema\}\.)?(?P<name>\w+)", re.I
 )
+_RENAME_INDEX = re.compile(r"\s*ALTER\s+INDEX\s+(?:\{schema\}\.)?(?P<name>\w+)\s+RENAME\s+TO\s+(?P<new>\w+)", re.I)
 
 _TABLES = """
 SELECT
@@ -174,6 +175,9 @@ def _expected_indexes(version: int) -> dict[str, tuple[str, bool]]:
                 expected[created["name"]] = text, created["unique"] is not None
             elif dropped := _DROP_INDEX.match(statement):
                 expected.pop(dropped["name"], None)
+            elif renamed := _RENAME_INDEX.match(statement):
+                text, is_unique = expected.pop(renamed["name"])
+                expected[renamed["new"]] = text.replace(renamed["name"], renamed["new"], 1), is_unique
     return expected
 
 

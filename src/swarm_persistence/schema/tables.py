@@ -190,9 +190,10 @@ _READY = (_PENDING, (UNMET_DEPENDENCIES, 0), (IS_DELAYED, 0))
 TASKS = Table(
     "tasks",
     TaskModel,
-    Index("tasks_pending", ("-priority", "created_at"), where=(_PENDING,)),
-    Index("tasks_ready", ("-priority", "created_at"), where=_READY),
-    Index("tasks_ready_by_type", ("task_type", "-priority", "created_at"), where=_READY),
+    # By arrival, not by `created_at`: that comes from the clients, whose clocks differ.
+    Index("tasks_pending", ("-priority",), where=(_PENDING,)),
+    Index("tasks_ready", ("-priority",), where=_READY),
+    Index("tasks_ready_by_type", ("task_type", "-priority"), where=_READY),
     Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
     Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
     Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),

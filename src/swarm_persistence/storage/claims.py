@@ -72,10 +72,11 @@ class ClaimVerbs(TaskVerbs):
     ) -> TaskModel | None:
         """Assign the next ready task to the agent and return it, or `None` if there is none; atomic.
 
-        That is the pending task of the highest priority, then the oldest, whose dependencies are all completed, whose
-        `run_at` has come, and whose type is among `task_types` and `capabilities`, where these are given. No two agents
-        ever get one task. The claim holds for `lease` seconds; extend it before they are over. If there is no task,
-        `wait` seconds may pass until there is one; a commit ends the wait at once, another process's within 50 ms.
+        That is the pending task of the highest priority, then the one stored first, whose dependencies are all
+        completed, whose `run_at` has come, and whose type is among `task_types` and `capabilities`, where these are
+        given. No two agents ever get one task. The claim holds for `lease` seconds; extend it before they are over. If
+        there is no task, `wait` seconds may pass until there is one; a commit ends the wait at once, another process's
+        within 50 ms.
 
         Of more than 500 tasks that become due between two claims, those of the earliest `run_at` are considered first.
         The agent need not be registered. A stored task that cannot be read is passed over as long as there is another.

@@ -32,7 +32,7 @@ IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
 IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
 IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
 IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
-MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order("created_at"))
+MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order(SEQUENCE))
 _UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 _IS_UNSUCCESSFUL = Condition("status", "IN", tuple(status.value for status in _UNSUCCESSFUL))
 
@@ -91,11 +91,11 @@ class TaskVerbs(StorageCore):
             await self._tell_claim_count(task)
 
     async def get_pending_tasks(self) -> list[TaskModel]:
-        """Return the tasks that wait for an agent: highest priority first, then oldest."""
+        """Return the tasks that wait for an agent: highest priority first, then first stored."""
         return await self._executor().select(Query(TASKS, (IS_PENDING,), MOST_URGENT_FIRST))
 
     async def get_ready_tasks(self, limit: int | None = None) -> list[TaskModel]:
-        """Return the pending tasks that could be claimed now: highest priority first, then oldest.
+        """Return the pending tasks that could be claimed now: highest priority first, then first stored.
 
         Their dependencies are completed, and their `run_at` has come.
         """
@@ -111,11 +111,11 @@ class TaskVerbs(StorageCore):
         rows: list[Any] = await executor.values(Query(TASKS, (one_of("id", [*every]),)), ("id", SEQUENCE))
         arrivals = dict(rows)
         # One that was deleted in between has no arrival any more.
-        rank = {id: (-task.priority.rank, task.created_at, arrivals.get(id, 0)) for id, task in every.items()}
-        return sorted(every.values(), key=lambda task: rank[task.id])[:limit]
+        left = [task for id, task in every.items() if id in arrivals]
+        return sorted(left, key=lambda task: (-task.priority.rank, arrivals[task.id]))[:limit]
 
     async def get_blocked_tasks(self) -> list[TaskModel]:
-        """Return the pending tasks that wait for a dependency: highest priority first, then oldest."""
+        """Return the pending tasks that wait for a dependency: highest priority first, then first stored."""
         is_blocked = Condition(UNMET_DEPENDENCIES, ">", 0)
         return await self._executor().select(Query(TASKS, (IS_PENDING, is_blocked), MOST_URGENT_FIRST))
 

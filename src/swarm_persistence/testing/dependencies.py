@@ -40,7 +40,7 @@ class TestDependencies:
         assert (await claimed(storage)).id == "last"
 
     async def test_what_is_blocked_is_not_claimed_however_urgent(self, storage: Storage) -> None:
-        urgent = a_task("urgent", dependencies=["plain"], priority=TaskPriority.CRITICAL, created_at=after(-9))
+        urgent = a_task("urgent", dependencies=["plain"], priority=TaskPriority.CRITICAL)
         await storage.store_tasks([urgent, a_task("plain")])
 
         assert ids(await storage.claim_next_tasks("agent-1", limit=9)) == ["plain"]
@@ -138,12 +138,12 @@ class TestDependencies:
 
         assert await ready_and_blocked(storage) == (["a"], ["task"])
 
-    async def test_blocked_tasks_come_by_priority_then_by_age(self, storage: Storage) -> None:
-        for id, priority, age in (("low", "low", 0), ("new", "high", 2), ("old", "high", 1), ("later", "high", 2)):
+    async def test_blocked_tasks_come_by_priority_then_by_arrival(self, storage: Storage) -> None:
+        for id, priority, age in (("low", "low", 0), ("first", "high", 2), ("behind", "high", 1), ("last", "high", 2)):
             priority_of = TaskPriority(priority)
             await storage.store_task(a_task(id, priority=priority_of, created_at=after(age), dependencies=["x"]))
 
-        assert ids(await storage.get_blocked_tasks()) == ["old", "new", "later", "low"]
+        assert ids(await storage.get_blocked_tasks()) == ["first", "behind", "last", "low"]
 
     async def test_a_task_whose_dependencies_are_completed_still_waits_for_its_time(
         self, storage: Storage, clock: ManualClock

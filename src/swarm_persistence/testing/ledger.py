@@ -33,9 +33,9 @@ class Ledger:
         return [task for task in self.pending() if self.links[task.id]]
 
     def pending(self) -> list[TaskModel]:
-        """Return the pending tasks, most urgent first, then oldest; sorting keeps the order of arrival."""
+        """Return the pending tasks, most urgent first; sorting keeps the order of arrival."""
         pending = [task for task in self.tasks.values() if task.status is TaskStatus.PENDING]
-        return sorted(pending, key=lambda task: (-task.priority.rank, task.created_at))
+        return sorted(pending, key=lambda task: -task.priority.rank)
 
     def expired(self) -> list[TaskModel]:
         """Return the tasks whose lease has run out, the one that did so first at first."""

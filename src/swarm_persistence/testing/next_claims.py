@@ -91,20 +91,44 @@ class TestNextClaims:
         assert (first.id, last.id) == ("0", "last")
         assert {task.id for task in others} == {f"{number}" for number in range(1, 1_000)}
 
-    async def test_tasks_come_by_priority_then_by_age_then_by_arrival(self, storage: Storage) -> None:
-        for id, priority, age in (
-            ("low", TaskPriority.LOW, 0),
-            ("high-new", TaskPriority.HIGH, 9),
-            ("high-old-second", TaskPriority.HIGH, 1),
-            ("critical", TaskPriority.CRITICAL, 8),
-            ("a-high-old-third", TaskPriority.HIGH, 1),
-            ("medium", TaskPriority.MEDIUM, 0),
+    async def test_tasks_come_by_priority_then_by_arrival(self, storage: Storage) -> None:
+        for id, priority in (
+            ("low", TaskPriority.LOW),
+            ("z-high-first", TaskPriority.HIGH),
+            ("critical", TaskPriority.CRITICAL),
+            ("a-high-second", TaskPriority.HIGH),
+            ("medium", TaskPriority.MEDIUM),
         ):
-            await storage.store_task(a_task(id, priority=priority, created_at=after(age)))
+            await storage.store_task(a_task(id, priority=priority))
 
-        order = [(await claimed(storage)).id for _ in range(6)]
+        order = [(await claimed(storage)).id for _ in range(5)]
 
-        assert order == ["critical", "high-old-second", "a-high-old-third", "high-new", "medium", "low"]
+        assert order == ["critical", "z-high-first", "a-high-second", "medium", "low"]
+
+    @pytest.mark.parametrize("task_types", [None, ["x", "y"]])
+    async def test_the_clock_of_the_one_that_stores_a_task_does_not_decide_its_turn(
+        self, storage: Storage, task_types: list[str] | None
+    ) -> None:
+        for id, task_type, hours in (("m", "x", 0), ("behind", "y", -1), ("ahead", "x", 1), ("z", "y", 0)):
+            await storage.store_task(a_task(id, task_type=task_type, created_at=after(3_600 * hours)))
+
+        order = [(await claimed(storage, task_types=task_types)).id for _ in range(4)]
+
+        assert order == ["m", "behind", "ahead", "z"]
+
+    async def test_a_task_that_is_given_back_keeps_its_turn(self, storage: Storage, clock: ManualClock) -> None:
+        await storage.store_many([a_task("1"), a_task("2"), a_task("3"), a_task("4")])
+
+        await storage.release_task(await claimed(storage))
+        released = await claimed(storage)
+        await storage.fail_task(released, "try again", retry_in=0)
+        failed = await claimed(storage, lease=1)
+        clock.advance(3_600)
+        await storage.requeue_expired_tasks()
+
+        assert (released.id, failed.id) == ("1", "1")
+        assert ids(await storage.get_ready_tasks()) == ["1", "2", "3", "4"]
+        assert ids(await storage.claim_next_tasks("agent-1", limit=9)) == ["1", "2", "3", "4"]
 
     async def test_several_are_claimed_in_their_order(self, storage: Storage) -> None:
         ranks = [TaskPriority.LOW, TaskPriority.CRITICAL, TaskPriority.MEDIUM, TaskPriority.HIGH]
@@ -181,13 +205,14 @@ class TestNextClaims:
 
     async def test_a_task_whose_time_has_come_keeps_its_place(self, storage: Storage, clock: ManualClock) -> None:
         due = clock.now() - timedelta(seconds=100)
-        await storage.store_task(a_task("plain", created_at=after(1)))
-        await storage.store_task(a_task("due", created_at=after(0), run_at=due))
-        await storage.store_task(a_task("urgent", created_at=after(2), run_at=due, priority=TaskPriority.HIGH))
+        await storage.store_task(a_task("due", run_at=due))
+        await storage.store_task(a_task("plain"))
+        await storage.store_task(a_task("due-later", run_at=due))
+        await storage.store_task(a_task("urgent", run_at=due, priority=TaskPriority.HIGH))
 
-        assert ids(await storage.get_ready_tasks()) == ["urgent", "due", "plain"]
+        assert ids(await storage.get_ready_tasks()) == ["urgent", "due", "plain", "due-later"]
         assert ids(await storage.get_ready_tasks(limit=2)) == ["urgent", "due"]
-        assert ids(await storage.claim_next_tasks("agent-1", limit=9)) == ["urgent", "due", "plain"]
+        assert ids(await storage.claim_next_tasks("agent-1", limit=9)) == ["urgent", "due", "plain", "due-later"]
 
     async def test_an_agent_need_not_be_registered(self, storage: Storage) -> None:
         await storage.store_task(a_task())

@@ -8,6 +8,7 @@ from swarm_persistence.clock import ManualClock
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.testing.held_tasks import stored
 from swarm_persistence.testing.records import a_task, after, ids
 
 NOT_PENDING = [status for status in TaskStatus if status is not TaskStatus.PENDING]
@@ -109,23 +110,34 @@ class TestTasks:
 
         assert await storage.get_task("task-1") == a_task(error="forced", version=3)
 
-    async def test_pending_tasks_come_by_priority_then_by_age(self, storage: Storage) -> None:
-        for id, priority, age in (
-            ("low", TaskPriority.LOW, 0),
-            ("high-new", TaskPriority.HIGH, 9),
-            ("critical", TaskPriority.CRITICAL, 8),
-            ("high-old", TaskPriority.HIGH, 1),
-            ("medium", TaskPriority.MEDIUM, 0),
+    async def test_pending_tasks_come_by_priority_then_by_arrival(self, storage: Storage) -> None:
+        for id, priority in (
+            ("low", TaskPriority.LOW),
+            ("z-high-first", TaskPriority.HIGH),
+            ("critical", TaskPriority.CRITICAL),
+            ("a-high-second", TaskPriority.HIGH),
+            ("medium", TaskPriority.MEDIUM),
         ):
-            await storage.store_task(a_task(id, priority=priority, created_at=after(age)))
+            await storage.store_task(a_task(id, priority=priority))
 
         pending = await storage.get_pending_tasks()
 
-        assert ids(pending) == ["critical", "high-old", "high-new", "medium", "low"]
+        assert ids(pending) == ["critical", "z-high-first", "a-high-second", "medium", "low"]
 
-    async def test_pending_tasks_of_one_moment_come_in_the_order_of_arrival(self, storage: Storage) -> None:
+    async def test_the_clock_of_the_one_that_stores_a_task_does_not_decide_its_turn(self, storage: Storage) -> None:
+        for id, hours in (("m", 0), ("behind", -1), ("ahead", 1)):
+            await storage.store_task(a_task(id, created_at=after(3_600 * hours)))
+
+        assert ids(await storage.get_pending_tasks()) == ["m", "behind", "ahead"]
+
+    async def test_a_task_that_is_rewritten_keeps_its_turn(self, storage: Storage) -> None:
         for id in ("m", "z", "a"):
             await storage.store_task(a_task(id))
+        first = await stored(storage, "m")
+        first.payload = "changed"
+
+        await storage.update_task(first)
+        await storage.repository(TaskModel).save(await stored(storage, "z"))
 
         assert ids(await storage.get_pending_tasks()) == ["m", "z", "a"]
 

@@ -1,7 +1,10 @@
 """A database of one version of the code, met by the code of another."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from swarm_persistence import StorageError, TaskModel
 from swarm_persistence.backends.wasm import WasmStorage
@@ -11,6 +14,13 @@ from swarm_persistence.schema.tables import TABLES, TASKS, Index, Table
 
 _LATER_INDEXES = (*TASKS.indexes, Index("tasks_by_type", ("task_type",)))
 _LATER_TASKS = Table("tasks", TaskModel, *_LATER_INDEXES, hidden=TASKS.hidden[:-1], is_followed=True)
+# Version 1, whose pending and ready tasks came by `created_at`.
+_FIRST_INDEXES = [
+    msgspec.structs.replace(index, columns=(*index.columns, "created_at")) if "-priority" in index.columns else index
+    for index in TASKS.indexes
+]
+_FIRST_TASKS = Table("tasks", TaskModel, *_FIRST_INDEXES, hidden=TASKS.hidden[:-1], is_followed=True)
+FIRST = StoreSchema(VERSIONS[:1], tuple(_FIRST_TASKS if table is TASKS else table for table in TABLES))
 LATER = StoreSchema((*VERSIONS, "later"), tuple(_LATER_TASKS if table is TASKS else table for table in TABLES))
 
 _open: dict[str, Any] = {}
@@ -20,6 +30,26 @@ async def open_and_store(name: str, number: int) -> None:
     """Open the database with the code of today, store tasks, and leave it open, with a transaction on its way."""
     storage = _open["storage"] = await WasmStorage.open(name)
     await storage.store_many([TaskModel(id=f"task-{place}", task_type=f"type-{place % 3}") for place in range(number)])
+
+
+async def store_with_first_code(name: str, number: int) -> int:
+    """Store tasks with stores of version 1, each with an earlier time than the one before; return the version."""
+    async with await WasmStorage._open(name, Settings(schema=FIRST)) as storage:
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        times = [moment - timedelta(seconds=place) for place in range(number)]
+        await storage.store_many(
+            [TaskModel(id=f"task-{place}", task_type="x", created_at=time) for place, time in enumerate(times)]
+        )
+        return (await storage.migration_status()).version
+
+
+async def claim_all(name: str, number: int) -> list[Any]:
+    """Open the database with the code of today; return its steps, and the ids in the order of claims and lists."""
+    async with await WasmStorage.open(name) as storage:
+        steps = [step.name for step in (await storage.migration_status()).applied]
+        pending = [task.id for task in await storage.get_pending_tasks()]
+        claimed = [task.id for task in await storage.claim_next_tasks("agent", limit=number, task_types=["x", "y"])]
+        return [steps, pending, claimed]
 
 
 async def begin() -> None:

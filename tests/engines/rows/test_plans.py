@@ -24,7 +24,7 @@ from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, SEQUENCE, TASKS, Table, table_of
 
 PENDING = Condition("status", "=", "pending")
-MOST_URGENT_FIRST = (Order("priority", True), Order("created_at"))
+MOST_URGENT_FIRST = (Order("priority", True), Order(SEQUENCE))
 NEWEST_FIRST = (Order("timestamp", True),)
 
 
@@ -161,7 +161,7 @@ def test_a_range_of_a_column_that_may_be_null_begins_above_null() -> None:
 
 
 def test_an_index_gives_no_order_that_turns_some_of_its_columns_only() -> None:
-    newest_of_the_most_urgent = (Order("priority", True), Order("created_at", True))
+    newest_of_the_most_urgent = (Order("priority", True), Order(SEQUENCE, True))
 
     assert not plan_of(Query(TASKS, (PENDING,), newest_of_the_most_urgent)).is_sorted
     assert not plan_of(Query(TASKS, (PENDING,), (Order("priority", True),))).is_sorted

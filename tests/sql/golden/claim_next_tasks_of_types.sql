@@ -23,11 +23,11 @@ SET
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE sequence IN (
   SELECT sequence FROM (
-    SELECT * FROM (SELECT priority, created_at, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, created_at, sequence LIMIT ? + 0)
+    SELECT * FROM (SELECT priority, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, sequence LIMIT ? + 0)
     UNION ALL
-    SELECT * FROM (SELECT priority, created_at, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, created_at, sequence LIMIT ? + 0)
+    SELECT * FROM (SELECT priority, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, sequence LIMIT ? + 0)
   )
-  ORDER BY priority DESC, created_at, sequence
+  ORDER BY priority DESC, sequence
   LIMIT ? + 0
 )
 RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;

@@ -151,8 +151,10 @@ class Migrator:
         self, link: Link, group: Group, record: Callable[[], Awaitable[None]], patience: float, report: Report
     ) -> None:
         async def run_and_record() -> None:
+            # The log of the steps may be among the tables that are new, whatever the group is.
             before = await tables_of(link, self._name)
-            await self._run_in_transaction(link, group)
+            if isinstance(group, tuple):
+                await self._run_in_transaction(link, group)
             await record()
             for table in sorted(await tables_of(link, self._name) - before):
                 await copy_grants(link, self._name, FIRST_LOG if table == STEPS else TASKS.name, table)
@@ -164,10 +166,7 @@ class Migrator:
                 await drop_index(link, self._name, group, patience)
             case FillRows():
                 await fill_rows(link, self._name, group, patience, report)
-            case _:
-                await in_short_transaction(link, run_and_record, patience)
-                return
-        await in_short_transaction(link, record, patience)
+        await in_short_transaction(link, run_and_record, patience)
 
     def _failure(
         self, link: Link, step: Migration, error: asyncpg.PostgresError, left: str, *, is_upwards: bool

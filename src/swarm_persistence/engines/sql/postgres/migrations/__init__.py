@@ -1,12 +1,25 @@
 """The numbered steps of the PostgreSQL schema, forwards and back. A step that was released is never changed again."""
 
-from swarm_persistence.engines.sql.postgres.migrations import m0001_tables, m0002_event_floor, m0003_meet_dependencies
+from swarm_persistence.engines.sql.postgres.migrations import (
+    m0001_tables,
+    m0002_event_floor,
+    m0003_meet_dependencies,
+    m0004_order_of_arrival,
+)
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "the tables", m0001_tables.UP, m0001_tables.DOWN, opens_from=1),
     Migration(2, "the event floor", m0002_event_floor.UP, m0002_event_floor.DOWN, opens_from=1),
     Migration(3, "meet dependencies", m0003_meet_dependencies.UP, m0003_meet_dependencies.DOWN, opens_from=1),
+    Migration(
+        4,
+        "order of arrival",
+        m0004_order_of_arrival.UP,
+        m0004_order_of_arrival.DOWN,
+        opens_from=1,
+        is_required=False,
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -8,6 +8,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0003_own_log,
     m0004_event_floor,
     m0005_reserved_numbers,
+    m0006_order_of_arrival,
 )
 
 
@@ -30,6 +31,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN, opens_from=3),
     Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN, opens_from=3),
     Migration(5, "reserved numbers", m0005_reserved_numbers.UP, m0005_reserved_numbers.DOWN, opens_from=3),
+    Migration(6, "order of arrival", m0006_order_of_arrival.UP, m0006_order_of_arrival.DOWN, opens_from=3),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -1,0 +1,30 @@
+"""Version 4: pending and ready tasks come by priority and arrival, so their indexes hold no time of creation.
+
+Each new index is there before the old one goes. Code of versions 1 to 3 works on. It orders tasks of one priority by
+`created_at`, as ever, and no index does so any more: each of its claims looks at all ready tasks of the highest
+priority.
+"""
+
+from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, Part
+
+_PENDING = "WHERE status = 'pending'"
+_READY = "WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = false"
+_TYPE = "left(task_type, 200) NULLS FIRST, "
+_ROWS = {"tasks_pending": _PENDING, "tasks_ready": _READY, "tasks_ready_by_type": _READY}
+
+
+def _rebuilt(order: str, new: str, old: str) -> tuple[Part, ...]:
+    """Return the parts that give the indexes another order; `new` and `old` are prefixes of the names meanwhile."""
+    columns = {name: f"{_TYPE}{order}" if name == "tasks_ready_by_type" else order for name in _ROWS}
+    return (
+        *(CreateIndex(f"{new}_{name}", f"ON {{schema}}.tasks ({columns[name]}) {_ROWS[name]}") for name in _ROWS),
+        *(DropIndex(name) for name in _ROWS),
+        # What is left if the step in the other direction was interrupted.
+        *(DropIndex(f"{old}_{name}") for name in _ROWS),
+        *(f"ALTER INDEX {{schema}}.{new}_{name} RENAME TO {name}" for name in _ROWS),
+    )
+
+
+UP = _rebuilt("priority DESC NULLS LAST, sequence", "arrived", "created")
+
+DOWN = _rebuilt("priority DESC NULLS LAST, created_at NULLS FIRST, sequence", "created", "arrived")
