@@ -69,7 +69,7 @@ bench-quick: $(VENV)/dev ## Measure beside the peers, in under two minutes
 	@$(BIN)/python -m benchmarks --quick
 
 .PHONY: bench-postgres
-bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in about six minutes
+bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under ten minutes
 	@$(BIN)/python -m benchmarks.postgres
 
 .PHONY: lint

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,17 +18,20 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from benchmarks.machine import describe_machine
-from benchmarks.postgres.document import write_document
+from benchmarks.postgres.document import text_of, write_document
 from benchmarks.postgres.peers import PEERS, SCHEMA
+from benchmarks.postgres.queues import QUEUES
 from benchmarks.postgres.rounds import rate_of
+from benchmarks.postgres.whole_tasks import AT_ONCE, PROCESSES, TASKS, measure
 from benchmarks.results import Results, Row
 from swarm_persistence import PostgresStorage, TaskModel
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "postgres.json"
 DOCUMENT = ROOT / "docs" / "performance-postgres.md"
-_PACKAGES = ("swarm-persistence", "asyncpg", "SQLAlchemy", "procrastinate", "pgqueuer", "psycopg")
+_PACKAGES = ("swarm-persistence", "asyncpg", "SQLAlchemy", "procrastinate", "pgqueuer", "dbos", "psycopg")
 
+WHOLE_TASKS = "whole_tasks"
 VERBS = ("insert", "get", "store_many", "claim_next")
 IN_FLIGHT = {"insert": (1, 100), "get": (1, 100), "store_many": (1,), "claim_next": (1, 16)}
 BULK = 10_000
@@ -37,10 +41,8 @@ def main() -> int:
     """Run what the command line asks for."""
     options = _options()
     with server(options.url) as url:
-        results = asyncio.run(run(url, options.only or VERBS, options.rounds, options.seconds))
-    for row in results.rows:
-        title = PEERS[row.peer][0]
-        print(f"{row.workload:>12} {row.in_flight:>4} in flight  {title:<26} {row.median:>10,.0f} /s")
+        results = asyncio.run(run(url, options.only or (WHOLE_TASKS, *VERBS), options.rounds, options.seconds))
+    print("\n".join(text_of(results)))
     if not options.only:
         results.write(RESULTS)
         write_document(results, DOCUMENT)
@@ -56,18 +58,20 @@ def server(url: str | None) -> Iterator[str]:
     sys.path.insert(0, str(ROOT / "tests"))
     from postgres.servers import embedded_programs, new_server
 
-    with new_server(embedded_programs(), is_durable=True) as own:
+    with new_server(embedded_programs(), is_durable=True, shared_preload_libraries="pg_stat_statements") as own:
         yield own.url()
 
 
 async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Results:
-    """Measure each peer that knows a verb, once a round."""
+    """Measure whole tasks by each queue's workers, and each peer that knows a verb, once a round."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         machine = describe_machine(Path(place), _PACKAGES, PostgreSQL=await _server_version(url))
-    measurements: dict[tuple[str, int, str], list[float]] = {}
     shuffle = random.Random(20260101)  # the same in every run
-    for number in range(rounds):
+    whole_tasks = await _whole_tasks(url, rounds, seconds, shuffle) if WHOLE_TASKS in verbs else []
+    verbs = [verb for verb in verbs if verb in VERBS]
+    measurements: dict[tuple[str, int, str], list[float]] = {}
+    for number in range(rounds if verbs else 0):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for key, (_, open_peer) in shuffle.sample([*PEERS.items()], len(PEERS)):
             async with _new_database(url) as own_url, open_peer(own_url) as peer:
@@ -84,7 +88,25 @@ async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Re
         )
     ]
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Results("postgres", rounds, finished_at, time.monotonic() - started, machine, rows)
+    return Results("postgres", rounds, finished_at, time.monotonic() - started, machine, whole_tasks + rows)
+
+
+async def _whole_tasks(url: str, rounds: int, seconds: float, shuffle: random.Random) -> list[Row]:
+    """Measure each queue, once a round for each number of processes and of tasks at once."""
+    rows: dict[tuple[int, int, str, str], Row] = {}
+    kinds = list(product(PROCESSES, AT_ONCE, QUEUES))
+    for number in range(rounds):
+        for place, (processes, at_once, key) in enumerate(shuffle.sample(kinds, len(kinds)), 1):
+            print(f"whole tasks, round {number + 1} of {rounds}: {place} of {len(kinds)}", file=sys.stderr, flush=True)
+            async with _new_database(url) as own_url:
+                whole = await measure(QUEUES[key](own_url), processes, at_once, seconds)
+            for unit, figure in whole.by_unit().items():
+                row = rows.setdefault(
+                    (processes, at_once, key, unit), Row(WHOLE_TASKS, key, at_once, [], unit, processes)
+                )
+                row.measurements.append(figure)
+    order = [*QUEUES]
+    return sorted(rows.values(), key=lambda row: (row.size, row.in_flight, order.index(row.peer), row.unit != TASKS))
 
 
 @asynccontextmanager
@@ -135,10 +157,12 @@ def _tasks(count: int) -> list[TaskModel]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.postgres", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
-    parser.add_argument("--only", action="append", choices=VERBS, help="this verb only, and keep nothing")
-    parser.add_argument("--url", help="another server to measure on, whose user may create databases")
+    parser.add_argument("--only", action="append", choices=(WHOLE_TASKS, *VERBS), help="this only, and keep nothing")
+    parser.add_argument(
+        "--url", help="another server to measure on, with pg_stat_statements, whose user may create databases"
+    )
     return parser.parse_args()
 
 

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import asyncpg
+import pytest
 
-from benchmarks.postgres.__main__ import VERBS, run
-from benchmarks.postgres.document import write_document
+from benchmarks.postgres import __main__ as benchmark
+from benchmarks.postgres.__main__ import VERBS, WHOLE_TASKS, run
+from benchmarks.postgres.document import text_of, write_document
 from benchmarks.postgres.peers import PEERS
+from benchmarks.postgres.queues import QUEUES
+from benchmarks.postgres.whole_tasks import UNITS
 from benchmarks.results import Results
-from postgres.servers import Server
+from postgres.servers import Server, embedded_programs, new_server
 
 
 async def test_every_peer_is_measured_and_the_page_names_it(
@@ -29,3 +33,20 @@ async def test_every_peer_is_measured_and_the_page_names_it(
     page = (tmp_path / "page.md").read_text()
     assert [title for title, _ in PEERS.values() if title not in page] == []
     assert "| store, 100 in flight, against asyncpg one by one | 3.5 × |" in page
+
+
+async def test_the_workers_of_every_queue_do_whole_tasks_and_the_page_tells_what_they_cost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(benchmark, "PROCESSES", (1,))
+    monkeypatch.setattr(benchmark, "AT_ONCE", (8,))
+
+    with new_server(embedded_programs(), shared_preload_libraries="pg_stat_statements") as own_server:
+        results = await run(own_server.url(), [WHOLE_TASKS], rounds=1, seconds=0.02)
+
+    assert [(row.peer, row.unit) for row in results.rows] == [(key, unit) for key in QUEUES for unit in UNITS]
+    assert all(row.median > 0 for row in results.rows)
+    write_document(results, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert [queue.title for queue in QUEUES.values() if f"\n| {queue.title} | " not in page] == []
+    assert [queue.title for queue in QUEUES.values() if queue.title not in "\n".join(text_of(results))] == []
