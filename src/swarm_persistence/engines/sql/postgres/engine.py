@@ -28,10 +28,10 @@ from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
 from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
 from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migrating import Move
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
 from swarm_persistence.engines.sql.postgres.port import Port
-from swarm_persistence.engines.sql.postgres.schema_log import SchemaState
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.sql.postgres.target import Target
@@ -195,10 +195,10 @@ class PostgresEngine(Reading[Act]):
         """Bring the schema to this version; wait for locks for so many seconds, and report each step."""
         await self.on_a_connection(lambda link: self._version.migrate(link, version, patience=patience, report=report))
 
-    async def schema_state(self) -> SchemaState:
-        """Return what the log of the schema's steps says."""
-        state: SchemaState = await self.on_a_connection(self._version.state)
-        return state
+    async def migration_plan(self, version: int) -> tuple[int, list[Move]]:
+        """Return the version of the schema, and the steps that lead from there to another one."""
+        plan: tuple[int, list[Move]] = await self.on_a_connection(lambda link: self._version.plan(link, version))
+        return plan
 
     async def migration_status(self) -> MigrationStatus:
         status: MigrationStatus = await self.on_a_connection(self._version.status)

@@ -39,7 +39,7 @@ class Move(msgspec.Struct, frozen=True):
 
     step: Migration
     is_upwards: bool
-    first: int
+    first: int = 0
     """The place of the first of its groups that is to be done."""
 
 
@@ -67,25 +67,30 @@ class Migrator:
         if (not state.newest or not target) and await self._is_migrated_at_once(link, target, waits, report):
             return
         async with self._turn.held(link, waits.for_turn):
-            while (move := self._next(await self._log.read(link), target)) is not None:
-                await self._take(link, move, waits.for_locks, report)
+            while moves := self.plan(await self._log.read(link), target):
+                await self._take(link, moves[0], waits.for_locks, report)
 
-    def _next(self, state: SchemaState, target: int) -> Move | None:
+    def plan(self, state: SchemaState, target: int) -> list[Move]:
+        """Return what leads from a state to the target version, in order.
+
+        Raises:
+            MigrationError: the schema is newer than this code.
+
+        """
         if state.newest > len(self._steps):
             raise MigrationError(
-                "another process has just brought the schema to a version that this code does not know"
+                f"the schema {self._name!r} has version {state.newest}, which this code does not know; upgrade "
+                "swarm-persistence (the schema was left as it is)"
             )
-        half = state.interrupted
-        if half is not None:
-            step = self._steps[half.version - 1]
-            if half.is_upwards and half.version > target:
-                return Move(step, is_upwards=False, first=0)
-            return Move(step, is_upwards=half.is_upwards, first=half.groups_done)
-        if state.version == target:
-            return None
-        if state.version < target:
-            return Move(self._steps[state.version], is_upwards=True, first=0)
-        return Move(self._steps[state.version - 1], is_upwards=False, first=0)
+        moves = []
+        version = state.version
+        if (half := state.interrupted) is not None:
+            turns_back = half.is_upwards and half.version > target
+            is_upwards = half.is_upwards and not turns_back
+            moves.append(Move(self._steps[half.version - 1], is_upwards, 0 if turns_back else half.groups_done))
+            version = half.version if is_upwards else half.version - 1
+        moves += [Move(step, is_upwards=True) for step in self._steps[version:target]]
+        return moves + [Move(step, is_upwards=False) for step in self._steps[target:version][::-1]]
 
     async def _is_migrated_at_once(self, link: Link, target: int, waits: Waits, report: Report) -> bool:
         """Take all steps in one transaction, unless another process has filled the schema meanwhile."""

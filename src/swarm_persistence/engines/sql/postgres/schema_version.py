@@ -7,7 +7,7 @@ import asyncpg
 
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.migrating import Migrator, Report, Waits
+from swarm_persistence.engines.sql.postgres.migrating import Migrator, Move, Report, Waits
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, OpenLink, TurnTakenError
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
@@ -69,8 +69,7 @@ class SchemaVersion:
             PoolError: another process was changing the schema for longer than the patience, in seconds.
 
         """
-        if type(target) is not int or not 0 <= target <= self.latest:
-            raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {self.latest}")
+        self._require_target(target)
         state = await self._log.read(link)
         self._require_known(link, state)
         if state.version == target and state.interrupted is None:
@@ -85,9 +84,11 @@ class SchemaVersion:
         if not (await self._log.read(link)).exists:
             raise DatabaseError(f"{link.server}: there is no swarm in the schema {self._name!r}; name another one")
 
-    async def state(self, link: Link) -> SchemaState:
-        """Return what the log of the schema's steps says."""
-        return await self._log.read(link)
+    async def plan(self, link: Link, target: int) -> tuple[int, list[Move]]:
+        """Return the version of the schema, and what leads from there to the target; raises what `migrate` raises."""
+        self._require_target(target)
+        state = await self._log.read(link)
+        return state.version, self._migrator.plan(state, target)
 
     async def status(self, link: Link) -> MigrationStatus:
         """Return where the schema stands."""
@@ -107,6 +108,10 @@ class SchemaVersion:
                 f"{link.server}: the schema {self._name!r} is not at version {target}, and this server takes no "
                 "writes; open the storage once on the primary (nothing was changed)"
             ) from error
+
+    def _require_target(self, target: int) -> None:
+        if type(target) is not int or not 0 <= target <= self.latest:
+            raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {self.latest}")
 
     def _require_known(self, link: Link, state: SchemaState) -> None:
         if state.newest > self.latest:

@@ -1,6 +1,6 @@
 """Brings a file's schema to a version: atomic, and safe when many processes do it at once.
 
-The header's `user_version` says from which version code may open the file: 5003 is version 5, for code of version 3 and
+The header's `user_version` says from which version code may open the file: 6005 is version 6, for code of version 5 and
 newer. Code before version 5 does not look at it.
 """
 

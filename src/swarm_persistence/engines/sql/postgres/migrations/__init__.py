@@ -10,14 +10,14 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import Migratio
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "the tables", m0001_tables.UP, m0001_tables.DOWN, opens_from=1),
-    Migration(2, "the event floor", m0002_event_floor.UP, m0002_event_floor.DOWN, opens_from=1),
-    Migration(3, "meet dependencies", m0003_meet_dependencies.UP, m0003_meet_dependencies.DOWN, opens_from=1),
+    Migration(2, "the event floor", m0002_event_floor.UP, m0002_event_floor.DOWN, opens_from=2),
+    Migration(3, "meet dependencies", m0003_meet_dependencies.UP, m0003_meet_dependencies.DOWN, opens_from=2),
     Migration(
         4,
         "order of arrival",
         m0004_order_of_arrival.UP,
         m0004_order_of_arrival.DOWN,
-        opens_from=1,
+        opens_from=2,
         is_required=False,
     ),
 )
