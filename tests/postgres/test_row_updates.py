@@ -15,6 +15,7 @@ from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, Po
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_message, a_task, an_agent, ids
+from swarm_persistence.worker import Worker
 
 
 @pytest.fixture
@@ -109,6 +110,30 @@ class TestStatements:
 
         assert len(statements) == 3
         assert [copy.version for copy in copies] == [task.version + 1, task.version + 2, task.version + 3]
+
+    async def test_handlers_that_end_at_the_same_time_are_recorded_in_one_statement(
+        self, storage: PostgresStorage, statements: list[str]
+    ) -> None:
+        await storage.store_tasks([a_task(str(number), task_type="work") for number in range(8)])
+        started, may_end = asyncio.Semaphore(0), asyncio.Event()
+
+        async def work(task: TaskModel) -> str:
+            started.release()
+            await may_end.wait()
+            return task.id
+
+        async with Worker(storage, an_agent(), {"work": work}, concurrency=8, heeds_signals=False) as worker:
+            for _ in range(8):
+                await started.acquire()
+            statements.clear()
+            may_end.set()
+            while worker.outcomes["completed"] < 8:  # noqa: ASYNC110 - it signals nothing
+                await asyncio.sleep(0.005)
+
+        assert len([text for text in statements if "meet_dependencies" in text]) == 1
+        assert {task.id: task.result for task in await storage.repository(TaskModel).find_all()} == {
+            str(number): str(number) for number in range(8)
+        }
 
     async def test_within_a_transaction_each_is_its_own(self, storage: PostgresStorage, other: PostgresStorage) -> None:
         tasks = await claimed(storage, 4)

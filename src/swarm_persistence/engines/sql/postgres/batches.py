@@ -172,7 +172,7 @@ class RowUpdater:
                 return
             results = [None] * len(items)  # the server has undone the statement
         if any(result is not None for result in results):
-            self._committed(self._plan.tables)
+            self._committed({self._plan.table.name})
         for (update, future), result in zip(items, results, strict=True):
             if future.done():
                 continue

@@ -31,10 +31,9 @@ _COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 class RowUpdatePlan:
     """The statement of one shape."""
 
-    def __init__(self, table: Table[Any], text: str, *, gives_rows: bool, meets: bool, is_repeatable: bool) -> None:
+    def __init__(self, table: Table[Any], text: str, *, gives_rows: bool, is_repeatable: bool) -> None:
         """Take the text; it gives the place of each changed row, counted from 1, as the last column."""
         self.table = table
-        self.tables = {table.name, TASK_LINKS.name} if meets else {table.name}
         self.is_repeatable = is_repeatable
         """Whether doing it twice leaves what doing it once does, but for the count of the versions."""
         self._text = text
@@ -88,7 +87,7 @@ class RowUpdates:
         if plan is None:
             text = compiler.text(compared, changes, literals, gives_rows=gives_rows, meets=meets)
             plan = self._plans[key] = RowUpdatePlan(
-                query.table, text, gives_rows=gives_rows, meets=meets, is_repeatable=_is_repeatable(changes)
+                query.table, text, gives_rows=gives_rows, is_repeatable=_is_repeatable(changes)
             )
         return RowUpdate(plan, id, compiler.change_values(compared, changes), steps)
 
