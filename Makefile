@@ -71,6 +71,7 @@ bench-quick: $(VENV)/dev ## Measure beside the peers, in under two minutes
 .PHONY: bench-postgres
 bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under ten minutes
 	@$(BIN)/python -m benchmarks.postgres
+	@$(BIN)/python -m benchmarks.postgres.processes
 
 .PHONY: lint
 lint: $(VENV)/dev ## Check style, format and the layers' imports

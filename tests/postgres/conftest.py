@@ -1,7 +1,9 @@
 """The servers and storages that the facts about PostgreSQL run on."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
+from typing import Any
 
 import asyncpg
 import pytest
@@ -60,3 +62,11 @@ async def rival(server: Server, schema: str) -> AsyncIterator[asyncpg.Connection
     connection = await asyncpg.connect(server.url(), server_settings={"search_path": schema})
     yield connection
     await connection.close()
+
+
+async def blocked_by(admin: asyncpg.Connection, call: "asyncio.Task[Any]") -> None:
+    """Return once a call that was started waits for another one's lock; let the error through if it is over."""
+    while not await admin.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+        if call.done():
+            raise AssertionError(f"it waits for no lock, and gave {await call!r}")
+        await asyncio.sleep(0.01)

@@ -91,14 +91,20 @@ class Delete(msgspec.Struct, Generic[M], frozen=True):
     query: Query[M]
 
 
-class Hold(msgspec.Struct, Generic[M], frozen=True):
-    """Let nobody else change the rows that a query finds before this write is committed. Gives nothing.
+class Hold(msgspec.Struct, frozen=True):
+    """Hold rows of a table by their ids, stored or not, until this write is committed. Gives nothing.
 
-    If they are fewer than expected, nobody else adds or changes any row of the table before that either.
+    Any number of writes may hold the `referred` ones at once: other rows are about to name them. Those `alone` no other
+    write holds, nor the other way round. A write that ends a task holds it alone by itself before it is done: so a look
+    for rows that name it finds all that were stored before, and those that are stored later see that it is over.
+
+    A stored row that is held changes through nobody else. With `are_stored`, the ids that are not stored do not matter.
     """
 
-    query: Query[M]
-    expected: int
+    table: Table[Any]
+    referred: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    are_stored: bool = False
 
 
 class Restore(msgspec.Struct, Generic[M], frozen=True):
@@ -134,8 +140,7 @@ class When(msgspec.Struct, frozen=True):
 class Unless(msgspec.Struct, frozen=True):
     """Do the steps if no row fulfils a query's conditions. Gives their results, or `None` if there is such a row.
 
-    From the look until this write is committed, with the transaction that it may be in, nobody else does so with a
-    query of the same table.
+    Another write may add such a row meanwhile, unless a `Hold` before keeps it from that.
     """
 
     query: Query[Any]
@@ -149,7 +154,7 @@ Step = (
     | Update[Any]
     | Claim[Any]
     | Delete[Any]
-    | Hold[Any]
+    | Hold
     | Restore[Any]
     | Reserve
     | When

@@ -61,10 +61,15 @@ def dependents_of(ids: Sequence[str], *conditions: Condition) -> Query[TaskModel
     return Query(TASKS, (Condition("id", "AMONG", Selection(waiting_for(ids), "task_id")), *conditions))
 
 
-def steps_before(tasks: Iterable[TaskModel]) -> list[Step]:
-    """Return the steps that keep the dependencies of tasks as they are until the tasks' links are written."""
-    ids = tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
-    return [Hold(Query(TASKS, (one_of("id", ids),)), len(ids))] if ids else []
+def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> Hold:
+    """Return the step that precedes all looks for what tasks that are to be linked wait for, and what waits for them.
+
+    Until they are written, none of their dependencies ends unseen, and no other task comes to wait for one of them.
+    Those of `own` ids are written along with them in any case.
+    """
+    waiting = {id_of(task): dependencies_of(task) for task in tasks}
+    dependencies = dict.fromkeys(id for several in waiting.values() for id in several)
+    return Hold(TASKS, tuple(dependencies.keys() - {*own}), tuple(waiting))
 
 
 def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
@@ -145,6 +150,8 @@ async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskMode
     graph = {id_of(task): dependencies_of(task) for task in tasks}
     unknown = {id for dependencies in graph.values() for id in dependencies} - graph.keys()
     while unknown:
+        # What a task waits for cannot change until this is committed, once it was looked at here.
+        await executor.write([Hold(TASKS, tuple(unknown))])
         links = await executor.values(
             Query(TASK_LINKS, (one_of("task_id", sorted(unknown)),)), ("task_id", "dependency_id")
         )

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, Claim, Step, Unless, Update, When
+from swarm_persistence.engines.interface import Change, Claim, Hold, Step, Unless, Update, When
 from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query
@@ -129,7 +129,8 @@ class LeaseVerbs(ClaimVerbs):
 
     async def _end_with_dependents(self, step: Claim[Any] | Update[Any], id: str, reason: str) -> Any:
         """Do a step that ends a task without success, and fail the tasks that wait for it, as one."""
-        (results,) = await self._executor().write([Unless(waiting_for([id]), (step,))])
+        hold = Hold(TASKS, alone=(id,))
+        _, results = await self._executor().write([hold, Unless(waiting_for([id]), (step,))])
         if results is not None:
             return results[0]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.interface import Delete, Step, Unless, When
+from swarm_persistence.engines.interface import Delete, Hold, Step, Unless, When
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
@@ -132,7 +132,10 @@ class PruningVerbs(StorageCore):
             without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
             # A task may be stored meanwhile that waits for one of them.
-            results: list[int] | None = await self._write_one(Unless(dependents_of(ids, _UNFINISHED), steps))
+            hold = Hold(TASKS, alone=tuple(ids), are_stored=True)
+            still_unneeded = Unless(dependents_of(ids, _UNFINISHED), steps)
+            results: list[int] | None
+            _, results = await self._executor().write([hold, still_unneeded])
             if results is not None:
                 return sum(results)
 

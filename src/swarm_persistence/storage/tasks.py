@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.following import BEFORE_ALL
-from swarm_persistence.engines.interface import Delete, Insert, Replace, Save, Step, Unless, Update, When
+from swarm_persistence.engines.interface import Delete, Hold, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
@@ -15,13 +15,13 @@ from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.dependencies import (
     IS_COMPLETED,
     dependencies_of,
+    hold_to_link,
     id_of,
     one_of,
     refuse_cycle,
     refuse_cycles_with_stored,
     steps_after_replacing,
     steps_after_storing,
-    steps_before,
     steps_to_wait_again,
     waiting_for,
 )
@@ -167,14 +167,13 @@ class TaskVerbs(StorageCore):
             else:
                 # The stored one of its key may be another task, which must not wait for this one's dependencies.
                 written.append(When(step, tuple(steps_after_storing([model]))))
-        before = steps_before(linked)
         steps = [*written, *steps_after_storing(plain)]
-        results = await self._write_linked(before, steps, linked) if linked else await self._executor().write(steps)
-        return results[: len(inserts)]
+        if not linked:
+            return (await self._executor().write(steps))[: len(inserts)]
+        hold = hold_to_link(linked, own=map(id_of, plain))
+        return (await self._write_linked(hold, steps, linked))[: len(inserts)]
 
-    async def _write_linked(
-        self, before: Sequence[Step], steps: Sequence[Step], tasks: Sequence[TaskModel]
-    ) -> list[Any]:
+    async def _write_linked(self, hold: Hold, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
         """Write tasks that wait for others, or that others may wait for in vain; return the results of the steps.
 
         Nothing waits for most of them yet, and none of their dependencies has failed: then one write does it all, for
@@ -186,16 +185,14 @@ class TaskVerbs(StorageCore):
         is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), _IS_UNSUCCESSFUL))
         # One that is written here is not stored yet, where the query would find it.
         if not any(task.status in _UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
-            # The dependencies are held first: what is not unsuccessful then does not become so before the links are
-            # there.
-            (held,) = await self._executor().write([Unless(links, (*before, Unless(is_vain, tuple(steps))))])
-            if held is not None and held[-1] is not None:
-                return list(held[-1])
+            _, results = await self._executor().write([hold, Unless(links, (Unless(is_vain, tuple(steps)),))])
+            if results is not None and results[0] is not None:
+                return list(results[0])
 
         async def write() -> list[Any]:
-            await self._executor().write([Unless(links, ())])  # keeps other writers from adding links until the end
+            await self._executor().write([hold])
             await refuse_cycles_with_stored(self._executor(), tasks)
-            results = (await self._executor().write([*before, *steps]))[len(before) :]
+            results = await self._executor().write(steps)
             await self._fail_dependents_of_any((*ids, *dependencies))
             await self._tell_failed(tasks)
             return results
@@ -229,7 +226,7 @@ class TaskVerbs(StorageCore):
         version = task.version
         if _may_be_linked(task):
             refuse_cycle({id_of(task): dependencies_of(task)})
-            (result,) = await self._write_linked(steps_before([task]), [whole], [task])
+            (result,) = await self._write_linked(hold_to_link([task]), [whole], [task])
         else:
             result = await self._write_one(whole)
         if not result and task.status is not TaskStatus.COMPLETED:
@@ -247,9 +244,8 @@ class TaskVerbs(StorageCore):
             return None
 
         async def write() -> Any:
-            await self._executor().write([Unless(waiting_for([id]), ())])  # keeps other writers from adding links
             freed = Update(completed, {"status": task.status.value})
-            result = (await self._executor().write([freed, *steps_before([task]), whole]))[-1]
+            result = (await self._executor().write([hold_to_link([task]), freed, whole]))[-1]
             if result:
                 await self._executor().write(await steps_to_wait_again(self._executor(), id))
                 await refuse_cycles_with_stored(self._executor(), [task])

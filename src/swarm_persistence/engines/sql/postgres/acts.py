@@ -164,20 +164,17 @@ class ClaimAct:
 
 
 class HoldAct:
-    """Locks rows against change; the whole table if some are missing."""
+    """Holds rows by their ids, whether they are stored or not; gives nothing."""
 
     is_single = False  # its purpose is the transaction that it is in
 
-    def __init__(self, text: str, values: Values, expected: int, lock: str) -> None:
+    def __init__(self, text: str, values: Values) -> None:
         self._text = text
         self._values = values
-        self._expected = expected
-        self._lock = lock
 
     async def run(self, link: Link) -> None:
-        """Lock the rows."""
-        if len(await link.run(self._text, self._values)) < self._expected:
-            await link.order(self._lock)
+        """Hold the rows."""
+        await link.run(self._text, self._values)
 
 
 class WhenAct:
@@ -204,16 +201,13 @@ class UnlessAct:
 
     is_single = False
 
-    def __init__(self, turn: Act, look: Act, others: "Steps") -> None:
-        self._turn = turn
+    def __init__(self, look: Act, others: "Steps") -> None:
         self._look = look
         self._others = others
         self.parts = others.acts
 
     async def run(self, link: Link) -> Any:
         """Look, and do what is to be done."""
-        # Or two would look at once, and each find nothing of what the other is about to add.
-        await self._turn.run(link)
         return None if await self._look.run(link) else await self._others.run(link)
 
 

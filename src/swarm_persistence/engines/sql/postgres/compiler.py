@@ -1,12 +1,13 @@
 """Compiles what PostgreSQL does in its own way: rows in arrays, claims that step over each other, locks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from swarm_persistence.engines.interface import Change
+from swarm_persistence.engines.interface import Change, Hold
 from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape, restored_names
+from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, PostgresDialect, type_of
 from swarm_persistence.query.heads import heads_of
 from swarm_persistence.query.query import Condition, Query
@@ -91,23 +92,13 @@ class PostgresCompiler(Compiler):
             values.append(query.limit)
         return text, [*values, *self._change_values(changes)]
 
-    def hold(self, query: Query[Any]) -> Compiled:
-        """Return the text that locks the rows that fulfil a query's conditions against change."""
-        key = ("hold", query.table.name, self._conditions_shape(query))
+    def hold(self, step: Hold) -> tuple[str, Sequence[Sequence[str]]]:
+        """Return the text that holds rows by their ids, and its two arrays."""
+        key = ("hold", step.table.name, step.are_stored)
         text = self._texts.get(key)
         if text is None:
-            # Everybody locks in the same order.
-            clauses = ["SELECT 1", *self._from(query, Marks(self.dialect)), f"ORDER BY {SEQUENCE}", "FOR SHARE"]
-            text = self._texts[key] = "\n".join(clauses)
-        return text, self.dialect.values(query.table, query.conditions)
-
-    def lock(self, table: Table[Any]) -> str:
-        """Return the text that keeps everybody else from writing to a table."""
-        return f"LOCK TABLE {self.dialect.table(table)} IN SHARE ROW EXCLUSIVE MODE"
-
-    def turn_to_look(self, table: Table[Any]) -> str:
-        """Return the text that waits for those who look into a table, and may add to it, until they have committed."""
-        return f"SELECT pg_advisory_xact_lock(({_LOOKING}::bigint << 32) | {self._oid(table)})"
+            text = self._texts[key] = id_locks.hold_text(self.dialect.table(step.table), are_stored=step.are_stored)
+        return text, (step.referred, step.alone)
 
     def mark_as_writer(self) -> str:
         """Return the text that lets watchers wait for this transaction, even if it has undone all that it wrote."""

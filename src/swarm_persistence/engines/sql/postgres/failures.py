@@ -28,6 +28,8 @@ class Remedy(Enum):
 
 _REPEATABLE = {"40001", "40P01"}
 """Serialization failure, deadlock."""
+_CROWDED = "53200"
+"""No memory: mostly that of locks, of which others hold some thousands at the moment."""
 _UNFIT = {"25006", "57P03", "53300"}
 """A standby or a server that was made read-only; one that starts or stops; one with too many connections."""
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
@@ -97,7 +99,7 @@ def stale_sequence(table: str, error: asyncpg.UniqueViolationError) -> StaleSequ
 def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
     """Return what helps against an error after which the connection is closed or not."""
     state = state_of(error)
-    if state in _REPEATABLE or is_outdated_plan(error) or isinstance(error, StaleSequenceError):
+    if state in _REPEATABLE or state == _CROWDED or is_outdated_plan(error) or isinstance(error, StaleSequenceError):
         return Remedy.REPETITION
     if state in _UNFIT:
         return Remedy.NEW_CONNECTION

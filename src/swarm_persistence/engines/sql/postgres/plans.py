@@ -132,14 +132,12 @@ class Plans:
             case Reserve():
                 return ReserveAct(compiler.dialect, step.table, step.number, step.floor)
             case Hold():
-                lock = compiler.lock(step.query.table)
-                return HoldAct(*compiler.hold(step.query), step.expected, lock)
+                return HoldAct(*compiler.hold(step))
             case When():
                 return WhenAct(self._act(step.step), [self._act(each) for each in step.then])
             case Unless():
-                turn = RowsAct(compiler.turn_to_look(step.query.table), (), _first_value)
                 look = RowsAct(*compiler.exists(step.query), bool)
-                return UnlessAct(turn, look, self.steps(step.then))
+                return UnlessAct(look, self.steps(step.then))
 
     @staticmethod
     def _counted(query: Query[Any], text: str, values: list[ColumnValue]) -> CountAct:

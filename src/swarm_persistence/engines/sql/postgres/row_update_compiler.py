@@ -5,6 +5,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Change, CountOf, Increment
 from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
+from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.query.text import Marks, where_text
@@ -43,22 +44,26 @@ class RowUpdateCompiler(Compiler):
         change = self._change(table, changes, columns)
         conditions = [where_text(query, columns), *(self._literal(table, condition) for condition in literals)]
         chosen = (
-            f"SELECT {SEQUENCE} AS chosen_sequence, given.*\n"
+            f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
             f"  FROM {self._given(query, changes)}, {self.dialect.table(table)}\n"
             f"  WHERE {' AND '.join(conditions)}\n"
             # All writers lock in the same order, and this one waits for none: a row that is held is passed over.
             f"  ORDER BY {SEQUENCE}\n  FOR UPDATE OF {table.name} SKIP LOCKED"
         )
         names = ", ".join((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
-        changed = f"{change}\nFROM chosen\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
+        source = "free" if meets else "chosen"
+        changed = f"{change}\nFROM {source}\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
         if not meets:
             return f"WITH chosen AS MATERIALIZED (\n  {chosen}\n)\n{changed}"
+        # Nor does it wait for the lock of an id, which a task that was not committed yet holds: see `id_locks`.
+        lock = id_locks.lock_of("chosen_id", f"'{self.dialect.table(table)}'::regclass::oid::bigint")
+        free = f"SELECT * FROM chosen WHERE pg_try_advisory_xact_lock({lock})"
         # A function's own statements see what was committed before the rows were locked, as this statement does not: a
         # link that was stored in between.
         meeting = f"SELECT {self.dialect.schema}.meet_dependencies(array_agg(id)) FROM changed"
         return (
-            f"WITH chosen AS MATERIALIZED (\n  {chosen}\n), changed AS (\n{changed}\n)\n"
-            f"SELECT {names}, ({meeting}), place\nFROM changed"
+            f"WITH chosen AS MATERIALIZED (\n  {chosen}\n), free AS MATERIALIZED (\n  {free}\n), "
+            f"changed AS (\n{changed}\n)\nSELECT {names}, ({meeting}), place\nFROM changed"
         )
 
     def _given(self, query: Query[Any], changes: Mapping[str, Change]) -> str:

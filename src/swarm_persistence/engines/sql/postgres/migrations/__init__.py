@@ -5,6 +5,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0002_event_floor,
     m0003_meet_dependencies,
     m0004_order_of_arrival,
+    m0005_locks_by_id,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -20,6 +21,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=2,
         is_required=False,
     ),
+    Migration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=1),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -1,0 +1,67 @@
+"""Holds tasks by their ids, whether they are stored or not, and never a whole table.
+
+Two writes must not pass each other: one that lets a task wait for another one, and one that ends that other one and
+looks for what waits for it. The first holds the other task as one that it refers to, the second holds it alone, and
+both until they have committed; so the second to come sees what the first has written.
+
+A stored task is held by its row: `FOR SHARE`, and to hold it alone an UPDATE or `FOR NO KEY UPDATE`. One that is not
+stored is held by an advisory lock whose number comes from its id: it may be stored and ended by others before the write
+that refers to it has committed. Whatever ends a task, by whatever version of this package, takes that lock alone by a
+trigger of the table (`end_alone`, version 5 of the schema), after that of the row. A write that refers to a task never
+waits for its row while it has the lock of its id, so the two do not wait for each other. Locks of ids are taken in the
+order of their numbers.
+
+The server has room for some thousands of locks. So a transaction that holds more than `MOST_IDS` tasks alone takes, for
+the rest, one lock in their stead, which all have in common that refer to a task that is not stored.
+"""
+
+MOST_IDS = 1000
+
+HOLDING = 1398231636
+"""The upper half of the numbers of the locks that stand for many ids; the lower half is that of the table."""
+
+
+def common_lock(relation: str) -> str:
+    """Return the number of the lock that stands for all ids of a relation, which is given by its oid as a bigint."""
+    return f"(({HOLDING}::bigint << 32) | {relation})"
+
+
+def lock_of(id: str, relation: str) -> str:
+    """Return the number of the lock of an id."""
+    return f'pg_catalog.hashtextextended({id} COLLATE "C", {relation})'
+
+
+def hold_text(table: str, *, are_stored: bool) -> str:
+    """Return the text that holds the tasks of one array as referred to, and those of another one alone."""
+    relation = f"'{table}'::regclass::oid::bigint"
+    rows = f"""\
+WITH
+  own AS MATERIALIZED (
+    SELECT FROM {table} WHERE id = ANY($2::text[]) ORDER BY sequence FOR NO KEY UPDATE
+  ),
+  referred AS MATERIALIZED (
+    SELECT id FROM {table} WHERE id = ANY($1::text[]) ORDER BY sequence FOR SHARE
+  )"""
+    if are_stored:
+        return f"{rows}\nSELECT (SELECT count(*) FROM own), (SELECT count(*) FROM referred)"
+    return f"""\
+{rows},
+  missing AS MATERIALIZED (
+    SELECT id FROM unnest($1::text[]) AS id WHERE id NOT IN (SELECT id FROM referred)
+  ),
+  wanted AS (
+    SELECT {lock_of("id", relation)} AS number, false AS is_alone FROM missing
+    UNION ALL
+    SELECT {common_lock(relation)}, false FROM missing
+    UNION ALL
+    SELECT {lock_of("id", relation)}, true FROM unnest($2::text[]) AS id WHERE cardinality($2::text[]) <= {MOST_IDS}
+    UNION ALL
+    SELECT {common_lock(relation)}, true WHERE cardinality($2::text[]) > {MOST_IDS}
+  ),
+  ordered AS MATERIALIZED (
+    SELECT DISTINCT number, is_alone, rows.held
+    FROM wanted CROSS JOIN (SELECT count(*) AS held FROM own) AS rows
+    ORDER BY number, is_alone DESC
+  )
+SELECT CASE WHEN is_alone THEN pg_advisory_xact_lock(number)::text ELSE pg_advisory_xact_lock_shared(number)::text END
+FROM ordered"""
