@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 DATABASE ?= swarm.db
 DEMO_ARGS ?=
 TORTURE_ARGS ?=
+MIGRATION_ARGS ?=
 # The files of tests are shared out among processes, in their order: those that take longest do not come last.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
@@ -51,6 +52,10 @@ test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
 .PHONY: torture
 torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousands of times, in about ten minutes
 	@PYTHONPATH=tests $(BIN)/python -m torture $(TORTURE_ARGS)
+
+.PHONY: migrate-postgres
+migrate-postgres: $(VENV)/dev ## Migrate 2,000,000 tasks of the previous release while it works on them, in about ten minutes
+	@PYTHONPATH=tests $(BIN)/python -m postgres.migration_trial $(MIGRATION_ARGS)
 
 .PHONY: demo-browser
 demo-browser: $(VENV)/dev ## Serve a page in which a swarm works in the browser itself

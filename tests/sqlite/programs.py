@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import dedent
 from threading import Timer
 
@@ -15,8 +16,15 @@ LIMIT_SECONDS = 40
 class Program:
     """A Python program in a process of its own; warnings are errors in it."""
 
-    def __init__(self, source: str, *arguments: object, options: Sequence[str] = ("-W", "error")) -> None:
-        command = [sys.executable, *options, "-c", dedent(source), *map(str, arguments)]
+    def __init__(
+        self,
+        source: str,
+        *arguments: object,
+        options: Sequence[str] = ("-W", "error"),
+        python: str | Path = sys.executable,
+        limit_seconds: float = LIMIT_SECONDS,
+    ) -> None:
+        command = [str(python), *options, "-c", dedent(source), *map(str, arguments)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -26,7 +34,7 @@ class Program:
             start_new_session=True,
         )
         # What it has started goes with it: else that would keep the pipes open, and the test waiting.
-        self._limit = Timer(LIMIT_SECONDS, os.killpg, (self.process.pid, signal.SIGKILL))
+        self._limit = Timer(limit_seconds, os.killpg, (self.process.pid, signal.SIGKILL))
         self._limit.daemon = True
         self._limit.start()
 
