@@ -14,22 +14,23 @@ import asyncpg
 import msgspec
 
 from postgres.previous_release import install_previous
-from postgres.release_programs import FILL, PROBE, STORE, WATCH, WORK
+from postgres.release_programs import PROBE, STORE, STORE_EACH, WATCH, WORK
 from postgres.servers import Server, embedded_programs, new_server
 from sqlite.programs import Program
 from swarm_persistence.engines.sql.postgres.migrations import LATEST
 
 PREVIOUS_VERSION = 2
 
-_BULK = """
+FILL = """
 INSERT INTO {schema}.tasks
-  (id, task_type, priority, status, payload, retry_count, max_retries, dependencies, created_at, updated_at, 
+  (id, task_type, priority, status, payload, retry_count, max_retries, dependencies, created_at, updated_at,
    claim_count, fails_with_dependencies, version)
 SELECT
   'bulk-' || number, 'bulk', 1, CASE number % 2 WHEN 0 THEN 'completed' ELSE 'pending' END, '{{"n": 1}}', 0, 3, '[]',
   now(), now(), 0, true, 1
 FROM generate_series(1, $1) AS number
 """
+"""Adds tasks to a schema of any version, half of them completed."""
 
 _WORKED = """
 SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE claim_count > 1 OR retry_count > 0)
@@ -62,7 +63,7 @@ class Trial:
 
     async def run(self, rows: int) -> Figures:
         """Fill, migrate, restart old workers, go back, and see that each live task was done once at each stage."""
-        (version,) = self._start(FILL).finish()
+        (version,) = self._start(STORE_EACH).finish()
         assert version == str(PREVIOUS_VERSION)
         await self._fill(rows)
         watcher = self._start(WATCH, self._limit)
@@ -127,7 +128,7 @@ class Trial:
     async def _fill(self, rows: int) -> None:
         connection = await asyncpg.connect(self._server_url)
         try:
-            await connection.execute(_BULK.format(schema=self._schema), rows)
+            await connection.execute(FILL.format(schema=self._schema), rows)
             await connection.execute(f"ANALYZE {self._schema}.tasks")
         finally:
             await connection.close()

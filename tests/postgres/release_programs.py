@@ -20,7 +20,7 @@ def _program(text: str) -> str:
     return _BEGINNING + dedent(text)
 
 
-FILL = _program(
+STORE_EACH = _program(
     """
     async def main(url):
         async with await init_storage(url) as storage:

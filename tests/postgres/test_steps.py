@@ -5,16 +5,24 @@ import time
 from collections.abc import AsyncIterator
 
 import asyncpg
+import msgspec
 import pytest
 import pytest_asyncio
 
+from postgres.migration_trial import FILL
 from postgres.servers import Server
 from swarm_persistence import MigrationError, PostgresStorage, init_storage
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
-from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, FillRows, Migration
+from swarm_persistence.engines.sql.postgres.migrations.migration import (
+    CreateIndex,
+    DropIndex,
+    FillRows,
+    Migration,
+    Part,
+)
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.sql.postgres.target import Target
@@ -56,7 +64,24 @@ COLOURED = Migration(
     opens_from=2,
     is_required=False,
 )
+STEPS = (*MIGRATIONS, COLOURED)
+PLACES = [
+    (step, is_upwards, place)
+    for step in STEPS
+    for is_upwards in (True, False)
+    for place in range(1, len(step.groups(is_upwards=is_upwards)))
+]
 READ_BY_VERSION_2 = max(step.version for step in MIGRATIONS if step.version <= 2 or step.opens_from > 2)
+
+
+def broken(step: Migration, groups_done: int, *, is_upwards: bool) -> Migration:
+    """Return a step that fails after so many of its groups."""
+    parts: list[Part] = []
+    for group in step.groups(is_upwards=is_upwards)[:groups_done]:
+        parts += group if isinstance(group, tuple) else [group]
+    parts.append(FillRows("tasks", "SELECT 1 / ($1::bigint - $1) WHERE $2::bigint > 0"))
+    changed = {"up" if is_upwards else "down": tuple(parts)}
+    return msgspec.structs.replace(step, **changed)
 
 
 def refused_by_old(step: Migration) -> Migration:
@@ -81,10 +106,9 @@ class Ground:
         return self.links[-1]
 
     def version(self, *steps: Migration) -> SchemaVersion:
-        """Return the version as code sees it that knows these steps beside those that there are."""
-        return SchemaVersion(
-            self.schema, str(self._connector.target), self.link, (*MIGRATIONS, *(steps or (COLOURED,)))
-        )
+        """Return the version as code sees it that knows these steps in place of those of the same numbers."""
+        known = {step.version: step for step in (*STEPS, *steps)}
+        return SchemaVersion(self.schema, str(self._connector.target), self.link, [*known.values()])
 
     async def migrate(self, target: int, *steps: Migration, patience: float = 30) -> None:
         """Bring the schema to a version."""
@@ -223,24 +247,27 @@ class TestSteps:
         )
         assert text.endswith("(colour)")
 
-    @pytest.mark.parametrize("groups_done", range(1, len(COLOURED.groups(is_upwards=True))))
-    @pytest.mark.parametrize("target", [LATEST, LATEST + 1, 0])
-    async def test_a_step_that_was_interrupted_goes_on_or_back(
-        self, ground: Ground, groups_done: int, target: int
+    @pytest.mark.parametrize(
+        ("step", "is_upwards", "groups_done"),
+        PLACES,
+        ids=[f"{step.version}-{up}-{place}" for step, up, place in PLACES],
+    )
+    async def test_every_step_goes_on_and_back_from_each_of_its_places(
+        self, ground: Ground, step: Migration, is_upwards: bool, groups_done: int
     ) -> None:
-        await ground.migrate(target)
-        expected = await ground.catalog()
-        await ground.migrate(LATEST)
-        await ground.storage.store_task(a_task())
-        bad = list(COLOURED.up)
-        bad[groups_done] = FillRows("tasks", "SELECT 1 / ($1::bigint - $1) WHERE $2::bigint > 0")
-        broken = Migration(LATEST + 1, "colours", tuple(bad), COLOURED.down, opens_from=LATEST)
+        start, end = (step.version - 1, step.version) if is_upwards else (step.version, step.version - 1)
+        await ground.migrate(end)
+        at_end = await ground.catalog()
+        await ground.migrate(start)
+        at_start = await ground.catalog()
+        await ground.admin.execute(FILL.format(schema=ground.schema), 1)
 
-        with pytest.raises(MigrationError, match="division by zero"):
-            await ground.migrate(LATEST + 1, broken)
-        await ground.migrate(target)
-
-        assert await ground.catalog() == expected
+        for target, expected in ((end, at_end), (start, at_start)):
+            await ground.migrate(start)
+            with pytest.raises(MigrationError, match="division by zero"):
+                await ground.migrate(end, broken(step, groups_done, is_upwards=is_upwards))
+            await ground.migrate(target)
+            assert await ground.catalog() == expected
 
     async def test_a_column_is_added_beside_a_transaction_that_ends_and_not_one_that_stays(
         self, ground: Ground, rival: asyncpg.Connection

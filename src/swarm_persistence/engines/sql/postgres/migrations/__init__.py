@@ -21,7 +21,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=2,
         is_required=False,
     ),
-    Migration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=1),
+    Migration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
