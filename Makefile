@@ -78,6 +78,10 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 	@$(BIN)/python -m benchmarks.postgres
 	@$(BIN)/python -m benchmarks.postgres.processes
 
+.PHONY: churn-postgres
+churn-postgres: $(VENV)/dev ## Measure WAL, bloat and claims on PostgreSQL while tasks come and go, in half an hour
+	@$(BIN)/python -m benchmarks.postgres.churn $(CHURN_ARGS)
+
 .PHONY: lint
 lint: $(VENV)/dev ## Check style, format and the layers' imports
 	@$(BIN)/ruff check .

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
 from swarm_persistence import PostgresStorage, TaskPriority
+from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
@@ -111,3 +113,84 @@ async def until_something_waits(connection: asyncpg.Connection) -> None:
     text = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     while not await connection.fetchval(text):  # noqa: ASYNC110 - the server signals nothing
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record the statements that connections run, those of transactions included."""
+    run: list[str] = []
+    call, order = Link._call, Link.order
+
+    async def record_call(self: Link, method: Any, text: str, values: Any) -> Any:
+        run.append(text)
+        return await call(self, method, text, values)
+
+    async def record_order(self: Link, text: str) -> None:
+        run.append(text)
+        await order(self, text)
+
+    monkeypatch.setattr(Link, "_call", record_call)
+    monkeypatch.setattr(Link, "order", record_order)
+    return run
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_a_claim_is_one_statement_if_nothing_is_due(
+    storage: PostgresStorage, statements: list[str], count: int
+) -> None:
+    await storage.store_tasks([a_task(f"task-{n}") for n in range(count)])
+    statements.clear()
+
+    tasks = await storage.claim_next_tasks("agent-1", limit=1)
+
+    assert len(tasks) == count
+    assert len([text for text in statements if ".tasks" in text]) == 1
+
+
+async def test_what_is_due_is_considered_before_what_is_less_urgent(storage: PostgresStorage) -> None:
+    await storage.store_task(a_task("ready", priority=TaskPriority.LOW))
+    await storage.store_task(a_task("due", priority=TaskPriority.HIGH, run_at=after(-1)))
+
+    claimed = [await storage.claim_next_task("agent-1") for _ in range(3)]
+
+    assert [task and task.id for task in claimed] == ["due", "ready", None]
+
+
+async def test_claims_at_once_find_all_that_is_due(storage: PostgresStorage, other: PostgresStorage) -> None:
+    await storage.store_tasks([a_task(f"task-{n}", run_at=after(-1)) for n in range(40)])
+
+    claims = [each.claim_next_task(f"agent-{n}") for n in range(20) for each in (storage, other)]
+    claimed = await asyncio.gather(*claims)
+
+    assert {task.id for task in claimed if task} == {f"task-{n}" for n in range(40)}
+
+
+async def test_a_claim_waits_for_no_transaction_that_lets_tasks_be_ready(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    await storage.store_tasks([a_task(f"due-{n}", run_at=after(-1), priority=TaskPriority.HIGH) for n in range(3)])
+    await storage.store_task(a_task("ready"))
+
+    async with storage.transaction():
+        mine = await storage.claim_next_task("agent-1")
+        theirs = [await other.claim_next_task("agent-2") for _ in range(2)]
+
+    assert mine is not None
+    assert mine.id == "due-0"
+    assert [task and task.id for task in theirs] == ["ready", None]
+
+
+@pytest.mark.parametrize("run_at", [None, after(-1)])
+async def test_a_claim_that_meets_an_unreadable_task_leaves_all_as_it_was(
+    storage: PostgresStorage, schema: str, admin: asyncpg.Connection, run_at: datetime | None
+) -> None:
+    await storage.store_tasks([a_task(f"task-{n}", run_at=run_at, created_at=after(n)) for n in range(3)])
+    await admin.execute(f"""UPDATE {schema}.tasks SET payload = '"\\ud800"', is_delayed = false WHERE id = 'task-1'""")
+    text = f"SELECT {', '.join(TASKS.names)}, unmet_dependencies, is_delayed FROM {schema}.tasks WHERE id = 'task-1'"
+    before = await admin.fetchrow(text)
+
+    tasks = await storage.claim_next_tasks("agent-1", limit=3)
+
+    assert [(task.id, task.claim_count) for task in tasks] == [("task-0", 1), ("task-2", 1)]
+    row = await admin.fetchrow(text)
+    assert row == before

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import SEQUENCE
 
 MOST_HEADS = 100
 """Above so many values, one pass over all rows is the better way (and SQLite joins 500 selects at most)."""
@@ -20,6 +21,17 @@ def heads_of(query: Query[Any]) -> list[Query[Any]] | None:
         return None
     heads = parts_of(query)
     return heads if heads is not None and len(heads) <= MOST_HEADS else None
+
+
+def walks_of(query: Query[Any]) -> list[Query[Any]] | None:
+    """Return one query for each value of a walk along the arrivals, or `None` if no index gives them in this order."""
+    if not query.order or query.order[0] != Order(SEQUENCE):
+        return None
+    heads = heads_of(query)
+    if heads is None:
+        return None
+    (field,) = {one.field for one, several in zip(heads[0].conditions, query.conditions, strict=True) if one != several}
+    return heads if any(index.columns == (field,) and not index.where for index in query.table.indexes) else None
 
 
 def parts_of(query: Query[Any]) -> list[Query[Any]] | None:

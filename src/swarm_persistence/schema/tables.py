@@ -216,6 +216,7 @@ EVENTS = Table(
     Index("events_by_time", ("timestamp",)),
     Index("events_by_agent", ("agent_id", "timestamp")),
     Index("events_by_type", ("event_type", "timestamp")),
+    Index("events_by_type_and_arrival", ("event_type",)),
     Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
     floor="event_floor",
 )

@@ -12,6 +12,7 @@ from swarm_persistence.schema.tables import EVENTS, SEQUENCE
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.arguments import several, texts
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.watching import watched
 
 _NEWEST_FIRST = (Order("timestamp", is_descending=True),)
@@ -111,4 +112,4 @@ class EventVerbs(StorageCore):
 
 def _of_types(types: Iterable[str] | None) -> tuple[Condition, ...]:
     wanted = texts(types, "types")
-    return () if wanted is None else (Condition("event_type", "IN", wanted),)
+    return () if wanted is None else (one_of("event_type", wanted),)

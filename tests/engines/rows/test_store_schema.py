@@ -13,6 +13,7 @@ from swarm_persistence.schema.tables import TASKS
 STORES_OF_VERSION = {
     1: "3da6",
     2: "28f4",
+    3: "403c",
 }
 """A short sum of the stores of each version. If yours differs, add a version to `VERSIONS`, and its sum here."""
 

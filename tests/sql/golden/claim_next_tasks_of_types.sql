@@ -23,9 +23,9 @@ SET
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE sequence IN (
   SELECT sequence FROM (
-    SELECT * FROM (SELECT priority, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, sequence LIMIT ? + 0)
+    SELECT * FROM (SELECT priority, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, sequence LIMIT ? + 0) AS head
     UNION ALL
-    SELECT * FROM (SELECT priority, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, sequence LIMIT ? + 0)
+    SELECT * FROM (SELECT priority, sequence FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? ORDER BY priority DESC, sequence LIMIT ? + 0) AS head
   )
   ORDER BY priority DESC, sequence
   LIMIT ? + 0

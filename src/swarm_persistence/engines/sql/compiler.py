@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, Bucket, Change, CountOf, Function, Increment
-from swarm_persistence.query.heads import heads_of
+from swarm_persistence.query.heads import heads_of, walks_of
 from swarm_persistence.query.query import FromNow, Order, Query, Selection
 from swarm_persistence.query.text import Dialect, Marks, where_text
 from swarm_persistence.schema.codec import Row
@@ -99,13 +99,21 @@ class Compiler:
 
     def values(self, query: Query[Any], fields: tuple[str, ...]) -> Compiled:
         """Return the text that reads some columns of a query's rows."""
-        key = ("values", fields, self._shape(query))
+        walks = walks_of(query) if SEQUENCE in fields else None
+        key = ("values", fields, self._shape(query), walks and tuple(map(self._shape, walks)))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
-            clauses = [f"SELECT {', '.join(fields)}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
+            choice = f"SELECT {', '.join(fields)}"
+            if walks is None:
+                clauses = [choice, *self._from(query, marks), *self._order_and_bounds(query, marks)]
+            else:
+                clauses = [choice, "FROM (", self._union(walks, choice, marks), ") AS heads"]
+                clauses += [f"ORDER BY {SEQUENCE}", self.dialect.limit(marks.next())]
             text = self._texts[key] = "\n".join(clauses)
-        return text, self._values(query)
+        if walks is None:
+            return text, self._values(query)
+        return text, [*(value for each in walks for value in self._values(each)), query.limit]
 
     def exists(self, query: Query[Any]) -> Compiled:
         """Return the text that gives one row if any fulfils a query's conditions."""
@@ -241,14 +249,14 @@ class Compiler:
     def _first_of_all(self, query: Query[Any], heads: list[Query[Any]], marks: Marks) -> str:
         """Return the text that gives the first rows of several queries, each of which an index serves."""
         ordering = ", ".join(term.field for term in query.full_order)
-        each = [
-            " ".join([f"SELECT {ordering}", *self._from(head, marks), *self._order_and_bounds(head, marks)])
-            for head in heads
-        ]
-        union = "\n    UNION ALL\n    ".join(f"SELECT * FROM ({one})" for one in each)
+        union = self._union(heads, f"SELECT {ordering}", marks)
         order = ", ".join(self.dialect.order(term) for term in query.full_order)
         limit = self.dialect.limit(marks.next())
-        return f"SELECT {SEQUENCE} FROM (\n    {union}\n  )\n  ORDER BY {order}\n  {limit}"
+        return f"SELECT {SEQUENCE} FROM (\n{union}\n  )\n  ORDER BY {order}\n  {limit}"
+
+    def _union(self, heads: list[Query[Any]], choice: str, marks: Marks) -> str:
+        each = [" ".join([choice, *self._from(head, marks), *self._order_and_bounds(head, marks)]) for head in heads]
+        return "\n    UNION ALL\n".join(f"    SELECT * FROM ({one}) AS head" for one in each)
 
     def _change(self, table: Table[Any], changes: Mapping[str, Change], marks: Marks) -> str:
         written = [self._written(table, name, change, marks) for name, change in changes.items()]

@@ -157,10 +157,14 @@ class ClaimAct:
 
     async def run(self, link: Link) -> list[Any]:
         """Claim the rows."""
-        rows = await link.run(self._text, self._values)
+        return self.records(self._query, await link.run(self._text, self._values))
+
+    @staticmethod
+    def records(query: Query[Any], rows: list[Any]) -> list[Any]:
+        """Return the records of claimed rows in the query's order: RETURNING has none."""
         if len(rows) > 1:
-            rows = sorted_rows(self._query, rows)
-        return [*map(codec_of(self.table.model).decode, rows)]
+            rows = sorted_rows(query, rows)
+        return [*map(codec_of(query.table.model).decode, rows)]
 
 
 class HoldAct:

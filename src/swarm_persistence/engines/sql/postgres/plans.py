@@ -16,6 +16,7 @@ from swarm_persistence.engines.interface import (
     Step,
     Unless,
     Update,
+    Upkeep,
     When,
 )
 from swarm_persistence.engines.sql.compiler import restored_values
@@ -33,6 +34,7 @@ from swarm_persistence.engines.sql.postgres.acts import (
     UnlessAct,
     WhenAct,
 )
+from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
@@ -68,6 +70,10 @@ class Plans:
             else:
                 planned.add(self._act(step))
         return planned
+
+    def claim(self, steps: Sequence[Step]) -> ClaimPlan | None:
+        """Return the plan of a write that claims what may have to be brought up to date before; `None` for others."""
+        return ClaimPlan.of(self.compiler, steps)
 
     def get(self, table: Table[Any], id: str) -> Act:
         """Return what reads the record of an id."""
@@ -112,9 +118,7 @@ class Plans:
                 act.rows.append(row)
                 return _One(act)
             case Update():
-                return RewriteAct(
-                    step.query.table, self._counted(step.query, *compiler.update(step.query, step.changes))
-                )
+                return self._update(step)
             case Claim():
                 return ClaimAct(*compiler.claim(step.query, step.changes), step.query)
             case Delete():
@@ -138,6 +142,12 @@ class Plans:
             case Unless():
                 look = RowsAct(*compiler.exists(step.query), bool)
                 return UnlessAct(look, self.steps(step.then))
+
+    def _update(self, step: Update[Any]) -> Act:
+        if isinstance(step, Upkeep):
+            return self._counted(step.query, *self.compiler.upkeep(step.query, step.changes))
+        counted = self._counted(step.query, *self.compiler.update(step.query, step.changes))
+        return RewriteAct(step.query.table, counted)
 
     @staticmethod
     def _counted(query: Query[Any], text: str, values: list[ColumnValue]) -> CountAct:

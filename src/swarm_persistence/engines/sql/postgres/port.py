@@ -10,6 +10,7 @@ from swarm_persistence.engines.interface import Insert, Step
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.attempts import Attempt, Attempts
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
+from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.plans import has_key
@@ -39,6 +40,7 @@ class Port:
         self._channel = channel_of(engine.settings.schema)
         self._turns = engine.turns
         self._attempts = Attempts(self.links, engine.pool.connector, self.plans, self.settings)
+        self._claims = Claims(self._attempts)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
@@ -65,15 +67,14 @@ class Port:
         update = self.plans.row_updates.of(steps)
         if update is not None:
             return self._updater(update.plan).add(update)
-        planned = self.plans.steps(steps)
-        return self.running.start(lambda run: self._write(run, planned), is_write=True)
+        return self.running.start(self._work(steps), is_write=True)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         """Write, and tell of results whose caller was cancelled."""
-        planned = self.plans.steps(steps)
+        work = self._work(steps)
         # A run whose caller gives up before its turn writes nothing, and gives no results.
         writing = self.running.start(
-            lambda run: self._write(run, planned),
+            work,
             is_write=True,
             on_abandoned=lambda results: on_abandoned(results or None),
         )
@@ -178,14 +179,27 @@ class Port:
 
         self.running.start_for([caller], answer, is_write=True)
 
+    def _work(self, steps: Sequence[Step]) -> Callable[[Run], Coroutine[Any, Any, list[Any]]]:
+        """Return what does a write."""
+        claim = self.plans.claim(steps)
+        if claim is not None:
+            return lambda run: self._do(run, lambda: self._claims.run(run, claim), claim.tables)
+        planned = self.plans.steps(steps)
+        return lambda run: self._write(run, planned)
+
     async def _write(self, run: Run, steps: Steps) -> list[Any]:
+        return await self._do(run, lambda: self._attempts.write(run, steps), steps.tables())
+
+    async def _do(self, run: Run, work: Callable[[], Awaitable[list[Any]]], tables: set[str]) -> list[Any]:
+        """Do some writing in turn, and tell of it unless it has changed nothing."""
         results: list[Any] = []
 
         async def write() -> None:
-            results.extend(await self._attempts.write(run, steps))
+            results.extend(await work())
 
         await self._in_turn(run, write)
-        self.committed(steps.tables())
+        if any(results):
+            self.committed(tables)
         return results
 
     async def _in_turn(self, run: Run, work: Callable[[], Awaitable[Any]]) -> None:

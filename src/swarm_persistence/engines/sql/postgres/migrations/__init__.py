@@ -6,6 +6,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0003_meet_dependencies,
     m0004_order_of_arrival,
     m0005_locks_by_id,
+    m0006_events_of_types,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -22,6 +23,9 @@ MIGRATIONS: tuple[Migration, ...] = (
         is_required=False,
     ),
     Migration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=2),
+    Migration(
+        6, "events of types", m0006_events_of_types.UP, m0006_events_of_types.DOWN, opens_from=2, is_required=False
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

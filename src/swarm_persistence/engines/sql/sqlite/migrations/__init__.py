@@ -9,6 +9,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0004_event_floor,
     m0005_reserved_numbers,
     m0006_order_of_arrival,
+    m0007_events_of_types,
 )
 
 
@@ -33,6 +34,9 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN, opens_from=4),
     Migration(5, "reserved numbers", m0005_reserved_numbers.UP, m0005_reserved_numbers.DOWN, opens_from=5),
     Migration(6, "order of arrival", m0006_order_of_arrival.UP, m0006_order_of_arrival.DOWN, opens_from=5),
+    Migration(
+        7, "events of types", m0007_events_of_types.UP, m0007_events_of_types.DOWN, opens_from=5, is_required=False
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -1,0 +1,243 @@
+"""Compiles claims for PostgreSQL: they step over the rows that others hold, along indexes, by plans that are kept."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from swarm_persistence.engines.interface import Change
+from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.query.heads import heads_of
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.text import Marks, where_text
+from swarm_persistence.schema.tables import SEQUENCE
+
+_FEWEST_HEADS = 2
+_LARGEST_BOUND = 1024
+_OFTEN_HELD = 128
+"""How many of the first rows of several types other claims may hold. A server before version 17 reads them all."""
+_MOST_HELD = 10_000
+
+_ANSWER = """\
+SELECT changed.*, CASE WHEN changed.sequence IS NULL THEN
+  CASE WHEN EXISTS (SELECT FROM due) THEN 'due'{cut} END
+END
+FROM (VALUES (1)) AS one LEFT JOIN changed ON true"""
+
+
+class ClaimCompiler(Compiler):
+    """Writes the claims of one schema."""
+
+    dialect: PostgresDialect
+
+    def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
+        """Return the text that changes the first of a query's rows that no other transaction is about to change."""
+        return self._claim(query, changes, None, _MOST_HELD, is_alone=False)
+
+    def claim_alone(
+        self, query: Query[Any], changes: Mapping[str, Change], due: Query[Any] | None, *, is_wide: bool
+    ) -> Compiled:
+        """Return the text of a claim that can be undone, and that takes nothing if another query finds any row.
+
+        It gives each row with what the changed columns held before. Without a row, it gives nulls, and in the last
+        column why: `due` if the other query finds any; `cut` if there may be rows behind all that others hold, as a
+        wide one finds out.
+        """
+        return self._claim(query, changes, due, _MOST_HELD if is_wide else _OFTEN_HELD, is_alone=True)
+
+    def upkeep(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
+        """Return the text of a claim that gives no rows."""
+        text, values = self.claim(query, changes)
+        return text[: text.rindex("\nRETURNING")], values
+
+    def _claim(
+        self, query: Query[Any], changes: Mapping[str, Change], due: Query[Any] | None, held: int, *, is_alone: bool
+    ) -> Compiled:
+        bound = _bound_of(query)
+        unbounded = query if bound is None else msgspec.structs.replace(query, limit=None)
+        merge = None if bound is None else _merge_of(query)
+        parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
+        due_shape = None if due is None else self._conditions_shape(due)
+        key = ("claim", is_alone, due_shape, held, bound, tuple(map(self._shape, parts)), changes_shape(changes))
+        text = self._texts.get(key)
+        if text is None:
+            marks = Marks(self.dialect)
+            tables = {}
+            if is_alone:
+                tables["due"] = "SELECT WHERE false" if due is None else self._look(due, marks)
+            choice = _Choice([*changes], ["NOT EXISTS (SELECT FROM due)"]) if is_alone else _Choice([], [])
+            if merge is None:
+                lines = self._first_rows(unbounded, choice, marks)
+            else:
+                assert bound is not None
+                tables["heads"] = self._union_of(merge, bound + held, marks)
+                lines = self._merged(merge, choice, marks)
+            # Materialized: a plan that runs the choice twice would lock, and change, more rows than were asked for.
+            tables["chosen"] = "\n  ".join(_bounded(lines, bound, self._is_estimable(parts[0]), marks))
+            returned = ", ".join((*query.table.stored_names, SEQUENCE, *map(_before, choice.kept)))
+            change = self._change(query.table, changes, marks)
+            changed = f"{change}\nFROM chosen\nWHERE {SEQUENCE} = claimed\nRETURNING {returned}"
+            text = "WITH " + ", ".join(f"{name} AS MATERIALIZED (\n  {each}\n)" for name, each in tables.items())
+            if is_alone:
+                cut = "" if merge is None or bound is None else _cut(bound + held)
+                text = f"{text}, changed AS (\n{changed}\n)\n{_ANSWER.replace('{cut}', cut)}"
+            else:
+                text = f"{text}\n{changed}"
+            self._texts[key] = text
+        values = [] if due is None else self.dialect.values(due.table, due.conditions)
+        values += [value for part in parts for value in self._values(part)]
+        if bound is not None and bound > 1:
+            values.append(query.limit)
+        return text, [*values, *self._change_values(changes)]
+
+    def _look(self, query: Query[Any], marks: Marks) -> str:
+        """Return the text that finds one row if there is any, along the index of the query's order.
+
+        Without the order, the planner would read the table if it takes many rows to fulfil the conditions.
+        """
+        first = msgspec.structs.replace(query, limit=None)
+        return " ".join(["SELECT", *self._from(first, marks), *self._order_and_bounds(first, marks), "LIMIT 1"])
+
+    def _first_rows(self, query: Query[Any], choice: "_Choice", marks: Marks) -> list[str]:
+        """Return the text that locks a query's rows in its order."""
+        # Who asks for one row by its id wants no other one, and waits for it.
+        is_one = any(condition.field == "id" and condition.operator == "=" for condition in query.conditions)
+        lock = "FOR UPDATE" if is_one else "FOR UPDATE SKIP LOCKED"
+        conditions = [where_text(query, marks)] if query.conditions else []
+        return [
+            choice.columns,
+            f"FROM {self.dialect.table(query.table)}",
+            *choice.where(conditions),
+            *self._order_and_bounds(query, marks),
+            lock,
+        ]
+
+    def _union_of(self, merge: "_Merge", most: int, marks: Marks) -> str:
+        """Return the text of the first rows of several queries in their common order.
+
+        An index gives those of each in this order. The server takes each row from the query that is ahead, and only as
+        many as are asked for. Each query has a limit of its own: it is planned alone, and else for all of its rows.
+        """
+        order = merge.rest.full_order
+        names = dict.fromkeys((SEQUENCE, merge.field, *(term.field for term in order)))
+        columns = ", ".join(f"{name} AS {_of_head(name)}" for name in names)
+        limit = f"LIMIT {_unknown(most)}"
+        heads = [
+            " ".join([f"(SELECT {columns}", *self._from(head, marks), *self._order_and_bounds(head, marks), limit])
+            + ")"
+            for head in merge.heads
+        ]
+        return "\n  ".join(["\n  UNION ALL ".join(heads), f"ORDER BY {self._order_of_heads(merge)}", limit])
+
+    def _merged(self, merge: "_Merge", choice: "_Choice", marks: Marks) -> list[str]:
+        """Return the text that locks the rows of a union.
+
+        Each is locked before the next one is asked for: so no more are locked than claimed. The conditions stand here
+        as well: of a row that was changed before it could be locked, the server looks at this join again, with the
+        row of `heads` that it has. (It would read all of a union that stood in its place.)
+        """
+        table = merge.rest.table
+        conditions = [f"{merge.field} = {_of_head(merge.field)}"]
+        if merge.rest.conditions:
+            conditions.append(where_text(merge.rest, marks))
+        return [
+            choice.columns,
+            f"FROM heads JOIN {self.dialect.table(table)} ON {SEQUENCE} = {_of_head(SEQUENCE)}",
+            *choice.where(conditions),
+            f"ORDER BY {self._order_of_heads(merge)}",
+            f"FOR UPDATE OF {table.name} SKIP LOCKED",
+        ]
+
+    def _is_estimable(self, query: Query[Any]) -> bool:
+        """Tell whether the planner can say how many rows fulfil the conditions.
+
+        It knows nothing of what a partial index on an expression holds, and takes a two-hundredth for equal.
+        """
+        return not any(self.dialect.has_any_length(condition.field) for condition in query.conditions)
+
+    def _order_of_heads(self, merge: "_Merge") -> str:
+        return ", ".join(_of_head(self.dialect.order(term)) for term in merge.rest.full_order)
+
+
+class _Choice(NamedTuple):
+    """What a choice gives beside the sequences of rows: what some columns held; and what it depends on."""
+
+    kept: list[str]
+    guards: list[str]
+
+    @property
+    def columns(self) -> str:
+        return ", ".join((f"SELECT {SEQUENCE} AS claimed", *(f"{name} AS {_before(name)}" for name in self.kept)))
+
+    def where(self, conditions: list[str]) -> list[str]:
+        every = [*conditions, *self.guards]
+        return [f"WHERE {' AND '.join(every)}"] if every else []
+
+
+class _Merge(NamedTuple):
+    """A query for several values of a field, split into one for each; `rest` are its other conditions."""
+
+    field: str
+    heads: list[Query[Any]]
+    rest: Query[Any]
+
+
+def _merge_of(query: Query[Any]) -> _Merge | None:
+    heads = heads_of(query)
+    if heads is None or len(heads) < _FEWEST_HEADS:
+        return None
+    heads = [msgspec.structs.replace(head, limit=None) for head in heads]
+    pairs = enumerate(zip(query.conditions, heads[0].conditions, strict=True))
+    place, condition = next((place, several) for place, (several, one) in pairs if several != one)
+    others = (*query.conditions[:place], *query.conditions[place + 1 :])
+    # As few texts as possible: what is prepared once serves other numbers of values as well. Null equals nothing.
+    nothing = (*query.conditions[:place], Condition(condition.field, "="), *query.conditions[place + 1 :])
+    missing = _power_of_two(len(heads)) - len(heads)
+    heads += [msgspec.structs.replace(heads[0], conditions=nothing)] * missing
+    return _Merge(condition.field, heads, msgspec.structs.replace(query, conditions=others, limit=None))
+
+
+def _cut(most: int) -> str:
+    return f" WHEN (SELECT count(*) FROM heads) = {most} THEN 'cut'"
+
+
+def _before(name: str) -> str:
+    return f"before_{name}"
+
+
+def _of_head(name: str) -> str:
+    return f"head_{name}"
+
+
+def _bound_of(query: Query[Any]) -> int | None:
+    """Return a number that a query's rows do not exceed, the same for many limits; `None` if it should not be told."""
+    if not query.limit or query.limit > _LARGEST_BOUND or query.offset:
+        return None
+    return _power_of_two(query.limit)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
+
+
+def _unknown(limit: int) -> str:
+    """Return a limit that the planner does not know, and takes for a tenth of all rows."""
+    return f"(SELECT {limit})"
+
+
+def _bounded(lines: list[str], bound: int | None, is_estimable: bool, marks: Marks) -> list[str]:
+    """Return the text of a choice, bounded by a number in the text.
+
+    Of a limit that it does not know, the planner assumes a tenth of all rows. So it would plan each claim anew, rather
+    than keep a plan that looks so dear, and that takes as long as the claim itself. Where it takes rows for much fewer
+    than they are, a tenth of them is what leads it along the index.
+    """
+    if bound is None:
+        return lines
+    *choice, lock = lines
+    choice = [*choice, f"LIMIT {bound if bound == 1 or is_estimable else _unknown(bound)}", lock]
+    if bound == 1:
+        return choice
+    # Rows are locked one by one, as this limit asks for them.
+    return ["SELECT * FROM (", *(f"  {line}" for line in choice), f") AS first LIMIT {marks.next()}"]

@@ -1,0 +1,54 @@
+"""Claims the next rows in one statement, as long as nothing must be brought up to date before."""
+
+import asyncio
+from typing import Any
+
+from swarm_persistence.engines.interface import Upkeep
+from swarm_persistence.engines.sql.postgres.attempts import Attempts
+from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
+from swarm_persistence.engines.sql.postgres.running import Run
+
+_FIRST_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.1
+
+
+class Claims:
+    """The claims of one event loop. Of those that find the same upkeep due, one does it for all."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self._under_way: dict[Upkeep[Any], asyncio.Future[int | None]] = {}
+
+    async def run(self, run: Run, plan: ClaimPlan) -> list[Any]:
+        """Give the results of the upkeep and the claim."""
+        brought_up = 0
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            (records,) = await self._attempts.write(run, plan.unless_due)
+            if records is not None:
+                return [brought_up, records]
+            count = await self._bring_up_to_date(run, plan)
+            if count is not None:
+                brought_up += count
+                (records,) = await self._attempts.write(run, plan.claim)
+                if records or pause > _LONGEST_PAUSE_SECONDS:
+                    return [brought_up, records]
+                # Another process is about to bring up to date what is due; or a caller's transaction has, and takes
+                # its time.
+                await asyncio.sleep(pause)
+                pause *= 2
+
+    async def _bring_up_to_date(self, run: Run, plan: ClaimPlan) -> int | None:
+        """Return how many rows were changed, by this claim or by one that does the same now; `None` if that failed."""
+        under_way = self._under_way.get(plan.kind)
+        if under_way is not None:
+            return await asyncio.shield(under_way)
+        done = self._under_way[plan.kind] = asyncio.get_running_loop().create_future()
+        try:
+            (count,) = await self._attempts.write(run, plan.upkeep)
+            done.set_result(count)
+            return int(count)
+        finally:
+            del self._under_way[plan.kind]
+            if not done.done():
+                done.set_result(None)
