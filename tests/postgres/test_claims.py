@@ -11,10 +11,10 @@ import pytest
 from swarm_persistence import PostgresStorage, TaskPriority
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.plans import Plans
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.claims import _READY
-from swarm_persistence.storage.tasks import MOST_URGENT_FIRST
+from swarm_persistence.storage.tasks import IS_DUE, MOST_URGENT_FIRST
 from swarm_persistence.testing.records import a_task, after
 
 _FILLING = """
@@ -28,8 +28,11 @@ FROM generate_series(1, 30700) AS n
 
 async def plan_of(admin: asyncpg.Connection, schema: str, types: tuple[str, ...], limit: int) -> list[dict[str, Any]]:
     """Return the parts of the generic plan of a claim, with the rows that each has found."""
-    query = Query(TASKS, (*_READY, Condition("task_type", "IN", types)), MOST_URGENT_FIRST, limit)
-    text, values = Plans(schema).compiler.claim(query, {"assigned_to": "agent-1"})
+    fits = (Condition("task_type", "IN", types),) if types else ()
+    claim = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, limit)
+    compiler = Plans(schema).compiler
+    due = Query(TASKS, IS_DUE, (Order("run_at"),), 500)
+    text, values = compiler.claim_alone(claim, {"assigned_to": "agent-1"}, due, is_wide=False)
     literals = ", ".join("NULL" if value is None else f"'{value}'" for value in values)
     async with admin.transaction():
         await admin.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -59,6 +62,26 @@ async def test_a_claim_of_several_types_walks_over_no_other_type(
     assert max(part["Actual Rows"] for part in heads) <= limit
     assert sum(part["Actual Rows"] for part in heads) < 7 + limit
     assert not [part for part in parts if part["Node Type"] in ("Sort", "Incremental Sort", "Seq Scan")], parts
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_claim_walks_over_no_blocked_or_delayed_tasks(
+    storage: PostgresStorage, schema: str, admin: asyncpg.Connection, limit: int
+) -> None:
+    await admin.execute(_FILLING.replace("{schema}", schema))
+    # All but the last ones, and all that come first; those that are delayed are not due.
+    await admin.execute(f"""
+        UPDATE {schema}.tasks SET unmet_dependencies = sequence % 2, is_delayed = sequence % 2 = 0, priority = 3,
+          run_at = now() + interval '1 day'
+        WHERE sequence <= 30000
+    """)
+    await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+
+    parts = await plan_of(admin, schema, (), limit)
+
+    found = {part.get("Index Name"): part["Actual Rows"] for part in parts if part.get("Index Name")}
+    assert found == {"tasks_by_readiness": limit, "tasks_delayed": 0, "tasks_pkey": 1}
+    assert not [part for part in parts if part["Node Type"] in ("Sort", "Seq Scan")], parts
 
 
 async def test_a_claim_of_several_types_gives_them_in_their_common_order(storage: PostgresStorage) -> None:

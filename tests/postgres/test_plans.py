@@ -138,7 +138,9 @@ async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[s
 @pytest.mark.parametrize(
     ("verb", "index"),
     [
-        ("get_pending_tasks", "tasks_pending"),
+        ("get_pending_tasks", "tasks_by_readiness"),
+        ("get_ready_tasks", "tasks_by_readiness"),
+        ("get_blocked_tasks", "tasks_by_readiness"),
         ("get_tasks_by_agent", "tasks_by_agent"),
         ("get_events_by_agent", "events_by_agent"),
         ("get_events_by_type", "events_by_type"),
@@ -147,7 +149,7 @@ async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[s
         ("get_unread_messages", "messages_unread"),
         ("get_metrics_by_agent", "metrics_by_agent"),
         ("get_aggregated_metrics", "metrics_by_type"),
-        ("claim_next_task", "tasks_ready"),
+        ("claim_next_task", "tasks_by_readiness"),
         ("get_task", "tasks_id_key"),
     ],
 )

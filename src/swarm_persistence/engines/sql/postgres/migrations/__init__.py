@@ -7,6 +7,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0004_order_of_arrival,
     m0005_locks_by_id,
     m0006_events_of_types,
+    m0007_one_index_of_pending,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -25,6 +26,14 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=2),
     Migration(
         6, "events of types", m0006_events_of_types.UP, m0006_events_of_types.DOWN, opens_from=2, is_required=False
+    ),
+    Migration(
+        7,
+        "one index of pending tasks",
+        m0007_one_index_of_pending.UP,
+        m0007_one_index_of_pending.DOWN,
+        opens_from=2,
+        is_required=False,
     ),
 )
 """All steps, in order, numbered from 1 without a gap."""
