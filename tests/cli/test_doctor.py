@@ -15,6 +15,7 @@ from swarm_persistence.cli.examination import examine_content
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite import schema_version
+from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 
 
 @pytest.fixture
@@ -143,6 +144,14 @@ def test_a_newer_schema_is_told(database: Path) -> None:
         connection.execute("INSERT INTO swarm_migrations VALUES (999, 'from the future', 0)").fetchall()
     finding = findings_of(database)["schema"]
     assert (finding.level, finding.remedy) == (Level.WRONG, "upgrade swarm-persistence")
+
+
+def test_a_newer_schema_on_which_this_code_works_is_told(database: Path) -> None:
+    newer = Migration(LATEST + 1, "of tomorrow", ("CREATE TABLE later (id TEXT)",), (), LATEST)
+    with changing(database) as connection:
+        schema_version.migrate(connection, LATEST + 1, (*MIGRATIONS, newer))
+    finding = findings_of(database)["schema"]
+    assert (finding.level, finding.remedy) == (Level.ADVICE, "upgrade swarm-persistence")
 
 
 def test_an_older_schema_is_told(database: Path) -> None:

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from postgres.previous_release import install_previous
-from postgres.release_programs import PROBE, STORE, STORE_EACH, WATCH, WORK
+from postgres.release_programs import GO_BACK, PROBE, STORE, STORE_EACH, WATCH, WORK
 from postgres.servers import Server, embedded_programs, new_server
 from sqlite.programs import Program
 from swarm_persistence.engines.sql.postgres.migrations import LATEST
@@ -83,6 +83,8 @@ class Trial:
             await self._until_worked(int(probes))
         watcher.tell(str(int(probes)))
         assert watcher.finish()[-1] == str(int(probes)), "the old watcher has missed completions"
+        (refusal,) = self._start(GO_BACK).finish()
+        assert "the schema has later steps; go back with the code that took them" in refusal
         way_back, _ = self._migrate("--to", str(PREVIOUS_VERSION))
         await self._see_old_ones_work_again()
         assert self._migrate()[1]

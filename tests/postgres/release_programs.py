@@ -50,6 +50,24 @@ STORE = _program(
 )
 """Stores ten tasks for workers."""
 
+GO_BACK = _program(
+    """
+    from swarm_persistence import StorageError
+
+
+    async def main(url):
+        async with await init_storage(url) as storage:
+            try:
+                await storage.migrate_to(1)
+            except StorageError as error:
+                print(error)
+
+
+    asyncio.run(main(sys.argv[1]))
+    """
+)
+"""Tries to take back a step that later ones stand on, of which the release knows nothing."""
+
 WORK = _program(
     """
     async def main(url, name):

@@ -1,6 +1,7 @@
 """Facts about steps that work beside others: indexes, short writes, interruptions, and what older code may open."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 
@@ -10,8 +11,11 @@ import pytest
 import pytest_asyncio
 
 from postgres.migration_trial import FILL
+from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import MigrationError, PostgresStorage, init_storage
+from swarm_persistence.cli.finding import Level
+from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.link import Link
@@ -64,6 +68,12 @@ COLOURED = Migration(
     opens_from=2,
     is_required=False,
 )
+BUILDING = """
+SELECT pid
+FROM pg_stat_progress_create_index JOIN pg_class ON pg_class.oid = relid
+WHERE relnamespace = $1::text::regnamespace AND phase LIKE 'waiting%'
+"""
+
 STEPS = (*MIGRATIONS, COLOURED)
 PLACES = [
     (step, is_upwards, place)
@@ -89,16 +99,23 @@ def refused_by_old(step: Migration) -> Migration:
 
 
 class Ground:
-    """A schema with tasks in it, and what a test does to it."""
+    """A schema, and what a test does to it as other processes would."""
 
     def __init__(self, url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> None:
         self.url = url
         self.storage = storage
         self.admin = admin
-        self.schema = storage.schema_name
         target = Target(url)
-        self._connector = Connector(target, target.settings(Settings()))
+        settings = target.settings(Settings())
+        self.schema = settings.schema
+        self._connector = Connector(target, settings)
         self.links: list[Link] = []
+
+    def at(self, url: str) -> "Ground":
+        """Return the same by another URL."""
+        other = Ground(url, self.storage, self.admin)
+        other.links = self.links
+        return other
 
     async def link(self) -> Link:
         """Return a new connection, as another process has it."""
@@ -118,6 +135,14 @@ class Ground:
         """Return where it stands."""
         return await self.version().status(await self.link())
 
+    async def waiting_build(self) -> int:
+        """Wait until an index is being built and waits for others, and return the number of its server process."""
+        async with asyncio.timeout(30):
+            while True:
+                if pid := await self.admin.fetchval(BUILDING, self.schema):
+                    return int(pid)
+                await asyncio.sleep(0.01)
+
     async def catalog(self) -> list[tuple[str, ...]]:
         """Return all that the schema consists of, but for its log."""
         rows = {tuple(row) for row in await self.admin.fetch(CATALOG, self.schema)}
@@ -129,7 +154,7 @@ async def ground(url: str, storage: PostgresStorage, admin: asyncpg.Connection) 
     ground = Ground(url, storage, admin)
     yield ground
     for link in ground.links:
-        link.terminate()
+        await link.close()
 
 
 class TestSteps:
@@ -222,7 +247,7 @@ class TestSteps:
             f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA {ground.schema} TO {role}"
         )
         await ground.admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {ground.schema} TO {role}")
-        worker = Ground(server.url(user=role, password="x", schema=ground.schema), ground.storage, ground.admin)
+        worker = ground.at(server.url(user=role, password="x", schema=ground.schema))
         link = await worker.link()
 
         await worker.version().open(link, is_migrating=True, patience=30)
@@ -306,6 +331,48 @@ class TestSteps:
             == READ_BY_VERSION_2
         )
 
+    async def test_doctor_tells_of_a_newer_schema_on_which_this_code_works(self, ground: Ground) -> None:
+        await ground.migrate(LATEST + 1)
+
+        (finding,) = [each for each in await examine_server(ground.url, is_repairing=False) if each.check == "schema"]
+
+        assert (finding.level, finding.remedy) == (Level.ADVICE, "upgrade the package")
+
+    async def test_a_step_is_taken_through_a_pooler(self, server: Server, ground: Ground) -> None:
+        await ground.migrate(LATEST)
+        async with new_pooler(server, size=2) as url:
+            behind = ground.at(f"{url}?schema={ground.schema}")
+
+            await asyncio.gather(behind.migrate(LATEST + 1), ground.migrate(LATEST + 1))
+            await behind.migrate(LATEST)
+
+        assert (await ground.status()).version == LATEST
+
+    @pytest.mark.parametrize("is_noticed", [True, False])
+    async def test_a_build_whose_process_was_killed_is_finished_by_the_next_opening(
+        self, ground: Ground, rival: asyncpg.Connection, *, is_noticed: bool
+    ) -> None:
+        await ground.migrate(LATEST)
+        expected = await ground.catalog()
+        await ground.migrate(3)
+        await ground.admin.execute(FILL.format(schema=ground.schema), 100)
+        # What has begun before a build keeps it waiting.
+        await rival.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await rival.fetch("SELECT count(*) FROM tasks")
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "swarm_persistence", "migrate", ground.url)
+        pid = await ground.waiting_build()
+
+        process.kill()
+        await process.wait()
+        if is_noticed:  # as the server does when it answers; before, it goes on with the build
+            await ground.admin.execute("SELECT pg_terminate_backend($1)", pid)
+        opening = asyncio.create_task(PostgresStorage.open(ground.url))
+        await rival.execute("ROLLBACK")
+        await (await opening).close()
+
+        await ground.migrate(LATEST)
+        assert await ground.catalog() == expected
+
     async def test_many_that_migrate_at_once_all_succeed(self, ground: Ground) -> None:
         async def open_it() -> None:
             await ground.version().open(await ground.link(), is_migrating=True, patience=30)
@@ -313,6 +380,24 @@ class TestSteps:
         await asyncio.gather(*(open_it() for _ in range(3)), *(ground.migrate(LATEST + 1) for _ in range(3)))
 
         assert (await ground.status()).version == LATEST + 1
+
+    async def test_what_a_superuser_adds_belongs_to_the_owner(self, server: Server, ground: Ground) -> None:
+        owner, schema = f"owner_{ground.schema}", f"owned_{ground.schema}"
+        await ground.admin.execute(f"CREATE ROLE {owner} LOGIN PASSWORD 'x'")
+        await ground.admin.execute(f"GRANT CREATE ON DATABASE postgres TO {owner}")
+        url = server.url(user=owner, password="x", schema=schema)
+        async with await PostgresStorage.open(url) as storage:
+            await storage.migrate_to(2)
+
+            await ground.at(server.url(schema=schema)).migrate(LATEST + 1)
+            await ground.at(url).migrate(2)
+            await storage.migrate_to(LATEST)
+
+        relations = await ground.admin.fetch(
+            "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = $1::text::regnamespace",
+            schema,
+        )
+        assert [name for (name,) in relations] == [owner]
 
     async def test_roles_of_workers_may_use_what_a_step_adds(self, ground: Ground) -> None:
         await ground.migrate(0)

@@ -203,7 +203,11 @@ def _integrity(check: str, problems: list[str], where: str = "") -> Finding:
 
 def _schema(connection: apsw.Connection) -> Finding:
     check = "schema"
-    version = schema_version.status(connection).version
+    status = schema_version.status(connection)
+    version = status.version
+    if version > LATEST and status.opens_from <= LATEST:
+        detail = f"version {version}; this code knows {LATEST}, and works on it"
+        return advice(check, detail, "upgrade swarm-persistence")
     if version > LATEST:
         return wrong(check, f"version {version}, newer than this code's {LATEST}", "upgrade swarm-persistence")
     missing = sorted(_objects_of(version).items() - _objects(connection).items())
@@ -211,7 +215,7 @@ def _schema(connection: apsw.Connection) -> Finding:
         names = ", ".join(f"{kind} {name}" for (kind, name), _ in missing)
         return wrong(check, f"version {version}, but missing or changed: {names}", RESTORE)
     if version < LATEST:
-        remedy = "open it with swarm-persistence: that brings it up to date"
+        remedy = "run `swarm-persistence migrate`, or open it: that brings it up to date"
         return advice(check, f"version {version}; the latest is {LATEST}", remedy)
     return ok(check, f"version {version}, the latest")
 

@@ -71,7 +71,15 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
     if status.version == status.latest:
         yield ok("schema", f"version {status.version}, the latest")
     elif status.version < status.latest:
-        yield advice("schema", f"version {status.version} of {status.latest}", "open the storage as the schema's owner")
+        yield advice(
+            "schema", f"version {status.version} of {status.latest}", "run `swarm-persistence migrate` as its owner"
+        )
+    elif status.opens_from <= status.latest:
+        yield advice(
+            "schema",
+            f"version {status.version}; this code knows {status.latest}, and works on it",
+            "upgrade the package",
+        )
     else:
         yield wrong("schema", f"version {status.version}, and this code knows {status.latest}", "upgrade the package")
     if count := await engine.count_foreign_changes():

@@ -226,6 +226,8 @@ class MigrationStatus(msgspec.Struct, frozen=True):
     """The newest version that this code knows."""
     applied: tuple[AppliedMigration, ...]
     """The steps taken, in order."""
+    opens_from: int = 0
+    """The oldest version whose code may open it."""
 
 
 class Reader(Protocol):
@@ -433,7 +435,10 @@ class Engine(Executor, Protocol):
         ...
 
     def migrate_to(self, version: int) -> Awaitable[None]:
-        """Bring the schema to this version, forwards or back: all steps, or none and a `MigrationError`."""
+        """Bring the schema to this version, forwards or back: each step in whole, or a `MigrationError`.
+
+        An engine that changes it beside readers and writers may leave a step half done, which goes on the next time.
+        """
         ...
 
     def migration_status(self) -> Awaitable[MigrationStatus]:

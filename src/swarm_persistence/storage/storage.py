@@ -161,12 +161,14 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         await self._engine.checkpoint()
 
     async def migrate_to(self, version: int) -> None:
-        """Bring the schema to this version, forwards or back, as one step; not possible within a transaction.
+        """Bring the schema to this version, forwards or back; not possible within a transaction.
 
-        Below the latest version, the other methods fail. A storage without a schema, such as memory, knows version 0.
+        Below the version that this code needs, the other methods fail. A storage without a schema, such as memory,
+        knows version 0. SQLite takes all steps or none. PostgreSQL takes them beside readers and writers, one after the
+        other: after an error, or if it was interrupted, the next opening or call goes on from where it was.
 
         Raises:
-            MigrationError: the version is unknown, or a step failed; the storage is left as it was.
+            MigrationError: the version is unknown, or a step failed; the text says what was done.
 
         """
         self._require_no_transaction("migrate_to")

@@ -1,4 +1,4 @@
-"""Gives the roles that may use the tasks' table the same rights to tables that a step has added."""
+"""Lets what a step adds belong to the schema's owner, and gives other roles the rights that they have on the tasks."""
 
 from swarm_persistence.engines.sql.postgres.link import Link
 
@@ -13,6 +13,19 @@ SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grante
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, aclexplode(relacl)
 WHERE nspname = $1 AND relname = $2 AND grantee <> relowner
 """
+
+
+_OWNER = """
+SELECT quote_ident(pg_get_userbyid(relowner))
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = $1 AND relname = $2 AND pg_get_userbyid(relowner) <> current_user AND pg_has_role(relowner, 'MEMBER')
+"""
+
+
+async def become_owner(link: Link, schema: str, table: str) -> None:
+    """Act as the role that owns a table until the transaction ends, if this one may: a superuser may do so for it."""
+    for (owner,) in await link.run(_OWNER, (schema, table)):
+        await link.order(f"SET LOCAL ROLE {owner}")
 
 
 async def tables_of(link: Link, schema: str) -> set[str]:

@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 
 from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
-from swarm_persistence.engines.sql.postgres.grants import copy_grants, tables_of
+from swarm_persistence.engines.sql.postgres.grants import become_owner, copy_grants, tables_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
 from swarm_persistence.engines.sql.postgres.migrations.migration import (
@@ -94,9 +94,8 @@ class Migrator:
 
     async def _is_migrated_at_once(self, link: Link, target: int, waits: Waits, report: Report) -> bool:
         """Take all steps in one transaction, unless another process has filled the schema meanwhile."""
-        await link.begin()
+        await self._turn.begin(link, waits.for_turn)
         try:
-            await self._turn.take_in_transaction(link, waits.for_turn)
             state = await self._log.read(link)
             if state.newest and target:
                 await link.roll_back()
@@ -157,6 +156,7 @@ class Migrator:
     ) -> None:
         async def run_and_record() -> None:
             # The log of the steps may be among the tables that are new, whatever the group is.
+            await become_owner(link, self._name, FIRST_LOG)
             before = await tables_of(link, self._name)
             if isinstance(group, tuple):
                 await self._run_in_transaction(link, group)

@@ -23,7 +23,7 @@ class MigrationTurn:
     """An advisory lock, which ends with its connection, too.
 
     A session that waits for one holds a snapshot, and an index that is built concurrently would wait for the end of
-    that: so the lock is asked for again and again.
+    that: so the lock is asked for again and again, each time in a transaction of its own.
     """
 
     def __init__(self, schema: str, open_link: OpenLink) -> None:
@@ -31,14 +31,26 @@ class MigrationTurn:
         self._name = (f"swarm-persistence {schema}",)
         self._open_link = open_link
 
-    async def take_in_transaction(self, link: Link, patience: float) -> None:
-        """Take the turn until the connection's open transaction ends.
+    async def begin(self, link: Link, patience: float) -> None:
+        """Open a transaction that has the turn until it ends.
 
         Raises:
             TurnTakenError: another process had it for longer than the patience, in seconds.
 
         """
-        await self._ask(link, f"SELECT pg_try_advisory_xact_lock({_KEY})", patience)
+
+        async def attempt() -> bool:
+            await link.begin()
+            try:
+                is_taken = bool((await link.run(f"SELECT pg_try_advisory_xact_lock({_KEY})", self._name))[0][0])
+            except BaseException:
+                await link.roll_back()
+                raise
+            if not is_taken:
+                await link.roll_back()
+            return is_taken
+
+        await _until(attempt, patience)
 
     @asynccontextmanager
     async def held(self, link: Link, patience: float) -> AsyncIterator[None]:
@@ -46,29 +58,30 @@ class MigrationTurn:
 
         Where the session is lent to others between two transactions, a second connection has it.
         """
-        if link.owns_session:
-            await self._ask(link, f"SELECT pg_try_advisory_lock({_KEY})", patience)
+        if not link.owns_session:
+            holder = await self._open_link()
             try:
+                await self.begin(holder, patience)
+                # By the simple protocol: the portal of the last query would keep its snapshot as long as it is there.
+                await holder.order("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield
             finally:
-                await self._give_back(link)
+                await holder.roll_back()
+                await holder.close()
             return
-        holder = await self._open_link()
+
+        async def attempt() -> bool:
+            return bool((await link.run(f"SELECT pg_try_advisory_lock({_KEY})", self._name))[0][0])
+
         try:
-            await holder.begin()
-            await holder.order("SET LOCAL idle_in_transaction_session_timeout = 0")
-            await self.take_in_transaction(holder, patience)
+            await _until(attempt, patience)
+        except asyncio.CancelledError:
+            link.terminate()  # it may hold the lock, and must not go back to a pool
+            raise
+        try:
             yield
         finally:
-            await holder.roll_back()
-            await holder.close()
-
-    async def _ask(self, link: Link, text: str, patience: float) -> None:
-        deadline = time.monotonic() + patience
-        while not (await link.run(text, self._name))[0][0]:
-            if time.monotonic() >= deadline:
-                raise TurnTakenError
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await self._give_back(link)
 
     async def _give_back(self, link: Link) -> None:
         if link.is_closed:
@@ -80,3 +93,11 @@ class MigrationTurn:
         except BaseException:
             link.terminate()  # a session that keeps the lock would keep all others from it
             raise
+
+
+async def _until(attempt: Callable[[], Awaitable[bool]], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not await attempt():
+        if time.monotonic() >= deadline:
+            raise TurnTakenError
+        await asyncio.sleep(_PAUSE_SECONDS)

@@ -20,8 +20,8 @@ _REPEATABLE = {"55P03", "40001", "40P01"}
 """Lock not available in time, serialization failure, deadlock."""
 _FIRST_ROWS = 500
 _MOST_ROWS = 10_000
-_BATCH_SECONDS = 0.03
-"""How long a short write should take. The next one begins after as long a pause."""
+_BATCH_SECONDS = 0.1
+"""How long a short write should take; it holds its rows for as long. The next one begins after a pause of half that."""
 
 _FIND_INDEX = """
 SELECT indisvalid
@@ -109,7 +109,7 @@ async def fill_rows(link: Link, schema: str, part: FillRows, patience: float, re
         if time.monotonic() >= next_report:
             next_report = time.monotonic() + 5
             report(f"filled the rows of {part.table} up to {done:,} of {end:,}")
-        await asyncio.sleep(_BATCH_SECONDS)
+        await asyncio.sleep(_BATCH_SECONDS / 2)
 
 
 async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: float) -> None:
@@ -138,4 +138,12 @@ async def _without_lock_timeout(link: Link) -> AsyncIterator[None]:
         yield
     finally:
         if not link.is_closed:
-            await link.order(f"SET lock_timeout = '{before}'")
+            await _set_lock_timeout(link, before)
+
+
+async def _set_lock_timeout(link: Link, value: str) -> None:
+    try:
+        await link.order(f"SET lock_timeout = '{value}'")
+    except BaseException:
+        link.terminate()  # others would wait for ever on it
+        raise

@@ -93,7 +93,7 @@ class SchemaVersion:
     async def status(self, link: Link) -> MigrationStatus:
         """Return where the schema stands."""
         state = await self._log.read(link)
-        return MigrationStatus(state.version, self.latest, state.applied)
+        return MigrationStatus(state.version, self.latest, state.applied, state.opens_from)
 
     async def _migrate(self, link: Link, target: int, waits: Waits, report: Report) -> None:
         try:

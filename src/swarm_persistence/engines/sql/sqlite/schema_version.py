@@ -89,13 +89,15 @@ def status(connection: apsw.Connection) -> MigrationStatus:
     """Return where the file's schema stands; steps of the Rust crate in its log are no steps of ours."""
     with _snapshot(connection):
         log = log_of(connection)
+        user_version: int = connection.execute("PRAGMA user_version").get
         rows: Any = () if log is None else connection.execute(f"SELECT * FROM {log} ORDER BY version").fetchall()
     applied = tuple(
         AppliedMigration(version, name, from_microseconds(at).isoformat())
         for version, name, at in rows
         if not rust_crate.is_step(version, name)
     )
-    return MigrationStatus(applied[-1].version if applied else 0, LATEST, applied)
+    version = applied[-1].version if applied else 0
+    return MigrationStatus(version, LATEST, applied, _opens_from(version, user_version))
 
 
 def require_known(connection: apsw.Connection) -> None:
@@ -139,8 +141,13 @@ def _lets_in(connection: apsw.Connection) -> bool:
     if [*steps[:LATEST]] != [(step.version, step.name) for step in MIGRATIONS] or len(steps) <= LATEST:
         return False
     user_version: int = connection.execute("PRAGMA user_version").get
-    version, opens_from = divmod(user_version, _VERSION_UNIT)
-    return version == steps[-1][0] and 0 < opens_from <= LATEST
+    return _opens_from(steps[-1][0], user_version) <= LATEST
+
+
+def _opens_from(version: int, user_version: int) -> int:
+    """Return the oldest version whose code may open a file; its own if the header does not tell it."""
+    known, opens_from = divmod(user_version, _VERSION_UNIT)
+    return opens_from if known == version and opens_from else version
 
 
 def _is_at(connection: apsw.Connection, target: int, migrations: Sequence[Migration]) -> bool:
