@@ -184,6 +184,24 @@ class TestLocks:
         await asyncio.gather(*held)
         assert ids(await storage.get_ready_tasks()) == ["next"]
 
+    async def test_a_close_waits_for_those_that_wait_for_a_row(
+        self, url: str, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
+    ) -> None:
+        tasks = await claimed(storage, 3)
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute("SELECT FROM tasks WHERE id = 'task-1' FOR UPDATE")
+        closing = await PostgresStorage.open(url)
+        calls = [elsewhere(closing.complete_task(task)) for task in tasks]
+        await asyncio.sleep(0)
+
+        close = elsewhere(closing.close())
+        await a_lock_is_waited_for(admin)
+        await transaction.rollback()
+        await close
+
+        assert await asyncio.gather(*calls) == [None] * 3
+
     async def test_a_row_that_stays_held_fails_its_own_caller_only(
         self, url: str, storage: PostgresStorage, rival: asyncpg.Connection
     ) -> None:

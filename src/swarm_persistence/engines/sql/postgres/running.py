@@ -112,10 +112,10 @@ class Running:
             await asyncio.wait(forsaken)
 
     async def all_are_done(self, seconds: float) -> None:
-        """Wait for all work, for so long at most."""
-        tasks = [run.task for run in self._runs]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+        """Wait for all work, and for what that starts, for so long at most."""
+        deadline = self._loop.time() + seconds
+        while (tasks := [run.task for run in self._runs]) and (rest := deadline - self._loop.time()) > 0:
+            await asyncio.wait(tasks, timeout=rest)
 
     def _launch(self, run: Run, answer: Coroutine[Any, Any, None]) -> None:
         run.task = self._loop.create_task(answer)
