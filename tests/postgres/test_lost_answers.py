@@ -67,7 +67,7 @@ async def test_a_failure_is_counted_as_one(impatient: PostgresStorage, storage: 
     await storage.store_task(a_task(task_type="work", max_retries=0))
 
     async def work(_: TaskModel) -> str:
-        lose_answer(proxy, arming=b"no page", fatal=b"COMMIT\0")
+        lose_answer(proxy, arming=b"no page", fatal=b"no page")
         raise LookupError("no page")
 
     outcomes, task = await outcomes_of(impatient, work)

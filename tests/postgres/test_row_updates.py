@@ -53,6 +53,8 @@ async def a_lock_is_waited_for(admin: asyncpg.Connection) -> None:
 ENDS: dict[str, Callable[[PostgresStorage, TaskModel], Any]] = {
     "complete": lambda storage, task: storage.complete_task(task, task.id),
     "fail": lambda storage, task: storage.fail_task(task, "broken"),
+    "fail for good": lambda storage, task: storage.fail_task(task, "broken"),
+    "cancel": lambda storage, task: storage.cancel_task(task.id),
     "release": lambda storage, task: storage.release_task(task),
     "extend": lambda storage, task: storage.extend_lease(task),
 }
@@ -65,14 +67,32 @@ class TestStatements:
     async def test_all_that_end_at_the_same_time_are_one_statement(
         self, storage: PostgresStorage, statements: list[str], end: str
     ) -> None:
-        tasks = await claimed(storage, 50)
+        tasks = await claimed(storage, 50, max_retries=0 if end == "fail for good" else 3)
         statements.clear()
 
         await asyncio.gather(*(ENDS[end](storage, task) for task in tasks))
 
         assert len(statements) == 1
         stored = {task.id: task for task in await storage.repository(TaskModel).find_all()}
-        assert [stored[task.id] for task in tasks] == tasks
+        if end == "cancel":
+            assert {task.status for task in stored.values()} == {TaskStatus.CANCELLED}
+        else:
+            assert [stored[task.id] for task in tasks] == tasks
+
+    async def test_those_that_others_wait_for_fail_with_them_and_the_rest_in_one_statement(
+        self, storage: PostgresStorage, statements: list[str]
+    ) -> None:
+        tasks = await claimed(storage, 20, max_retries=0)
+        await storage.store_task(a_task("next", dependencies=["task-3"]))
+        await storage.store_task(a_task("after", dependencies=["task-9"], fails_with_dependencies=False))
+        statements.clear()
+
+        await asyncio.gather(*(storage.fail_task(task, "broken") for task in tasks))
+
+        assert len([text for text in statements if "is_awaited" in text]) == 1
+        stored = {task.id: task.status for task in await storage.repository(TaskModel).find_all()}
+        assert stored.pop("after") is TaskStatus.PENDING
+        assert set(stored.values()) == {TaskStatus.FAILED}
 
     async def test_one_that_ends_alone_is_one_statement(self, storage: PostgresStorage, statements: list[str]) -> None:
         (task,) = await claimed(storage, 1)

@@ -90,8 +90,8 @@ class Attempts:
 
         return await self._make_known(run, write)
 
-    async def update_rows(self, run: Run, plan: RowUpdatePlan, updates: Sequence[RowUpdate]) -> list[Any]:
-        """Change rows, and return the result of each change; `None` where no row was changed.
+    async def update_rows(self, run: Run, plan: RowUpdatePlan, updates: Sequence[RowUpdate]) -> list[list[Any] | None]:
+        """Change rows, and return the results of each change's steps; `None` where no row was changed.
 
         After a lost answer, `run` tells so, and it may be an earlier try that has changed a row that is not now.
 
@@ -100,7 +100,7 @@ class Attempts:
 
         """
 
-        async def update(attempt: Attempt) -> list[Any]:
+        async def update(attempt: Attempt) -> list[list[Any] | None]:
             attempt.is_sent = True
             try:
                 return await plan.run(attempt.link, updates)

@@ -165,21 +165,21 @@ class RowUpdater:
 
     async def _update(self, run: Run, items: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
         try:
-            results = await self._attempts.update_rows(run, self._plan, [update for update, _ in items])
+            outcomes = await self._attempts.update_rows(run, self._plan, [update for update, _ in items])
         except StorageError as error:
             if not (blames_a_row(error) or waited_for_lock(error)):
                 _refuse(items, error)
                 return
-            results = [None] * len(items)  # the server has undone the statement
-        if any(result is not None for result in results):
+            outcomes = [None] * len(items)  # the server has undone the statement
+        if any(results is not None for results in outcomes):
             self._committed({self._plan.table.name})
-        for (update, future), result in zip(items, results, strict=True):
+        for (update, future), results in zip(items, outcomes, strict=True):
             if future.done():
                 continue
-            if result is None:
+            if results is None:
                 self._try_alone(update, future, run.has_lost_an_answer)
             else:
-                future.set_result([result])
+                future.set_result(results)
 
 
 class RowReader:

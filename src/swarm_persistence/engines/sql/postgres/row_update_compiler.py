@@ -1,6 +1,7 @@
 """Compiles any number of changes of one row each into one statement over arrays."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from swarm_persistence.engines.interface import Change, CountOf, Increment
@@ -11,6 +12,14 @@ from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
+
+
+class Ending(Enum):
+    """What a change of a task means to the tasks that wait for it."""
+
+    NONE = "none"
+    MEETS = "meets"  # they wait for it no more
+    UNLESS_AWAITED = "unless awaited"  # it is changed only if there are none
 
 
 class RowUpdateCompiler(Compiler):
@@ -33,38 +42,39 @@ class RowUpdateCompiler(Compiler):
         literals: Sequence[Condition],
         *,
         gives_rows: bool,
-        meets: bool,
+        ending: Ending,
     ) -> str:
         """Return the text; it marks one array for each of the values, and gives the place of each changed row last.
 
-        What `literals` say stands in the text. With `meets`, what waits for the changed tasks waits for them no more.
+        What `literals` say stands in the text.
         """
-        table = query.table
+        table, schema = query.table, self.dialect.schema
         columns = _GivenMarks(self.dialect)
         change = self._change(table, changes, columns)
         conditions = [where_text(query, columns), *(self._literal(table, condition) for condition in literals)]
-        chosen = (
-            f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
+        choices = {
+            "chosen": f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
             f"  FROM {self._given(query, changes)}, {self.dialect.table(table)}\n"
             f"  WHERE {' AND '.join(conditions)}\n"
             # All writers lock in the same order, and this one waits for none: a row that is held is passed over.
             f"  ORDER BY {SEQUENCE}\n  FOR UPDATE OF {table.name} SKIP LOCKED"
-        )
-        names = ", ".join((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
-        source = "free" if meets else "chosen"
-        changed = f"{change}\nFROM {source}\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
-        if not meets:
-            return f"WITH chosen AS MATERIALIZED (\n  {chosen}\n)\n{changed}"
-        # Nor does it wait for the lock of an id, which a task that was not committed yet holds: see `id_locks`.
-        lock = id_locks.lock_of("chosen_id", f"'{self.dialect.table(table)}'::regclass::oid::bigint")
-        free = f"SELECT * FROM chosen WHERE pg_try_advisory_xact_lock({lock})"
+        }
+        if ending is not Ending.NONE:
+            # Nor does it wait for the lock of an id, which a task that was not committed yet holds: see `id_locks`.
+            lock = id_locks.lock_of("chosen_id", f"'{self.dialect.table(table)}'::regclass::oid::bigint")
+            choices["free"] = f"SELECT * FROM chosen WHERE pg_try_advisory_xact_lock({lock})"
         # A function's own statements see what was committed before the rows were locked, as this statement does not: a
         # link that was stored in between.
-        meeting = f"SELECT {self.dialect.schema}.meet_dependencies(array_agg(id)) FROM changed"
-        return (
-            f"WITH chosen AS MATERIALIZED (\n  {chosen}\n), free AS MATERIALIZED (\n  {free}\n), "
-            f"changed AS (\n{changed}\n)\nSELECT {names}, ({meeting}), place\nFROM changed"
-        )
+        if ending is Ending.UNLESS_AWAITED:
+            choices["unawaited"] = f"SELECT * FROM free WHERE NOT {schema}.is_awaited(chosen_id)"
+        meeting = f"SELECT {schema}.meet_dependencies(array_agg(id)) FROM changed"
+        source = [*choices][-1]
+        names = ", ".join((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
+        chosen = ", ".join(f"{name} AS MATERIALIZED (\n  {text}\n)" for name, text in choices.items())
+        changed = f"{change}\nFROM {source}\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
+        if ending is not Ending.MEETS:
+            return f"WITH {chosen}\n{changed}"
+        return f"WITH {chosen}, changed AS (\n{changed}\n)\nSELECT {names}, ({meeting}), place\nFROM changed"
 
     def _given(self, query: Query[Any], changes: Mapping[str, Change]) -> str:
         """Return the list of values and their places, as a table."""

@@ -12,14 +12,16 @@ from swarm_persistence.engines.interface import (
     Claim,
     CountOf,
     Delete,
+    Hold,
     Increment,
     Step,
+    Unless,
     Update,
     When,
 )
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.row_update_compiler import RowUpdateCompiler
+from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
 from swarm_persistence.query.query import Condition, Query, Selection
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
@@ -31,21 +33,27 @@ _COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 class RowUpdatePlan:
     """The statement of one shape."""
 
-    def __init__(self, table: Table[Any], text: str, *, gives_rows: bool, is_repeatable: bool) -> None:
+    def __init__(self, table: Table[Any], text: str, ending: Ending, *, gives_rows: bool, is_repeatable: bool) -> None:
         """Take the text; it gives the place of each changed row, counted from 1, as the last column."""
         self.table = table
         self.is_repeatable = is_repeatable
         """Whether doing it twice leaves what doing it once does, but for the count of the versions."""
         self._text = text
+        self._ending = ending
         self._decode = codec_of(table.model).decode if gives_rows else None
 
-    async def run(self, link: Link, updates: "Sequence[RowUpdate]") -> list[Any]:
-        """Return the result of each update; `None` where no row was changed."""
+    async def run(self, link: Link, updates: "Sequence[RowUpdate]") -> list[list[Any] | None]:
+        """Return the results of each update's steps; `None` where no row was changed."""
         rows = await link.run(self._text, [*zip(*(update.values for update in updates), strict=True)])
-        results: list[Any] = [None] * len(updates)
+        results: list[list[Any] | None] = [None] * len(updates)
         for row in rows:
-            results[row[-1] - 1] = 1 if self._decode is None else [self._decode(row)]
+            result = 1 if self._decode is None else [self._decode(row)]
+            results[row[-1] - 1] = [None, [result]] if self._ending is Ending.UNLESS_AWAITED else [result]
         return results
+
+    def has_changed(self, results: Sequence[Any]) -> bool:
+        """Tell from the results of the steps whether a row was changed."""
+        return bool(results[-1] and results[-1][0]) if self._ending is Ending.UNLESS_AWAITED else bool(results[0])
 
 
 class RowUpdate(NamedTuple):
@@ -66,9 +74,7 @@ class RowUpdates:
 
     def of(self, steps: Sequence[Step]) -> RowUpdate | None:
         """Return the change that a write is, or `None` if it is anything else."""
-        if len(steps) != 1:
-            return None
-        step, then = _parts_of(steps[0])
+        step = _change_of(steps)
         if not isinstance(step, Claim | Update):
             return None
         query, changes = step.query, step.changes
@@ -76,24 +82,40 @@ class RowUpdates:
         if guard is None or any(isinstance(change, CountOf) for change in changes.values()):
             return None
         id, literals, conditions = guard
-        meets = bool(then)
-        if meets and then != _steps_to_meet(id):
+        ending = _ending_of(steps, step, id)
+        if ending is None:
             return None
         compiler = self._compiler
         compared = Query(query.table, conditions)
         gives_rows = isinstance(step, Claim)
-        key = (query.table.name, literals, compiler.shape(compared, changes), gives_rows, meets)
+        key = (query.table.name, literals, compiler.shape(compared, changes), gives_rows, ending)
         plan = self._plans.get(key)
         if plan is None:
-            text = compiler.text(compared, changes, literals, gives_rows=gives_rows, meets=meets)
+            text = compiler.text(compared, changes, literals, gives_rows=gives_rows, ending=ending)
             plan = self._plans[key] = RowUpdatePlan(
-                query.table, text, gives_rows=gives_rows, is_repeatable=_is_repeatable(changes)
+                query.table, text, ending, gives_rows=gives_rows, is_repeatable=_is_repeatable(changes)
             )
         return RowUpdate(plan, id, compiler.change_values(compared, changes), steps)
 
 
-def _parts_of(step: Step) -> tuple[Step, tuple[Step, ...]]:
-    return (step.step, step.then) if isinstance(step, When) else (step, ())
+def _change_of(steps: Sequence[Step]) -> Step | None:
+    """Return the step that is to change a row, if it can be told."""
+    last = steps[-1] if steps else None
+    if isinstance(last, When):
+        return last.step
+    if isinstance(last, Unless):
+        return last.then[0] if len(last.then) == 1 else None
+    return last
+
+
+def _ending_of(steps: Sequence[Step], change: Step, id: str) -> Ending | None:
+    """Return what steps do beside the change of a row of this id; `None` if that is anything else."""
+    if len(steps) == 1 and steps[0] is change:
+        return Ending.NONE
+    links: Query[Any] = Query(TASK_LINKS, (Condition("dependency_id", "=", id),))
+    if len(steps) == 1 and isinstance(steps[0], When):
+        return Ending.MEETS if steps[0].then == _steps_to_meet(links) else None
+    return Ending.UNLESS_AWAITED if [*steps] == [Hold(TASKS, alone=(id,)), Unless(links, (change,))] else None
 
 
 def _guard_of(query: Query[Any]) -> tuple[str, tuple[Condition, ...], tuple[Condition, ...]] | None:
@@ -122,8 +144,7 @@ def _is_repeatable(changes: Mapping[str, Change]) -> bool:
     return all(name == "version" or not isinstance(change, Increment) for name, change in changes.items())
 
 
-def _steps_to_meet(id: str) -> tuple[Step, ...]:
-    """Return the steps that the schema's function `meet_dependencies` does for one id."""
-    links: Query[Any] = Query(TASK_LINKS, (Condition("dependency_id", "=", id),))
+def _steps_to_meet(links: Query[Any]) -> tuple[Step, ...]:
+    """Return the steps that the schema's function `meet_dependencies` does for one id, to which the links lead."""
     dependents = Query(TASKS, (Condition("id", "AMONG", Selection(links, "task_id")),))
     return Update(dependents, {UNMET_DEPENDENCIES: Increment(-1)}), Delete(links)

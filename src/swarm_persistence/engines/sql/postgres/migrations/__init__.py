@@ -8,6 +8,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0005_locks_by_id,
     m0006_events_of_types,
     m0007_one_index_of_pending,
+    m0008_awaited_tasks,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -35,6 +36,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=2,
         is_required=False,
     ),
+    Migration(8, "awaited tasks", m0008_awaited_tasks.UP, m0008_awaited_tasks.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
