@@ -17,6 +17,7 @@ from swarm_persistence import (
     PoolError,
     PostgresStorage,
     TaskModel,
+    TaskStatus,
     TransactionError,
 )
 from swarm_persistence.testing.callers import elsewhere
@@ -196,17 +197,17 @@ class TestCollisions:
     async def test_an_operation_of_several_writes_that_deadlocks_is_repeated(
         self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
     ) -> None:
-        # "mine" has a dependent already, so storing it is a look and several writes; it keeps "stored" as it is, and
-        # then waits for the whole table, because its other dependency is missing.
-        await storage.store_tasks([a_task("waits", dependencies=["mine"]), a_task("stored"), a_task("other")])
+        # The task has a dependent, so cancelling it is a transaction that changes the task, and then its dependent.
+        await storage.store_tasks([a_task("first"), a_task("next", dependencies=["first"])])
         async with rival.transaction():
-            await rival.execute("UPDATE tasks SET error = error WHERE id = 'other'")
-            store = elsewhere(storage.store_task(a_task("mine", dependencies=["stored", "missing"])))
+            await rival.execute("UPDATE tasks SET error = error WHERE id = 'next'")
+            cancel = elsewhere(storage.cancel_task("first"))
             await a_writer_waits(admin)
-            await rival.execute("UPDATE tasks SET error = error WHERE id = 'stored'")
-        await store
+            await rival.execute("UPDATE tasks SET error = error WHERE id = 'first'")
 
-        assert ids(await storage.get_blocked_tasks()) == ["waits", "mine"]
+        assert await cancel is True
+        stored = {task.id: task.status for task in await storage.repository(TaskModel).find_all()}
+        assert stored == {"first": TaskStatus.CANCELLED, "next": TaskStatus.FAILED}
 
     async def test_transactions_that_wait_for_each_other_are_told_to_try_again(
         self, storage: PostgresStorage, other: PostgresStorage
