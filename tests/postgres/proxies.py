@@ -15,6 +15,7 @@ class _Line:
         self.proxy = proxy
         self.is_silent = False
         self.is_armed = False
+        self._is_answered = True
         self.client = _End(self._to_server)
         self.server = _End(self._to_client)
 
@@ -24,6 +25,8 @@ class _Line:
         self.server.transport.abort()
 
     def _to_server(self, data: bytes) -> None:
+        self.proxy.round_trips += self._is_answered
+        self._is_answered = False
         self.is_armed = self.is_armed or self.proxy.arming_words in data
         if self.is_armed and self.proxy.fatal_words is not None and self.proxy.fatal_words in data:
             self.is_silent = True
@@ -33,6 +36,7 @@ class _Line:
         self.server.transport.write(data)
 
     def _to_client(self, data: bytes) -> None:
+        self._is_answered = True
         if not (self.is_silent or self.proxy.is_silent):
             self.client.transport.write(data)
 
@@ -71,6 +75,8 @@ class Proxy:
         self.fatal_words: bytes | None = None
         """A connection falls silent when a client has asked for something with these words: no answer comes to that."""
         self.are_words_fatal_to_all = False
+        self.round_trips = 0
+        """How often a client has sent something after it had seen all answers, or some of them."""
         self.arming_words = b""
         """The fatal words count only where a client has sent these before, and then once."""
 

@@ -105,7 +105,9 @@ class PostgresStorageBuilder(PooledStorageBuilder[Settings]):
         return self._set(parallel_transactions=are_parallel)
 
     def prepared_statements(self, use: PreparedStatements) -> Self:
-        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default): not behind a pooler."""
+        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default): behind a pooler, if it keeps
+        the statements of its clients apart.
+        """
         return self._set(prepared_statements=use)
 
     async def build(self, url: str) -> PostgresStorage:

@@ -121,5 +121,5 @@ async def _pooler(engine: PostgresEngine) -> Finding:
         mode = "it lends one connection of the server to several clients in turn (transaction mode)"
     else:
         mode = "two clients got two connections of the server (session mode, or transaction mode with enough of them)"
-    prepared = "without prepared statements" if connector.is_careful else "with prepared statements"
+    prepared = "with prepared statements" if connector.named.are_kept else "without prepared statements"
     return ok("pooler", f"{mode}; the storage works {prepared}, and looks for commits instead of listening")

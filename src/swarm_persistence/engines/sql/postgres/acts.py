@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.failures import conflict, stale_sequence
-from swarm_persistence.engines.sql.postgres.link import Link, Values
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.laws import sorted_rows
 from swarm_persistence.query.query import Query

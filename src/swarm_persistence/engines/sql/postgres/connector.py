@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -13,7 +14,9 @@ import asyncpg
 from swarm_persistence.engines.sql.postgres.codecs import set_codecs
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
 from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
 from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.statements import LARGEST_CACHE, NamedStatements
 from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError
 
@@ -52,16 +55,16 @@ class Connector:
         self.target = target
         self.settings = settings
         self.has_pooler = False
+        self.named = NamedStatements()
         self.has_written = False
         self._has_looked = False
         self._has_been_there = False
         self._first = 0
 
     @property
-    def is_careful(self) -> bool:
-        """Tell whether each statement must get along without what an earlier one has left on its connection."""
-        choice = self.settings.prepared_statements
-        return choice == "off" or (choice == "auto" and self.has_pooler)
+    def owns_sessions(self) -> bool:
+        """Tell whether what a statement leaves on its connection is there for the next one."""
+        return not self.has_pooler and self.settings.prepared_statements != "off"
 
     @property
     def awaits_primary(self) -> bool:
@@ -96,19 +99,19 @@ class Connector:
         raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
 
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
-        is_careful = self.is_careful
-        connection = await self._connect(host, port, deadline, is_careful=is_careful)
+        owned_sessions = self.owns_sessions
+        connection = await self._connect(host, port, deadline)
         try:
             if not self._has_looked:
                 await self._look_for_a_pooler(connection, deadline)
-                if self.is_careful is not is_careful:
+                if self.owns_sessions is not owned_sessions:
                     connection.terminate()
-                    connection = await self._connect(host, port, deadline, is_careful=self.is_careful)
+                    connection = await self._connect(host, port, deadline)
             link = Link(
                 connection,
                 self.target.name_of(host, port),
                 self.settings,
-                owns_session=not (self.is_careful or self.has_pooler),
+                named=self.named,
                 is_at_work=partial(self._is_at_work, host, port),
             )
             async with _given_up_at(deadline, connection):
@@ -120,18 +123,20 @@ class Connector:
             raise
         return link
 
-    async def _connect(
-        self, host: str | None, port: int | None, deadline: float, *, is_careful: bool
-    ) -> asyncpg.Connection:
+    async def _connect(self, host: str | None, port: int | None, deadline: float) -> asyncpg.Connection:
         return await asyncpg.connect(
             self.target.dsn(),
             host=host,
             port=port,
             timeout=max(0.001, deadline - time.monotonic()),
-            # Without a cache, asyncpg uses the unnamed statement only.
-            statement_cache_size=0 if is_careful else 1000,
             max_cached_statement_lifetime=0,
-            max_cacheable_statement_size=0,
+            # Of a session that is not ours, the driver must neither keep statements nor, as it would without a cache,
+            # parse them anew by itself: in a cache of statements of one byte, there are none.
+            connection_class=asyncpg.Connection if self.owns_sessions else PipelinedConnection,
+            statement_cache_size=LARGEST_CACHE if self.owns_sessions else 1,
+            max_cacheable_statement_size=0 if self.owns_sessions else 1,
+            # As the server writes it: the driver's own 'utf-8' would let PgBouncer set it before each transaction.
+            server_settings=None if self.owns_sessions else {"client_encoding": "UTF8"},
         )
 
     async def _look_for_a_pooler(self, connection: asyncpg.Connection, deadline: float) -> None:
@@ -139,7 +144,10 @@ class Connector:
         async with _given_up_at(deadline, connection), connection.transaction():
             # Without a name, so that nothing is left behind at a pooler's server.
             number = await (await connection.prepare("SELECT pg_catalog.pg_backend_pid()", name="")).fetchval()
-        self.has_pooler = number != connection.get_server_pid()
+            self.has_pooler = number != connection.get_server_pid()
+            if self.has_pooler:
+                choice = self.settings.prepared_statements
+                self.named.are_kept = choice == "on" or (choice == "auto" and await _keeps_statements(connection))
         self._has_looked = True
 
     async def _is_at_work(self, host: str | None, port: int | None, text: str) -> bool:
@@ -198,6 +206,20 @@ class Connector:
             message = translated.message
             return message if message.startswith(server) else f"{server}: {message}"
         return f"{server}: {error}"
+
+
+async def _keeps_statements(connection: asyncpg.Connection) -> bool:
+    """Tell whether a pooler keeps apart the statements of its clients: then the server knows ours by another name."""
+    name = f"swarm_{uuid.uuid4().hex}"
+    statement = await connection.prepare(
+        f"SELECT /* {name} */ pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_prepared_statements "
+        f"WHERE pg_catalog.starts_with(statement, 'SELECT /* {name} */')",
+        name=name,
+    )
+    names = (await statement.fetchval() or "").split(" ")
+    if name in names:
+        await connection.execute(f"DEALLOCATE {name}")
+    return name not in names and len(names) == 1 and names != [""]
 
 
 @asynccontextmanager

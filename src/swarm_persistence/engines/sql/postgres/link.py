@@ -1,22 +1,28 @@
 """One connection to a server: runs statements on their own or in a transaction, and gives up on a silent server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, lost_transaction, translate, unknown_outcome
-from swarm_persistence.engines.sql.postgres.session_settings import SessionSettings
+from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
+from swarm_persistence.engines.sql.postgres.session_settings import DEFAULT_COMMIT, SessionSettings
 from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.statements import (
+    CachedStatements,
+    NamedStatements,
+    OutdatedTypesError,
+    PipelinedStatements,
+    Statements,
+    Values,
+)
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError
-from swarm_persistence.schema.values import ColumnValue
 
 _MOST_LOOKS_IN_VAIN = 2
 """More than one: a statement may have ended just before the look, with its answer under way."""
-
-Values = Sequence[ColumnValue | Sequence[ColumnValue]]
 
 
 class Link:
@@ -28,13 +34,13 @@ class Link:
         server: str,
         settings: Settings,
         *,
-        owns_session: bool,
+        named: NamedStatements,
         is_at_work: Callable[[str], Awaitable[bool]],
     ) -> None:
         """Take a connection.
 
-        It owns its session unless a pooler may lend that to other clients between two transactions. `is_at_work` asks
-        on another connection whether the server runs a statement.
+        It owns its session unless it is pipelined: then a pooler may lend that to other clients between two
+        transactions. `is_at_work` asks on another connection whether the server runs a statement.
         """
         self.connection = connection
         self._is_at_work = is_at_work
@@ -44,10 +50,13 @@ class Link:
         self.has_outdated_plans = False  # as a table has changed; the driver has forgotten those of this connection
         self.must_prepare_anew = False
         self._settings = settings
-        self._owns_session = owns_session
         self._loop = asyncio.get_running_loop()
         self._session = SessionSettings(settings, connection.get_server_version().major)
-        self._begin = self._session.begin(sets_up=not owns_session)
+        # Not isinstance: for the driver, any connection is an instance of each class of connections.
+        self._owns_session = type(connection) is not PipelinedConnection
+        self._statements: Statements = CachedStatements(connection)
+        if type(connection) is PipelinedConnection:
+            self._statements = PipelinedStatements(connection, self._session, named)
 
     @property
     def owns_session(self) -> bool:
@@ -86,37 +95,33 @@ class Link:
         """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""
         if self._owns_session:
             await self.connection.execute(self._session.for_session())
+        else:
+            ((default,),) = await self.run(DEFAULT_COMMIT)
+            self._session.take_default(default)
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
         """Run a statement, outside of a transaction as one of its own, and return its rows."""
-        rows: list[Any] = await self._call(self.connection.fetch, text, values)
+        rows: list[Any] = await self._call(self._statements.fetch, text, values)
+        return rows
+
+    async def run_regardless(self, text: str) -> list[Any]:
+        """Run a statement that no setting of the session matters to, and return its rows: that is the least work."""
+        rows: list[Any] = await self._call(self._statements.fetch_regardless, text)
         return rows
 
     async def count(self, text: str, values: Values = ()) -> int:
         """Run a statement, outside of a transaction as one of its own, and return how many rows it changed."""
-        tag: str = await self._call(self.connection.execute, text, values)
+        tag: str = await self._call(self._statements.execute, text, values)
         return int(tag.rpartition(" ")[2])
 
-    async def _call(self, call: Callable[..., Any], text: str, values: Values) -> Any:
-        # A pooler may give each message to another server's connection: what one prepares another does not know, and
-        # what it is set to is not ours.
-        needs_transaction = not self._owns_session and not self.is_in_transaction
+    async def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self.must_prepare_anew:
             self.must_prepare_anew = False
-            await self.connection.reload_schema_state()  # forgets what it has prepared; sends nothing
+            await self._statements.forget()
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
-            if not needs_transaction:
-                return await call(text, *values)
-            await self.connection.execute(self._begin)
-            try:
-                result = await call(text, *values)
-            except BaseException:
-                await self.roll_back()
-                raise
-            await self.connection.execute("COMMIT")
-            return result
-        except asyncpg.InvalidCachedStatementError:
+            return await call(*arguments)
+        except (asyncpg.InvalidCachedStatementError, OutdatedTypesError):
             self.has_outdated_plans = True
             raise
         finally:
@@ -149,7 +154,7 @@ class Link:
 
     async def begin(self) -> None:
         """Open a transaction of our own."""
-        await self.order(self._begin)
+        await self.order(self._begin())
 
     async def begin_for_caller(self) -> None:
         """Open a transaction that may stay open for as long as a caller's may."""
@@ -192,6 +197,9 @@ class Link:
         """Drop the connection at once."""
         if not self.is_closed and not self._loop.is_closed():
             self.connection.terminate()
+
+    def _begin(self) -> str:
+        return self._session.begin(sets_up=not self._owns_session)
 
     async def _watch(self, text: str) -> None:
         looks_in_vain = 0

@@ -14,6 +14,12 @@ from swarm_persistence.engines.sql.postgres.settings import Settings
 _GRACE_SECONDS = 2.0
 """How much later than the client the server ends a transaction: the client can say why it did."""
 
+_MOST_DURABLE = "remote_apply"
+"""The one value of synchronous_commit that promises more than `on`."""
+
+DEFAULT_COMMIT = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
+"""What the sessions of a role begin with, whatever a client has changed since."""
+
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -38,11 +44,9 @@ class SessionSettings:
             # How long a statement may take is the client's to decide, and some of ours may take any time.
             "statement_timeout": 0,
         }
-        # Only remote_apply promises more than `on`.
-        current = "current_setting('synchronous_commit')"
-        durable = f"CASE {current} WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
+        self._is_durable = settings.durability == "full"
         self._of_transactions = {
-            "synchronous_commit": durable if settings.durability == "full" else "'off'",
+            "synchronous_commit": "'on'" if self._is_durable else "'off'",
             "timezone": "'UTC'",
             "standard_conforming_strings": "'on'",
             "row_security": "'on'",
@@ -51,6 +55,7 @@ class SessionSettings:
         # What no statement of ours depends on within a transaction is not worth its time in each of them.
         self._of_session = {
             **self._of_transactions,
+            "synchronous_commit": _durable("current_setting('synchronous_commit')") if self._is_durable else "'off'",
             "datestyle": "'ISO, MDY'",
             "intervalstyle": "'postgres'",
             "bytea_output": "'hex'",
@@ -63,15 +68,37 @@ class SessionSettings:
         if server_version >= 17:
             self._callers_limit = f"; SET LOCAL transaction_timeout = {_milliseconds(idle)}"
 
+    def take_default(self, synchronous_commit: str) -> None:
+        """Learn what a role's sessions begin with, so that no transaction promises less: those that set up themselves
+        cannot look, as another client may have changed it.
+        """
+        if self._is_durable and synchronous_commit == _MOST_DURABLE:
+            self._of_transactions["synchronous_commit"] = f"'{_MOST_DURABLE}'"
+
     def for_session(self) -> str:
         """Return the text that sets up a session that is ours."""
         return f"SET search_path = {_SEARCH_PATH}; {_set_config(self._of_session, 'false')}"
+
+    def for_transaction(self) -> str:
+        """Return the statement that sets up a transaction whose only other statement follows it at once.
+
+        It fails, before anything is done, if the transaction is of another isolation.
+        """
+        # With pg_catalog's functions, and no operators: another client's path may lead to others.
+        values = {
+            "transaction_isolation": "'read committed'",
+            "search_path": f"'{_SEARCH_PATH}'",
+            **self._of_transactions,
+        }
+        return _set_config(values, "true")
 
     def begin(self, *, sets_up: bool, text: str = _BEGIN) -> str:
         """Return the text that begins a transaction of ours; it sets up itself if the session is not ours."""
         if not sets_up:
             return text
-        return f"{text}; SET LOCAL search_path = {_SEARCH_PATH}; {_set_config(self._of_transactions, 'true')}"
+        # One by one: what set_config does takes the server three times as long.
+        settings = (f"SET LOCAL {name} = {value}" for name, value in self._of_transactions.items())
+        return "; ".join((text, f"SET LOCAL search_path = {_SEARCH_PATH}", *settings))
 
     def begin_for_caller(self, *, sets_up: bool) -> str:
         """Return the text that begins a caller's transaction, which the server ends in time where it knows how."""
@@ -85,7 +112,13 @@ class SessionSettings:
 
 
 def _set_config(values: dict[str, str], is_local: str) -> str:
-    return "SELECT " + ", ".join(f"set_config('{name}', {value}, {is_local})" for name, value in values.items())
+    return "SELECT " + ", ".join(
+        f"pg_catalog.set_config('{name}', {value}, {is_local})" for name, value in values.items()
+    )
+
+
+def _durable(current: str) -> str:
+    return f"CASE {current} WHEN '{_MOST_DURABLE}' THEN '{_MOST_DURABLE}' ELSE 'on' END"
 
 
 def _wait_for_a_lock(settings: Settings, idle: float) -> float:

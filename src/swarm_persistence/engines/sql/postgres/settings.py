@@ -27,7 +27,7 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
     """Whether the transactions and writes of this storage go on beside an open transaction, as those of other processes
     do, instead of waiting for its end."""
     prepared_statements: PreparedStatements = "auto"
-    """Whether statements stay prepared on a connection. `auto`: not if there is a pooler in between."""
+    """Whether statements stay prepared on a connection. `auto`: behind a pooler, if it keeps those of clients apart."""
 
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""

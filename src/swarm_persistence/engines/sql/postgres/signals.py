@@ -23,7 +23,10 @@ from swarm_persistence.errors import PoolError, StorageError
 
 _BETWEEN_NOTIFICATIONS_SECONDS = 0.01
 _BETWEEN_LOOKS_SECONDS = 0.03
-"""Without LISTEN: so that others' commits are seen within 50 ms."""
+"""Behind a pooler, where LISTEN is not possible: so that others' commits are seen within 50 ms while there are any."""
+_LONGEST_BETWEEN_LOOKS_SECONDS = 0.5
+_SLOWING = 1.5
+"""By how much each look that finds nothing lengthens the pause before the next one."""
 _BETWEEN_RARE_LOOKS_SECONDS = 1.0
 """With LISTEN: for what nobody told of."""
 _BETWEEN_GENTLE_LOOKS_SECONDS = 0.25
@@ -61,7 +64,7 @@ class Signals:
         self._link: Link | None = None
         self._channels: set[str] | None = None
         """Those that the connection listens on; `None` where nothing can listen."""
-        self._has_new_channel = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._last_look = ""
         self._has_listened = False
         self._is_closed = False
@@ -69,6 +72,8 @@ class Signals:
     def send(self, channel: str, tables: set[str]) -> None:
         """Tell other processes of commits to some tables."""
         self._unsent.setdefault(channel, set()).update(tables)
+        if self._channels is None:
+            self._has_news.set()
         if self._sender is None and not self._is_closed:
             self._sender = self._start(self._send())
 
@@ -77,7 +82,7 @@ class Signals:
         audience = self._audiences.setdefault(channel, set())
         if watches not in audience:
             audience.add(watches)
-            self._has_new_channel.set()
+            self._has_news.set()
         if self._listener is None and not self._is_closed:
             self._listener = self._start(self._listen())
 
@@ -175,35 +180,44 @@ class Signals:
         deadline = self._loop.time() + self._settings.connection_timeout
         self._link = link = await self._connector.open(deadline)
         try:
-            seconds = await self._start_to_listen(link)
+            shortest, longest = await self._start_to_listen(link)
             self._has_listened = True
             self._ring_all()  # for what was committed before
+            pause = shortest
             while self._is_watched:
-                self._has_new_channel.clear()
+                self._has_news.clear()
                 if self._channels is not None:
                     await self._listen_to_new(link, self._channels)
-                await self._look(link)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._has_new_channel.wait(), seconds)
+                has_found = await self._look(link)
+                pause = shortest if has_found else min(pause * _SLOWING, longest)
+                if await self._has_news_within(pause, shortest if shortest < longest else 0.0):
+                    pause = shortest
         finally:
             self._link = None
             link.terminate()
 
-    async def _start_to_listen(self, link: Link) -> float:
-        """Listen if that is possible, and return after how many seconds to poll instead."""
+    async def _has_news_within(self, seconds: float, least: float) -> bool:
+        """Wait so long, and tell whether there is a new channel, or a commit here: others may be at work as well."""
+        await asyncio.sleep(least)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_news.wait(), seconds - least)
+        return self._has_news.is_set()
+
+    async def _start_to_listen(self, link: Link) -> tuple[float, float]:
+        """Listen if that is possible, and return after how many seconds to poll as well, at least and at most."""
         self._channels = None
         # A pooler lends its servers' connections for a transaction: what one of them hears is lost.
         if self._connector.has_pooler:
-            return _BETWEEN_LOOKS_SECONDS
+            return _BETWEEN_LOOKS_SECONDS, _LONGEST_BETWEEN_LOOKS_SECONDS
         if (await headroom_of(link)).is_short:
             raise PoolError(f"{link.server}: the few connections that are left are for others")
         channels: set[str] = set()
         try:
             await self._listen_to_new(link, channels)
         except asyncpg.ReadOnlySQLTransactionError:  # a standby
-            return _BETWEEN_GENTLE_LOOKS_SECONDS
+            return _BETWEEN_GENTLE_LOOKS_SECONDS, _BETWEEN_GENTLE_LOOKS_SECONDS
         self._channels = channels
-        return _BETWEEN_RARE_LOOKS_SECONDS
+        return _BETWEEN_RARE_LOOKS_SECONDS, _BETWEEN_RARE_LOOKS_SECONDS
 
     async def _listen_to_new(self, link: Link, channels: set[str]) -> None:
         """Listen on the channels that have come up; none is given up before the connection is."""
@@ -214,12 +228,14 @@ class Signals:
                 for watches in self._audiences.get(channel, ()):
                     watches.ring()
 
-    async def _look(self, link: Link) -> None:
-        """Wake those who watch if anybody has written anything since the last look."""
-        rows = await link.run("SELECT pg_current_snapshot()::text")
-        if rows[0][0] != self._last_look:
-            self._last_look = rows[0][0]
-            self._ring_all()
+    async def _look(self, link: Link) -> bool:
+        """Wake those who watch if anybody has written anything since the last look, and tell whether that is so."""
+        rows = await link.run_regardless("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text")
+        if rows[0][0] == self._last_look:
+            return False
+        self._last_look = rows[0][0]
+        self._ring_all()
+        return True
 
     def _heard(self, _connection: object, _number: int, channel: str, table: object) -> None:
         for watches in self._audiences.get(channel, ()):

@@ -1,0 +1,226 @@
+"""Sends what belongs together in one go: what sets up a transaction, the text of a statement, and its values.
+
+The driver waits for the answer to each message of its own. Behind a pooler, which may give each transaction to another
+session of the server, each statement needs all of that, and a BEGIN and COMMIT: that would be four round trips. Here,
+the driver only binds and executes a statement that it takes for prepared, and what has to come before it goes out just
+ahead of its messages. The server takes all that comes before a Sync, which ends the driver's messages, for one
+transaction, and so does any pooler. Of the answers, the driver gets to see those to its own messages.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, Generic, TypeVar
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+T = TypeVar("T")
+
+_CORK = getattr(socket, "TCP_CORK", 0)
+
+_HEAD = struct.Struct("!ci")
+_COUNT = struct.Struct("!h")
+_TYPE = struct.Struct("!i")
+
+_READY, _COMPLETE, _FAILURE, _ROW_DESCRIPTION = b"ZCET"
+_AT_ANY_TIME = frozenset(b"SAN")
+"""Changes of settings, notifications and notices belong to no statement."""
+_OF_PARSING = frozenset(b"1tTn")
+
+
+def parse(name: str, text: str, types: Sequence[int] = ()) -> bytes:
+    """Return the message that lets the server know a statement, with the types of its values if they are known."""
+    values = _COUNT.pack(len(types)) + b"".join(map(_TYPE.pack, types))
+    return _message(b"P", name.encode() + b"\0" + text.encode() + b"\0" + values)
+
+
+def execute(name: str) -> bytes:
+    """Return the messages that execute a statement without values."""
+    return _message(b"B", b"\0" + name.encode() + b"\0" + bytes(6)) + _message(b"E", bytes(5))
+
+
+def _message(kind: bytes, content: bytes) -> bytes:
+    return _HEAD.pack(kind, len(content) + 4) + content
+
+
+class PipelinedConnection(asyncpg.Connection):
+    """A connection of the driver whose transport another protocol may share."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *others: Any) -> None:
+        super().__init__(protocol, transport, *others)
+        self.protocol: Any = protocol
+        self.transport = transport
+
+
+class Prepared:
+    """A statement as the driver knows it, and the message that lets the server know it, if it forgets it each time."""
+
+    def __init__(self, statement: "PreparedStatement[Any]", text: str, *, is_named: bool) -> None:
+        self.statement = statement
+        self.is_named = is_named
+        self.result_types = [attribute.type.oid for attribute in statement.get_attributes()]
+        self.description = b""
+        """The columns as the server has described them: what was found to be of these types."""
+        self.introduction = b""
+        if not is_named:
+            # The values are encoded for these types, whatever the columns may have become since.
+            types = [parameter.oid for parameter in statement.get_parameters()]
+            self.introduction = parse("", text, types) + _message(b"D", b"S\0")
+
+
+class Pipeline(asyncio.Protocol):
+    """Stands between the transport of a connection and the driver."""
+
+    def __init__(self, connection: PipelinedConnection) -> None:
+        self._connection = connection
+        self._transport = connection.transport
+        self._protocol = connection.protocol
+        self._rest = bytearray()
+        self.is_under_way = False
+        """Whether an answer is still to come."""
+        self._is_setting_up = False
+        """Whether the next that is answered is what sets up the transaction."""
+        self._prepared: Prepared | None = None
+        self.has_outdated_types = False
+        """Whether columns have had other types than the driver takes them for; then the connection was dropped."""
+        # A TCP socket, as others know nothing of packets.
+        found = self._transport.get_extra_info("socket")
+        self._socket = found if _CORK and found.family in (socket.AF_INET, socket.AF_INET6) else None
+        self._transport.set_protocol(self)
+
+    async def prepare(self, text: str, name: str, setup: bytes) -> Prepared:
+        """Let the driver get to know a statement, in a transaction that is set up for it."""
+        self._start(setup, None)
+        self._write(setup)
+        statement = await _Followed(self._connection.prepare(text, name=name), self._flush)
+        return Prepared(statement, text, is_named=bool(name))
+
+    async def execute(self, prepared: Prepared, values: Sequence[Any], setup: bytes) -> list[Any]:
+        """Execute a statement, in a transaction that is set up for it, and return its rows.
+
+        If an answer is still to come when there is an error, the connection is of no more use.
+        """
+        self._start(setup, prepared)
+        self._write(setup + prepared.introduction)
+        rows: list[Any] = await _Followed(prepared.statement.fetch(*values), self._flush)
+        return rows
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what the driver expects."""
+        if not self.is_under_way:
+            self._protocol.data_received(data)
+            return
+        self._rest += data
+        passed = self._take_messages()
+        if passed:
+            self._protocol.data_received(passed)
+
+    def eof_received(self) -> Any:
+        """Pass it on."""
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._protocol.resume_writing()
+
+    def _start(self, setup: bytes, prepared: Prepared | None) -> None:
+        self._is_setting_up = bool(setup)
+        self._prepared = prepared
+        self.is_under_way = self._is_setting_up or prepared is not None
+
+    def _write(self, data: bytes) -> None:
+        """Send something together with what the driver will send, as each packet wakes the pooler."""
+        if data:
+            if self._socket is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
+
+    def _take_messages(self) -> bytes:
+        """Return what is for the driver of the whole messages that have arrived, and keep the beginning of another."""
+        passed = bytearray()
+        position = 0
+        while self.is_under_way and len(self._rest) - position >= _HEAD.size:
+            kind = self._rest[position]
+            end = position + 1 + int.from_bytes(self._rest[position + 1 : position + _HEAD.size])
+            if end > len(self._rest):
+                break
+            if self._is_for_the_driver(kind, position, end):
+                passed += self._rest[position:end]
+            position = end
+        if not self.is_under_way:
+            passed += self._rest[position:]
+            position = len(self._rest)
+        del self._rest[:position]
+        return bytes(passed)
+
+    def _is_for_the_driver(self, kind: int, start: int, end: int) -> bool:
+        if kind in _AT_ANY_TIME or kind == _FAILURE:
+            return True
+        if kind == _READY and not self.has_outdated_types:
+            self.is_under_way = False
+            return True
+        if self._is_setting_up:
+            if kind == _COMPLETE:
+                self._is_setting_up = False
+                self.is_under_way = self._prepared is not None
+            return False
+        if kind == _ROW_DESCRIPTION and self._prepared is not None:
+            self._check_types(self._prepared, bytes(self._rest[start + _HEAD.size : end]))
+        return not (kind in _OF_PARSING or self.has_outdated_types)
+
+    def _check_types(self, prepared: Prepared, description: bytes) -> None:
+        """Drop the connection if the columns are of other types: the driver would take their bytes for others."""
+        if description == prepared.description:
+            return
+        if _types_in(description) == prepared.result_types:
+            prepared.description = description
+        else:
+            self.has_outdated_types = True
+            self._transport.abort()
+
+
+class _Followed(Generic[T]):
+    """Awaits what the driver does, and does something of ours as soon as the driver waits: it has sent its messages."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], follow: Callable[[], None]) -> None:
+        self._work = work
+        self._follow = follow
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            awaited = self._work.send(None)
+            self._follow()
+            while True:
+                try:
+                    yield awaited
+                except BaseException as error:
+                    awaited = self._work.throw(error)
+                else:
+                    awaited = self._work.send(None)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _types_in(description: bytes) -> list[int]:
+    """Return the types of the columns that a message describes."""
+    types: list[int] = []
+    position = _COUNT.size
+    for _ in range(*_COUNT.unpack_from(description)):
+        position = description.index(b"\0", position) + 1 + 6  # the name, its table and number
+        types += _TYPE.unpack_from(description, position)
+        position += 12
+    return types

@@ -1,0 +1,180 @@
+"""Facts about statements on sessions that other clients use too: what they cost, and what may change beneath them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from postgres.poolers import FIRST_TO_KEEP_STATEMENTS, new_pooler, new_restartable_pooler, pooler_version
+from postgres.proxies import Proxy, new_proxy
+from postgres.servers import Server, embedded_programs, new_server
+from postgres.test_cached_plans import change_types
+from swarm_persistence import OutcomeUnknownError, PostgresStorage
+from swarm_persistence.testing.callers import elsewhere
+from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+
+FIRST_TO_KEEP_THEM_BY_DEFAULT = (1, 24)
+
+
+@pytest.fixture(scope="module")
+def counting_server() -> Iterator[Server]:
+    """Give a server that counts statements."""
+    with new_server(embedded_programs(), shared_preload_libraries="pg_stat_statements") as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    async with new_proxy(server) as proxy:
+        yield proxy
+
+
+class TestCosts:
+    @pytest.mark.parametrize("prepared", ["off", "on"])
+    async def test_a_statement_is_one_round_trip_with_all_that_sets_up_its_transaction(
+        self, proxy: Proxy, schema: str, prepared: str
+    ) -> None:
+        async with await PostgresStorage.open(proxy.url(schema=schema, prepared_statements=prepared)) as storage:
+            link = await storage._engine._port().links.take(float("inf"))
+            for _ in range(2):
+                trips = proxy.round_trips
+                await link.run(f"SELECT name, version FROM {schema}.agents WHERE id = $1", ("1",))
+                await link.count(f"UPDATE {schema}.agents SET version = 0 WHERE id = $1", ("1",))
+                await link.begin()
+                await link.run(f"SELECT name FROM {schema}.agents WHERE id = $1", ("1",))
+                await link.commit()
+            storage._engine._port().links.give_back(link)
+
+            assert proxy.round_trips - trips == 5
+
+    async def test_waiting_behind_a_pooler_takes_ever_fewer_statements(self, counting_server: Server) -> None:
+        counting = await asyncpg.connect(counting_server.url())
+        await counting.execute("CREATE EXTENSION pg_stat_statements")
+        count = "SELECT sum(calls)::bigint FROM pg_stat_statements"
+        async with new_pooler(counting_server) as url, await PostgresStorage.open(f"{url}?schema=idle") as storage:
+            before = await counting.fetchval(count)
+            assert await storage.claim_next_task("agent-1", wait=4) is None
+            statements = await counting.fetchval(count) - before
+        await counting.close()
+
+        # About 13 times, a look is one statement. The claim, and what comes before the wait, are the others.
+        assert statements <= 80
+
+
+class TestPreparedStatements:
+    @pytest.mark.parametrize("number", [None, 0, 100])
+    async def test_they_are_used_behind_a_pooler_that_keeps_them_apart(
+        self, server: Server, schema: str, number: int | None
+    ) -> None:
+        keeps = pooler_version() >= FIRST_TO_KEEP_STATEMENTS and bool(number)
+        if number is None:
+            keeps = pooler_version() >= FIRST_TO_KEEP_THEM_BY_DEFAULT
+        async with (
+            new_pooler(server, max_prepared_statements=number) as url,
+            await PostgresStorage.open(f"{url}?schema={schema}") as storage,
+        ):
+            assert storage._engine.pool.connector.named.are_kept is keeps
+
+    async def test_a_pooler_that_loses_them_fails_no_call(self, server: Server, schema: str) -> None:
+        async with (
+            new_pooler(server, max_prepared_statements=0) as url,
+            await PostgresStorage.open(f"{url}?schema={schema}&prepared_statements=on") as storage,
+        ):
+            for round in range(5):
+                numbers = [f"{round}-{number}" for number in range(20)]
+                await asyncio.gather(*(storage.store_agent(an_agent(number)) for number in numbers))
+                await asyncio.gather(*(elsewhere(storage.list_agents()) for _ in numbers))
+                await asyncio.gather(*(storage.claim_task(number, "agent-1") for number in numbers))
+
+            assert len(await storage.list_agents()) == 100
+            assert not storage._engine.pool.connector.named.are_kept
+
+    async def test_nothing_is_left_at_the_pooler_by_the_look_for_them(self, server: Server, schema: str) -> None:
+        async with new_pooler(server, size=1, max_prepared_statements=0) as url:
+            async with await PostgresStorage.open(f"{url}?schema={schema}") as storage:
+                await storage.store_agent(an_agent())
+            client = await asyncpg.connect(url, statement_cache_size=0)
+            names = await client.fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''")
+            await client.close()
+
+        assert names == []
+
+
+async def use(storage: PostgresStorage, round: str) -> None:
+    """Read and write in ways whose answers hold columns."""
+    await storage.store_task(a_task(round))
+    await storage.store_agent(an_agent(round))
+    await storage.store_event(an_event(round))
+    assert await storage.get_task(round)
+    assert round in ids(await storage.get_pending_tasks())
+    assert round in ids(await storage.list_agents())
+    assert round in ids(await storage.get_events_since(0))
+
+
+class TestChanges:
+    async def test_calls_go_on_when_a_columns_type_changes(
+        self, server: Server, schema: str, admin: asyncpg.Connection
+    ) -> None:
+        async with new_pooler(server) as url, await PostgresStorage.open(f"{url}?schema={schema}") as storage:
+            for type in ("text", "varchar", "varchar(100)", "text"):
+                await change_types(admin, schema, type)
+                for round in range(3):
+                    await asyncio.gather(*(elsewhere(use(storage, f"{type}-{round}-{place}")) for place in range(8)))
+                await admin.execute(f"TRUNCATE {schema}.tasks, {schema}.agents, {schema}.events")
+
+    async def test_a_claim_whose_answer_has_other_types_is_said_to_be_unknown_and_the_next_is_answered(
+        self, url: str, schema: str, admin: asyncpg.Connection
+    ) -> None:
+        async with await PostgresStorage.open(f"{url}&prepared_statements=off") as storage:
+            await storage.store_tasks([a_task("0"), a_task("1"), a_task("2")])
+            assert await storage.claim_next_task("agent-1")
+            await change_types(admin, schema, "varchar")
+            with pytest.raises(OutcomeUnknownError, match="a column has had another type"):
+                await storage.claim_next_task("agent-1")
+            assert await storage.claim_next_task("agent-1")
+
+            assert sorted(ids(await storage.get_tasks_by_agent("agent-1"))) == ["0", "1", "2"]
+
+    async def test_a_value_that_no_column_can_hold_leaves_the_others_in_peace(self, url: str) -> None:
+        async with await PostgresStorage.open(f"{url}&prepared_statements=off") as storage:
+            link = await storage._engine._port().links.take(float("inf"))
+            text = "SELECT $1::smallint"
+            assert await link.run(text, (1,)) == [(1,)]
+            with pytest.raises(asyncpg.DataError):
+                await link.run(text, (100_000,))
+            assert link.is_closed
+            storage._engine._port().links.give_back(link)
+
+            await storage.store_agent(an_agent())
+
+    async def test_calls_go_on_when_the_pooler_is_restarted(self, server: Server, schema: str) -> None:
+        async with (
+            new_restartable_pooler(server) as pooler,
+            await PostgresStorage.open(f"{pooler.url}?schema={schema}") as storage,
+        ):
+            stored: list[str] = []
+            are_stored = asyncio.Event()
+            wanted = 100
+
+            async def work(place: int) -> None:
+                number = 0
+                while wanted < 400:
+                    number += 1
+                    await storage.store_agent(an_agent(f"{place}-{number}"))
+                    stored.append(f"{place}-{number}")
+                    if len(stored) >= wanted:
+                        are_stored.set()
+                    assert await storage.get_agent(f"{place}-{number}")
+
+            working = [elsewhere(work(place)) for place in range(8)]
+            while wanted < 400:
+                await are_stored.wait()
+                are_stored.clear()
+                pooler.stop()
+                await pooler.start()
+                wanted += 100
+            await asyncio.gather(*working)
+
+            assert {*stored} == {*ids(await storage.list_agents())}
