@@ -18,7 +18,10 @@ WHERE nspname = $1 AND relname = $2 AND grantee <> relowner
 _OWNER = """
 SELECT quote_ident(pg_get_userbyid(relowner))
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-WHERE nspname = $1 AND relname = $2 AND pg_get_userbyid(relowner) <> current_user AND pg_has_role(relowner, 'MEMBER')
+WHERE nspname = $1 AND relname = $2
+  AND pg_get_userbyid(relowner) <> current_user
+  AND pg_has_role(relowner, 'MEMBER')
+  AND has_schema_privilege(relowner, relnamespace, 'CREATE')
 """
 
 
