@@ -32,7 +32,6 @@ SELECT count(*)
 FROM pg_locks
 JOIN pg_class ON pg_class.oid = objid
 WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND relnamespace = $1::text::regnamespace
-  AND relname IN ('tasks', 'task_links')
 """
 
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_failover import new_standby
-from swarm_persistence import DatabaseError, MigrationError, PostgresStorage
+from swarm_persistence import DatabaseError, EventModel, MigrationError, PostgresStorage
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import (
     a_message,
@@ -78,6 +78,29 @@ class TestReading:
         async with asyncio.timeout(20):
             assert await asyncio.gather(*watching) == ["new", "new"]
 
+    async def test_events_show_once_those_before_them_are_decided(
+        self, primary: PostgresStorage, replica: PostgresStorage, servers: tuple[Server, Server], schema: str
+    ) -> None:
+        await primary.store_event(an_event("before"))
+        writers = [await asyncpg.connect(servers[0].url()) for _ in range(2)]
+        store = f"INSERT INTO {schema}.events (id, event_type, data, timestamp) VALUES ('%s', 't', '{{}}', now())"
+        try:
+            # The one that commits first has its number of a transaction first, too.
+            await writers[0].execute("BEGIN; SELECT pg_current_xact_id()")
+            await writers[1].execute(f"BEGIN; {store % 'lower'}")
+            await writers[0].execute(f"{store % 'higher'}; COMMIT")
+            assert "higher" in ids(await replica.repository(EventModel).find_all())
+            assert "higher" not in ids(await replica.read_events())
+            watching = elsewhere(next_events(replica, 3))
+            await writers[1].execute("COMMIT")
+
+            async with asyncio.timeout(AT_ONCE_SECONDS):
+                assert await watching == ["before", "lower", "higher"]
+            assert ids(await replica.read_events()) == ["before", "lower", "higher"]
+        finally:
+            for writer in writers:
+                await writer.close()
+
     async def test_the_connection_that_cannot_listen_is_kept_to_look_on(self, replica: PostgresStorage) -> None:
         waiting = elsewhere(next_event(replica))
         signals = replica._engine._port().signals
@@ -94,6 +117,16 @@ async def next_event(storage: PostgresStorage) -> str:
     """Wait for an event, and return its id."""
     async for event in storage.watch_events(after=0):
         return event.id
+    raise AssertionError("the watch has ended")
+
+
+async def next_events(storage: PostgresStorage, count: int) -> list[str]:
+    """Wait for some events, and return their ids."""
+    seen: list[str] = []
+    async for event in storage.watch_events(after=0):
+        seen.append(event.id)
+        if len(seen) == count:
+            return seen
     raise AssertionError("the watch has ended")
 
 

@@ -261,6 +261,8 @@ class Reader(Protocol):
         """Return the highest sequence that a row of a table with a `floor` has or had, below another one; 0: none yet.
 
         Deleted rows count, as long as they were committed or belong to this transaction. What was rolled back does not.
+        With `before`, this waits for other writes that may still add a row below it; without, but for a snapshot, no
+        row that is committed later lies at or below what it gives.
         """
         ...
 

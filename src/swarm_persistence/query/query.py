@@ -52,13 +52,18 @@ class Order(NamedTuple):
 
 
 class Query(msgspec.Struct, Generic[M], frozen=True):
-    """Rows that fulfil every condition, sorted; where the order ties, arrival decides, in the last term's direction."""
+    """Rows that fulfil every condition, sorted; where the order ties, arrival decides, in the last term's direction.
+
+    With `without_gaps`, none that arrived behind the first place which a write that is not committed may still take; in
+    a transaction that has added rows of the table itself, all count.
+    """
 
     table: Table[M]
     conditions: tuple[Condition, ...] = ()
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
+    without_gaps: bool = False
 
     @property
     def full_order(self) -> tuple[Order, ...]:

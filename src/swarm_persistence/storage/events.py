@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 
 from swarm_persistence.engines.following import end_of
+from swarm_persistence.engines.interface import Hold
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
 from swarm_persistence.query.builder import bound, query_value
@@ -15,6 +16,8 @@ from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.watching import watched
 
+_END_OF_LOG = "the end of the log"
+"""What a write holds that expects a last event; the id of none."""
 _NEWEST_FIRST = (Order("timestamp", is_descending=True),)
 
 
@@ -52,12 +55,15 @@ class EventVerbs(StorageCore):
     async def read_events(
         self, after: int = 0, limit: int = 1000, *, types: Iterable[str] | None = None
     ) -> list[EventModel]:
-        """Return at most `limit` events behind a place in the log, in the order of their commits.
+        """Return at most `limit` events behind a place in the log, in its order.
 
-        Whoever has seen the event of a `sequence` never finds a new one at or before it later.
+        A reader that has seen the event of a `sequence` never finds a new one at or before it later: an event shows
+        once those before it are committed or undone. Within a transaction that has stored events itself, all that is
+        committed shows, too, and the last place is none to go on from.
         """
         conditions = (Condition(SEQUENCE, ">", bound("after", after)), *_of_types(types))
-        return await self._executor().select(Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit)))
+        query = Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit), without_gaps=True)
+        return await self._executor().select(query)
 
     async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:
         """Store new events behind all others, in their order, and return the sequence of the last.
@@ -79,10 +85,13 @@ class EventVerbs(StorageCore):
             bound("expected_sequence", expected_sequence)
 
         async def append() -> list[int]:
+            if expected_sequence is not None and records:
+                # Of several that expect the same, one is to succeed, and not to wait for the others.
+                await self._executor().write([Hold(EVENTS, alone=(_END_OF_LOG,))])
             stored = await self._store_all(records)
             added = [event.sequence or 0 for event, record in zip(stored, records, strict=True) if event is record]
             if expected_sequence is not None and (added or not records):
-                # Whoever has a place in the log keeps others from getting one until it commits: so look afterwards.
+                # No other event gets a place before these from now on: so look afterwards.
                 await self._require_last(expected_sequence, before=min(added, default=None))
             return [event.sequence or 0 for event in stored]
 
@@ -91,7 +100,7 @@ class EventVerbs(StorageCore):
     def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
         """Yield the events behind a place in the log, then each new one once it is committed; it never ends by itself.
 
-        In the order of their commits, without a gap or a repetition, whichever process stores them. To go on later,
+        In the order of the log, without a gap or a repetition, whichever process stores them. To go on later,
         keep the `sequence` of the last event that was dealt with.
 
         Raises:

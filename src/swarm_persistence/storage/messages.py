@@ -39,7 +39,8 @@ class MessageVerbs(StorageCore):
         """Return the messages to this agent that are not marked as read, oldest first."""
         addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
         unread = Condition("read", "=", 0)
-        return await self._executor().select(Query(MESSAGES, (addressed, unread), (Order("timestamp"),)))
+        query = Query(MESSAGES, (addressed, unread), (Order("timestamp"),), without_gaps=True)
+        return await self._executor().select(query)
 
     async def mark_message_read(self, message_id: str) -> None:
         """Mark the message as read; one that is read already stays so.

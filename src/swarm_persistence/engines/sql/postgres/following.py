@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.engines.following import end_of, follow
 from swarm_persistence.engines.interface import Page, Place
 from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.sql.postgres.arrivals import settled
 from swarm_persistence.engines.sql.postgres.compiler import WRITING
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.reading import Reading
@@ -101,11 +102,24 @@ class FollowAct:
         """Read the page."""
         # All on one connection: another one may lead to a standby that is behind.
         reader = _ReadingOn(link, self._plans)
-        if self._upto is not None or not self._query.table.is_followed:  # rows are added in turn
+        if self._upto is not None:
             return await follow(reader, self._query, self._after, self._limit, self._upto)
+        if not self._query.table.is_followed:
+            return await self._follow_arrivals(link, reader)
         ((horizon, following),) = await link.run(_HORIZON, (_relations(self._plans.compiler.dialect.schema),))
         page = await follow(reader, self._query, self._after, self._limit, end_of(horizon - 1))
         return page._replace(is_held_back=horizon < following)
+
+    async def _follow_arrivals(self, link: Link, reader: "_ReadingOn") -> Page:
+        found = await settled(link, self._plans.compiler.dialect.table(self._query.table))
+        is_held_back = found.number < found.last
+        after = self._after
+        if found.number < after.number <= found.last:
+            return Page([], after, is_held_back=is_held_back)  # was given when it was settled
+        # A caller's own place may lie ahead of all rows: some may still come before it.
+        upto = end_of(found.number)
+        page = await follow(reader, self._query, min(after, upto), self._limit, upto)
+        return page if page.is_full else Page(page.rows, upto, is_held_back=is_held_back)
 
 
 class _ReadingOn(Reading[Act]):

@@ -49,6 +49,7 @@ class Link:
         self.has_expired = False  # given up, as the server was silent
         self.has_outdated_plans = False  # as a table has changed; the driver has forgotten those of this connection
         self.must_prepare_anew = False
+        self.arrivals: dict[str, Any] = {}  # what `arrivals` knows of a standby's tables
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._session = SessionSettings(settings, connection.get_server_version().major)

@@ -34,6 +34,7 @@ from swarm_persistence.engines.sql.postgres.acts import (
     UnlessAct,
     WhenAct,
 )
+from swarm_persistence.engines.sql.postgres.arrivals import LastSequenceAct, SettledRowsAct
 from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
@@ -82,6 +83,8 @@ class Plans:
 
     def select(self, query: Query[Any]) -> Act:
         """Return what reads a query's records."""
+        if query.without_gaps:
+            return SettledRowsAct(self.compiler.select, query, self.compiler.dialect.table(query.table))
         decode = codec_of(query.table.model).decode
         return RowsAct(*self.compiler.select(query), lambda rows: [*map(decode, rows)])
 
@@ -104,6 +107,10 @@ class Plans:
 
     def last_sequence(self, table: Table[Any], before: int | None) -> Act:
         """Return what finds the highest sequence of a table, those of deleted rows included."""
+        return LastSequenceAct(self.last_shown(table, before), self.compiler.dialect.table(table), before)
+
+    def last_shown(self, table: Table[Any], before: int | None) -> RowsAct:
+        """Return what finds it among all that is committed at the moment."""
         return RowsAct(*self.compiler.last_sequence(table, before), _first_value)
 
     def _act(self, step: Step) -> Act:

@@ -9,6 +9,7 @@ from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.sequences import numbers_of
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import ClosedError
+from swarm_persistence.schema.tables import Table
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.postgres.plans import Plans
@@ -32,6 +33,9 @@ class PostgresSnapshot(Reading[Act]):
 
     def numbers(self) -> Awaitable[Mapping[str, int]]:
         return self._submit(lambda link: numbers_of(link, self._port.settings.schema))
+
+    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
+        return self._read(self._plans.last_shown(table, before))
 
     def close(self) -> Awaitable[None]:
         return self._port.running.start(lambda run: self._close(), is_write=False)

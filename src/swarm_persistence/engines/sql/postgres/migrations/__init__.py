@@ -9,6 +9,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0006_events_of_types,
     m0007_one_index_of_pending,
     m0008_awaited_tasks,
+    m0009_places,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -37,6 +38,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         is_required=False,
     ),
     Migration(8, "awaited tasks", m0008_awaited_tasks.UP, m0008_awaited_tasks.DOWN, opens_from=2),
+    Migration(9, "places", m0009_places.UP, m0009_places.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
