@@ -1,6 +1,7 @@
-"""Two machines whose clocks differ by an hour: leases hold all the same, for they go by the server's clock."""
+"""Machines whose clocks differ by hours: leases, order, stamps and pruning go by the server all the same."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -104,3 +105,112 @@ async def test_a_heartbeat_counts_by_the_servers_clock(
         recovery = await other.requeue_expired_tasks(heartbeat_timeout=300)
 
     assert recovery.lost_agents == ()
+
+
+async def stamps_of(admin: asyncpg.Connection, schema: str, id: str) -> dict[str, float | None]:
+    """Return how many seconds ago by the server's clock a task's times are."""
+    row = await admin.fetchrow(
+        "SELECT extract(epoch FROM clock_timestamp() - updated_at)::float8 AS updated_at, "
+        "extract(epoch FROM clock_timestamp() - started_at)::float8 AS started_at, "
+        "extract(epoch FROM clock_timestamp() - completed_at)::float8 AS completed_at "
+        f"FROM {schema}.tasks WHERE id = $1",
+        id,
+    )
+    assert row is not None
+    return dict(row)
+
+
+async def complete(storage: PostgresStorage, task: TaskModel) -> None:
+    await storage.complete_task(task)
+
+
+async def fail(storage: PostgresStorage, task: TaskModel) -> None:
+    await storage.fail_task(task, "broken")
+
+
+async def try_again(storage: PostgresStorage, task: TaskModel) -> None:
+    task.max_retries = 1
+    await storage.update_task(task)
+    await storage.fail_task(task, "broken")
+
+
+async def release(storage: PostgresStorage, task: TaskModel) -> None:
+    await storage.release_task(task)
+
+
+async def extend(storage: PostgresStorage, task: TaskModel) -> None:
+    await storage.extend_lease(task)
+
+
+async def cancel(storage: PostgresStorage, task: TaskModel) -> None:
+    await storage.cancel_task(task.id)
+
+
+async def delete_agent(storage: PostgresStorage, task: TaskModel) -> None:
+    await storage.delete_agent("here")
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+@pytest.mark.parametrize("verb", [complete, fail, try_again, release, extend, cancel, delete_agent])
+async def test_the_server_stamps_what_happens_to_a_task(
+    storage: PostgresStorage,
+    admin: asyncpg.Connection,
+    schema: str,
+    hours: int,
+    verb: Callable[[PostgresStorage, TaskModel], Awaitable[None]],
+) -> None:
+    with use_clock(WrongClock(hours)):
+        await storage.store_task(TaskModel(id="task", task_type="analyze", max_retries=0))
+        task = await storage.claim_next_task("here")
+        assert task is not None
+        claimed = await stamps_of(admin, schema, "task")
+        await verb(storage, task)
+    stamps = await stamps_of(admin, schema, "task")
+
+    for ago in (*claimed.values(), *stamps.values()):
+        assert ago is None or 0 <= ago < 600
+    assert None not in (claimed["updated_at"], claimed["started_at"], stamps["updated_at"])
+    assert (stamps["completed_at"] is not None) == (verb in (complete, fail, cancel))
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_the_server_stamps_a_claim_by_id_and_tasks_that_fail_with_another(
+    storage: PostgresStorage, admin: asyncpg.Connection, schema: str, hours: int
+) -> None:
+    with use_clock(WrongClock(hours)):
+        await storage.store_tasks([a_task("first", max_retries=0), a_task("second", dependencies=["first"])])
+        assert await storage.claim_task("first", "here")
+        claimed = await stamps_of(admin, schema, "first")
+        task = await storage.get_task("first")
+        assert task is not None
+        await storage.fail_task(task, "broken")
+    failed = await stamps_of(admin, schema, "second")
+
+    for ago in (claimed["updated_at"], failed["updated_at"], failed["completed_at"]):
+        assert ago is not None
+        assert 0 <= ago < 600
+
+
+@pytest.mark.parametrize("hours", [(2, 2), (2, -2), (-2, 2), (-2, -2)])
+async def test_prune_deletes_the_tasks_that_are_old_by_the_server_whatever_clients_think(
+    storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection, schema: str, hours: tuple[int, int]
+) -> None:
+    worker, pruner = hours
+    names = [f"{age} {verb.__name__}" for verb in (complete, fail, cancel) for age in ("old", "young")]
+    with use_clock(WrongClock(worker)):
+        for name in names:
+            await storage.store_task(TaskModel(id=name, task_type="analyze", max_retries=0))
+            task = await storage.claim_next_task("here")
+            assert task is not None
+            verb = next(verb for verb in (complete, fail, cancel) if name.endswith(verb.__name__))
+            await verb(storage, task)
+    await admin.execute(
+        f"UPDATE {schema}.tasks SET completed_at = completed_at - interval '70 minutes' WHERE id LIKE 'old%'"
+    )
+
+    with use_clock(WrongClock(pruner)):
+        assert (await other.prune(3_600)).tasks == 3
+
+    assert {task.id for task in await storage.repository(TaskModel).find_all()} == {
+        name for name in names if name.startswith("young")
+    }

@@ -11,7 +11,6 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking.loop import require_no_loop, run
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel
@@ -184,13 +183,8 @@ class BlockingStorage(NotPicklable):
 
     def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:
         """Assign the task to the agent if it is pending, and tell whether that happened; see `Storage.claim_task`."""
-        storage, moment = self._storage, microseconds(now())
-
-        def release(is_claimed: bool) -> None:
-            if is_claimed:
-                storage._release_claim_at(moment, task_id, agent_id)
-
-        return run(storage._claim_at(moment, task_id, agent_id, lease), release)
+        storage = self._storage
+        return bool(run(storage._claim_by_id(task_id, agent_id, lease), storage._release_claims))
 
     claim_next_task = _verb(
         Storage.claim_next_task, lambda storage, task: storage._release_claims([task] if task else [])

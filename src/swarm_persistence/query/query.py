@@ -3,7 +3,6 @@
 Values are kept as columns keep them (`schema.values`), so that every engine compares the same things.
 """
 
-from datetime import timedelta
 from typing import Any, Generic, Literal, NamedTuple
 
 import msgspec
@@ -22,7 +21,11 @@ class FromNow(msgspec.Struct, frozen=True):
 
     def moment(self) -> int:
         """Return the time that this is now by the clock of this process, as columns keep it."""
-        return microseconds(now() + timedelta(seconds=self.seconds))
+        return self.after(microseconds(now()))
+
+    def after(self, present: int) -> int:
+        """Return the time that this is at a time that is the present one."""
+        return present + round(self.seconds * 1_000_000) if self.seconds else present
 
 
 class Selection(msgspec.Struct, frozen=True):

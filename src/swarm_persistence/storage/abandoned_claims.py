@@ -14,12 +14,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.background import HAS_THREADS, submit
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Engine, Step, Update
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.held_claims import given_back
+from swarm_persistence.storage.held_claims import GIVEN_BACK
 from swarm_persistence.storage.pauses import Pauses
 
 if TYPE_CHECKING:
@@ -117,24 +116,16 @@ class _Claim:
 async def _release(engine: Engine, held: Held) -> None:
     pauses = Pauses()
     while True:
-        steps = [Update(Query(TASKS, conditions), given_back(microseconds(now()))) for conditions in held.values()]
+        steps = [Update(Query(TASKS, conditions), GIVEN_BACK) for conditions in held.values()]
         try:
-            counts = await engine.write(steps)
-            return await _tell_of_changed(engine, held, counts)
+            await engine.write(steps)
+            return
         except ClosedError:
             _log.error("%s, and the storage was closed before they could be released", _named(held))
-            return None
+            return
         except StorageError as error:
             _log.error("%s, and cannot be released yet: %s", _named(held), error)
         await asyncio.sleep(pauses.next())
-
-
-async def _tell_of_changed(engine: Engine, held: Held, counts: Sequence[int]) -> None:
-    """Log the tasks that have changed since: their claim may be the abandoned one, or a later one."""
-    for (id, (*holder, last)), count in zip(held.items(), counts, strict=True):
-        is_certain = count or last.field == "claim_count"
-        if not is_certain and await engine.count(Query(TASKS, tuple(holder))):
-            _log.error("%s, and changed before they could be released; release them yourself", _named([id]))
 
 
 def _finish() -> None:
@@ -152,5 +143,5 @@ if hasattr(os, "register_at_fork"):  # not in a browser
     os.register_at_fork(after_in_child=_unfinished.clear)
 
 
-def _named(ids: "Sequence[str] | Held") -> str:
-    return f"task(s) {', '.join(map(repr, ids))} were claimed by a call that was cancelled"
+def _named(held: Held) -> str:
+    return f"task(s) {', '.join(map(repr, held))} were claimed by a call that was cancelled"

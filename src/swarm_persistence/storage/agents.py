@@ -1,6 +1,5 @@
 """The verbs of agents."""
 
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Delete, Step, Update
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import query_value
@@ -8,7 +7,7 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id
-from swarm_persistence.storage.held_claims import UNFINISHED, given_back
+from swarm_persistence.storage.held_claims import GIVEN_BACK, UNFINISHED
 
 _NEWEST_FIRST = (Order("created_at", is_descending=True),)
 
@@ -62,4 +61,4 @@ def steps_to_delete_agent(id: str) -> list[Step]:
     """Return the steps that delete an agent and give back what it had not finished."""
     agent_id = identifier(id, "agent.id")
     held = Query(TASKS, (Condition("assigned_to", "=", agent_id), UNFINISHED))
-    return [Delete(by_id(AGENTS, agent_id)), Update(held, given_back(microseconds(now())))]
+    return [Delete(by_id(AGENTS, agent_id)), Update(held, GIVEN_BACK)]

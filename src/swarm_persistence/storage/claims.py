@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, Claim, Engine, Increment, Step, Update, Upkeep
+from swarm_persistence.engines.interface import Change, Claim, Engine, Increment, Step, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
@@ -15,9 +14,9 @@ from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.abandoned_claims import AbandonedClaims, Held
 from swarm_persistence.storage.arguments import seconds, texts
-from swarm_persistence.storage.core import by_id, touched
+from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import one_of
-from swarm_persistence.storage.held_claims import claim_of, held_by
+from swarm_persistence.storage.held_claims import claim_of
 from swarm_persistence.storage.readable import pass_over, without
 from swarm_persistence.storage.scopes import Scope
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
@@ -50,16 +49,13 @@ class ClaimVerbs(TaskVerbs):
         exist gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up, or its
         agent is registered and found lost.
         """
-        return await self._claim_at(microseconds(now()), task_id, agent_id, lease)
+        return bool(await self._claim_by_id(task_id, agent_id, lease))
 
-    async def _claim_at(self, moment: int, task_id: str, agent_id: str, lease: float | timedelta | None) -> bool:
-        changes = _claimed(agent_id, lease, moment)
-        pending = Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_PENDING))
-
-        def held_of(results: list[Any]) -> Held:
-            return _held_since(moment, task_id, agent_id) if results[0] else {}
-
-        return bool((await self._write_claim((Update(pending, changes),), held_of))[0])
+    async def _claim_by_id(self, task_id: str, agent_id: str, lease: float | timedelta | None) -> list[TaskModel]:
+        pending = Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_PENDING), limit=1)
+        step = Claim(pending, _claimed(agent_id, lease))
+        tasks: list[TaskModel] = (await self._write_claim((step,), lambda results: _held(results[0])))[0]
+        return tasks
 
     async def claim_next_task(
         self,
@@ -124,8 +120,7 @@ class ClaimVerbs(TaskVerbs):
         passed_over: list[UnreadableError] = []
         while True:
             query = Query(TASKS, (*ready.conditions, *without(passed_over)), ready.order, ready.limit)
-            moment = microseconds(now())
-            changes = {**_claimed(agent_id, lease, moment), "started_at": moment}
+            changes = {**_claimed(agent_id, lease), "started_at": NOW}
             steps: list[Step] = [_LET_DUE_BE_READY, Claim(query, changes)]
             tasks: list[TaskModel]
             try:
@@ -158,10 +153,6 @@ class ClaimVerbs(TaskVerbs):
     def _release_claims(self, tasks: Iterable[TaskModel]) -> None:
         """Release claims that did not reach their caller."""
         self._abandoned_claims.release(self._engine, _held(tasks))
-
-    def _release_claim_at(self, moment: int, task_id: str, agent_id: str) -> None:
-        """Release a claim of a known task that did not reach its caller."""
-        self._abandoned_claims.release(self._engine, _held_since(moment, task_id, agent_id))
 
     async def _claim_once_ready(
         self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta, deadline: float
@@ -222,17 +213,12 @@ def _held(tasks: Iterable[TaskModel]) -> Held:
     return {task.id: claim_of(task) for task in tasks}
 
 
-def _held_since(moment: int, task_id: str, agent_id: str) -> Held:
-    """Return what tells a claim from others whose number is not known: nothing has changed the task since."""
-    return {task_id: (*held_by(task_id, agent_id), Condition("updated_at", "=", moment))}
-
-
-def _claimed(agent_id: str, lease: float | timedelta | None, moment: int) -> dict[str, Change]:
+def _claimed(agent_id: str, lease: float | timedelta | None) -> dict[str, Change]:
     """Return the changes of a task that is claimed."""
     return {
         "status": TaskStatus.ASSIGNED.value,
         "assigned_to": identifier(agent_id, "task.assigned_to"),
         "lease_expires_at": None if lease is None else FromNow(seconds(lease, "lease")),
         "claim_count": Increment(),
-        **touched(moment),
+        **TOUCHED,
     }

@@ -3,13 +3,13 @@
 import os
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Self, TypeVar, cast
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
 from swarm_persistence.models import Model
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.tables import M, Table, table_of
 from swarm_persistence.schema.values import identifier, refuse, text
 from swarm_persistence.storage import transactions
@@ -216,9 +216,11 @@ def _insert(model: M) -> Insert[M]:
     return Insert(model, "idempotency_key" if has_key else None)
 
 
-def touched(moment: int) -> dict[str, Change]:
-    """Return the changes that come with every other one: when it was, and that the record has a new version."""
-    return {"updated_at": moment, "version": Increment()}
+NOW = FromNow()
+"""What stamps a record: the time of the write, by the clock of the database where it has one of its own."""
+
+TOUCHED: Mapping[str, Change] = {"updated_at": NOW, "version": Increment()}
+"""The changes that come with every other one: when it was, and that the record has a new version."""
 
 
 def by_id(table: Table[M], id: str) -> Query[M]:

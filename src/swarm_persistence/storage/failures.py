@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Executor, Update
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import TaskStatus
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.core import touched
+from swarm_persistence.storage.core import NOW, TOUCHED
 from swarm_persistence.storage.dependencies import one_of, waiting_for
 from swarm_persistence.storage.readable import readable_values
 
@@ -32,9 +31,8 @@ async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
         doomed = _doomed_by(level, waiting, {str(row[0]) for row in rows})
         if not doomed:
             return
-        moment = microseconds(now())
         steps = [
-            Update(Query(TASKS, (one_of("id", several), *_MAY_FAIL)), failed(_error(dependency, id, cause), moment))
+            Update(Query(TASKS, (one_of("id", several), *_MAY_FAIL)), failed(_error(dependency, id, cause)))
             for dependency, several in doomed.items()
         ]
         if sum(await executor.write(steps)) < sum(map(len, doomed.values())):
@@ -44,14 +42,14 @@ async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
         level = sorted({dependency for task_id, dependency in await _links_to(executor, over) if task_id not in ids})
 
 
-def failed(error: str, moment: int) -> dict[str, Any]:
+def failed(error: str) -> dict[str, Any]:
     """Return the changes of a task that has failed for good."""
     return {
         "status": TaskStatus.FAILED.value,
         "error": error,
         "lease_expires_at": None,
-        "completed_at": moment,
-        **touched(moment),
+        "completed_at": NOW,
+        **TOUCHED,
     }
 
 

@@ -1,12 +1,14 @@
 """What tells a claim from every other one, and what ends it without success."""
 
+from collections.abc import Mapping
+
 from swarm_persistence.engines.interface import Change
 from swarm_persistence.errors import LeaseLostError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import count, identifier, refuse
-from swarm_persistence.storage.core import touched
+from swarm_persistence.storage.core import TOUCHED
 
 UNFINISHED = Condition("status", "IN", (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
 
@@ -35,12 +37,11 @@ def id_of(task: TaskModel) -> str:
     return identifier(task.id, "task.id")
 
 
-def given_back(moment: int) -> dict[str, Change]:
-    """Return the changes of a task that is pending again."""
-    return {
-        "status": TaskStatus.PENDING.value,
-        "assigned_to": None,
-        "started_at": None,
-        "lease_expires_at": None,
-        **touched(moment),
-    }
+GIVEN_BACK: Mapping[str, Change] = {
+    "status": TaskStatus.PENDING.value,
+    "assigned_to": None,
+    "started_at": None,
+    "lease_expires_at": None,
+    **TOUCHED,
+}
+"""The changes of a task that is pending again."""

@@ -6,12 +6,12 @@ deleted and stored anew is another one, and begins at what it says, mostly 0.)
 """
 
 import random
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Change, Claim, Hold, Step, Unless, Update, When
 from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
@@ -20,10 +20,10 @@ from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import count, identifier, json_text, text
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
-from swarm_persistence.storage.core import by_id, touched
+from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import NOT_OVER, steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import claim_of, given_back, id_of
+from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_of, id_of
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -40,7 +40,7 @@ class LeaseVerbs(ClaimVerbs):
 
     async def extend_lease(self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS) -> None:
         """Let the claim hold for `lease` seconds from now on."""
-        await self._change_held(task, {"lease_expires_at": FromNow(seconds(lease, "lease")), **_touched()})
+        await self._change_held(task, {"lease_expires_at": FromNow(seconds(lease, "lease")), **TOUCHED})
 
     async def complete_task(self, task: TaskModel, result: Any = None) -> None:
         """Mark the task as completed with this result, and let those that wait for it go on.
@@ -50,14 +50,13 @@ class LeaseVerbs(ClaimVerbs):
             SerializationError: the result is not JSON; nothing was written.
 
         """
-        moment = microseconds(now())
         changes: dict[str, Change] = {
             "status": TaskStatus.COMPLETED.value,
             "result": None if result is None else json_text(result, "task.result"),
             "error": None,
             "lease_expires_at": None,
-            "completed_at": moment,
-            **touched(moment),
+            "completed_at": NOW,
+            **TOUCHED,
         }
         await self._change_held(task, changes, *steps_to_meet([id_of(task)]))
 
@@ -84,7 +83,7 @@ class LeaseVerbs(ClaimVerbs):
 
     async def release_task(self, task: TaskModel) -> None:
         """Give the task back, as if it had not been claimed: it is pending again, and no retry is counted."""
-        await self._change_held(task, given_back(microseconds(now())))
+        await self._change_held(task, GIVEN_BACK)
 
     async def cancel_task(self, id: str) -> bool:
         """Cancel the task unless it is finished, and tell whether that happened; whoever holds it loses it.
@@ -96,12 +95,11 @@ class LeaseVerbs(ClaimVerbs):
 
         """
         task_id = identifier(id, "task.id")
-        moment = microseconds(now())
         changes: dict[str, Change] = {
             "status": TaskStatus.CANCELLED.value,
             "lease_expires_at": None,
-            "completed_at": moment,
-            **touched(moment),
+            "completed_at": NOW,
+            **TOUCHED,
         }
         step = Update(Query(TASKS, (*by_id(TASKS, task_id).conditions, NOT_OVER)), changes)
         if await self._end_with_dependents(step, task_id, "was cancelled"):
@@ -117,12 +115,11 @@ class LeaseVerbs(ClaimVerbs):
             Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
         )
         query = Query(TASKS, (*claim_of(task), *counters), limit=1)
-        moment = microseconds(now())
         if task.retry_count < task.max_retries:
             delay = _pause_before(task.retry_count + 1) if pause is None else pause
-            records = await self._write_one(Claim(query, retried(error, delay, task.retry_count + 1, moment)))
+            records = await self._write_one(Claim(query, retried(error, delay, task.retry_count + 1)))
         else:
-            records = await self._end_with_dependents(Claim(query, failed(error, moment)), task.id, f"failed: {error}")
+            records = await self._end_with_dependents(Claim(query, failed(error)), task.id, f"failed: {error}")
         if records:
             _copy(records[0], task)
         return bool(records)
@@ -142,7 +139,7 @@ class LeaseVerbs(ClaimVerbs):
 
         return await self._as_one(end)
 
-    async def _change_held(self, task: TaskModel, changes: dict[str, Change], *then: Step) -> None:
+    async def _change_held(self, task: TaskModel, changes: Mapping[str, Change], *then: Step) -> None:
         step: Step = Claim(Query(TASKS, claim_of(task), limit=1), changes)
         records = await self._write_one(When(step, then) if then else step)
         if not records:
@@ -168,10 +165,10 @@ class LeaseVerbs(ClaimVerbs):
         self._tell(self._scope(), task, **{field: getattr(stored, field) for field in task.__struct_fields__})
 
 
-def retried(error: str, delay: float, retry_count: int, moment: int) -> dict[str, Change]:
+def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes of a task that is to be tried again after a delay in seconds."""
     delayed: dict[str, Change] = {"run_at": FromNow(delay), IS_DELAYED: 1} if delay else {}
-    return {**given_back(moment), "error": error, "retry_count": retry_count, **delayed}
+    return {**GIVEN_BACK, "error": error, "retry_count": retry_count, **delayed}
 
 
 def _pause_before(retry: int) -> float:
@@ -179,10 +176,6 @@ def _pause_before(retry: int) -> float:
     # 2 to the power of a large count would be no float any more.
     pause = min(FIRST_RETRY_SECONDS * 2.0 ** min(retry - 1, 64), LONGEST_RETRY_SECONDS)
     return pause * random.uniform(0.5, 1.5)
-
-
-def _touched() -> dict[str, Change]:
-    return touched(microseconds(now()))
 
 
 def _copy(source: TaskModel, target: TaskModel) -> None:

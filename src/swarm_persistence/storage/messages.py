@@ -8,10 +8,10 @@ from swarm_persistence.engines.interface import Change, Update
 from swarm_persistence.errors import InvalidQueryError, NotFoundError, shown
 from swarm_persistence.models import MessageModel
 from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import MESSAGES, SEQUENCE
 from swarm_persistence.schema.values import identifier, json_text
-from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.core import NOW, StorageCore, by_id
 from swarm_persistence.storage.watching import watched
 
 
@@ -91,7 +91,7 @@ class MessageVerbs(StorageCore):
 
         """
         changes: dict[str, Change] = {
-            "acknowledged_at": FromNow(),
+            "acknowledged_at": NOW,
             "result": None if result is None else json_text(result, "message.result"),
         }
         message = by_id(MESSAGES, message_id)

@@ -64,10 +64,15 @@ class PruningVerbs(StorageCore):
     ) -> Pruned:
         """Delete what is older than this and over, and return how many records that were.
 
-        `older_than` is an age (seconds or a timedelta) or an aware datetime. What goes: finished tasks, by the time
-        when they were completed, failed or cancelled; events; messages that are read or acknowledged; metrics. A
-        finished task that others still wait for stays. A task that is stored later and depends on one that is gone
-        waits until one of that id is stored and completed, as for every unknown id.
+        `older_than` is an age (seconds or a timedelta), which counts back from now by the clock of the database where
+        it has one of its own, or an aware datetime. What goes: finished tasks, by the time when they were completed,
+        failed or cancelled; events; messages that are read or acknowledged; metrics. A finished task that others still
+        wait for stays. A task that is stored later and depends on one that is gone waits until one of that id is stored
+        and completed, as for every unknown id.
+
+        The end of a task is stamped by the same clock as the age; only one that was stored or updated as a finished one
+        goes by the times in its record. Events, messages and metrics go by their `timestamp`, which is that of the
+        program that made them: if its clock is behind, they are old earlier by so much.
 
         Each batch is a write of its own, after which others get their turn; whoever stops it half-way keeps what was
         deleted so far. Within a transaction, all of it belongs to that.

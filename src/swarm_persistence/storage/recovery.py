@@ -8,14 +8,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Update
 from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
 from swarm_persistence.storage.arguments import seconds
-from swarm_persistence.storage.core import by_id, touched
+from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.failures import failed
 from swarm_persistence.storage.held_claims import UNFINISHED
@@ -56,7 +55,7 @@ class RecoveryVerbs(LeaseVerbs):
             NotFoundError: no agent has this id.
 
         """
-        changes = {"heartbeat": FromNow(), **touched(microseconds(now()))}
+        changes = {"heartbeat": NOW, **TOUCHED}
         if not await self._write_one(Update(by_id(AGENTS, agent_id), changes)):
             raise NotFoundError(f"agent {agent_id!r}")
 
@@ -165,12 +164,11 @@ class RecoveryVerbs(LeaseVerbs):
             Condition("retry_count", "=", retry_count),
             Condition("max_retries", "=", max_retries),
         )
-        moment = microseconds(now())
         if retry_count < max_retries:
-            changes = retried(error, 0.0, retry_count + 1, moment)
+            changes = retried(error, 0.0, retry_count + 1)
             is_done = await self._write_one(Update(Query(TASKS, conditions), changes))
             return True if is_done else None
-        step = Update(Query(TASKS, conditions), failed(error, moment))
+        step = Update(Query(TASKS, conditions), failed(error))
         return False if await self._end_with_dependents(step, id, f"failed: {error}") else None
 
     async def _mark_lost_agents(
@@ -178,7 +176,7 @@ class RecoveryVerbs(LeaseVerbs):
     ) -> tuple[str, ...]:
         is_lost = (Condition("heartbeat", "<", FromNow(-age)), Condition("status", "IN", _ALIVE))
         rows, unreadable = await readable_values(self._executor(), Query(AGENTS, is_lost), ("id",))
-        changes = {"status": AgentStatus.ERROR.value, **touched(microseconds(now()))}
+        changes = {"status": AgentStatus.ERROR.value, **TOUCHED}
         holders = await self._holders_without_lease([str(row[0]) for row in rows])
 
         async def mark(row: Any) -> bool:

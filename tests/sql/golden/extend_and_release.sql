@@ -9,7 +9,8 @@ SET
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
-WHERE id = ? AND status = 'pending';
+WHERE id = ? AND status = 'pending'
+RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
 
 COMMIT;
 
@@ -26,13 +27,7 @@ SET
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
-WHERE sequence = (
-  SELECT sequence
-  FROM tasks
-  WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
-  ORDER BY sequence
-  LIMIT ? + 0
-)
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
 RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
 
 COMMIT;
@@ -48,13 +43,7 @@ SET
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
-WHERE sequence = (
-  SELECT sequence
-  FROM tasks
-  WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
-  ORDER BY sequence
-  LIMIT ? + 0
-)
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
 RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
 
 COMMIT;

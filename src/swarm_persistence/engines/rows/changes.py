@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Change, CountOf, Increment
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of, settled
 from swarm_persistence.engines.rows.sources import Source
@@ -204,10 +205,11 @@ class Changes:
 
     def _changed(self, table: Table[Any], row: Row, changes: Mapping[str, Change]) -> list[ColumnValue]:
         values: list[Any] = list(row)
+        present = microseconds(now())
         for field, change in changes.items():
             place = table.positions[field]
             if isinstance(change, FromNow):
-                values[place] = change.moment()
+                values[place] = change.after(present)
             elif isinstance(change, CountOf):
                 counted = Query(change.table, (Condition(change.field, "=", row[0]),))
                 values[place] = count_of(self._source_of(change.table), counted)

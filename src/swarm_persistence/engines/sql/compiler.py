@@ -151,6 +151,8 @@ class Compiler:
 
     def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text that changes the first of a query's rows and gives them, in any order."""
+        if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
+            return self._claim_by_id(query, changes)
         heads = heads_of(query)
         # One row is found faster by `=` than by `IN`.
         key = (
@@ -165,9 +167,8 @@ class Compiler:
             marks = Marks(self.dialect)
             change = self._change(query.table, changes, marks)
             chosen = self._first(query, marks) if heads is None else self._first_of_all(query, heads, marks)
-            returned = ", ".join((*query.table.stored_names, SEQUENCE))
             operator = "=" if query.limit == 1 else "IN"
-            text = f"{change}\nWHERE {SEQUENCE} {operator} (\n  {chosen}\n)\nRETURNING {returned}"
+            text = f"{change}\nWHERE {SEQUENCE} {operator} (\n  {chosen}\n)\n{_returning(query.table)}"
             self._texts[key] = text
         values = self._change_values(changes)
         for each in heads or (query,):
@@ -175,6 +176,16 @@ class Compiler:
         if heads is not None:
             values.append(query.limit)
         return text, values
+
+    def _claim_by_id(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
+        """Return the text that changes and gives the one row that there can be."""
+        key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes))
+        text = self._texts.get(key)
+        if text is None:
+            marks = Marks(self.dialect)
+            change = self._change(query.table, changes, marks) + self._where(query, marks)
+            text = self._texts[key] = f"{change}\n{_returning(query.table)}"
+        return text, [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
 
     def delete(self, query: Query[Any]) -> Compiled:
         """Return the text that deletes the rows that fulfil a query's conditions."""
@@ -335,7 +346,7 @@ class Compiler:
         for condition in query.conditions:
             field, operator, value = condition
             if value.__class__ is FromNow:
-                shapes.append((field, operator, FromNow))
+                shapes.append((field, operator, _moment_shape(value)))
             elif operator == "IN":
                 shapes.append((field, operator, self.dialect.candidates_shape(value)))  # type: ignore[arg-type]
             elif operator == "AMONG":
@@ -359,6 +370,10 @@ def restored_values(table: Table[Any], rows: Sequence[Row], keeps_sequence: bool
     return [[row[place] for place in places] for row in rows]
 
 
+def _returning(table: Table[Any]) -> str:
+    return f"RETURNING {', '.join((*table.stored_names, SEQUENCE))}"
+
+
 def _group_name(group: str | Bucket) -> str:
     return f"{group.field}_bucket" if isinstance(group, Bucket) else group
 
@@ -374,10 +389,15 @@ def _change_shape(change: Change) -> object:
         case Increment():
             return change.by
         case FromNow():
-            return FromNow
+            return _moment_shape(change)
         case CountOf():
             return change.table.name, change.field
     return None
+
+
+def _moment_shape(moment: FromNow) -> object:
+    # The present moment has a text of its own: it stamps most of what is written.
+    return FromNow, not moment.seconds
 
 
 _PLAIN = frozenset((str, int, float, type(None)))

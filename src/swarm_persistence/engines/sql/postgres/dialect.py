@@ -133,12 +133,18 @@ class PostgresDialect(Dialect):
         """Return a time by the server's clock, or by a given one."""
         # Not clock_timestamp(): no index serves a comparison with what may change from row to row.
         start = f"coalesce({marks.next()}::timestamptz, statement_timestamp())"
+        if not moment.seconds:
+            return start
         return f"{start} + {marks.next()}::double precision * interval '1 microsecond'"
 
     def moment_values(self, moment: FromNow) -> Sequence[ColumnValue]:
-        """Return nothing for the server's clock, or the time of the one that tests use instead; and the distance."""
+        """Return nothing for the server's clock, or the time of the one that tests use; and the distance, if any."""
         start = None if is_system_clock() else microseconds(now())
-        return (start, moment.seconds * 1_000_000)
+        return (start, moment.seconds * 1_000_000) if moment.seconds else (start,)
+
+    def moment_types(self, moment: FromNow) -> Sequence[str]:
+        """Return the types of these values."""
+        return ("timestamptz", "double precision") if moment.seconds else ("timestamptz",)
 
     def change_number(self, table: Table[Any]) -> str:
         """Return the number of the transaction that writes."""

@@ -93,7 +93,7 @@ class RowUpdateCompiler(Compiler):
         types: list[str] = []
         for name, value in (*changes.items(), *compared):
             if isinstance(value, FromNow):
-                types += ["timestamptz", "double precision"]
+                types += self.dialect.moment_types(value)
             elif not isinstance(value, Increment | CountOf):
                 types.append(type_of(table.column(name)))
         return types
