@@ -1,11 +1,13 @@
 """A short run of the benchmark on PostgreSQL: every peer does its work, and the page tells of it."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from benchmarks.postgres import __main__ as benchmark
+from benchmarks.postgres import churn
 from benchmarks.postgres.__main__ import VERBS, WHOLE_TASKS, run
 from benchmarks.postgres.document import text_of, write_document
 from benchmarks.postgres.peers import PEERS
@@ -50,3 +52,18 @@ async def test_the_workers_of_every_queue_do_whole_tasks_and_the_page_tells_what
     page = (tmp_path / "page.md").read_text()
     assert [queue.title for queue in QUEUES.values() if f"\n| {queue.title} | " not in page] == []
     assert [queue.title for queue in QUEUES.values() if queue.title not in "\n".join(text_of(results))] == []
+
+
+async def test_churn_is_measured_without_and_beside_an_open_snapshot(server: Server, admin: asyncpg.Connection) -> None:
+    options = Namespace(minutes=0.01, pending=60, finished=60, schema_version=None)
+
+    lines = await churn.measured(server.url(), options)
+
+    text = "\n".join(lines)
+    assert "60 pending and 60 finished tasks" in text
+    assert [line.partition(":")[0] for line in lines if "tasks in" in line] == [
+        "nothing else open",
+        "another program's snapshot open",
+    ]
+    for told in ("WAL a task", "of which HOT", "last tenth: p50", "tasks_id_key"):
+        assert text.count(told) == 2, text
