@@ -65,7 +65,9 @@ async def _rate(storage: PostgresStorage, verb: str, in_flight: int, seconds: fl
                 await storage.store_task(TaskModel.new("stored", {"place": number}))
 
         case "claim and complete":
-            await storage.store_many([TaskModel.new("work", {"place": place}) for place in range(int(seconds * 4000))])
+            await storage.store_many(
+                [TaskModel.new("work", {"place": place}) for place in range(int(seconds * 4000) + 200)]
+            )
 
             async def operation(number: int) -> None:
                 task = await storage.claim_next_task(f"worker-{number}", task_types=("work",))

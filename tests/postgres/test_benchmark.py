@@ -11,9 +11,12 @@ from benchmarks.postgres import churn
 from benchmarks.postgres.__main__ import VERBS, WHOLE_TASKS, run
 from benchmarks.postgres.document import text_of, write_document
 from benchmarks.postgres.peers import PEERS
+from benchmarks.postgres.pooler import IN_FLIGHT, compare
+from benchmarks.postgres.pooler import VERBS as POOLED_VERBS
 from benchmarks.postgres.queues import QUEUES
 from benchmarks.postgres.whole_tasks import UNITS
 from benchmarks.results import Results
+from postgres.poolers import new_pooler
 from postgres.servers import Server, embedded_programs, new_server
 
 
@@ -67,3 +70,13 @@ async def test_churn_is_measured_without_and_beside_an_open_snapshot(server: Ser
     ]
     for told in ("WAL a task", "of which HOT", "last tenth: p50", "tasks_id_key"):
         assert text.count(told) == 2, text
+
+
+async def test_a_pooler_is_compared_with_the_server_itself(server: Server) -> None:
+    async with new_pooler(server) as url:
+        compared = await compare((server.url(), url), POOLED_VERBS, rounds=1, seconds=0.02)
+
+    assert {(rates.verb, rates.in_flight) for rates in compared} == {
+        (verb, count) for verb in POOLED_VERBS for count in IN_FLIGHT
+    }
+    assert all(rates.ratio > 0 for rates in compared)

@@ -24,7 +24,7 @@ _HEAD = struct.Struct("!ci")
 _COUNT = struct.Struct("!h")
 _TYPE = struct.Struct("!i")
 
-_READY, _COMPLETE, _FAILURE, _ROW_DESCRIPTION = b"ZCET"
+_READY, _COMPLETE, _FAILURE, _ROW_DESCRIPTION, _ROW = b"ZCETD"
 _AT_ANY_TIME = frozenset(b"SAN")
 """Changes of settings, notifications and notices belong to no statement."""
 _OF_PARSING = frozenset(b"1tTn")
@@ -79,7 +79,7 @@ class Pipeline(asyncio.Protocol):
         self._protocol = connection.protocol
         self._rest = bytearray()
         self.is_under_way = False
-        """Whether an answer is still to come."""
+        """Whether there is still to come what is not for the driver, or the beginning of what is."""
         self._is_setting_up = False
         """Whether the next that is answered is what sets up the transaction."""
         self._prepared: Prepared | None = None
@@ -100,7 +100,7 @@ class Pipeline(asyncio.Protocol):
     async def execute(self, prepared: Prepared, values: Sequence[Any], setup: bytes) -> list[Any]:
         """Execute a statement, in a transaction that is set up for it, and return its rows.
 
-        If an answer is still to come when there is an error, the connection is of no more use.
+        If it is still under way when there is an error, the connection is of no more use.
         """
         self._start(setup, prepared)
         self._write(setup + prepared.introduction)
@@ -178,7 +178,9 @@ class Pipeline(asyncio.Protocol):
                 self._is_setting_up = False
                 self.is_under_way = self._prepared is not None
             return False
-        if kind == _ROW_DESCRIPTION and self._prepared is not None:
+        if kind == _ROW:
+            self.is_under_way = self.has_outdated_types  # what follows is all the driver's, however much it is
+        elif kind == _ROW_DESCRIPTION and self._prepared is not None:
             self._check_types(self._prepared, bytes(self._rest[start + _HEAD.size : end]))
         return not (kind in _OF_PARSING or self.has_outdated_types)
 
