@@ -65,6 +65,21 @@ async def test_a_claim_of_several_types_walks_over_no_other_type(
 
 
 @pytest.mark.parametrize("limit", [1, 3])
+async def test_a_claim_takes_the_first_of_a_type_of_many_and_sorts_none(
+    storage: PostgresStorage, schema: str, admin: asyncpg.Connection, limit: int
+) -> None:
+    await admin.execute(_FILLING.replace("{schema}", schema))
+    await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+
+    parts = await plan_of(admin, schema, ("other", "type-1"), limit)
+
+    heads = [part["Actual Rows"] for part in parts if part.get("Index Name") == "tasks_ready_by_type"]
+    assert len(heads) == 2
+    assert sum(heads) <= limit + 1
+    assert not [part for part in parts if part["Node Type"] in ("Sort", "Bitmap Heap Scan", "Seq Scan")], parts
+
+
+@pytest.mark.parametrize("limit", [1, 3])
 async def test_a_claim_walks_over_no_blocked_or_delayed_tasks(
     storage: PostgresStorage, schema: str, admin: asyncpg.Connection, limit: int
 ) -> None:
