@@ -10,7 +10,19 @@ from swarm_persistence import __version__
 from swarm_persistence.cli.main import main, make_parser
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS = ["demo", "worker", "stats", "doctor", "migrate", "recover", "copy", "backup", "restore", "checksums"]
+COMMANDS = [
+    "demo",
+    "worker",
+    "stats",
+    "doctor",
+    "migrate",
+    "partition",
+    "recover",
+    "copy",
+    "backup",
+    "restore",
+    "checksums",
+]
 
 
 @pytest.mark.parametrize(

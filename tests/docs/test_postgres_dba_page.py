@@ -57,7 +57,14 @@ async def test_its_table_names_the_tables(server: Server, owner: asyncpg.Connect
     told = re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE)
     assert sorted(told) == sorted(table.name for table in TABLES)
     stored = await owner.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'swarm'")
-    assert {name for (name,) in stored} == {*told, "event_floor", "schema_migrations", "schema_steps"}
+    assert {name for (name,) in stored} == {
+        *told,
+        "event_floor",
+        "schema_migrations",
+        "schema_steps",
+        "partitioned_tables",
+        "partitions",
+    }
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", TEXT))

@@ -30,9 +30,13 @@ class Schemas:
         try:
             for table in TABLES:
                 name = f"{schema}.{table.name}"
-                await connection.execute(
-                    f"DELETE FROM {name}; SELECT setval(pg_get_serial_sequence('{name}', 'sequence'), 1, false)"
-                )
+                # That of a partitioned table goes on in the present period.
+                await connection.execute(f"""
+                  DELETE FROM {name};
+                  SELECT setval(pg_get_serial_sequence('{name}', 'sequence'), greatest(max(lower), 1), false)
+                  FROM {schema}.partitions
+                  WHERE parent = '{table.name}' AND begun_at IS NOT NULL
+                """)
             await connection.execute(f"UPDATE {schema}.event_floor SET number = 0")
         finally:
             await connection.close()

@@ -1,5 +1,7 @@
 """`PostgresStorage`: the storage on a PostgreSQL server, and its builder."""
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Self
 
@@ -14,9 +16,12 @@ from swarm_persistence.backends.durations import seconds
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
-from swarm_persistence.engines.sql.postgres.settings import PreparedStatements, Settings
+from swarm_persistence.engines.sql.postgres.settings import PERIODS, Period, PreparedStatements, Settings
 from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.storage import Storage
+
+_log = logging.getLogger("swarm_persistence")
 
 
 class PostgresStorage(Storage):
@@ -71,6 +76,26 @@ class PostgresStorage(Storage):
         await engine.open(must_exist=must_exist)
         return cls(engine)
 
+    async def partition(self, period: Period | None, report: Callable[[str], object] | None = None) -> None:
+        """Partition events, messages and metrics by `day`, `week` or `month` from now on, or no longer (`None`).
+
+        Readers and writers go on meanwhile. What is stored already becomes the first partition. `prune` drops a
+        partition whose period is over, and of which all is to be deleted. `report` is told of each table.
+
+        Raises:
+            MigrationError: the role does not own the tables, or they stayed locked, or the server is older than 14.
+            OtherError: the period is none of these.
+
+        """
+        self._require_no_transaction("partition")
+        if period not in (None, *PERIODS):
+            raise OtherError(f"period is {shown(period)}, expected one of {', '.join(PERIODS)}, or None")
+        await (await self._engine.opened()).partition(period, report or _log.info)
+
+    async def partitions(self) -> dict[str, str]:
+        """Return which tables are partitioned, and by which period."""
+        return await (await self._engine.opened()).partitions()
+
     def __repr__(self) -> str:
         if not self._is_usable:
             return "PostgresStorage"
@@ -103,6 +128,13 @@ class PostgresStorageBuilder(PooledStorageBuilder[Settings]):
         processes: the write of an agent or a task whose version has changed raises `ConflictError`.
         """
         return self._set(parallel_transactions=are_parallel)
+
+    def partition_by(self, period: Period) -> Self:
+        """Partition events, messages and metrics of a new schema by `day`, `week` or `month`; `prune` drops those.
+
+        A schema that holds such records and is not partitioned so is refused: `swarm-persistence partition` changes it.
+        """
+        return self._set(partition_by=period)
 
     def prepared_statements(self, use: PreparedStatements) -> Self:
         """Set whether statements stay prepared: `on`, `off`, or `auto` (the default): behind a pooler, if it keeps

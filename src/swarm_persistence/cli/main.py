@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from swarm_persistence import __version__
-from swarm_persistence.cli import backup, checksums, copying, demo, doctor, migrate, recover, stats, worker
+from swarm_persistence.cli import backup, checksums, copying, demo, doctor, migrate, partition, recover, stats, worker
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.errors import StorageError
@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     stats.add_parser(commands)
     doctor.add_parser(commands)
     migrate.add_parser(commands)
+    partition.add_parser(commands)
     recover.add_parser(commands)
     copying.add_parser(commands)
     backup.add_parser(commands)

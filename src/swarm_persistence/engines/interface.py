@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from swarm_persistence.query.query import FromNow, Query
+from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -415,6 +415,13 @@ class Engine(Executor, Protocol):
 
     def watch(self, tables: tuple[Table[Any], ...]) -> Watch:
         """Return a watch of the commits to these tables."""
+        ...
+
+    def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> Awaitable[int]:
+        """Drop the parts that a table is kept in of which each row fulfils one of several lists of conditions.
+
+        Gives how many rows that were; an engine that keeps tables in one piece, 0. Not to be undone.
+        """
         ...
 
     def vacuum(self) -> Awaitable[None]:

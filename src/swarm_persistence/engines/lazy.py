@@ -21,7 +21,7 @@ from swarm_persistence.engines.interface import (
 )
 from swarm_persistence.engines.surroundings import new_gate, running_loop
 from swarm_persistence.errors import ClosedError, StorageError
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
 
@@ -138,6 +138,9 @@ class LazyEngine(Generic[E]):
 
     def pool_status(self) -> PoolStatus:
         return self._engine.pool_status()
+
+    def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> Awaitable[int]:
+        return self._later(lambda engine: engine.drop_parts(table, stale))
 
     def beside(self, schema: str) -> Engine:
         return self._engine.beside(schema)

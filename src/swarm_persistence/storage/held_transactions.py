@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Engine, Session, Step
 from swarm_persistence.errors import TransactionError
+from swarm_persistence.query.query import Condition
+from swarm_persistence.schema.tables import Table
 from swarm_persistence.storage.scopes import Scope
 
 T = TypeVar("T")
@@ -89,6 +91,11 @@ class GuardedEngine:
         """Write and hand over, unless the caller may take that for a part of a transaction."""
         self._held.refuse_write()
         return await _looking_again(self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
+
+    async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
+        """Drop parts, unless the caller may take that for a part of a transaction."""
+        self._held.refuse_write()
+        return await _looking_again(self._engine.drop_parts(table, stale), self._held.refuse_write)
 
     async def begin(self) -> Session:
         """Begin a transaction, unless it would wait for one that no call can join."""

@@ -91,7 +91,9 @@ class PruningVerbs(StorageCore):
         )
 
     async def _prune(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
-        return sum([await self._prune_all(table, conditions) for conditions in stale])
+        # What is deleted within a transaction must come back if that is rolled back.
+        dropped = 0 if self._scope() is not None else await self._engine_outside().drop_parts(table, stale)
+        return dropped + sum([await self._prune_all(table, conditions) for conditions in stale])
 
     async def _prune_all(self, table: Table[Any], stale: tuple[Condition, ...]) -> int:
         """Delete the rows that fulfil these conditions: one pass over the arrivals, whatever indexes there are."""

@@ -41,7 +41,7 @@ from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
-from swarm_persistence.query.query import FromNow, Query, Selection
+from swarm_persistence.query.query import Condition, FromNow, Query, Selection
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
 
@@ -213,6 +213,9 @@ class IndexedDbEngine:
         finally:
             self._beginning.discard(future)
         return session
+
+    async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
+        return 0
 
     async def vacuum(self) -> None:
         """Do nothing: the browser gives room back by itself."""

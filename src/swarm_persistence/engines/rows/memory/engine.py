@@ -39,7 +39,7 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import TABLES, M, Table
 
@@ -179,6 +179,9 @@ class MemoryEngine:
         # They outlive that engine, as those of any other database do.
         tables = self._tables_beside.setdefault(schema, _new_tables())
         return MemoryEngine(self._connection_timeout, self._transaction_timeout, schema_name=schema, tables=tables)
+
+    async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
+        return 0
 
     async def vacuum(self) -> None:
         """Do nothing: what was deleted takes no room."""

@@ -1,11 +1,12 @@
 """What runs on a connection: statements with their values and what is made of their rows, and steps of several."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.failures import conflict, stale_sequence
+from swarm_persistence.engines.sql.postgres.failures import OvertakenError, conflict, stale_sequence
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.errors import ConflictError, DatabaseError
@@ -21,8 +22,10 @@ LARGEST_INSERT = 2000
 class Act(Protocol):
     """Something to do on a connection."""
 
-    is_single: bool
-    """Whether it is one statement at most, and so needs no transaction around it to be atomic."""
+    @property
+    def is_single(self) -> bool:
+        """Tell whether it is one statement at most, and so needs no transaction around it to be atomic."""
+        ...
 
     async def run(self, link: Link) -> Any:
         """Do it and return its result."""
@@ -108,20 +111,77 @@ class InsertUnlessAct:
         return int(rows[0][0]) if rows else 0
 
 
-class RestoreAct:
-    """Adds rows with their hidden columns; gives how many."""
+class InsertUnlessHeldAct:
+    """Adds a row if no other one holds its key, to a table that may be partitioned; gives its sequence, or 0."""
 
     is_single = True
 
-    def __init__(self, table: Table[Any], text: str, rows: Sequence[Values]) -> None:
+    def __init__(self, table: Table[Any], text: str, look: str, values: Values, key: str) -> None:
+        self.table = table
+        self._text = text
+        self._look = look
+        self._values = values
+        self._key = key
+
+    async def run(self, link: Link) -> int:
+        """Add the row."""
+        try:
+            ((sequence, is_held),) = await link.run(self._text, self._values)
+        except asyncpg.UniqueViolationError as error:
+            if constraint_of(self.table, error) == index_of(self.table, self._key):
+                raise overtaken(self.table, error) from error
+            raise refused(self.table, error, [self._values]) from error
+        if sequence or is_held:
+            return int(sequence)
+        # It met the key, or the id, of a row that was committed meanwhile.
+        identity = self._values[0]
+        ((is_held, is_known),) = await link.run(self._look, (self._values[self.table.positions[self._key]], identity))
+        if is_known and not is_held:
+            raise conflict(self.table.label, identity, None)
+        return 0
+
+
+class SaveAct:
+    """Replaces a row, or adds it, in a table that may be partitioned; gives how many it wrote: one."""
+
+    is_single = True
+
+    def __init__(self, table: Table[Any], text: str, values: Values) -> None:
+        self.table = table
+        self._text = text
+        self._values = values
+
+    async def run(self, link: Link) -> int:
+        """Replace or add the row."""
+        try:
+            return int((await link.run(self._text, self._values))[0][0])
+        except asyncpg.UniqueViolationError as error:
+            if constraint_of(self.table, error) == f"{self.table.name}_id_key":
+                raise overtaken(self.table, error) from error
+            raise refused(self.table, error, [self._values]) from error
+
+
+class RestoreAct:
+    """Adds rows with their hidden columns; gives how many."""
+
+    def __init__(self, table: Table[Any], text: str, rows: Sequence[Values], make_room: Act | None) -> None:
+        """Take the rows, and what makes room for their sequences where a table is partitioned by them."""
         self.table = table
         self._text = text
         self._rows = rows
+        self._make_room = make_room
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether one statement will do."""
+        return self._make_room is None
 
     async def run(self, link: Link) -> int:
         """Add the rows."""
         if not self._rows:
             return 0
+        if self._make_room is not None:
+            await self._make_room.run(link)
         try:
             return await link.count(self._text, [*zip(*self._rows, strict=True)])
         except asyncpg.UniqueViolationError as error:
@@ -272,12 +332,34 @@ def tables_of(acts: Sequence[Any]) -> set[str]:
     return names
 
 
+_OF_PARTITION = re.compile(r"_p\d+(?=_)")
+
+
+def constraint_of(table: Table[Any], error: asyncpg.UniqueViolationError) -> str:
+    """Return the name of a violated constraint, for that of a partition the name that the table's own would have."""
+    name = (error.constraint_name or "").removeprefix(table.name)
+    return table.name + _OF_PARTITION.sub("", name, count=1)
+
+
+def index_of(table: Table[Any], field: str) -> str:
+    """Return the name of the index in which a field's values are unique."""
+    return next(index.name for index in table.indexes if index.is_unique and index.columns == (field,))
+
+
+def overtaken(table: Table[Any], error: asyncpg.UniqueViolationError) -> OvertakenError:
+    """Return the error that says that another transaction has added the same record at the same time."""
+    found = OvertakenError(f"another transaction has added the same {table.label} at the same time")
+    found.__cause__ = error
+    return found
+
+
 def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequence[Values]) -> DatabaseError:
     """Return the error that says what of some rows is taken already: the number, the key, or the id."""
-    if error.constraint_name == f"{table.name}_pkey":
+    constraint = constraint_of(table, error)
+    if constraint == f"{table.name}_pkey":
         return stale_sequence(table.name, error)
     for index in table.indexes:
-        if index.is_unique and index.name == error.constraint_name:
+        if index.is_unique and index.name == constraint:
             taken = ConflictError(f"another {table.label} has this {index.columns[0]}; nothing was written")
             taken.__cause__ = error
             return taken

@@ -8,8 +8,9 @@ from swarm_persistence.engines.sql.compiler import restored_names
 from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, type_of
+from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
 from swarm_persistence.query.text import Marks
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TASKS, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES, TASKS, Table
 
 _LOOKING = 1398231633
 """The upper half of the numbers of these advisory locks, so that they are no other program's."""
@@ -60,6 +61,55 @@ class PostgresCompiler(ClaimCompiler):
             f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(values)}\n"
             f"WHERE NOT EXISTS ({found})\n"
             f"ON CONFLICT ({field}) WHERE {field} IS NOT NULL DO NOTHING\nRETURNING {SEQUENCE}"
+        )
+
+    def insert_one_unless_held(self, table: Table[Any], field: str) -> tuple[str, str]:
+        """Return the text that adds a row if no other one holds its value in this field, and one that looks for those.
+
+        No index says what a conflict is: those of a partitioned table are its partitions' own. The first gives the
+        sequence or 0, and whether a row held the value before; the other one, whether a row holds a value, and an id.
+        """
+        marks = Marks(self.dialect)
+        mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
+        name = self.dialect.table(table)
+        found = f"SELECT FROM {name} WHERE {field} = "
+        text = (
+            f"WITH added AS (\n  INSERT INTO {name} ({', '.join(mark_of)})\n  SELECT {', '.join(mark_of.values())}\n"
+            f"  WHERE NOT EXISTS ({found}{mark_of[field]})\n  ON CONFLICT DO NOTHING\n  RETURNING {SEQUENCE}\n)\n"
+            f"SELECT coalesce((SELECT {SEQUENCE} FROM added), 0), EXISTS ({found}{mark_of[field]})"
+        )
+        marks = Marks(self.dialect)
+        return text, f"SELECT EXISTS ({found}{marks.next()}), EXISTS (SELECT FROM {name} WHERE id = {marks.next()})"
+
+    def save_by_id(self, table: Table[Any]) -> str:
+        """Return the text that replaces the row of an id, or adds it, and gives how many rows that were.
+
+        No index says what a conflict is: see `insert_one_unless_held`.
+        """
+        marks = Marks(self.dialect)
+        mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
+        name = self.dialect.table(table)
+        written = ", ".join(f"{column} = {mark}" for column, mark in mark_of.items() if column != "id")
+        return (
+            f"WITH replaced AS (\n  UPDATE {name}\n  SET {written}\n  WHERE id = {mark_of['id']}\n  RETURNING 1\n),\n"
+            f"added AS (\n  INSERT INTO {name} ({', '.join(mark_of)})\n  SELECT {', '.join(mark_of.values())}\n"
+            "  WHERE NOT EXISTS (SELECT FROM replaced)\n  RETURNING 1\n)\n"
+            "SELECT (SELECT count(*) FROM replaced) + (SELECT count(*) FROM added)"
+        )
+
+    def hold_tables(self) -> str:
+        """Return the text that keeps all tables from being dropped, in whole or in part, and nobody else from them."""
+        return f"LOCK TABLE {', '.join(map(self.dialect.table, TABLES))} IN ACCESS SHARE MODE"
+
+    def make_room(self) -> str:
+        """Return the text that lets a partitioned table of a name hold a sequence, and waits for its writers.
+
+        Rows that bring their numbers may go to any partition: no other transaction may add the same ids meanwhile.
+        """
+        schema = self.dialect.schema
+        return (
+            f"SELECT {schema}.add_partition(name, $2), pg_advisory_xact_lock(({INSERTING}::bigint << 32) "
+            f"| ('{schema}.' || name)::regclass::oid::bigint)\nFROM {schema}.partitioned_tables\nWHERE name = $1"
         )
 
     def read_by_ids(self, table: Table[Any]) -> str:

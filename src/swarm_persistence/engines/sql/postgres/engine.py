@@ -29,18 +29,22 @@ from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrating import Move
+from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
+from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
+from swarm_persistence.engines.sql.postgres.partition_layout import PartitionLayout
+from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE, Periods
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
 from swarm_persistence.engines.sql.postgres.port import Port
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import Period, Settings
 from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.engines.sql.postgres.turns import Turns
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, StorageError
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS, M, Table
 
 _log = logging.getLogger("swarm_persistence")
@@ -64,6 +68,10 @@ class PostgresEngine(Reading[Act]):
         self.turns = Turns(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
         self.watches = Watches()
         self._version = SchemaVersion(self.settings.schema, str(pool.target), self._open_aside)
+        self._layout = PartitionLayout(
+            self.settings.schema, str(pool.target), MigrationTurn(self.settings.schema, self._open_aside)
+        )
+        self.periods = Periods(self.settings.schema)
         self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
         self._gate = threading.Lock()
         self._is_closed = False
@@ -91,6 +99,10 @@ class PostgresEngine(Reading[Act]):
             await self.close()
             raise
 
+    async def opened(self) -> "PostgresEngine":
+        """Return itself, as one that its first operation opens returns it then."""
+        return self
+
     async def start(self, *, must_exist: bool = False) -> None:
         """Reach the server, and bring the schema up to date if that is wanted; one that must exist is not created."""
         self._must_exist = must_exist
@@ -102,6 +114,9 @@ class PostgresEngine(Reading[Act]):
             await self._version.open(
                 link, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout
             )
+            if self.settings.partition_by is not None:
+                await self._layout.require(link, self.settings.partition_by, self.settings.connection_timeout)
+            await self.periods.look(link)
         except Exception as error:
             translated = link.failure(error)
             raise translated from translated.__cause__
@@ -176,6 +191,27 @@ class PostgresEngine(Reading[Act]):
             return microseconds(now())
         rows: list[Any] = await self._read(_SERVERS_TIME)
         return int(rows[0][0])
+
+    async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
+        if table.name not in PARTITIONABLE:
+            return 0
+
+        async def drop(link: Link) -> int:
+            await self.periods.look(link)
+            return await PartDropping(link, self.plans.compiler, table, stale).run()
+
+        dropped: int = await self.on_a_connection(drop)
+        return dropped
+
+    async def partition(self, period: Period | None, report: Callable[[str], object]) -> None:
+        """Partition events, messages and metrics by a period from now on, or no longer."""
+        patience = self.settings.connection_timeout
+        await self.on_a_connection(lambda link: self._layout.change(link, period, patience, report))
+
+    async def partitions(self) -> dict[str, str]:
+        """Return the periods of the tables that are partitioned."""
+        periods: dict[str, str] = await self.on_a_connection(self._layout.periods)
+        return periods
 
     def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
         watch = self.watches.add(tables)

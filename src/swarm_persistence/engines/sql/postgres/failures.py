@@ -96,10 +96,21 @@ def stale_sequence(table: str, error: asyncpg.UniqueViolationError) -> StaleSequ
     return stale
 
 
+class OvertakenError(DatabaseError):
+    """Another transaction has added the same record since this one looked for it; another try finds it there."""
+
+
+def is_without_partition(error: BaseException) -> bool:
+    """Tell whether a row found no partition: the statement had begun before that was attached, or detached."""
+    return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
+
+
 def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
     """Return what helps against an error after which the connection is closed or not."""
     state = state_of(error)
-    if state in _REPEATABLE or state == _CROWDED or is_outdated_plan(error) or isinstance(error, StaleSequenceError):
+    if state in _REPEATABLE or state == _CROWDED or is_outdated_plan(error) or is_without_partition(error):
+        return Remedy.REPETITION
+    if isinstance(error, StaleSequenceError | OvertakenError):
         return Remedy.REPETITION
     if state in _UNFIT:
         return Remedy.NEW_CONNECTION
@@ -123,7 +134,7 @@ def _translated(error: BaseException, server: str, lock_timeout: float) -> Stora
             f"{server}: another transaction held a row or a table for longer than {lock_timeout:g} s, which is as long "
             "as connection_timeout and transaction_timeout let an operation wait"
         )
-    if state in _REPEATABLE:
+    if state in _REPEATABLE or is_without_partition(error):
         return CollisionError(f"{server}: it collided with another transaction ({error}); {RETRY_ADVICE}")
     if is_outdated_plan(error):
         return CollisionError(f"{server}: a table has changed since its statements were prepared; {RETRY_ADVICE}")
@@ -144,7 +155,7 @@ def blames_a_row(error: StorageError) -> bool:
     """
     if isinstance(error, ConflictError | SerializationError):
         return True
-    if isinstance(error, StaleSequenceError):
+    if isinstance(error, StaleSequenceError | OvertakenError):
         return False
     return error.__cause__ is not None and state_of(error.__cause__)[:2] in _ABOUT_VALUES
 
@@ -186,7 +197,7 @@ def lost_transaction(server: str, error: BaseException) -> CollisionError:
     )
 
 
-def conflict(label: str, identity: object, error: BaseException) -> ConflictError:
+def conflict(label: str, identity: object, error: BaseException | None) -> ConflictError:
     """Return the error that says that an id is taken."""
     taken = ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged")
     taken.__cause__ = error

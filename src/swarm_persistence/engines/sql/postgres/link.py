@@ -161,9 +161,9 @@ class Link:
         """Open a transaction that may stay open for as long as a caller's may."""
         await self.order(self._session.begin_for_caller(sets_up=not self._owns_session))
 
-    async def begin_snapshot(self) -> None:
-        """Open a transaction that reads one moment, and writes nothing."""
-        await self.order(self._session.begin_snapshot(sets_up=not self._owns_session))
+    async def begin_snapshot(self, hold: str) -> None:
+        """Open a transaction that reads one moment, and writes nothing; before that, run `hold`."""
+        await self.order(self._session.begin_snapshot(hold, sets_up=not self._owns_session))
 
     async def commit(self) -> None:
         """Commit the transaction."""

@@ -12,6 +12,15 @@ FROM unnest($1::text[]) AS name JOIN pg_class ON pg_class.oid = to_regclass(name
 """
 
 
+_SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(part)), 0)::bigint
+FROM (
+  SELECT to_regclass(name) AS part FROM unnest($1::text[]) AS name
+  UNION ALL
+  SELECT inhrelid FROM unnest($1::text[]) AS name JOIN pg_inherits ON inhparent = to_regclass(name)
+) AS parts
+"""
+
 # A number that is not taken shows that there is nothing to do, or that another process has done it.
 _CATCH_UP = """
 SELECT CASE WHEN nextval(numbers) <= highest THEN setval(numbers, highest) END
@@ -62,7 +71,7 @@ async def size(link: Link, schema: str) -> int:
     """Return the bytes of the tables and their indexes; the log belongs to the whole server."""
     names = [f'"{schema}".{table.name}' for table in TABLES]
     rows = await link.run(
-        "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0)::bigint FROM unnest($1::text[]) AS name",
+        _SIZE,
         (names,),
     )
     return int(rows[0][0])

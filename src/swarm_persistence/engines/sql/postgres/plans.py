@@ -27,9 +27,11 @@ from swarm_persistence.engines.sql.postgres.acts import (
     HoldAct,
     InsertAct,
     InsertUnlessAct,
+    InsertUnlessHeldAct,
     RestoreAct,
     RewriteAct,
     RowsAct,
+    SaveAct,
     Steps,
     UnlessAct,
     WhenAct,
@@ -38,6 +40,7 @@ from swarm_persistence.engines.sql.postgres.arrivals import LastSequenceAct, Set
 from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveAct
 from swarm_persistence.query.query import Query
@@ -117,10 +120,9 @@ class Plans:
         compiler = self.compiler
         match step:
             case Insert():
-                table, text, row = self.row_of(step)
                 if has_key(step):
-                    assert step.unless is not None
-                    return InsertUnlessAct(table, compiler.insert_one_unless(table, step.unless), row)
+                    return self._insert_unless(step)
+                table, text, row = self.row_of(step)
                 act = InsertAct(table, text)
                 act.rows.append(row)
                 return _One(act)
@@ -135,11 +137,11 @@ class Plans:
                 values = compiler.replace_values(table, row, step.is_forced)
                 return RewriteAct(table, RowsAct(compiler.replace(table, step.is_forced), values, _first_value))
             case Save():
-                table, _, row = self.row_of(Insert(step.model))
-                return RewriteAct(table, CountAct(table, compiler.save(table), row))
+                return self._save(step)
             case Restore():
                 rows = restored_values(step.table, step.rows, step.keeps_sequences)
-                return RestoreAct(step.table, compiler.restore(step.table, step.keeps_sequences), rows)
+                text = compiler.restore(step.table, step.keeps_sequences)
+                return RestoreAct(step.table, text, rows, self._room_for(step))
             case Reserve():
                 return ReserveAct(compiler.dialect, step.table, step.number, step.floor)
             case Hold():
@@ -155,6 +157,26 @@ class Plans:
             return self._counted(step.query, *self.compiler.upkeep(step.query, step.changes))
         counted = self._counted(step.query, *self.compiler.update(step.query, step.changes))
         return RewriteAct(step.query.table, counted)
+
+    def _insert_unless(self, step: Insert[Any]) -> Act:
+        table, _, row = self.row_of(step)
+        assert step.unless is not None
+        if table.name not in PARTITIONABLE:
+            return InsertUnlessAct(table, self.compiler.insert_one_unless(table, step.unless), row)
+        texts = self.compiler.insert_one_unless_held(table, step.unless)
+        return InsertUnlessHeldAct(table, *texts, row, step.unless)
+
+    def _save(self, step: Save[Any]) -> Act:
+        table, _, row = self.row_of(Insert(step.model))
+        if table.name in PARTITIONABLE:
+            return SaveAct(table, self.compiler.save_by_id(table), row)
+        return RewriteAct(table, CountAct(table, self.compiler.save(table), row))
+
+    def _room_for(self, step: Restore[Any]) -> Act | None:
+        if not (step.keeps_sequences and step.table.name in PARTITIONABLE and step.rows):
+            return None
+        highest: Any = max(row[-1] for row in step.rows)  # type: ignore[type-var]
+        return RowsAct(self.compiler.make_room(), (step.table.name, highest), _first_value)
 
     @staticmethod
     def _counted(query: Query[Any], text: str, values: list[ColumnValue]) -> CountAct:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
@@ -19,7 +20,7 @@ from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.signals import channel_of
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
-from swarm_persistence.errors import TransactionError
+from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES, Table
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Port:
         if tables:
             self._engine.watches.ring(tables)
             self.signals.send(self._channel, tables)
+        if self._engine.periods.is_due:
+            self._look_at_periods()
 
     async def close(self) -> None:
         """Finish what is under way; a cancelled close drops it at once."""
@@ -187,6 +190,15 @@ class Port:
         planned = self.plans.steps(steps)
         return lambda run: self._write(run, planned)
 
+    def _look_at_periods(self) -> None:
+        self._engine.periods.put_off()
+
+        async def look(run: Run) -> None:
+            with suppress(StorageError):  # which the next look meets, too
+                await self._attempts.make(run, lambda attempt: self._engine.periods.look(attempt.link))
+
+        self.running.start(look, is_write=False)
+
     async def _write(self, run: Run, steps: Steps) -> list[Any]:
         return await self._do(run, lambda: self._attempts.write(run, steps), steps.tables())
 
@@ -233,7 +245,8 @@ class Port:
 
     async def _take_snapshot(self, run: Run) -> PostgresSnapshot:
         async def begin(attempt: Attempt) -> Link:
-            await attempt.link.begin_snapshot()
+            # A partition that was dropped belongs to no moment any more: who holds the table keeps it.
+            await attempt.link.begin_snapshot(self.plans.compiler.hold_tables())
             attempt.keeps_link = True
             return attempt.link
 

@@ -104,11 +104,11 @@ class SessionSettings:
         """Return the text that begins a caller's transaction, which the server ends in time where it knows how."""
         return self.begin(sets_up=sets_up) + self._callers_limit
 
-    def begin_snapshot(self, *, sets_up: bool) -> str:
-        """Return the text that begins a transaction that reads one moment: the present one."""
+    def begin_snapshot(self, hold: str, *, sets_up: bool) -> str:
+        """Return the text that begins a transaction that reads one moment, the present one, after it ran `hold`."""
         idle = f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(_SNAPSHOT_IDLE_SECONDS)}"
         # Its moment is that of its first query.
-        return f"{self.begin(sets_up=sets_up, text=_BEGIN_SNAPSHOT)}; {idle}; SELECT pg_current_snapshot()"
+        return f"{self.begin(sets_up=sets_up, text=_BEGIN_SNAPSHOT)}; {idle}; {hold}; SELECT pg_current_snapshot()"
 
 
 def _set_config(values: dict[str, str], is_local: str) -> str:

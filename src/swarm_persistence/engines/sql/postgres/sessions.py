@@ -12,6 +12,7 @@ from swarm_persistence.engines.sql.postgres.acts import Act
 from swarm_persistence.engines.sql.postgres.failures import (
     DRIVER_ERRORS,
     RETRY_ADVICE,
+    OvertakenError,
     Remedy,
     StaleSequenceError,
     again,
@@ -111,6 +112,8 @@ class PostgresSession(Reading[Act]):
                 if isinstance(error, StaleSequenceError):
                     self._stale_table = error.table
                     raise CollisionError(f"{error.message}, and will be advanced; {RETRY_ADVICE}") from error
+                if isinstance(error, OvertakenError):
+                    raise CollisionError(f"{error.message}; {RETRY_ADVICE}") from error
                 translated = self._link.failure(error)
                 raise translated from translated.__cause__
             except BaseException:

@@ -1,6 +1,6 @@
 """The settings of a PostgreSQL engine, each default in its one home."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import msgspec
 
@@ -9,6 +9,8 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA, require_name
 from swarm_persistence.errors import OtherError
 
 PreparedStatements = Literal["auto", "on", "off"]
+Period = Literal["day", "week", "month"]
+PERIODS: tuple[Period, ...] = get_args(Period)
 
 
 class Settings(PoolSettings, frozen=True, kw_only=True):
@@ -26,6 +28,8 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
     parallel_transactions: bool = False
     """Whether the transactions and writes of this storage go on beside an open transaction, as those of other processes
     do, instead of waiting for its end."""
+    partition_by: Period | None = None
+    """The period by which events, messages and metrics of a new schema are partitioned."""
     prepared_statements: PreparedStatements = "auto"
     """Whether statements stay prepared on a connection. `auto`: behind a pooler, if it keeps those of clients apart."""
 
@@ -35,6 +39,7 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
         super().checked()
         self.require_duration("operation_timeout")
         self.require("parallel_transactions", type(self.parallel_transactions) is bool, "true or false")
+        self.require("partition_by", self.partition_by in (None, *PERIODS), "day, week or month")
         self.require("prepared_statements", self.prepared_statements in ("auto", "on", "off"), "auto, on or off")
         return self
 

@@ -39,7 +39,7 @@ from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import Table
 
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
@@ -211,6 +211,9 @@ class SqliteEngine(Reading[Part]):
         watch = self._watches.add(tables)
         self._writer.watch()
         return watch
+
+    async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
+        return 0
 
     async def vacuum(self) -> None:
         def vacuum() -> None:

@@ -10,6 +10,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0007_one_index_of_pending,
     m0008_awaited_tasks,
     m0009_places,
+    m0010_partitions,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -39,6 +40,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(8, "awaited tasks", m0008_awaited_tasks.UP, m0008_awaited_tasks.DOWN, opens_from=2),
     Migration(9, "places", m0009_places.UP, m0009_places.DOWN, opens_from=2),
+    Migration(10, "room for partitions", m0010_partitions.UP, m0010_partitions.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

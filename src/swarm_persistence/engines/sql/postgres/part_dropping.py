@@ -1,0 +1,114 @@
+"""Drops whole partitions of which all rows are to be deleted: no row is written for that, and no vacuum has to follow.
+
+A partition is detached first, which waits for those who read or write the table, and keeps nobody from it. Then it is
+read once more: its rows are counted, and if one was changed meanwhile so that it has to stay, it is attached again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.text import Marks, where_text
+from swarm_persistence.schema.tables import SEQUENCE, Table
+from swarm_persistence.schema.values import ColumnValue
+
+# A partition is over once the sequence has passed it. One that is detached is what an interrupted drop has left.
+_OVER = """
+SELECT made.name, inhrelid IS NOT NULL, coalesce(inhdetachpending, false)
+FROM {schema}.partitions AS made
+CROSS JOIN (SELECT to_regclass($1)::oid AS oid) AS parent
+JOIN pg_class ON pg_class.oid = parent.oid
+LEFT JOIN pg_inherits ON inhparent = parent.oid AND inhrelid = to_regclass('{schema}.' || made.name)
+WHERE made.parent = $2 AND CASE WHEN pg_has_role(relowner, 'USAGE') THEN
+  made.upper <= pg_sequence_last_value(pg_get_serial_sequence($1, 'sequence')::regclass) + 1 END
+ORDER BY made.lower
+"""
+
+_DONE_BY_OTHERS = (
+    asyncpg.UndefinedTableError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.WrongObjectTypeError,
+    asyncpg.LockNotAvailableError,
+)
+"""Another process drops the partition, or a transaction keeps it for long: then it is dropped the next time."""
+
+
+class PartDropping:
+    """Drops the partitions of one table whose rows all fulfil one of several lists of conditions."""
+
+    def __init__(
+        self, link: Link, compiler: PostgresCompiler, table: Table[Any], stale: Sequence[tuple[Condition, ...]]
+    ) -> None:
+        self._link = link
+        self._table = table
+        self._dialect = compiler.dialect
+        self._parent = compiler.dialect.table(table)
+        marks = Marks(compiler.dialect)
+        queries = [Query(table, conditions) for conditions in stale]
+        self._is_stale = " OR ".join(f"({where_text(query, marks)})" for query in queries)
+        self._values: list[ColumnValue] = []
+        for query in queries:
+            self._values += compiler.dialect.values(table, query.conditions)
+
+    async def run(self) -> int:
+        """Drop them, and return how many rows they held."""
+        schema = self._dialect.schema
+        found = await self._link.run(_OVER.replace("{schema}", schema), (self._parent, self._table.name))
+        dropped = 0
+        for name, is_attached, is_pending in found:
+            try:
+                if await self._detach(f"{schema}.{name}", is_attached=is_attached, is_pending=is_pending):
+                    dropped += await self._drop(name)
+            except _DONE_BY_OTHERS:
+                continue
+        return dropped
+
+    async def _detach(self, part: str, *, is_attached: bool, is_pending: bool) -> bool:
+        if is_pending:
+            await self._link.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} FINALIZE")
+            return True
+        if not is_attached:
+            return True
+        look = f"SELECT EXISTS (SELECT FROM {part} WHERE NOT ({self._is_stale}))"
+        if (await self._link.run(look, self._values))[0][0]:
+            return False
+        await self._link.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} CONCURRENTLY")
+        return True
+
+    async def _drop(self, name: str) -> int:
+        await self._link.begin()
+        try:
+            count = await self._drop_here(name)
+            await self._link.commit()
+        except BaseException:
+            await self._link.roll_back()
+            raise
+        return count
+
+    async def _drop_here(self, name: str) -> int:
+        schema = self._dialect.schema
+        part = f"{schema}.{name}"
+        borders = await self._link.run(
+            f"SELECT lower, upper FROM {schema}.partitions WHERE name = $1 FOR UPDATE", (name,)
+        )
+        if not borders:
+            return 0  # another process has dropped it
+        count = f"SELECT count(*), count(*) FILTER (WHERE {self._is_stale}), max({SEQUENCE}) FROM {part}"
+        ((rows, stale_rows, highest),) = await self._link.run(count, self._values)
+        if rows > stale_rows:
+            lower, upper = borders[0]
+            await self._link.order(
+                f"ALTER TABLE {self._parent} ATTACH PARTITION {part} "
+                f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
+            )
+            return 0
+        if self._table.floor is not None and highest is not None:
+            floor = self._dialect.floor(self._table)
+            await self._link.run(f"UPDATE {floor} SET number = $1 WHERE number < $1", (highest,))
+        await self._link.order(f"DROP TABLE {part}")
+        await self._link.run(f"DELETE FROM {schema}.partitions WHERE name = $1", (name,))
+        return int(rows)

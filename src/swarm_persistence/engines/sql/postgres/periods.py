@@ -1,0 +1,71 @@
+"""The partitions of a schema's tables: begins a new one when a period is over, and drops those that are over."""
+
+import logging
+import time
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.schema.tables import EVENTS, MESSAGES, METRICS
+
+_log = logging.getLogger("swarm_persistence")
+
+PARTITIONABLE = frozenset({EVENTS.name, MESSAGES.name, METRICS.name})
+"""The tables of history: what is added in the order of time can be dropped in the order of time."""
+
+_LONGEST_PAUSE_SECONDS = 3600.0
+_PAUSE_SECONDS = 20.0
+"""Before another try to begin a period: an open transaction was in the way, or its partition was made just now."""
+
+_PERIODS = """
+SELECT table_name, has_next, extract(epoch FROM ends_at - clock_timestamp())::double precision
+FROM {schema}.current_periods()
+WHERE NOT pg_is_in_recovery()
+"""
+
+
+class Periods:
+    """Looks from time to time whether a period is over. One for all loops of a storage."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = f'"{schema}"'
+        self._next_look = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether it is time to look."""
+        return time.monotonic() >= self._next_look
+
+    def put_off(self) -> None:
+        """Let nobody else look soon."""
+        self._next_look = time.monotonic() + _PAUSE_SECONDS
+
+    async def look(self, link: Link) -> None:
+        """Begin the periods that are due, and make the partitions of those after them; what fails is tried later.
+
+        A period may begin late: what arrives meanwhile belongs to the one before.
+        """
+        self.put_off()
+        try:
+            pauses = [await self._begin(link, *row) for row in await link.run(self._text(_PERIODS))]
+        except DRIVER_ERRORS as error:
+            _log.warning("%s: a new partition could not be made or begun, and will be later (%s)", link.server, error)
+        else:
+            self._next_look = time.monotonic() + min(pauses, default=_LONGEST_PAUSE_SECONDS)
+
+    async def _begin(self, link: Link, table: str, has_next: bool, left: float) -> float:
+        """Return after how many seconds to look again."""
+        if not has_next:
+            await link.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
+        if left > 0:
+            return min(left, _LONGEST_PAUSE_SECONDS)
+        try:
+            await link.run(self._text("SELECT {schema}.begin_partition($1)"), (table,))
+        except asyncpg.LockNotAvailableError:
+            return _PAUSE_SECONDS
+        await link.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
+        return _PAUSE_SECONDS
+
+    def _text(self, text: str) -> str:
+        return text.replace("{schema}", self._schema)

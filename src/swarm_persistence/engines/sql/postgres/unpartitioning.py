@@ -1,0 +1,154 @@
+"""Turns a partitioned table into a plain one, beside its readers and writers.
+
+A trigger notes the number of each row that is written from now on. All that is there is copied meanwhile, in short
+transactions; then what was noted is copied again, and the last of it while the table is locked.
+"""
+
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.online import in_short_transaction
+from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, order_all, shape_of
+from swarm_persistence.schema.tables import SEQUENCE
+
+_BATCH = 10_000
+_OWN_TRIGGERS = ("enter_partition", "refuse_known", "note_write")
+
+_NOTE_WRITE = """
+CREATE FUNCTION {whole}_note_write() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' THEN
+    INSERT INTO {whole}_writes (sequence) VALUES (OLD.sequence);
+  ELSE
+    INSERT INTO {whole}_writes (sequence) VALUES (NEW.sequence);
+  END IF;
+  RETURN NULL;
+END
+$$
+"""
+_COPY = """
+WITH copied AS (
+  INSERT INTO {whole} SELECT * FROM {table} WHERE sequence > $1 ORDER BY sequence LIMIT $2 RETURNING sequence
+)
+SELECT coalesce(max(sequence), 0) FROM copied
+"""
+_TAKE_NOTED = """
+DELETE FROM {whole}_writes
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM {whole}_writes LIMIT $1))
+RETURNING sequence
+"""
+
+
+class Unpartitioning:
+    """Makes one table whole again, on a connection of the role that owns it. The schema is quoted."""
+
+    def __init__(self, link: Link, schema: str, name: str, patience: float) -> None:
+        self._link = link
+        self._schema = schema
+        self._name = name
+        self._patience = patience
+        self._table = f"{schema}.{name}"
+        self._whole = f"{schema}.{name}_whole"
+
+    async def run(self) -> None:
+        """Do all of it; what an interrupted try has left is begun anew.
+
+        Raises:
+            asyncpg.PostgresError: the role does not own the table; or others did not let go of it, for as long as the
+                patience lasts, in seconds.
+
+        """
+        part = await self._a_partition()
+        shape = await shape_of(self._link, self._schema, self._name)
+        own = await shape_of(self._link, self._schema, part)
+        indexes = [index for index in shape.indexes if not index.is_unique]
+        indexes += [index for index in own.indexes if index.is_unique and not index.is_primary]
+
+        async def begin() -> None:
+            await order_all(self._link, *self._begun(own))
+
+        await in_short_transaction(self._link, begin, self._patience)
+        await self._copy_all()
+        for index in indexes:
+            await self._link.order_patiently(index.create(self._schema, f"{self._name}_whole"))
+        while await self._copy_noted() == _BATCH:
+            pass
+
+        async def turn() -> None:
+            await self._link.order(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
+            while await self._copy_noted_here():
+                pass
+            shape = await shape_of(self._link, self._schema, self._name)
+            await order_all(self._link, *self._turned(shape, [index.suffix for index in indexes]))
+
+        await in_short_transaction(self._link, turn, self._patience)
+
+    async def _a_partition(self) -> str:
+        rows = await self._link.run(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
+            "WHERE inhparent = to_regclass($1) ORDER BY relname LIMIT 1",
+            (self._table,),
+        )
+        return str(rows[0][0])
+
+    def _begun(self, own: TableShape) -> list[str]:
+        whole = self._whole
+        options = f" WITH ({own.options})" if own.options else ""
+        return [
+            f"DROP TRIGGER IF EXISTS note_write ON {self._table}",
+            f"DROP FUNCTION IF EXISTS {whole}_note_write()",
+            f"DROP TABLE IF EXISTS {whole}, {whole}_writes",
+            f"CREATE TABLE {whole} (LIKE {self._table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
+            f"{options}",
+            f"ALTER TABLE {whole} ADD CONSTRAINT {self._name}_whole_pkey PRIMARY KEY ({SEQUENCE})",
+            f"CREATE TABLE {whole}_writes ({SEQUENCE} bigint NOT NULL)",
+            _NOTE_WRITE.replace("{whole}", whole),
+            f"CREATE TRIGGER note_write AFTER INSERT OR UPDATE OR DELETE ON {self._table} "
+            f"FOR EACH ROW EXECUTE FUNCTION {whole}_note_write()",
+        ]
+
+    async def _copy_all(self) -> None:
+        # What is added from now on is noted.
+        end: int = (await self._link.run(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {self._table}"))[0][0]
+        place = 0
+        while place < end:
+            rows = await self._link.run(self._text(_COPY), (place, _BATCH))
+            place = rows[0][0] or end
+
+    async def _copy_noted(self) -> int:
+        copied = 0
+
+        async def copy() -> None:
+            nonlocal copied
+            copied = await self._copy_noted_here()
+
+        await in_short_transaction(self._link, copy, self._patience)
+        return copied
+
+    async def _copy_noted_here(self) -> int:
+        noted = [row[0] for row in await self._link.run(self._text(_TAKE_NOTED), (_BATCH,))]
+        numbers = [*{*noted}]
+        await self._link.run(f"DELETE FROM {self._whole} WHERE {SEQUENCE} = ANY($1)", (numbers,))
+        await self._link.run(
+            f"INSERT INTO {self._whole} SELECT * FROM {self._table} WHERE {SEQUENCE} = ANY($1)", (numbers,)
+        )
+        return len(noted)
+
+    def _turned(self, shape: TableShape, suffixes: list[str]) -> list[str]:
+        name, table, whole = self._name, self._table, self._whole
+        kept = [text for trigger, text in shape.triggers.items() if trigger not in _OWN_TRIGGERS]
+        return [
+            f"DROP TABLE {table}",
+            f"DROP FUNCTION {whole}_note_write()",
+            f"DROP TABLE {whole}_writes",
+            f"ALTER TABLE {whole} RENAME TO {name}",
+            *(f"ALTER INDEX {whole}{suffix} RENAME TO {name}{suffix}" for suffix in ("_pkey", *suffixes)),
+            f"ALTER TABLE {table} ADD CONSTRAINT {name}_id_key UNIQUE USING INDEX {name}_id_key",
+            *shape.numbering(self._schema),
+            *kept,
+            *shape.rights(self._schema),
+            f"DELETE FROM {self._schema}.partitions WHERE parent = '{name}'",
+            f"DELETE FROM {self._schema}.partitioned_tables WHERE name = '{name}'",
+        ]
+
+    def _text(self, text: str) -> str:
+        return text.replace("{whole}", self._whole).replace("{table}", self._table)
