@@ -158,7 +158,7 @@ def _tasks(count: int) -> list[TaskModel]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.postgres", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement takes")
     parser.add_argument("--only", action="append", choices=(WHOLE_TASKS, *VERBS), help="this only, and keep nothing")
     parser.add_argument(
         "--url", help="another server to measure on, with pg_stat_statements, whose user may create databases"
