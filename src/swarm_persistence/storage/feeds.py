@@ -1,6 +1,7 @@
 """Reads what is written to a table once for all watchers of the same query, and gives it to each of them."""
 
 import asyncio
+import random
 from collections import OrderedDict
 from collections.abc import Awaitable
 from contextvars import Context
@@ -14,8 +15,8 @@ from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row
 
 BATCH = 500
-LONGEST_WAIT_SECONDS = 5.0
-"""After so long without a wake-up, a feed polls all the same."""
+LONGEST_WAIT_SECONDS = 30.0
+"""After about so long without a wake-up, a feed polls all the same; not all feeds of a process at once."""
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 1.0
 """Between two polls for what another writer holds back: its end rings unless it rolls back or is lost."""
@@ -152,7 +153,7 @@ class Feed:
                 await watch.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
-                await watch.wait(LONGEST_WAIT_SECONDS)
+                await watch.wait(LONGEST_WAIT_SECONDS * random.uniform(0.5, 1.0))
 
     def _give(self, page: Page) -> None:
         self._place = page.place
