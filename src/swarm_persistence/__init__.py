@@ -40,6 +40,7 @@ from swarm_persistence.models import (
 )
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import MetricSummary, Pruned, Recovery, Repository, Storage, Transaction
+from swarm_persistence.version import VERSION
 
 if TYPE_CHECKING:
     from swarm_persistence.backends.postgres import PostgresStorage, PostgresStorageBuilder
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from swarm_persistence.backends.wasm import WasmStorage
     from swarm_persistence.worker import Worker, WorkerContext
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _LATE = {
     "PostgresStorage": "backends.postgres",

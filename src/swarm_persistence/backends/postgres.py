@@ -19,6 +19,7 @@ from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PERIODS, Period, PreparedStatements, Settings
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import OtherError, shown
+from swarm_persistence.models import AgentModel
 from swarm_persistence.storage import Storage
 
 _log = logging.getLogger("swarm_persistence")
@@ -95,6 +96,14 @@ class PostgresStorage(Storage):
     async def partitions(self) -> dict[str, str]:
         """Return which tables are partitioned, and by which period."""
         return await (await self._engine.opened()).partitions()
+
+    def _begin_service(self, agent: AgentModel) -> None:
+        if self._is_usable:
+            self._engine.pool.begin_service(agent.name)
+
+    def _end_service(self, agent: AgentModel) -> None:
+        if self._is_usable:
+            self._engine.pool.end_service(agent.name)
 
     def __repr__(self) -> str:
         if not self._is_usable:

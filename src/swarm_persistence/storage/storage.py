@@ -183,6 +183,12 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         """Return the bytes that the store takes, its log included."""
         return await self._engine.size()
 
+    def _begin_service(self, agent: AgentModel) -> None:
+        """Note that a worker begins; where connections show a name on a server, the agent's is a part of it."""
+
+    def _end_service(self, agent: AgentModel) -> None:
+        """Note that a worker has ended."""
+
     def pool_status(self) -> PoolStatus:
         """Return what the connections are doing."""
         return self._engine.pool_status()

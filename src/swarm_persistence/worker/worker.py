@@ -131,6 +131,8 @@ class Worker:
         self._body = asyncio.current_task()
         self._cancellations = 0 if self._body is None else self._body.cancelling()
         self._work.add_done_callback(self._end_body)
+        self._storage._begin_service(self._agent)
+        self._work.add_done_callback(lambda _: self._storage._end_service(self._agent))
         if self._heeds_signals:
             signals.heed(self._take_signal)
         return self

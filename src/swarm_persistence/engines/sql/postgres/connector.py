@@ -11,6 +11,7 @@ from socket import gaierror
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
 from swarm_persistence.engines.sql.postgres.codecs import set_codecs
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
 from swarm_persistence.engines.sql.postgres.link import Link
@@ -54,6 +55,7 @@ class Connector:
     def __init__(self, target: Target, settings: Settings) -> None:
         self.target = target
         self.settings = settings
+        self.application = ApplicationName(target.application_name)
         self.has_pooler = False
         self.named = NamedStatements()
         self.has_written = False
@@ -100,6 +102,7 @@ class Connector:
 
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
         owned_sessions = self.owns_sessions
+        application_name = self.application.text
         connection = await self._connect(host, port, deadline)
         try:
             if not self._has_looked:
@@ -114,6 +117,7 @@ class Connector:
                 named=self.named,
                 is_at_work=partial(self._is_at_work, host, port),
             )
+            link.application_name = application_name
             async with _given_up_at(deadline, connection):
                 self._require_usable(connection)
                 await set_codecs(connection)
@@ -135,9 +139,13 @@ class Connector:
             connection_class=asyncpg.Connection if self.owns_sessions else PipelinedConnection,
             statement_cache_size=LARGEST_CACHE if self.owns_sessions else 1,
             max_cacheable_statement_size=0 if self.owns_sessions else 1,
-            # As the server writes it: the driver's own 'utf-8' would let PgBouncer set it before each transaction.
-            server_settings=None if self.owns_sessions else {"client_encoding": "UTF8"},
+            server_settings=self._server_settings(),
         )
+
+    def _server_settings(self) -> dict[str, str]:
+        names = {"application_name": self.application.text}
+        # As the server writes it: the driver's own 'utf-8' would let PgBouncer set it before each transaction.
+        return names if self.owns_sessions else {**names, "client_encoding": "UTF8"}
 
     async def _look_for_a_pooler(self, connection: asyncpg.Connection, deadline: float) -> None:
         """See whether the server tells the number of the process that answers; a pooler tells one of its own making."""

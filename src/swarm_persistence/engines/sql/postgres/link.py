@@ -46,6 +46,7 @@ class Link:
         self._is_at_work = is_at_work
         self.server = server
         self.idle_since = 0.0
+        self.application_name = ""  # under which it shows on the server
         self.has_expired = False  # given up, as the server was silent
         self.has_outdated_plans = False  # as a table has changed; the driver has forgotten those of this connection
         self.must_prepare_anew = False
@@ -99,6 +100,13 @@ class Link:
         else:
             ((default,),) = await self.run(DEFAULT_COMMIT)
             self._session.take_default(default)
+
+    async def show_as(self, application_name: str) -> None:
+        """Show under another name from here on; behind a pooler, where others would show under it, do nothing."""
+        if self.application_name != application_name and self._owns_session:
+            self.application_name = application_name
+            quoted = application_name.replace("'", "''")
+            await self.order(f"SET application_name = '{quoted}'")
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
         """Run a statement, outside of a transaction as one of its own, and return its rows."""

@@ -36,12 +36,14 @@ class Links:
         self.loop = asyncio.get_running_loop()
         self._places = places
         self._settings = settings
+        self._application = connector.application
         self._total = total
         self._idle: deque[Link] = deque()
         self._lent: set[Link] = set()
         self._errands = 0
         self._queue: FairQueue[Link] = FairQueue()
         self._closings: set[asyncio.Task[None]] = set()
+        self._renamings: set[asyncio.Task[None]] = set()
         self._growth = Growth(self, connector, places, settings, total)
         self._reaper: asyncio.TimerHandle | None = None
         self.is_closed = False
@@ -113,8 +115,18 @@ class Links:
         elif self._growth.surplus > 0:
             self._growth.surplus -= 1
             self.drop(link)
+        elif link.owns_session and link.application_name != self._application.text:
+            self._rename(link)
         elif not self._growth.looks_at(link):
             self._lend_or_keep(link)
+
+    def rename_idle(self) -> None:
+        """Let the idle connections show under their new name; those that are lent follow when they come back."""
+        for link in [*self._idle]:
+            if link.owns_session and not link.is_closed and link.application_name != self._application.text:
+                self._idle.remove(link)
+                self._lent.add(link)
+                self._rename(link)
 
     def add(self, link: Link) -> None:
         """Take a new connection, which is lent until it is given back."""
@@ -158,7 +170,7 @@ class Links:
             for link in idle:
                 link.terminate()
                 self._places.give_back()
-        under_way = [*self._closings, *self._growth.under_way]
+        under_way = [*self._closings, *self._renamings, *self._growth.under_way]
         if under_way:
             await asyncio.wait(under_way)
 
@@ -263,6 +275,18 @@ class Links:
         task = self.loop.create_task(link.close(), context=Context())
         self._closings.add(task)
         task.add_done_callback(closed)
+
+    def _rename(self, link: Link) -> None:
+        def renamed(task: "asyncio.Task[None]") -> None:
+            self._renamings.discard(task)
+            if task.cancelled() or task.exception() is not None:
+                link.terminate()  # it may have been in the midst of it
+            self.end_errand(link)
+
+        self.begin_errand()
+        task = self.loop.create_task(link.show_as(self._application.text), context=Context())
+        self._renamings.add(task)
+        task.add_done_callback(renamed)
 
     def _reap_in(self, seconds: float) -> None:
         # Not in the context of whoever is here just now: it would keep that one's transaction alive.

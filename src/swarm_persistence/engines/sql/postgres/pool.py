@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from contextvars import Context
 from typing import Protocol
 
 from swarm_persistence.engines.sql.postgres.connector import Connector
@@ -50,6 +51,16 @@ class ConnectionPool:
                 connections = self._loops[loop] = LoopConnections(self)
         return connections
 
+    def begin_service(self, agent: str) -> None:
+        """Let the connections show the name of an agent whose worker begins; from any thread."""
+        self.connector.application.add(agent)
+        self._rename()
+
+    def end_service(self, agent: str) -> None:
+        """Let them show it no longer; from any thread."""
+        self.connector.application.discard(agent)
+        self._rename()
+
     def open_connections(self) -> int:
         """Return how many connections are open."""
         return sum(connections.links.open for connections in self._all())
@@ -80,6 +91,11 @@ class ConnectionPool:
         with self._gate:
             if self._loops.get(connections.loop) is connections:
                 del self._loops[connections.loop]
+
+    def _rename(self) -> None:
+        for connections in self._all():
+            with suppress(RuntimeError):  # the loop is closed
+                connections.loop.call_soon_threadsafe(connections.links.rename_idle, context=Context())
 
     def _all(self) -> "list[LoopConnections]":
         with self._gate:

@@ -188,6 +188,7 @@ class Signals:
                 self._has_news.clear()
                 if self._channels is not None:
                     await self._listen_to_new(link, self._channels)
+                await link.show_as(self._connector.application.text)
                 has_found = await self._look(link)
                 pause = shortest if has_found else min(pause * _SLOWING, longest)
                 if await self._has_news_within(pause, shortest if shortest < longest else 0.0):

@@ -64,6 +64,8 @@ class Target:
         kept = {name: value for name, value in options.items() if name in _SERVER_OPTIONS}
         if len(self.hosts) > 1:
             kept.setdefault("target_session_attrs", "read-write")
+        self.application_name = options.get("application_name")
+        """What the connections are to be called, if the URL says so."""
         self.seeks_primary = kept.get("target_session_attrs") in ("read-write", "primary")
         """Whether a server that takes no writes is not the one that is meant."""
         self.database = unquote(parts.path[1:]) or options.get("dbname") or options.get("database") or ""
