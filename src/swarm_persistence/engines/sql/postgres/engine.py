@@ -106,22 +106,16 @@ class PostgresEngine(Reading[Act]):
     async def start(self, *, must_exist: bool = False) -> None:
         """Reach the server, and bring the schema up to date if that is wanted; one that must exist is not created."""
         self._must_exist = must_exist
-        links = self._port().links
-        link = await links.take(time.monotonic() + self.settings.connection_timeout, self.settings.schema)
-        try:
-            if must_exist:
-                await self._version.require(link)
-            await self._version.open(
-                link, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout
-            )
-            if self.settings.partition_by is not None:
-                await self._layout.require(link, self.settings.partition_by, self.settings.connection_timeout)
-            await self.periods.look(link)
-        except Exception as error:
-            translated = link.failure(error)
-            raise translated from translated.__cause__
-        finally:
-            links.give_back(link)
+        # Perhaps on a connection that has waited for work since long before, and is dead: then on another one.
+        await self.on_a_connection(lambda link: self._bring_up_to_date(link, must_exist=must_exist))
+
+    async def _bring_up_to_date(self, link: Link, *, must_exist: bool) -> None:
+        if must_exist:
+            await self._version.require(link)
+        await self._version.open(link, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout)
+        if self.settings.partition_by is not None:
+            await self._layout.require(link, self.settings.partition_by, self.settings.connection_timeout)
+        await self.periods.look(link)
 
     async def require(self) -> None:
         """Reach the server; raise `DatabaseError` unless the schema holds a swarm, of whatever version."""
