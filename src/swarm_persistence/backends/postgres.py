@@ -12,6 +12,7 @@ except ImportError as error:
 
 import msgspec
 
+from swarm_persistence.backends.commenting import commenting
 from swarm_persistence.backends.durations import seconds
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
@@ -75,7 +76,7 @@ class PostgresStorage(Storage):
         running_loop()
         engine = PostgresEngine.of(url, settings)
         await engine.open(must_exist=must_exist)
-        return cls(engine)
+        return (commenting(cls) if engine.settings.query_comments else cls)(engine)
 
     async def partition(self, period: Period | None, report: Callable[[str], object] | None = None) -> None:
         """Partition events, messages and metrics by `day`, `week` or `month` from now on, or no longer (`None`).
@@ -150,6 +151,10 @@ class PostgresStorageBuilder(PooledStorageBuilder[Settings]):
         the statements of its clients apart.
         """
         return self._set(prepared_statements=use)
+
+    def query_comments(self, has_comments: bool = True) -> Self:
+        """Let each statement name the verb that it belongs to, in a comment of sqlcommenter's format. Default: not."""
+        return self._set(query_comments=has_comments)
 
     async def build(self, url: str) -> PostgresStorage:
         """Open the storage; raises what `PostgresStorage.open` raises, and `OtherError` for a setting without sense."""

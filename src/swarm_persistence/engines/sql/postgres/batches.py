@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.attempts import Attempts
+from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.failures import again, blames_a_row, waited_for_lock
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.running import Run, Running
@@ -33,8 +34,11 @@ class Batches(Generic[T]):
         running: Running,
         work: Callable[[Run, list[tuple[T, "asyncio.Future[Any]"]]], Coroutine[Any, Any, None]],
         *,
+        verb: str,
         is_write: bool,
     ) -> None:
+        """Take what does a batch, and what to call it: its items may be several verbs'."""
+        self._verb = verb
         self._loop = asyncio.get_running_loop()
         self._running = running
         self._work = work
@@ -73,6 +77,7 @@ class Batches(Generic[T]):
         return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= LARGEST_BATCH)
 
     async def _do(self, run: Run, batch: "list[tuple[T, asyncio.Future[Any]]]") -> None:
+        VERB.set(self._verb)
         try:
             await self._work(run, batch)
         finally:

@@ -30,6 +30,7 @@ from swarm_persistence.engines.following import end_of, follow
 from swarm_persistence.engines.interface import Page, Place
 from swarm_persistence.engines.sql.postgres.acts import Act
 from swarm_persistence.engines.sql.postgres.arrivals import settled
+from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.compiler import WRITING
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.reading import Reading
@@ -100,6 +101,7 @@ class FollowAct:
 
     async def run(self, link: Link) -> Page:
         """Read the page."""
+        VERB.set(f"watch_{self._query.table.name}")
         # All on one connection: another one may lead to a standby that is behind.
         reader = _ReadingOn(link, self._plans)
         if self._upto is not None:

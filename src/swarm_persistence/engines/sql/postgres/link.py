@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.comments import commented
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, lost_transaction, translate, unknown_outcome
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
 from swarm_persistence.engines.sql.postgres.session_settings import DEFAULT_COMMIT, SessionSettings
@@ -110,7 +111,7 @@ class Link:
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
         """Run a statement, outside of a transaction as one of its own, and return its rows."""
-        rows: list[Any] = await self._call(self._statements.fetch, text, values)
+        rows: list[Any] = await self._call(self._statements.fetch, self._commented(text), values)
         return rows
 
     async def run_regardless(self, text: str) -> list[Any]:
@@ -120,8 +121,11 @@ class Link:
 
     async def count(self, text: str, values: Values = ()) -> int:
         """Run a statement, outside of a transaction as one of its own, and return how many rows it changed."""
-        tag: str = await self._call(self._statements.execute, text, values)
+        tag: str = await self._call(self._statements.execute, self._commented(text), values)
         return int(tag.rpartition(" ")[2])
+
+    def _commented(self, text: str) -> str:
+        return commented(text) if self._settings.query_comments else text
 
     async def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self.must_prepare_anew:

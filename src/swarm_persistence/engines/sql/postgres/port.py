@@ -49,9 +49,9 @@ class Port:
         for table in TABLES:
             _, text, _ = self.plans.inserts[table.model]
             adder = RowAdder(table, text, self._attempts, self._in_turn, self.committed)
-            self._adders[table.name] = Batches(self.running, adder.run, is_write=True)
+            self._adders[table.name] = Batches(self.running, adder.run, verb="store", is_write=True)
             reader = RowReader(table, self.plans.gets[table.model], self._attempts)
-            self._readers[table.name] = Batches(self.running, reader.run, is_write=False)
+            self._readers[table.name] = Batches(self.running, reader.run, verb="get", is_write=False)
         self._shared.ports.add(self)
 
     @property
@@ -166,7 +166,7 @@ class Port:
         updater = self._updaters.get(plan)
         if updater is None:
             changes = RowUpdater(plan, self._attempts, self._in_turn, self.committed, self._update_alone)
-            updater = self._updaters[plan] = Batches(self.running, changes.run, is_write=True)
+            updater = self._updaters[plan] = Batches(self.running, changes.run, verb="update", is_write=True)
         return updater
 
     def _update_alone(self, update: RowUpdate, caller: "asyncio.Future[Any]", has_lost_an_answer: bool) -> None:

@@ -33,6 +33,9 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
     prepared_statements: PreparedStatements = "auto"
     """Whether statements stay prepared on a connection. `auto`: behind a pooler, if it keeps those of clients apart."""
 
+    query_comments: bool = False
+    """Whether each statement names the verb that it belongs to, in a comment of sqlcommenter's format."""
+
     def checked(self) -> Self:
         """Return these settings; one that makes no sense raises `OtherError`, which names it."""
         require_name(self.schema)
@@ -40,6 +43,7 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
         self.require_duration("operation_timeout")
         self.require("parallel_transactions", type(self.parallel_transactions) is bool, "true or false")
         self.require("partition_by", self.partition_by in (None, *PERIODS), "day, week or month")
+        self.require("query_comments", type(self.query_comments) is bool, "true or false")
         self.require("prepared_statements", self.prepared_statements in ("auto", "on", "off"), "auto, on or off")
         return self
 

@@ -1,0 +1,79 @@
+"""A class of storages whose statements name the verb that they belong to."""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import cache, wraps
+from typing import Any, TypeVar
+
+from swarm_persistence.engines.sql.postgres.comments import VERB
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.schema.tables import M
+from swarm_persistence.storage import Repository, Storage
+
+S = TypeVar("S", bound=Storage)
+
+_PASS_ON = ("close", "run_transaction")
+"""Verbs that do the work of others, or none."""
+
+
+def commenting(storage: type[S]) -> type[S]:
+    """Return a subclass that tells each verb to the statements below.
+
+    It costs a coroutine more for each call, which those who do not ask for comments need not pay.
+    """
+    known: Any = storage  # mypy takes no class for hashable
+    made: type[S] = _commenting(known)
+    return made
+
+
+@cache
+def _commenting(storage: Any) -> Any:
+    def repository(self: Storage, model: type[M]) -> Repository[M]:
+        return _CommentingRepository(self, model)
+
+    members: dict[str, Any] = {
+        name: _telling(name, method) for name, method in _verbs(storage).items() if name not in _PASS_ON
+    }
+    # The blocking form calls it past the verb.
+    members |= {"_claim_by_id": _telling("claim_task", storage._claim_by_id), "repository": repository}
+    members |= {name: getattr(storage, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(storage.__name__, (storage,), members)
+
+
+def _verbs(owner: type[Any]) -> dict[str, Callable[..., Coroutine[Any, Any, Any]]]:
+    methods = inspect.getmembers(owner, inspect.iscoroutinefunction)
+    return {name: method for name, method in methods if not name.startswith("_")}
+
+
+def _telling(verb: str, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @wraps(method)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if VERB.get() is not None:  # one that calls others is the one to name
+            return await method(*args, **kwargs)
+        token = VERB.set(verb)
+        try:
+            return await method(*args, **kwargs)
+        finally:
+            VERB.reset(token)
+
+    return call
+
+
+class _CommentingRepository(Repository[M]):
+    """Tells its verbs, too."""
+
+    async def batches(
+        self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000
+    ) -> AsyncIterator[list[M]]:
+        batches = super().batches(builder, batch_size=batch_size)
+
+        async def next_batch() -> list[M] | None:
+            return await anext(batches, None)
+
+        following = _telling("repository.batches", next_batch)
+        while (batch := await following()) is not None:
+            yield batch
+
+
+for _name, _method in _verbs(Repository).items():
+    setattr(_CommentingRepository, _name, _telling(f"repository.{_name}", _method))
