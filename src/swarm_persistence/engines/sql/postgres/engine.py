@@ -290,10 +290,10 @@ class PostgresEngine(Reading[Act]):
 
     def _port(self) -> Port:
         loop = running_loop()
+        if self._is_closed:  # or those that watch would go on reading while a close waits for all that is under way
+            raise ClosedError("the storage is closed")
         port = self._ports.get(loop)
         if port is None:
-            if self._is_closed:
-                raise ClosedError("the storage is closed")
             port = Port(self)
             with self._gate:
                 self._ports[loop] = port
