@@ -97,7 +97,7 @@ class TestConnections:
     async def test_a_transaction_that_calls_another_schema_needs_a_second_connection(
         self, url: str, schema: str
     ) -> None:
-        async with await PostgresStorage.open(f"{url}&max_connections=1&connection_timeout=0.5") as storage:
+        async with await PostgresStorage.open(f"{url}&max_connections=1&connection_timeout=4") as storage:
             other = storage.schema(f"{schema}_other")
             await other.list_agents()
             async with storage.transaction():
