@@ -8,6 +8,8 @@ VERSION_5 = "98670f8"
 
 VERSION_2 = "70f7e9e"
 """The last commit whose schema has version 2."""
+VERSION_5 = "98670f8"
+"""The last commit whose schema has version 5: the previous release."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import pytest
 
 from sqlite import rust_crate as the_crate
-from sqlite.old_release import VERSION_2, of_release, unpack
+from sqlite.old_release import VERSION_2, VERSION_5, of_release, unpack
 from sqlite.programs import Program, run_program
 from swarm_persistence import DatabaseError, MigrationError, SqliteStorage
 from swarm_persistence.engines.sql.sqlite import schema_version
@@ -166,14 +166,22 @@ class TestRustCrate:
         assert content_of(path) == before
 
 
-@pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the directory to import the old release from."""
-    return unpack(VERSION_2, tmp_path_factory.mktemp("old"))
+class Release(NamedTuple):
+    """An old release: the version of its schema, and the directory to import it from."""
+
+    version: int
+    source: Path
+
+
+@pytest.fixture(scope="module", params=[(2, VERSION_2), (5, VERSION_5)], ids=["version 2", "version 5"])
+def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """Give the last releases with a version of the schema."""
+    version, commit = request.param
+    return Release(version, unpack(commit, tmp_path_factory.mktemp("old")))
 
 
 class TestOldRelease:
-    """Processes of the last release with version 2 of the schema, beside ours."""
+    """Processes of the last releases with older versions of the schema, beside ours."""
 
     OPEN = of_release(
         dedent("""
@@ -220,30 +228,33 @@ class TestOldRelease:
         """)
     )
 
-    async def test_it_refuses_the_file_of_a_newer_one_and_leaves_it(self, path: Path, old: Path) -> None:
+    async def test_it_refuses_the_file_of_a_newer_one_and_leaves_it(self, path: Path, old: Release) -> None:
         await filled_at(path, LATEST)
         before = content_of(path)
 
-        (printed,) = run_program(self.OPEN, path, old)
+        (printed,) = run_program(self.OPEN, path, old.source)
 
         assert printed.startswith("Migration error: ")
-        assert "and this code knows 2 at most; upgrade swarm-persistence (the file was left as it is)" in printed
+        assert (
+            f"and this code knows {old.version} at most; upgrade swarm-persistence (the file was left as it is)"
+            in printed
+        )
         assert content_of(path) == before
 
-    async def test_its_file_is_brought_up_and_back_with_all_records(self, path: Path, old: Path) -> None:
-        run_program(self.OPEN, path, old)
+    async def test_its_file_is_brought_up_and_back_with_all_records(self, path: Path, old: Release) -> None:
+        run_program(self.OPEN, path, old.source)
         with connected(path) as connection:
             before = content_of(path)[0]
-            assert schema_version.status(connection).version == 2
+            assert schema_version.status(connection).version == old.version
 
-        await filled_at(path, 2)
+        await filled_at(path, old.version)
 
         assert content_of(path)[0] == before
-        assert run_program(self.OPEN, path, old) == ["['agent-1']"]
+        assert run_program(self.OPEN, path, old.source) == ["['agent-1']"]
 
-    async def test_its_workers_go_on_while_a_newer_one_brings_the_file_up(self, path: Path, old: Path) -> None:
-        worker = Program(self.WORK, path, old)
-        assert worker.wait_for_line() == "2"
+    async def test_its_workers_go_on_while_a_newer_one_brings_the_file_up(self, path: Path, old: Release) -> None:
+        worker = Program(self.WORK, path, old.source)
+        assert worker.wait_for_line() == str(old.version)
 
         async with await SqliteStorage.open(path) as storage:
             assert (await storage.migration_status()).version == LATEST
