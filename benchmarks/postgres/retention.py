@@ -17,7 +17,9 @@ SELECT 'event-' || n, 'type-' || n % 50, 'agent-' || n % 100, json_build_object(
 FROM generate_series(1, $1::bigint) AS n
 """
 # What a month does: the partition was made and begun long ago.
-_PASS = "UPDATE {schema}.partitions SET made_at = now() - interval '60 days', begun_at = now() - interval '60 days'"
+_PASS = """
+UPDATE {schema}.partitions SET made_at = made_at - interval '60 days', begun_at = begun_at - interval '60 days'
+"""
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ async def _measure(url: str, events: int) -> None:
                 started = time.perf_counter()
                 pruned = await storage.prune(timedelta(days=30))
                 seconds = time.perf_counter() - started
-                wal = await admin.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $1)", before)
+                wal = float(await admin.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $1)", before))
                 assert pruned.events == events
                 print(f"{schema}: {events:,} events in {seconds:.2f} s, {wal / 1e6:,.1f} MB of WAL", flush=True)
             await admin.execute(f"DROP SCHEMA {schema} CASCADE")
