@@ -245,7 +245,7 @@ class ForgetsKeys(MemoryStorage):
     ("storage", "facts", "broken"),
     [
         (ForgetsTheToken, "TestLostClaims", "test_a_claim_that_is_over_is_refused_and_nothing_changes"),
-        (TakesTheOldest, "TestNextClaims", "test_tasks_come_by_priority_then_by_age_then_by_arrival"),
+        (TakesTheOldest, "TestNextClaims", "test_tasks_come_by_priority_then_by_arrival"),
         (GivesBackWhatIsHeld, "TestRecovery", "test_a_lease_that_has_not_run_out_stays"),
         (SweepsByTime, "TestMessageMarks", "test_what_arrived_later_stays_unread_whatever_its_timestamp_says"),
         (ModifiesBlindly, "TestVersions", "test_modify_under_contention_loses_nothing"),
@@ -256,7 +256,7 @@ class ForgetsKeys(MemoryStorage):
         (Shares, "TestCopies", "test_two_reads_give_two_objects"),
         (Replaces, "TestTasks", "test_a_refused_duplicate_leaves_the_stored_task_as_it_is"),
         (StoresOneByOne, "TestBatches", "test_a_known_id_refuses_the_whole_batch"),
-        (ShufflesTies, "TestTasks", "test_pending_tasks_of_one_moment_come_in_the_order_of_arrival"),
+        (ShufflesTies, "TestTasks", "test_pending_tasks_come_by_priority_then_by_arrival"),
         (ForgetsSequences, "TestEvents", "test_the_sequence_rises_with_every_event"),
         (HasADecoy, "TestTransactions", "test_a_block_rolls_back_on_an_exception"),
         (HasADecoy, "TestVisibility", "test_others_see_committed_data_only"),
