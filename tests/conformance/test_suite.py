@@ -245,7 +245,7 @@ class ForgetsKeys(MemoryStorage):
     ("storage", "facts", "broken"),
     [
         (ForgetsTheToken, "TestLostClaims", "test_a_claim_that_is_over_is_refused_and_nothing_changes"),
-        (TakesTheOldest, "TestNextClaims", "test_tasks_come_by_priority_then_by_arrival"),
+        (TakesTheOldest, "TestNextClaims", "test_the_clock_of_the_one_that_stores_a_task_does_not_decide_its_turn"),
         (GivesBackWhatIsHeld, "TestRecovery", "test_a_lease_that_has_not_run_out_stays"),
         (SweepsByTime, "TestMessageMarks", "test_what_arrived_later_stays_unread_whatever_its_timestamp_says"),
         (ModifiesBlindly, "TestVersions", "test_modify_under_contention_loses_nothing"),
