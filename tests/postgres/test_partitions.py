@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
@@ -23,6 +24,7 @@ from swarm_persistence import (
     PostgresStorage,
 )
 from swarm_persistence.cli.main import main
+from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.clock import now
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
 from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
@@ -30,6 +32,7 @@ from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import EVENTS
 from swarm_persistence.storage import Pruned
 from swarm_persistence.testing.records import a_message, a_metric, an_event, everything_in, ids
+from swarm_persistence.transfer.restoring import restore
 
 _MAKERS: dict[type[Any], Callable[..., Any]] = {
     EventModel: an_event,
@@ -592,6 +595,53 @@ class TestConversion:
             with pytest.raises(ConflictError):
                 await restored.store_event(an_event("event-7"))
             await restored.store_event(an_event("new"))
+
+
+class TestTools:
+    async def test_a_backup_of_many_periods_is_restored_to_a_partitioned_schema_and_goes_on_there(
+        self, server: Server, storage: PostgresStorage, admin: asyncpg.Connection
+    ) -> None:
+        await storage.store_many([an_event(f"event-{n}") for n in range(3)])
+        for _ in range(4):  # of which nothing is stored in the last three
+            await pass_a_period(storage, admin)
+        last = await storage.store_event(an_event("gone"))
+        await storage.repository(EventModel).delete("gone")
+        with TemporaryDirectory() as folder:
+            await storage.backup(f"{folder}/backup")
+            url = server.url(schema=f"restored_{storage.schema_name}", partition_by="month")
+            await restore(f"{folder}/backup", url)
+
+        async with await PostgresStorage.open(url) as restored:
+            assert await restored.read_events() == await storage.read_events()
+            with pytest.raises(ConflictError):
+                await restored.store_event(an_event("event-1"))
+            assert ((await restored.store_event(an_event("new"))).sequence or 0) > (last.sequence or 0)
+
+    async def test_what_was_restored_can_be_gone_on_with_at_once(
+        self, server: Server, storage: PostgresStorage, admin: asyncpg.Connection
+    ) -> None:
+        for _ in range(4):
+            await pass_a_period(storage, admin)
+        last = await storage.store_event(an_event("gone"))
+        await storage.repository(EventModel).delete("gone")
+        url = server.url(schema=f"beside_{storage.schema_name}", partition_by="month")
+        async with await PostgresStorage.open(url) as other:
+            with TemporaryDirectory() as folder:
+                await storage.backup(f"{folder}/backup")
+                await restore(f"{folder}/backup", other)
+
+            assert ((await other.store_event(an_event("new"))).sequence or 0) > (last.sequence or 0)
+
+    async def test_doctor_finds_each_partition_s_unique_indexes_and_one_that_is_missing(
+        self, url: str, storage: PostgresStorage, admin: asyncpg.Connection
+    ) -> None:
+        async def indexes() -> list[str]:
+            findings = await examine_server(url, is_repairing=False)
+            return [finding.level.value for finding in findings if finding.check == "indexes"]
+
+        assert await indexes() == ["ok"]
+        await admin.execute(f"DROP INDEX {storage.schema_name}.events_p1_by_key")
+        assert await indexes() == ["wrong"]
 
 
 class TestCommand:

@@ -1,7 +1,7 @@
 """What `doctor` says of a swarm's schema on a PostgreSQL server: sequences, indexes, dead rows."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
@@ -32,6 +32,7 @@ _CREATE_INDEX = re.compile(
 _DROP_INDEX = re.compile(
     r"\s*DROP\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?(?:\{schema\}\.)?(?P<name>\w+)", re.I
 )
+_OF_PARTITION = re.compile(r"(?P<table>[a-z]+)(?P<partition>_p\d+)(?P<suffix>_\w+)")
 _RENAME_INDEX = re.compile(r"\s*ALTER\s+INDEX\s+(?:\{schema\}\.)?(?P<name>\w+)\s+RENAME\s+TO\s+(?P<new>\w+)", re.I)
 
 _TABLES = """
@@ -101,7 +102,7 @@ async def examine_indexes(link: Link, schema: str, version: int) -> AsyncIterato
     has_problem = False
     for name, (text, is_unique) in _expected_indexes(version).items():
         statement = f"run: {' '.join(text.replace('{schema}', schema).split())}"
-        if name not in found:
+        if name not in found and not _has_each_partition(name, found):
             has_problem = True
             if is_unique:
                 yield wrong(
@@ -126,6 +127,16 @@ async def examine_indexes(link: Link, schema: str, version: int) -> AsyncIterato
             )
     if not has_problem:
         yield ok("indexes", f"{len(found)}, all of version {version} are there and valid")
+
+
+def _has_each_partition(name: str, found: Collection[str]) -> bool:
+    """Tell whether each partition of an index's table has one of its own: a partitioned table itself has none."""
+    partitions_of: dict[str, set[str]] = {}
+    for match in filter(None, map(_OF_PARTITION.fullmatch, found)):
+        partitions_of.setdefault(match["table"] + match["suffix"], set()).add(match["partition"])
+    table = name.partition("_")[0]
+    having = partitions_of.get(name, set())
+    return bool(having) and having == partitions_of.get(f"{table}_pkey")
 
 
 async def examine_dead_rows(link: Link, schema: str) -> AsyncIterator[Finding]:

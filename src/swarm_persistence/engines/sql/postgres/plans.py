@@ -141,9 +141,12 @@ class Plans:
             case Restore():
                 rows = restored_values(step.table, step.rows, step.keeps_sequences)
                 text = compiler.restore(step.table, step.keeps_sequences)
-                return RestoreAct(step.table, text, rows, self._room_for(step))
+                highest: Any = max((row[-1] for row in step.rows), default=0)  # type: ignore[type-var]
+                room = self._room_for(step.table, highest) if step.keeps_sequences else None
+                return RestoreAct(step.table, text, rows, room)
             case Reserve():
-                return ReserveAct(compiler.dialect, step.table, step.number, step.floor)
+                room = self._room_for(step.table, step.number + 1)
+                return ReserveAct(compiler.dialect, step.table, step.number, step.floor, room)
             case Hold():
                 return HoldAct(*compiler.hold(step))
             case When():
@@ -172,11 +175,10 @@ class Plans:
             return SaveAct(table, self.compiler.save_by_id(table), row)
         return RewriteAct(table, CountAct(table, self.compiler.save(table), row))
 
-    def _room_for(self, step: Restore[Any]) -> Act | None:
-        if not (step.keeps_sequences and step.table.name in PARTITIONABLE and step.rows):
+    def _room_for(self, table: Table[Any], number: int) -> RowsAct | None:
+        if table.name not in PARTITIONABLE:
             return None
-        highest: Any = max(row[-1] for row in step.rows)  # type: ignore[type-var]
-        return RowsAct(self.compiler.make_room(), (step.table.name, highest), _first_value)
+        return RowsAct(self.compiler.make_room(), (table.name, number), _first_value)
 
     @staticmethod
     def _counted(query: Query[Any], text: str, values: list[ColumnValue]) -> CountAct:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from swarm_persistence.engines.sql.postgres.acts import RowsAct
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Table
@@ -30,13 +31,19 @@ class ReserveAct:
 
     is_single = False
 
-    def __init__(self, dialect: PostgresDialect, table: Table[Any], number: int, floor: int) -> None:
+    def __init__(
+        self, dialect: PostgresDialect, table: Table[Any], number: int, floor: int, make_room: RowsAct | None
+    ) -> None:
+        """Take the number, and what makes room for the next one where the table is partitioned by them."""
         self._values = (dialect.table(table), SEQUENCE, number)
         self._set_floor = None if table.floor is None else f"UPDATE {dialect.floor(table)} SET number = $1"
         self._floor = floor
+        self._make_room = make_room
 
     async def run(self, link: Link) -> None:
         """Raise the sequence: that is not undone with the transaction, and does no harm."""
+        if self._make_room is not None:
+            await self._make_room.run(link)
         if self._values[2] > 0:
             await link.run(_RESERVE, self._values)
         if self._set_floor is not None:
