@@ -46,7 +46,7 @@ async def claimed(storage: PostgresStorage, count: int, **fields: Any) -> list[T
 
 async def a_lock_is_waited_for(admin: asyncpg.Connection) -> None:
     """Wait until a statement waits for a lock."""
-    while not await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110 - the server tells nobody
+    while not await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110 - the server does not tell
         await asyncio.sleep(0.005)
 
 

@@ -98,7 +98,7 @@ class Hold(msgspec.Struct, frozen=True):
     write holds, nor the other way round. A write that ends a task holds it alone by itself before it is done: so a look
     for rows that name it finds all that were stored before, and those that are stored later see that it is over.
 
-    A stored row that is held changes through nobody else. With `are_stored`, the ids that are not stored do not matter.
+    No other transaction changes a stored row that is held. With `are_stored`, ids that are not stored do not matter.
     """
 
     table: Table[Any]

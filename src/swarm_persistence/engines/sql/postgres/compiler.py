@@ -98,7 +98,7 @@ class PostgresCompiler(ClaimCompiler):
         )
 
     def hold_tables(self) -> str:
-        """Return the text that keeps all tables from being dropped, in whole or in part, and nobody else from them."""
+        """Return the text that keeps all tables and their parts from being dropped, and others from nothing else."""
         return f"LOCK TABLE {', '.join(map(self.dialect.table, TABLES))} IN ACCESS SHARE MODE"
 
     def make_room(self) -> str:

@@ -1,6 +1,6 @@
 """Drops whole partitions of which all rows are to be deleted: no row is written for that, and no vacuum has to follow.
 
-A partition is detached first, which waits for those who read or write the table, and keeps nobody from it. Then it is
+A partition is detached first, which waits for readers and writers of the table and keeps none of them out. Then it is
 read once more: its rows are counted, and if one was changed meanwhile so that it has to stay, it is attached again.
 """
 

@@ -13,7 +13,7 @@ from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
 from swarm_persistence.errors import MigrationError
 
 _OLDEST_VERSION = 14
-"""Older servers cannot detach a partition without keeping everybody off the table."""
+"""Older servers cannot detach a partition without keeping all others off the table."""
 
 Report = Callable[[str], object]
 

@@ -38,7 +38,7 @@ class Periods:
         return time.monotonic() >= self._next_look
 
     def put_off(self) -> None:
-        """Let nobody else look soon."""
+        """Let no other call look soon."""
         self._next_look = time.monotonic() + _PAUSE_SECONDS
 
     async def look(self, link: Link) -> None:
