@@ -150,6 +150,51 @@ class TestReaders:
 
         assert ids(await watching) == ["lower", "higher"]
 
+    async def test_the_end_of_a_log_whose_newest_events_are_deleted_lies_before_an_event_that_was_on_its_way(
+        self, storage: PostgresStorage, other: PostgresStorage
+    ) -> None:
+        async with storage.transaction():
+            await storage.store_event(an_event("lower"))
+            await elsewhere(other.store_event(an_event("higher")))
+            await elsewhere(other.repository(EventModel).delete("higher"))
+            end = await elsewhere(other.append_events([]))
+            watching = elsewhere(first(1, other.watch_events(after=end)))
+
+        assert ids(await watching) == ["lower"]
+        assert await other.append_events([]) == 2
+
+    async def test_a_watcher_repeats_nothing_when_the_newest_event_is_deleted_while_one_is_on_its_way(
+        self, storage: PostgresStorage, other: PostgresStorage, rival: asyncpg.Connection, schema: str
+    ) -> None:
+        seen: list[EventModel] = []
+
+        async def watch() -> None:
+            async for event in other.watch_events():
+                seen.append(event)  # noqa: PERF401 - it never ends
+
+        watching = elsewhere(watch())
+        for name in "abc":  # by and by, so that the feed gives them
+            await storage.store_event(an_event(name))
+            while ids(seen)[-1:] != [name]:  # noqa: ASYNC110 - nothing is signalled
+                await asyncio.sleep(0.01)
+        # As the trigger of a writer that noted the last number a while ago, and takes its lock only now.
+        transaction = rival.transaction()
+        await transaction.start()
+        await rival.execute(f"SELECT pg_advisory_xact_lock_shared('{schema}.events'::regclass::oid::integer, 1)")
+        await storage.store_event(an_event("d"))
+        await storage.repository(EventModel).delete("c")
+        await storage.repository(EventModel).delete("d")
+        (feed,) = other._feeds._feeds.values()
+        while feed._place.number != 1:  # noqa: ASYNC110 - nothing is signalled
+            await asyncio.sleep(0.01)
+        await transaction.rollback()
+        await storage.store_event(an_event("e"))
+        while ids(seen)[-1] != "e":  # noqa: ASYNC110 - nothing is signalled
+            await asyncio.sleep(0.01)
+        watching.cancel()
+
+        assert ids(seen) == ["a", "b", "c", "e"]
+
     async def test_a_prepared_transaction_is_waited_for(self, schema: str) -> None:
         with new_server(embedded_programs(), max_prepared_transactions="10") as server:
             connection = await asyncpg.connect(server.url())

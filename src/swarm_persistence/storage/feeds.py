@@ -46,9 +46,12 @@ class Subscription:
         return len(self._rows)
 
     def add(self, rows: list[Row]) -> None:
-        """Take rows, each of which lies behind all before."""
+        """Take rows in their order; those at or before a place that was seen are no news."""
         for row in rows:
-            if self._is_new(row):
+            place = place_of(self._table, row)
+            # A feed goes back if the newest rows are deleted while others may still come before them.
+            if place > self._seen:
+                self._seen = place
                 id = row[self._id]
                 self._rows[id] = row
                 self._rows.move_to_end(id)
@@ -61,8 +64,8 @@ class Subscription:
 
     def skip(self, upto: Place) -> None:
         """Drop the rows that the watcher has read for itself, also those that are still to come."""
-        self._seen = upto
-        while self._rows and not self._is_new(next(iter(self._rows.values()))):
+        self._seen = max(self._seen, upto)
+        while self._rows and place_of(self._table, next(iter(self._rows.values()))) <= upto:
             self._rows.popitem(last=False)
 
     async def take(self) -> Row | None:
@@ -73,9 +76,6 @@ class Subscription:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._rows.popitem(last=False)[1]
-
-    def _is_new(self, row: Row) -> bool:
-        return place_of(self._table, row) > self._seen
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

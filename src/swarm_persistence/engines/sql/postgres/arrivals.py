@@ -79,7 +79,7 @@ class Settled(msgspec.Struct, frozen=True):
     """How far a table is complete."""
 
     last: int
-    """The highest number that shows."""
+    """The highest number that shows, or is known."""
     number: int
     """The number at or below which nothing changes any more; at most `last`."""
     is_in_recovery: bool
@@ -105,11 +105,15 @@ class Arrivals(msgspec.Struct):
         return min(self.number, last)
 
 
-async def settled(link: Link, table: str) -> Settled:
-    """Return how far a table is complete for the next statements on this connection."""
-    ((last, lowest_place, has_written, is_in_recovery, lowest, following),) = await link.run(
+async def settled(link: Link, table: str, known: int = 0) -> Settled:
+    """Return how far a table is complete for the next statements on this connection.
+
+    With a number that is known to be taken: up to there at least, although its row may be deleted.
+    """
+    ((shown, lowest_place, has_written, is_in_recovery, lowest, following),) = await link.run(
         _SETTLED.replace("{table}", table)
     )
+    last = max(shown, known)
     if is_in_recovery:
         arrivals = link.arrivals.setdefault(table, Arrivals())
         number = arrivals.look(last, lowest, following)
@@ -158,8 +162,8 @@ class LastSequenceAct:
         """Find it."""
         last: int = await self._read.run(link)
         if self._before is None:
-            found = await settled(link, self._table)
-            return last if found.has_written or last > found.last else min(last, found.number)
+            found = await settled(link, self._table, last)
+            return last if found.has_written else min(last, found.number)
         if last == self._before - 1:
             return last
         await link.run(_WAIT.replace("{table}", self._table), (self._before,))
