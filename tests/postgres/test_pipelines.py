@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -11,7 +12,7 @@ from postgres.poolers import FIRST_TO_KEEP_STATEMENTS, new_pooler, new_restartab
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_cached_plans import change_types
-from swarm_persistence import PostgresStorage
+from swarm_persistence import PostgresStorage, TaskModel, Worker
 from swarm_persistence.engines.sql.postgres.statements import OutdatedTypesError
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
@@ -23,7 +24,39 @@ FIRST_TO_KEEP_THEM_BY_DEFAULT = (1, 24)
 def counting_server() -> Iterator[Server]:
     """Give a server that counts statements."""
     with new_server(embedded_programs(), shared_preload_libraries="pg_stat_statements") as server:
+        asyncio.run(_start_to_count(server))
         yield server
+
+
+async def _start_to_count(server: Server) -> None:
+    admin = await asyncpg.connect(server.url())
+    await admin.execute("CREATE EXTENSION pg_stat_statements")
+    await admin.execute("CREATE DATABASE strangers")
+    await admin.close()
+
+
+@asynccontextmanager
+async def busy_strangers(server: Server) -> AsyncIterator[None]:
+    """Let other programs write all the time: to another schema, and to another database of the server."""
+
+    async def write(database: str) -> None:
+        connection = await asyncpg.connect(server.url(database=database))
+        try:
+            await connection.execute("CREATE SCHEMA strangers; CREATE TABLE strangers.rows (number integer)")
+            while True:
+                await connection.execute("INSERT INTO strangers.rows VALUES (1)")
+                await asyncio.sleep(0.005)
+        finally:
+            connection.terminate()
+
+    writing = [elsewhere(write(database)) for database in ("postgres", "strangers")]
+    try:
+        yield
+    finally:
+        for writer in writing:
+            writer.cancel()
+        await asyncio.wait(writing)
+    assert all(writer.cancelled() for writer in writing)
 
 
 @pytest_asyncio.fixture
@@ -52,7 +85,6 @@ class TestCosts:
 
     async def test_waiting_behind_a_pooler_takes_ever_fewer_statements(self, counting_server: Server) -> None:
         counting = await asyncpg.connect(counting_server.url())
-        await counting.execute("CREATE EXTENSION pg_stat_statements")
         count = "SELECT sum(calls)::bigint FROM pg_stat_statements"
         async with new_pooler(counting_server) as url, await PostgresStorage.open(f"{url}?schema=idle") as storage:
             before = await counting.fetchval(count)
@@ -64,6 +96,35 @@ class TestCosts:
         # About 13 times, a look is one statement. The claim, and what comes before the wait, are the others.
         assert statements <= 80
         assert settings <= 2  # by the pooler, which could do so before each transaction
+
+    async def test_an_idle_worker_behind_a_pooler_takes_no_notice_of_strangers(self, counting_server: Server) -> None:
+        counting = await asyncpg.connect(counting_server.url())
+        count = (
+            "SELECT sum(calls)::bigint FROM pg_stat_statements JOIN pg_database ON oid = dbid "
+            "WHERE datname = 'postgres' AND query NOT LIKE '%strangers%'"
+        )
+        done = asyncio.Event()
+
+        async def work(task: TaskModel) -> None:
+            done.set()
+
+        async with (
+            new_pooler(counting_server) as url,
+            await PostgresStorage.open(f"{url}?schema=beside_strangers") as storage,
+            await PostgresStorage.open(counting_server.url(schema="beside_strangers")) as other,
+            busy_strangers(counting_server),
+            Worker(storage, an_agent(), {"work": work}),
+        ):
+            await asyncio.sleep(4)  # it has begun with commits of its own
+            before = await counting.fetchval(count)
+            await asyncio.sleep(10)
+            statements = await counting.fetchval(count) - before
+            await other.store_task(a_task(task_type="work"))
+            async with asyncio.timeout(20):
+                await done.wait()
+        await counting.close()
+
+        assert statements <= 50
 
 
 class TestPreparedStatements:

@@ -334,7 +334,9 @@ class Watch(Protocol):
     async def wait(self, seconds: float | None = None) -> bool:
         """Return once something may have been committed since the last return (`True`), or the time is up (`False`).
 
-        Commits of this process are seen at once, those of others within 50 ms. It may also see what did not happen.
+        Commits of this process are seen at once, those of others within 50 ms; within half a second where PostgreSQL
+        cannot notify (behind a pooler, at a standby, with no connection left to listen on), and within five seconds if
+        one behind a pooler was overtaken by others. It may also see what did not happen.
         """
         ...
 

@@ -22,6 +22,12 @@ class Watches:
         """Tell whether nobody watches."""
         return not self._watches
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of the tables that are watched."""
+        with self._gate:
+            return frozenset[str]().union(*(watch.names for watch in self._watches))
+
     def add(self, tables: Iterable[Table[Any]]) -> "TableWatch":
         """Return a watch of these tables."""
         watch = TableWatch(self, frozenset(table.name for table in tables))

@@ -72,7 +72,8 @@ class ClaimVerbs(TaskVerbs):
         completed, whose `run_at` has come, and whose type is among `task_types` and `capabilities`, where these are
         given. No two agents ever get one task. The claim holds for `lease` seconds; extend it before they are over. If
         there is no task, `wait` seconds may pass until there is one; a commit ends the wait at once, another process's
-        within 50 ms.
+        within 50 ms. Where PostgreSQL cannot tell of it (behind a pooler, or with no connection left to listen on),
+        that takes half a second at most.
 
         Of more than 500 tasks that become due between two claims, those of the earliest `run_at` are considered first.
         The agent need not be registered. A stored task that cannot be read is passed over as long as there is another.

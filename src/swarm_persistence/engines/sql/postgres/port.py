@@ -123,7 +123,7 @@ class Port:
 
     def listen(self) -> None:
         """Let the schema's watches learn of the commits of other processes."""
-        self.signals.listen(self._channel, self._engine.watches)
+        self.signals.listen(self.settings.schema, self._engine.watches)
 
     def committed(self, tables: set[str]) -> None:
         """Tell those who watch, here and elsewhere, that there was a commit."""

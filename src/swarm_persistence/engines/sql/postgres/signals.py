@@ -17,6 +17,7 @@ from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
 from swarm_persistence.engines.sql.postgres.headroom import headroom_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.links import Links
+from swarm_persistence.engines.sql.postgres.marks import SNAPSHOT, Marks
 from swarm_persistence.engines.sql.postgres.settings import Settings
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import PoolError, StorageError
@@ -24,9 +25,11 @@ from swarm_persistence.errors import PoolError, StorageError
 _BETWEEN_NOTIFICATIONS_SECONDS = 0.01
 _BETWEEN_LOOKS_SECONDS = 0.03
 """Behind a pooler, where LISTEN is not possible: so that others' commits are seen within 50 ms while there are any."""
+_BETWEEN_WAKES_SECONDS = 5.0
+"""Behind a pooler, if there were commits, but none that the marks tell of: most likely those of strangers."""
 _LONGEST_BETWEEN_LOOKS_SECONDS = 0.5
 _SLOWING = 1.5
-"""By how much each look that finds nothing lengthens the pause before the next one."""
+"""By how much each look that finds no commit of the swarm lengthens the pause before the next one."""
 _BETWEEN_RARE_LOOKS_SECONDS = 1.0
 """With LISTEN: for what nobody told of."""
 _BETWEEN_GENTLE_LOOKS_SECONDS = 0.25
@@ -66,19 +69,26 @@ class Signals:
         """Those that the connection listens on; `None` where nothing can listen."""
         self._has_news = asyncio.Event()
         self._last_look = ""
+        self._marks = Marks()
+        self._can_read_marks = True
+        self._woke_all_at = 0.0
         self._has_listened = False
         self._is_closed = False
 
     def send(self, channel: str, tables: set[str]) -> None:
         """Tell other processes of commits to some tables."""
         self._unsent.setdefault(channel, set()).update(tables)
-        if self._channels is None:
+        if self._channels is None and any(
+            not tables.isdisjoint(watches.names) for watches in self._audiences.get(channel, ())
+        ):
             self._has_news.set()
         if self._sender is None and not self._is_closed:
             self._sender = self._start(self._send())
 
-    def listen(self, channel: str, watches: Watches) -> None:
-        """Tell some watches of the commits of other processes from here on, while anybody watches."""
+    def listen(self, schema: str, watches: Watches) -> None:
+        """Tell a schema's watches of the commits of other processes from here on, while there are any."""
+        channel = channel_of(schema)
+        self._marks.add(watches, schema)
         audience = self._audiences.setdefault(channel, set())
         if watches not in audience:
             audience.add(watches)
@@ -88,6 +98,7 @@ class Signals:
 
     def forget(self, channel: str, watches: Watches) -> None:
         """Tell some watches of nothing any more."""
+        self._marks.discard(watches)
         audience = self._audiences.get(channel, set())
         audience.discard(watches)
         if not audience:
@@ -183,13 +194,17 @@ class Signals:
             shortest, longest = await self._start_to_listen(link)
             self._has_listened = True
             self._ring_all()  # for what was committed before
+            self._can_read_marks = True
             pause = shortest
             while self._is_watched:
                 self._has_news.clear()
                 if self._channels is not None:
                     await self._listen_to_new(link, self._channels)
                 await link.show_as(self._connector.application.text)
-                has_found = await self._look(link)
+                if shortest < longest:
+                    has_found = await self._look_for_marks(link, has_calmed=pause == longest)
+                else:
+                    has_found = await self._look(link)
                 pause = shortest if has_found else min(pause * _SLOWING, longest)
                 if await self._has_news_within(pause, shortest if shortest < longest else 0.0):
                     pause = shortest
@@ -231,12 +246,39 @@ class Signals:
 
     async def _look(self, link: Link) -> bool:
         """Wake those who watch if anybody has written anything since the last look, and tell whether that is so."""
-        rows = await link.run_regardless("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text")
+        rows = await link.run_regardless(SNAPSHOT)
         if rows[0][0] == self._last_look:
             return False
         self._last_look = rows[0][0]
         self._ring_all()
         return True
+
+    async def _look_for_marks(self, link: Link, *, has_calmed: bool) -> bool:
+        """Do the same where the server may well be busy with strangers, and tell only of the swarm's own commits.
+
+        One that was overtaken leaves no mark. While there are others, each wakes all; later, time does.
+        """
+        if not self._can_read_marks:
+            await self._look(link)
+            return False
+        text, watched = self._marks.query()
+        try:
+            ((snapshot, *marks),) = await link.run_regardless(text)
+        except asyncpg.PostgresError:  # without a right to read them, or one of the schemas is no more
+            self._can_read_marks = False
+            await self._look(link)
+            return False
+        if snapshot == self._last_look:
+            return False
+        self._last_look = snapshot
+        moved = self._marks.moved(watched, marks)
+        if not has_calmed or self._loop.time() - self._woke_all_at >= _BETWEEN_WAKES_SECONDS:
+            self._woke_all_at = self._loop.time()
+            self._ring_all()
+        else:
+            for watches in moved:
+                watches.ring()
+        return bool(moved)
 
     def _heard(self, _connection: object, _number: int, channel: str, table: object) -> None:
         for watches in self._audiences.get(channel, ()):

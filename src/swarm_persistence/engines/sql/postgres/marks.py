@@ -1,0 +1,50 @@
+"""Tells the commits to a schema from all others of the server, by marks that only the former move.
+
+Every insert, and every change of a table that is followed, takes a number above those before it, of which an index
+gives the last one that is committed. It tells nothing of a commit that others with higher numbers have overtaken: to
+find that as well takes to look for more than these marks.
+"""
+
+from swarm_persistence.engines.watches import Watches
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES
+
+_NUMBERS = {table.name: CHANGE_NUMBER if table.is_followed else SEQUENCE for table in TABLES}
+
+SNAPSHOT = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text"
+"""What the commits of all programs and databases move."""
+
+
+class Marks:
+    """The marks of all schemas whose commits are waited for, as they were last seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Watches, str] = {}
+        self._schemas: dict[Watches, str] = {}
+
+    def add(self, watches: Watches, schema: str) -> None:
+        """Let some watches belong to a schema."""
+        self._schemas[watches] = schema
+
+    def discard(self, watches: Watches) -> None:
+        """Forget some watches."""
+        self._schemas.pop(watches, None)
+        self._seen.pop(watches, None)
+
+    def query(self) -> tuple[str, list[Watches]]:
+        """Return a query of the snapshot, and of the marks of the watches that it returns, too, in their order."""
+        watched = [watches for watches in self._schemas if not watches.is_empty]
+        # No search_path is set for it, and no operator is used in it.
+        marks = [_mark(self._schemas[watches], watches.names) for watches in watched]
+        return ", ".join((SNAPSHOT, *marks)), watched
+
+    def moved(self, watched: list[Watches], marks: list[str]) -> list[Watches]:
+        """Return those whose marks are others than before."""
+        seen = self._seen
+        self._seen = dict(zip(watched, marks, strict=True))
+        return [watches for watches, mark in self._seen.items() if seen.get(watches) != mark]
+
+
+def _mark(schema: str, names: frozenset[str]) -> str:
+    quoted = '"' + schema.replace('"', '""') + '"'
+    numbers = [f"(SELECT pg_catalog.max({_NUMBERS[name]}) FROM {quoted}.{name})" for name in sorted(names)]
+    return f"ARRAY[{', '.join(numbers)}]::pg_catalog.text"
