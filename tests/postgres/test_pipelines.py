@@ -12,7 +12,7 @@ from postgres.poolers import FIRST_TO_KEEP_STATEMENTS, new_pooler, new_restartab
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_cached_plans import change_types
-from swarm_persistence import PostgresStorage, TaskModel, Worker
+from swarm_persistence import EventModel, PostgresStorage, TaskModel, Worker
 from swarm_persistence.engines.sql.postgres.statements import OutdatedTypesError
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
@@ -155,6 +155,18 @@ class TestPreparedStatements:
             assert len(await storage.list_agents()) == 100
             assert not storage._engine.pool.connector.named.are_kept
 
+    async def test_one_that_loses_them_while_a_connection_is_opened_fails_no_call(
+        self, server: Server, schema: str
+    ) -> None:
+        async with new_pooler(server, max_prepared_statements=0) as url:
+            target = f"{url}?schema={schema}&prepared_statements=on"
+            async with await PostgresStorage.open(target):
+                pass
+            for _ in range(5):
+                async with await PostgresStorage.open(target) as storage:
+                    # Each in an event loop of its own, with connections of its own.
+                    await asyncio.gather(*(asyncio.to_thread(asyncio.run, _store_events(storage)) for _ in range(8)))
+
     async def test_nothing_is_left_at_the_pooler_by_the_look_for_them(self, server: Server, schema: str) -> None:
         async with new_pooler(server, size=1, max_prepared_statements=0) as url:
             async with await PostgresStorage.open(f"{url}?schema={schema}") as storage:
@@ -164,6 +176,11 @@ class TestPreparedStatements:
             await client.close()
 
         assert names == []
+
+
+async def _store_events(storage: PostgresStorage) -> None:
+    for _ in range(3):
+        await storage.store_event(EventModel.new("stored", {}))
 
 
 async def use(storage: PostgresStorage, round: str) -> None:

@@ -101,6 +101,12 @@ class Connector:
         raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
 
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
+        try:
+            return await self._try_to_open(host, port, deadline)
+        except asyncpg.InvalidCachedStatementError:  # lost by the pooler, which is trusted with no other one now
+            return await self._try_to_open(host, port, deadline)
+
+    async def _try_to_open(self, host: str | None, port: int | None, deadline: float) -> Link:
         owned_sessions = self.owns_sessions
         application_name = self.application.text
         connection = await self._connect(host, port, deadline)

@@ -162,9 +162,7 @@ class PipelinedStatements:
                 raise OutdatedTypesError from error
             if pipeline.is_under_way or not isinstance(error, asyncpg.PostgresError):
                 self._connection.terminate()
-            if self._uses_names and isinstance(error, _LOST):
-                self._named.are_kept = False
-                raise asyncpg.InvalidCachedStatementError(str(error)) from error
+            self._raise_if_lost(error)
             raise
         self._prepared[text] = prepared  # at the end: the first are those that were not used for longest
         if len(self._prepared) > LARGEST_CACHE:
@@ -176,10 +174,20 @@ class PipelinedStatements:
         text, name = self._settings.for_transaction(), self._new_name()
         if name:
             # With its own settings not made yet: it names all that it uses.
-            self._setup_statement = await self._connection.prepare(text, name=name)
-            await self._setup_statement.fetch()
+            try:
+                self._setup_statement = await self._connection.prepare(text, name=name)
+                await self._setup_statement.fetch()
+            except BaseException as error:
+                self._raise_if_lost(error)
+                raise
         self._setup = execute(name) if name else parse("", text) + execute("")
         return self._setup
+
+    def _raise_if_lost(self, error: BaseException) -> None:
+        """Trust the pooler with no more statements if it has lost one, and let the call be repeated."""
+        if self._uses_names and isinstance(error, _LOST):
+            self._named.are_kept = False
+            raise asyncpg.InvalidCachedStatementError(str(error)) from error
 
     def _new_name(self) -> str:
         if not self._uses_names:
