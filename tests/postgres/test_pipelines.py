@@ -13,6 +13,7 @@ from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_cached_plans import change_types
 from swarm_persistence import EventModel, PostgresStorage, TaskModel, Worker
+from swarm_persistence.engines.sql.postgres.codecs import ARRAY_TYPES
 from swarm_persistence.engines.sql.postgres.statements import OutdatedTypesError
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
@@ -82,6 +83,17 @@ class TestCosts:
             storage._engine._port().links.give_back(link)
 
             assert proxy.round_trips - trips == 5
+
+    async def test_the_driver_does_not_ask_for_types_between_two_statements(self, proxy: Proxy, schema: str) -> None:
+        # A pooler would give the question's two round trips to two sessions of the server.
+        async with await PostgresStorage.open(proxy.url(schema=schema, prepared_statements="off")) as storage:
+            link = await storage._engine._port().links.take(float("inf"))
+            trips = proxy.round_trips
+            for type in ARRAY_TYPES:
+                assert await link.run(f"SELECT $1::{type}[]", (None,)) == [(None,)]
+            storage._engine._port().links.give_back(link)
+
+            assert proxy.round_trips - trips == 2 * len(ARRAY_TYPES)  # to prepare, and to execute
 
     async def test_waiting_behind_a_pooler_takes_ever_fewer_statements(self, counting_server: Server) -> None:
         counting = await asyncpg.connect(counting_server.url())

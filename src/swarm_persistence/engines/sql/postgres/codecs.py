@@ -5,6 +5,12 @@ import asyncpg
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 """PostgreSQL counts times from the year 2000, our columns from 1970."""
 
+ARRAY_TYPES = (
+    "bool", "int2", "int4", "int8", "float8", "numeric", "text", "varchar", "timestamptz", "json", "jsonb", "bytea",
+    "name", "oid",
+)  # fmt: skip
+"""The types of the values, single and in arrays, that statements have or may come to have if a column is altered."""
+
 _FALSE, _TRUE = b"\0", b"\1"
 
 
@@ -16,6 +22,15 @@ async def set_codecs(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "bool", schema="pg_catalog", encoder=_encode_flag, decoder=_decode_flag, format="binary"
     )
+
+
+async def learn_arrays(connection: asyncpg.Connection) -> None:
+    """Let the driver ask for the types of arrays now, in one transaction, and not when a statement first has some.
+
+    Its question is a statement of two round trips, between which a pooler would give it another server's session.
+    """
+    async with connection.transaction():
+        await connection.prepare(f"SELECT {', '.join(f'NULL::pg_catalog.{type}[]' for type in ARRAY_TYPES)}", name="")
 
 
 def _encode_time(microseconds: int) -> tuple[int]:

@@ -12,7 +12,7 @@ from socket import gaierror
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
-from swarm_persistence.engines.sql.postgres.codecs import set_codecs
+from swarm_persistence.engines.sql.postgres.codecs import learn_arrays, set_codecs
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
@@ -127,6 +127,8 @@ class Connector:
             async with _given_up_at(deadline, connection):
                 self._require_usable(connection)
                 await set_codecs(connection)
+                if not self.owns_sessions:
+                    await learn_arrays(connection)
                 await link.greet()
         except BaseException:
             connection.terminate()  # nobody else knows of it, whoever was cancelled here
