@@ -8,6 +8,7 @@ import msgspec
 
 from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
 from swarm_persistence.engines.sql.postgres.grants import become_owner, copy_grants, tables_of
+from swarm_persistence.engines.sql.postgres.index_building import build_index, drop_index
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
 from swarm_persistence.engines.sql.postgres.migrations.migration import (
@@ -17,7 +18,7 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import (
     Group,
     Migration,
 )
-from swarm_persistence.engines.sql.postgres.online import build_index, drop_index, fill_rows, in_short_transaction
+from swarm_persistence.engines.sql.postgres.online import fill_rows, in_short_transaction
 from swarm_persistence.engines.sql.postgres.schema_log import FIRST_LOG, STEPS, SchemaLog, SchemaState
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.schema.tables import TASKS

@@ -13,6 +13,11 @@ class CreateIndex(msgspec.Struct, frozen=True):
     """What follows the name: `ON {schema}.tasks (priority, sequence) WHERE …`."""
     is_unique: bool = False
 
+    @property
+    def table(self) -> str:
+        """Return the name of the table."""
+        return self.definition.partition("{schema}.")[2].partition(" ")[0]
+
     def statement(self, *, is_online: bool) -> str:
         """Return the statement that builds it."""
         unique = "UNIQUE " if self.is_unique else ""

@@ -1,0 +1,112 @@
+"""Builds and drops indexes beside readers and writers, also those of partitioned tables, which PostgreSQL does not.
+
+The index of a partitioned table is made for the table alone, which takes no time. Each partition gets one of its own
+concurrently, which is attached to it; with the last one, the whole is valid. A unique index would have to hold the
+partition key: there, each partition has its own, and the table's triggers have to keep rows unique over all of them.
+"""
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres import online
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex
+from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
+
+_IS_PARTITIONED = "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('p', 'I'))"
+
+_PARTITIONS = """
+SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass($1) ORDER BY 1
+"""
+_UNATTACHED = """
+SELECT relname
+FROM pg_inherits AS parts JOIN pg_class ON pg_class.oid = parts.inhrelid
+WHERE parts.inhparent = to_regclass($1) AND NOT EXISTS (
+  SELECT FROM pg_index JOIN pg_inherits AS attached ON attached.inhrelid = indexrelid
+  WHERE indrelid = pg_class.oid AND attached.inhparent = to_regclass($2)
+)
+ORDER BY 1
+"""
+
+_GONE = (asyncpg.UndefinedTableError, asyncpg.UndefinedObjectError, asyncpg.InvalidObjectDefinitionError)
+"""What tells that a partition was detached or dropped meanwhile, or else that a statement is wrong."""
+
+
+async def build_index(link: Link, schema: str, index: CreateIndex, patience: float) -> None:
+    """Build an index beside readers and writers; what is there and complete is left as it is.
+
+    Raises:
+        asyncpg.PostgresError: others held what it has to lock for longer than the patience, in seconds; or see there.
+
+    """
+    table = f'"{schema}".{index.table}'
+    if not (await link.run(_IS_PARTITIONED, (table,)))[0][0]:
+        await online.build_index(link, schema, index, patience)
+    elif index.is_unique:
+        # A partition that is made meanwhile has the unique indexes of the one before.
+        for part in await _names(link, _PARTITIONS, table):
+            await _build_for(link, schema, index, part, patience)
+    else:
+        await _build_partitioned(link, schema, index, patience)
+
+
+async def drop_index(link: Link, schema: str, index: DropIndex, patience: float) -> None:
+    """Drop an index beside readers and writers, with what an interrupted build has left of it."""
+    whole = f'"{schema}".{index.name}'
+    if (await link.run(_IS_PARTITIONED, (whole,)))[0][0]:
+        # PostgreSQL cannot drop it concurrently: it is a matter of the catalog, once all tables are locked.
+        async def drop() -> None:
+            await link.order(f"DROP INDEX IF EXISTS {whole}")
+
+        await online.in_short_transaction(link, drop, patience)
+    else:
+        await online.drop_index(link, schema, index, patience)
+    for table in sorted(PARTITIONABLE):
+        if index.name.startswith(f"{table}_"):
+            for part in await _names(link, _PARTITIONS, f'"{schema}".{table}'):
+                own = DropIndex(_name_for(part, table, index.name))
+                await online.drop_index(link, schema, own, patience)
+
+
+async def _build_partitioned(link: Link, schema: str, index: CreateIndex, patience: float) -> None:
+    table, whole = f'"{schema}".{index.table}', f'"{schema}".{index.name}'
+    definition = index.definition.replace("ON ", "ON ONLY ", 1).replace("{schema}", f'"{schema}"')
+
+    async def begin() -> None:
+        await link.order(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
+
+    # From now on, a partition that is attached to the table gets such an index with that.
+    await online.in_short_transaction(link, begin, patience)
+    for part in await _names(link, _UNATTACHED, table, whole):
+        own = await _build_for(link, schema, index, part, patience)
+        if own is None:
+            continue
+
+        async def attach(own: str = own) -> None:
+            await link.order(f'ALTER INDEX {whole} ATTACH PARTITION "{schema}".{own}')
+
+        try:
+            await online.in_short_transaction(link, attach, patience)
+        except _GONE:
+            if part in await _names(link, _PARTITIONS, table):
+                raise
+
+
+async def _build_for(link: Link, schema: str, index: CreateIndex, part: str, patience: float) -> str | None:
+    """Build that of one partition, and return its name; or None if the partition is gone."""
+    name = _name_for(part, index.table, index.name)
+    definition = index.definition.replace(f"{{schema}}.{index.table}", f"{{schema}}.{part}", 1)
+    try:
+        await online.build_index(link, schema, CreateIndex(name, definition, index.is_unique), patience)
+    except _GONE:
+        if part in await _names(link, _PARTITIONS, f'"{schema}".{index.table}'):
+            raise
+        return None
+    return name
+
+
+def _name_for(part: str, table: str, index: str) -> str:
+    return part + index.removeprefix(table)
+
+
+async def _names(link: Link, text: str, *values: str) -> list[str]:
+    return [str(row[0]) for row in await link.run(text, values)]
