@@ -531,6 +531,69 @@ class TestConversion:
         assert await storage.partitions() == {}
         assert await everything_in(storage) == before
 
+    async def test_what_is_pruned_while_a_table_is_made_whole_does_not_come_back(
+        self, url: str, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await storage.store_many([old_event(id) for id in "abc"])
+        await pass_a_period(storage, admin)
+        await storage.store_event(an_event("young", timestamp=now()))
+        copy = Unpartitioning._copy_noted
+        pruned: list[Pruned] = []
+
+        async def prune_meanwhile(self: Unpartitioning) -> int:
+            if not pruned and self._name == "events":
+                pruned.append(await other.prune(AGE))
+            return await copy(self)
+
+        async with await PostgresStorage.open(url) as other:
+            monkeypatch.setattr(Unpartitioning, "_copy_noted", prune_meanwhile)
+            await storage.partition(None)
+
+        assert pruned == [Pruned(events=3)]
+        assert ids(await storage.read_events()) == ["young"]
+
+    async def test_partitions_that_an_interrupted_drop_left_are_made_whole_again_too(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await storage.store_many([old_event(id) for id in "abc"])
+        await pass_a_period(storage, admin)
+        with monkeypatch.context() as patch:
+            patch.setattr(PartDropping, "_drop_here", _fail)
+            with pytest.raises(ZeroDivisionError):
+                await storage.prune(AGE)
+
+        await storage.partition(None)
+
+        assert ids(await storage.read_events()) == ["a", "b", "c"]
+        await storage.partition("month")
+        await pass_a_period(storage, admin)
+        assert await storage.prune(AGE) == Pruned(events=3)
+
+    @pytest.mark.parametrize("goes_on", [True, False])
+    async def test_a_partition_that_is_detached_while_its_table_is_made_whole_keeps_its_rows(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
+    ) -> None:
+        """The process that drops it has looked before the change began, and goes on, or does not."""
+        await storage.store_many([old_event(id) for id in "abc"])
+        await pass_a_period(storage, admin)
+        copy_all = Unpartitioning._copy_all
+
+        async def detach_before(self: Unpartitioning) -> None:
+            if self._name == "events":
+                events = f"{storage.schema_name}.events"
+                await admin.execute(f"ALTER TABLE {events} DETACH PARTITION {events}_p0 CONCURRENTLY")
+            await copy_all(self)
+            if self._name == "events" and goes_on:
+                compiler = storage._engine.plans.compiler
+                dropping = PartDropping(self._link, compiler, EVENTS, [()])
+                assert await dropping._drop("events_p0") == 0
+
+        monkeypatch.setattr(Unpartitioning, "_copy_all", detach_before)
+
+        await storage.partition(None)
+
+        assert ids(await storage.read_events()) == ["a", "b", "c"]
+
     async def test_a_new_schema_is_partitioned_by_what_the_url_says(self, url: str) -> None:
         async with await PostgresStorage.open(f"{url}&partition_by=day") as storage:
             assert {*(await storage.partitions()).values()} == {"day"}

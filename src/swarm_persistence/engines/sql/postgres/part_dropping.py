@@ -2,6 +2,8 @@
 
 A partition is detached first, which waits for readers and writers of the table and keeps none of them out. Then it is
 read once more: its rows are counted, and if one was changed meanwhile so that it has to stay, it is attached again.
+
+While a table is turned into a plain one, none is dropped: its rows are being copied.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.part_attaching import attach_again, is_made_whole, lock_part
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
@@ -57,6 +60,8 @@ class PartDropping:
     async def run(self) -> int:
         """Drop them, and return how many rows they held."""
         schema = self._dialect.schema
+        if await is_made_whole(self._link, schema, self._table.name):
+            return 0
         found = await self._link.run(_OVER.replace("{schema}", schema), (self._parent, self._table.name))
         dropped = 0
         for name, is_attached, is_pending in found:
@@ -92,19 +97,16 @@ class PartDropping:
     async def _drop_here(self, name: str) -> int:
         schema = self._dialect.schema
         part = f"{schema}.{name}"
-        borders = await self._link.run(
-            f"SELECT lower, upper FROM {schema}.partitions WHERE name = $1 FOR UPDATE", (name,)
-        )
-        if not borders:
-            return 0  # another process has dropped it
+        borders = await lock_part(self._link, schema, name)
+        if borders is None:
+            return 0  # another process has dropped it, or made the table whole
+        if await is_made_whole(self._link, schema, self._table.name):
+            await attach_again(self._link, schema, self._table.name, name, borders)
+            return 0
         count = f"SELECT count(*), count(*) FILTER (WHERE {self._is_stale}), max({SEQUENCE}) FROM {part}"
         ((rows, stale_rows, highest),) = await self._link.run(count, self._values)
         if rows > stale_rows:
-            lower, upper = borders[0]
-            await self._link.order(
-                f"ALTER TABLE {self._parent} ATTACH PARTITION {part} "
-                f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
-            )
+            await attach_again(self._link, schema, self._table.name, name, borders)
             return 0
         if self._table.floor is not None and highest is not None:
             floor = self._dialect.floor(self._table)

@@ -1,11 +1,17 @@
 """Turns a partitioned table into a plain one, beside its readers and writers.
 
 A trigger notes the number of each row that is written from now on. All that is there is copied meanwhile, in short
-transactions; then what was noted is copied again, and the last of it while the table is locked.
+transactions; then what was noted is copied again, and the last of it while the table is locked. Partitions that a drop
+has detached, and not dropped yet, are attached again: only `prune` knows which of their rows have to stay.
 """
+
+from contextlib import suppress
+
+import asyncpg
 
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.online import in_short_transaction
+from swarm_persistence.engines.sql.postgres.part_attaching import attach_again, detached_parts, lock_part
 from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, order_all, shape_of
 from swarm_persistence.schema.tables import SEQUENCE
 
@@ -37,6 +43,13 @@ WHERE ctid = ANY(ARRAY(SELECT ctid FROM {whole}_writes LIMIT $1))
 RETURNING sequence
 """
 
+_FINALIZED = (asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.UndefinedTableError, asyncpg.WrongObjectTypeError)
+"""The process that has begun to detach the partition has gone on with it."""
+
+
+class _DetachedError(Exception):
+    """A partition was detached meanwhile."""
+
 
 class Unpartitioning:
     """Makes one table whole again, on a connection of the role that owns it. The schema is quoted."""
@@ -64,23 +77,51 @@ class Unpartitioning:
         indexes += [index for index in own.indexes if index.is_unique and not index.is_primary]
 
         async def begin() -> None:
+            # A drop that is under way is over before, or finds the copy.
+            await self._link.run(f"SELECT FROM {self._schema}.partitions WHERE parent = $1 FOR UPDATE", (self._name,))
             await order_all(self._link, *self._begun(own))
 
         await in_short_transaction(self._link, begin, self._patience)
+        await self._attach_all()
         await self._copy_all()
         for index in indexes:
             await self._link.order_patiently(index.create(self._schema, f"{self._name}_whole"))
-        while await self._copy_noted() == _BATCH:
-            pass
 
         async def turn() -> None:
             await self._link.order(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
+            if await detached_parts(self._link, self._schema, self._name):
+                raise _DetachedError
             while await self._copy_noted_here():
                 pass
             shape = await shape_of(self._link, self._schema, self._name)
             await order_all(self._link, *self._turned(shape, [index.suffix for index in indexes]))
 
-        await in_short_transaction(self._link, turn, self._patience)
+        while True:
+            while await self._copy_noted() == _BATCH:
+                pass
+            try:
+                await in_short_transaction(self._link, turn, self._patience)
+                return
+            except _DetachedError:
+                await self._attach_all()
+
+    async def _attach_all(self) -> None:
+        for part, is_pending in await detached_parts(self._link, self._schema, self._name):
+            if is_pending:
+                await self._finalize(part)
+
+            async def attach(part: str = part) -> None:
+                borders = await lock_part(self._link, self._schema, part)
+                if borders and (part, False) in await detached_parts(self._link, self._schema, self._name):
+                    await attach_again(self._link, self._schema, self._name, part, borders)
+
+            await in_short_transaction(self._link, attach, self._patience)
+
+    async def _finalize(self, part: str) -> None:
+        with suppress(*_FINALIZED):
+            await self._link.order_patiently(
+                f"ALTER TABLE {self._table} DETACH PARTITION {self._schema}.{part} FINALIZE"
+            )
 
     async def _a_partition(self) -> str:
         rows = await self._link.run(

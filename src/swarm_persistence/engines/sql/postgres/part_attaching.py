@@ -1,0 +1,41 @@
+"""Attaches partitions again that an interrupted or refused drop has detached."""
+
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.schema.tables import SEQUENCE
+
+_DETACHED = """
+SELECT made.name, coalesce(inhdetachpending, false)
+FROM {schema}.partitions AS made
+LEFT JOIN pg_inherits ON inhparent = to_regclass($1) AND inhrelid = to_regclass('{schema}.' || made.name)
+WHERE made.parent = $2 AND coalesce(inhdetachpending, true)
+ORDER BY made.lower
+"""
+
+
+async def detached_parts(link: Link, schema: str, table: str) -> list[tuple[str, bool]]:
+    """Return the partitions of a table that are detached, or are to be, which is said of each. The schema is quoted."""
+    rows = await link.run(_DETACHED.replace("{schema}", schema), (f"{schema}.{table}", table))
+    return [(str(name), bool(is_pending)) for name, is_pending in rows]
+
+
+async def lock_part(link: Link, schema: str, part: str) -> tuple[int, int] | None:
+    """Keep others from attaching or dropping a partition, and return its borders; None if it was dropped."""
+    rows = await link.run(f"SELECT lower, upper FROM {schema}.partitions WHERE name = $1 FOR UPDATE", (part,))
+    return (int(rows[0][0]), int(rows[0][1])) if rows else None
+
+
+async def is_made_whole(link: Link, schema: str, table: str) -> bool:
+    """Tell whether the table is being turned into a plain one."""
+    return bool((await link.run("SELECT to_regclass($1) IS NOT NULL", (f"{schema}.{table}_whole",)))[0][0])
+
+
+async def attach_again(link: Link, schema: str, table: str, part: str, borders: tuple[int, int]) -> None:
+    """Attach a partition that this transaction has locked."""
+    lower, upper = borders
+    await link.order(
+        f"ALTER TABLE {schema}.{table} ATTACH PARTITION {schema}.{part} "
+        f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
+    )
+    if await is_made_whole(link, schema, table):
+        # A copy that is under way has not seen these rows.
+        await link.run(f"INSERT INTO {schema}.{table}_whole_writes ({SEQUENCE}) SELECT {SEQUENCE} FROM {schema}.{part}")
