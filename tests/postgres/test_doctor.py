@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from postgres.poolers import new_pooler
 from postgres.servers import PASSWORD, Server, embedded_programs, new_server
-from swarm_persistence import PostgresStorage
+from swarm_persistence import ConflictError, PostgresStorage
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.main import main
 from swarm_persistence.cli.schema_checks import examine_dead_rows
@@ -92,27 +92,119 @@ async def test_sequences_behind_their_tables_are_found_and_repaired(
     await swarm.store_task(a_task("after"))
 
 
-@pytest.mark.parametrize(("index", "level"), [("tasks_by_key", Level.WRONG), ("tasks_by_agent", Level.ADVICE)])
+async def run_remedies(owner: asyncpg.Connection, findings: list[Finding]) -> None:
+    """Run what the findings on indexes say, as it is printed."""
+    for finding in findings:
+        if finding.check == "indexes" and finding.remedy is not None:
+            assert finding.remedy.startswith("run: "), finding
+            await owner.execute(finding.remedy.removeprefix("run: "))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [("tasks_by_key", Level.WRONG), ("tasks_by_agent", Level.ADVICE), ("events_by_type_and_arrival", Level.ADVICE)],
+)
 async def test_a_missing_index_is_named_with_the_statement_that_makes_it(
-    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, index: str, level: Level
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str, missing: tuple[str, Level]
 ) -> None:
-    await owner.execute(f"DROP INDEX {PostgresEngine.of(durable_url, Settings()).settings.schema}.{index}")
-    found = of(await examine_server(durable_url, is_repairing=False), "indexes")
+    index, level = missing
+    await owner.execute(f"DROP INDEX {schema}.{index}")
+    findings = await examine_server(durable_url, is_repairing=False)
+    found = of(findings, "indexes")
     assert (found.level, index in found.detail) == (level, True)
 
-    assert found.remedy is not None
-    await owner.execute(found.remedy.removeprefix("run: "))
+    await run_remedies(owner, findings)
     assert of(await examine_server(durable_url, is_repairing=False), "indexes").level is Level.OK
 
 
-async def test_an_index_that_is_not_valid_is_wrong(
+async def test_the_missing_index_of_a_unique_column_is_wrong(
     swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
 ) -> None:
+    await owner.execute(f"ALTER TABLE {schema}.tasks DROP CONSTRAINT tasks_id_key")
+    findings = await examine_server(durable_url, is_repairing=False)
+    assert (of(findings, "indexes").level, "tasks_id_key" in of(findings, "indexes").detail) == (Level.WRONG, True)
+
+    await run_remedies(owner, findings)
+    with pytest.raises(ConflictError):
+        await swarm.store_task(a_task("a"))
+
+
+async def test_the_remedies_of_a_partitioned_table_can_be_run(
+    durable_server: Server, owner: asyncpg.Connection, schema: str
+) -> None:
+    url = durable_server.url(schema=schema, partition_by="day")
+    async with await PostgresStorage.open(url) as storage:
+        await storage.store_event(an_event("a"))
+    await owner.execute(f"DROP INDEX {schema}.events_by_time, {schema}.events_p0_by_key, {schema}.messages_p1_id_key")
+    await owner.execute(f"DROP INDEX {schema}.events_by_agent")
+    await owner.execute(f"CREATE INDEX events_by_agent ON ONLY {schema}.events (agent_id)")  # of no partition: invalid
+    findings = [one for one in await examine_server(url, is_repairing=False) if one.check == "indexes"]
+    assert {one.detail.split()[0] for one in findings} == {
+        "events_by_time", "events_p0_by_key", "messages_p1_id_key", "events_by_agent",
+    }  # fmt: skip
+
+    await run_remedies(owner, findings)
+    assert of(await examine_server(url, is_repairing=False), "indexes").level is Level.OK
+
+
+async def test_the_remedies_of_a_schema_with_the_name_of_a_keyword_can_be_run(
+    durable_server: Server, owner: asyncpg.Connection
+) -> None:
+    url = durable_server.url(schema="user")
+    async with await PostgresStorage.open(url):
+        await owner.execute('DROP INDEX "user".tasks_by_agent')
+    await run_remedies(owner, await examine_server(url, is_repairing=False))
+    found = of(await examine_server(url, is_repairing=False), "indexes")
+    await owner.execute('DROP SCHEMA "user" CASCADE')
+    assert found.level is Level.OK
+
+
+@pytest.mark.parametrize("name", ["broken_off", '"Broken off"'])
+async def test_an_index_that_is_not_valid_is_wrong(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str, name: str
+) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
-        await owner.execute(f"CREATE INDEX CONCURRENTLY broken_off ON {schema}.tasks ((1 / unmet_dependencies))")
-    found = of(await examine_server(durable_url, is_repairing=False), "indexes")
-    assert found.level is Level.WRONG
-    assert "broken_off" in found.detail
+        await owner.execute(f"CREATE INDEX CONCURRENTLY {name} ON {schema}.tasks ((1 / unmet_dependencies))")
+    findings = await examine_server(durable_url, is_repairing=False)
+    assert of(findings, "indexes").level is Level.WRONG
+    assert name.strip('"') in of(findings, "indexes").detail
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await run_remedies(owner, findings)
+
+
+async def test_what_an_interrupted_reindex_leaves_is_to_be_dropped(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    # As REINDEX CONCURRENTLY names what it builds; a build that fails leaves the same.
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await owner.execute(f"CREATE INDEX CONCURRENTLY some_ccnew ON {schema}.tasks ((1 / unmet_dependencies))")
+    findings = await examine_server(durable_url, is_repairing=False)
+    assert of(findings, "indexes").level is Level.WRONG
+
+    await run_remedies(owner, findings)
+    assert of(await examine_server(durable_url, is_repairing=False), "indexes").level is Level.OK
+
+
+async def test_a_step_that_is_half_done_is_named_with_the_command_that_finishes_it(
+    swarm: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    await swarm.migrate_to(7)
+    # Of the way back from version 7, a kill has left the first index, and a part of the second one.
+    await owner.execute(
+        f"UPDATE {schema}.schema_steps SET applied_at = NULL, is_upwards = false, groups_done = 1 WHERE version = 7"
+    )
+    await owner.execute(f"CREATE INDEX tasks_pending ON {schema}.tasks (priority)")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await owner.execute(f"CREATE INDEX CONCURRENTLY tasks_ready ON {schema}.tasks ((1 / unmet_dependencies))")
+    findings = await examine_server(durable_url, is_repairing=False)
+    found = of(findings, "schema")
+    assert found.level is Level.ADVICE
+    assert "the step back from version 7 (one index of pending tasks) is half done" in found.detail
+    assert f"?schema={schema}'" in (found.remedy or "")
+    indexes = of(findings, "indexes")
+    assert (indexes.level, "tasks_ready" in indexes.detail) == (Level.ADVICE, True)
+    assert "swarm-persistence migrate" in (indexes.remedy or "")
 
 
 async def found_by(url: str, check: Callable[[Link], AsyncIterator[Finding]]) -> list[Finding]:
@@ -204,7 +296,11 @@ async def test_a_role_with_few_rights_gets_what_it_may_see(
     findings = await examine_server(url, is_repairing=False)
     assert of(findings, "schema").level is Level.OK
     assert of(findings, "sequences").level is Level.ADVICE
-    assert any("GRANT pg_read_all_stats" in (finding.remedy or "") for finding in findings)
+    remedies = [finding.remedy.removeprefix("run: ") for finding in findings if finding.remedy is not None]
+    assert f"GRANT pg_read_all_stats TO observer_{schema}" in remedies
+    for remedy in remedies:
+        await owner.execute(remedy)
+    assert {finding.level for finding in await examine_server(url, is_repairing=False)} == {Level.OK}
 
 
 async def test_a_pooler_is_told_of(durable_server: Server, swarm: PostgresStorage, schema: str) -> None:

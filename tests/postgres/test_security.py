@@ -162,5 +162,23 @@ class TestTls:
             await PostgresStorage.open(self.url(server, "localhost", sslmode="disable"))
 
 
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("postgresql://me:secret@h/d", "postgresql://h:5432/d"),
+        ("postgresql:///d?host=/var/run/pg&port=5433", "postgresql://%2Fvar%2Frun%2Fpg:5433/d"),
+        ("postgresql://[::1]:5433/a%20b", "postgresql://[::1]:5433/a%20b"),
+        ("postgresql:///d", "postgresql:///d"),
+        ("postgresql://a:1,b/d", "postgresql://a:1,b:5432/d"),
+    ],
+)
+def test_the_command_that_an_error_names_leads_to_the_same_database(url: str, command: str) -> None:
+    target = Target(url)
+    assert target.command("migrate", "s") == f"swarm-persistence migrate '{command}?schema=s'"
+    again = Target(command)
+    assert again.database == target.database
+    assert [(host, port or 5432) for host, port in again.hosts] == [(host, port or 5432) for host, port in target.hosts]
+
+
 def test_a_setting_of_the_url_is_not_taken_for_a_secret() -> None:
     assert Target("postgresql://h/d?schema=mine").settings(Settings()).schema == "mine"

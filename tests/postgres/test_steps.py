@@ -138,7 +138,7 @@ class Ground:
     def version(self, *steps: Migration) -> SchemaVersion:
         """Return the version as code sees it that knows these steps in place of those of the same numbers."""
         known = {step.version: step for step in (*STEPS, *steps)}
-        return SchemaVersion(self.schema, str(self._connector.target), self.link, [*known.values()])
+        return SchemaVersion(self.schema, self._connector.target, self.link, [*known.values()])
 
     async def migrate(self, target: int, *steps: Migration, patience: float = 30) -> None:
         """Bring the schema to a version."""

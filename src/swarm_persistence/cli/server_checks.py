@@ -83,7 +83,7 @@ ORDER BY 3 DESC
 _LONG_SECONDS = 300.0
 _MANY_TRANSACTIONS = 1_000_000
 
-_SEES_OTHERS = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
+_SEES_OTHERS = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), quote_ident(current_user)"
 
 _WAITING = """
 SELECT pid, coalesce(nullif(application_name, ''), 'no application_name'),
@@ -157,9 +157,10 @@ async def examine_connections(link: Link) -> AsyncIterator[Finding]:
 async def examine_old_snapshots(link: Link, long_seconds: float = _LONG_SECONDS) -> AsyncIterator[Finding]:
     """Name what keeps VACUUM from clearing dead rows away: old transactions, prepared ones, slots, standbys."""
     check = "old snapshots"
-    if not (await link.run(_SEES_OTHERS))[0][0]:
+    ((sees_others, role),) = await link.run(_SEES_OTHERS)
+    if not sees_others:
         yield advice(
-            check, "this role sees the transactions of its own sessions only", "GRANT pg_read_all_stats TO the role"
+            check, "this role sees the transactions of its own sessions only", f"run: GRANT pg_read_all_stats TO {role}"
         )
     has_old = False
     for holder, seconds, transactions, remedy in await link.run(_HOLDERS):

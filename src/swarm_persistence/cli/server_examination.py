@@ -8,9 +8,9 @@ import asyncpg
 
 import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.cli.index_checks import examine_indexes
 from swarm_persistence.cli.schema_checks import (
     examine_dead_rows,
-    examine_indexes,
     examine_sequences,
     repair_sequences,
 )
@@ -22,8 +22,11 @@ from swarm_persistence.cli.server_checks import (
     examine_settings,
     examine_waits,
 )
+from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migrating import Move
+from swarm_persistence.engines.sql.postgres.migrations import LATEST
 from swarm_persistence.engines.sql.postgres.settings import Settings
 
 Check = Callable[[Link], AsyncIterator[Finding]]
@@ -56,6 +59,10 @@ async def _repair(engine: PostgresEngine) -> AsyncIterator[Finding]:
 async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
     schema = engine.settings.schema
     status = await engine.migration_status()
+    moves = (await engine.migration_plan(LATEST))[1] if status.version < LATEST else []
+    open_step = moves[0].step if moves else None
+    migrate = engine.command("migrate")
+    repair = engine.command("doctor --repair")
     checks: list[tuple[str, Check]] = [
         ("server", examine_release),
         ("clock", examine_clock),
@@ -63,30 +70,17 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
         ("connections", examine_connections),
         ("old snapshots", examine_old_snapshots),
         ("locks", examine_waits),
-        ("sequences", lambda link: examine_sequences(link, schema)),
-        ("indexes", lambda link: examine_indexes(link, schema, status.version)),
+        ("sequences", lambda link: examine_sequences(link, schema, repair)),
+        ("indexes", lambda link: examine_indexes(link, schema, status.version, open_step, migrate)),
         ("dead rows", lambda link: examine_dead_rows(link, schema)),
     ]
     yield await _pooler(engine)
-    if status.version == status.latest:
-        yield ok("schema", f"version {status.version}, the latest")
-    elif status.version < status.latest:
-        yield advice(
-            "schema", f"version {status.version} of {status.latest}", "run `swarm-persistence migrate` as its owner"
-        )
-    elif status.opens_from <= status.latest:
-        yield advice(
-            "schema",
-            f"version {status.version}; this code knows {status.latest}, and works on it",
-            "upgrade the package",
-        )
-    else:
-        yield wrong("schema", f"version {status.version}, and this code knows {status.latest}", "upgrade the package")
+    yield _schema(status, moves, migrate)
     if count := await engine.count_foreign_changes():
         yield wrong(
             "change numbers",
             f"{count} tasks bear numbers of another server, as after a restore of a dump: watch_tasks misses them",
-            "run `swarm-persistence doctor --repair`, or open the storage as a role that may write",
+            f"run `{repair}`, or open the storage as a role that may write",
         )
     else:
         yield ok("change numbers", "this server gave out all of them")
@@ -95,11 +89,33 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
             yield finding
 
 
+def _schema(status: MigrationStatus, moves: Sequence[Move], migrate: str) -> Finding:
+    if status.version == status.latest:
+        return ok("schema", f"version {status.version}, the latest")
+    if status.version < status.latest:
+        # Else the log tells of nothing of it that is done.
+        is_half_done = moves[0].first > 0 or not moves[0].is_upwards
+        step = f"the step {'to' if moves[0].is_upwards else 'back from'} version {moves[0].step.version}"
+        half = f"; {step} ({moves[0].step.name}) is half done" if is_half_done else ""
+        return advice(
+            "schema", f"version {status.version} of {status.latest}{half}", f"run `{migrate}` as the role that owns it"
+        )
+    if status.opens_from <= status.latest:
+        return advice(
+            "schema",
+            f"version {status.version}; this code knows {status.latest}, and works on it",
+            "upgrade the package",
+        )
+    return wrong("schema", f"version {status.version}, and this code knows {status.latest}", "upgrade the package")
+
+
 async def _run(name: str, check: Check, link: Link) -> Sequence[Finding]:
     try:
         return [finding async for finding in check(link)]
     except asyncpg.InsufficientPrivilegeError as error:
-        return [advice(name, f"not examined ({error})", "run doctor as the owner of the schema, or GRANT pg_monitor")]
+        ((role,),) = await link.run("SELECT quote_ident(current_user)")
+        remedy = f"run doctor as the owner of the schema, or run: GRANT pg_monitor TO {role}"
+        return [advice(name, f"not examined ({error})", remedy)]
 
 
 async def _pooler(engine: PostgresEngine) -> Finding:

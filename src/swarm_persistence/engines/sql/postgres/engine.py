@@ -67,9 +67,9 @@ class PostgresEngine(Reading[Act]):
         self.plans = self._plans = Plans(self.settings.schema)
         self.turns = Turns(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
         self.watches = Watches()
-        self._version = SchemaVersion(self.settings.schema, str(pool.target), self._open_aside)
+        self._version = SchemaVersion(self.settings.schema, pool.target, self._open_aside)
         self._layout = PartitionLayout(
-            self.settings.schema, str(pool.target), MigrationTurn(self.settings.schema, self._open_aside)
+            self.settings.schema, pool.target, MigrationTurn(self.settings.schema, self._open_aside)
         )
         self.periods = Periods(self.settings.schema)
         self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
@@ -132,8 +132,9 @@ class PostgresEngine(Reading[Act]):
                 raise
             _log.warning(
                 "%s: tasks bear change numbers of another server, as after a restore of a dump, and watch_tasks does "
-                "not show them; run `swarm-persistence doctor --repair` as a role that may write (%s)",
+                "not show them; run `%s` as a role that may write (%s)",
                 self.pool.target,
+                self.command("doctor --repair"),
                 error,
             )
         else:
@@ -229,6 +230,10 @@ class PostgresEngine(Reading[Act]):
         """Return the version of the schema, and the steps that lead from there to another one."""
         plan: tuple[int, list[Move]] = await self.on_a_connection(lambda link: self._version.plan(link, version))
         return plan
+
+    def command(self, verb: str) -> str:
+        """Return a command of ours for this schema, as a shell takes it; without user and password."""
+        return self.pool.target.command(verb, self.settings.schema)
 
     async def migration_status(self) -> MigrationStatus:
         status: MigrationStatus = await self.on_a_connection(self._version.status)

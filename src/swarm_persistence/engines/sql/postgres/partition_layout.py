@@ -9,6 +9,7 @@ from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn,
 from swarm_persistence.engines.sql.postgres.partitioning import partition
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.settings import Period
+from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
 from swarm_persistence.errors import MigrationError
 
@@ -21,8 +22,8 @@ Report = Callable[[str], object]
 class PartitionLayout:
     """The layout of one schema's tables."""
 
-    def __init__(self, schema: str, target: str, turn: MigrationTurn) -> None:
-        """Take the schema's name, the URL to show for its database, and the turn to change the schema."""
+    def __init__(self, schema: str, target: Target, turn: MigrationTurn) -> None:
+        """Take the schema's name, where its database is, and the turn to change the schema."""
         self._name = schema
         self._schema = f'"{schema}"'
         self._target = target
@@ -45,8 +46,8 @@ class PartitionLayout:
         if any([await self._holds_something(link, table) for table in PARTITIONABLE]):
             raise MigrationError(
                 f"{link.server}: partition_by={period!r} partitions a new schema, and {self._name!r} holds records "
-                f"that are kept otherwise; run `swarm-persistence partition --by {period} "
-                f"'{self._target}?schema={self._name}'` as the role that owns the schema"
+                f"that are kept otherwise; run `{self._target.command(f'partition --by {period}', self._name)}` as the "
+                "role that owns the schema"
             )
         await self.change(link, period, patience, lambda text: None)
 

@@ -12,6 +12,7 @@ from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn,
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 from swarm_persistence.engines.sql.postgres.schema_log import SchemaLog, SchemaState
+from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, shown
 
 _log = logging.getLogger("swarm_persistence")
@@ -21,9 +22,9 @@ class SchemaVersion:
     """The version of one schema."""
 
     def __init__(
-        self, schema: str, target: str, open_link: OpenLink, migrations: Sequence[Migration] = MIGRATIONS
+        self, schema: str, target: Target, open_link: OpenLink, migrations: Sequence[Migration] = MIGRATIONS
     ) -> None:
-        """Take the schema's name, the URL to show for its database, and the way to a second connection."""
+        """Take the schema's name, where its database is, and the way to a second connection."""
         self._name = schema
         self._target = target
         self._log = SchemaLog(schema)
@@ -142,7 +143,7 @@ class SchemaVersion:
 
     @property
     def _command(self) -> str:
-        return f"swarm-persistence migrate '{self._target}?schema={self._name}'"
+        return self._target.command("migrate", self._name)
 
 
 _PASSED_OVER = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError, asyncpg.LockNotAvailableError)

@@ -1,6 +1,6 @@
 """Reads a PostgreSQL URL: which servers, as whom, with which options; shows it without its password."""
 
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from swarm_persistence.engines.sql.postgres.settings import OPTIONS, Settings
 from swarm_persistence.errors import OtherError
@@ -39,7 +39,7 @@ _OWN_NAMES = {"connect_timeout": "connection_timeout"}  # libpq's name for it
 
 
 class Target:
-    """Where a URL leads. Its text and its `repr` hold no password."""
+    """Where a URL leads. Its text, a URL that leads there as well, and its `repr` hold no user and no password."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -80,13 +80,17 @@ class Target:
         """Return what the driver needs to know beside the host. It holds the password: show it to nobody."""
         return self._dsn
 
+    def command(self, verb: str, schema: str) -> str:
+        """Return a command of ours for a schema there, as a shell takes it."""
+        return f"swarm-persistence {verb} '{self}?schema={schema}'"
+
     def name_of(self, host: str | None, port: int | None) -> str:
         """Return a server's name for messages."""
         return "the default server" if host is None else f"{host}:{port or _DEFAULT_PORT}"
 
     def __str__(self) -> str:
-        servers = ",".join(self.name_of(host, port) for host, port in self.hosts)
-        return f"postgresql://{servers}/{self.database}"
+        servers = ",".join(_shown_server(host, port) for host, port in self.hosts)
+        return f"postgresql://{servers}/{quote(self.database)}"
 
     def __repr__(self) -> str:
         return f"Target({str(self)!r})"
@@ -126,6 +130,13 @@ def _require_no_channel_binding(use: str) -> None:
         )
     if use not in ("disable", "prefer"):
         raise OtherError(f"channel_binding is {use!r}, expected disable or prefer")
+
+
+def _shown_server(host: str | None, port: int | None) -> str:
+    """Return a server as it stands in a URL."""
+    if host is None:
+        return "" if port is None else f":{port}"
+    return f"{f'[{host}]' if ':' in host else quote(host, safe='')}:{port or _DEFAULT_PORT}"
 
 
 def _shown_option(option: str) -> str:

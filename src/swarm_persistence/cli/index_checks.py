@@ -1,0 +1,191 @@
+"""What `doctor` says of the indexes of a swarm's schema on a PostgreSQL server: missing, broken and swollen ones."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.cli.schema_checks import LARGE_BYTES, megabytes
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
+from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+from swarm_persistence.schema.tables import SEQUENCE, TABLES
+
+_INDEXES = """
+SELECT
+  found.relname, found.relkind::text, indisvalid AND indisready, pg_relation_size(found.oid),
+  greatest(found.reltuples, 0)::float8
+FROM pg_index
+JOIN pg_class AS found ON found.oid = indexrelid
+JOIN pg_namespace ON pg_namespace.oid = found.relnamespace
+WHERE nspname = $1
+ORDER BY 1
+"""
+_PARTITIONS = """
+SELECT parent.relname, child.relname
+FROM pg_inherits
+JOIN pg_class AS parent ON parent.oid = inhparent
+JOIN pg_class AS child ON child.oid = inhrelid
+JOIN pg_namespace ON pg_namespace.oid = parent.relnamespace
+WHERE nspname = $1 AND parent.relkind = 'p'
+ORDER BY 1, 2
+"""
+_CREATE_INDEX = re.compile(
+    r"\s*CREATE\s+(?P<unique>UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>\w+)\s+"
+    r"ON\s+\{schema\}\.(?P<table>\w+)\s*(?P<definition>.*)",
+    re.I | re.S,
+)
+_DROP_INDEX = re.compile(
+    r"\s*DROP\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?(?:\{schema\}\.)?(?P<name>\w+)", re.I
+)
+_RENAME_INDEX = re.compile(r"\s*ALTER\s+INDEX\s+(?:\{schema\}\.)?(?P<name>\w+)\s+RENAME\s+TO\s+(?P<new>\w+)", re.I)
+_LEFT_BY_REINDEX = re.compile(r"_cc(?:new|old)\d*$")
+"""The name that REINDEX CONCURRENTLY gives to the index that is to take the place of another, or has lost it."""
+
+_MOST_BYTES_OF_AN_ENTRY = 500.0
+
+Partitions = dict[str, list[str]]
+"""The names of the partitions of each table that has some."""
+
+
+class ExpectedIndex(msgspec.Struct, frozen=True):
+    """An index that a version of the schema has."""
+
+    name: str
+    table: str
+    definition: str
+    is_unique: bool
+    is_partitioned: bool = False
+    """Whether its table is partitioned: then no index of it can be built beside writers."""
+
+    def create(self, schema: str) -> str:
+        """Return the statement that makes it."""
+        unique = "UNIQUE " if self.is_unique else ""
+        online = "" if self.is_partitioned else "CONCURRENTLY "
+        return f'CREATE {unique}INDEX {online}{self.name} ON "{schema}".{self.table} {self.definition}'
+
+    def in_tables(self, partitions: Partitions) -> Iterator["ExpectedIndex"]:
+        """Yield itself, or what is there in its place if its table is partitioned."""
+        children = partitions.get(self.table)
+        if children is None:
+            yield self
+        elif self.is_unique and self.definition != f"({SEQUENCE})":
+            # A unique index of a partitioned table would have to hold the sequence: each partition has its own.
+            for child in children:
+                name = child + self.name.removeprefix(self.table)
+                yield msgspec.structs.replace(self, name=name, table=child)
+        else:
+            yield msgspec.structs.replace(self, is_partitioned=True)
+
+
+async def examine_indexes(
+    link: Link, schema: str, version: int, open_step: Migration | None, migrate: str
+) -> AsyncIterator[Finding]:
+    """Find indexes that a version of the schema has and this one lacks, broken ones, and those that are swollen.
+
+    Those with which the next step deals, which may have been interrupted or be under way, are left to that.
+    """
+    found = {name: rest for name, *rest in await link.run(_INDEXES, (schema,))}
+    partitions: Partitions = {}
+    for table, partition in await link.run(_PARTITIONS, (schema,)):
+        partitions.setdefault(table, []).append(partition)
+    expected = {one.name: one for index in _expected(version) for one in index.in_tables(partitions)}
+    changing = _names_in(open_step) if open_step else set()
+    problems = [
+        *(_missing(schema, index) for name, index in expected.items() if name not in found | dict.fromkeys(changing)),
+        *_broken(schema, found, expected, changing, migrate),
+        *_swollen(schema, found),
+    ]
+    for problem in problems:
+        yield problem
+    if not problems:
+        yield ok("indexes", f"{len(found)}, all of version {version} are there and valid")
+
+
+def _missing(schema: str, index: ExpectedIndex) -> Finding:
+    remedy = f"run: {index.create(schema)}"
+    waits = "; writers of the table wait until it is built" if index.is_partitioned else ""
+    if index.is_unique:
+        return wrong(
+            "indexes", f"{index.name} is missing, and with it the promise that no value comes twice{waits}", remedy
+        )
+    return advice("indexes", f"{index.name} is missing: what needs it reads whole tables{waits}", remedy)
+
+
+def _broken(
+    schema: str, found: dict[str, list[Any]], expected: dict[str, ExpectedIndex], changing: set[str], migrate: str
+) -> Iterator[Finding]:
+    for name, (kind, is_valid, *_) in found.items():
+        if is_valid:
+            continue
+        if name in changing:
+            yield advice(
+                "indexes", f"{name} is not valid: a step was interrupted, or is just building it", f"run `{migrate}`"
+            )
+        elif _LEFT_BY_REINDEX.search(name):
+            yield wrong(
+                "indexes",
+                f"{name} is not valid: a REINDEX CONCURRENTLY that was broken off has left it",
+                f'run: DROP INDEX CONCURRENTLY "{schema}".{_quoted(name)}',
+            )
+        elif kind == "I":
+            # REINDEX makes those of the partitions anew, and leaves this one as it is.
+            again = f"; {expected[name].create(schema)}" if name in expected else ""
+            yield wrong(
+                "indexes",
+                f"{name} is not valid, as some partitions have no such index",
+                f'run: DROP INDEX "{schema}".{_quoted(name)}{again}',
+            )
+        else:
+            yield wrong(
+                "indexes",
+                f"{name} is not valid, as after a CREATE INDEX CONCURRENTLY that was broken off",
+                f'run: REINDEX INDEX CONCURRENTLY "{schema}".{_quoted(name)}',
+            )
+
+
+def _swollen(schema: str, found: dict[str, list[Any]]) -> Iterator[Finding]:
+    for name, (_, is_valid, size, entries) in found.items():
+        if is_valid and size > LARGE_BYTES and size > _MOST_BYTES_OF_AN_ENTRY * entries:
+            yield advice(
+                "indexes",
+                f"{name} takes {megabytes(size)} for about {entries:,.0f} entries",
+                f'run: REINDEX INDEX CONCURRENTLY "{schema}".{_quoted(name)}',
+            )
+
+
+def _expected(version: int) -> Iterator[ExpectedIndex]:
+    """Yield the indexes that the steps up to a version have created, and those that come with their tables."""
+    if version:
+        for table in TABLES:
+            yield ExpectedIndex(f"{table.name}_pkey", table.name, f"({SEQUENCE})", is_unique=True)
+            yield ExpectedIndex(f"{table.name}_id_key", table.name, "(id)", is_unique=True)
+    created: dict[str, ExpectedIndex] = {}
+    for migration in MIGRATIONS[:version]:
+        for statement in migration.statements(is_upwards=True):
+            if match := _CREATE_INDEX.match(statement):
+                definition = " ".join(match["definition"].split())
+                index = ExpectedIndex(match["name"], match["table"], definition, match["unique"] is not None)
+                created[index.name] = index
+            elif dropped := _DROP_INDEX.match(statement):
+                created.pop(dropped["name"], None)
+            elif renamed := _RENAME_INDEX.match(statement):
+                created[renamed["new"]] = msgspec.structs.replace(created.pop(renamed["name"]), name=renamed["new"])
+    yield from created.values()
+
+
+def _names_in(step: Migration) -> set[str]:
+    """Return the names of all indexes that a step or its way back creates, drops or renames."""
+    matches = (
+        pattern.match(statement)
+        for is_upwards in (True, False)
+        for statement in step.statements(is_upwards=is_upwards)
+        for pattern in (_CREATE_INDEX, _DROP_INDEX, _RENAME_INDEX)
+    )
+    return {match[name] for match in matches if match for name in ("name", "new") if name in match.groupdict()}
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
