@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage
+from swarm_persistence.engines.sql.postgres.link import Link
 
 _numbers = count()
 
@@ -70,3 +71,23 @@ async def blocked_by(admin: asyncpg.Connection, call: "asyncio.Task[Any]") -> No
         if call.done():
             raise AssertionError(f"it waits for no lock, and gave {await call!r}")
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
+    """Record the statements about the schema's tables, and those of transactions."""
+    texts: list[str] = []
+    call, order = Link._call, Link.order
+
+    async def record_call(self: Link, method: Any, text: str, values: Any) -> Any:
+        if f'"{schema}".' in text:
+            texts.append(text)
+        return await call(self, method, text, values)
+
+    async def record_order(self: Link, text: str) -> None:
+        texts.append(text)
+        await order(self, text)
+
+    monkeypatch.setattr(Link, "_call", record_call)
+    monkeypatch.setattr(Link, "order", record_order)
+    return texts

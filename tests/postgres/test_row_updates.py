@@ -12,30 +12,9 @@ import pytest_asyncio
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.records import a_message, a_task, an_agent, ids
 from swarm_persistence.worker import Worker
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
-    """Record the statements about the schema's tables, and those of transactions."""
-    texts: list[str] = []
-    call, order = Link._call, Link.order
-
-    async def record_call(self: Link, method: Any, text: str, values: Any) -> Any:
-        if f'"{schema}".' in text:
-            texts.append(text)
-        return await call(self, method, text, values)
-
-    async def record_order(self: Link, text: str) -> None:
-        texts.append(text)
-        await order(self, text)
-
-    monkeypatch.setattr(Link, "_call", record_call)
-    monkeypatch.setattr(Link, "order", record_order)
-    return texts
 
 
 async def claimed(storage: PostgresStorage, count: int, **fields: Any) -> list[TaskModel]:

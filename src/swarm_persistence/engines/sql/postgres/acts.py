@@ -75,11 +75,15 @@ class InsertAct:
         """Tell whether one statement will do."""
         return len(self.rows) <= LARGEST_INSERT
 
-    async def run(self, link: Link) -> list[int]:
+    async def run(self, link: Link) -> list[Any]:
         """Add the rows."""
         sequences: list[int] = []
         for start in range(0, len(self.rows), LARGEST_INSERT):
             sequences += await self._add(link, self.rows[start : start + LARGEST_INSERT])
+        return self.results(sequences)
+
+    def results(self, sequences: list[int]) -> list[Any]:
+        """Return the results of its steps, which have given its rows these sequences."""
         return sequences
 
     async def _add(self, link: Link, rows: list[Values]) -> list[int]:

@@ -75,7 +75,12 @@ class Attempts:
 
         async def write(attempt: Attempt) -> list[Any]:
             try:
-                return await self._write(attempt, steps)
+                results = await self._write(attempt, steps)
+                if inserts and run.has_lost_an_answer and results[-1] is None:
+                    # Nothing was added, perhaps as others have built on what an earlier try has added.
+                    attempt.is_sent = False
+                    return await self._stored(attempt.link, inserts) or results
+                return results
             except ConflictError:
                 attempt.is_sent = False  # it was answered, and what follows only looks
                 # Perhaps with what an earlier try has added, whose answer was lost.
@@ -203,10 +208,11 @@ class Attempts:
         await link.commit()
         return results
 
-    async def _stored(self, link: Link, inserts: list[InsertAct]) -> list[int] | None:
-        """Return the sequences of rows that are stored as they were to be added; `None` if one is not."""
-        sequences: list[int] = []
+    async def _stored(self, link: Link, inserts: list[InsertAct]) -> list[Any] | None:
+        """Return the results of inserts of rows that are stored as they were to be added; `None` if one is not."""
+        results: list[Any] = []
         for act in inserts:
+            sequences: list[int] = []
             ids: list[Any] = [row[0] for row in act.rows]
             found = {row[0]: row for row in await link.run(self._plans.gets[act.table.model], (ids,))}
             for row in act.rows:
@@ -214,7 +220,8 @@ class Attempts:
                 if stored is None or not _is_same(act.table, stored, row):  # type: ignore[arg-type]
                     return None
                 sequences.append(stored[-1])
-        return sequences
+            results += act.results(sequences)
+        return results
 
 
 def _is_same(table: Table[Any], stored: Row, row: Row) -> bool:

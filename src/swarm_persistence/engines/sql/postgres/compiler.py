@@ -10,7 +10,15 @@ from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, type_of
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
 from swarm_persistence.query.text import Marks
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES, TASKS, Table
+from swarm_persistence.schema.tables import (
+    CHANGE_NUMBER,
+    SEQUENCE,
+    TABLES,
+    TASK_LINKS,
+    TASKS,
+    UNMET_DEPENDENCIES,
+    Table,
+)
 
 _LOOKING = 1398231633
 """The upper half of the numbers of these advisory locks, so that they are no other program's."""
@@ -124,6 +132,41 @@ class PostgresCompiler(ClaimCompiler):
         if text is None:
             text = self._texts[key] = id_locks.hold_text(self.dialect.table(step.table), are_stored=step.are_stored)
         return text, (step.referred, step.alone)
+
+    def insert_dependents(self) -> str:
+        """Return the text that holds what new tasks refer to, and adds them with their links.
+
+        Its first three arrays are those of a hold, and all dependencies, whether they are new themselves or not; one
+        for each column of the links and of the tasks follows. It adds nothing if a task waits for a new one already,
+        or a dependency has failed. A link that is there already is that of a stored task, which the insert refuses.
+        """
+        schema, marks = self.dialect.schema, Marks(self.dialect)
+        _, alone, dependencies = (f"{marks.next()}::text[]" for _ in range(3))
+        links, tasks = self.dialect.table(TASK_LINKS), self.dialect.table(TASKS)
+        link_arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in TASK_LINKS.columns)
+        task_arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in TASKS.columns)
+        link_names, task_names = ", ".join(TASK_LINKS.names), ", ".join(TASKS.names)
+        return f"""\
+WITH{id_locks.held_text(tasks)},
+  looked AS MATERIALIZED (
+    SELECT {schema}.completed_among({dependencies}, {alone}, count(lock)) AS completed FROM held
+  ),
+  unmet AS MATERIALIZED (
+    SELECT link.* FROM unnest({link_arrays}) AS link ({link_names}), looked WHERE dependency_id <> ALL (completed)
+  ),
+  linked AS (
+    INSERT INTO {links} ({link_names})
+    SELECT * FROM unmet
+    ON CONFLICT (id) DO NOTHING
+  ),
+  counted AS (
+    SELECT task_id, count(*) AS number FROM unmet GROUP BY task_id
+  )
+INSERT INTO {tasks} ({task_names}, {UNMET_DEPENDENCIES}, {CHANGE_NUMBER})
+SELECT added.*, coalesce(number, 0), {CURRENT_CHANGE}
+FROM looked CROSS JOIN unnest({task_arrays}) AS added ({task_names}) LEFT JOIN counted ON task_id = id
+WHERE completed IS NOT NULL
+RETURNING id, {SEQUENCE}"""
 
     def mark_as_writer(self) -> str:
         """Return the text that lets watchers wait for this transaction, even if it has undone all that it wrote."""

@@ -33,19 +33,16 @@ def lock_of(id: str, relation: str) -> str:
 
 def hold_text(table: str, *, are_stored: bool) -> str:
     """Return the text that holds the tasks of one array as referred to, and those of another one alone."""
-    relation = f"'{table}'::regclass::oid::bigint"
-    rows = f"""\
-WITH
-  own AS MATERIALIZED (
-    SELECT FROM {table} WHERE id = ANY($2::text[]) ORDER BY sequence FOR NO KEY UPDATE
-  ),
-  referred AS MATERIALIZED (
-    SELECT id FROM {table} WHERE id = ANY($1::text[]) ORDER BY sequence FOR SHARE
-  )"""
     if are_stored:
-        return f"{rows}\nSELECT (SELECT count(*) FROM own), (SELECT count(*) FROM referred)"
+        return f"WITH{_held_rows(table)}\nSELECT (SELECT count(*) FROM own), (SELECT count(*) FROM referred)"
+    return f"WITH{held_text(table)}\nSELECT lock FROM held"
+
+
+def held_text(table: str) -> str:
+    """Return the parts of a WITH that do the same, stored or not, as soon as `held` is read."""
+    relation = f"'{table}'::regclass::oid::bigint"
     return f"""\
-{rows},
+{_held_rows(table)},
   missing AS MATERIALIZED (
     SELECT id FROM unnest($1::text[]) AS id WHERE id NOT IN (SELECT id FROM referred)
   ),
@@ -62,6 +59,22 @@ WITH
     SELECT DISTINCT number, is_alone, rows.held
     FROM wanted CROSS JOIN (SELECT count(*) AS held FROM own) AS rows
     ORDER BY number, is_alone DESC
-  )
-SELECT CASE WHEN is_alone THEN pg_advisory_xact_lock(number)::text ELSE pg_advisory_xact_lock_shared(number)::text END
-FROM ordered"""
+  ),
+  held AS MATERIALIZED (
+    SELECT
+      CASE
+        WHEN is_alone THEN pg_advisory_xact_lock(number)::text
+        ELSE pg_advisory_xact_lock_shared(number)::text
+      END AS lock
+    FROM ordered
+  )"""
+
+
+def _held_rows(table: str) -> str:
+    return f"""
+  own AS MATERIALIZED (
+    SELECT FROM {table} WHERE id = ANY($2::text[]) ORDER BY sequence FOR NO KEY UPDATE
+  ),
+  referred AS MATERIALIZED (
+    SELECT id FROM {table} WHERE id = ANY($1::text[]) ORDER BY sequence FOR SHARE
+  )"""

@@ -40,6 +40,7 @@ from swarm_persistence.engines.sql.postgres.arrivals import LastSequenceAct, Set
 from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependentsAct, links_and_tasks
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveAct
@@ -58,6 +59,7 @@ class Plans:
             table.model: (table, self.compiler.insert_rows(table), codec_of(table.model).encode) for table in TABLES
         }
         self.gets = {table.model: self.compiler.read_by_ids(table) for table in TABLES}
+        self._dependents = self.compiler.insert_dependents()
         self.row_updates = RowUpdates(self.compiler.dialect)
 
     def row_of(self, step: Insert[Any]) -> tuple[Table[Any], str, tuple[ColumnValue, ...]]:
@@ -68,6 +70,10 @@ class Plans:
     def steps(self, steps: Sequence[Step]) -> Steps:
         """Return the acts of a write; a value that no column can hold raises `SerializationError`."""
         planned = Steps()
+        dependents = self._insert_dependents(steps)
+        if dependents is not None:
+            planned.add(dependents)
+            return planned
         for step in steps:
             if isinstance(step, Insert) and not has_key(step):
                 planned.add_row(*self.row_of(step))
@@ -160,6 +166,14 @@ class Plans:
             return self._counted(step.query, *self.compiler.upkeep(step.query, step.changes))
         counted = self._counted(step.query, *self.compiler.update(step.query, step.changes))
         return RewriteAct(step.query.table, counted)
+
+    def _insert_dependents(self, steps: Sequence[Step]) -> InsertDependentsAct | None:
+        parts = links_and_tasks(steps, has_key)
+        if parts is None:
+            return None
+        hold, links, tasks = parts
+        rows_of_links, rows_of_tasks = ([self.row_of(step)[-1] for step in inserts] for inserts in (links, tasks))
+        return InsertDependentsAct(self._dependents, hold, rows_of_links, rows_of_tasks)
 
     def _insert_unless(self, step: Insert[Any]) -> Act:
         table, _, row = self.row_of(step)

@@ -11,6 +11,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0008_awaited_tasks,
     m0009_places,
     m0010_partitions,
+    m0011_new_dependents,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
@@ -41,6 +42,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(8, "awaited tasks", m0008_awaited_tasks.UP, m0008_awaited_tasks.DOWN, opens_from=2),
     Migration(9, "places", m0009_places.UP, m0009_places.DOWN, opens_from=2),
     Migration(10, "room for partitions", m0010_partitions.UP, m0010_partitions.DOWN, opens_from=2),
+    Migration(11, "new dependents", m0011_new_dependents.UP, m0011_new_dependents.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

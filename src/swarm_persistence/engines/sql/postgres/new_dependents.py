@@ -1,0 +1,102 @@
+"""New tasks that wait for others: one statement holds what they refer to, looks at it, and stores them and their links.
+
+Only where nothing waits for a new task yet, and no dependency has failed: else the statement adds nothing, and the
+write goes the long way.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import Any
+
+import asyncpg
+
+from swarm_persistence.engines.interface import CountOf, Delete, Hold, Insert, Step, Unless, Update
+from swarm_persistence.engines.sql.postgres.acts import InsertAct, refused
+from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models.links import TaskLink
+from swarm_persistence.query.query import Condition, Query, Selection
+from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, M
+
+_MOST_ROWS = 500
+"""More links or tasks than this are stored by statements of their own, as round trips no longer count for them."""
+
+_IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
+_IS_UNSUCCESSFUL = Condition("status", "IN", (TaskStatus.FAILED.value, TaskStatus.CANCELLED.value))
+
+
+class InsertDependentsAct(InsertAct):
+    """Adds tasks with their links, unless one is awaited or would wait in vain; gives the results of a hold and that.
+
+    Of the results of the innermost steps, there are those of the tasks only.
+    """
+
+    is_single = True
+
+    def __init__(self, text: str, hold: Hold, links: Sequence[Values], tasks: Sequence[Values]) -> None:
+        super().__init__(TASKS, text)
+        self.rows += tasks
+        dependencies = [*dict.fromkeys(link[TASK_LINKS.positions["dependency_id"]] for link in links)]
+        self._others: list[Any] = [hold.referred, hold.alone, dependencies, *zip(*links, strict=True)]
+
+    async def run(self, link: Link) -> list[Any]:
+        """Add the tasks."""
+        try:
+            added = await link.run(self._text, [*self._others, *zip(*self.rows, strict=True)])
+        except asyncpg.UniqueViolationError as error:
+            raise refused(TASKS, error, self.rows) from error
+        # RETURNING has no order.
+        sequence_of = dict(added)
+        return self.results([sequence_of[row[0]] for row in self.rows] if added else [])
+
+    def results(self, sequences: list[int]) -> list[Any]:
+        """Return the results of the two steps."""
+        return [None, [sequences] if sequences else None]
+
+
+def links_and_tasks(
+    steps: Sequence[Step], has_key: Callable[[Insert[Any]], bool]
+) -> tuple[Hold, list[Insert[TaskLink]], list[Insert[TaskModel]]] | None:
+    """Return what a write that adds tasks and their links holds and adds; `None` if it is anything else."""
+    match steps:
+        case [Hold() as hold, Unless(query=awaited, then=(Unless(query=vain, then=then),))]:
+            pass
+        case _:
+            return None
+    tasks = [*takewhile(lambda insert: not has_key(insert), _first_inserts(then, TaskModel))]
+    links = [*_first_inserts(then[len(tasks) :], TaskLink)]
+    if not (0 < len(tasks) <= _MOST_ROWS and 0 < len(links) <= _MOST_ROWS):
+        return None
+    ids = [*dict.fromkeys(link.model.task_id for link in links)]
+    dependencies = [*dict.fromkeys(link.model.dependency_id for link in links)]
+    is_such = (
+        hold == Hold(TASKS, hold.referred, hold.alone)
+        and awaited == Query(TASK_LINKS, (_one_of("dependency_id", hold.alone),))
+        and vain == Query(TASKS, (_one_of("id", dependencies), _IS_UNSUCCESSFUL))
+        and [*then[len(tasks) + len(links) :]] == _steps_after_linking(ids, dependencies)
+    )
+    return (hold, links, tasks) if is_such else None
+
+
+def _first_inserts(steps: Sequence[Step], model: type[M]) -> Iterator[Insert[M]]:
+    """Yield the first steps as long as they add a record of this model."""
+    for step in steps:
+        if not (isinstance(step, Insert) and isinstance(step.model, model)):
+            return
+        yield step
+
+
+def _one_of(field: str, values: Iterable[str]) -> Condition:
+    several = tuple(values)
+    return Condition(field, "=", several[0]) if len(several) == 1 else Condition(field, "IN", several)
+
+
+def _steps_after_linking(ids: Sequence[str], dependencies: Sequence[str]) -> list[Step]:
+    """Return the steps that leave a task the links to what is not completed, and count them."""
+    completed = Query(TASKS, (_one_of("id", dependencies), _IS_COMPLETED))
+    of_completed = Condition("dependency_id", "AMONG", Selection(completed, "id"))
+    return [
+        Delete(Query(TASK_LINKS, (_one_of("task_id", ids), of_completed))),
+        Update(Query(TASKS, (_one_of("id", ids),)), {UNMET_DEPENDENCIES: CountOf(TASK_LINKS, "task_id")}),
+    ]
