@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from swarm_persistence import PostgresStorage, TaskPriority
+from swarm_persistence.clock import from_microseconds
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.query.query import Condition, Order, Query
@@ -232,3 +233,16 @@ async def test_a_claim_that_meets_an_unreadable_task_leaves_all_as_it_was(
     assert [(task.id, task.claim_count) for task in tasks] == [("task-0", 1), ("task-2", 1)]
     row = await admin.fetchrow(text)
     assert row == before
+
+
+async def test_claims_go_on_with_what_one_of_them_has_let_be_ready(
+    storage: PostgresStorage, admin: asyncpg.Connection, schema: str
+) -> None:
+    soon = (await storage._engine.time()) + 1_000_000
+    await storage.store_tasks([a_task(f"{number}", run_at=from_microseconds(soon)) for number in range(3000)])
+    await admin.execute("SELECT pg_sleep(1.1)")
+
+    claimed = [await storage.claim_next_task("agent-1") for _ in range(20)]
+
+    assert len({task.id for task in claimed if task is not None}) == 20
+    assert await admin.fetchval(f"SELECT count(*) FROM {schema}.tasks WHERE is_delayed") >= 1000  # none, before

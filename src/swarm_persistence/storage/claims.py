@@ -75,7 +75,8 @@ class ClaimVerbs(TaskVerbs):
         within 50 ms. Where PostgreSQL cannot tell of it (behind a pooler, or with no connection left to listen on),
         that takes half a second at most.
 
-        Of more than 500 tasks that become due between two claims, those of the earliest `run_at` are considered first.
+        Of more than 500 tasks that become due between two claims, those of the earliest `run_at` are considered first;
+        on PostgreSQL, the others up to half a second later.
         The agent need not be registered. A stored task that cannot be read is passed over as long as there is another.
 
         Raises:
