@@ -80,6 +80,25 @@ async def test_a_claim_takes_the_first_of_a_type_of_many_and_sorts_none(
     assert not [part for part in parts if part["Node Type"] in ("Sort", "Bitmap Heap Scan", "Seq Scan")], parts
 
 
+@pytest.mark.parametrize("is_analyzed", [True, False])
+async def test_a_claim_of_several_types_finds_each_row_by_its_number_when_statistics_know_of_no_ready_rows(
+    storage: PostgresStorage, schema: str, admin: asyncpg.Connection, is_analyzed: bool
+) -> None:
+    await admin.execute(f"ALTER TABLE {schema}.tasks SET (autovacuum_enabled = false)")
+    await admin.execute(_FILLING.replace("{schema}", schema))
+    await admin.execute(f"UPDATE {schema}.tasks SET is_delayed = true, run_at = now() + interval '1 day'")
+    if is_analyzed:
+        await admin.execute(f"ANALYZE {schema}.tasks")
+    await admin.execute(f"UPDATE {schema}.tasks SET is_delayed = false")
+
+    parts = await plan_of(admin, schema, ("other", "type-1"), 1)
+
+    reads = [part for part in parts if part.get("Index Name") and part["Index Name"] != "tasks_delayed"]
+    by_number = [part for part in reads if part["Index Name"] == "tasks_pkey"]
+    assert len(reads) == 4
+    assert [part["Actual Rows"] for part in by_number] == [1, 1], parts
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_a_claim_walks_over_no_blocked_or_delayed_tasks(
     storage: PostgresStorage, schema: str, admin: asyncpg.Connection, limit: int

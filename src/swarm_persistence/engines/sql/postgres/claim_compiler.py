@@ -135,16 +135,19 @@ class ClaimCompiler(Compiler):
 
         Each is locked before the next one is asked for: so no more are locked than claimed. The conditions stand here
         as well: of a row that was changed before it could be locked, the server looks at this join again, with the
-        row of `heads` that it has. (It would read all of a union that stood in its place.)
+        row of `heads` that it has. (It would read all of a union that stood in its place.) They are hidden from the
+        planner: statistics that are missing, or from before many rows became ready, tell of one such row, and it would
+        read all of them by a partial index, for each row of `heads`, instead of the one of its number.
         """
         table = merge.rest.table
         conditions = [f"{merge.field} = {_of_head(merge.field)}"]
         if merge.rest.conditions:
             conditions.append(where_text(merge.rest, marks))
+        unchanged = f"CASE WHEN {' AND '.join(conditions)} THEN true ELSE false END"
         return [
             choice.columns,
             f"FROM heads JOIN {self.dialect.table(table)} ON {SEQUENCE} = {_of_head(SEQUENCE)}",
-            *choice.where(conditions),
+            *choice.where([unchanged]),
             f"ORDER BY {self._order_of_heads(merge)}",
             f"FOR UPDATE OF {table.name} SKIP LOCKED",
         ]
