@@ -531,6 +531,23 @@ class TestConversion:
         assert await storage.partitions() == {}
         assert await everything_in(storage) == before
 
+    async def test_an_interrupted_conversion_may_be_given_up(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await storage.store_many([old_event(id) for id in "abc"])
+        await pass_a_period(storage, admin)
+        with monkeypatch.context() as patch:
+            patch.setattr(Unpartitioning, "_copy_noted", _fail)
+            with pytest.raises(ZeroDivisionError):
+                await storage.partition(None)
+
+        await storage.partition("month")
+
+        left = "SELECT count(*) FROM pg_class WHERE relname ~ '_whole' AND relnamespace = $1::text::regnamespace"
+        assert await admin.fetchval(left, storage.schema_name) == 0
+        assert await storage.prune(AGE) == Pruned(events=3)
+        assert "events_p0" not in await partitions_of(storage, admin, "events")
+
     async def test_what_is_pruned_while_a_table_is_made_whole_does_not_come_back(
         self, url: str, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:

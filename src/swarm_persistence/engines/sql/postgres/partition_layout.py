@@ -78,6 +78,8 @@ class PartitionLayout:
 
     async def _change_one(self, link: Link, table: str, period: Period | None, patience: float, report: Report) -> None:
         present = (await self.periods(link)).get(table)
+        if present is not None and period is not None:
+            await Unpartitioning(link, self._schema, table, patience).give_up()
         if present == period:
             report(f"{table}: {_shown(period)}, as before")
             return

@@ -11,7 +11,12 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.online import in_short_transaction
-from swarm_persistence.engines.sql.postgres.part_attaching import attach_again, detached_parts, lock_part
+from swarm_persistence.engines.sql.postgres.part_attaching import (
+    attach_again,
+    detached_parts,
+    is_made_whole,
+    lock_part,
+)
 from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, order_all, shape_of
 from swarm_persistence.schema.tables import SEQUENCE
 
@@ -105,6 +110,16 @@ class Unpartitioning:
             except _DetachedError:
                 await self._attach_all()
 
+    async def give_up(self) -> None:
+        """Remove what an interrupted try has left, if there is any: each write would go on being noted."""
+        if not await is_made_whole(self._link, self._schema, self._name):
+            return
+
+        async def remove() -> None:
+            await order_all(self._link, *self._removed())
+
+        await in_short_transaction(self._link, remove, self._patience)
+
     async def _attach_all(self) -> None:
         for part, is_pending in await detached_parts(self._link, self._schema, self._name):
             if is_pending:
@@ -135,9 +150,7 @@ class Unpartitioning:
         whole = self._whole
         options = f" WITH ({own.options})" if own.options else ""
         return [
-            f"DROP TRIGGER IF EXISTS note_write ON {self._table}",
-            f"DROP FUNCTION IF EXISTS {whole}_note_write()",
-            f"DROP TABLE IF EXISTS {whole}, {whole}_writes",
+            *self._removed(),
             f"CREATE TABLE {whole} (LIKE {self._table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             f"{options}",
             f"ALTER TABLE {whole} ADD CONSTRAINT {self._name}_whole_pkey PRIMARY KEY ({SEQUENCE})",
@@ -145,6 +158,13 @@ class Unpartitioning:
             _NOTE_WRITE.replace("{whole}", whole),
             f"CREATE TRIGGER note_write AFTER INSERT OR UPDATE OR DELETE ON {self._table} "
             f"FOR EACH ROW EXECUTE FUNCTION {whole}_note_write()",
+        ]
+
+    def _removed(self) -> list[str]:
+        return [
+            f"DROP TRIGGER IF EXISTS note_write ON {self._table}",
+            f"DROP FUNCTION IF EXISTS {self._whole}_note_write()",
+            f"DROP TABLE IF EXISTS {self._whole}, {self._whole}_writes",
         ]
 
     async def _copy_all(self) -> None:
