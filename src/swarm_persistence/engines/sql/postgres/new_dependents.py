@@ -45,7 +45,9 @@ class InsertDependentsAct(InsertAct):
         try:
             added = await link.run(self._text, [*self._others, *zip(*self.rows, strict=True)])
         except asyncpg.UniqueViolationError as error:
-            raise refused(TASKS, error, self.rows) from error
+            # A link can only meet the number of another one: one of its id is passed over.
+            table = TASK_LINKS if error.table_name == TASK_LINKS.name else TASKS
+            raise refused(table, error, self.rows) from error
         # RETURNING has no order.
         sequence_of = dict(added)
         return self.results([sequence_of[row[0]] for row in self.rows] if added else [])
