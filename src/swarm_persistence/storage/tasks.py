@@ -194,7 +194,8 @@ class TaskVerbs(StorageCore):
             await refuse_cycles_with_stored(self._executor(), tasks)
             results = await self._executor().write(steps)
             await self._fail_dependents_of_any((*ids, *dependencies))
-            await self._tell_failed(tasks)
+            if any(results):  # a stale copy, of which nothing was written, is not told what the stored one is
+                await self._tell_failed(tasks)
             return results
 
         return await self._as_one(write)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from swarm_persistence.clock import ManualClock
+from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import TaskPriority, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
@@ -38,6 +39,17 @@ class TestDependencies:
         await complete(storage, "b")
         assert await ready_and_blocked(storage) == (["last"], [])
         assert (await claimed(storage)).id == "last"
+
+    async def test_a_stale_copy_of_a_task_that_failed_with_its_dependency_is_refused(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task("a"), a_task("last", dependencies=["a"])])
+        stale = await stored(storage, "last")
+        await storage.cancel_task("a")
+        fresh = await stored(storage, "last")
+        await storage.update_task(fresh)
+
+        with pytest.raises(ConflictError):
+            await storage.update_task(stale)
+        assert (stale.status, stale.version) == (TaskStatus.PENDING, 1)
 
     async def test_what_is_blocked_is_not_claimed_however_urgent(self, storage: Storage) -> None:
         urgent = a_task("urgent", dependencies=["plain"], priority=TaskPriority.CRITICAL)
