@@ -3,9 +3,6 @@
 import subprocess
 from pathlib import Path
 
-VERSION_5 = "98670f8"
-"""The last commit whose schema has version 5."""
-
 VERSION_2 = "70f7e9e"
 """The last commit whose schema has version 2."""
 VERSION_5 = "98670f8"

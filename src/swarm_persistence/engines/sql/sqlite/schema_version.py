@@ -1,7 +1,7 @@
 """Brings a file's schema to a version: atomic, and safe when many processes do it at once.
 
-The header's `user_version` says from which version code may open the file: 6005 is version 6, for code of version 5 and
-newer. Code before version 5 does not look at it.
+The header's `user_version` says from which version code may open the file: 7006 is version 7, for code of version 6 and
+newer. Code before version 6 does not look at it, and refuses what is newer than itself.
 """
 
 from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ class Migration(msgspec.Struct, frozen=True):
     up: tuple[str, ...]
     down: tuple[str, ...]
     opens_from: int
-    """The oldest version whose code opens the file, as it works on this one. Code before version 5 opens nothing newer;
+    """The oldest version whose code opens the file, as it works on this one. Code before version 6 opens nothing newer;
     whether it works on, where it has the file open, is said by the step."""
     is_required: bool = True
     """Whether statements of this code fail without it; not if they are only slower."""
@@ -33,9 +33,9 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, "a log of its own", m0003_own_log.UP, m0003_own_log.DOWN, opens_from=3),
     Migration(4, "the event floor", m0004_event_floor.UP, m0004_event_floor.DOWN, opens_from=4),
     Migration(5, "reserved numbers", m0005_reserved_numbers.UP, m0005_reserved_numbers.DOWN, opens_from=5),
-    Migration(6, "order of arrival", m0006_order_of_arrival.UP, m0006_order_of_arrival.DOWN, opens_from=5),
+    Migration(6, "order of arrival", m0006_order_of_arrival.UP, m0006_order_of_arrival.DOWN, opens_from=6),
     Migration(
-        7, "events of types", m0007_events_of_types.UP, m0007_events_of_types.DOWN, opens_from=5, is_required=False
+        7, "events of types", m0007_events_of_types.UP, m0007_events_of_types.DOWN, opens_from=6, is_required=False
     ),
 )
 """All steps, in order, numbered from 1 without a gap."""
