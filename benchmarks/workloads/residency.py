@@ -68,6 +68,7 @@ class _HoldingEngine:
     """Holds a future for every write until it is told to answer: the least that any engine can hold."""
 
     is_ephemeral = True
+    schema_name = "swarm"
 
     def __init__(self) -> None:
         self._futures: list[asyncio.Future[list[int]]] = []

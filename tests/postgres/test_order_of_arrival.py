@@ -11,7 +11,7 @@ from postgres.servers import Server
 from sqlite.old_release import VERSION_5, of_release, unpack
 from sqlite.programs import Program
 from swarm_persistence import PostgresStorage, TaskPriority, TaskStatus
-from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
+from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex
 from swarm_persistence.testing.records import a_task, after, ids
 
@@ -57,8 +57,8 @@ async def indexes_in(schema: str, admin: asyncpg.Connection) -> dict[str, str]:
 async def test_a_filled_schema_is_brought_up_and_back_with_all_rows(
     storage: PostgresStorage, url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
-    await storage.migrate_to(STEP.version)
     await fill(storage)
+    await storage.migrate_to(STEP.version)
     rows = await admin.fetch(f"SELECT * FROM {schema}.tasks ORDER BY sequence")
     new = await indexes_in(schema, admin)
 
@@ -75,6 +75,7 @@ async def test_a_filled_schema_is_brought_up_and_back_with_all_rows(
     async with await PostgresStorage.open(url) as again:
         await again.migrate_to(STEP.version)
         assert await indexes_in(schema, admin) == new
+        await again.migrate_to(LATEST)
         claimed = await again.claim_next_tasks("agent-1", limit=99)
     by_priority = (*range(0, 40, 2), *range(1, 40, 2))
     assert ids(claimed) == [f"{number:02}" for number in by_priority if number % 5 and number % 7]
