@@ -3,6 +3,7 @@
 Values are kept as columns keep them (`schema.values`), so that every engine compares the same things.
 """
 
+from collections.abc import Sequence
 from typing import Any, Generic, Literal, NamedTuple
 
 import msgspec
@@ -45,6 +46,11 @@ class Condition(NamedTuple):
     field: str
     operator: Operator
     value: ColumnValue | tuple[ColumnValue, ...] | FromNow | Selection = None
+
+
+def one_of(field: str, values: Sequence[str]) -> Condition:
+    """Return the condition that a field holds one of these values."""
+    return Condition(field, "=", values[0]) if len(values) == 1 else Condition(field, "IN", tuple(values))
 
 
 class Order(NamedTuple):

@@ -9,13 +9,12 @@ from swarm_persistence.engines.interface import Change, Claim, Engine, Increment
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.abandoned_claims import AbandonedClaims, Held
 from swarm_persistence.storage.arguments import seconds, texts
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
-from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.held_claims import claim_of
 from swarm_persistence.storage.readable import pass_over, without
 from swarm_persistence.storage.scopes import Scope

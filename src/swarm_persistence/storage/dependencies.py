@@ -21,18 +21,13 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
-from swarm_persistence.query.query import Condition, Order, Query, Selection
+from swarm_persistence.query.query import Condition, Order, Query, Selection, one_of
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import decode_json, identifier, refuse
 
 IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
 NOT_OVER = Condition("status", "IN", (TaskStatus.PENDING.value, TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
 ROWS_AT_ONCE = 10_000
-
-
-def one_of(field: str, values: Sequence[str]) -> Condition:
-    """Return the condition that a field holds one of these values."""
-    return Condition(field, "=", values[0]) if len(values) == 1 else Condition(field, "IN", tuple(values))
 
 
 def dependencies_of(task: TaskModel) -> tuple[str, ...]:

@@ -8,12 +8,11 @@ from swarm_persistence.engines.interface import Hold
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
 from swarm_persistence.query.builder import bound, query_value
-from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import EVENTS, SEQUENCE
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.arguments import several, texts
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.watching import watched
 
 _END_OF_LOG = "the end of the log"

@@ -6,10 +6,10 @@ from typing import Any
 from swarm_persistence.engines.interface import Executor, Update
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import TaskStatus
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, Query, one_of
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.core import NOW, TOUCHED
-from swarm_persistence.storage.dependencies import one_of, waiting_for
+from swarm_persistence.storage.dependencies import waiting_for
 from swarm_persistence.storage.readable import readable_values
 
 _MAY_FAIL = (Condition("status", "=", TaskStatus.PENDING.value), Condition("fails_with_dependencies", "=", 1))

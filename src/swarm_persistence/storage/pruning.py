@@ -11,7 +11,7 @@ from swarm_persistence.engines.interface import Delete, Hold, Step, Unless, When
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
-from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import (
     EVENTS,
     MESSAGES,
@@ -24,7 +24,7 @@ from swarm_persistence.schema.tables import (
 )
 from swarm_persistence.storage.arguments import seconds, several
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.dependencies import dependents_of, one_of, waiting_for
+from swarm_persistence.storage.dependencies import dependents_of, waiting_for
 from swarm_persistence.storage.readable import readable_values
 
 FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)

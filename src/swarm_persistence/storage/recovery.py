@@ -11,11 +11,10 @@ import msgspec
 from swarm_persistence.engines.interface import Update
 from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus
-from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
 from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
-from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.failures import failed
 from swarm_persistence.storage.held_claims import UNFINISHED
 from swarm_persistence.storage.leases import LeaseVerbs, retried

@@ -7,7 +7,7 @@ from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.interface import Delete, Hold, Insert, Replace, Save, Step, Unless, Update, When
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.arguments import several
@@ -17,7 +17,6 @@ from swarm_persistence.storage.dependencies import (
     dependencies_of,
     hold_to_link,
     id_of,
-    one_of,
     refuse_cycle,
     refuse_cycles_with_stored,
     steps_after_replacing,

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.held_claims import UNFINISHED
 from swarm_persistence.worker.runs import Run
 

@@ -1,10 +1,9 @@
 """Waits until it is worth while to claim; a wait that claims nothing can be cancelled without losing a task."""
 
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.query.query import Query
+from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.dependencies import one_of
 from swarm_persistence.storage.tasks import IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST
 
 _LONGEST_WAIT_SECONDS = 60.0

@@ -32,8 +32,8 @@ class Act(Protocol):
         ...
 
 
-class CountAct:
-    """Changes rows; gives how many."""
+class _StatementAct:
+    """One statement that may change rows of a table."""
 
     is_single = True
 
@@ -41,6 +41,10 @@ class CountAct:
         self.table = table
         self._text = text
         self._values = values
+
+
+class CountAct(_StatementAct):
+    """Changes rows; gives how many."""
 
     async def run(self, link: Link) -> int:
         """Run it and count the changed rows."""
@@ -96,15 +100,8 @@ class InsertAct:
         return [sequence_of[row[0]] for row in rows]
 
 
-class InsertUnlessAct:
+class InsertUnlessAct(_StatementAct):
     """Adds a row if no other one holds its key; gives its sequence, or 0."""
-
-    is_single = True
-
-    def __init__(self, table: Table[Any], text: str, values: Values) -> None:
-        self.table = table
-        self._text = text
-        self._values = values
 
     async def run(self, link: Link) -> int:
         """Add the row."""
@@ -145,15 +142,8 @@ class InsertUnlessHeldAct:
         return 0
 
 
-class SaveAct:
+class SaveAct(_StatementAct):
     """Replaces a row, or adds it, in a table that may be partitioned; gives how many it wrote: one."""
-
-    is_single = True
-
-    def __init__(self, table: Table[Any], text: str, values: Values) -> None:
-        self.table = table
-        self._text = text
-        self._values = values
 
     async def run(self, link: Link) -> int:
         """Replace or add the row."""

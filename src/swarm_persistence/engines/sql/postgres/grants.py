@@ -10,8 +10,8 @@ WHERE nspname = $1 AND relkind IN ('r', 'p')
 
 _GRANTS = """
 SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, privilege_type, is_grantable
-FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, aclexplode(relacl)
-WHERE nspname = $1 AND relname = $2 AND grantee <> relowner
+FROM pg_class, aclexplode(relacl)
+WHERE pg_class.oid = to_regclass($1) AND grantee <> relowner
 """
 
 
@@ -38,6 +38,13 @@ async def tables_of(link: Link, schema: str) -> set[str]:
 
 async def copy_grants(link: Link, schema: str, model: str, table: str) -> None:
     """Grant on a new table what is granted on another one."""
-    for grantee, privilege, is_grantable in await link.run(_GRANTS, (schema, model)):
-        suffix = " WITH GRANT OPTION" if is_grantable else ""
-        await link.order(f'GRANT {privilege} ON "{schema}"."{table}" TO {grantee}{suffix}')
+    for grant in await grants_of(link, f'"{schema}"."{model}"'):
+        await link.order(grant.format(object=f'"{schema}"."{table}"'))
+
+
+async def grants_of(link: Link, name: str) -> tuple[str, ...]:
+    """Return what is granted on a table or a sequence, and to which roles, with `{object}` for on what."""
+    return tuple(
+        f"GRANT {privilege} ON {{object}} TO {grantee}{' WITH GRANT OPTION' if is_grantable else ''}"
+        for grantee, privilege, is_grantable in await link.run(_GRANTS, (name,))
+    )

@@ -4,7 +4,7 @@ Only where nothing waits for a new task yet, and no dependency has failed: else 
 write goes the long way.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -16,7 +16,7 @@ from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
-from swarm_persistence.query.query import Condition, Query, Selection
+from swarm_persistence.query.query import Condition, Query, Selection, one_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, M
 
 _MOST_ROWS = 500
@@ -74,8 +74,8 @@ def links_and_tasks(
     dependencies = [*dict.fromkeys(link.model.dependency_id for link in links)]
     is_such = (
         hold == Hold(TASKS, hold.referred, hold.alone)
-        and awaited == Query(TASK_LINKS, (_one_of("dependency_id", hold.alone),))
-        and vain == Query(TASKS, (_one_of("id", dependencies), _IS_UNSUCCESSFUL))
+        and awaited == Query(TASK_LINKS, (one_of("dependency_id", hold.alone),))
+        and vain == Query(TASKS, (one_of("id", dependencies), _IS_UNSUCCESSFUL))
         and [*then[len(tasks) + len(links) :]] == _steps_after_linking(ids, dependencies)
     )
     return (hold, links, tasks) if is_such else None
@@ -89,16 +89,11 @@ def _first_inserts(steps: Sequence[Step], model: type[M]) -> Iterator[Insert[M]]
         yield step
 
 
-def _one_of(field: str, values: Iterable[str]) -> Condition:
-    several = tuple(values)
-    return Condition(field, "=", several[0]) if len(several) == 1 else Condition(field, "IN", several)
-
-
 def _steps_after_linking(ids: Sequence[str], dependencies: Sequence[str]) -> list[Step]:
     """Return the steps that leave a task the links to what is not completed, and count them."""
-    completed = Query(TASKS, (_one_of("id", dependencies), _IS_COMPLETED))
+    completed = Query(TASKS, (one_of("id", dependencies), _IS_COMPLETED))
     of_completed = Condition("dependency_id", "AMONG", Selection(completed, "id"))
     return [
-        Delete(Query(TASK_LINKS, (_one_of("task_id", ids), of_completed))),
-        Update(Query(TASKS, (_one_of("id", ids),)), {UNMET_DEPENDENCIES: CountOf(TASK_LINKS, "task_id")}),
+        Delete(Query(TASK_LINKS, (one_of("task_id", ids), of_completed))),
+        Update(Query(TASKS, (one_of("id", ids),)), {UNMET_DEPENDENCIES: CountOf(TASK_LINKS, "task_id")}),
     ]

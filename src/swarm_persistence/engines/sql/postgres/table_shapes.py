@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from swarm_persistence.engines.sql.postgres.grants import grants_of
 from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.schema.tables import SEQUENCE
 
@@ -18,11 +19,6 @@ ORDER BY relname
 """
 _TRIGGERS = """
 SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal ORDER BY 1
-"""
-_GRANTS = """
-SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, privilege_type, is_grantable
-FROM pg_class, aclexplode(relacl)
-WHERE pg_class.oid = to_regclass($1) AND grantee <> relowner
 """
 _OWNER_AND_OPTIONS = """
 SELECT quote_ident(pg_get_userbyid(relowner)), coalesce(array_to_string(reloptions, ', '), '')
@@ -91,8 +87,8 @@ async def shape_of(link: Link, schema: str, name: str) -> TableShape:
         options,
         tuple(IndexShape(index[0].removeprefix(name), *index[1:]) for index in indexes),
         {str(trigger): str(text) for trigger, text in await link.run(_TRIGGERS, (table,))},
-        await _grants_of(link, table),
-        await _grants_of(link, numbers) if numbers else (),
+        await grants_of(link, table),
+        await grants_of(link, numbers) if numbers else (),
         int((await link.run(_LAST_NUMBER, (table, SEQUENCE)))[0][0]) if numbers else 0,
     )
 
@@ -101,10 +97,3 @@ async def order_all(link: Link, *statements: str) -> None:
     """Run statements without values, one after the other."""
     for statement in statements:
         await link.order(statement)
-
-
-async def _grants_of(link: Link, name: str) -> tuple[str, ...]:
-    return tuple(
-        f"GRANT {privilege} ON {{object}} TO {grantee}{' WITH GRANT OPTION' if is_grantable else ''}"
-        for grantee, privilege, is_grantable in await link.run(_GRANTS, (name,))
-    )
