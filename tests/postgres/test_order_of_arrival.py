@@ -1,16 +1,15 @@
 """Facts about the step to the order of arrival: on a filled schema, forwards and back, beside workers of old code."""
 
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
 import asyncpg
 import pytest
 
 from postgres.servers import Server
-from sqlite.old_release import VERSION_5, of_release, unpack
+from sqlite.old_release import VERSION_5, unpack
+from sqlite.order_of_arrival import fill, worker_of_old_code
 from sqlite.programs import Program
-from swarm_persistence import PostgresStorage, TaskPriority, TaskStatus
+from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex
 from swarm_persistence.testing.records import a_task, after, ids
@@ -18,35 +17,7 @@ from swarm_persistence.testing.records import a_task, after, ids
 STEP = next(step for step in MIGRATIONS if step.name == "order of arrival")
 _INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = $1 AND tablename = 'tasks'"
 
-WORK = of_release(
-    dedent("""
-    import asyncio
-    from swarm_persistence import PostgresStorage
-
-    async def main(url):
-        async with await PostgresStorage.open(url) as storage:
-            print((await storage.migration_status()).version, flush=True)
-            input()
-            while task := await storage.claim_next_task("old"):
-                print(task.id, flush=True)
-                await storage.complete_task(task, "old")
-                input()
-
-    asyncio.run(main(sys.argv[1]))
-    """)
-)
-
-
-async def fill(storage: PostgresStorage) -> None:
-    """Store tasks whose times contradict the order in which they arrive."""
-    priorities = [TaskPriority.HIGH, TaskPriority.LOW]
-    for number in range(40):
-        fields: dict[str, Any] = {"priority": priorities[number % 2], "created_at": after(-number)}
-        if number % 5 == 0:
-            fields["dependencies"] = ["missing"]
-        if number % 7 == 0:
-            fields["status"] = TaskStatus.COMPLETED
-        await storage.store_task(a_task(f"{number:02}", **fields))
+WORK = worker_of_old_code("PostgresStorage")
 
 
 async def indexes_in(schema: str, admin: asyncpg.Connection) -> dict[str, str]:

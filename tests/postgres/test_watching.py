@@ -212,7 +212,7 @@ class TestOwnWriters:
                         assert task is not None
                         task.payload = number
                         await storage.update_task(task, force=True)
-                await storage.claim_next_task("nobody", task_types=["none"])
+                await storage.claim_next_task("agent-1", task_types=["none"])
 
         async def watch(storage: PostgresStorage) -> dict[str, TaskModel]:
             last: dict[str, TaskModel] = {}

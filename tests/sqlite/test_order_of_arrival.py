@@ -1,49 +1,21 @@
 """Facts about the step to the order of arrival: on a filled file, forwards and back, beside workers of the old code."""
 
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import apsw
 import pytest
 
-from sqlite.old_release import VERSION_5, of_release, unpack
+from sqlite.old_release import VERSION_5, unpack
+from sqlite.order_of_arrival import fill, worker_of_old_code
 from sqlite.programs import Program
-from swarm_persistence import SqliteStorage, TaskPriority, TaskStatus
+from swarm_persistence import SqliteStorage
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.testing.records import a_task, after, ids
 
 _INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
 
-WORK = of_release(
-    dedent("""
-    import asyncio
-    from swarm_persistence import SqliteStorage
-
-    async def main(path):
-        async with await SqliteStorage.open(path) as storage:
-            print((await storage.migration_status()).version, flush=True)
-            input()
-            while task := await storage.claim_next_task("old"):
-                print(task.id, flush=True)
-                await storage.complete_task(task, "old")
-                input()
-
-    asyncio.run(main(sys.argv[1]))
-    """)
-)
-
-
-async def fill(storage: SqliteStorage) -> None:
-    """Store tasks whose times contradict the order in which they arrive."""
-    priorities = [TaskPriority.HIGH, TaskPriority.LOW]
-    for number in range(40):
-        fields: dict[str, Any] = {"priority": priorities[number % 2], "created_at": after(-number)}
-        if number % 5 == 0:
-            fields["dependencies"] = ["missing"]
-        if number % 7 == 0:
-            fields["status"] = TaskStatus.COMPLETED
-        await storage.store_task(a_task(f"{number:02}", **fields))
+WORK = worker_of_old_code("SqliteStorage")
 
 
 def rows_of(path: Path, query: str) -> list[Any]:

@@ -10,7 +10,7 @@ from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.callers import elsewhere
 from swarm_persistence.testing.held_tasks import claimed, is_about, stored
-from swarm_persistence.testing.records import a_task, after, ids
+from swarm_persistence.testing.records import a_task, after, ids, tasks_of_all_priorities
 from swarm_persistence.testing.tasks import NOT_PENDING
 
 
@@ -92,14 +92,8 @@ class TestNextClaims:
         assert {task.id for task in others} == {f"{number}" for number in range(1, 1_000)}
 
     async def test_tasks_come_by_priority_then_by_arrival(self, storage: Storage) -> None:
-        for id, priority in (
-            ("low", TaskPriority.LOW),
-            ("z-high-first", TaskPriority.HIGH),
-            ("critical", TaskPriority.CRITICAL),
-            ("a-high-second", TaskPriority.HIGH),
-            ("medium", TaskPriority.MEDIUM),
-        ):
-            await storage.store_task(a_task(id, priority=priority))
+        for task in tasks_of_all_priorities():
+            await storage.store_task(task)
 
         order = [(await claimed(storage)).id for _ in range(5)]
 

@@ -36,6 +36,18 @@ def a_task(id: str = "task-1", **fields: Any) -> TaskModel:
     return TaskModel(**{"id": id, "task_type": "analyze-data", **times, **fields})
 
 
+def tasks_of_all_priorities() -> list[TaskModel]:
+    """Return tasks whose turns are neither the order of their ids nor that in which they stand here."""
+    priorities = {
+        "low": TaskPriority.LOW,
+        "z-high-first": TaskPriority.HIGH,
+        "critical": TaskPriority.CRITICAL,
+        "a-high-second": TaskPriority.HIGH,
+        "medium": TaskPriority.MEDIUM,
+    }
+    return [a_task(id, priority=priority) for id, priority in priorities.items()]
+
+
 def an_event(id: str = "event-1", **fields: Any) -> EventModel:
     """Return an event of `MOMENT`."""
     return EventModel(**{"id": id, "event_type": "task_completed", "timestamp": MOMENT, **fields})

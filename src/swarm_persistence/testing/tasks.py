@@ -9,7 +9,7 @@ from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.testing.held_tasks import stored
-from swarm_persistence.testing.records import a_task, after, ids
+from swarm_persistence.testing.records import a_task, after, ids, tasks_of_all_priorities
 
 NOT_PENDING = [status for status in TaskStatus if status is not TaskStatus.PENDING]
 
@@ -111,14 +111,8 @@ class TestTasks:
         assert await storage.get_task("task-1") == a_task(error="forced", version=3)
 
     async def test_pending_tasks_come_by_priority_then_by_arrival(self, storage: Storage) -> None:
-        for id, priority in (
-            ("low", TaskPriority.LOW),
-            ("z-high-first", TaskPriority.HIGH),
-            ("critical", TaskPriority.CRITICAL),
-            ("a-high-second", TaskPriority.HIGH),
-            ("medium", TaskPriority.MEDIUM),
-        ):
-            await storage.store_task(a_task(id, priority=priority))
+        for task in tasks_of_all_priorities():
+            await storage.store_task(task)
 
         pending = await storage.get_pending_tasks()
 
