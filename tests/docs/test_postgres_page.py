@@ -10,7 +10,7 @@ import pytest
 
 from postgres.conftest import server
 from postgres.servers import Server
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
 __all__ = ["server"]
 
@@ -33,7 +33,7 @@ def test_a_program_of_the_page_runs(program: str, server: Server, tmp_path: Path
 def test_the_page_tells_every_option_and_its_default() -> None:
     told = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", TEXT, re.MULTILINE))
 
-    defaults = {name: getattr(Settings(), name) for name in Settings.__struct_fields__}
+    defaults = {name: getattr(PostgresSettings(), name) for name in PostgresSettings.__struct_fields__}
     assert told == {
         name: f"{value:g}" if isinstance(value, float) else str(value).lower() for name, value in defaults.items()
     }

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 
 _numbers = count()
 
@@ -77,17 +77,17 @@ async def blocked_by(admin: asyncpg.Connection, call: "asyncio.Task[Any]") -> No
 def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
     """Record the statements about the schema's tables, and those of transactions."""
     texts: list[str] = []
-    call, order = Link._call, Link.order
+    call, order = Connection._call, Connection.order
 
-    async def record_call(self: Link, method: Any, text: str, values: Any) -> Any:
+    async def record_call(self: Connection, method: Any, text: str, values: Any) -> Any:
         if f'"{schema}".' in text:
             texts.append(text)
         return await call(self, method, text, values)
 
-    async def record_order(self: Link, text: str) -> None:
+    async def record_order(self: Connection, text: str) -> None:
         texts.append(text)
         await order(self, text)
 
-    monkeypatch.setattr(Link, "_call", record_call)
-    monkeypatch.setattr(Link, "order", record_order)
+    monkeypatch.setattr(Connection, "_call", record_call)
+    monkeypatch.setattr(Connection, "order", record_order)
     return texts

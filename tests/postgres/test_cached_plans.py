@@ -54,16 +54,16 @@ async def test_calls_go_on_when_a_columns_type_changes(
 
 async def prepare_on_each_connection(storage: PostgresStorage) -> None:
     """Open several connections, and let each read the pending tasks and a task within a transaction."""
-    links = storage._engine._port().links
-    taken = [await links.take(float("inf")) for _ in range(4)]
-    for link in taken:
-        links.give_back(link)
+    pool = storage._engine._loop_engine().pool
+    taken = [await pool.acquire(float("inf")) for _ in range(4)]
+    for connection in taken:
+        pool.release(connection)
         async with storage.transaction():
             await storage.get_task("1")
             await storage.get_pending_tasks()
-        assert await links.take(float("inf")) is link
-    for link in taken:
-        links.give_back(link)
+        assert await pool.acquire(float("inf")) is connection
+    for connection in taken:
+        pool.release(connection)
 
 
 async def test_a_callers_transaction_is_told_to_run_again_and_then_finds_no_outdated_plan(

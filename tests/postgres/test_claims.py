@@ -10,7 +10,7 @@ import pytest
 
 from swarm_persistence import PostgresStorage, TaskPriority
 from swarm_persistence.clock import from_microseconds
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import TASKS
@@ -177,18 +177,18 @@ async def until_something_waits(connection: asyncpg.Connection) -> None:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the statements that connections run, those of transactions included."""
     run: list[str] = []
-    call, order = Link._call, Link.order
+    call, order = Connection._call, Connection.order
 
-    async def record_call(self: Link, method: Any, text: str, values: Any) -> Any:
+    async def record_call(self: Connection, method: Any, text: str, values: Any) -> Any:
         run.append(text)
         return await call(self, method, text, values)
 
-    async def record_order(self: Link, text: str) -> None:
+    async def record_order(self: Connection, text: str) -> None:
         run.append(text)
         await order(self, text)
 
-    monkeypatch.setattr(Link, "_call", record_call)
-    monkeypatch.setattr(Link, "order", record_order)
+    monkeypatch.setattr(Connection, "_call", record_call)
+    monkeypatch.setattr(Connection, "order", record_order)
     return run
 
 

@@ -18,9 +18,9 @@ from swarm_persistence.cli.main import main
 from swarm_persistence.cli.schema_checks import examine_dead_rows
 from swarm_persistence.cli.server_checks import examine_old_snapshots, examine_waits
 from swarm_persistence.cli.server_examination import examine_server
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
-from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.testing.records import a_task, an_event
 
 
@@ -207,12 +207,12 @@ async def test_a_step_that_is_half_done_is_named_with_the_command_that_finishes_
     assert "swarm-persistence migrate" in (indexes.remedy or "")
 
 
-async def found_by(url: str, check: Callable[[Link], AsyncIterator[Finding]]) -> list[Finding]:
+async def found_by(url: str, check: Callable[[Connection], AsyncIterator[Finding]]) -> list[Finding]:
     """Run one check."""
-    engine = PostgresEngine.of(url, Settings())
+    engine = PostgresEngine.of(url, PostgresSettings())
 
-    async def look(link: Link) -> list[Finding]:
-        return [finding async for finding in check(link)]
+    async def look(connection: Connection) -> list[Finding]:
+        return [finding async for finding in check(connection)]
 
     try:
         found: list[Finding] = await engine.on_a_connection(look)
@@ -221,7 +221,7 @@ async def found_by(url: str, check: Callable[[Link], AsyncIterator[Finding]]) ->
         await engine.close()
 
 
-async def found_at_last(url: str, check: Callable[[Link], AsyncIterator[Finding]], count: int) -> list[Finding]:
+async def found_at_last(url: str, check: Callable[[Connection], AsyncIterator[Finding]], count: int) -> list[Finding]:
     """Run one check until it has so many findings, the first of which is not that all is well."""
     async with asyncio.timeout(20):
         while True:

@@ -105,8 +105,8 @@ class TestLostConnections:
             await storage.store_task(a_task("1"))
             if tries == 1:
                 await admin.execute(END_ALL)
-                (session,) = storage._engine._port()._sessions
-                while has_noticed and not session._link.is_closed:  # noqa: ASYNC110 - the driver tells nobody
+                (session,) = storage._engine._loop_engine()._sessions
+                while has_noticed and not session._connection.is_closed:  # noqa: ASYNC110 - the driver tells nobody
                     await asyncio.sleep(0.001)
                 if has_noticed:
                     return  # the commit finds it closed

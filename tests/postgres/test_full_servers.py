@@ -115,7 +115,7 @@ class TestOneConnection:
             await PostgresStorage.open(server.url(schema=schema)) as other,
         ):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
-            while storage._engine._port().signals._listener is None:  # noqa: ASYNC110 - it signals nothing
+            while storage._engine._loop_engine().notifications._listener is None:  # noqa: ASYNC110 - it signals nothing
                 await asyncio.sleep(0.01)
             await other.store_task(a_task())
             task = await waiting
@@ -140,8 +140,8 @@ class TestFullServers:
         url = small.url(user="common", password="x", schema="is_told", connection_timeout="0.5")
         async with await PostgresStorage.open(url) as storage, AsyncExitStack() as others:
             await fill(small, others)
-            (link,) = storage._engine._port().links._idle
-            link.terminate()
+            (connection,) = storage._engine._loop_engine().pool._idle
+            connection.terminate()
             await fill(small, others)
 
             with pytest.raises(PoolError, match=rf"127.0.0.1:{small.port}: the server has no connection left"):
@@ -160,7 +160,7 @@ class TestFullServers:
             await PostgresStorage.open(url) as other,
         ):
             await asyncio.gather(*(elsewhere(storage.claim_task(str(number), "a")) for number in range(40)))
-            assert storage._engine.pool.open_connections() == 4
+            assert storage._engine.pools.open_connections() == 4
             waiting = elsewhere(storage.claim_next_task("a", wait=20))
             await other.store_task(a_task())
 
@@ -189,11 +189,11 @@ class TestFullServers:
                     await greedy.claim_task("missing", "agent-1")
 
             users = [elsewhere(use()) for _ in range(40)]
-            while greedy._engine.pool.open_connections() < 10:  # noqa: ASYNC110 - the pool signals nothing
+            while greedy._engine.pools.open_connections() < 10:  # noqa: ASYNC110 - the pool signals nothing
                 await asyncio.sleep(0.01)
             async with AsyncExitStack() as stack:
                 others = [await stack.enter_async_context(await PostgresStorage.open(url)) for _ in range(12)]
                 await asyncio.gather(*(other.list_agents() for other in others))
-                assert greedy._engine.pool.open_connections() <= 5
+                assert greedy._engine.pools.open_connections() <= 5
             is_over = True
             await asyncio.gather(*users)

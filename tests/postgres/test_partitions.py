@@ -602,7 +602,7 @@ class TestConversion:
             await copy_all(self)
             if self._name == "events" and goes_on:
                 compiler = storage._engine.plans.compiler
-                dropping = PartDropping(self._link, compiler, EVENTS, [()])
+                dropping = PartDropping(self._connection, compiler, EVENTS, [()])
                 assert await dropping._drop("events_p0") == 0
 
         monkeypatch.setattr(Unpartitioning, "_copy_all", detach_before)

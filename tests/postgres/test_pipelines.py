@@ -72,26 +72,26 @@ class TestCosts:
         self, proxy: Proxy, schema: str, prepared: str
     ) -> None:
         async with await PostgresStorage.open(proxy.url(schema=schema, prepared_statements=prepared)) as storage:
-            link = await storage._engine._port().links.take(float("inf"))
+            connection = await storage._engine._loop_engine().pool.acquire(float("inf"))
             for _ in range(2):
                 trips = proxy.round_trips
-                await link.run(f"SELECT name, version FROM {schema}.agents WHERE id = $1", ("1",))
-                await link.count(f"UPDATE {schema}.agents SET version = 0 WHERE id = $1", ("1",))
-                await link.begin()
-                await link.run(f"SELECT name FROM {schema}.agents WHERE id = $1", ("1",))
-                await link.commit()
-            storage._engine._port().links.give_back(link)
+                await connection.run(f"SELECT name, version FROM {schema}.agents WHERE id = $1", ("1",))
+                await connection.count(f"UPDATE {schema}.agents SET version = 0 WHERE id = $1", ("1",))
+                await connection.begin()
+                await connection.run(f"SELECT name FROM {schema}.agents WHERE id = $1", ("1",))
+                await connection.commit()
+            storage._engine._loop_engine().pool.release(connection)
 
             assert proxy.round_trips - trips == 5
 
     async def test_the_driver_does_not_ask_for_types_between_two_statements(self, proxy: Proxy, schema: str) -> None:
         # A pooler would give the question's two round trips to two sessions of the server.
         async with await PostgresStorage.open(proxy.url(schema=schema, prepared_statements="off")) as storage:
-            link = await storage._engine._port().links.take(float("inf"))
+            connection = await storage._engine._loop_engine().pool.acquire(float("inf"))
             trips = proxy.round_trips
             for type in ARRAY_TYPES:
-                assert await link.run(f"SELECT $1::{type}[]", (None,)) == [(None,)]
-            storage._engine._port().links.give_back(link)
+                assert await connection.run(f"SELECT $1::{type}[]", (None,)) == [(None,)]
+            storage._engine._loop_engine().pool.release(connection)
 
             assert proxy.round_trips - trips == 2 * len(ARRAY_TYPES)  # to prepare, and to execute
 
@@ -151,7 +151,7 @@ class TestPreparedStatements:
             new_pooler(server, max_prepared_statements=number) as url,
             await PostgresStorage.open(f"{url}?schema={schema}") as storage,
         ):
-            assert storage._engine.pool.connector.named.are_kept is keeps
+            assert storage._engine.pools.connector.named.are_kept is keeps
 
     async def test_a_pooler_that_loses_them_fails_no_call(self, server: Server, schema: str) -> None:
         async with (
@@ -165,7 +165,7 @@ class TestPreparedStatements:
                 await asyncio.gather(*(storage.claim_task(number, "agent-1") for number in numbers))
 
             assert len(await storage.list_agents()) == 100
-            assert not storage._engine.pool.connector.named.are_kept
+            assert not storage._engine.pools.connector.named.are_kept
 
     async def test_one_that_loses_them_while_a_connection_is_opened_fails_no_call(
         self, server: Server, schema: str
@@ -222,31 +222,31 @@ class TestChanges:
     ) -> None:
         async with await PostgresStorage.open(f"{url}&prepared_statements=off") as storage:
             await storage.store_agent(an_agent("1"))
-            links = storage._engine._port().links
-            link = await links.take(float("inf"))
+            pool = storage._engine._loop_engine().pool
+            connection = await pool.acquire(float("inf"))
             text = f"UPDATE {schema}.agents SET version = version + 1 RETURNING name, version"
-            assert [row[1] for row in await link.run(text)] == [2]
+            assert [row[1] for row in await connection.run(text)] == [2]
             await change_types(admin, schema, "varchar")
 
             with pytest.raises(OutdatedTypesError):
-                await link.run(text)
+                await connection.run(text)
 
-            assert link.is_closed
-            assert link.has_outdated_plans
-            links.give_back(link)
+            assert connection.is_closed
+            assert connection.has_outdated_plans
+            pool.release(connection)
             agent = await storage.get_agent("1")
             assert agent is not None
             assert agent.version == 3  # so its outcome is not known to the caller
 
     async def test_a_value_that_no_column_can_hold_leaves_the_others_in_peace(self, url: str) -> None:
         async with await PostgresStorage.open(f"{url}&prepared_statements=off") as storage:
-            link = await storage._engine._port().links.take(float("inf"))
+            connection = await storage._engine._loop_engine().pool.acquire(float("inf"))
             text = "SELECT $1::smallint"
-            assert await link.run(text, (1,)) == [(1,)]
+            assert await connection.run(text, (1,)) == [(1,)]
             with pytest.raises(asyncpg.DataError):
-                await link.run(text, (100_000,))
-            assert link.is_closed
-            storage._engine._port().links.give_back(link)
+                await connection.run(text, (100_000,))
+            assert connection.is_closed
+            storage._engine._loop_engine().pool.release(connection)
 
             await storage.store_agent(an_agent())
 

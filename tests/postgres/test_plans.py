@@ -11,7 +11,7 @@ import pytest
 from postgres.servers import Server
 from sql.verbs import COORDINATION, HOUSEKEEPING, READS, WHOLE_TABLE_READS, WRITES
 from swarm_persistence import PostgresStorage
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.schema.tables import TABLES
 from swarm_persistence.testing.records import after
 
@@ -76,13 +76,13 @@ async def fill(server: Server, url: str) -> None:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Record the statements that connections run."""
     run: list[tuple[str, Any]] = []
-    call = Link._call
+    call = Connection._call
 
-    async def record(self: Link, method: Any, text: str, values: Any) -> Any:
+    async def record(self: Connection, method: Any, text: str, values: Any) -> Any:
         run.append((text, values))
         return await call(self, method, text, values)
 
-    monkeypatch.setattr(Link, "_call", record)
+    monkeypatch.setattr(Connection, "_call", record)
     return run
 
 
@@ -99,18 +99,18 @@ async def plans_of(url: str, verb: str, statements: list[tuple[str, Any]]) -> di
             await call(storage)
             await transaction.rollback()
         recorded = [*statements]
-        links = storage._engine._port().links
-        link = await links.take(float("inf"))
+        pool = storage._engine._loop_engine().pool
+        connection = await pool.acquire(float("inf"))
         # Generic plans, which know no values: what prepared statements come to after a while.
-        await link.connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.driver.execute("SET plan_cache_mode = force_generic_plan")
         for text, values in recorded:
             if text.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")) and "filled" in text:
-                await link.connection.execute(f"PREPARE planned AS {text}")
+                await connection.driver.execute(f"PREPARE planned AS {text}")
                 nothing = f"({', '.join(['NULL'] * len(values))})" if values else ""
-                (row,) = await link.connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE planned{nothing}")
-                await link.connection.execute("DEALLOCATE planned")
+                (row,) = await connection.driver.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE planned{nothing}")
+                await connection.driver.execute("DEALLOCATE planned")
                 plans[text] = [*_parts(json.loads(row[0])[0]["Plan"])]
-        links.give_back(link)
+        pool.release(connection)
     return plans
 
 

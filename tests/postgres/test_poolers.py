@@ -23,8 +23,8 @@ async def pooled(server: Server, schema: str) -> AsyncIterator[PostgresStorage]:
 
 class TestPoolers:
     async def test_it_is_noticed(self, pooled: PostgresStorage, storage: PostgresStorage) -> None:
-        assert not pooled._engine.pool.connector.owns_sessions
-        assert storage._engine.pool.connector.owns_sessions
+        assert not pooled._engine.pools.connector.owns_sessions
+        assert storage._engine.pools.connector.owns_sessions
 
     async def test_every_kind_of_record_comes_back(self, pooled: PostgresStorage) -> None:
         await pooled.store_many(complete_records())

@@ -87,14 +87,14 @@ class TestQueryComments:
     async def test_a_verb_that_is_called_often_is_prepared_once(self, server: Server, schema: str) -> None:
         url = server.url(schema=schema, query_comments="true", max_connections="1")
         async with await PostgresStorage.open(url) as storage:
-            links = storage._engine._port().links
+            pool = storage._engine._loop_engine().pool
 
             async def prepared() -> int:
-                link = await links.take(float("inf"))
+                connection = await pool.acquire(float("inf"))
                 try:
-                    return int((await link.run("SELECT count(*) FROM pg_prepared_statements"))[0][0])
+                    return int((await connection.run("SELECT count(*) FROM pg_prepared_statements"))[0][0])
                 finally:
-                    links.give_back(link)
+                    pool.release(connection)
 
             counts = []
             for _ in range(3):

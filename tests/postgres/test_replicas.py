@@ -70,7 +70,7 @@ class TestReading:
             raise AssertionError("the watch has ended")
 
         watching = [elsewhere(next_event(replica)), elsewhere(first_task())]
-        while replica._engine._port().signals._link is None:  # noqa: ASYNC110 - it signals nothing
+        while replica._engine._loop_engine().notifications._connection is None:  # noqa: ASYNC110 - it signals nothing
             await asyncio.sleep(0.01)
         await primary.store_event(an_event("new"))
         await primary.store_task(a_task("new"))
@@ -103,10 +103,10 @@ class TestReading:
 
     async def test_the_connection_that_cannot_listen_is_kept_to_look_on(self, replica: PostgresStorage) -> None:
         waiting = elsewhere(next_event(replica))
-        signals = replica._engine._port().signals
+        signals = replica._engine._loop_engine().notifications
         while signals._last_look == "":  # noqa: ASYNC110 - it signals nothing
             await asyncio.sleep(0.001)
-        link = signals._link
+        link = signals._connection
         waiting.cancel()
 
         assert link is not None

@@ -38,9 +38,9 @@ async def tenants(storage: PostgresStorage, schema: str) -> list[PostgresStorage
 
 async def until_woken_by_others(tenants: list[PostgresStorage]) -> None:
     """Wait until the storage's listener is told of what others commit to any of these schemas."""
-    port = tenants[0]._engine._port()
-    channels = {tenant._engine._port()._channel for tenant in tenants}
-    while not channels <= (port.signals._channels or set()):  # noqa: ASYNC110 - it signals nothing
+    port = tenants[0]._engine._loop_engine()
+    channels = {tenant._engine._loop_engine()._channel for tenant in tenants}
+    while not channels <= (port.notifications._channels or set()):  # noqa: ASYNC110 - it signals nothing
         await asyncio.sleep(0.01)
 
 
@@ -56,7 +56,7 @@ class TestConnections:
         claimed = await asyncio.gather(*waiting)
 
         assert ids([task for task in claimed if task]) == [f"task-{number}" for number in range(5)]
-        assert tenants[0]._engine._port().signals is tenants[4]._engine._port().signals
+        assert tenants[0]._engine._loop_engine().notifications is tenants[4]._engine._loop_engine().notifications
 
     async def test_idle_tenants_hold_two_connections(self, server: Server, schema: str, url: str) -> None:
         admin = await asyncpg.connect(server.url(database="template1"))

@@ -21,8 +21,8 @@ from swarm_persistence import (
     TaskModel,
     TaskStatus,
 )
-from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.testing.records import a_task, complete_records, everything_in
 
 PAGE = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text()
@@ -94,7 +94,7 @@ class TestSecrets:
         caplog.set_level(logging.DEBUG)
 
         async with await PostgresStorage.open(url) as storage:
-            texts = [repr(storage), repr(vars(storage._engine)), repr(Target(url)), str(Target(url))]
+            texts = [repr(storage), repr(vars(storage._engine)), repr(PostgresUrl(url)), str(PostgresUrl(url))]
             with pytest.raises(StorageError) as caught:
                 await PostgresStorage.open(server.url(database="missing"))
             texts += [str(caught.value), repr(caught.value), caplog.text]
@@ -135,9 +135,9 @@ class TestTls:
 
         async with await PostgresStorage.open(url) as storage:
             await storage.store_task(a_task())
-            link = await storage._engine._port().links.take(float("inf"))
-            assert link.connection._transport.get_extra_info("ssl_object") is not None  # type: ignore[attr-defined]
-            storage._engine._port().links.give_back(link)
+            connection = await storage._engine._loop_engine().pool.acquire(float("inf"))
+            assert connection.driver._transport.get_extra_info("ssl_object") is not None  # type: ignore[attr-defined]
+            storage._engine._loop_engine().pool.release(connection)
 
     async def test_a_certificate_of_another_host_is_refused(self, certified: tuple[Server, Path]) -> None:
         server, certificate = certified
@@ -173,12 +173,12 @@ class TestTls:
     ],
 )
 def test_the_command_that_an_error_names_leads_to_the_same_database(url: str, command: str) -> None:
-    target = Target(url)
+    target = PostgresUrl(url)
     assert target.command("migrate", "s") == f"swarm-persistence migrate '{command}?schema=s'"
-    again = Target(command)
+    again = PostgresUrl(command)
     assert again.database == target.database
     assert [(host, port or 5432) for host, port in again.hosts] == [(host, port or 5432) for host, port in target.hosts]
 
 
 def test_a_setting_of_the_url_is_not_taken_for_a_secret() -> None:
-    assert Target("postgresql://h/d?schema=mine").settings(Settings()).schema == "mine"
+    assert PostgresUrl("postgresql://h/d?schema=mine").settings(PostgresSettings()).schema == "mine"

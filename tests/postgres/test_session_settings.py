@@ -181,12 +181,12 @@ class TestSettings:
 
 async def settings_of(storage: PostgresStorage) -> dict[str, str]:
     """Return what a session of a storage is set to."""
-    links = storage._engine._port().links
-    link = await links.take(float("inf"))
+    pool = storage._engine._loop_engine().pool
+    connection = await pool.acquire(float("inf"))
     try:
-        return dict(await link.run(SETTINGS_OF_OURS))
+        return dict(await connection.run(SETTINGS_OF_OURS))
     finally:
-        links.give_back(link)
+        pool.release(connection)
 
 
 STOPPED = """
@@ -225,15 +225,15 @@ class TestStoppedClients:
 
     async def test_a_transaction_that_is_never_idle_is_ended_by_the_server_too(self, url: str) -> None:
         async with await PostgresStorage.open(f"{url}&transaction_timeout=0.2") as storage:
-            links = storage._engine._port().links
-            link = await links.take(float("inf"))
-            await link.begin_for_caller()
+            pool = storage._engine._loop_engine().pool
+            connection = await pool.acquire(float("inf"))
+            await connection.begin_for_caller()
             with pytest.raises(asyncpg.PostgresError):
-                await link.run("SELECT pg_catalog.pg_sleep(300)")
-            links.give_back(link)
+                await connection.run("SELECT pg_catalog.pg_sleep(300)")
+            pool.release(connection)
 
-        assert link.is_closed
-        assert not link.has_expired  # by this end
+        assert connection.is_closed
+        assert not connection.has_expired  # by this end
 
     async def test_who_does_not_want_to_wait_for_a_whole_transaction_need_not(
         self, url: str, storage: PostgresStorage

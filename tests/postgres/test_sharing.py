@@ -165,8 +165,8 @@ class TestWakeUps:
         seconds: list[float] = []
         for number in range(5):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
-            signals = storage._engine._port().signals
-            while signals._link is None:  # noqa: ASYNC110 - the listener tells nobody when it is ready
+            signals = storage._engine._loop_engine().notifications
+            while signals._connection is None:  # noqa: ASYNC110 - the listener tells nobody when it is ready
                 await asyncio.sleep(0.001)
             await storage.list_agents()
             await other.store_task(a_task(str(number)))
@@ -259,13 +259,13 @@ class TestConnections:
 
     async def test_one_that_comes_free_as_who_waits_for_it_gives_up_is_lent_again(self, url: str) -> None:
         async with await PostgresStorage.builder().max_connections(1).build(url) as storage:
-            links = storage._engine._port().links
-            link = await links.take(float("inf"))
-            waiting = elsewhere(links.take(float("inf")))
-            while links.waiting == 0:  # noqa: ASYNC110 - the pool signals nothing
+            pool = storage._engine._loop_engine().pool
+            connection = await pool.acquire(float("inf"))
+            waiting = elsewhere(pool.acquire(float("inf")))
+            while pool.waiting == 0:  # noqa: ASYNC110 - the pool signals nothing
                 await asyncio.sleep(0)
 
-            links.give_back(link)
+            pool.release(connection)
             waiting.cancel()
 
             with pytest.raises(asyncio.CancelledError):
@@ -274,17 +274,17 @@ class TestConnections:
 
     async def test_one_that_comes_free_as_the_time_to_wait_is_over_is_used(self, url: str) -> None:
         async with await PostgresStorage.builder().max_connections(1).build(url) as storage:
-            links = storage._engine._port().links
-            link = await links.take(float("inf"))
+            pool = storage._engine._loop_engine().pool
+            connection = await pool.acquire(float("inf"))
             deadline = time.monotonic() + 0.01
 
             def come_free_at_the_deadline() -> None:
                 # In the next round of the loop, before what the time that is over by then sets off.
-                asyncio.get_running_loop().call_soon(links.give_back, link)
+                asyncio.get_running_loop().call_soon(pool.release, connection)
                 time.sleep(0.02)
 
             asyncio.get_running_loop().call_soon(come_free_at_the_deadline)
-            assert await links.take(deadline) is link
-            links.give_back(link)
+            assert await pool.acquire(deadline) is connection
+            pool.release(connection)
 
             assert storage.pool_status().active == 0

@@ -18,8 +18,8 @@ from swarm_persistence import MigrationError, PostgresStorage, init_storage
 from swarm_persistence.cli.finding import Level
 from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.engines.interface import MigrationStatus
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import Connector
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import (
     CreateIndex,
@@ -29,8 +29,8 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import (
     Part,
 )
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
-from swarm_persistence.engines.sql.postgres.settings import Settings
-from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.testing.records import a_metric, a_task, an_event
 
 CATALOG = """
@@ -118,11 +118,11 @@ class Ground:
         self.url = url
         self.storage = storage
         self.admin = admin
-        target = Target(url)
-        settings = target.settings(Settings())
+        target = PostgresUrl(url)
+        settings = target.settings(PostgresSettings())
         self.schema = settings.schema
         self._connector = Connector(target, settings)
-        self.links: list[Link] = []
+        self.links: list[Connection] = []
 
     def at(self, url: str) -> "Ground":
         """Return the same by another URL."""
@@ -130,7 +130,7 @@ class Ground:
         other.links = self.links
         return other
 
-    async def link(self) -> Link:
+    async def connection(self) -> Connection:
         """Return a new connection, as another process has it."""
         self.links.append(await self._connector.open(time.monotonic() + 30))
         return self.links[-1]
@@ -138,15 +138,15 @@ class Ground:
     def version(self, *steps: Migration) -> SchemaVersion:
         """Return the version as code sees it that knows these steps in place of those of the same numbers."""
         known = {step.version: step for step in (*STEPS, *steps)}
-        return SchemaVersion(self.schema, self._connector.target, self.link, [*known.values()])
+        return SchemaVersion(self.schema, self._connector.target, self.connection, [*known.values()])
 
     async def migrate(self, target: int, *steps: Migration, patience: float = 30) -> None:
         """Bring the schema to a version."""
-        await self.version(*steps).migrate(await self.link(), target, patience=patience)
+        await self.version(*steps).migrate(await self.connection(), target, patience=patience)
 
     async def status(self) -> MigrationStatus:
         """Return where it stands."""
-        return await self.version().status(await self.link())
+        return await self.version().status(await self.connection())
 
     async def waiting_build(self) -> int:
         """Wait until an index is being built and waits for others, and return the number of its server process."""
@@ -166,8 +166,8 @@ class Ground:
 async def ground(url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> AsyncIterator[Ground]:
     ground = Ground(url, storage, admin)
     yield ground
-    for link in ground.links:
-        await link.close()
+    for connection in ground.links:
+        await connection.close()
 
 
 class TestSteps:
@@ -239,17 +239,17 @@ class TestSteps:
         assert await ground.storage.get_task("task-1") is not None
 
     async def test_an_older_schema_on_which_code_can_work_is_opened_as_it_is(self, ground: Ground) -> None:
-        await ground.version().open(await ground.link(), is_migrating=False, patience=30)
+        await ground.version().open(await ground.connection(), is_migrating=False, patience=30)
         assert (await ground.status()).version == LATEST
 
         # A change that is under way keeps this one from waiting.
-        holder = await ground.link()
+        holder = await ground.connection()
         await holder.run("SELECT pg_advisory_lock(hashtextextended($1, 0))", (f"swarm-persistence {ground.schema}",))
-        await ground.version().open(await ground.link(), is_migrating=True, patience=30)
+        await ground.version().open(await ground.connection(), is_migrating=True, patience=30)
         assert (await ground.status()).version == LATEST
         holder.terminate()
 
-        await ground.version().open(await ground.link(), is_migrating=True, patience=30)
+        await ground.version().open(await ground.connection(), is_migrating=True, patience=30)
         assert (await ground.status()).version == LATEST + 1
 
     async def test_a_role_without_rights_opens_it_as_it_is(
@@ -261,13 +261,13 @@ class TestSteps:
         )
         await ground.admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {ground.schema} TO {role}")
         worker = ground.at(server.url(user=role, password="x", schema=ground.schema))
-        link = await worker.link()
+        connection = await worker.connection()
 
-        await worker.version().open(link, is_migrating=True, patience=30)
+        await worker.version().open(connection, is_migrating=True, patience=30)
 
         assert (await ground.status()).version == LATEST
         assert "this role may not change it" in caplog.text
-        link.terminate()
+        connection.terminate()
 
     async def test_an_index_that_an_interrupted_build_left_is_built_again(self, ground: Ground) -> None:
         await ground.admin.execute(f"ALTER TABLE {ground.schema}.tasks ADD COLUMN colour text")
@@ -388,7 +388,7 @@ class TestSteps:
 
     async def test_many_that_migrate_at_once_all_succeed(self, ground: Ground) -> None:
         async def open_it() -> None:
-            await ground.version().open(await ground.link(), is_migrating=True, patience=30)
+            await ground.version().open(await ground.connection(), is_migrating=True, patience=30)
 
         await asyncio.gather(*(open_it() for _ in range(3)), *(ground.migrate(LATEST + 1) for _ in range(3)))
 
@@ -487,15 +487,15 @@ class TestPartitionedTables:
         self, parts: Ground, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
     ) -> None:
         before = await parts.catalog()
-        order = Link.order
+        order = Connection.order
 
-        async def broken_order(self: Link, text: str) -> None:
+        async def broken_order(self: Connection, text: str) -> None:
             if "events_p1_by_tag" in text:
                 await order(self, "SELECT 1 / 0")
             await order(self, text)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Link, "order", broken_order)
+            patch.setattr(Connection, "order", broken_order)
             with pytest.raises(MigrationError, match="division by zero"):
                 await parts.migrate(LATEST + 1, TAGGED)
         assert [name for name in await self.valid(parts) if "events" in name] == [

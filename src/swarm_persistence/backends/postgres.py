@@ -17,7 +17,7 @@ from swarm_persistence.backends.durations import seconds
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
-from swarm_persistence.engines.sql.postgres.settings import PERIODS, Period, PreparedStatements, Settings
+from swarm_persistence.engines.sql.postgres.settings import PERIODS, Period, PostgresSettings, PreparedStatements
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.models import AgentModel
@@ -61,7 +61,7 @@ class PostgresStorage(Storage):
             OtherError: the URL or an option of it makes no sense.
 
         """
-        settings = Settings(durability=durability, migrate=migrate)
+        settings = PostgresSettings(durability=durability, migrate=migrate)
         if schema is not None:
             settings = msgspec.structs.replace(settings, schema=schema)
         return await cls._open(url, settings, must_exist=must_exist)
@@ -72,7 +72,7 @@ class PostgresStorage(Storage):
         return PostgresStorageBuilder()
 
     @classmethod
-    async def _open(cls, url: str, settings: Settings, *, must_exist: bool = False) -> Self:
+    async def _open(cls, url: str, settings: PostgresSettings, *, must_exist: bool = False) -> Self:
         running_loop()
         engine = PostgresEngine.of(url, settings)
         await engine.open(must_exist=must_exist)
@@ -100,20 +100,20 @@ class PostgresStorage(Storage):
 
     def _begin_service(self, agent: AgentModel) -> None:
         if self._is_usable:
-            self._engine.pool.begin_service(agent.name)
+            self._engine.pools.begin_service(agent.name)
 
     def _end_service(self, agent: AgentModel) -> None:
         if self._is_usable:
-            self._engine.pool.end_service(agent.name)
+            self._engine.pools.end_service(agent.name)
 
     def __repr__(self) -> str:
         if not self._is_usable:
             return "PostgresStorage"
         schema = "" if self._first is None else f".schema({self.schema_name!r})"
-        return f"PostgresStorage({str(self._engine.pool.target)!r}){schema}"
+        return f"PostgresStorage({str(self._engine.pools.target)!r}){schema}"
 
 
-class PostgresStorageBuilder(PooledStorageBuilder[Settings]):
+class PostgresStorageBuilder(PooledStorageBuilder[PostgresSettings]):
     """Sets up a `PostgresStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
 
     What the URL says goes before what the builder says. `connection_timeout` also limits the wait for a server that is
@@ -121,7 +121,7 @@ class PostgresStorageBuilder(PooledStorageBuilder[Settings]):
     """
 
     def __init__(self) -> None:
-        self._settings = Settings()
+        self._settings = PostgresSettings()
 
     def schema(self, name: str) -> Self:
         """Set the schema that holds the tables. Default `swarm`."""

@@ -16,7 +16,7 @@ from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.sqlite_releases import examine_releases
 from swarm_persistence.cli.target import existing_file, shown
 from swarm_persistence.cli.terminal import open_console, say
-from swarm_persistence.engines.sql.postgres.target import SCHEMES
+from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ import msgspec
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.cli.schema_checks import LARGE_BYTES, megabytes
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 from swarm_persistence.schema.tables import SEQUENCE, TABLES
@@ -81,15 +81,15 @@ class ExpectedIndex(msgspec.Struct, frozen=True):
 
 
 async def examine_indexes(
-    link: Link, schema: str, version: int, open_step: Migration | None, migrate: str
+    connection: Connection, schema: str, version: int, open_step: Migration | None, migrate: str
 ) -> AsyncIterator[Finding]:
     """Find indexes that a version of the schema has and this one lacks, broken ones, and those that are swollen.
 
     Those with which the next step deals, which may have been interrupted or be under way, are left to that.
     """
-    found = {name: rest for name, *rest in await link.run(_INDEXES, (schema,))}
+    found = {name: rest for name, *rest in await connection.run(_INDEXES, (schema,))}
     partitions: Partitions = {}
-    for table, partition in await link.run(_PARTITIONS, (schema,)):
+    for table, partition in await connection.run(_PARTITIONS, (schema,)):
         partitions.setdefault(table, []).append(partition)
     expected = {one.name: one for index in _expected(version) for one in index.in_tables(partitions)}
     changing = _names_in(open_step) if open_step else set()

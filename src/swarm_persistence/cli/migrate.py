@@ -10,7 +10,7 @@ from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, 
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.migration_plans import PlannedStep, planned_on_file, planned_on_server, print_plan
 from swarm_persistence.cli.target import shown
-from swarm_persistence.engines.sql.postgres.target import SCHEMES
+from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
 _DESCRIPTION = """\
 Bring the schema of a database to the latest version, or to another one, and create it where there is none. On a
@@ -51,10 +51,10 @@ async def _run_on_server(url: str, version: int | None, *, is_plan: bool) -> Non
     import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
     from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
     from swarm_persistence.engines.sql.postgres.migrations import LATEST
-    from swarm_persistence.engines.sql.postgres.settings import Settings
+    from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
     version = _checked(version, LATEST)
-    engine = PostgresEngine.of(url, Settings())
+    engine = PostgresEngine.of(url, PostgresSettings())
     try:
         current, moves = await engine.migration_plan(version)
         name = f"{shown(url)}, schema {engine.settings.schema}"

@@ -6,7 +6,7 @@ import asyncio
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
 from swarm_persistence.engines.sql.postgres.settings import PERIODS
-from swarm_persistence.engines.sql.postgres.target import SCHEMES
+from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
 _DESCRIPTION = """\
 Partition the events, messages and metrics of a schema on PostgreSQL by time, so that prune drops whole periods

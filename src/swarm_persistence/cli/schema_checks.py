@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.schema.tables import TABLES
 
@@ -35,11 +35,11 @@ _MANY_DEAD_ROWS = 10_000
 _LARGEST_TABLE_FACTOR = 4.0
 
 
-async def examine_sequences(link: Link, schema: str, repair: str) -> AsyncIterator[Finding]:
+async def examine_sequences(connection: Connection, schema: str, repair: str) -> AsyncIterator[Finding]:
     """Find tables with numbers that their sequence has yet to give out."""
     behind, hidden = [], []
     for table in TABLES:
-        is_visible, last, highest = await _numbers_of(link, schema, table.name)
+        is_visible, last, highest = await _numbers_of(connection, schema, table.name)
         if not is_visible:
             hidden.append(table.name)
         elif last < highest:
@@ -54,13 +54,13 @@ async def examine_sequences(link: Link, schema: str, repair: str) -> AsyncIterat
         yield advice(
             "sequences",
             f"this role may not read those of {', '.join(hidden)}",
-            await _grant_of_sequences(link, schema),
+            await _grant_of_sequences(connection, schema),
         )
     if not behind and not hidden:
         yield ok("sequences", "each is ahead of its table")
 
 
-async def repair_sequences(link: Link, schema: str) -> list[str]:
+async def repair_sequences(connection: Connection, schema: str) -> list[str]:
     """Advance those that are behind, and return the names of their tables.
 
     Raises:
@@ -69,24 +69,24 @@ async def repair_sequences(link: Link, schema: str) -> list[str]:
     """
     repaired: list[str] = []
     for table in TABLES:
-        is_visible, last, highest = await _numbers_of(link, schema, table.name)
+        is_visible, last, highest = await _numbers_of(connection, schema, table.name)
         if is_visible and last < highest:
-            await advance_sequence(link, schema, table.name)
+            await advance_sequence(connection, schema, table.name)
             repaired.append(table.name)
     return repaired
 
 
-async def examine_dead_rows(link: Link, schema: str) -> AsyncIterator[Finding]:
+async def examine_dead_rows(connection: Connection, schema: str) -> AsyncIterator[Finding]:
     """Find tables that hold more dead rows than live ones, or far more room than their rows take."""
-    problems = [problem async for problem in _swollen(link, schema)]
+    problems = [problem async for problem in _swollen(connection, schema)]
     for problem in problems:
         yield problem
     if not problems:
         yield ok("dead rows", "autovacuum keeps up with them in each table")
 
 
-async def _swollen(link: Link, schema: str) -> AsyncIterator[Finding]:
-    rows: list[Any] = await link.run(_TABLES, (schema,))
+async def _swollen(connection: Connection, schema: str) -> AsyncIterator[Finding]:
+    rows: list[Any] = await connection.run(_TABLES, (schema,))
     for name, live, dead, size, is_left_out, width in rows:
         if is_left_out:
             yield wrong(
@@ -108,13 +108,13 @@ async def _swollen(link: Link, schema: str) -> AsyncIterator[Finding]:
             )
 
 
-async def _grant_of_sequences(link: Link, schema: str) -> str:
-    ((role,),) = await link.run("SELECT quote_ident(current_user)")
+async def _grant_of_sequences(connection: Connection, schema: str) -> str:
+    ((role,),) = await connection.run("SELECT quote_ident(current_user)")
     return f'run: GRANT SELECT ON ALL SEQUENCES IN SCHEMA "{schema}" TO {role}'
 
 
-async def _numbers_of(link: Link, schema: str, table: str) -> tuple[bool, int, int]:
-    ((is_visible, last, highest),) = await link.run(_SEQUENCE.replace("{table}", f'"{schema}".{table}'))
+async def _numbers_of(connection: Connection, schema: str, table: str) -> tuple[bool, int, int]:
+    ((is_visible, last, highest),) = await connection.run(_SEQUENCE.replace("{table}", f'"{schema}".{table}'))
     return bool(is_visible), last, highest
 
 

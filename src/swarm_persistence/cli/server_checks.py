@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.headroom import limits_of
-from swarm_persistence.engines.sql.postgres.link import Link
 
 _LAST_DAYS = {
     13: date(2025, 11, 13),
@@ -95,24 +95,24 @@ ORDER BY query_start
 _LONG_WAIT_SECONDS = 5.0
 
 
-async def examine_release(link: Link) -> AsyncIterator[Finding]:
+async def examine_release(connection: Connection) -> AsyncIterator[Finding]:
     """Say which release of PostgreSQL runs there, and whether it still gets fixes."""
-    release = link.connection.get_settings().server_version
-    last_day = _LAST_DAYS.get(link.connection.get_server_version().major)
+    release = connection.driver.get_settings().server_version
+    last_day = _LAST_DAYS.get(connection.driver.get_server_version().major)
     if last_day is not None and last_day < datetime.now(UTC).date():
         yield advice(
             "server", f"PostgreSQL {release}, which gets no more fixes since {last_day}", "upgrade to a newer release"
         )
     else:
         yield ok("server", f"PostgreSQL {release}")
-    if (await link.run("SELECT pg_is_in_recovery()"))[0][0]:
+    if (await connection.run("SELECT pg_is_in_recovery()"))[0][0]:
         yield ok("role of the server", "a standby: the storage reads from it, and writes nothing")
 
 
-async def examine_clock(link: Link) -> AsyncIterator[Finding]:
+async def examine_clock(connection: Connection) -> AsyncIterator[Finding]:
     """Compare the server's clock with that of this machine."""
     before = time.time()
-    ((server_time,),) = await link.run("SELECT clock_timestamp()")
+    ((server_time,),) = await connection.run("SELECT clock_timestamp()")
     skew = server_time / 1e6 - (before + time.time()) / 2
     if abs(skew) > _LARGEST_SKEW_SECONDS:
         yield advice(
@@ -125,10 +125,10 @@ async def examine_clock(link: Link) -> AsyncIterator[Finding]:
         yield ok("clock", f"within {_LARGEST_SKEW_SECONDS:g} s of the one of this machine")
 
 
-async def examine_settings(link: Link) -> AsyncIterator[Finding]:
+async def examine_settings(connection: Connection) -> AsyncIterator[Finding]:
     """Find settings of the server that endanger what was acknowledged, or that let the tables grow."""
     names = sorted({name for name, _ in (*_DANGERS, *_WEAKNESSES)})
-    found = {(name, setting) for name, setting in await link.run(_SETTINGS, (names,))}
+    found = {(name, setting) for name, setting in await connection.run(_SETTINGS, (names,))}
     for name, setting in sorted(found & _DANGERS.keys()):
         yield wrong("settings", f"{name} is {setting}: {_DANGERS[name, setting]}", f"set it {_other(setting)}")
     for name, setting in sorted(found & _WEAKNESSES.keys()):
@@ -138,9 +138,9 @@ async def examine_settings(link: Link) -> AsyncIterator[Finding]:
         yield ok("settings", "none that weakens durability or keeps autovacuum from its work")
 
 
-async def examine_connections(link: Link) -> AsyncIterator[Finding]:
+async def examine_connections(connection: Connection) -> AsyncIterator[Finding]:
     """Say how many connections the server, the role and the database have left."""
-    limits: list[tuple[int, int]] = await limits_of(link)
+    limits: list[tuple[int, int]] = await limits_of(connection)
     for most, clients in limits:
         detail = f"{clients:,} of {most:,} are in use"
         if clients > most * 0.9:
@@ -154,16 +154,16 @@ async def examine_connections(link: Link) -> AsyncIterator[Finding]:
             yield ok("connections", detail)
 
 
-async def examine_old_snapshots(link: Link, long_seconds: float = _LONG_SECONDS) -> AsyncIterator[Finding]:
+async def examine_old_snapshots(connection: Connection, long_seconds: float = _LONG_SECONDS) -> AsyncIterator[Finding]:
     """Name what keeps VACUUM from clearing dead rows away: old transactions, prepared ones, slots, standbys."""
     check = "old snapshots"
-    ((sees_others, role),) = await link.run(_SEES_OTHERS)
+    ((sees_others, role),) = await connection.run(_SEES_OTHERS)
     if not sees_others:
         yield advice(
             check, "this role sees the transactions of its own sessions only", f"run: GRANT pg_read_all_stats TO {role}"
         )
     has_old = False
-    for holder, seconds, transactions, remedy in await link.run(_HOLDERS):
+    for holder, seconds, transactions, remedy in await connection.run(_HOLDERS):
         if transactions >= _MANY_TRANSACTIONS or (seconds is not None and seconds >= long_seconds):
             has_old = True
             age = "" if seconds is None else f"for {_duration(seconds)}, "
@@ -176,9 +176,9 @@ async def examine_old_snapshots(link: Link, long_seconds: float = _LONG_SECONDS)
         yield ok(check, f"no transaction is open for longer than {_duration(long_seconds)}")
 
 
-async def examine_waits(link: Link, long_seconds: float = _LONG_WAIT_SECONDS) -> AsyncIterator[Finding]:
+async def examine_waits(connection: Connection, long_seconds: float = _LONG_WAIT_SECONDS) -> AsyncIterator[Finding]:
     """Name sessions that wait long for a lock, and those that they wait for."""
-    rows: list[Any] = [row for row in await link.run(_WAITING) if row[2] >= long_seconds]
+    rows: list[Any] = [row for row in await connection.run(_WAITING) if row[2] >= long_seconds]
     for process, name, seconds, blockers in rows:
         yield advice(
             "locks",

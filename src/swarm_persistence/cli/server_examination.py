@@ -23,13 +23,13 @@ from swarm_persistence.cli.server_checks import (
     examine_waits,
 )
 from swarm_persistence.engines.interface import MigrationStatus
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrating import Move
 from swarm_persistence.engines.sql.postgres.migrations import LATEST
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
-Check = Callable[[Link], AsyncIterator[Finding]]
+Check = Callable[[Connection], AsyncIterator[Finding]]
 
 
 async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
@@ -39,7 +39,7 @@ async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
         StorageError: the server cannot be reached, it holds no swarm there, or this role may not do that.
 
     """
-    engine = PostgresEngine.of(url, Settings())
+    engine = PostgresEngine.of(url, PostgresSettings())
     try:
         await engine.require()
         findings = [finding async for finding in _repair(engine)] if is_repairing else []
@@ -52,7 +52,7 @@ async def _repair(engine: PostgresEngine) -> AsyncIterator[Finding]:
     schema = engine.settings.schema
     if replaced := await engine.replace_foreign_changes():
         yield ok("repaired", f"change numbers: those of {replaced} tasks were another server's")
-    for table in await engine.on_a_connection(lambda link: repair_sequences(link, schema)):
+    for table in await engine.on_a_connection(lambda connection: repair_sequences(connection, schema)):
         yield ok("repaired", f"sequences: that of the {table} was behind its table")
 
 
@@ -70,9 +70,9 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
         ("connections", examine_connections),
         ("old snapshots", examine_old_snapshots),
         ("locks", examine_waits),
-        ("sequences", lambda link: examine_sequences(link, schema, repair)),
-        ("indexes", lambda link: examine_indexes(link, schema, status.version, open_step, migrate)),
-        ("dead rows", lambda link: examine_dead_rows(link, schema)),
+        ("sequences", lambda connection: examine_sequences(connection, schema, repair)),
+        ("indexes", lambda connection: examine_indexes(connection, schema, status.version, open_step, migrate)),
+        ("dead rows", lambda connection: examine_dead_rows(connection, schema)),
     ]
     yield await _pooler(engine)
     yield _schema(status, moves, migrate)
@@ -109,24 +109,24 @@ def _schema(status: MigrationStatus, moves: Sequence[Move], migrate: str) -> Fin
     return wrong("schema", f"version {status.version}, and this code knows {status.latest}", "upgrade the package")
 
 
-async def _run(name: str, check: Check, link: Link) -> Sequence[Finding]:
+async def _run(name: str, check: Check, connection: Connection) -> Sequence[Finding]:
     try:
-        return [finding async for finding in check(link)]
+        return [finding async for finding in check(connection)]
     except asyncpg.InsufficientPrivilegeError as error:
-        ((role,),) = await link.run("SELECT quote_ident(current_user)")
+        ((role,),) = await connection.run("SELECT quote_ident(current_user)")
         remedy = f"run doctor as the owner of the schema, or run: GRANT pg_monitor TO {role}"
         return [advice(name, f"not examined ({error})", remedy)]
 
 
 async def _pooler(engine: PostgresEngine) -> Finding:
     """Tell what lies between here and the server, as far as two connections can see it."""
-    connector = engine.pool.connector
+    connector = engine.pools.connector
     deadline = time.monotonic() + engine.settings.connection_timeout
     first = await connector.open(deadline)
     try:
         second = await connector.open(deadline)
         try:
-            processes = [(await link.run("SELECT pg_backend_pid()"))[0][0] for link in (first, second)]
+            processes = [(await connection.run("SELECT pg_backend_pid()"))[0][0] for connection in (first, second)]
         finally:
             await second.close()
     finally:

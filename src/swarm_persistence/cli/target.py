@@ -5,8 +5,8 @@ from pathlib import Path
 
 from swarm_persistence.backends.targets import init_storage, sqlite_path, sqlite_target
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.engines.sql.postgres.target import SCHEMES
-from swarm_persistence.engines.sql.postgres.target import shown as shown_url
+from swarm_persistence.engines.sql.postgres.url import SCHEMES
+from swarm_persistence.engines.sql.postgres.url import shown as shown_url
 from swarm_persistence.storage import Storage
 
 

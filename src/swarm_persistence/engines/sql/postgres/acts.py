@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import OvertakenError, conflict, stale_sequence
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.laws import sorted_rows
@@ -27,7 +27,7 @@ class Act(Protocol):
         """Tell whether it is one statement at most, and so needs no transaction around it to be atomic."""
         ...
 
-    async def run(self, link: Link) -> Any:
+    async def run(self, connection: Connection) -> Any:
         """Do it and return its result."""
         ...
 
@@ -46,9 +46,9 @@ class _StatementAct:
 class CountAct(_StatementAct):
     """Changes rows; gives how many."""
 
-    async def run(self, link: Link) -> int:
+    async def run(self, connection: Connection) -> int:
         """Run it and count the changed rows."""
-        return await link.count(self._text, self._values)
+        return await connection.count(self._text, self._values)
 
 
 class RowsAct:
@@ -61,9 +61,9 @@ class RowsAct:
         self._values = values
         self._finish = finish
 
-    async def run(self, link: Link) -> Any:
+    async def run(self, connection: Connection) -> Any:
         """Run it and return what was made of its rows."""
-        return self._finish(await link.run(self._text, self._values))
+        return self._finish(await connection.run(self._text, self._values))
 
 
 class InsertAct:
@@ -79,20 +79,20 @@ class InsertAct:
         """Tell whether one statement will do."""
         return len(self.rows) <= LARGEST_INSERT
 
-    async def run(self, link: Link) -> list[Any]:
+    async def run(self, connection: Connection) -> list[Any]:
         """Add the rows."""
         sequences: list[int] = []
         for start in range(0, len(self.rows), LARGEST_INSERT):
-            sequences += await self._add(link, self.rows[start : start + LARGEST_INSERT])
+            sequences += await self._add(connection, self.rows[start : start + LARGEST_INSERT])
         return self.results(sequences)
 
     def results(self, sequences: list[int]) -> list[Any]:
         """Return the results of its steps, which have given its rows these sequences."""
         return sequences
 
-    async def _add(self, link: Link, rows: list[Values]) -> list[int]:
+    async def _add(self, connection: Connection, rows: list[Values]) -> list[int]:
         try:
-            added = await link.run(self._text, [*zip(*rows, strict=True)])
+            added = await connection.run(self._text, [*zip(*rows, strict=True)])
         except asyncpg.UniqueViolationError as error:
             raise refused(self.table, error, rows) from error
         # RETURNING has no order.
@@ -103,10 +103,10 @@ class InsertAct:
 class InsertUnlessAct(_StatementAct):
     """Adds a row if no other one holds its key; gives its sequence, or 0."""
 
-    async def run(self, link: Link) -> int:
+    async def run(self, connection: Connection) -> int:
         """Add the row."""
         try:
-            rows = await link.run(self._text, self._values)
+            rows = await connection.run(self._text, self._values)
         except asyncpg.UniqueViolationError as error:
             raise refused(self.table, error, [self._values]) from error
         return int(rows[0][0]) if rows else 0
@@ -124,10 +124,10 @@ class InsertUnlessHeldAct:
         self._values = values
         self._key = key
 
-    async def run(self, link: Link) -> int:
+    async def run(self, connection: Connection) -> int:
         """Add the row."""
         try:
-            ((sequence, is_held),) = await link.run(self._text, self._values)
+            ((sequence, is_held),) = await connection.run(self._text, self._values)
         except asyncpg.UniqueViolationError as error:
             if constraint_of(self.table, error) == index_of(self.table, self._key):
                 raise overtaken(self.table, error) from error
@@ -136,7 +136,9 @@ class InsertUnlessHeldAct:
             return int(sequence)
         # It met the key, or the id, of a row that was committed meanwhile.
         identity = self._values[0]
-        ((is_held, is_known),) = await link.run(self._look, (self._values[self.table.positions[self._key]], identity))
+        ((is_held, is_known),) = await connection.run(
+            self._look, (self._values[self.table.positions[self._key]], identity)
+        )
         if is_known and not is_held:
             raise conflict(self.table.label, identity, None)
         return 0
@@ -145,10 +147,10 @@ class InsertUnlessHeldAct:
 class SaveAct(_StatementAct):
     """Replaces a row, or adds it, in a table that may be partitioned; gives how many it wrote: one."""
 
-    async def run(self, link: Link) -> int:
+    async def run(self, connection: Connection) -> int:
         """Replace or add the row."""
         try:
-            return int((await link.run(self._text, self._values))[0][0])
+            return int((await connection.run(self._text, self._values))[0][0])
         except asyncpg.UniqueViolationError as error:
             if constraint_of(self.table, error) == f"{self.table.name}_id_key":
                 raise overtaken(self.table, error) from error
@@ -170,14 +172,14 @@ class RestoreAct:
         """Tell whether one statement will do."""
         return self._make_room is None
 
-    async def run(self, link: Link) -> int:
+    async def run(self, connection: Connection) -> int:
         """Add the rows."""
         if not self._rows:
             return 0
         if self._make_room is not None:
-            await self._make_room.run(link)
+            await self._make_room.run(connection)
         try:
-            return await link.count(self._text, [*zip(*self._rows, strict=True)])
+            return await connection.count(self._text, [*zip(*self._rows, strict=True)])
         except asyncpg.UniqueViolationError as error:
             raise ConflictError(f"{self.table.label}s cannot be restored: {error.detail or error}") from error
 
@@ -191,10 +193,10 @@ class RewriteAct:
         self.table = table
         self._act = act
 
-    async def run(self, link: Link) -> Any:
+    async def run(self, connection: Connection) -> Any:
         """Replace the row."""
         try:
-            return await self._act.run(link)
+            return await self._act.run(connection)
         except asyncpg.UniqueViolationError as error:
             raise refused(self.table, error, []) from error
 
@@ -210,9 +212,9 @@ class ClaimAct:
         self._values = values
         self._query = query
 
-    async def run(self, link: Link) -> list[Any]:
+    async def run(self, connection: Connection) -> list[Any]:
         """Claim the rows."""
-        return self.records(self._query, await link.run(self._text, self._values))
+        return self.records(self._query, await connection.run(self._text, self._values))
 
     @staticmethod
     def records(query: Query[Any], rows: list[Any]) -> list[Any]:
@@ -231,9 +233,9 @@ class HoldAct:
         self._text = text
         self._values = values
 
-    async def run(self, link: Link) -> None:
+    async def run(self, connection: Connection) -> None:
         """Hold the rows."""
-        await link.run(self._text, self._values)
+        await connection.run(self._text, self._values)
 
 
 class WhenAct:
@@ -246,12 +248,12 @@ class WhenAct:
         self._others = others
         self.parts = (first, *others)
 
-    async def run(self, link: Link) -> Any:
+    async def run(self, connection: Connection) -> Any:
         """Do what is to be done."""
-        result = await self._first.run(link)
+        result = await self._first.run(connection)
         if result:
             for act in self._others:
-                await act.run(link)
+                await act.run(connection)
         return result
 
 
@@ -265,9 +267,9 @@ class UnlessAct:
         self._others = others
         self.parts = others.acts
 
-    async def run(self, link: Link) -> Any:
+    async def run(self, connection: Connection) -> Any:
         """Look, and do what is to be done."""
-        return None if await self._look.run(link) else await self._others.run(link)
+        return None if await self._look.run(connection) else await self._others.run(connection)
 
 
 class Steps:
@@ -303,11 +305,11 @@ class Steps:
         """Return the names of the tables that may be changed."""
         return tables_of(self.acts)
 
-    async def run(self, link: Link) -> list[Any]:
+    async def run(self, connection: Connection) -> list[Any]:
         """Do all of it, in order."""
         results: list[Any] = []
         for act in self.acts:
-            result = await act.run(link)
+            result = await act.run(connection)
             if isinstance(act, InsertAct):
                 results += result
             else:

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.sql.postgres.acts import RowsAct
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE
@@ -105,17 +105,17 @@ class Arrivals(msgspec.Struct):
         return min(self.number, last)
 
 
-async def settled(link: Link, table: str, known: int = 0) -> Settled:
+async def settled(connection: Connection, table: str, known: int = 0) -> Settled:
     """Return how far a table is complete for the next statements on this connection.
 
     With a number that is known to be taken: up to there at least, although its row may be deleted.
     """
-    ((shown, lowest_place, has_written, is_in_recovery, lowest, following),) = await link.run(
+    ((shown, lowest_place, has_written, is_in_recovery, lowest, following),) = await connection.run(
         _SETTLED.replace("{table}", table)
     )
     last = max(shown, known)
     if is_in_recovery:
-        arrivals = link.arrivals.setdefault(table, Arrivals())
+        arrivals = connection.arrivals.setdefault(table, Arrivals())
         number = arrivals.look(last, lowest, following)
     else:
         number = last if lowest_place is None else max(0, min(last, lowest_place))
@@ -133,19 +133,19 @@ class SettledRowsAct:
         self._table = table
         self._decode = codec_of(query.table.model).decode
 
-    async def run(self, link: Link) -> list[Any]:
+    async def run(self, connection: Connection) -> list[Any]:
         """Read them."""
-        found = first = await settled(link, self._table)
+        found = first = await settled(connection, self._table)
         deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
         while found.is_in_recovery and found.number < first.last and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE_SECONDS)
-            found = await settled(link, self._table)
+            found = await settled(connection, self._table)
         query = self._query
         if not found.has_written:
             query = msgspec.structs.replace(
                 query, conditions=(*query.conditions, Condition(SEQUENCE, "<=", found.number))
             )
-        return [*map(self._decode, await link.run(*self._plan(query)))]
+        return [*map(self._decode, await connection.run(*self._plan(query)))]
 
 
 class LastSequenceAct:
@@ -158,13 +158,13 @@ class LastSequenceAct:
         self._table = table
         self._before = before
 
-    async def run(self, link: Link) -> int:
+    async def run(self, connection: Connection) -> int:
         """Find it."""
-        last: int = await self._read.run(link)
+        last: int = await self._read.run(connection)
         if self._before is None:
-            found = await settled(link, self._table, last)
+            found = await settled(connection, self._table, last)
             return last if found.has_written else min(last, found.number)
         if last == self._before - 1:
             return last
-        await link.run(_WAIT.replace("{table}", self._table), (self._before,))
-        return int(await self._read.run(link))
+        await connection.run(_WAIT.replace("{table}", self._table), (self._before,))
+        return int(await self._read.run(connection))

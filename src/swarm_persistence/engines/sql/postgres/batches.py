@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
-from swarm_persistence.engines.sql.postgres.attempts import Attempts
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.failures import again, blames_a_row, waited_for_lock
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
+from swarm_persistence.engines.sql.postgres.retry import Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
-from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.errors import StorageError
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
@@ -31,8 +31,8 @@ class Batches(Generic[T]):
 
     def __init__(
         self,
-        running: Running,
-        work: Callable[[Run, list[tuple[T, "asyncio.Future[Any]"]]], Coroutine[Any, Any, None]],
+        pending: PendingOperations,
+        work: Callable[[PendingOperation, list[tuple[T, "asyncio.Future[Any]"]]], Coroutine[Any, Any, None]],
         *,
         verb: str,
         is_write: bool,
@@ -40,7 +40,7 @@ class Batches(Generic[T]):
         """Take what does a batch, and what to call it: its items may be several verbs'."""
         self._verb = verb
         self._loop = asyncio.get_running_loop()
-        self._running = running
+        self._pending = pending
         self._work = work
         self._is_write = is_write
         self._collected: list[tuple[T, asyncio.Future[Any]]] = []
@@ -71,15 +71,15 @@ class Batches(Generic[T]):
             self._was_single = len(batch) == 1
             self._under_way += 1
             work = partial(self._do, batch=batch)
-            self._running.start_for([future for _, future in batch], work, self._is_write)
+            self._pending.start_for([future for _, future in batch], work, self._is_write)
 
     def _may_start(self) -> bool:
         return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= LARGEST_BATCH)
 
-    async def _do(self, run: Run, batch: "list[tuple[T, asyncio.Future[Any]]]") -> None:
+    async def _do(self, operation: PendingOperation, batch: "list[tuple[T, asyncio.Future[Any]]]") -> None:
         VERB.set(self._verb)
         try:
-            await self._work(run, batch)
+            await self._work(operation, batch)
         finally:
             self._under_way -= 1
             self._hand_over()
@@ -92,24 +92,28 @@ class RowAdder:
         self,
         table: Table[Any],
         text: str,
-        attempts: Attempts,
-        turn: Callable[[Run, Callable[[], Any]], Any],
+        retrier: Retrier,
+        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
     ) -> None:
         self._table = table
         self._text = text
-        self._attempts = attempts
+        self._retrier = retrier
         self._turn = turn
         self._committed = committed
 
-    async def run(self, run: Run, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]") -> None:
+    async def run(
+        self, operation: PendingOperation, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]"
+    ) -> None:
         """Add the rows, and answer each caller."""
         try:
-            await self._turn(run, lambda: self._add(run, batch))
+            await self._turn(operation, lambda: self._add(operation, batch))
         except StorageError as error:
             _refuse(batch, error)
 
-    async def _add(self, run: Run, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]") -> None:
+    async def _add(
+        self, operation: PendingOperation, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]"
+    ) -> None:
         wanted = [(row, future) for row, future in batch if not future.done()]
         if not wanted:
             return
@@ -118,15 +122,15 @@ class RowAdder:
         act.rows += [row for row, _ in wanted]
         steps.acts.append(act)
         try:
-            sequences = await self._attempts.write(run, steps)
+            sequences = await self._retrier.write(operation, steps)
         except StorageError as error:
             if len(wanted) == 1 or not blames_a_row(error):
                 _refuse(wanted, error)
                 return
             # One row's fault, and the server has undone the statement: look for it in each half.
             middle = len(wanted) // 2
-            await self._add(run, wanted[:middle])
-            await self._add(run, wanted[middle:])
+            await self._add(operation, wanted[:middle])
+            await self._add(operation, wanted[middle:])
         else:
             self._committed({self._table.name})
             for (_, future), sequence in zip(wanted, sequences, strict=True):
@@ -140,37 +144,39 @@ class RowUpdater:
     def __init__(
         self,
         plan: RowUpdatePlan,
-        attempts: Attempts,
-        turn: Callable[[Run, Callable[[], Any]], Any],
+        retrier: Retrier,
+        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
         try_alone: "Callable[[RowUpdate, asyncio.Future[Any], bool], None]",
     ) -> None:
         """Take what does a change alone; it is told whether an earlier try may have done it, unheard."""
         self._plan = plan
-        self._attempts = attempts
+        self._retrier = retrier
         self._turn = turn
         self._committed = committed
         self._try_alone = try_alone
 
-    async def run(self, run: Run, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+    async def run(self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
         """Change the rows, and answer each caller."""
         try:
-            await self._turn(run, lambda: self._update_in_order(run, batch))
+            await self._turn(operation, lambda: self._update_in_order(operation, batch))
         except StorageError as error:
             _refuse(batch, error)
 
-    async def _update_in_order(self, run: Run, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+    async def _update_in_order(
+        self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]"
+    ) -> None:
         rest = [item for item in batch if not item[1].done()]
         while rest:
             # A statement changes a row once: a second change of the same one is another statement's.
             first: dict[str, tuple[RowUpdate, asyncio.Future[Any]]] = {}
             later = [item for item in rest if first.setdefault(item[0].id, item) is not item]
-            await self._update(run, [*first.values()])
+            await self._update(operation, [*first.values()])
             rest = later
 
-    async def _update(self, run: Run, items: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+    async def _update(self, operation: PendingOperation, items: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
         try:
-            outcomes = await self._attempts.update_rows(run, self._plan, [update for update, _ in items])
+            outcomes = await self._retrier.update_rows(operation, self._plan, [update for update, _ in items])
         except StorageError as error:
             if not (blames_a_row(error) or waited_for_lock(error)):
                 _refuse(items, error)
@@ -182,7 +188,7 @@ class RowUpdater:
             if future.done():
                 continue
             if results is None:
-                self._try_alone(update, future, run.has_lost_an_answer)
+                self._try_alone(update, future, operation.has_lost_an_answer)
             else:
                 future.set_result(results)
 
@@ -190,16 +196,16 @@ class RowUpdater:
 class RowReader:
     """Reads the records of a batch of ids."""
 
-    def __init__(self, table: Table[Any], text: str, attempts: Attempts) -> None:
+    def __init__(self, table: Table[Any], text: str, retrier: Retrier) -> None:
         self._text = text
-        self._attempts = attempts
+        self._retrier = retrier
         self._decode = codec_of(table.model).decode
 
-    async def run(self, run: Run, batch: "list[tuple[str, asyncio.Future[Any]]]") -> None:
+    async def run(self, operation: PendingOperation, batch: "list[tuple[str, asyncio.Future[Any]]]") -> None:
         """Read the rows, and answer each caller."""
         ids = [*{id for id, future in batch if not future.done()}]
         try:
-            rows = await self._attempts.make(run, lambda attempt: attempt.link.run(self._text, (ids,)))
+            rows = await self._retrier.make(operation, lambda attempt: attempt.connection.run(self._text, (ids,)))
         except StorageError as error:
             _refuse(batch, error)
             return

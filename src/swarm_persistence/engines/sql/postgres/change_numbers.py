@@ -6,8 +6,8 @@ would lie before or among those that it is still to give: watchers would wait fo
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE
-from swarm_persistence.engines.sql.postgres.link import Link
 
 _BATCH = 2000
 """Rows whose locks are held at a time."""
@@ -34,17 +34,17 @@ WHERE sequence = found
 """
 
 
-async def are_foreign(link: Link, schema: str) -> bool:
+async def are_foreign(connection: Connection, schema: str) -> bool:
     """Tell whether any number is from elsewhere; reads one row of an index."""
-    return bool((await link.run(_text(_ARE_THERE, schema)))[0][0])
+    return bool((await connection.run(_text(_ARE_THERE, schema)))[0][0])
 
 
-async def count_foreign(link: Link, schema: str) -> int:
+async def count_foreign(connection: Connection, schema: str) -> int:
     """Return how many tasks bear a number from elsewhere."""
-    return int((await link.run(_text(_COUNT, schema)))[0][0])
+    return int((await connection.run(_text(_COUNT, schema)))[0][0])
 
 
-async def replace_foreign(link: Link, schema: str) -> int:
+async def replace_foreign(connection: Connection, schema: str) -> int:
     """Give these tasks numbers of this server, as if they had been written now; in short writes, beside all others.
 
     Raises:
@@ -52,7 +52,7 @@ async def replace_foreign(link: Link, schema: str) -> int:
 
     """
     replaced = 0
-    while count := await link.count(_text(_REPLACE, schema), (_BATCH,)):
+    while count := await connection.count(_text(_REPLACE, schema), (_BATCH,)):
         replaced += count
     return replaced
 

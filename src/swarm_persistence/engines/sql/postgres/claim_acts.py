@@ -6,7 +6,7 @@ from typing import Any
 from swarm_persistence.engines.interface import Claim, Step, Upkeep
 from swarm_persistence.engines.sql.postgres.acts import Act, ClaimAct, CountAct, Steps
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE
@@ -23,11 +23,11 @@ class ClaimAloneAct:
         self._claim = claim
         self._due = due
 
-    async def run(self, link: Link) -> list[Any] | None:
+    async def run(self, connection: Connection) -> list[Any] | None:
         """Claim the rows."""
-        rows = await self._claimed(link, is_wide=False)
+        rows = await self._claimed(connection, is_wide=False)
         if rows[0][-1] == "cut":
-            rows = await self._claimed(link, is_wide=True)
+            rows = await self._claimed(connection, is_wide=True)
         if rows[0][0] is None:
             return None if rows[0][-1] == "due" else []
         try:
@@ -35,19 +35,19 @@ class ClaimAloneAct:
         except UnreadableError:
             # It is committed, and the caller gets none of the rows.
             for row in rows:
-                await self._undo(link, row)
+                await self._undo(connection, row)
             raise
 
-    async def _claimed(self, link: Link, *, is_wide: bool) -> list[Any]:
+    async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
         claim = self._claim
-        return await link.run(*self._compiler.claim_alone(claim.query, claim.changes, self._due, is_wide=is_wide))
+        return await connection.run(*self._compiler.claim_alone(claim.query, claim.changes, self._due, is_wide=is_wide))
 
-    async def _undo(self, link: Link, row: Any) -> None:
+    async def _undo(self, connection: Connection, row: Any) -> None:
         """Give a claimed row back what it held before, unless it was changed since."""
         names = [*self._claim.changes]
         changes = dict(zip(names, row[-1 - len(names) : -1], strict=True))
         claimed = tuple(Condition(name, "=", row[self.table.positions[name]]) for name in (SEQUENCE, "version"))
-        await link.count(*self._compiler.update(Query(self.table, claimed), changes))
+        await connection.count(*self._compiler.update(Query(self.table, claimed), changes))
 
 
 class ClaimPlan:

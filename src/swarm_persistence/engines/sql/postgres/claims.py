@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 from swarm_persistence.engines.interface import Upkeep
-from swarm_persistence.engines.sql.postgres.attempts import Attempts
 from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
-from swarm_persistence.engines.sql.postgres.running import Run
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation
+from swarm_persistence.engines.sql.postgres.retry import Retrier
 
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.1
@@ -23,28 +23,28 @@ class Claims:
     without another one; what they do not consider is what the limit has kept from those before them, too.
     """
 
-    def __init__(self, attempts: Attempts) -> None:
-        self._attempts = attempts
+    def __init__(self, retrier: Retrier) -> None:
+        self._retrier = retrier
         self._under_way: dict[Upkeep[Any], asyncio.Future[int | None]] = {}
         self._leads: dict[Upkeep[Any], tuple[int, float]] = {}
         """How many claims go on without an upkeep, and until when."""
 
-    async def run(self, run: Run, plan: ClaimPlan) -> list[Any]:
+    async def run(self, operation: PendingOperation, plan: ClaimPlan) -> list[Any]:
         """Give the results of the upkeep and the claim."""
         if self._takes_from_lead(plan.kind):
-            (records,) = await self._attempts.write(run, plan.claim)
+            (records,) = await self._retrier.write(operation, plan.claim)
             if records:
                 return [0, records]
         brought_up = 0
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            (records,) = await self._attempts.write(run, plan.unless_due)
+            (records,) = await self._retrier.write(operation, plan.unless_due)
             if records is not None:
                 return [brought_up, records]
-            count = await self._bring_up_to_date(run, plan)
+            count = await self._bring_up_to_date(operation, plan)
             if count is not None:
                 brought_up += count
-                (records,) = await self._attempts.write(run, plan.claim)
+                (records,) = await self._retrier.write(operation, plan.claim)
                 if records or pause > _LONGEST_PAUSE_SECONDS:
                     return [brought_up, records]
                 # Another process is about to bring up to date what is due; or a caller's transaction has, and takes
@@ -59,14 +59,14 @@ class Claims:
             return True
         return False
 
-    async def _bring_up_to_date(self, run: Run, plan: ClaimPlan) -> int | None:
+    async def _bring_up_to_date(self, operation: PendingOperation, plan: ClaimPlan) -> int | None:
         """Return how many rows were changed, by this claim or by one that does the same now; `None` if that failed."""
         under_way = self._under_way.get(plan.kind)
         if under_way is not None:
             return await asyncio.shield(under_way)
         done = self._under_way[plan.kind] = asyncio.get_running_loop().create_future()
         try:
-            (count,) = await self._attempts.write(run, plan.upkeep)
+            (count,) = await self._retrier.write(operation, plan.upkeep)
             done.set_result(count)
             if count == plan.kind.query.limit:
                 end = asyncio.get_running_loop().time() + _LONGEST_LEAD_SECONDS

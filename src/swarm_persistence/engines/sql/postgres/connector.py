@@ -13,12 +13,12 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
 from swarm_persistence.engines.sql.postgres.codecs import learn_arrays, set_codecs
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statements import LARGEST_CACHE, NamedStatements
-from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError
 
 OLDEST_SERVER = 13
@@ -52,7 +52,7 @@ class UnreachableError(Exception):
 class Connector:
     """Knows the servers, and what it has learnt of them."""
 
-    def __init__(self, target: Target, settings: Settings) -> None:
+    def __init__(self, target: PostgresUrl, settings: PostgresSettings) -> None:
         self.target = target
         self.settings = settings
         self.application = ApplicationName(target.application_name)
@@ -73,7 +73,7 @@ class Connector:
         """Tell whether a server that takes no writes is worth the wait: for its promotion, or for the one after it."""
         return self.has_written or self.target.seeks_primary
 
-    async def open(self, deadline: float) -> Link:
+    async def open(self, deadline: float) -> Connection:
         """Return a new connection, to the first server that can be used; each is tried once.
 
         A server that was there once is worth another try: it may be restarted, or another one take its place. At
@@ -90,50 +90,50 @@ class Connector:
             start = time.monotonic()
             share = max(0.001, (deadline - start) / (len(self.target.hosts) - place))
             try:
-                link = await self._open_one(host, port, start + share)
+                connection = await self._open_one(host, port, start + share)
             except (*DRIVER_ERRORS, StorageError, UnicodeError, OverflowError) as error:
                 failures.append((self.target.name_of(host, port), error))
             else:
                 self._has_been_there = True
                 self._first = position
-                return link
+                return connection
         is_hopeless = not any(self._may_pass(error) for _, error in failures)
         raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
 
-    async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Link:
+    async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Connection:
         try:
             return await self._try_to_open(host, port, deadline)
         except asyncpg.InvalidCachedStatementError:  # lost by the pooler, which is trusted with no other one now
             return await self._try_to_open(host, port, deadline)
 
-    async def _try_to_open(self, host: str | None, port: int | None, deadline: float) -> Link:
+    async def _try_to_open(self, host: str | None, port: int | None, deadline: float) -> Connection:
         owned_sessions = self.owns_sessions
         application_name = self.application.text
-        connection = await self._connect(host, port, deadline)
+        driver = await self._connect(host, port, deadline)
         try:
             if not self._has_looked:
-                await self._look_for_a_pooler(connection, deadline)
+                await self._look_for_a_pooler(driver, deadline)
                 if self.owns_sessions is not owned_sessions:
-                    connection.terminate()
-                    connection = await self._connect(host, port, deadline)
-            link = Link(
-                connection,
+                    driver.terminate()
+                    driver = await self._connect(host, port, deadline)
+            connection = Connection(
+                driver,
                 self.target.name_of(host, port),
                 self.settings,
                 named=self.named,
                 is_at_work=partial(self._is_at_work, host, port),
             )
-            link.application_name = application_name
-            async with _given_up_at(deadline, connection):
-                self._require_usable(connection)
-                await set_codecs(connection)
+            connection.application_name = application_name
+            async with _given_up_at(deadline, driver):
+                self._require_usable(driver)
+                await set_codecs(driver)
                 if not self.owns_sessions:
-                    await learn_arrays(connection)
-                await link.greet()
+                    await learn_arrays(driver)
+                await connection.greet()
         except BaseException:
-            connection.terminate()  # nobody else knows of it, whoever was cancelled here
+            driver.terminate()  # nobody else knows of it, whoever was cancelled here
             raise
-        return link
+        return connection
 
     async def _connect(self, host: str | None, port: int | None, deadline: float) -> asyncpg.Connection:
         return await asyncpg.connect(
@@ -155,33 +155,33 @@ class Connector:
         # As the server writes it: the driver's own 'utf-8' would let PgBouncer set it before each transaction.
         return names if self.owns_sessions else {**names, "client_encoding": "UTF8"}
 
-    async def _look_for_a_pooler(self, connection: asyncpg.Connection, deadline: float) -> None:
+    async def _look_for_a_pooler(self, driver: asyncpg.Connection, deadline: float) -> None:
         """See whether the server tells the number of the process that answers; a pooler tells one of its own making."""
-        async with _given_up_at(deadline, connection), connection.transaction():
+        async with _given_up_at(deadline, driver), driver.transaction():
             # Without a name, so that nothing is left behind at a pooler's server.
-            number = await (await connection.prepare("SELECT pg_catalog.pg_backend_pid()", name="")).fetchval()
-            self.has_pooler = number != connection.get_server_pid()
+            number = await (await driver.prepare("SELECT pg_catalog.pg_backend_pid()", name="")).fetchval()
+            self.has_pooler = number != driver.get_server_pid()
             if self.has_pooler:
                 choice = self.settings.prepared_statements
-                self.named.are_kept = choice == "on" or (choice == "auto" and await _keeps_statements(connection))
+                self.named.are_kept = choice == "on" or (choice == "auto" and await _keeps_statements(driver))
         self._has_looked = True
 
     async def _is_at_work(self, host: str | None, port: int | None, text: str) -> bool:
         """Ask a server on a new connection whether it runs a statement of this role."""
         try:
-            link = await self._open_one(host, port, time.monotonic() + self.settings.connection_timeout)
+            connection = await self._open_one(host, port, time.monotonic() + self.settings.connection_timeout)
         except (*DRIVER_ERRORS, StorageError) as error:
             return state_of(error) in _FULL  # then it is alive
         try:
-            return bool(await link.run(_FIND_STATEMENT, (text,)))
+            return bool(await connection.run(_FIND_STATEMENT, (text,)))
         except DRIVER_ERRORS:
             return False
         finally:
-            link.terminate()
+            connection.terminate()
 
-    def _require_usable(self, connection: asyncpg.Connection) -> None:
-        settings = connection.get_settings()
-        if connection.get_server_version().major < OLDEST_SERVER:
+    def _require_usable(self, driver: asyncpg.Connection) -> None:
+        settings = driver.get_settings()
+        if driver.get_server_version().major < OLDEST_SERVER:
             found = settings.server_version
             raise DatabaseError(f"the server is PostgreSQL {found}; {OLDEST_SERVER} is the oldest that will do")
         encoding = settings.server_encoding
@@ -224,22 +224,22 @@ class Connector:
         return f"{server}: {error}"
 
 
-async def _keeps_statements(connection: asyncpg.Connection) -> bool:
+async def _keeps_statements(driver: asyncpg.Connection) -> bool:
     """Tell whether a pooler keeps apart the statements of its clients: then the server knows ours by another name."""
     name = f"swarm_{uuid.uuid4().hex}"
-    statement = await connection.prepare(
+    statement = await driver.prepare(
         f"SELECT /* {name} */ pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_prepared_statements "
         f"WHERE pg_catalog.starts_with(statement, 'SELECT /* {name} */')",
         name=name,
     )
     names = (await statement.fetchval() or "").split(" ")
     if name in names:
-        await connection.execute(f"DEALLOCATE {name}")
+        await driver.execute(f"DEALLOCATE {name}")
     return name not in names and len(names) == 1 and names != [""]
 
 
 @asynccontextmanager
-async def _given_up_at(deadline: float, connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def _given_up_at(deadline: float, driver: asyncpg.Connection) -> AsyncIterator[None]:
     """Drop the connection at the deadline, and on any error.
 
     A timeout that only cancels would let a transaction send its rollback, and wait for the answer to that for ever.
@@ -249,13 +249,13 @@ async def _given_up_at(deadline: float, connection: asyncpg.Connection) -> Async
     def expire() -> None:
         nonlocal has_expired
         has_expired = True
-        connection.terminate()
+        driver.terminate()
 
     timer = asyncio.get_running_loop().call_at(deadline, expire, context=Context())
     try:
         yield
     except BaseException as error:
-        connection.terminate()
+        driver.terminate()
         if has_expired and isinstance(error, DRIVER_ERRORS):
             raise TimeoutError from error
         raise

@@ -25,21 +25,21 @@ from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
 from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine
 from swarm_persistence.engines.sql.postgres.migrating import Move
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
 from swarm_persistence.engines.sql.postgres.partition_layout import PartitionLayout
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE, Periods
 from swarm_persistence.engines.sql.postgres.plans import Plans
-from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
-from swarm_persistence.engines.sql.postgres.port import Port
+from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
-from swarm_persistence.engines.sql.postgres.settings import Period, Settings
-from swarm_persistence.engines.sql.postgres.target import Target
-from swarm_persistence.engines.sql.postgres.turns import Turns
+from swarm_persistence.engines.sql.postgres.settings import Period, PostgresSettings
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
+from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
@@ -57,36 +57,36 @@ class PostgresEngine(Reading[Act]):
 
     is_ephemeral = False
 
-    def __init__(self, pool: ConnectionPool, settings: Settings, *, owns_pool: bool) -> None:
+    def __init__(self, pools: ConnectionPools, settings: PostgresSettings, *, owns_pools: bool) -> None:
         """Take a pool; the engine that owns it ends it with itself."""
-        self.pool = pool
+        self.pools = pools
         self.settings = settings
         self.schema_name = settings.schema
         self._must_exist = False
-        self._owns_pool = owns_pool
+        self._owns_pools = owns_pools
         self.plans = self._plans = Plans(self.settings.schema)
-        self.turns = Turns(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
+        self.write_lock = WriteLock(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
         self.watches = Watches()
-        self._version = SchemaVersion(self.settings.schema, pool.target, self._open_aside)
+        self._version = SchemaVersion(self.settings.schema, pools.target, self._open_aside)
         self._layout = PartitionLayout(
-            self.settings.schema, pool.target, MigrationTurn(self.settings.schema, self._open_aside)
+            self.settings.schema, pools.target, MigrationTurn(self.settings.schema, self._open_aside)
         )
         self.periods = Periods(self.settings.schema)
-        self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
+        self._loop_engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
         self._gate = threading.Lock()
         self._is_closed = False
 
     @classmethod
-    def of(cls, url: str, settings: Settings) -> "PostgresEngine":
+    def of(cls, url: str, settings: PostgresSettings) -> "PostgresEngine":
         """Return the engine of a database, with a pool of its own."""
-        target = Target(url)
+        target = PostgresUrl(url)
         settings = target.settings(settings)
-        return cls(ConnectionPool(target, settings), settings, owns_pool=True)
+        return cls(ConnectionPools(target, settings), settings, owns_pools=True)
 
     def beside(self, schema: str) -> LazyEngine["PostgresEngine"]:
         settings = msgspec.structs.replace(self.settings, schema=schema)
         return LazyEngine(
-            lambda: PostgresEngine(self.pool, settings, owns_pool=False),
+            lambda: PostgresEngine(self.pools, settings, owns_pools=False),
             lambda engine: engine.open(must_exist=self._must_exist),
         )
 
@@ -107,15 +107,17 @@ class PostgresEngine(Reading[Act]):
         """Reach the server, and bring the schema up to date if that is wanted; one that must exist is not created."""
         self._must_exist = must_exist
         # Perhaps on a connection that has waited for work since long before, and is dead: then on another one.
-        await self.on_a_connection(lambda link: self._bring_up_to_date(link, must_exist=must_exist))
+        await self.on_a_connection(lambda connection: self._bring_up_to_date(connection, must_exist=must_exist))
 
-    async def _bring_up_to_date(self, link: Link, *, must_exist: bool) -> None:
+    async def _bring_up_to_date(self, connection: Connection, *, must_exist: bool) -> None:
         if must_exist:
-            await self._version.require(link)
-        await self._version.open(link, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout)
+            await self._version.require(connection)
+        await self._version.open(
+            connection, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout
+        )
         if self.settings.partition_by is not None:
-            await self._layout.require(link, self.settings.partition_by, self.settings.connection_timeout)
-        await self.periods.look(link)
+            await self._layout.require(connection, self.settings.partition_by, self.settings.connection_timeout)
+        await self.periods.look(connection)
 
     async def require(self) -> None:
         """Reach the server; raise `DatabaseError` unless the schema holds a swarm, of whatever version."""
@@ -124,7 +126,9 @@ class PostgresEngine(Reading[Act]):
     async def mend(self) -> None:
         """Renumber the changes that come from another server, by a dump; where that is not possible, log a warning."""
         try:
-            if not await self.on_a_connection(lambda link: change_numbers.are_foreign(link, self.settings.schema)):
+            if not await self.on_a_connection(
+                lambda connection: change_numbers.are_foreign(connection, self.settings.schema)
+            ):
                 return
             replaced = await self.replace_foreign_changes()
         except StorageError as error:
@@ -133,48 +137,50 @@ class PostgresEngine(Reading[Act]):
             _log.warning(
                 "%s: tasks bear change numbers of another server, as after a restore of a dump, and watch_tasks does "
                 "not show them; run `%s` as a role that may write (%s)",
-                self.pool.target,
+                self.pools.target,
                 self.command("doctor --repair"),
                 error,
             )
         else:
             _log.warning(
-                "%s: renumbered the changes of %d tasks that came from another server", self.pool.target, replaced
+                "%s: renumbered the changes of %d tasks that came from another server", self.pools.target, replaced
             )
 
     async def count_foreign_changes(self) -> int:
         """Return how many tasks bear a number that another server gave out."""
-        count: int = await self.on_a_connection(lambda link: change_numbers.count_foreign(link, self.settings.schema))
+        count: int = await self.on_a_connection(
+            lambda connection: change_numbers.count_foreign(connection, self.settings.schema)
+        )
         return count
 
     async def replace_foreign_changes(self) -> int:
         """Give these tasks numbers of this server, as if they were written now, and return how many there were."""
         replaced: int = await self.on_a_connection(
-            lambda link: change_numbers.replace_foreign(link, self.settings.schema)
+            lambda connection: change_numbers.replace_foreign(connection, self.settings.schema)
         )
-        self._port().committed({TASKS.name})
+        self._loop_engine().committed({TASKS.name})
         return replaced
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._port().write(steps)
+        return self._loop_engine().write(steps)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
-        return self._port().deliver(steps, on_abandoned)
+        return self._loop_engine().deliver(steps, on_abandoned)
 
     def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        return self._port().get(table, id)
+        return self._loop_engine().get(table, id)
 
     def _read(self, act: Act) -> Awaitable[Any]:
-        return self._port().read(act)
+        return self._loop_engine().read(act)
 
     def begin(self) -> Awaitable[Session]:
-        return self._port().begin()
+        return self._loop_engine().begin()
 
     def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
         return self._read(FollowAct(self.plans, query, after, limit, upto))
 
     def snapshot(self) -> Awaitable[Snapshot]:
-        return self._port().snapshot()
+        return self._loop_engine().snapshot()
 
     async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
         await back_up_lines(
@@ -191,9 +197,9 @@ class PostgresEngine(Reading[Act]):
         if table.name not in PARTITIONABLE:
             return 0
 
-        async def drop(link: Link) -> int:
-            await self.periods.look(link)
-            return await PartDropping(link, self.plans.compiler, table, stale).run()
+        async def drop(connection: Connection) -> int:
+            await self.periods.look(connection)
+            return await PartDropping(connection, self.plans.compiler, table, stale).run()
 
         dropped: int = await self.on_a_connection(drop)
         return dropped
@@ -201,7 +207,7 @@ class PostgresEngine(Reading[Act]):
     async def partition(self, period: Period | None, report: Callable[[str], object]) -> None:
         """Partition events, messages and metrics by a period from now on, or no longer."""
         patience = self.settings.connection_timeout
-        await self.on_a_connection(lambda link: self._layout.change(link, period, patience, report))
+        await self.on_a_connection(lambda connection: self._layout.change(connection, period, patience, report))
 
     async def partitions(self) -> dict[str, str]:
         """Return the periods of the tables that are partitioned."""
@@ -210,11 +216,11 @@ class PostgresEngine(Reading[Act]):
 
     def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
         watch = self.watches.add(tables)
-        self._port().listen()
+        self._loop_engine().listen()
         return watch
 
     async def vacuum(self) -> None:
-        await self.on_a_connection(lambda link: maintenance.vacuum(link, self.settings.schema))
+        await self.on_a_connection(lambda connection: maintenance.vacuum(connection, self.settings.schema))
 
     async def checkpoint(self) -> None:
         await self.on_a_connection(maintenance.checkpoint)
@@ -224,86 +230,90 @@ class PostgresEngine(Reading[Act]):
 
     async def migrate_patiently(self, version: int, patience: float, report: Callable[[str], None]) -> None:
         """Bring the schema to this version; wait for locks for so many seconds, and report each step."""
-        await self.on_a_connection(lambda link: self._version.migrate(link, version, patience=patience, report=report))
+        await self.on_a_connection(
+            lambda connection: self._version.migrate(connection, version, patience=patience, report=report)
+        )
 
     async def migration_plan(self, version: int) -> tuple[int, list[Move]]:
         """Return the version of the schema, and the steps that lead from there to another one."""
-        plan: tuple[int, list[Move]] = await self.on_a_connection(lambda link: self._version.plan(link, version))
+        plan: tuple[int, list[Move]] = await self.on_a_connection(
+            lambda connection: self._version.plan(connection, version)
+        )
         return plan
 
     def command(self, verb: str) -> str:
         """Return a command of ours for this schema, as a shell takes it; without user and password."""
-        return self.pool.target.command(verb, self.settings.schema)
+        return self.pools.target.command(verb, self.settings.schema)
 
     async def migration_status(self) -> MigrationStatus:
         status: MigrationStatus = await self.on_a_connection(self._version.status)
         return status
 
     async def size(self) -> int:
-        size: int = await self.on_a_connection(lambda link: maintenance.size(link, self.settings.schema))
+        size: int = await self.on_a_connection(lambda connection: maintenance.size(connection, self.settings.schema))
         return size
 
     def pool_status(self) -> PoolStatus:
-        active = self.pool.active_connections()
+        active = self.pools.active_connections()
         return PoolStatus(
             active=active,
-            idle=self.pool.open_connections() - active,
+            idle=self.pools.open_connections() - active,
             max=self.settings.max_connections,
-            waiting=sum(port.waiting for port in self._all_ports()),
+            waiting=sum(loop_engine.waiting for loop_engine in self._all_loop_engines()),
         )
 
     async def close(self) -> None:
         self._is_closed = True
         self.watches.close()
-        own = self._ports.get(asyncio.get_running_loop())
-        for port in self._all_ports():
-            if port is not own:
-                port.terminate_soon()
+        own = self._loop_engines.get(asyncio.get_running_loop())
+        for loop_engine in self._all_loop_engines():
+            if loop_engine is not own:
+                loop_engine.terminate_soon()
         try:
             if own is not None:
                 await own.close()
         except BaseException:
             self.abandon()
             raise
-        if self._owns_pool:
-            await self.pool.close()
+        if self._owns_pools:
+            await self.pools.close()
 
     def abandon(self) -> None:
         self._is_closed = True
         self.watches.close()
-        for port in self._all_ports():
-            port.terminate_soon()
-        if self._owns_pool:
-            self.pool.abandon()
+        for loop_engine in self._all_loop_engines():
+            loop_engine.terminate_soon()
+        if self._owns_pools:
+            self.pools.abandon()
 
-    def forget(self, port: Port) -> None:
+    def forget(self, loop_engine: LoopEngine) -> None:
         """Let go of a loop that has ended."""
         with self._gate:
-            if self._ports.get(port.loop) is port:
-                del self._ports[port.loop]
+            if self._loop_engines.get(loop_engine.loop) is loop_engine:
+                del self._loop_engines[loop_engine.loop]
 
-    async def _open_aside(self) -> Link:
+    async def _open_aside(self) -> Connection:
         """Return a connection beside those of the pool, which its user closes."""
         try:
-            return await self.pool.connector.open(time.monotonic() + self.settings.connection_timeout)
+            return await self.pools.connector.open(time.monotonic() + self.settings.connection_timeout)
         except UnreachableError as error:
             raise error.failure from error
 
-    def on_a_connection(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    def on_a_connection(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
         """Do some work on a connection; it is done again where a lost connection or a deadlock allows that."""
-        return self._port().order(work)
+        return self._loop_engine().order(work)
 
-    def _port(self) -> Port:
+    def _loop_engine(self) -> LoopEngine:
         loop = running_loop()
         if self._is_closed:  # or those that watch would go on reading while a close waits for all that is under way
             raise ClosedError("the storage is closed")
-        port = self._ports.get(loop)
-        if port is None:
-            port = Port(self)
+        loop_engine = self._loop_engines.get(loop)
+        if loop_engine is None:
+            loop_engine = LoopEngine(self)
             with self._gate:
-                self._ports[loop] = port
-        return port
+                self._loop_engines[loop] = loop_engine
+        return loop_engine
 
-    def _all_ports(self) -> list[Port]:
+    def _all_loop_engines(self) -> list[LoopEngine]:
         with self._gate:
-            return [*self._ports.values()]
+            return [*self._loop_engines.values()]

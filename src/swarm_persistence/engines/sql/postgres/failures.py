@@ -17,13 +17,13 @@ from swarm_persistence.errors import (
 RETRY_ADVICE = "run the transaction again, or use storage.run_transaction, which does"
 
 
-class Remedy(Enum):
+class RetryDecision(Enum):
     """What helps against an error."""
 
-    NOTHING = "nothing"
-    REPETITION = "repetition"  # the server has undone the operation
+    FINAL = "final"
+    RETRY = "retry"  # the server has undone the operation
     NEW_CONNECTION = "new connection"  # nothing was done, but this server is not the one to ask
-    UNKNOWN = "unknown"  # the connection is gone, and with it the answer
+    UNKNOWN_OUTCOME = "unknown outcome"  # the connection is gone, and with it the answer
 
 
 _REPEATABLE = {"40001", "40P01"}
@@ -105,16 +105,16 @@ def is_without_partition(error: BaseException) -> bool:
     return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
 
 
-def remedy_of(error: BaseException, is_closed: bool) -> Remedy:
+def retry_decision(error: BaseException, is_closed: bool) -> RetryDecision:
     """Return what helps against an error after which the connection is closed or not."""
     state = state_of(error)
     if state in _REPEATABLE or state == _CROWDED or is_outdated_plan(error) or is_without_partition(error):
-        return Remedy.REPETITION
+        return RetryDecision.RETRY
     if isinstance(error, StaleSequenceError | OvertakenError):
-        return Remedy.REPETITION
+        return RetryDecision.RETRY
     if state in _UNFIT:
-        return Remedy.NEW_CONNECTION
-    return Remedy.UNKNOWN if is_closed or is_lost(error) else Remedy.NOTHING
+        return RetryDecision.NEW_CONNECTION
+    return RetryDecision.UNKNOWN_OUTCOME if is_closed or is_lost(error) else RetryDecision.FINAL
 
 
 def translate(error: BaseException, server: str, lock_timeout: float) -> BaseException:

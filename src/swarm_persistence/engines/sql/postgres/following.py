@@ -32,7 +32,7 @@ from swarm_persistence.engines.sql.postgres.acts import Act
 from swarm_persistence.engines.sql.postgres.arrivals import settled
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.compiler import WRITING
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, TASKS
@@ -99,21 +99,21 @@ class FollowAct:
         self._limit = limit
         self._upto = upto
 
-    async def run(self, link: Link) -> Page:
+    async def run(self, connection: Connection) -> Page:
         """Read the page."""
         VERB.set(f"watch_{self._query.table.name}")
         # All on one connection: another one may lead to a standby that is behind.
-        reader = _ReadingOn(link, self._plans)
+        reader = _ReadingOn(connection, self._plans)
         if self._upto is not None:
             return await follow(reader, self._query, self._after, self._limit, self._upto)
         if not self._query.table.is_followed:
-            return await self._follow_arrivals(link, reader)
-        ((horizon, following),) = await link.run(_HORIZON, (_relations(self._plans.compiler.dialect.schema),))
+            return await self._follow_arrivals(connection, reader)
+        ((horizon, following),) = await connection.run(_HORIZON, (_relations(self._plans.compiler.dialect.schema),))
         page = await follow(reader, self._query, self._after, self._limit, end_of(horizon - 1))
         return page._replace(is_held_back=horizon < following)
 
-    async def _follow_arrivals(self, link: Link, reader: "_ReadingOn") -> Page:
-        found = await settled(link, self._plans.compiler.dialect.table(self._query.table))
+    async def _follow_arrivals(self, connection: Connection, reader: "_ReadingOn") -> Page:
+        found = await settled(connection, self._plans.compiler.dialect.table(self._query.table))
         is_held_back = found.number < found.last
         after = self._after
         if found.number < after.number <= found.last:
@@ -127,12 +127,12 @@ class FollowAct:
 class _ReadingOn(Reading[Act]):
     """Reads on one connection."""
 
-    def __init__(self, link: Link, plans: "Plans") -> None:
-        self._link = link
+    def __init__(self, connection: Connection, plans: "Plans") -> None:
+        self._connection = connection
         self._plans = plans
 
     def _read(self, read: Act) -> Awaitable[Any]:
-        return read.run(self._link)
+        return read.run(self._connection)
 
 
 def _relations(schema: str) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Lets what a step adds belong to the schema's owner, and gives other roles the rights that they have on the tasks."""
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 
 _TABLES = """
 SELECT relname
@@ -25,26 +25,26 @@ WHERE nspname = $1 AND relname = $2
 """
 
 
-async def become_owner(link: Link, schema: str, table: str) -> None:
+async def become_owner(connection: Connection, schema: str, table: str) -> None:
     """Act as the role that owns a table until the transaction ends, if this one may: a superuser may do so for it."""
-    for (owner,) in await link.run(_OWNER, (schema, table)):
-        await link.order(f"SET LOCAL ROLE {owner}")
+    for (owner,) in await connection.run(_OWNER, (schema, table)):
+        await connection.order(f"SET LOCAL ROLE {owner}")
 
 
-async def tables_of(link: Link, schema: str) -> set[str]:
+async def tables_of(connection: Connection, schema: str) -> set[str]:
     """Return the names of the schema's tables."""
-    return {str(name) for (name,) in await link.run(_TABLES, (schema,))}
+    return {str(name) for (name,) in await connection.run(_TABLES, (schema,))}
 
 
-async def copy_grants(link: Link, schema: str, model: str, table: str) -> None:
+async def copy_grants(connection: Connection, schema: str, model: str, table: str) -> None:
     """Grant on a new table what is granted on another one."""
-    for grant in await grants_of(link, f'"{schema}"."{model}"'):
-        await link.order(grant.format(object=f'"{schema}"."{table}"'))
+    for grant in await grants_of(connection, f'"{schema}"."{model}"'):
+        await connection.order(grant.format(object=f'"{schema}"."{table}"'))
 
 
-async def grants_of(link: Link, name: str) -> tuple[str, ...]:
+async def grants_of(connection: Connection, name: str) -> tuple[str, ...]:
     """Return what is granted on a table or a sequence, and to which roles, with `{object}` for on what."""
     return tuple(
         f"GRANT {privilege} ON {{object}} TO {grantee}{' WITH GRANT OPTION' if is_grantable else ''}"
-        for grantee, privilege, is_grantable in await link.run(_GRANTS, (name,))
+        for grantee, privilege, is_grantable in await connection.run(_GRANTS, (name,))
     )

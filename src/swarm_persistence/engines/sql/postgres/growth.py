@@ -13,15 +13,15 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit
 from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.headroom import Headroom, headroom_of
-from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.places import Places
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.errors import PoolError, StorageError
 
 if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.postgres.links import Links
+    from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
@@ -36,12 +36,17 @@ class Growth:
     """The growth of the pool of one event loop."""
 
     def __init__(
-        self, links: "Links", connector: Connector, places: Places, settings: Settings, total: Callable[[], int]
+        self,
+        pool: "ConnectionPool",
+        connector: Connector,
+        limit: ConnectionLimit,
+        settings: PostgresSettings,
+        total: Callable[[], int],
     ) -> None:
         """Take a pool; `total` counts the open connections of all loops."""
-        self._links = links
+        self._pool = pool
         self._connector = connector
-        self._places = places
+        self._limit = limit
         self._settings = settings
         self._total = total
         self._openings: list[asyncio.Task[None]] = []
@@ -61,29 +66,29 @@ class Growth:
 
     def grow(self) -> None:
         """Open connections for those who wait, as many as may be; one at a time after one could not be had."""
-        if self._links.is_closed or (self._timer is not None and self._links.open):
+        if self._pool.is_closed or (self._timer is not None and self._pool.open):
             return
-        most = self._links.waiting if self.trouble is None else min(1, self._links.waiting)
+        most = self._pool.waiting if self.trouble is None else min(1, self._pool.waiting)
         while len(self._openings) < most:
-            if not self._places.take():
-                self._places.wait(self._links)
+            if not self._limit.acquire():
+                self._limit.wait(self._pool)
                 return
             self._open_one()
 
-    def use_place(self) -> None:
+    def use_slot(self) -> None:
         """Open a connection in a place that was waited for, if it is still wanted."""
-        if self._links.waiting <= len(self._openings) or self._links.is_closed:
-            self._places.give_back()
+        if self._pool.waiting <= len(self._openings) or self._pool.is_closed:
+            self._limit.release()
             return
-        if self._links.waiting > 1:
-            self._places.wait(self._links)
+        if self._pool.waiting > 1:
+            self._limit.wait(self._pool)
         self._open_one()
 
-    def looks_at(self, link: Link) -> bool:
+    def looks_at(self, connection: Connection) -> bool:
         """Use a connection to look at what the server has left, if that is due; then give it back to the pool."""
-        if self._links.open <= 1 or self._connector.has_pooler or time.monotonic() < self._next_look:
+        if self._pool.open <= 1 or self._connector.has_pooler or time.monotonic() < self._next_look:
             return False
-        self._look(link, self._has_looked)
+        self._look(connection, self._has_looked)
         return True
 
     def stop(self) -> None:
@@ -92,13 +97,13 @@ class Growth:
             self._timer.cancel()
 
     def _open_one(self) -> None:
-        task = self._links.loop.create_task(self._open(), context=Context())
+        task = self._pool.loop.create_task(self._open(), context=Context())
         self._openings.append(task)
 
         def ended(task: "asyncio.Task[None]") -> None:
             if task in self._openings:  # cancelled, perhaps before its first step
                 self._openings.remove(task)
-                self._places.give_back()
+                self._limit.release()
 
         task.add_done_callback(ended)
 
@@ -109,49 +114,49 @@ class Growth:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                link = await self._connector.open(deadline)
+                connection = await self._connector.open(deadline)
             except UnreachableError as error:
                 self.trouble = error.failure
                 is_over = error.is_hopeless or time.monotonic() + pause >= deadline
                 # Without any connection, one task goes on for all who wait.
-                if is_over or self._links.open or self._openings[0] is not task or self._links.is_closed:
+                if is_over or self._pool.open or self._openings[0] is not task or self._pool.is_closed:
                     self._openings.remove(task)
-                    self._places.give_back()
+                    self._limit.release()
                     self._has_failed(is_over=is_over)
                     return
             else:
                 self._openings.remove(task)
-                self._take_in(link)
+                self._take_in(connection)
                 return
             self._ask_other_loops()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def _take_in(self, link: Link) -> None:
-        is_first = not self._links.open
-        self._links.add(link)
+    def _take_in(self, connection: Connection) -> None:
+        is_first = not self._pool.open
+        self._pool.add(connection)
         if is_first or self._connector.has_pooler:
-            self._has_grown(link)
+            self._has_grown(connection)
         else:
-            self._look(link, self._has_looked_at_first)
+            self._look(connection, self._has_looked_at_first)
 
-    def _has_grown(self, link: Link) -> None:
+    def _has_grown(self, connection: Connection) -> None:
         self.trouble = None
         self._pause = _FIRST_PAUSE_SECONDS
-        self._links.give_back(link)
+        self._pool.release(connection)
         self.grow()
 
     def _has_failed(self, *, is_over: bool) -> None:
-        if self._links.is_closed:
+        if self._pool.is_closed:
             return
-        if not self._links.open:
+        if not self._pool.open:
             if is_over and self.trouble is not None:
-                self._links.fail_first(self.trouble)
+                self._pool.fail_first(self.trouble)
             self.grow()
             return
         if self._timer is None:
             pause = self._pause * random.uniform(0.5, 1.0)
-            self._timer = self._links.loop.call_later(pause, self._grow_again, context=Context())
+            self._timer = self._pool.loop.call_later(pause, self._grow_again, context=Context())
             self._pause = min(2 * self._pause, _LONGEST_GROWTH_PAUSE_SECONDS)
 
     def _grow_again(self) -> None:
@@ -159,39 +164,42 @@ class Growth:
         self.grow()
 
     def _ask_other_loops(self) -> None:
-        if self._total() > self._links.open:
-            self._places.wait(self._links)
+        if self._total() > self._pool.open:
+            self._limit.wait(self._pool)
 
-    def _look(self, link: Link, looked: "Callable[[Link, Headroom | None], None]") -> None:
+    def _look(self, connection: Connection, looked: "Callable[[Connection, Headroom | None], None]") -> None:
         self._next_look = time.monotonic() + _BETWEEN_LOOKS_SECONDS
-        self._links.begin_errand()
-        task = self._links.loop.create_task(headroom_of(link), context=Context())
+        self._pool.begin_errand()
+        task = self._pool.loop.create_task(headroom_of(connection), context=Context())
         self._looks.add(task)
-        task.add_done_callback(partial(self._end_look, link, looked))
+        task.add_done_callback(partial(self._end_look, connection, looked))
 
     def _end_look(
-        self, link: Link, looked: "Callable[[Link, Headroom | None], None]", task: "asyncio.Task[Headroom]"
+        self,
+        connection: Connection,
+        looked: "Callable[[Connection, Headroom | None], None]",
+        task: "asyncio.Task[Headroom]",
     ) -> None:
         self._looks.discard(task)
         headroom = None
         if task.cancelled() or task.exception() is not None:
-            link.terminate()  # it may have been in the midst of the look
+            connection.terminate()  # it may have been in the midst of the look
         else:
             headroom = task.result()
-        self._links.errand_ended()
-        looked(link, headroom)
+        self._pool.errand_ended()
+        looked(connection, headroom)
 
-    def _has_looked_at_first(self, link: Link, headroom: Headroom | None) -> None:
-        if headroom is None or not headroom.is_used_up or self._links.open <= 1:
-            self._has_grown(link)
+    def _has_looked_at_first(self, connection: Connection, headroom: Headroom | None) -> None:
+        if headroom is None or not headroom.is_used_up or self._pool.open <= 1:
+            self._has_grown(connection)
             return
-        self.trouble = PoolError(f"{link.server}: the server has few connections left, and those are for others")
-        self._links.drop(link)
+        self.trouble = PoolError(f"{connection.server}: the server has few connections left, and those are for others")
+        self._pool.drop(connection)
         self._has_failed(is_over=False)
 
-    def _has_looked(self, link: Link, headroom: Headroom | None) -> None:
+    def _has_looked(self, connection: Connection, headroom: Headroom | None) -> None:
         if headroom is not None and headroom.is_short:
-            least = max(1, self._settings.min_idle_connections, self._links.open // 2)
-            self.surplus = max(0, self._links.open - least)
-        self._links.give_back(link)
-        self._links.drop_surplus()
+            least = max(1, self._settings.min_idle_connections, self._pool.open // 2)
+            self.surplus = max(0, self._pool.open - least)
+        self._pool.release(connection)
+        self._pool.drop_surplus()

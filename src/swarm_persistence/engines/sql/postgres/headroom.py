@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 
 # Of sessions of other roles, a role without rights sees that they are there, and not of which kind. The limits of a
 # role and of a database are no limits to a superuser.
@@ -49,17 +49,17 @@ class Headroom:
         return any(left < (reserve + 1) // 2 for left, reserve in self._left)
 
 
-async def headroom_of(link: Link) -> Headroom:
+async def headroom_of(connection: Connection) -> Headroom:
     """Ask a server for its limits, and for the connections that it has; one that does not tell has room."""
     try:
-        limits = await limits_of(link)
+        limits = await limits_of(connection)
     except asyncpg.PostgresError:
-        if link.is_closed:
+        if connection.is_closed:
             raise
         return Headroom([])  # an operator may hide what others do, and not every service has these views
     return Headroom([(most - clients, max(1, most // _RESERVED_SHARE)) for most, clients in limits])
 
 
-async def limits_of(link: Link) -> list[tuple[int, int]]:
+async def limits_of(connection: Connection) -> list[tuple[int, int]]:
     """Return, for each limit that holds for this role's connections, how many it allows and how many there are."""
-    return [(most, clients) for most, clients in await link.run(_LIMITS_AND_CLIENTS)]
+    return [(most, clients) for most, clients in await connection.run(_LIMITS_AND_CLIENTS)]

@@ -8,7 +8,7 @@ partition key: there, each partition has its own, and the table's triggers have 
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres import online
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 
@@ -31,7 +31,7 @@ _GONE = (asyncpg.UndefinedTableError, asyncpg.UndefinedObjectError, asyncpg.Inva
 """What tells that a partition was detached or dropped meanwhile, or else that a statement is wrong."""
 
 
-async def build_index(link: Link, schema: str, index: CreateIndex, patience: float) -> None:
+async def build_index(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
     """Build an index beside readers and writers; what is there and complete is left as it is.
 
     Raises:
@@ -39,66 +39,66 @@ async def build_index(link: Link, schema: str, index: CreateIndex, patience: flo
 
     """
     table = f'"{schema}".{index.table}'
-    if not (await link.run(_IS_PARTITIONED, (table,)))[0][0]:
-        await online.build_index(link, schema, index, patience)
+    if not (await connection.run(_IS_PARTITIONED, (table,)))[0][0]:
+        await online.build_index(connection, schema, index, patience)
     elif index.is_unique:
         # A partition that is made meanwhile has the unique indexes of the one before.
-        for part in await _names(link, _PARTITIONS, table):
-            await _build_for(link, schema, index, part, patience)
+        for part in await _names(connection, _PARTITIONS, table):
+            await _build_for(connection, schema, index, part, patience)
     else:
-        await _build_partitioned(link, schema, index, patience)
+        await _build_partitioned(connection, schema, index, patience)
 
 
-async def drop_index(link: Link, schema: str, index: DropIndex, patience: float) -> None:
+async def drop_index(connection: Connection, schema: str, index: DropIndex, patience: float) -> None:
     """Drop an index beside readers and writers, with what an interrupted build has left of it."""
     whole = f'"{schema}".{index.name}'
-    if (await link.run(_IS_PARTITIONED, (whole,)))[0][0]:
+    if (await connection.run(_IS_PARTITIONED, (whole,)))[0][0]:
         # PostgreSQL cannot drop it concurrently: it is a matter of the catalog, once all tables are locked.
         async def drop() -> None:
-            await link.order(f"DROP INDEX IF EXISTS {whole}")
+            await connection.order(f"DROP INDEX IF EXISTS {whole}")
 
-        await online.in_short_transaction(link, drop, patience)
+        await online.in_short_transaction(connection, drop, patience)
     else:
-        await online.drop_index(link, schema, index, patience)
+        await online.drop_index(connection, schema, index, patience)
     for table in sorted(PARTITIONABLE):
         if index.name.startswith(f"{table}_"):
-            for part in await _names(link, _PARTITIONS, f'"{schema}".{table}'):
+            for part in await _names(connection, _PARTITIONS, f'"{schema}".{table}'):
                 own = DropIndex(_name_for(part, table, index.name))
-                await online.drop_index(link, schema, own, patience)
+                await online.drop_index(connection, schema, own, patience)
 
 
-async def _build_partitioned(link: Link, schema: str, index: CreateIndex, patience: float) -> None:
+async def _build_partitioned(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
     table, whole = f'"{schema}".{index.table}', f'"{schema}".{index.name}'
     definition = index.definition.replace("ON ", "ON ONLY ", 1).replace("{schema}", f'"{schema}"')
 
     async def begin() -> None:
-        await link.order(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
+        await connection.order(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
 
     # From now on, a partition that is attached to the table gets such an index with that.
-    await online.in_short_transaction(link, begin, patience)
-    for part in await _names(link, _UNATTACHED, table, whole):
-        own = await _build_for(link, schema, index, part, patience)
+    await online.in_short_transaction(connection, begin, patience)
+    for part in await _names(connection, _UNATTACHED, table, whole):
+        own = await _build_for(connection, schema, index, part, patience)
         if own is None:
             continue
 
         async def attach(own: str = own) -> None:
-            await link.order(f'ALTER INDEX {whole} ATTACH PARTITION "{schema}".{own}')
+            await connection.order(f'ALTER INDEX {whole} ATTACH PARTITION "{schema}".{own}')
 
         try:
-            await online.in_short_transaction(link, attach, patience)
+            await online.in_short_transaction(connection, attach, patience)
         except _GONE:
-            if part in await _names(link, _PARTITIONS, table):
+            if part in await _names(connection, _PARTITIONS, table):
                 raise
 
 
-async def _build_for(link: Link, schema: str, index: CreateIndex, part: str, patience: float) -> str | None:
+async def _build_for(connection: Connection, schema: str, index: CreateIndex, part: str, patience: float) -> str | None:
     """Build that of one partition, and return its name; or None if the partition is gone."""
     name = _name_for(part, index.table, index.name)
     definition = index.definition.replace(f"{{schema}}.{index.table}", f"{{schema}}.{part}", 1)
     try:
-        await online.build_index(link, schema, CreateIndex(name, definition, index.is_unique), patience)
+        await online.build_index(connection, schema, CreateIndex(name, definition, index.is_unique), patience)
     except _GONE:
-        if part in await _names(link, _PARTITIONS, f'"{schema}".{index.table}'):
+        if part in await _names(connection, _PARTITIONS, f'"{schema}".{index.table}'):
             raise
         return None
     return name
@@ -108,5 +108,5 @@ def _name_for(part: str, table: str, index: str) -> str:
     return part + index.removeprefix(table)
 
 
-async def _names(link: Link, text: str, *values: str) -> list[str]:
-    return [str(row[0]) for row in await link.run(text, values)]
+async def _names(connection: Connection, text: str, *values: str) -> list[str]:
+    return [str(row[0]) for row in await connection.run(text, values)]

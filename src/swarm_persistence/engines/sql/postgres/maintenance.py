@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.errors import DatabaseError
 from swarm_persistence.schema.tables import TABLES
 
@@ -29,7 +29,7 @@ FROM (SELECT pg_get_serial_sequence('{table}', 'sequence')::regclass AS numbers,
 """
 
 
-async def advance_sequence(link: Link, schema: str, table: str) -> None:
+async def advance_sequence(connection: Connection, schema: str, table: str) -> None:
     """Let the next number of a table's rows be above those that there are.
 
     Raises:
@@ -37,40 +37,42 @@ async def advance_sequence(link: Link, schema: str, table: str) -> None:
 
     """
     try:
-        await link.run(_CATCH_UP.replace("{table}", f'"{schema}".{table}'))
+        await connection.run(_CATCH_UP.replace("{table}", f'"{schema}".{table}'))
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseError(
-            f"{link.server}: the sequence that numbers the {table} is behind its table, as after a logical "
+            f"{connection.server}: the sequence that numbers the {table} is behind its table, as after a logical "
             "replication, which carries no sequences, and this role may not advance it; store one of them as the role "
             f"that owns the schema, or GRANT UPDATE ON ALL SEQUENCES IN SCHEMA {schema} TO this role (nothing was "
             "stored)"
         ) from error
 
 
-async def vacuum(link: Link, schema: str) -> None:
+async def vacuum(connection: Connection, schema: str) -> None:
     """Give back the room of what was deleted, beside readers and writers."""
     names = [f'"{schema}".{table.name}' for table in TABLES]
-    knows_maintain = link.connection.get_server_version().major >= 17
+    knows_maintain = connection.driver.get_server_version().major >= 17
     or_maintain = "OR has_table_privilege(pg_class.oid, 'MAINTAIN')" if knows_maintain else ""
-    rows = await link.run(_RIGHTS.replace("{or_maintain}", or_maintain), (names,))
+    rows = await connection.run(_RIGHTS.replace("{or_maintain}", or_maintain), (names,))
     if not rows[0][0]:
         # PostgreSQL itself would warn, and do nothing.
         remedy = (
             f"GRANT MAINTAIN ON ALL TABLES IN SCHEMA {schema} TO the role" if knows_maintain else "run it as the owner"
         )
-        raise DatabaseError(f"{link.server}: this role may not vacuum the tables; {remedy} (autovacuum goes on anyway)")
-    await link.order_patiently(f"VACUUM (ANALYZE) {', '.join(names)}")
+        raise DatabaseError(
+            f"{connection.server}: this role may not vacuum the tables; {remedy} (autovacuum goes on anyway)"
+        )
+    await connection.order_patiently(f"VACUUM (ANALYZE) {', '.join(names)}")
 
 
-async def checkpoint(link: Link) -> None:
+async def checkpoint(connection: Connection) -> None:
     """Move what the log holds to its final place."""
-    await link.order_patiently("CHECKPOINT")
+    await connection.order_patiently("CHECKPOINT")
 
 
-async def size(link: Link, schema: str) -> int:
+async def size(connection: Connection, schema: str) -> int:
     """Return the bytes of the tables and their indexes; the log belongs to the whole server."""
     names = [f'"{schema}".{table.name}' for table in TABLES]
-    rows = await link.run(
+    rows = await connection.run(
         _SIZE,
         (names,),
     )

@@ -14,7 +14,7 @@ SNAPSHOT = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text"
 """What the commits of all programs and databases move."""
 
 
-class Marks:
+class WriteMarks:
     """The marks of all schemas whose commits are waited for, as they were last seen."""
 
     def __init__(self) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 import msgspec
 
-from swarm_persistence.engines.sql.postgres.failures import Remedy, remedy_of
+from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.failures import RetryDecision, retry_decision
 from swarm_persistence.engines.sql.postgres.grants import become_owner, copy_grants, tables_of
 from swarm_persistence.engines.sql.postgres.index_building import build_index, drop_index
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
 from swarm_persistence.engines.sql.postgres.migrations.migration import (
     CreateIndex,
@@ -53,7 +53,7 @@ class Migrator:
         self._steps = steps
         self._turn = turn
 
-    async def migrate(self, link: Link, target: int, waits: Waits, report: Report) -> None:
+    async def migrate(self, connection: Connection, target: int, waits: Waits, report: Report) -> None:
         """Bring the schema to the target version.
 
         One that is empty, or is to be, changes as a whole or not at all; otherwise each step does.
@@ -64,12 +64,12 @@ class Migrator:
             asyncpg.PostgresError: the role has no rights, or the server takes no writes.
 
         """
-        state = await self._log.read(link)
-        if (not state.newest or not target) and await self._is_migrated_at_once(link, target, waits, report):
+        state = await self._log.read(connection)
+        if (not state.newest or not target) and await self._is_migrated_at_once(connection, target, waits, report):
             return
-        async with self._turn.held(link, waits.for_turn):
-            while moves := self.plan(await self._log.read(link), target):
-                await self._take(link, moves[0], waits.for_locks, report)
+        async with self._turn.held(connection, waits.for_turn):
+            while moves := self.plan(await self._log.read(connection), target):
+                await self._take(connection, moves[0], waits.for_locks, report)
 
     def plan(self, state: SchemaState, target: int) -> list[Move]:
         """Return what leads from a state to the target version, in order.
@@ -93,98 +93,103 @@ class Migrator:
         moves += [Move(step, is_upwards=True) for step in self._steps[version:target]]
         return moves + [Move(step, is_upwards=False) for step in self._steps[target:version][::-1]]
 
-    async def _is_migrated_at_once(self, link: Link, target: int, waits: Waits, report: Report) -> bool:
+    async def _is_migrated_at_once(self, connection: Connection, target: int, waits: Waits, report: Report) -> bool:
         """Take all steps in one transaction, unless another process has filled the schema meanwhile."""
-        await self._turn.begin(link, waits.for_turn)
+        await self._turn.begin(connection, waits.for_turn)
         try:
-            state = await self._log.read(link)
+            state = await self._log.read(connection)
             if state.newest and target:
-                await link.roll_back()
+                await connection.roll_back()
                 return False
-            await self._log.prepare(link)
+            await self._log.prepare(connection)
             steps = self._steps[:target] if target else self._steps[: state.newest][::-1]
             for step in steps:
-                await self._take_at_once(link, step, is_upwards=target > 0)
+                await self._take_at_once(connection, step, is_upwards=target > 0)
             if not target:
-                await self._log.empty(link)
-            await link.commit()
+                await self._log.empty(connection)
+            await connection.commit()
         except BaseException:
-            await link.roll_back()
+            await connection.roll_back()
             raise
         for step in steps:
             report(_done(step, is_upwards=target > 0))
         return True
 
-    async def _take_at_once(self, link: Link, step: Migration, *, is_upwards: bool) -> None:
+    async def _take_at_once(self, connection: Connection, step: Migration, *, is_upwards: bool) -> None:
         groups = step.groups(is_upwards=is_upwards)
         try:
             for group in groups:
-                await self._run_in_transaction(link, group)
+                await self._run_in_transaction(connection, group)
         except asyncpg.PostgresError as error:
-            failure = self._failure(link, step, error, "the schema was left as it is", is_upwards=is_upwards)
+            failure = self._failure(connection, step, error, "the schema was left as it is", is_upwards=is_upwards)
             raise failure from failure.__cause__
-        await self._log.record(link, step, len(groups), is_upwards=is_upwards)
+        await self._log.record(connection, step, len(groups), is_upwards=is_upwards)
 
-    async def _run_in_transaction(self, link: Link, group: Group) -> None:
+    async def _run_in_transaction(self, connection: Connection, group: Group) -> None:
         match group:
             case CreateIndex() | DropIndex():
-                await link.order_patiently(self._text(group.statement(is_online=False)))
+                await connection.order_patiently(self._text(group.statement(is_online=False)))
             case FillRows():
                 pass  # there are no rows
             case _:
                 for statement in group:
-                    await link.order_patiently(self._text(statement))
+                    await connection.order_patiently(self._text(statement))
 
-    async def _take(self, link: Link, move: Move, patience: float, report: Report) -> None:
+    async def _take(self, connection: Connection, move: Move, patience: float, report: Report) -> None:
         step, is_upwards = move.step, move.is_upwards
         groups = step.groups(is_upwards=is_upwards)
         started = time.monotonic()
         for place in range(move.first, len(groups)):
 
             async def record(groups_done: int = place + 1) -> None:
-                await self._log.record(link, step, groups_done, is_upwards=is_upwards)
+                await self._log.record(connection, step, groups_done, is_upwards=is_upwards)
 
             try:
-                await self._run_online(link, groups[place], record, patience, report)
+                await self._run_online(connection, groups[place], record, patience, report)
             except asyncpg.PostgresError as error:
                 left = "it is half done, and goes on from there when it is tried again" if place else "nothing was done"
-                failure = self._failure(link, step, error, left, is_upwards=is_upwards)
+                failure = self._failure(connection, step, error, left, is_upwards=is_upwards)
                 raise failure from failure.__cause__
         report(f"{_done(step, is_upwards=is_upwards)} in {time.monotonic() - started:.1f} s")
 
     async def _run_online(
-        self, link: Link, group: Group, record: Callable[[], Awaitable[None]], patience: float, report: Report
+        self,
+        connection: Connection,
+        group: Group,
+        record: Callable[[], Awaitable[None]],
+        patience: float,
+        report: Report,
     ) -> None:
         async def run_and_record() -> None:
             # The log of the steps may be among the tables that are new, whatever the group is.
-            await become_owner(link, self._name, FIRST_LOG)
-            before = await tables_of(link, self._name)
+            await become_owner(connection, self._name, FIRST_LOG)
+            before = await tables_of(connection, self._name)
             if isinstance(group, tuple):
-                await self._run_in_transaction(link, group)
+                await self._run_in_transaction(connection, group)
             await record()
-            for table in sorted(await tables_of(link, self._name) - before):
-                await copy_grants(link, self._name, FIRST_LOG if table == STEPS else TASKS.name, table)
+            for table in sorted(await tables_of(connection, self._name) - before):
+                await copy_grants(connection, self._name, FIRST_LOG if table == STEPS else TASKS.name, table)
 
         match group:
             case CreateIndex():
-                await build_index(link, self._name, group, patience)
+                await build_index(connection, self._name, group, patience)
             case DropIndex():
-                await drop_index(link, self._name, group, patience)
+                await drop_index(connection, self._name, group, patience)
             case FillRows():
-                await fill_rows(link, self._name, group, patience, report)
-        await in_short_transaction(link, run_and_record, patience)
+                await fill_rows(connection, self._name, group, patience, report)
+        await in_short_transaction(connection, run_and_record, patience)
 
     def _failure(
-        self, link: Link, step: Migration, error: asyncpg.PostgresError, left: str, *, is_upwards: bool
+        self, connection: Connection, step: Migration, error: asyncpg.PostgresError, left: str, *, is_upwards: bool
     ) -> Exception:
         is_about_the_role = isinstance(error, asyncpg.InsufficientPrivilegeError)
-        if is_about_the_role or remedy_of(error, link.is_closed) is not Remedy.NOTHING:
+        if is_about_the_role or retry_decision(error, connection.is_closed) is not RetryDecision.FINAL:
             return error
         direction = "to" if is_upwards else "back from"
         is_locked = isinstance(error, asyncpg.LockNotAvailableError)
         why = "other transactions kept what it has to lock for too long" if is_locked else f"{error}"
         failure = MigrationError(
-            f"{link.server}: the step {direction} version {step.version} ({step.name}) of the schema "
+            f"{connection.server}: the step {direction} version {step.version} ({step.name}) of the schema "
             f"{self._name!r} failed: {why} ({left})"
         )
         failure.__cause__ = error

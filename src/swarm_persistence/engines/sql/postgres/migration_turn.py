@@ -5,14 +5,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
-from swarm_persistence.engines.sql.postgres.link import Link
 
 _PAUSE_SECONDS = 0.05
 
 _KEY = "hashtextextended($1, 0)"
 
-OpenLink = Callable[[], Awaitable[Link]]
+OpenLink = Callable[[], Awaitable[Connection]]
 
 
 class TurnTakenError(Exception):
@@ -31,7 +31,7 @@ class MigrationTurn:
         self._name = (f"swarm-persistence {schema}",)
         self._open_link = open_link
 
-    async def begin(self, link: Link, patience: float) -> None:
+    async def begin(self, connection: Connection, patience: float) -> None:
         """Open a transaction that has the turn until it ends.
 
         Raises:
@@ -40,25 +40,25 @@ class MigrationTurn:
         """
 
         async def attempt() -> bool:
-            await link.begin()
+            await connection.begin()
             try:
-                is_taken = bool((await link.run(f"SELECT pg_try_advisory_xact_lock({_KEY})", self._name))[0][0])
+                is_taken = bool((await connection.run(f"SELECT pg_try_advisory_xact_lock({_KEY})", self._name))[0][0])
             except BaseException:
-                await link.roll_back()
+                await connection.roll_back()
                 raise
             if not is_taken:
-                await link.roll_back()
+                await connection.roll_back()
             return is_taken
 
         await _until(attempt, patience)
 
     @asynccontextmanager
-    async def held(self, link: Link, patience: float) -> AsyncIterator[None]:
+    async def held(self, connection: Connection, patience: float) -> AsyncIterator[None]:
         """Have the turn within the block, in which the connection is free for anything.
 
         Where the session is lent to others between two transactions, a second connection has it.
         """
-        if not link.owns_session:
+        if not connection.owns_session:
             holder = await self._open_link()
             try:
                 await self.begin(holder, patience)
@@ -71,27 +71,27 @@ class MigrationTurn:
             return
 
         async def attempt() -> bool:
-            return bool((await link.run(f"SELECT pg_try_advisory_lock({_KEY})", self._name))[0][0])
+            return bool((await connection.run(f"SELECT pg_try_advisory_lock({_KEY})", self._name))[0][0])
 
         try:
             await _until(attempt, patience)
         except asyncio.CancelledError:
-            link.terminate()  # it may hold the lock, and must not go back to a pool
+            connection.terminate()  # it may hold the lock, and must not go back to a pool
             raise
         try:
             yield
         finally:
-            await self._give_back(link)
+            await self._give_back(connection)
 
-    async def _give_back(self, link: Link) -> None:
-        if link.is_closed:
+    async def _give_back(self, connection: Connection) -> None:
+        if connection.is_closed:
             return
         try:
-            await link.run(f"SELECT pg_advisory_unlock({_KEY})", self._name)
+            await connection.run(f"SELECT pg_advisory_unlock({_KEY})", self._name)
         except DRIVER_ERRORS:
-            link.terminate()
+            connection.terminate()
         except BaseException:
-            link.terminate()  # a session that keeps the lock would keep all others from it
+            connection.terminate()  # a session that keeps the lock would keep all others from it
             raise
 
 

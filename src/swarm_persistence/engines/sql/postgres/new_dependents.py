@@ -12,7 +12,7 @@ import asyncpg
 
 from swarm_persistence.engines.interface import CountOf, Delete, Hold, Insert, Step, Unless, Update
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, refused
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
@@ -40,10 +40,10 @@ class InsertDependentsAct(InsertAct):
         dependencies = [*dict.fromkeys(link[TASK_LINKS.positions["dependency_id"]] for link in links)]
         self._others: list[Any] = [hold.referred, hold.alone, dependencies, *zip(*links, strict=True)]
 
-    async def run(self, link: Link) -> list[Any]:
+    async def run(self, connection: Connection) -> list[Any]:
         """Add the tasks."""
         try:
-            added = await link.run(self._text, [*self._others, *zip(*self.rows, strict=True)])
+            added = await connection.run(self._text, [*self._others, *zip(*self.rows, strict=True)])
         except asyncpg.UniqueViolationError as error:
             # A link can only meet the number of another one: one of its id is passed over.
             table = TASK_LINKS if error.table_name == TASK_LINKS.name else TASKS

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import state_of
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, FillRows
 
 _LOCK_MILLISECONDS = 100
@@ -33,7 +33,7 @@ _FIND_END = "SELECT coalesce(max(sequence), 0) FROM {table}"
 _FIND_NEXT = "SELECT max(sequence) FROM (SELECT sequence FROM {table} WHERE sequence > $1 ORDER BY 1 LIMIT $2) AS found"
 
 
-async def in_short_transaction(link: Link, work: Callable[[], Awaitable[None]], patience: float) -> None:
+async def in_short_transaction(connection: Connection, work: Callable[[], Awaitable[None]], patience: float) -> None:
     """Do some work in a transaction that soon gives up on a lock, and again until the patience is over, in seconds.
 
     Raises:
@@ -42,67 +42,69 @@ async def in_short_transaction(link: Link, work: Callable[[], Awaitable[None]], 
     """
 
     async def attempt() -> None:
-        await link.begin()
+        await connection.begin()
         try:
-            await link.order(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
+            await connection.order(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
             await work()
-            await link.commit()
+            await connection.commit()
         except BaseException:
-            await link.roll_back()
+            await connection.roll_back()
             raise
 
     await _again_and_again(attempt, patience)
 
 
-async def build_index(link: Link, schema: str, index: CreateIndex, patience: float) -> None:
+async def build_index(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
     """Build an index beside writers; one that is there and complete is left as it is."""
 
     async def attempt() -> None:
-        found = await link.run(_FIND_INDEX, (schema, index.name))
+        found = await connection.run(_FIND_INDEX, (schema, index.name))
         if found and found[0][0]:
             return
         drop = f'DROP INDEX CONCURRENTLY IF EXISTS "{schema}".{index.name}'
         if found:
-            await link.order_patiently(drop)
+            await connection.order_patiently(drop)
         try:
-            await link.order_patiently(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
+            await connection.order_patiently(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
         except asyncpg.PostgresError:
-            if not link.is_closed:
-                await link.order_patiently(drop)  # what is left of it would slow writers down, or refuse rows
+            if not connection.is_closed:
+                await connection.order_patiently(drop)  # what is left of it would slow writers down, or refuse rows
             raise
 
-    async with _without_lock_timeout(link):
+    async with _without_lock_timeout(connection):
         await _again_and_again(attempt, patience)
 
 
-async def drop_index(link: Link, schema: str, index: DropIndex, patience: float) -> None:
+async def drop_index(connection: Connection, schema: str, index: DropIndex, patience: float) -> None:
     """Drop an index beside readers and writers."""
 
     async def attempt() -> None:
-        await link.order_patiently(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
+        await connection.order_patiently(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
 
-    async with _without_lock_timeout(link):
+    async with _without_lock_timeout(connection):
         await _again_and_again(attempt, patience)
 
 
-async def fill_rows(link: Link, schema: str, part: FillRows, patience: float, report: Callable[[str], None]) -> None:
+async def fill_rows(
+    connection: Connection, schema: str, part: FillRows, patience: float, report: Callable[[str], None]
+) -> None:
     """Change all rows that are there now, a few at a time."""
     table = f'"{schema}".{part.table}'
     text = part.statement.replace("{schema}", f'"{schema}"')
-    end: int = (await link.run(_FIND_END.format(table=table)))[0][0]
+    end: int = (await connection.run(_FIND_END.format(table=table)))[0][0]
     done, rows = -1, _FIRST_ROWS
     next_report = time.monotonic() + 5
     while done < end:
-        upto = (await link.run(_FIND_NEXT.format(table=table), (done, rows)))[0][0]
+        upto = (await connection.run(_FIND_NEXT.format(table=table), (done, rows)))[0][0]
         if upto is None:
             return
         started = time.monotonic()
         bounds = (done, upto)
 
         async def change(bounds: tuple[int, int] = bounds) -> None:
-            await link.run(text, bounds)
+            await connection.run(text, bounds)
 
-        await in_short_transaction(link, change, patience)
+        await in_short_transaction(connection, change, patience)
         seconds = time.monotonic() - started
         rows = max(1, min(_MOST_ROWS, int(rows * min(2.0, _BATCH_SECONDS / max(seconds, 0.001)))))
         done = upto
@@ -127,23 +129,23 @@ async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: flo
 
 
 @asynccontextmanager
-async def _without_lock_timeout(link: Link) -> AsyncIterator[None]:
+async def _without_lock_timeout(connection: Connection) -> AsyncIterator[None]:
     """Let a concurrent build wait for old transactions as long as it must: no reader or writer waits behind it."""
-    if not link.owns_session:
+    if not connection.owns_session:
         yield  # the session is not ours to change
         return
-    before = (await link.run("SELECT current_setting('lock_timeout')"))[0][0]
-    await link.order("SET lock_timeout = 0")
+    before = (await connection.run("SELECT current_setting('lock_timeout')"))[0][0]
+    await connection.order("SET lock_timeout = 0")
     try:
         yield
     finally:
-        if not link.is_closed:
-            await _set_lock_timeout(link, before)
+        if not connection.is_closed:
+            await _set_lock_timeout(connection, before)
 
 
-async def _set_lock_timeout(link: Link, value: str) -> None:
+async def _set_lock_timeout(connection: Connection, value: str) -> None:
     try:
-        await link.order(f"SET lock_timeout = '{value}'")
+        await connection.order(f"SET lock_timeout = '{value}'")
     except BaseException:
-        link.terminate()  # others would wait for ever on it
+        connection.terminate()  # others would wait for ever on it
         raise

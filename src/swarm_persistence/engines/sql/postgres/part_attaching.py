@@ -1,6 +1,6 @@
 """Attaches partitions again that an interrupted or refused drop has detached."""
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.schema.tables import SEQUENCE
 
 _DETACHED = """
@@ -12,30 +12,32 @@ ORDER BY made.lower
 """
 
 
-async def detached_parts(link: Link, schema: str, table: str) -> list[tuple[str, bool]]:
+async def detached_parts(connection: Connection, schema: str, table: str) -> list[tuple[str, bool]]:
     """Return the partitions of a table that are detached, or are to be, which is said of each. The schema is quoted."""
-    rows = await link.run(_DETACHED.replace("{schema}", schema), (f"{schema}.{table}", table))
+    rows = await connection.run(_DETACHED.replace("{schema}", schema), (f"{schema}.{table}", table))
     return [(str(name), bool(is_pending)) for name, is_pending in rows]
 
 
-async def lock_part(link: Link, schema: str, part: str) -> tuple[int, int] | None:
+async def lock_part(connection: Connection, schema: str, part: str) -> tuple[int, int] | None:
     """Keep others from attaching or dropping a partition, and return its borders; None if it was dropped."""
-    rows = await link.run(f"SELECT lower, upper FROM {schema}.partitions WHERE name = $1 FOR UPDATE", (part,))
+    rows = await connection.run(f"SELECT lower, upper FROM {schema}.partitions WHERE name = $1 FOR UPDATE", (part,))
     return (int(rows[0][0]), int(rows[0][1])) if rows else None
 
 
-async def is_made_whole(link: Link, schema: str, table: str) -> bool:
+async def is_made_whole(connection: Connection, schema: str, table: str) -> bool:
     """Tell whether the table is being turned into a plain one."""
-    return bool((await link.run("SELECT to_regclass($1) IS NOT NULL", (f"{schema}.{table}_whole",)))[0][0])
+    return bool((await connection.run("SELECT to_regclass($1) IS NOT NULL", (f"{schema}.{table}_whole",)))[0][0])
 
 
-async def attach_again(link: Link, schema: str, table: str, part: str, borders: tuple[int, int]) -> None:
+async def attach_again(connection: Connection, schema: str, table: str, part: str, borders: tuple[int, int]) -> None:
     """Attach a partition that this transaction has locked."""
     lower, upper = borders
-    await link.order(
+    await connection.order(
         f"ALTER TABLE {schema}.{table} ATTACH PARTITION {schema}.{part} "
         f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
     )
-    if await is_made_whole(link, schema, table):
+    if await is_made_whole(connection, schema, table):
         # A copy that is under way has not seen these rows.
-        await link.run(f"INSERT INTO {schema}.{table}_whole_writes ({SEQUENCE}) SELECT {SEQUENCE} FROM {schema}.{part}")
+        await connection.run(
+            f"INSERT INTO {schema}.{table}_whole_writes ({SEQUENCE}) SELECT {SEQUENCE} FROM {schema}.{part}"
+        )

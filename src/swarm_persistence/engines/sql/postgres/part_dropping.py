@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.part_attaching import attach_again, is_made_whole, lock_part
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, where_text
@@ -44,9 +44,13 @@ class PartDropping:
     """Drops the partitions of one table whose rows all fulfil one of several lists of conditions."""
 
     def __init__(
-        self, link: Link, compiler: PostgresCompiler, table: Table[Any], stale: Sequence[tuple[Condition, ...]]
+        self,
+        connection: Connection,
+        compiler: PostgresCompiler,
+        table: Table[Any],
+        stale: Sequence[tuple[Condition, ...]],
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._table = table
         self._dialect = compiler.dialect
         self._parent = compiler.dialect.table(table)
@@ -60,9 +64,9 @@ class PartDropping:
     async def run(self) -> int:
         """Drop them, and return how many rows they held."""
         schema = self._dialect.schema
-        if await is_made_whole(self._link, schema, self._table.name):
+        if await is_made_whole(self._connection, schema, self._table.name):
             return 0
-        found = await self._link.run(_OVER.replace("{schema}", schema), (self._parent, self._table.name))
+        found = await self._connection.run(_OVER.replace("{schema}", schema), (self._parent, self._table.name))
         dropped = 0
         for name, is_attached, is_pending in found:
             try:
@@ -74,43 +78,43 @@ class PartDropping:
 
     async def _detach(self, part: str, *, is_attached: bool, is_pending: bool) -> bool:
         if is_pending:
-            await self._link.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} FINALIZE")
+            await self._connection.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} FINALIZE")
             return True
         if not is_attached:
             return True
         look = f"SELECT EXISTS (SELECT FROM {part} WHERE NOT ({self._is_stale}))"
-        if (await self._link.run(look, self._values))[0][0]:
+        if (await self._connection.run(look, self._values))[0][0]:
             return False
-        await self._link.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} CONCURRENTLY")
+        await self._connection.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} CONCURRENTLY")
         return True
 
     async def _drop(self, name: str) -> int:
-        await self._link.begin()
+        await self._connection.begin()
         try:
             count = await self._drop_here(name)
-            await self._link.commit()
+            await self._connection.commit()
         except BaseException:
-            await self._link.roll_back()
+            await self._connection.roll_back()
             raise
         return count
 
     async def _drop_here(self, name: str) -> int:
         schema = self._dialect.schema
         part = f"{schema}.{name}"
-        borders = await lock_part(self._link, schema, name)
+        borders = await lock_part(self._connection, schema, name)
         if borders is None:
             return 0  # another process has dropped it, or made the table whole
-        if await is_made_whole(self._link, schema, self._table.name):
-            await attach_again(self._link, schema, self._table.name, name, borders)
+        if await is_made_whole(self._connection, schema, self._table.name):
+            await attach_again(self._connection, schema, self._table.name, name, borders)
             return 0
         count = f"SELECT count(*), count(*) FILTER (WHERE {self._is_stale}), max({SEQUENCE}) FROM {part}"
-        ((rows, stale_rows, highest),) = await self._link.run(count, self._values)
+        ((rows, stale_rows, highest),) = await self._connection.run(count, self._values)
         if rows > stale_rows:
-            await attach_again(self._link, schema, self._table.name, name, borders)
+            await attach_again(self._connection, schema, self._table.name, name, borders)
             return 0
         if self._table.floor is not None and highest is not None:
             floor = self._dialect.floor(self._table)
-            await self._link.run(f"UPDATE {floor} SET number = $1 WHERE number < $1", (highest,))
-        await self._link.order(f"DROP TABLE {part}")
-        await self._link.run(f"DELETE FROM {schema}.partitions WHERE name = $1", (name,))
+            await self._connection.run(f"UPDATE {floor} SET number = $1 WHERE number < $1", (highest,))
+        await self._connection.order(f"DROP TABLE {part}")
+        await self._connection.run(f"DELETE FROM {schema}.partitions WHERE name = $1", (name,))
         return int(rows)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, TurnTakenError
 from swarm_persistence.engines.sql.postgres.partitioning import partition
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.settings import Period
-from swarm_persistence.engines.sql.postgres.target import Target
 from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import MigrationError
 
 _OLDEST_VERSION = 14
@@ -22,36 +22,38 @@ Report = Callable[[str], object]
 class PartitionLayout:
     """The layout of one schema's tables."""
 
-    def __init__(self, schema: str, target: Target, turn: MigrationTurn) -> None:
+    def __init__(self, schema: str, target: PostgresUrl, turn: MigrationTurn) -> None:
         """Take the schema's name, where its database is, and the turn to change the schema."""
         self._name = schema
         self._schema = f'"{schema}"'
         self._target = target
         self._turn = turn
 
-    async def periods(self, link: Link) -> dict[str, str]:
+    async def periods(self, connection: Connection) -> dict[str, str]:
         """Return the periods of the tables that are partitioned."""
-        rows = await link.run(f"SELECT name, period FROM {self._schema}.partitioned_tables ORDER BY name")
+        rows = await connection.run(f"SELECT name, period FROM {self._schema}.partitioned_tables ORDER BY name")
         return {str(name): str(period) for name, period in rows}
 
-    async def require(self, link: Link, period: Period, patience: float) -> None:
+    async def require(self, connection: Connection, period: Period, patience: float) -> None:
         """Partition the tables of a new schema, or refuse one that holds something and is not partitioned like that.
 
         Raises:
             MigrationError: see there.
 
         """
-        if {*(await self.periods(link)).values()} == {period} and len(await self.periods(link)) == len(PARTITIONABLE):
+        if {*(await self.periods(connection)).values()} == {period} and len(await self.periods(connection)) == len(
+            PARTITIONABLE
+        ):
             return
-        if any([await self._holds_something(link, table) for table in PARTITIONABLE]):
+        if any([await self._holds_something(connection, table) for table in PARTITIONABLE]):
             raise MigrationError(
-                f"{link.server}: partition_by={period!r} partitions a new schema, and {self._name!r} holds records "
-                f"that are kept otherwise; run `{self._target.command(f'partition --by {period}', self._name)}` as the "
-                "role that owns the schema"
+                f"{connection.server}: partition_by={period!r} partitions a new schema, and {self._name!r} holds "
+                "records that are kept otherwise; run "
+                f"`{self._target.command(f'partition --by {period}', self._name)}` as the role that owns the schema"
             )
-        await self.change(link, period, patience, lambda text: None)
+        await self.change(connection, period, patience, lambda text: None)
 
-    async def change(self, link: Link, period: Period | None, patience: float, report: Report) -> None:
+    async def change(self, connection: Connection, period: Period | None, patience: float, report: Report) -> None:
         """Partition the tables by a period from now on, or no longer; tables that are kept so are left as they are.
 
         Raises:
@@ -59,40 +61,44 @@ class PartitionLayout:
                 longer than the patience, in seconds. What was done for other tables stays.
 
         """
-        if period is not None and link.connection.get_server_version().major < _OLDEST_VERSION:
-            raise MigrationError(f"{link.server}: partitions need PostgreSQL {_OLDEST_VERSION} or newer")
+        if period is not None and connection.driver.get_server_version().major < _OLDEST_VERSION:
+            raise MigrationError(f"{connection.server}: partitions need PostgreSQL {_OLDEST_VERSION} or newer")
         try:
-            async with self._turn.held(link, patience):
+            async with self._turn.held(connection, patience):
                 for table in sorted(PARTITIONABLE):
-                    await self._change_one(link, table, period, patience, report)
+                    await self._change_one(connection, table, period, patience, report)
         except TurnTakenError as error:
             raise MigrationError(
-                f"{link.server}: another process was changing the schema {self._name!r} for longer than {patience:g} "
-                "s; try again once it has finished"
+                f"{connection.server}: another process was changing the schema {self._name!r} for longer than "
+                f"{patience:g} s; try again once it has finished"
             ) from error
         except _REFUSALS as error:
             raise MigrationError(
-                f"{link.server}: the tables of the schema {self._name!r} could not be changed ({error}); do it as the "
-                "role that owns them, on the primary, when no transaction on them stays open for long"
+                f"{connection.server}: the tables of the schema {self._name!r} could not be changed ({error}); do it "
+                "as the role that owns them, on the primary, when no transaction on them stays open for long"
             ) from error
 
-    async def _change_one(self, link: Link, table: str, period: Period | None, patience: float, report: Report) -> None:
-        present = (await self.periods(link)).get(table)
+    async def _change_one(
+        self, connection: Connection, table: str, period: Period | None, patience: float, report: Report
+    ) -> None:
+        present = (await self.periods(connection)).get(table)
         if present is not None and period is not None:
-            await Unpartitioning(link, self._schema, table, patience).give_up()
+            await Unpartitioning(connection, self._schema, table, patience).give_up()
         if present == period:
             report(f"{table}: {_shown(period)}, as before")
             return
         if period is None:
-            await Unpartitioning(link, self._schema, table, patience).run()
+            await Unpartitioning(connection, self._schema, table, patience).run()
         elif present is None:
-            await partition(link, self._schema, table, period, patience)
+            await partition(connection, self._schema, table, period, patience)
         else:
-            await link.run(f"UPDATE {self._schema}.partitioned_tables SET period = $1 WHERE name = $2", (period, table))
+            await connection.run(
+                f"UPDATE {self._schema}.partitioned_tables SET period = $1 WHERE name = $2", (period, table)
+            )
         report(f"{table}: {_shown(period)}")
 
-    async def _holds_something(self, link: Link, table: str) -> bool:
-        return bool((await link.run(f"SELECT EXISTS (SELECT FROM {self._schema}.{table})"))[0][0])
+    async def _holds_something(self, connection: Connection, table: str) -> bool:
+        return bool((await connection.run(f"SELECT EXISTS (SELECT FROM {self._schema}.{table})"))[0][0])
 
 
 _REFUSALS = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError, asyncpg.LockNotAvailableError)

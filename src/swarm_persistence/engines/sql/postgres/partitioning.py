@@ -1,13 +1,13 @@
 """Turns a table into a partitioned one, beside its readers and writers."""
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import WIDTH
 from swarm_persistence.engines.sql.postgres.online import in_short_transaction
 from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, order_all, shape_of
 from swarm_persistence.schema.tables import SEQUENCE
 
 
-async def partition(link: Link, schema: str, name: str, period: str, patience: float) -> None:
+async def partition(connection: Connection, schema: str, name: str, period: str, patience: float) -> None:
     """Let what a table holds be the first partition; what is stored later belongs to the periods that follow.
 
     The schema is quoted. Readers and writers are kept off the table for the time that it takes to give it another name.
@@ -19,33 +19,33 @@ async def partition(link: Link, schema: str, name: str, period: str, patience: f
     """
     table = f"{schema}.{name}"
     border = f"{name}_border"
-    shape = await shape_of(link, schema, name)
-    highest = (await link.run(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {table}"))[0][0]
+    shape = await shape_of(connection, schema, name)
+    highest = (await connection.run(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {table}"))[0][0]
     upper = (max(highest, shape.last_number) // WIDTH + 1) * WIDTH
 
     async def add_border() -> None:
         await order_all(
-            link,
+            connection,
             f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {border}",  # which an interrupted try has left
             f"ALTER TABLE {table} ADD CONSTRAINT {border} CHECK ({SEQUENCE} < {upper}) NOT VALID",
         )
 
     async def turn() -> None:
-        await link.order(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        shape = await shape_of(link, schema, name)
-        await order_all(link, *_partitioned(schema, shape, border, upper))
-        await link.run(f"INSERT INTO {schema}.partitioned_tables (name, period) VALUES ($1, $2)", (name, period))
-        await link.run(
+        await connection.order(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        shape = await shape_of(connection, schema, name)
+        await order_all(connection, *_partitioned(schema, shape, border, upper))
+        await connection.run(f"INSERT INTO {schema}.partitioned_tables (name, period) VALUES ($1, $2)", (name, period))
+        await connection.run(
             f"INSERT INTO {schema}.partitions (name, parent, lower, upper, begun_at) "
             "VALUES ($1, $2, 0, $3, clock_timestamp())",
             (f"{name}_p0", name, upper),
         )
-        await link.run(f"SELECT {schema}.add_partition($1)", (name,))
+        await connection.run(f"SELECT {schema}.add_partition($1)", (name,))
 
     # A border that was checked beside writers saves reading the table while it is locked.
-    await in_short_transaction(link, add_border, patience)
-    await link.order_patiently(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
-    await in_short_transaction(link, turn, patience)
+    await in_short_transaction(connection, add_border, patience)
+    await connection.order_patiently(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
+    await in_short_transaction(connection, turn, patience)
 
 
 def _partitioned(schema: str, shape: TableShape, border: str, upper: int) -> list[str]:

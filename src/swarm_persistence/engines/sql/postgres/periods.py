@@ -5,8 +5,8 @@ import time
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.schema.tables import EVENTS, MESSAGES, METRICS
 
 _log = logging.getLogger("swarm_persistence")
@@ -41,30 +41,32 @@ class Periods:
         """Let no other call look soon."""
         self._next_look = time.monotonic() + _PAUSE_SECONDS
 
-    async def look(self, link: Link) -> None:
+    async def look(self, connection: Connection) -> None:
         """Begin the periods that are due, and make the partitions of those after them; what fails is tried later.
 
         A period may begin late: what arrives meanwhile belongs to the one before.
         """
         self.put_off()
         try:
-            pauses = [await self._begin(link, *row) for row in await link.run(self._text(_PERIODS))]
+            pauses = [await self._begin(connection, *row) for row in await connection.run(self._text(_PERIODS))]
         except DRIVER_ERRORS as error:
-            _log.warning("%s: a new partition could not be made or begun, and will be later (%s)", link.server, error)
+            _log.warning(
+                "%s: a new partition could not be made or begun, and will be later (%s)", connection.server, error
+            )
         else:
             self._next_look = time.monotonic() + min(pauses, default=_LONGEST_PAUSE_SECONDS)
 
-    async def _begin(self, link: Link, table: str, has_next: bool, left: float) -> float:
+    async def _begin(self, connection: Connection, table: str, has_next: bool, left: float) -> float:
         """Return after how many seconds to look again."""
         if not has_next:
-            await link.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
+            await connection.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
         if left > 0:
             return min(left, _LONGEST_PAUSE_SECONDS)
         try:
-            await link.run(self._text("SELECT {schema}.begin_partition($1)"), (table,))
+            await connection.run(self._text("SELECT {schema}.begin_partition($1)"), (table,))
         except asyncpg.LockNotAvailableError:
             return _PAUSE_SECONDS
-        await link.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
+        await connection.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
         return _PAUSE_SECONDS
 
     def _text(self, text: str) -> str:

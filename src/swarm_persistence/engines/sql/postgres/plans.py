@@ -208,9 +208,9 @@ class _One:
         self.table = act.table
         self._act = act
 
-    async def run(self, link: Any) -> Any:
+    async def run(self, connection: Any) -> Any:
         """Run the act."""
-        return (await self._act.run(link))[0]
+        return (await self._act.run(connection))[0]
 
 
 def has_key(step: Insert[Any]) -> bool:

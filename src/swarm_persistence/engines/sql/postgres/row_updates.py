@@ -19,8 +19,8 @@ from swarm_persistence.engines.interface import (
     Update,
     When,
 )
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
 from swarm_persistence.query.query import Condition, Query, Selection
 from swarm_persistence.schema.codec import codec_of
@@ -42,9 +42,9 @@ class RowUpdatePlan:
         self._ending = ending
         self._decode = codec_of(table.model).decode if gives_rows else None
 
-    async def run(self, link: Link, updates: "Sequence[RowUpdate]") -> list[list[Any] | None]:
+    async def run(self, connection: Connection, updates: "Sequence[RowUpdate]") -> list[list[Any] | None]:
         """Return the results of each update's steps; `None` where no row was changed."""
-        rows = await link.run(self._text, [*zip(*(update.values for update in updates), strict=True)])
+        rows = await connection.run(self._text, [*zip(*(update.values for update in updates), strict=True)])
         results: list[list[Any] | None] = [None] * len(updates)
         for row in rows:
             result = 1 if self._decode is None else [self._decode(row)]

@@ -11,7 +11,7 @@ import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.interface import AppliedMigration
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 
 FIRST_LOG = "schema_migrations"
@@ -113,49 +113,51 @@ class SchemaLog:
         self._name = schema
         self._quoted = f'"{schema}"'
 
-    async def read(self, link: Link) -> SchemaState:
+    async def read(self, connection: Connection) -> SchemaState:
         """Return what the log says."""
         # Not to_regclass: within a transaction it may remember that there was no such table.
-        tables = {name for (name,) in await link.run(_FIND_TABLES, (self._name,))}
+        tables = {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}
         if FIRST_LOG not in tables:
             return SchemaState()
         texts = (_READ, _READ_STEPS) if STEPS in tables else (_READ,)
-        rows = {row[0]: tuple(row) for row in await link.run(self._text(" UNION ALL ".join(texts) + " ORDER BY 1, 6"))}
+        rows = {
+            row[0]: tuple(row) for row in await connection.run(self._text(" UNION ALL ".join(texts) + " ORDER BY 1, 6"))
+        }
         return _state([rows[version] for version in sorted(rows)])
 
-    async def prepare(self, link: Link) -> None:
+    async def prepare(self, connection: Connection) -> None:
         """Make the schema and its log where they are missing; in a transaction."""
-        if not await link.run("SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._name,)):
-            await link.order(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
-        await link.order(self._text(_CREATE_FIRST_LOG))
+        if not await connection.run("SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._name,)):
+            await connection.order(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
+        await connection.order(self._text(_CREATE_FIRST_LOG))
 
-    async def empty(self, link: Link) -> None:
+    async def empty(self, connection: Connection) -> None:
         """Leave only the log that an empty schema has; in the transaction that took all steps back."""
-        await link.order(self._text(_DROP_STEPS))
+        await connection.order(self._text(_DROP_STEPS))
 
-    async def record(self, link: Link, step: Migration, groups_done: int, *, is_upwards: bool) -> None:
+    async def record(self, connection: Connection, step: Migration, groups_done: int, *, is_upwards: bool) -> None:
         """Write that so much of a step is done, in the transaction that has done it."""
         is_done = groups_done >= len(step.groups(is_upwards=is_upwards))
         if is_done and not is_upwards:
-            await self._delete(link, step)
+            await self._delete(connection, step)
             return
         at = microseconds(now()) if is_done else None
         if step.opens_from > _LAST_OF_FIRST_LOG or step.version <= _LAST_OF_FIRST_LOG:
-            await link.run(self._text(_WRITE_FIRST), (step.version, step.name, microseconds(now())))
+            await connection.run(self._text(_WRITE_FIRST), (step.version, step.name, microseconds(now())))
         if step.version > _LAST_OF_FIRST_LOG:
-            await self._create_steps(link)
+            await self._create_steps(connection)
             row = (step.version, step.name, at, step.opens_from, is_upwards, groups_done)
-            await link.run(self._text(_WRITE_STEP), row)
+            await connection.run(self._text(_WRITE_STEP), row)
 
-    async def _create_steps(self, link: Link) -> None:
-        tables = {name for (name,) in await link.run(_FIND_TABLES, (self._name,))}
+    async def _create_steps(self, connection: Connection) -> None:
+        tables = {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}
         if STEPS not in tables:
-            await link.order(self._text(_CREATE_STEPS))
+            await connection.order(self._text(_CREATE_STEPS))
 
-    async def _delete(self, link: Link, step: Migration) -> None:
+    async def _delete(self, connection: Connection, step: Migration) -> None:
         if step.version > _LAST_OF_FIRST_LOG:
-            await link.run(self._text("DELETE FROM {schema}.schema_steps WHERE version = $1"), (step.version,))
-        await link.run(self._text("DELETE FROM {schema}.schema_migrations WHERE version = $1"), (step.version,))
+            await connection.run(self._text("DELETE FROM {schema}.schema_steps WHERE version = $1"), (step.version,))
+        await connection.run(self._text("DELETE FROM {schema}.schema_migrations WHERE version = $1"), (step.version,))
 
     def _text(self, text: str) -> str:
         return text.replace("{schema}", self._quoted)

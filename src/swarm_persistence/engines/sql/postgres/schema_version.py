@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import asyncpg
 
 from swarm_persistence.engines.interface import MigrationStatus
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrating import Migrator, Move, Report, Waits
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, OpenLink, TurnTakenError
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
 from swarm_persistence.engines.sql.postgres.schema_log import SchemaLog, SchemaState
-from swarm_persistence.engines.sql.postgres.target import Target
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, shown
 
 _log = logging.getLogger("swarm_persistence")
@@ -22,7 +22,7 @@ class SchemaVersion:
     """The version of one schema."""
 
     def __init__(
-        self, schema: str, target: Target, open_link: OpenLink, migrations: Sequence[Migration] = MIGRATIONS
+        self, schema: str, target: PostgresUrl, open_link: OpenLink, migrations: Sequence[Migration] = MIGRATIONS
     ) -> None:
         """Take the schema's name, where its database is, and the way to a second connection."""
         self._name = schema
@@ -33,7 +33,7 @@ class SchemaVersion:
         self.required = max(step.version for step in migrations if step.is_required)
         """The oldest version on which all statements of this code work."""
 
-    async def open(self, link: Link, *, is_migrating: bool, patience: float) -> None:
+    async def open(self, connection: Connection, *, is_migrating: bool, patience: float) -> None:
         """Bring the schema up to date, or refuse one on which this code cannot work.
 
         One on which it can is left as it is if it is not to be migrated; if another process is at it; if this role may
@@ -43,26 +43,28 @@ class SchemaVersion:
             MigrationError: the schema is too new; or it is missing or too old, and is not migrated.
 
         """
-        state = await self._log.read(link)
-        self._require_not_too_new(link, state)
+        state = await self._log.read(connection)
+        self._require_not_too_new(connection, state)
         if state.version >= self.latest:
             return
         is_usable = state.version >= self.required
         if not is_migrating:
             if not is_usable:
-                raise MigrationError(self._explain_old(link, state))
+                raise MigrationError(self._explain_old(connection, state))
             return
         try:
-            await self._migrate(link, self.latest, Waits(0 if is_usable else patience, patience), _log.info)
+            await self._migrate(connection, self.latest, Waits(0 if is_usable else patience, patience), _log.info)
         except TurnTakenError as error:
             if not is_usable:
-                raise self._is_being_migrated(link, patience) from error
+                raise self._is_being_migrated(connection, patience) from error
         except MigrationError as error:
             if not (is_usable and isinstance(error.__cause__, _PASSED_OVER)):
                 raise
             _log.warning("%s; the storage works on the schema as it is", error.message)
 
-    async def migrate(self, link: Link, target: int, *, patience: float, report: Report = _log.info) -> None:
+    async def migrate(
+        self, connection: Connection, target: int, *, patience: float, report: Report = _log.info
+    ) -> None:
         """Bring the schema to a version, forwards or back.
 
         Raises:
@@ -71,42 +73,44 @@ class SchemaVersion:
 
         """
         self._require_target(target)
-        state = await self._log.read(link)
-        self._require_known(link, state)
+        state = await self._log.read(connection)
+        self._require_known(connection, state)
         if state.version == target and state.interrupted is None:
             return
         try:
-            await self._migrate(link, target, Waits(patience, patience), report)
+            await self._migrate(connection, target, Waits(patience, patience), report)
         except TurnTakenError as error:
-            raise self._is_being_migrated(link, patience) from error
+            raise self._is_being_migrated(connection, patience) from error
 
-    async def require(self, link: Link) -> None:
+    async def require(self, connection: Connection) -> None:
         """Raise `DatabaseError` unless the schema holds our tables, of whatever version."""
-        if not (await self._log.read(link)).exists:
-            raise DatabaseError(f"{link.server}: there is no swarm in the schema {self._name!r}; name another one")
+        if not (await self._log.read(connection)).exists:
+            raise DatabaseError(
+                f"{connection.server}: there is no swarm in the schema {self._name!r}; name another one"
+            )
 
-    async def plan(self, link: Link, target: int) -> tuple[int, list[Move]]:
+    async def plan(self, connection: Connection, target: int) -> tuple[int, list[Move]]:
         """Return the version of the schema, and what leads from there to the target; raises what `migrate` raises."""
         self._require_target(target)
-        state = await self._log.read(link)
+        state = await self._log.read(connection)
         return state.version, self._migrator.plan(state, target)
 
-    async def status(self, link: Link) -> MigrationStatus:
+    async def status(self, connection: Connection) -> MigrationStatus:
         """Return where the schema stands."""
-        state = await self._log.read(link)
+        state = await self._log.read(connection)
         return MigrationStatus(state.version, self.latest, state.applied, state.opens_from)
 
-    async def _migrate(self, link: Link, target: int, waits: Waits, report: Report) -> None:
+    async def _migrate(self, connection: Connection, target: int, waits: Waits, report: Report) -> None:
         try:
-            await self._migrator.migrate(link, target, waits, report)
+            await self._migrator.migrate(connection, target, waits, report)
         except asyncpg.InsufficientPrivilegeError as error:
             raise MigrationError(
-                f"{link.server}: the schema {self._name!r} is not at version {target}, and this role may not change it "
-                f"({error}); run `{self._command}` once as the role that owns the schema"
+                f"{connection.server}: the schema {self._name!r} is not at version {target}, and this role may not "
+                f"change it ({error}); run `{self._command}` once as the role that owns the schema"
             ) from error
         except asyncpg.ReadOnlySQLTransactionError as error:
             raise MigrationError(
-                f"{link.server}: the schema {self._name!r} is not at version {target}, and this server takes no "
+                f"{connection.server}: the schema {self._name!r} is not at version {target}, and this server takes no "
                 "writes; open the storage once on the primary (nothing was changed)"
             ) from error
 
@@ -114,31 +118,32 @@ class SchemaVersion:
         if type(target) is not int or not 0 <= target <= self.latest:
             raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {self.latest}")
 
-    def _require_known(self, link: Link, state: SchemaState) -> None:
+    def _require_known(self, connection: Connection, state: SchemaState) -> None:
         if state.newest > self.latest:
-            raise MigrationError(self._explain_new(link, state))
+            raise MigrationError(self._explain_new(connection, state))
 
-    def _require_not_too_new(self, link: Link, state: SchemaState) -> None:
+    def _require_not_too_new(self, connection: Connection, state: SchemaState) -> None:
         if state.opens_from > self.latest:
-            raise MigrationError(self._explain_new(link, state))
+            raise MigrationError(self._explain_new(connection, state))
 
-    def _explain_new(self, link: Link, state: SchemaState) -> str:
+    def _explain_new(self, connection: Connection, state: SchemaState) -> str:
         return (
-            f"{link.server}: the schema {self._name!r} has version {state.newest}, and this code knows {self.latest} "
-            "at most; upgrade swarm-persistence (the schema was left as it is)"
+            f"{connection.server}: the schema {self._name!r} has version {state.newest}, and this code knows "
+            f"{self.latest} at most; upgrade swarm-persistence (the schema was left as it is)"
         )
 
-    def _explain_old(self, link: Link, state: SchemaState) -> str:
+    def _explain_old(self, connection: Connection, state: SchemaState) -> str:
         has = f"has version {state.version}" if state.exists else "holds no swarm yet"
         return (
-            f"{link.server}: the schema {self._name!r} {has}, this code needs version {self.required} or newer, and "
-            f"migrate=False keeps it from changing the schema; run `{self._command}` as the role that owns the schema"
+            f"{connection.server}: the schema {self._name!r} {has}, this code needs version {self.required} or newer, "
+            "and migrate=False keeps it from changing the schema; run "
+            f"`{self._command}` as the role that owns the schema"
         )
 
-    def _is_being_migrated(self, link: Link, patience: float) -> PoolError:
+    def _is_being_migrated(self, connection: Connection, patience: float) -> PoolError:
         return PoolError(
-            f"{link.server}: another process was changing the schema {self._name!r} for longer than {patience:g} s; "
-            "try again once it has finished"
+            f"{connection.server}: another process was changing the schema {self._name!r} for longer than {patience:g} "
+            "s; try again once it has finished"
         )
 
     @property

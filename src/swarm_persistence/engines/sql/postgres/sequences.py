@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from swarm_persistence.engines.sql.postgres.acts import RowsAct
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Table
 
 _NUMBERS = """
@@ -19,10 +19,10 @@ WHERE coalesce(pg_sequence_last_value(sequence), 0) < $3
 """
 
 
-async def numbers_of(link: Link, schema: str) -> Mapping[str, int]:
+async def numbers_of(connection: Connection, schema: str) -> Mapping[str, int]:
     """Return the highest number that each sequence has given out up to now."""
     tables = {f'"{schema}".{table.name}': table.name for table in TABLES}
-    rows: list[Any] = await link.run(_NUMBERS, ([*tables], SEQUENCE))
+    rows: list[Any] = await connection.run(_NUMBERS, ([*tables], SEQUENCE))
     return {tables[name]: int(number) for name, number in rows}
 
 
@@ -40,11 +40,11 @@ class ReserveAct:
         self._floor = floor
         self._make_room = make_room
 
-    async def run(self, link: Link) -> None:
+    async def run(self, connection: Connection) -> None:
         """Raise the sequence: that is not undone with the transaction, and does no harm."""
         if self._make_room is not None:
-            await self._make_room.run(link)
+            await self._make_room.run(connection)
         if self._values[2] > 0:
-            await link.run(_RESERVE, self._values)
+            await connection.run(_RESERVE, self._values)
         if self._set_floor is not None:
-            await link.run(self._set_floor, (self._floor,))
+            await connection.run(self._set_floor, (self._floor,))

@@ -9,7 +9,7 @@ Left as they are: `default_transaction_read_only`, which keeps a role or a full 
 decides only how fast a statement is.
 """
 
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
 _GRACE_SECONDS = 2.0
 """How much later than the client the server ends a transaction: the client can say why it did."""
@@ -34,7 +34,7 @@ _SNAPSHOT_IDLE_SECONDS = 600.0
 class SessionSettings:
     """The settings of the sessions of one pool on a server of one version."""
 
-    def __init__(self, settings: Settings, server_version: int) -> None:
+    def __init__(self, settings: PostgresSettings, server_version: int) -> None:
         # A client that was stopped must not hold its locks: the server ends its transaction after this time.
         idle = settings.transaction_timeout + _GRACE_SECONDS
         self.longest_wait_for_a_lock = _wait_for_a_lock(settings, idle)
@@ -121,7 +121,7 @@ def _durable(current: str) -> str:
     return f"CASE {current} WHEN '{_MOST_DURABLE}' THEN '{_MOST_DURABLE}' ELSE 'on' END"
 
 
-def _wait_for_a_lock(settings: Settings, idle: float) -> float:
+def _wait_for_a_lock(settings: PostgresSettings, idle: float) -> float:
     # An operation that is ready to wait for a whole transaction must outwait that of a stopped client, too: until the
     # server has ended it.
     if settings.connection_timeout < settings.transaction_timeout:

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import (
     DRIVER_ERRORS,
     RETRY_ADVICE,
     OvertakenError,
-    Remedy,
+    RetryDecision,
     StaleSequenceError,
     again,
-    remedy_of,
+    retry_decision,
 )
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError
 
 if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine
     from swarm_persistence.engines.sql.postgres.plans import Plans
-    from swarm_persistence.engines.sql.postgres.port import Port
 
 _PATIENCE_SECONDS = 1.0
 """How long a rollback waits for a statement that is under way."""
@@ -36,25 +36,25 @@ class PostgresSession(Reading[Act]):
 
     _plans: "Plans"
 
-    def __init__(self, port: "Port", link: Link) -> None:
-        self._port = port
-        self._plans = port.plans
-        self._link = link
+    def __init__(self, loop_engine: "LoopEngine", connection: Connection) -> None:
+        self._loop_engine = loop_engine
+        self._plans = loop_engine.plans
+        self._connection = connection
         self._one_at_a_time = asyncio.Lock()
         self._tables: set[str] = set()
         self._is_over = False
         self._has_released = False
         self._stale_table = ""
         self.failure: Exception | None = None
-        seconds = port.settings.transaction_timeout
+        seconds = loop_engine.settings.transaction_timeout
         # Not in the caller's context, which it would keep alive.
-        self._timer = port.loop.call_later(seconds, self._expire, context=Context())
+        self._timer = loop_engine.loop.call_later(seconds, self._expire, context=Context())
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         planned = self._plans.steps(steps)
 
         async def write() -> list[Any]:
-            results = await planned.run(self._link)
+            results = await planned.run(self._connection)
             self._tables |= planned.tables()
             return results
 
@@ -63,38 +63,38 @@ class PostgresSession(Reading[Act]):
     def savepoint(self, name: str) -> Awaitable[None]:
         # With the savepoint, a transaction gives up the locks that tell of its writes, but not its number.
         mark = self._plans.compiler.mark_as_writer()
-        return self._submit(lambda: self._link.order(f"{mark}; SAVEPOINT {name}"))
+        return self._submit(lambda: self._connection.order(f"{mark}; SAVEPOINT {name}"))
 
     def release(self, name: str) -> Awaitable[None]:
-        return self._submit(lambda: self._link.order(f"RELEASE {name}"))
+        return self._submit(lambda: self._connection.order(f"RELEASE {name}"))
 
     def rollback_to(self, name: str) -> Awaitable[None]:
-        return self._submit(lambda: self._link.order(f"ROLLBACK TO {name}; RELEASE {name}"))
+        return self._submit(lambda: self._connection.order(f"ROLLBACK TO {name}; RELEASE {name}"))
 
     def commit(self) -> Awaitable[None]:
         return self._submit(self._commit, is_write=True)
 
     def rollback(self) -> Awaitable[None]:
-        return self._port.running.start(lambda run: self._roll_back(None), is_write=True)
+        return self._loop_engine.pending.start(lambda run: self._roll_back(None), is_write=True)
 
     def abandon(self, reason: str = "nobody held it any more") -> None:
         failure = TransactionError(f"the transaction was rolled back: {reason}")
         try:
-            self._port.loop.call_soon_threadsafe(self._give_up, failure, context=Context())
+            self._loop_engine.loop.call_soon_threadsafe(self._give_up, failure, context=Context())
         except RuntimeError:  # the loop is closed, and the connection with it
             self.die(failure)
 
     def die(self, failure: Exception) -> None:
         """End at once, with the connection."""
         self._close(failure)
-        self._link.terminate()
+        self._connection.terminate()
         self._let_go()
 
     def _read(self, act: Act) -> Awaitable[Any]:
-        return self._submit(lambda: act.run(self._link))
+        return self._submit(lambda: act.run(self._connection))
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":
-        return self._port.running.start(lambda run: self._do(run, work), is_write=is_write)
+        return self._loop_engine.pending.start(lambda run: self._do(run, work), is_write=is_write)
 
     async def _do(self, run: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         run.is_waiting = False
@@ -105,8 +105,11 @@ class PostgresSession(Reading[Act]):
             except Exception as error:
                 if self.failure is not None:
                     raise again(self.failure) from error
-                if not self._is_over and remedy_of(error, self._link.is_closed) is Remedy.UNKNOWN:
-                    lost = self._link.lost_transaction(error)
+                if (
+                    not self._is_over
+                    and retry_decision(error, self._connection.is_closed) is RetryDecision.UNKNOWN_OUTCOME
+                ):
+                    lost = self._connection.lost_transaction(error)
                     self.die(lost)
                     raise again(lost) from error
                 if isinstance(error, StaleSequenceError):
@@ -114,25 +117,25 @@ class PostgresSession(Reading[Act]):
                     raise CollisionError(f"{error.message}, and will be advanced; {RETRY_ADVICE}") from error
                 if isinstance(error, OvertakenError):
                     raise CollisionError(f"{error.message}; {RETRY_ADVICE}") from error
-                translated = self._link.failure(error)
+                translated = self._connection.failure(error)
                 raise translated from translated.__cause__
             except BaseException:
                 self.die(TransactionError("the event loop has ended"))
                 raise
 
     async def _commit(self) -> None:
-        if self._link.is_closed:  # nothing is sent, and so it is known that nothing is committed
+        if self._connection.is_closed:  # nothing is sent, and so it is known that nothing is committed
             raise ConnectionError("it was closed before the commit")
         self._close(None)
         try:
-            await self._link.commit()
+            await self._connection.commit()
         except Exception as error:
-            if remedy_of(error, self._link.is_closed) is Remedy.UNKNOWN:
-                self._link.terminate()
-                raise self._link.lost_answer(error) from error
+            if retry_decision(error, self._connection.is_closed) is RetryDecision.UNKNOWN_OUTCOME:
+                self._connection.terminate()
+                raise self._connection.lost_answer(error) from error
             raise
         else:
-            self._port.committed(self._tables)
+            self._loop_engine.committed(self._tables)
         finally:
             self._let_go()
 
@@ -145,28 +148,28 @@ class PostgresSession(Reading[Act]):
                 await self._one_at_a_time.acquire()
         except TimeoutError:
             # A statement is under way, and nobody wants its answer any more: the server undoes it with the rest.
-            self._link.terminate()
+            self._connection.terminate()
             await self._one_at_a_time.acquire()
         try:
             if not self._has_released:
-                await self._link.roll_back()
+                await self._connection.roll_back()
                 await self._advance_sequence()
                 self._let_go()
         finally:
             self._one_at_a_time.release()
 
     async def _advance_sequence(self) -> None:
-        if self._stale_table and not self._link.is_closed:
+        if self._stale_table and not self._connection.is_closed:
             with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction meets what is still so
-                await advance_sequence(self._link, self._port.settings.schema, self._stale_table)
+                await advance_sequence(self._connection, self._loop_engine.settings.schema, self._stale_table)
 
     def _give_up(self, failure: Exception) -> None:
         if not self._is_over:
             self._close(failure)
-            self._port.running.start(lambda run: self._roll_back(failure), is_write=True)
+            self._loop_engine.pending.start(lambda run: self._roll_back(failure), is_write=True)
 
     def _expire(self) -> None:
-        self._give_up(was_open_too_long(self._port.settings.transaction_timeout))
+        self._give_up(was_open_too_long(self._loop_engine.settings.transaction_timeout))
 
     def _close(self, failure: Exception | None) -> None:
         if not self._is_over:
@@ -178,7 +181,7 @@ class PostgresSession(Reading[Act]):
         """Give connection and turn back, once."""
         if not self._has_released:
             self._has_released = True
-            self._port.session_ended(self, self._link)
+            self._loop_engine.session_ended(self, self._connection)
 
     def _require_open(self) -> None:
         if self._is_over:

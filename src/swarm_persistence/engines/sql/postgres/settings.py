@@ -13,7 +13,7 @@ Period = Literal["day", "week", "month"]
 PERIODS: tuple[Period, ...] = get_args(Period)
 
 
-class Settings(PoolSettings, frozen=True, kw_only=True):
+class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
     """What the builder and the URL set; `connection_timeout` also limits the wait for a server that is replaced."""
 
     # PostgreSQL counts timeouts in milliseconds of 32 bits.
@@ -47,7 +47,7 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
         self.require("prepared_statements", self.prepared_statements in ("auto", "on", "off"), "auto, on or off")
         return self
 
-    def changed_by(self, options: dict[str, str]) -> "Settings":
+    def changed_by(self, options: dict[str, str]) -> "PostgresSettings":
         """Return the settings with those of a URL's options in place of the defaults."""
         try:
             # Not strict: a URL's values are texts.
@@ -58,7 +58,9 @@ class Settings(PoolSettings, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **given)
 
 
-_Options = msgspec.defstruct("_Options", [(field.name, field.type, None) for field in msgspec.structs.fields(Settings)])
+_Options = msgspec.defstruct(
+    "_Options", [(field.name, field.type, None) for field in msgspec.structs.fields(PostgresSettings)]
+)
 
-OPTIONS = frozenset(Settings.__struct_fields__)
+OPTIONS = frozenset(PostgresSettings.__struct_fields__)
 """The settings that a URL may name."""

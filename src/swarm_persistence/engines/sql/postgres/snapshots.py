@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import Act
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.sequences import numbers_of
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
 
 if TYPE_CHECKING:
+    from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine
+    from swarm_persistence.engines.sql.postgres.pending import PendingOperation
     from swarm_persistence.engines.sql.postgres.plans import Plans
-    from swarm_persistence.engines.sql.postgres.port import Port
-    from swarm_persistence.engines.sql.postgres.running import Run
 
 T = TypeVar("T")
 
@@ -24,37 +24,37 @@ class PostgresSnapshot(Reading[Act]):
 
     _plans: "Plans"
 
-    def __init__(self, port: "Port", link: Link) -> None:
-        self._port = port
-        self._plans = port.plans
-        self._link = link
+    def __init__(self, loop_engine: "LoopEngine", connection: Connection) -> None:
+        self._loop_engine = loop_engine
+        self._plans = loop_engine.plans
+        self._connection = connection
         self._one_at_a_time = asyncio.Lock()
         self._is_closed = False
 
     def numbers(self) -> Awaitable[Mapping[str, int]]:
-        return self._submit(lambda link: numbers_of(link, self._port.settings.schema))
+        return self._submit(lambda connection: numbers_of(connection, self._loop_engine.settings.schema))
 
     def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
         return self._read(self._plans.last_shown(table, before))
 
     def close(self) -> Awaitable[None]:
-        return self._port.running.start(lambda run: self._close(), is_write=False)
+        return self._loop_engine.pending.start(lambda operation: self._close(), is_write=False)
 
     def _read(self, act: Act) -> Awaitable[Any]:
         return self._submit(act.run)
 
-    def _submit(self, work: Callable[[Link], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
-        return self._port.running.start(lambda run: self._do(run, work), is_write=False)
+    def _submit(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
+        return self._loop_engine.pending.start(lambda operation: self._do(operation, work), is_write=False)
 
-    async def _do(self, run: "Run", work: Callable[[Link], Coroutine[Any, Any, T]]) -> T:
-        run.is_waiting = False
+    async def _do(self, operation: "PendingOperation", work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        operation.is_waiting = False
         async with self._one_at_a_time:
             if self._is_closed:
                 raise ClosedError("the snapshot is closed")
             try:
-                return await work(self._link)
+                return await work(self._connection)
             except Exception as error:
-                translated = self._link.failure(error)
+                translated = self._connection.failure(error)
                 raise translated from translated.__cause__
 
     async def _close(self) -> None:
@@ -62,6 +62,6 @@ class PostgresSnapshot(Reading[Act]):
             if not self._is_closed:
                 self._is_closed = True
                 try:
-                    await self._link.roll_back()
+                    await self._connection.roll_back()
                 finally:
-                    self._port.links.give_back(self._link)
+                    self._loop_engine.pool.release(self._connection)

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.grants import grants_of
-from swarm_persistence.engines.sql.postgres.link import Link
 from swarm_persistence.schema.tables import SEQUENCE
 
 _INDEXES = """
@@ -75,25 +75,25 @@ class TableShape(NamedTuple):
         ]
 
 
-async def shape_of(link: Link, schema: str, name: str) -> TableShape:
+async def shape_of(connection: Connection, schema: str, name: str) -> TableShape:
     """Return the shape of a table of a quoted schema; of a partition, that of its own."""
     table = f"{schema}.{name}"
-    ((owner, options),) = await link.run(_OWNER_AND_OPTIONS, (table,))
-    indexes: list[Any] = await link.run(_INDEXES, (table,))
-    numbers = (await link.run("SELECT pg_get_serial_sequence($1, $2)", (table, SEQUENCE)))[0][0]
+    ((owner, options),) = await connection.run(_OWNER_AND_OPTIONS, (table,))
+    indexes: list[Any] = await connection.run(_INDEXES, (table,))
+    numbers = (await connection.run("SELECT pg_get_serial_sequence($1, $2)", (table, SEQUENCE)))[0][0]
     return TableShape(
         name,
         owner,
         options,
         tuple(IndexShape(index[0].removeprefix(name), *index[1:]) for index in indexes),
-        {str(trigger): str(text) for trigger, text in await link.run(_TRIGGERS, (table,))},
-        await grants_of(link, table),
-        await grants_of(link, numbers) if numbers else (),
-        int((await link.run(_LAST_NUMBER, (table, SEQUENCE)))[0][0]) if numbers else 0,
+        {str(trigger): str(text) for trigger, text in await connection.run(_TRIGGERS, (table,))},
+        await grants_of(connection, table),
+        await grants_of(connection, numbers) if numbers else (),
+        int((await connection.run(_LAST_NUMBER, (table, SEQUENCE)))[0][0]) if numbers else 0,
     )
 
 
-async def order_all(link: Link, *statements: str) -> None:
+async def order_all(connection: Connection, *statements: str) -> None:
     """Run statements without values, one after the other."""
     for statement in statements:
-        await link.order(statement)
+        await connection.order(statement)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.online import in_short_transaction
 from swarm_persistence.engines.sql.postgres.part_attaching import (
     attach_again,
@@ -59,8 +59,8 @@ class _DetachedError(Exception):
 class Unpartitioning:
     """Makes one table whole again, on a connection of the role that owns it. The schema is quoted."""
 
-    def __init__(self, link: Link, schema: str, name: str, patience: float) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, schema: str, name: str, patience: float) -> None:
+        self._connection = connection
         self._schema = schema
         self._name = name
         self._patience = patience
@@ -76,70 +76,72 @@ class Unpartitioning:
 
         """
         part = await self._a_partition()
-        shape = await shape_of(self._link, self._schema, self._name)
-        own = await shape_of(self._link, self._schema, part)
+        shape = await shape_of(self._connection, self._schema, self._name)
+        own = await shape_of(self._connection, self._schema, part)
         indexes = [index for index in shape.indexes if not index.is_unique]
         indexes += [index for index in own.indexes if index.is_unique and not index.is_primary]
 
         async def begin() -> None:
             # A drop that is under way is over before, or finds the copy.
-            await self._link.run(f"SELECT FROM {self._schema}.partitions WHERE parent = $1 FOR UPDATE", (self._name,))
-            await order_all(self._link, *self._begun(own))
+            await self._connection.run(
+                f"SELECT FROM {self._schema}.partitions WHERE parent = $1 FOR UPDATE", (self._name,)
+            )
+            await order_all(self._connection, *self._begun(own))
 
-        await in_short_transaction(self._link, begin, self._patience)
+        await in_short_transaction(self._connection, begin, self._patience)
         await self._attach_all()
         await self._copy_all()
         for index in indexes:
-            await self._link.order_patiently(index.create(self._schema, f"{self._name}_whole"))
+            await self._connection.order_patiently(index.create(self._schema, f"{self._name}_whole"))
 
         async def turn() -> None:
-            await self._link.order(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
-            if await detached_parts(self._link, self._schema, self._name):
+            await self._connection.order(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
+            if await detached_parts(self._connection, self._schema, self._name):
                 raise _DetachedError
             while await self._copy_noted_here():
                 pass
-            shape = await shape_of(self._link, self._schema, self._name)
-            await order_all(self._link, *self._turned(shape, [index.suffix for index in indexes]))
+            shape = await shape_of(self._connection, self._schema, self._name)
+            await order_all(self._connection, *self._turned(shape, [index.suffix for index in indexes]))
 
         while True:
             while await self._copy_noted() == _BATCH:
                 pass
             try:
-                await in_short_transaction(self._link, turn, self._patience)
+                await in_short_transaction(self._connection, turn, self._patience)
                 return
             except _DetachedError:
                 await self._attach_all()
 
     async def give_up(self) -> None:
         """Remove what an interrupted try has left, if there is any: each write would go on being noted."""
-        if not await is_made_whole(self._link, self._schema, self._name):
+        if not await is_made_whole(self._connection, self._schema, self._name):
             return
 
         async def remove() -> None:
-            await order_all(self._link, *self._removed())
+            await order_all(self._connection, *self._removed())
 
-        await in_short_transaction(self._link, remove, self._patience)
+        await in_short_transaction(self._connection, remove, self._patience)
 
     async def _attach_all(self) -> None:
-        for part, is_pending in await detached_parts(self._link, self._schema, self._name):
+        for part, is_pending in await detached_parts(self._connection, self._schema, self._name):
             if is_pending:
                 await self._finalize(part)
 
             async def attach(part: str = part) -> None:
-                borders = await lock_part(self._link, self._schema, part)
-                if borders and (part, False) in await detached_parts(self._link, self._schema, self._name):
-                    await attach_again(self._link, self._schema, self._name, part, borders)
+                borders = await lock_part(self._connection, self._schema, part)
+                if borders and (part, False) in await detached_parts(self._connection, self._schema, self._name):
+                    await attach_again(self._connection, self._schema, self._name, part, borders)
 
-            await in_short_transaction(self._link, attach, self._patience)
+            await in_short_transaction(self._connection, attach, self._patience)
 
     async def _finalize(self, part: str) -> None:
         with suppress(*_FINALIZED):
-            await self._link.order_patiently(
+            await self._connection.order_patiently(
                 f"ALTER TABLE {self._table} DETACH PARTITION {self._schema}.{part} FINALIZE"
             )
 
     async def _a_partition(self) -> str:
-        rows = await self._link.run(
+        rows = await self._connection.run(
             "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
             "WHERE inhparent = to_regclass($1) ORDER BY relname LIMIT 1",
             (self._table,),
@@ -169,10 +171,10 @@ class Unpartitioning:
 
     async def _copy_all(self) -> None:
         # What is added from now on is noted.
-        end: int = (await self._link.run(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {self._table}"))[0][0]
+        end: int = (await self._connection.run(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {self._table}"))[0][0]
         place = 0
         while place < end:
-            rows = await self._link.run(self._text(_COPY), (place, _BATCH))
+            rows = await self._connection.run(self._text(_COPY), (place, _BATCH))
             place = rows[0][0] or end
 
     async def _copy_noted(self) -> int:
@@ -182,14 +184,14 @@ class Unpartitioning:
             nonlocal copied
             copied = await self._copy_noted_here()
 
-        await in_short_transaction(self._link, copy, self._patience)
+        await in_short_transaction(self._connection, copy, self._patience)
         return copied
 
     async def _copy_noted_here(self) -> int:
-        noted = [row[0] for row in await self._link.run(self._text(_TAKE_NOTED), (_BATCH,))]
+        noted = [row[0] for row in await self._connection.run(self._text(_TAKE_NOTED), (_BATCH,))]
         numbers = [*{*noted}]
-        await self._link.run(f"DELETE FROM {self._whole} WHERE {SEQUENCE} = ANY($1)", (numbers,))
-        await self._link.run(
+        await self._connection.run(f"DELETE FROM {self._whole} WHERE {SEQUENCE} = ANY($1)", (numbers,))
+        await self._connection.run(
             f"INSERT INTO {self._whole} SELECT * FROM {self._table} WHERE {SEQUENCE} = ANY($1)", (numbers,)
         )
         return len(noted)

@@ -11,7 +11,7 @@ from swarm_persistence.engines.sql.postgres.comments import commented
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, lost_transaction, translate, unknown_outcome
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
 from swarm_persistence.engines.sql.postgres.session_settings import DEFAULT_COMMIT, SessionSettings
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statements import (
     CachedStatements,
     NamedStatements,
@@ -26,14 +26,14 @@ _MOST_LOOKS_IN_VAIN = 2
 """More than one: a statement may have ended just before the look, with its answer under way."""
 
 
-class Link:
+class Connection:
     """A connection. Whoever holds it runs one thing at a time on it."""
 
     def __init__(
         self,
-        connection: asyncpg.Connection,
+        driver: asyncpg.Connection,
         server: str,
-        settings: Settings,
+        settings: PostgresSettings,
         *,
         named: NamedStatements,
         is_at_work: Callable[[str], Awaitable[bool]],
@@ -43,7 +43,7 @@ class Link:
         It owns its session unless it is pipelined: then a pooler may lend that to other clients between two
         transactions. `is_at_work` asks on another connection whether the server runs a statement.
         """
-        self.connection = connection
+        self.driver = driver
         self._is_at_work = is_at_work
         self.server = server
         self.idle_since = 0.0
@@ -54,12 +54,12 @@ class Link:
         self.arrivals: dict[str, Any] = {}  # what `arrivals` knows of a standby's tables
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._session = SessionSettings(settings, connection.get_server_version().major)
+        self._session = SessionSettings(settings, driver.get_server_version().major)
         # Not isinstance: for the driver, any connection is an instance of each class of connections.
-        self._owns_session = type(connection) is not PipelinedConnection
-        self._statements: Statements = CachedStatements(connection)
-        if type(connection) is PipelinedConnection:
-            self._statements = PipelinedStatements(connection, self._session, named)
+        self._owns_session = type(driver) is not PipelinedConnection
+        self._statements: Statements = CachedStatements(driver)
+        if type(driver) is PipelinedConnection:
+            self._statements = PipelinedStatements(driver, self._session, named)
 
     @property
     def owns_session(self) -> bool:
@@ -69,12 +69,12 @@ class Link:
     @property
     def is_closed(self) -> bool:
         """Tell whether it is of no more use."""
-        return self.connection.is_closed()
+        return self.driver.is_closed()
 
     @property
     def is_in_transaction(self) -> bool:
         """Tell whether a transaction is open on it."""
-        return self.connection.is_in_transaction()
+        return self.driver.is_in_transaction()
 
     def failure(self, error: BaseException) -> BaseException:
         """Return the error that callers know for one that has come up here."""
@@ -97,7 +97,7 @@ class Link:
     async def greet(self) -> None:
         """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""
         if self._owns_session:
-            await self.connection.execute(self._session.for_session())
+            await self.driver.execute(self._session.for_session())
         else:
             ((default,),) = await self.run(DEFAULT_COMMIT)
             self._session.take_default(default)
@@ -144,7 +144,7 @@ class Link:
         """Run statements without values, as they are."""
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
-            await self.connection.execute(text)
+            await self.driver.execute(text)
         finally:
             timer.cancel()
 
@@ -152,7 +152,7 @@ class Link:
         """Run a statement that may take any time, as long as the server is seen to work on it."""
         watching = self._loop.create_task(self._watch(text), context=Context())
         try:
-            await self.connection.execute(text)
+            await self.driver.execute(text)
         finally:
             watching.cancel()
             await asyncio.wait((watching,))
@@ -161,7 +161,7 @@ class Link:
         """Have a function called for each notification."""
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
-            await self.connection.add_listener(channel, heard)
+            await self.driver.add_listener(channel, heard)
         finally:
             timer.cancel()
 
@@ -181,7 +181,7 @@ class Link:
         """Commit the transaction."""
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
-            tag: str = await self.connection.execute("COMMIT")
+            tag: str = await self.driver.execute("COMMIT")
         finally:
             timer.cancel()
         if tag != "COMMIT":
@@ -202,14 +202,14 @@ class Link:
         if self.is_closed:
             return
         try:
-            await self.connection.close(timeout=seconds)
+            await self.driver.close(timeout=seconds)
         except DRIVER_ERRORS:
             self.terminate()
 
     def terminate(self) -> None:
         """Drop the connection at once."""
         if not self.is_closed and not self._loop.is_closed():
-            self.connection.terminate()
+            self.driver.terminate()
 
     def _begin(self) -> str:
         return self._session.begin(sets_up=not self._owns_session)

@@ -2,7 +2,7 @@
 
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from swarm_persistence.engines.sql.postgres.settings import OPTIONS, Settings
+from swarm_persistence.engines.sql.postgres.settings import OPTIONS, PostgresSettings
 from swarm_persistence.errors import OtherError
 
 SCHEMES = ("postgresql", "postgres")
@@ -38,7 +38,7 @@ _SERVER_OPTIONS = frozenset(
 _OWN_NAMES = {"connect_timeout": "connection_timeout"}  # libpq's name for it
 
 
-class Target:
+class PostgresUrl:
     """Where a URL leads. Its text, a URL that leads there as well, and its `repr` hold no user and no password."""
 
     def __init__(self, url: str) -> None:
@@ -72,7 +72,7 @@ class Target:
         user = parts.netloc.rpartition("@")[0]
         self._dsn = urlunsplit((parts.scheme, f"{user}@" if user else "", parts.path, urlencode(kept), ""))
 
-    def settings(self, defaults: Settings) -> Settings:
+    def settings(self, defaults: PostgresSettings) -> PostgresSettings:
         """Return the settings with the URL's own in place of the defaults."""
         return defaults.changed_by(self._own_options).checked()
 
@@ -93,7 +93,7 @@ class Target:
         return f"postgresql://{servers}/{quote(self.database)}"
 
     def __repr__(self) -> str:
-        return f"Target({str(self)!r})"
+        return f"PostgresUrl({str(self)!r})"
 
 
 def shown(url: str) -> str:

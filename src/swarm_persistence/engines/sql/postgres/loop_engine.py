@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.interface import Insert, Step
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
-from swarm_persistence.engines.sql.postgres.attempts import Attempt, Attempts
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.claims import Claims
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
-from swarm_persistence.engines.sql.postgres.link import Link
+from swarm_persistence.engines.sql.postgres.notifications import channel_of
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.plans import has_key
+from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
-from swarm_persistence.engines.sql.postgres.running import Run, Running
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
-from swarm_persistence.engines.sql.postgres.signals import channel_of
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES, Table
@@ -27,38 +27,38 @@ if TYPE_CHECKING:
     from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 
 
-class Port:
+class LoopEngine:
     """The engine, as one loop sees it. It ends with its loop."""
 
     def __init__(self, engine: "PostgresEngine") -> None:
         self.loop = asyncio.get_running_loop()
         self.settings = engine.settings
         self.plans = engine.plans
-        self.running = Running()
-        self._shared = engine.pool.here()
-        self.links, self.signals = self._shared.links, self._shared.signals
+        self.pending = PendingOperations()
+        self._shared = engine.pools.here()
+        self.pool, self.notifications = self._shared.pool, self._shared.notifications
         self._engine = engine
         self._channel = channel_of(engine.settings.schema)
-        self._turns = engine.turns
-        self._attempts = Attempts(self.links, engine.pool.connector, self.plans, self.settings)
-        self._claims = Claims(self._attempts)
+        self._write_lock = engine.write_lock
+        self._retrier = Retrier(self.pool, engine.pools.connector, self.plans, self.settings)
+        self._claims = Claims(self._retrier)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
         self._updaters: dict[RowUpdatePlan, Batches[RowUpdate]] = {}
         for table in TABLES:
             _, text, _ = self.plans.inserts[table.model]
-            adder = RowAdder(table, text, self._attempts, self._in_turn, self.committed)
-            self._adders[table.name] = Batches(self.running, adder.run, verb="store", is_write=True)
-            reader = RowReader(table, self.plans.gets[table.model], self._attempts)
-            self._readers[table.name] = Batches(self.running, reader.run, verb="get", is_write=False)
-        self._shared.ports.add(self)
+            adder = RowAdder(table, text, self._retrier, self._in_turn, self.committed)
+            self._adders[table.name] = Batches(self.pending, adder.run, verb="store", is_write=True)
+            reader = RowReader(table, self.plans.gets[table.model], self._retrier)
+            self._readers[table.name] = Batches(self.pending, reader.run, verb="get", is_write=False)
+        self._shared.loop_engines.add(self)
 
     @property
     def waiting(self) -> int:
         """Return how many callers wait for a connection, or for their turn."""
         batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values())
-        return self.running.waiting + sum(batch.waiting for batch in batches)
+        return self.pending.waiting + sum(batch.waiting for batch in batches)
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Do all steps or none of them."""
@@ -68,13 +68,13 @@ class Port:
         update = self.plans.row_updates.of(steps)
         if update is not None:
             return self._updater(update.plan).add(update)
-        return self.running.start(self._work(steps), is_write=True)
+        return self.pending.start(self._work(steps), is_write=True)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         """Write, and tell of results whose caller was cancelled."""
         work = self._work(steps)
         # A run whose caller gives up before its turn writes nothing, and gives no results.
-        writing = self.running.start(
+        writing = self.pending.start(
             work,
             is_write=True,
             on_abandoned=lambda results: on_abandoned(results or None),
@@ -87,17 +87,17 @@ class Port:
 
     def read(self, act: Act) -> Awaitable[Any]:
         """Do something that changes nothing."""
-        return self.running.start(lambda run: self._attempts.read(run, act), is_write=False)
+        return self.pending.start(lambda operation: self._retrier.read(operation, act), is_write=False)
 
-    def order(self, work: Callable[[Link], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    def order(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
         """Do some work on a connection."""
-        return self.running.start(
-            lambda run: self._attempts.make(run, lambda attempt: work(attempt.link)), is_write=True
+        return self.pending.start(
+            lambda operation: self._retrier.make(operation, lambda attempt: work(attempt.connection)), is_write=True
         )
 
     async def begin(self) -> PostgresSession:
         """Wait for the turn to write and open a transaction."""
-        opening = self.running.start(self._begin, is_write=True)
+        opening = self.pending.start(self._begin, is_write=True)
         try:
             return await opening
         except asyncio.CancelledError:
@@ -107,7 +107,7 @@ class Port:
 
     async def snapshot(self) -> PostgresSnapshot:
         """Take what is committed now."""
-        opening = self.running.start(self._take_snapshot, is_write=False)
+        opening = self.pending.start(self._take_snapshot, is_write=False)
         try:
             return await opening
         except asyncio.CancelledError:
@@ -115,22 +115,22 @@ class Port:
                 await opening.result().close()
             raise
 
-    def session_ended(self, session: PostgresSession, link: Link) -> None:
+    def session_ended(self, session: PostgresSession, connection: Connection) -> None:
         """Take back what a transaction held."""
         self._sessions.discard(session)
-        self.links.give_back(link)
-        self._turns.end_hold()
+        self.pool.release(connection)
+        self._write_lock.end_hold()
 
     def listen(self) -> None:
         """Let the schema's watches learn of the commits of other processes."""
-        self.signals.listen(self.settings.schema, self._engine.watches)
+        self.notifications.listen(self.settings.schema, self._engine.watches)
 
     def committed(self, tables: set[str]) -> None:
         """Tell those who watch, here and elsewhere, that there was a commit."""
-        self._engine.pool.connector.has_written = True
+        self._engine.pools.connector.has_written = True
         if tables:
             self._engine.watches.ring(tables)
-            self.signals.send(self._channel, tables)
+            self.notifications.send(self._channel, tables)
         if self._engine.periods.is_due:
             self._look_at_periods()
 
@@ -140,7 +140,7 @@ class Port:
             for session in [*self._sessions]:
                 session.abandon("the storage was closed")
             await asyncio.sleep(0)
-            await self.running.all_are_done(self.settings.connection_timeout)
+            await self.pending.all_are_done(self.settings.connection_timeout)
         finally:
             self.terminate()
 
@@ -151,8 +151,8 @@ class Port:
         """
         for session in [*self._sessions]:
             session.die(TransactionError("the transaction was rolled back: the storage was closed"))
-        self._shared.ports.discard(self)
-        self.signals.forget(self._channel, self._engine.watches)
+        self._shared.loop_engines.discard(self)
+        self.notifications.forget(self._channel, self._engine.watches)
         self._engine.forget(self)
 
     def terminate_soon(self) -> None:
@@ -165,92 +165,94 @@ class Port:
     def _updater(self, plan: RowUpdatePlan) -> Batches[RowUpdate]:
         updater = self._updaters.get(plan)
         if updater is None:
-            changes = RowUpdater(plan, self._attempts, self._in_turn, self.committed, self._update_alone)
-            updater = self._updaters[plan] = Batches(self.running, changes.run, verb="update", is_write=True)
+            changes = RowUpdater(plan, self._retrier, self._in_turn, self.committed, self._update_alone)
+            updater = self._updaters[plan] = Batches(self.pending, changes.run, verb="update", is_write=True)
         return updater
 
     def _update_alone(self, update: RowUpdate, caller: "asyncio.Future[Any]", has_lost_an_answer: bool) -> None:
         """Change a row, and wait for it if another transaction holds it."""
         planned = self.plans.steps(update.steps)
 
-        async def answer(run: Run) -> None:
-            results = await self._write(run, planned)
+        async def answer(operation: PendingOperation) -> None:
+            results = await self._write(operation, planned)
             if has_lost_an_answer and not update.plan.has_changed(results):
                 raise unknown_change()
             if not caller.done():
                 caller.set_result(results)
 
-        self.running.start_for([caller], answer, is_write=True)
+        self.pending.start_for([caller], answer, is_write=True)
 
-    def _work(self, steps: Sequence[Step]) -> Callable[[Run], Coroutine[Any, Any, list[Any]]]:
+    def _work(self, steps: Sequence[Step]) -> Callable[[PendingOperation], Coroutine[Any, Any, list[Any]]]:
         """Return what does a write."""
         claim = self.plans.claim(steps)
         if claim is not None:
-            return lambda run: self._do(run, lambda: self._claims.run(run, claim), claim.tables)
+            return lambda operation: self._do(operation, lambda: self._claims.run(operation, claim), claim.tables)
         planned = self.plans.steps(steps)
-        return lambda run: self._write(run, planned)
+        return lambda operation: self._write(operation, planned)
 
     def _look_at_periods(self) -> None:
         self._engine.periods.put_off()
 
-        async def look(run: Run) -> None:
+        async def look(operation: PendingOperation) -> None:
             with suppress(StorageError):  # which the next look meets, too
-                await self._attempts.make(run, lambda attempt: self._engine.periods.look(attempt.link))
+                await self._retrier.make(operation, lambda attempt: self._engine.periods.look(attempt.connection))
 
-        self.running.start(look, is_write=False)
+        self.pending.start(look, is_write=False)
 
-    async def _write(self, run: Run, steps: Steps) -> list[Any]:
-        return await self._do(run, lambda: self._attempts.write(run, steps), steps.tables())
+    async def _write(self, operation: PendingOperation, steps: Steps) -> list[Any]:
+        return await self._do(operation, lambda: self._retrier.write(operation, steps), steps.tables())
 
-    async def _do(self, run: Run, work: Callable[[], Awaitable[list[Any]]], tables: set[str]) -> list[Any]:
+    async def _do(
+        self, operation: PendingOperation, work: Callable[[], Awaitable[list[Any]]], tables: set[str]
+    ) -> list[Any]:
         """Do some writing in turn, and tell of it unless it has changed nothing."""
         results: list[Any] = []
 
         async def write() -> None:
             results.extend(await work())
 
-        await self._in_turn(run, write)
+        await self._in_turn(operation, write)
         if any(results):
             self.committed(tables)
         return results
 
-    async def _in_turn(self, run: Run, work: Callable[[], Awaitable[Any]]) -> None:
+    async def _in_turn(self, operation: PendingOperation, work: Callable[[], Awaitable[Any]]) -> None:
         """Write after those who came before, and beside the others."""
-        await self.running.forsaken_writes_are_done(run)
-        await self._turns.share(time.monotonic() + self.settings.connection_timeout)
+        await self.pending.forsaken_writes_are_done(operation)
+        await self._write_lock.share(time.monotonic() + self.settings.connection_timeout)
         try:
-            if not run.is_unwanted:
+            if not operation.is_unwanted:
                 await work()
         finally:
-            self._turns.end_share()
+            self._write_lock.end_share()
 
-    async def _begin(self, run: Run) -> PostgresSession:
-        async def begin(attempt: Attempt) -> Link:
-            await attempt.link.begin_for_caller()
-            attempt.keeps_link = True
-            return attempt.link
+    async def _begin(self, operation: PendingOperation) -> PostgresSession:
+        async def begin(attempt: Attempt) -> Connection:
+            await attempt.connection.begin_for_caller()
+            attempt.keeps_connection = True
+            return attempt.connection
 
-        await self.running.forsaken_writes_are_done(run)
-        await self._turns.hold(time.monotonic() + self.settings.connection_timeout)
+        await self.pending.forsaken_writes_are_done(operation)
+        await self._write_lock.hold(time.monotonic() + self.settings.connection_timeout)
         try:
-            link = await self._attempts.make(run, begin)
+            connection = await self._retrier.make(operation, begin)
         except BaseException:
-            self._turns.end_hold()
+            self._write_lock.end_hold()
             raise
-        session = PostgresSession(self, link)
+        session = PostgresSession(self, connection)
         self._sessions.add(session)
-        if run.is_unwanted:
+        if operation.is_unwanted:
             session.abandon()
         return session
 
-    async def _take_snapshot(self, run: Run) -> PostgresSnapshot:
-        async def begin(attempt: Attempt) -> Link:
+    async def _take_snapshot(self, operation: PendingOperation) -> PostgresSnapshot:
+        async def begin(attempt: Attempt) -> Connection:
             # A partition that was dropped belongs to no moment any more: who holds the table keeps it.
-            await attempt.link.begin_snapshot(self.plans.compiler.hold_tables())
-            attempt.keeps_link = True
-            return attempt.link
+            await attempt.connection.begin_snapshot(self.plans.compiler.hold_tables())
+            attempt.keeps_connection = True
+            return attempt.connection
 
-        snapshot = PostgresSnapshot(self, await self._attempts.make(run, begin))
-        if run.is_unwanted:
+        snapshot = PostgresSnapshot(self, await self._retrier.make(operation, begin))
+        if operation.is_unwanted:
             await snapshot.close()
         return snapshot

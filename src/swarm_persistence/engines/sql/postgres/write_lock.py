@@ -11,7 +11,7 @@ from collections import deque
 from swarm_persistence.engines.endings import got_no_turn
 
 
-class Turns:
+class WriteLock:
     """Turns to write, first come, first served, for callers of any event loop."""
 
     def __init__(self, connection_timeout: float, *, are_shared: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Run:
+class PendingOperation:
     """A task, and those who wait for its answer.
 
     `has_lost_an_answer` tells whether a write of it was sent, and nobody knows whether it is stored.
@@ -39,22 +39,22 @@ class Run:
         return all(caller.done() for caller in self.callers)
 
 
-class Running:
-    """The runs of one loop."""
+class PendingOperations:
+    """The operations of one loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._runs: set[Run] = set()
+        self._operations: set[PendingOperation] = set()
         self._numbers = count()
 
     @property
     def waiting(self) -> int:
         """Return how many callers wait for a connection, or for their turn."""
-        return sum(len(run.callers) for run in self._runs if run.is_waiting)
+        return sum(len(operation.callers) for operation in self._operations if operation.is_waiting)
 
     def start(
         self,
-        work: Callable[[Run], Coroutine[Any, Any, T]],
+        work: Callable[[PendingOperation], Coroutine[Any, Any, T]],
         *,
         is_write: bool,
         on_abandoned: Callable[[T | None], None] | None = None,
@@ -64,12 +64,12 @@ class Running:
         `on_abandoned` is called if the caller has given up by then: with the result, or with `None` if there is none.
         """
         caller: asyncio.Future[T] = self._loop.create_future()
-        run = Run(next(self._numbers), (caller,), is_write)
+        operation = PendingOperation(next(self._numbers), (caller,), is_write)
 
         async def answer() -> None:
             result: T | None = None
             try:
-                result = await work(run)
+                result = await work(operation)
                 if not caller.done():
                     caller.set_result(result)
             except Exception as error:
@@ -82,18 +82,21 @@ class Running:
                 if on_abandoned is not None and caller.cancelled():
                     on_abandoned(result)
 
-        self._launch(run, answer())
+        self._launch(operation, answer())
         return caller
 
     def start_for(
-        self, callers: Sequence["asyncio.Future[Any]"], work: Callable[[Run], Coroutine[Any, Any, None]], is_write: bool
+        self,
+        callers: Sequence["asyncio.Future[Any]"],
+        work: Callable[[PendingOperation], Coroutine[Any, Any, None]],
+        is_write: bool,
     ) -> None:
         """Do some work that answers many callers itself."""
-        run = Run(next(self._numbers), callers, is_write)
+        operation = PendingOperation(next(self._numbers), callers, is_write)
 
         async def answer() -> None:
             try:
-                await work(run)
+                await work(operation)
             except Exception as error:
                 for caller in callers:
                     if not caller.done():
@@ -103,21 +106,25 @@ class Running:
                     caller.cancel()
                 raise
 
-        self._launch(run, answer())
+        self._launch(operation, answer())
 
-    async def forsaken_writes_are_done(self, own: Run) -> None:
+    async def forsaken_writes_are_done(self, own: PendingOperation) -> None:
         """Wait for the earlier writes whose callers have given up."""
-        forsaken = [run.task for run in self._runs if run.number < own.number and run.is_forsaken]
+        forsaken = [
+            operation.task for operation in self._operations if operation.number < own.number and operation.is_forsaken
+        ]
         if forsaken:
             await asyncio.wait(forsaken)
 
     async def all_are_done(self, seconds: float) -> None:
         """Wait for all work, and for what that starts, for so long at most."""
         deadline = self._loop.time() + seconds
-        while (tasks := [run.task for run in self._runs]) and (rest := deadline - self._loop.time()) > 0:
+        while (tasks := [operation.task for operation in self._operations]) and (
+            rest := deadline - self._loop.time()
+        ) > 0:
             await asyncio.wait(tasks, timeout=rest)
 
-    def _launch(self, run: Run, answer: Coroutine[Any, Any, None]) -> None:
-        run.task = self._loop.create_task(answer)
-        self._runs.add(run)
-        run.task.add_done_callback(lambda _: self._runs.discard(run))
+    def _launch(self, operation: PendingOperation, answer: Coroutine[Any, Any, None]) -> None:
+        operation.task = self._loop.create_task(answer)
+        self._operations.add(operation)
+        operation.task.add_done_callback(lambda _: self._operations.discard(operation))

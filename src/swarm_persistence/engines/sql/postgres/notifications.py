@@ -12,13 +12,13 @@ from typing import Any
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
 from swarm_persistence.engines.sql.postgres.headroom import headroom_of
-from swarm_persistence.engines.sql.postgres.link import Link
-from swarm_persistence.engines.sql.postgres.links import Links
-from swarm_persistence.engines.sql.postgres.marks import SNAPSHOT, Marks
-from swarm_persistence.engines.sql.postgres.settings import Settings
+from swarm_persistence.engines.sql.postgres.marks import SNAPSHOT, WriteMarks
+from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import PoolError, StorageError
 
@@ -51,12 +51,12 @@ def channel_of(schema: str) -> str:
     return f"swarm {schema}"[:63]
 
 
-class Signals:
+class Notifications:
     """The signals of one event loop: one sender, one listener and one poller for all schemas that share the pool."""
 
-    def __init__(self, links: Links, connector: Connector, settings: Settings) -> None:
+    def __init__(self, pool: ConnectionPool, connector: Connector, settings: PostgresSettings) -> None:
         self._loop = asyncio.get_running_loop()
-        self._links = links
+        self._pool = pool
         self._connector = connector
         self._settings = settings
         self._unsent: dict[str, set[str]] = {}
@@ -64,12 +64,12 @@ class Signals:
         """Those to be told of commits, by channel: of two schemas with a long name, one channel may serve both."""
         self._sender: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._channels: set[str] | None = None
         """Those that the connection listens on; `None` where nothing can listen."""
         self._has_news = asyncio.Event()
         self._last_look = ""
-        self._marks = Marks()
+        self._marks = WriteMarks()
         self._can_read_marks = True
         self._woke_all_at = 0.0
         self._has_listened = False
@@ -116,8 +116,8 @@ class Signals:
     def terminate(self) -> None:
         """Drop everything at once."""
         self._is_closed = True
-        if self._link is not None:
-            self._link.terminate()
+        if self._connection is not None:
+            self._connection.terminate()
         if not self._loop.is_closed():
             for task in (self._sender, self._listener):
                 if task is not None:
@@ -138,7 +138,7 @@ class Signals:
 
     async def _send(self) -> None:
         try:
-            while self._unsent and not self._links.is_closed:
+            while self._unsent and not self._pool.is_closed:
                 unsent, self._unsent = self._unsent, {}
                 await self._tell([(channel, table) for channel, tables in unsent.items() for table in tables])
                 if not self._is_closed:
@@ -147,15 +147,15 @@ class Signals:
             self._sender = None
 
     async def _tell(self, commits: list[tuple[str, str]]) -> None:
-        link = self._links.take_for_errand()
-        if link is None:  # all are in use: those who listen look by themselves
+        connection = self._pool.take_for_errand()
+        if connection is None:  # all are in use: those who listen look by themselves
             return
         try:
-            await link.run(_NOTIFY, [*zip(*commits, strict=True)])
+            await connection.run(_NOTIFY, [*zip(*commits, strict=True)])
         except _FAILURES:
-            link.terminate()
+            connection.terminate()
         finally:
-            self._links.end_errand(link)
+            self._pool.end_errand(connection)
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
@@ -172,16 +172,16 @@ class Signals:
 
     async def _look_without_a_connection(self, end: float) -> None:
         while self._is_watched:
-            link = self._links.take_for_errand()
-            if link is None:
+            connection = self._pool.take_for_errand()
+            if connection is None:
                 self._ring_all()  # those who watch look for themselves
             else:
                 try:
-                    await self._look(link)
+                    await self._look(connection)
                 except _FAILURES:
-                    link.terminate()
+                    connection.terminate()
                 finally:
-                    self._links.end_errand(link)
+                    self._pool.end_errand(connection)
             remaining = end - self._loop.time()
             if remaining <= 0:
                 return
@@ -189,9 +189,9 @@ class Signals:
 
     async def _listen_on_a_connection(self) -> None:
         deadline = self._loop.time() + self._settings.connection_timeout
-        self._link = link = await self._connector.open(deadline)
+        self._connection = connection = await self._connector.open(deadline)
         try:
-            shortest, longest = await self._start_to_listen(link)
+            shortest, longest = await self._start_to_listen(connection)
             self._has_listened = True
             self._ring_all()  # for what was committed before
             self._can_read_marks = True
@@ -199,18 +199,18 @@ class Signals:
             while self._is_watched:
                 self._has_news.clear()
                 if self._channels is not None:
-                    await self._listen_to_new(link, self._channels)
-                await link.show_as(self._connector.application.text)
+                    await self._listen_to_new(connection, self._channels)
+                await connection.show_as(self._connector.application.text)
                 if shortest < longest:
-                    has_found = await self._look_for_marks(link, has_calmed=pause == longest)
+                    has_found = await self._look_for_marks(connection, has_calmed=pause == longest)
                 else:
-                    has_found = await self._look(link)
+                    has_found = await self._look(connection)
                 pause = shortest if has_found else min(pause * _SLOWING, longest)
                 if await self._has_news_within(pause, shortest if shortest < longest else 0.0):
                     pause = shortest
         finally:
-            self._link = None
-            link.terminate()
+            self._connection = None
+            connection.terminate()
 
     async def _has_news_within(self, seconds: float, least: float) -> bool:
         """Wait so long, and tell whether there is a new channel, or a commit here: others may be at work as well."""
@@ -219,54 +219,54 @@ class Signals:
             await asyncio.wait_for(self._has_news.wait(), seconds - least)
         return self._has_news.is_set()
 
-    async def _start_to_listen(self, link: Link) -> tuple[float, float]:
+    async def _start_to_listen(self, connection: Connection) -> tuple[float, float]:
         """Listen if that is possible, and return after how many seconds to poll as well, at least and at most."""
         self._channels = None
         # A pooler lends its servers' connections for a transaction: what one of them hears is lost.
         if self._connector.has_pooler:
             return _BETWEEN_LOOKS_SECONDS, _LONGEST_BETWEEN_LOOKS_SECONDS
-        if (await headroom_of(link)).is_short:
-            raise PoolError(f"{link.server}: the few connections that are left are for others")
+        if (await headroom_of(connection)).is_short:
+            raise PoolError(f"{connection.server}: the few connections that are left are for others")
         channels: set[str] = set()
         try:
-            await self._listen_to_new(link, channels)
+            await self._listen_to_new(connection, channels)
         except asyncpg.ReadOnlySQLTransactionError:  # a standby
             return _BETWEEN_GENTLE_LOOKS_SECONDS, _BETWEEN_GENTLE_LOOKS_SECONDS
         self._channels = channels
         return _BETWEEN_RARE_LOOKS_SECONDS, _BETWEEN_RARE_LOOKS_SECONDS
 
-    async def _listen_to_new(self, link: Link, channels: set[str]) -> None:
+    async def _listen_to_new(self, connection: Connection, channels: set[str]) -> None:
         """Listen on the channels that have come up; none is given up before the connection is."""
         for channel in [*self._audiences]:
             if channel not in channels:
-                await link.listen(channel, self._heard)
+                await connection.listen(channel, self._heard)
                 channels.add(channel)
                 for watches in self._audiences.get(channel, ()):
                     watches.ring()
 
-    async def _look(self, link: Link) -> bool:
+    async def _look(self, connection: Connection) -> bool:
         """Wake those who watch if anybody has written anything since the last look, and tell whether that is so."""
-        rows = await link.run_regardless(SNAPSHOT)
+        rows = await connection.run_regardless(SNAPSHOT)
         if rows[0][0] == self._last_look:
             return False
         self._last_look = rows[0][0]
         self._ring_all()
         return True
 
-    async def _look_for_marks(self, link: Link, *, has_calmed: bool) -> bool:
+    async def _look_for_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
         """Do the same where the server may well be busy with strangers, and tell only of the swarm's own commits.
 
         One that was overtaken leaves no mark. While there are others, each wakes all; later, time does.
         """
         if not self._can_read_marks:
-            await self._look(link)
+            await self._look(connection)
             return False
         text, watched = self._marks.query()
         try:
-            ((snapshot, *marks),) = await link.run_regardless(text)
+            ((snapshot, *marks),) = await connection.run_regardless(text)
         except asyncpg.PostgresError:  # without a right to read them, or one of the schemas is no more
             self._can_read_marks = False
-            await self._look(link)
+            await self._look(connection)
             return False
         if snapshot == self._last_look:
             return False

@@ -1,0 +1,154 @@
+"""What the schemas of one database share: the servers, and for each event loop its connections and its signals."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from contextvars import Context
+from typing import Protocol
+
+from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit
+from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.notifications import Notifications
+from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.url import PostgresUrl
+from swarm_persistence.errors import ClosedError
+
+
+class Closable(Protocol):
+    """What a schema has in one event loop. Both methods run there."""
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        ...
+
+    def terminate(self) -> None:
+        """Drop everything at once."""
+        ...
+
+
+class ConnectionPools:
+    """The connections to one database, over all event loops."""
+
+    def __init__(self, target: PostgresUrl, settings: PostgresSettings) -> None:
+        self.target = target
+        self.settings = settings
+        self.connector = Connector(target, settings)
+        self.limit = ConnectionLimit(settings.max_connections)
+        self._loops: dict[asyncio.AbstractEventLoop, LoopResources] = {}
+        self._gate = threading.Lock()
+        self._is_closed = False
+
+    def here(self) -> "LoopResources":
+        """Return the connections of the running loop."""
+        loop = asyncio.get_running_loop()
+        with self._gate:
+            connections = self._loops.get(loop)
+            if connections is None:
+                if self._is_closed:
+                    raise ClosedError("the storage is closed")
+                connections = self._loops[loop] = LoopResources(self)
+        return connections
+
+    def begin_service(self, agent: str) -> None:
+        """Let the connections show the name of an agent whose worker begins; from any thread."""
+        self.connector.application.add(agent)
+        self._rename()
+
+    def end_service(self, agent: str) -> None:
+        """Let them show it no longer; from any thread."""
+        self.connector.application.discard(agent)
+        self._rename()
+
+    def open_connections(self) -> int:
+        """Return how many connections are open."""
+        return sum(connections.pool.open for connections in self._all())
+
+    def active_connections(self) -> int:
+        """Return how many connections are in use."""
+        return sum(connections.pool.lent for connections in self._all())
+
+    async def close(self) -> None:
+        """Finish what is under way in this loop, and close all connections; a second call does nothing."""
+        self._is_closed = True
+        own = self._loops.get(asyncio.get_running_loop())
+        for connections in self._all():
+            if connections is not own:
+                connections.terminate_soon()
+        if own is not None:
+            await own.close()
+            self.forget(own)
+
+    def abandon(self) -> None:
+        """Drop all connections; from any thread."""
+        self._is_closed = True
+        for connections in self._all():
+            connections.terminate_soon()
+
+    def forget(self, connections: "LoopResources") -> None:
+        """Let go of a loop that has ended."""
+        with self._gate:
+            if self._loops.get(connections.loop) is connections:
+                del self._loops[connections.loop]
+
+    def _rename(self) -> None:
+        for connections in self._all():
+            with suppress(RuntimeError):  # the loop is closed
+                connections.loop.call_soon_threadsafe(connections.pool.rename_idle, context=Context())
+
+    def _all(self) -> "list[LoopResources]":
+        with self._gate:
+            return [*self._loops.values()]
+
+
+class LoopResources:
+    """The connections of one event loop, the signals that go over them, and the ports that use both.
+
+    They end with the loop.
+    """
+
+    def __init__(self, pools: ConnectionPools) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pool = ConnectionPool(pools.connector, pools.limit, pools.settings, pools.open_connections)
+        self.notifications = Notifications(self.pool, pools.connector, pools.settings)
+        self.loop_engines: set[Closable] = set()
+        self._pools = pools
+        self._end = self._until_the_loop_ends()
+        with suppress(StopIteration):
+            # A loop ends what it has seen begin: so much for those who end it without a close of the storage.
+            self._end.__anext__().send(None)
+
+    async def close(self) -> None:
+        """Let the ports finish what is under way, and close the connections; a cancelled close drops them at once."""
+        try:
+            for engine in [*self.loop_engines]:
+                await engine.close()
+            await self.notifications.close()
+            await self.pool.close()
+        except BaseException:
+            self.terminate()
+            raise
+
+    def terminate(self) -> None:
+        """Drop everything at once."""
+        for engine in [*self.loop_engines]:
+            engine.terminate()
+        self.notifications.terminate()
+        self.pool.terminate()
+
+    def terminate_soon(self) -> None:
+        """Drop everything at once; from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.terminate)
+        except RuntimeError:  # the loop is closed, and has ended what it had
+            self.terminate()
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self.terminate()
+            self._pools.forget(self)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
