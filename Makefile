@@ -28,8 +28,8 @@ $(VENV)/demo: $(VENV)/made pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[cli,postgres]'
 	@touch $@
 
-$(VENV)/dev: $(VENV)/made pyproject.toml
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/dev: $(VENV)/made pyproject.toml conformance/pyproject.toml
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable conformance
 	@touch $@ $(VENV)/demo
 
 .PHONY: demo

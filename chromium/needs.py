@@ -68,9 +68,18 @@ def install(*, is_tested: bool = True) -> None:
 
 def build_package(folder: Path) -> Path:
     """Build the package's own wheel from the tree."""
+    return _build(ROOT, folder)
+
+
+def build_suite(folder: Path) -> Path:
+    """Build the wheel of the conformance suite from the tree."""
+    return _build(ROOT / "conformance", folder)
+
+
+def _build(project: Path, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     return wheel
 

@@ -91,9 +91,18 @@ def programs_archive(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def serve(package: Path, programs: Path, extra: Mapping[str, Content] | None = None, port: int = 0) -> Server:
-    """Serve Pyodide, the package's wheel and what it takes, the programs of a folder, and what else is given."""
-    wheels = {"package": [*needs.package_wheels(), package], "suite": needs.suite_wheels()}
+def serve(
+    package: Path,
+    programs: Path,
+    extra: Mapping[str, Content] | None = None,
+    *,
+    suite: Path | None = None,
+    port: int = 0,
+) -> Server:
+    """Serve Pyodide, the wheels of the package (and of the suite), what they take, some programs and other contents."""
+    wheels = {"package": [*needs.package_wheels(), package]}
+    if suite is not None:
+        wheels["suite"] = [*needs.suite_wheels(), suite]
     addresses = {name: [f"/wheels/{wheel.name}" for wheel in some] for name, some in wheels.items()}
     contents: dict[str, Content] = {
         "/": SITE,

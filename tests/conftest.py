@@ -4,7 +4,7 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-from swarm_persistence.testing.fixtures import clock
+from swarm_persistence_conformance.fixtures import clock
 
 __all__ = ["clock"]
 

@@ -21,7 +21,7 @@ def main() -> None:
     if missing := needs.missing(is_tested=False):
         sys.exit(f"the demo page needs {missing}")
     with tempfile.TemporaryDirectory() as folder:
-        server = serve(needs.build_package(Path(folder) / "package"), PROGRAMS, PAGE, PORT)
+        server = serve(needs.build_package(Path(folder) / "package"), PROGRAMS, PAGE, port=PORT)
         print(f"A swarm in your browser: {server.url} (Ctrl-C ends it)")
         stopped = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: stopped.set())

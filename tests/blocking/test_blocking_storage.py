@@ -31,7 +31,7 @@ from swarm_persistence import (
     TransactionError,
     open_storage,
 )
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 ASYNC_ONLY = {"__aenter__", "__aexit__"}
 

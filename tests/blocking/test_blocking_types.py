@@ -15,7 +15,7 @@ from swarm_persistence import (
     TaskModel,
     open_storage,
 )
-from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event
 
 
 def test_the_types_of_all_methods_are_exact() -> None:

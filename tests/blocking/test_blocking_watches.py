@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import BlockingStorage, ClosedError, TransactionError, open_storage
-from swarm_persistence.testing.records import a_message, a_task, an_event, ids
+from swarm_persistence_conformance.records import a_message, a_task, an_event, ids
 
 LIMIT_SECONDS = 20
 

@@ -30,9 +30,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(package: Path) -> Iterator[Server]:
-    """Serve the package, and what it takes."""
-    server = serve(package, PROGRAMS)
+def server(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve the package and the conformance suite, and what they take."""
+    server = serve(package, PROGRAMS, suite=needs.build_suite(tmp_path_factory.mktemp("suite")))
     yield server
     server.close()
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+import swarm_persistence_conformance as conformance
 from browser.conftest import OpenTab
 from chromium.tabs import Tab
-from swarm_persistence import testing
 
 FACTS = [
     f"{cls.__name__}.{name}"
-    for cls in testing.CORE
+    for cls in conformance.CORE
     for name, _ in inspect.getmembers(cls, inspect.iscoroutinefunction)
     if name.startswith("test_")
 ]
@@ -39,7 +39,7 @@ def tabs(open_module_tab: OpenTab) -> list[Tab]:
 @pytest.fixture(scope="module")
 def outcomes(tabs: list[Tab]) -> Outcomes:
     """Try every fact once, in two tabs at a time."""
-    classes = [cls.__name__ for cls in testing.CORE]
+    classes = [cls.__name__ for cls in conformance.CORE]
     outcomes: Outcomes = {}
     for name, error in outcomes_in(tabs, classes):
         fact = name.strip("'\"").partition("[")[0]

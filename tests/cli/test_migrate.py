@@ -8,7 +8,7 @@ import pytest
 from cli.commands import run_command
 from swarm_persistence import open_storage
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 @pytest.fixture

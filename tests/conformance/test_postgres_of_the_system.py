@@ -6,7 +6,7 @@ import pytest
 
 from postgres.schemas import open_storage, schemas
 from postgres.servers import Server, new_server, system_programs
-from swarm_persistence.testing import *  # noqa: F403 - every fact of the suite
+from swarm_persistence_conformance import *  # noqa: F403 - every fact of the suite
 
 # What is refused never reaches a server, and random examples are left to the newer one.
 del TestRefusedFields, TestRefusedArguments, TestAgreement  # noqa: F821

@@ -11,7 +11,7 @@ from postgres.periods import pass_a_period
 from postgres.schemas import Schemas, schemas
 from postgres.servers import Server
 from swarm_persistence import PostgresStorage, Storage
-from swarm_persistence.testing import (
+from swarm_persistence_conformance import (
     OpenStorage,
     TestAggregates,
     TestBackups,

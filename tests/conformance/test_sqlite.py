@@ -9,7 +9,7 @@ import pytest
 
 from swarm_persistence.backends.sqlite import SqliteStorage
 from swarm_persistence.storage import Storage
-from swarm_persistence.testing import *  # noqa: F403 - every fact of the suite
+from swarm_persistence_conformance import *  # noqa: F403 - every fact of the suite
 
 
 @pytest.fixture

@@ -12,27 +12,27 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 
-from swarm_persistence import testing
+import swarm_persistence_conformance as conformance
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.errors import ConflictError, StorageError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model, TaskModel, TaskStatus
 from swarm_persistence.schema.tables import table_of
 from swarm_persistence.storage import Storage, Transaction
 from swarm_persistence.storage.recovery import Recovery
-from swarm_persistence.testing.agreement import open_memory
-from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence_conformance.agreement import open_memory
+from swarm_persistence_conformance.fixtures import OpenStorage
 
 
 def fact_classes() -> dict[str, type]:
     """Return every class of facts, by its name, wherever it stands in the suite."""
-    modules = [import_module(f"{testing.__name__}.{module.name}") for module in iter_modules(testing.__path__)]
+    modules = [import_module(f"{conformance.__name__}.{module.name}") for module in iter_modules(conformance.__path__)]
     members = [member for module in modules for member in vars(module).items()]
     return {name: member for name, member in members if name.startswith("Test")}
 
 
 async def failures_of(open_storage: OpenStorage, facts: str) -> set[str]:
     """Return the names of the facts that do not hold for a storage."""
-    outcomes = [outcome async for outcome in testing.run_suite(open_storage, [fact_classes()[facts]])]
+    outcomes = [outcome async for outcome in conformance.run_suite(open_storage, [fact_classes()[facts]])]
     return {outcome.name.partition("[")[0].partition(".")[2] for outcome in outcomes if outcome.error is not None}
 
 
@@ -48,28 +48,28 @@ def opening(storage: Callable[[], Storage]) -> OpenStorage:
 
 
 def test_every_class_of_facts_is_exported() -> None:
-    assert fact_classes().keys() == {name for name in testing.__all__ if name.startswith("Test")}
+    assert fact_classes().keys() == {name for name in conformance.__all__ if name.startswith("Test")}
 
 
 def test_all_facts_but_threads_and_hypothesis_run_without_pytest() -> None:
-    assert {cls.__name__ for cls in testing.CORE} == fact_classes().keys() - {"TestThreads", "TestAgreement"}
+    assert {cls.__name__ for cls in conformance.CORE} == fact_classes().keys() - {"TestThreads", "TestAgreement"}
 
 
 def test_every_fact_of_the_core_is_a_coroutine() -> None:
-    tests = [getattr(cls, name) for cls in testing.CORE for name in vars(cls) if name.startswith("test_")]
+    tests = [getattr(cls, name) for cls in conformance.CORE for name in vars(cls) if name.startswith("test_")]
 
     assert [test for test in tests if not test.__code__.co_flags & 0x80] == []
 
 
 async def test_the_runner_finds_what_pytest_finds() -> None:
-    names = [outcome.name async for outcome in testing.run_suite(open_memory, [fact_classes()["TestClaims"]])]
+    names = [outcome.name async for outcome in conformance.run_suite(open_memory, [fact_classes()["TestClaims"]])]
 
     assert "TestClaims.test_a_pending_task_is_claimed" in names
     assert len([name for name in names if "test_a_task_that_is_not_pending_is_not_claimed[status=" in name]) == 5
     assert len(names) == len(set(names)) == 15
 
 
-@pytest.mark.parametrize("facts", testing.CORE)
+@pytest.mark.parametrize("facts", conformance.CORE)
 async def test_the_runner_sees_every_fact_hold_for_a_sound_storage(facts: type) -> None:
     assert await failures_of(open_memory, facts.__name__) == set()
 
@@ -78,17 +78,6 @@ def test_the_package_itself_needs_neither_pytest_nor_hypothesis() -> None:
     script = "import sys, swarm_persistence; assert not {'pytest', 'hypothesis', 'pytest_asyncio'} & set(sys.modules)"
 
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-@pytest.mark.parametrize("missing", ["pytest", "hypothesis", "pytest_asyncio"])
-def test_without_its_needs_the_suite_says_in_one_line_how_to_get_them(missing: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; import swarm_persistence.testing"
-
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-
-    last_line = run.stderr.strip().splitlines()[-1]
-    hint = f"swarm_persistence.testing needs {missing}; pip install 'swarm-persistence[testing]' brings it"
-    assert last_line == f"ImportError: {hint}"
 
 
 class ClaimsTwice(MemoryStorage):
@@ -280,7 +269,7 @@ def unshrunk() -> Iterator[None]:
 @pytest.mark.parametrize("storage", [Replaces, HasADecoy])
 def test_random_operations_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
     with pytest.raises(AssertionError):
-        testing.assert_storages_agree(open_memory, opening(storage), examples=200)
+        conformance.assert_storages_agree(open_memory, opening(storage), examples=200)
 
 
 class ForgetsWhoHolds(MemoryStorage):
@@ -304,7 +293,7 @@ class TakesAnyType(MemoryStorage):
 @pytest.mark.parametrize("storage", [Replaces, HasADecoy, ForgetsWhoHolds, TakesAnyType])
 def test_random_verbs_of_tasks_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
     with pytest.raises(AssertionError):
-        testing.assert_tasks_as_foretold(opening(storage))
+        conformance.assert_tasks_as_foretold(opening(storage))
 
 
 class SkipsTheFirst(MemoryStorage):
@@ -324,4 +313,4 @@ class SkipsTheFirst(MemoryStorage):
 @pytest.mark.usefixtures("unshrunk")
 def test_random_queries_find_a_storage_with_a_defect() -> None:
     with pytest.raises(AssertionError, match="QueryBuilder"):
-        testing.assert_queries_agree(open_memory, opening(SkipsTheFirst))
+        conformance.assert_queries_agree(open_memory, opening(SkipsTheFirst))

@@ -14,7 +14,7 @@ from swarm_persistence import PostgresStorage
 from swarm_persistence.cli.finding import Level
 from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.schema.tables import TABLES
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 __all__ = ["server"]
 

@@ -9,9 +9,9 @@ from swarm_persistence.errors import SerializationError
 from swarm_persistence.models import Model
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Kind, Table
-from swarm_persistence.testing.records import MODELS, a_task, an_event, complete_records
-from swarm_persistence.testing.strategies import JSON, any_records
-from swarm_persistence.testing.values import exactly
+from swarm_persistence_conformance.records import MODELS, a_task, an_event, complete_records
+from swarm_persistence_conformance.strategies import JSON, any_records
+from swarm_persistence_conformance.values import exactly
 
 
 def through_a_row(record: Model) -> Any:

@@ -8,8 +8,8 @@ from hypothesis import given
 
 from swarm_persistence.errors import SerializationError
 from swarm_persistence.models import AgentModel, Model, TaskModel
-from swarm_persistence.testing.records import MODELS, a_task, an_agent, complete_records
-from swarm_persistence.testing.strategies import any_records
+from swarm_persistence_conformance.records import MODELS, a_task, an_agent, complete_records
+from swarm_persistence_conformance.strategies import any_records
 
 
 @pytest.mark.parametrize("record", complete_records(), ids=lambda record: type(record).__name__)

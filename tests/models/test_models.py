@@ -18,7 +18,7 @@ from swarm_persistence.models import (
     TaskPriority,
     TaskStatus,
 )
-from swarm_persistence.testing.records import MODELS, complete_records
+from swarm_persistence_conformance.records import MODELS, complete_records
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

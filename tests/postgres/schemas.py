@@ -11,7 +11,7 @@ from postgres.servers import Server
 from swarm_persistence.backends.postgres import PostgresStorage
 from swarm_persistence.schema.tables import TABLES
 from swarm_persistence.storage import Storage
-from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence_conformance.fixtures import OpenStorage
 
 
 class Schemas:

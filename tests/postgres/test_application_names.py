@@ -9,7 +9,7 @@ from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import PostgresStorage, Worker, __version__
 from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
-from swarm_persistence.testing.records import a_task, an_agent
+from swarm_persistence_conformance.records import a_task, an_agent
 
 OWN = f"swarm-persistence/{__version__}"
 OF_DATABASE = (

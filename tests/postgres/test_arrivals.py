@@ -16,8 +16,8 @@ from swarm_persistence import ConflictError, EventModel, PostgresStorage
 from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import EVENTS
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_message, an_event, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_message, an_event, ids
 
 SOON_SECONDS = 20
 

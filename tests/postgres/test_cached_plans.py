@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from swarm_persistence import CollisionError, PostgresStorage
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 
 
 async def use_all(storage: PostgresStorage, round: str) -> None:

@@ -16,7 +16,7 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.claims import _READY
 from swarm_persistence.storage.tasks import IS_DUE, MOST_URGENT_FIRST
-from swarm_persistence.testing.records import a_task, after
+from swarm_persistence_conformance.records import a_task, after
 
 _FILLING = """
 INSERT INTO {schema}.tasks (id, task_type, priority, status, payload, retry_count, max_retries, dependencies,

@@ -9,8 +9,8 @@ import pytest
 
 from swarm_persistence import AgentModel, AgentStatus, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.clock import SystemClock, use_clock
-from swarm_persistence.testing.records import a_task, ids
 from swarm_persistence.worker.registration import Registration
+from swarm_persistence_conformance.records import a_task, ids
 
 
 class WrongClock(SystemClock):

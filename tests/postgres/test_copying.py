@@ -13,7 +13,7 @@ from swarm_persistence import PostgresStorage, SqliteStorage, TaskModel, init_st
 from swarm_persistence.cli.copying import _copy as copy_between
 from swarm_persistence.cli.main import main
 from swarm_persistence.cli.terminal import open_console
-from swarm_persistence.testing.records import a_task, an_event, complete_records
+from swarm_persistence_conformance.records import a_task, an_event, complete_records
 
 # The server has not noticed yet that the client is gone.
 END_WAITING = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"

@@ -21,7 +21,7 @@ from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.testing.records import a_task, an_event
+from swarm_persistence_conformance.records import a_task, an_event
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest_asyncio
 from postgres.servers import PASSWORD, USER, Server, new_server, system_programs
 from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.cli.main import main
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task
 
 _MANY_TRANSACTIONS = """
 DO $$ BEGIN FOR each IN 1..20000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$

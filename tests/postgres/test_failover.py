@@ -18,7 +18,7 @@ from swarm_persistence import (
     TaskModel,
     TaskStatus,
 )
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 WORKERS = 6
 STORERS = 4

@@ -20,8 +20,8 @@ from swarm_persistence import (
     TaskStatus,
     TransactionError,
 )
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 
 END_ALL = """
 SELECT pg_terminate_backend(pid)

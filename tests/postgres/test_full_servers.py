@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PoolError, PostgresStorage, TaskStatus
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task
 
 
 @pytest_asyncio.fixture

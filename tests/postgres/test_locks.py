@@ -14,8 +14,8 @@ from postgres.conftest import blocked_by
 from sql.verbs import COORDINATION, HOUSEKEEPING, READS, WHOLE_TABLE_READS, WRITES, fill
 from swarm_persistence import DependencyCycleError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.id_locks import MOST_IDS
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, ids
 
 SOON_SECONDS = 15
 NEEDS_NO_TRANSACTION = {**READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **HOUSEKEEPING}

@@ -8,9 +8,9 @@ import pytest_asyncio
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import PostgresStorage, TaskModel, TaskStatus
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent
 from swarm_persistence.worker import Worker
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent
 
 
 @pytest_asyncio.fixture

@@ -6,7 +6,7 @@ from cli.commands import run_command
 from postgres.servers import PASSWORD, Server, free_port
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 async def test_it_goes_back_and_forwards_and_says_so(url: str, schema: str, storage: PostgresStorage) -> None:

@@ -8,7 +8,7 @@ import pytest_asyncio
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import ConflictError, DependencyCycleError, PostgresStorage, TaskModel, TaskStatus
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 MANY = 600
 

@@ -11,7 +11,7 @@ import pytest
 from postgres.old_servers import old_programs
 from postgres.servers import PASSWORD, Server, free_port, new_server
 from swarm_persistence import DatabaseError, MigrationError, OtherError, PostgresStorage, StorageError, init_storage
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 async def refusal(url: str) -> StorageError:

@@ -12,7 +12,7 @@ from sqlite.programs import Program
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex
-from swarm_persistence.testing.records import a_task, after, ids
+from swarm_persistence_conformance.records import a_task, after, ids
 
 STEP = next(step for step in MIGRATIONS if step.name == "order of arrival")
 _INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = $1 AND tablename = 'tasks'"

@@ -31,8 +31,8 @@ from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import EVENTS
 from swarm_persistence.storage import Pruned
-from swarm_persistence.testing.records import a_message, a_metric, an_event, everything_in, ids
 from swarm_persistence.transfer.restoring import restore
+from swarm_persistence_conformance.records import a_message, a_metric, an_event, everything_in, ids
 
 _MAKERS: dict[type[Any], Callable[..., Any]] = {
     EventModel: an_event,

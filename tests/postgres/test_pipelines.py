@@ -15,8 +15,8 @@ from postgres.test_cached_plans import change_types
 from swarm_persistence import EventModel, PostgresStorage, TaskModel, Worker
 from swarm_persistence.engines.sql.postgres.codecs import ARRAY_TYPES
 from swarm_persistence.engines.sql.postgres.statements import OutdatedTypesError
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 
 FIRST_TO_KEEP_THEM_BY_DEFAULT = (1, 24)
 

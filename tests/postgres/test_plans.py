@@ -13,7 +13,7 @@ from sql.verbs import COORDINATION, HOUSEKEEPING, READS, WHOLE_TABLE_READS, WRIT
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.schema.tables import TABLES
-from swarm_persistence.testing.records import after
+from swarm_persistence_conformance.records import after
 
 _VERBS: dict[str, Any] = {
     **READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **HOUSEKEEPING,

@@ -10,8 +10,8 @@ import pytest_asyncio
 from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import PostgresStorage, TaskModel
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, an_event, complete_records, everything_in, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, complete_records, everything_in, ids
 
 
 @pytest_asyncio.fixture

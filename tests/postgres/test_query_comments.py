@@ -9,7 +9,7 @@ import pytest
 from postgres.servers import Server
 from swarm_persistence import AgentModel, OtherError, PostgresStorage, QueryBuilder, TaskModel
 from swarm_persistence.engines.sql.postgres.comments import VERB, commented
-from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 
 COMMENT = re.compile(r" /\*action='([^']*)',application='swarm-persistence'\*/$")
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_failover import new_standby
 from swarm_persistence import DatabaseError, EventModel, MigrationError, PostgresStorage
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import (
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import (
     a_message,
     a_task,
     an_agent,

@@ -12,9 +12,9 @@ import pytest_asyncio
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_message, a_task, an_agent, ids
 from swarm_persistence.worker import Worker
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_message, a_task, an_agent, ids
 
 
 async def claimed(storage: PostgresStorage, count: int, **fields: Any) -> list[TaskModel]:

@@ -9,7 +9,7 @@ from swarm_persistence import MigrationError, PostgresStorage
 from swarm_persistence.engines.sql.postgres.dialect import type_of
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, TASKS, Index, Kind, Table
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 _LONG_TEXTS = ("task_type", "event_type", "metric_type", "unit")
 

@@ -22,7 +22,7 @@ from swarm_persistence import (
     Worker,
 )
 from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 

@@ -23,7 +23,7 @@ from swarm_persistence import (
 )
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
-from swarm_persistence.testing.records import a_task, complete_records, everything_in
+from swarm_persistence_conformance.records import a_task, complete_records, everything_in
 
 PAGE = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text()
 (GRANTS,) = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

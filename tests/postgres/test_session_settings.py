@@ -13,8 +13,8 @@ import pytest_asyncio
 from postgres.poolers import new_pooler
 from postgres.servers import Server, embedded_programs, new_server, system_programs
 from swarm_persistence import OtherError, PoolError, PostgresStorage
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, complete_records, everything_in, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, complete_records, everything_in, ids
 
 SETTINGS_OF_OURS = (
     "SELECT name, setting FROM pg_settings WHERE name IN ('synchronous_commit', 'search_path', 'TimeZone', "

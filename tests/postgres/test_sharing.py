@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from swarm_persistence import ConflictError, EventModel, PostgresStorage, TaskModel, TaskStatus
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_event, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_event, ids
 
 WORKER = """
 import asyncio, sys

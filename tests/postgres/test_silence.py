@@ -11,8 +11,8 @@ from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from postgres.test_faults import a_writer_waits
 from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage, StorageError
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 
 @pytest_asyncio.fixture

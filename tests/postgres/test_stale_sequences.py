@@ -18,8 +18,8 @@ from swarm_persistence import (
     TaskModel,
 )
 from swarm_persistence.schema.tables import TABLES
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_message, a_task, an_agent, an_event, everything_in, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event, everything_in, ids
 
 
 async def put_back(admin: asyncpg.Connection, schema: str) -> None:

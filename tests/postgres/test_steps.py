@@ -31,7 +31,7 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import (
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
-from swarm_persistence.testing.records import a_metric, a_task, an_event
+from swarm_persistence_conformance.records import a_metric, a_task, an_event
 
 CATALOG = """
 SELECT 'column', attrelid::regclass || '.' || attname, format_type(atttypid, atttypmod)

@@ -15,8 +15,8 @@ from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 SOON_SECONDS = 20
 

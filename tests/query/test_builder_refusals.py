@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from swarm_persistence.errors import InvalidQueryError, SerializationError
 from swarm_persistence.models import AgentModel, AgentStatus, MetricModel, Model, TaskModel
 from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.testing.records import MODELS
+from swarm_persistence_conformance.records import MODELS
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - what must be refused
 INJECTIONS = [

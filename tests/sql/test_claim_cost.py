@@ -10,7 +10,7 @@ import pytest
 from sql.test_plans import _plan_of
 from sqlite.tracing import Watch
 from swarm_persistence import SqliteStorage, TaskModel, TaskPriority, TaskStatus
-from swarm_persistence.testing.records import a_task, after
+from swarm_persistence_conformance.records import a_task, after
 
 _PRIORITIES = list(TaskPriority)
 _TYPES: tuple[Sequence[str] | None, ...] = (None, ["type-1"], ["type-1", "type-2", "type-5"], ["type-1", "missing"])

@@ -17,7 +17,7 @@ from swarm_persistence import (
     TaskStatus,
 )
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.testing.records import MOMENT, a_message, a_metric, a_task, after, an_agent, an_event
+from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, after, an_agent, an_event
 
 Verb = Callable[[SqliteStorage], Awaitable[Any]]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlite.old_release import of_release
 from swarm_persistence import Storage, TaskPriority, TaskStatus
-from swarm_persistence.testing.records import a_task, after
+from swarm_persistence_conformance.records import a_task, after
 
 _WORK = """
     import asyncio

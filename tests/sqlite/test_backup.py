@@ -22,7 +22,7 @@ from swarm_persistence import (
     TransactionError,
 )
 from swarm_persistence.engines.sql.sqlite.settings import Settings
-from swarm_persistence.testing.records import an_agent, an_event, complete_records
+from swarm_persistence_conformance.records import an_agent, an_event, complete_records
 
 WRITE = """
     import asyncio, sys

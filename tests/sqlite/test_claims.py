@@ -13,7 +13,7 @@ from sqlite.turns import until
 from swarm_persistence import QueryBuilder, SerializationError, SqliteStorage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.engines.interface import Claim, Increment
-from swarm_persistence.testing.records import a_task, ids
+from swarm_persistence_conformance.records import a_task, ids
 
 CHANGES: dict[str, Any] = {"status": "assigned", "assigned_to": "a", "version": Increment()}
 

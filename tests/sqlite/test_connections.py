@@ -17,8 +17,8 @@ from sqlite.turns import until
 from swarm_persistence import OtherError, PoolError, PoolStatus, SqliteStorage, SqliteStorageBuilder, TransactionError
 from swarm_persistence.engines.sql.sqlite.operations import Read
 from swarm_persistence.engines.sql.sqlite.settings import Settings
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import an_agent, ids
 
 
 class Blockade:

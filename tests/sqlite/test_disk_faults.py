@@ -22,7 +22,7 @@ from swarm_persistence import (
     TransactionError,
 )
 from swarm_persistence.engines.sql.sqlite.settings import Settings
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 @pytest.fixture

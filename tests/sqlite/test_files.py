@@ -17,7 +17,7 @@ from sqlite.programs import run_program
 from swarm_persistence import DatabaseError, MigrationError, PoolError, SqliteStorage, StorageError
 from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 from swarm_persistence.engines.sql.sqlite.schema_version import migrate
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.records import an_agent, ids
 
 NEWER = "INSERT INTO swarm_migrations (version, name, applied_at) VALUES (99, 'from the future', 0)"
 

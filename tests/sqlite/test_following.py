@@ -12,7 +12,7 @@ from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.interface import Place
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 @pytest_asyncio.fixture(params=["memory", "sqlite"])

@@ -27,8 +27,8 @@ from swarm_persistence import (
 )
 from swarm_persistence.clock import ManualClock
 from swarm_persistence.engines.sql.sqlite import mailboxes
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, an_event, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 
 LARGE = "x" * 20_000
 

@@ -12,7 +12,7 @@ from sqlite.programs import Program, run_program
 from swarm_persistence import SqliteStorage, open_storage
 from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.records import an_agent, ids
 
 KILLED = """
     import asyncio, itertools, os, shutil, signal, sys

@@ -11,8 +11,8 @@ from sqlite.programs import run_program
 from sqlite.tracing import Watch
 from sqlite.turns import until
 from swarm_persistence import ClosedError, SqliteStorage, TransactionError
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import an_agent, ids
 
 
 def threads_of_storages() -> list[threading.Thread]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swarm_persistence import DatabaseError, SqliteStorage
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.records import an_agent, ids
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from cli.commands import run_command
 from swarm_persistence import DatabaseError, SqliteStorage
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.records import an_agent, ids
 
 
 async def crashed(path: Path, tmp_path: Path) -> Path:

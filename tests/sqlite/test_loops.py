@@ -12,8 +12,8 @@ import pytest
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage
 from swarm_persistence.engines.sql.sqlite.batches import Batch
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 
 def in_threads(count: int, run: Callable[[int], None]) -> None:

@@ -9,8 +9,8 @@ import apsw
 
 from sqlite.programs import Program
 from swarm_persistence import AgentModel, SqliteStorage
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import an_agent, ids
 
 
 async def store_much(storage: SqliteStorage) -> None:

@@ -16,7 +16,7 @@ from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Index, Kind, Table
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.records import an_agent, ids
 
 _TYPES = {Kind.COUNT: "INTEGER", Kind.VERSION: "INTEGER", Kind.RANK: "INTEGER", Kind.FLAG: "INTEGER"}
 _TYPES |= {Kind.TIME: "INTEGER", Kind.REAL: "REAL"}

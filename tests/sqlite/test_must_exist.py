@@ -13,7 +13,7 @@ import pytest
 
 from sqlite.programs import Program
 from swarm_persistence import DatabaseError, SqliteStorage
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.records import an_agent, ids
 
 READ = """
     import asyncio, contextlib, io, os, sys

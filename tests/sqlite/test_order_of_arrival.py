@@ -11,7 +11,7 @@ from sqlite.order_of_arrival import fill, worker_of_old_code
 from sqlite.programs import Program
 from swarm_persistence import SqliteStorage
 from swarm_persistence.engines.sql.sqlite import schema_version
-from swarm_persistence.testing.records import a_task, after, ids
+from swarm_persistence_conformance.records import a_task, after, ids
 
 _INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
 

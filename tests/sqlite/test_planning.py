@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from swarm_persistence import Model, SqliteStorage
-from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from sqlite.programs import Program, run_program
 from swarm_persistence import AgentModel, SqliteStorage, TaskModel
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 CLAIM = """
     import asyncio, sys

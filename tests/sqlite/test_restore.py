@@ -13,8 +13,8 @@ from sqlite.programs import Program
 from swarm_persistence import DatabaseError, EventModel, OtherError, SqliteStorage
 from swarm_persistence.engines.sql.sqlite.checksums import damaged_pages
 from swarm_persistence.engines.sql.sqlite.settings import Settings
-from swarm_persistence.testing.records import an_event, complete_records
 from swarm_persistence.transfer.restoring import restore
+from swarm_persistence_conformance.records import an_event, complete_records
 
 READ_AND_WAIT = """
     import sys, apsw

@@ -12,8 +12,8 @@ from swarm_persistence import SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite import mailboxes, sessions
 from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, RecordStatement
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 Threads = list[str]
 

@@ -16,7 +16,7 @@ from swarm_persistence import DatabaseError, MigrationError, SqliteStorage
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.engines.sql.sqlite.rust_crate import find_traces, repair
-from swarm_persistence.testing.records import a_task, an_agent, ids
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 THREE_AND_FOUR = ("version 3 (add_task_dependencies_tracking)", "version 4 (add_agent_groups)")
 TABLES = ("table task_dependencies", "table agent_group_members", "table agent_groups")

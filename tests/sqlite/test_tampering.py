@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from sqlite.programs import Program, run_program
 from swarm_persistence import DatabaseError, SqliteStorage, StorageError, TaskModel
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 # Each is run by another process. The other sound databases: `other`, of more tasks, and `backup`, an older copy.
 TAMPERING = {

@@ -16,7 +16,7 @@ from swarm_persistence import (
     TaskModel,
 )
 from swarm_persistence.errors import UnreadableError
-from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event
 
 DAMAGE = [
     (AgentModel, "agents", "status", "'sleepy'"),

@@ -9,7 +9,7 @@ from sqlite.tracing import Watch
 from swarm_persistence import SqliteStorage, TaskStatus
 from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.errors import UnreadableError
-from swarm_persistence.testing.records import a_task, after, an_agent, ids
+from swarm_persistence_conformance.records import a_task, after, an_agent, ids
 
 DAMAGE = ["priority = 99", "payload = '{not JSON'", "dependencies = 'mouse'", f"created_at = {-(2**62)}"]
 

@@ -13,7 +13,7 @@ from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.models import Model
 from swarm_persistence.schema.tables import PUBLIC_TABLES, Kind, Table
-from swarm_persistence.testing.records import a_message, a_metric, a_task, after, an_agent, an_event, ids
+from swarm_persistence_conformance.records import a_message, a_metric, a_task, after, an_agent, an_event, ids
 
 BROKEN = "CAST(x'22ff22' AS TEXT)"
 TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS)

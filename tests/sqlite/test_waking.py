@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlite.programs import Program
 from sqlite.turns import until
 from swarm_persistence import EventModel, SqliteStorage, TaskModel
-from swarm_persistence.testing.records import a_task, an_event, ids
-from swarm_persistence.testing.waiting import SOON_SECONDS, settle
+from swarm_persistence_conformance.records import a_task, an_event, ids
+from swarm_persistence_conformance.waiting import SOON_SECONDS, settle
 
 # Both processes read one clock: CLOCK_MONOTONIC counts from the machine's start.
 WAIT = """

@@ -9,7 +9,7 @@ import pytest
 
 from sqlite.programs import Program
 from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 COUNT = 100
 

@@ -6,7 +6,7 @@ import pytest
 
 from swarm_persistence import TaskModel, TaskStatus, init_storage
 from swarm_persistence.storage.dependencies import ROWS_AT_ONCE
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

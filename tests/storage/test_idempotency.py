@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import MemoryStorage, TaskModel
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 async def test_a_record_is_stored_after_all_if_the_holder_of_its_key_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from swarm_persistence.clock import ManualClock
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.storage.recovery import Recovery
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 async def test_a_collision_there_is_the_transactions_and_no_bad_row(

@@ -11,8 +11,8 @@ import pytest_asyncio
 from sqlite.programs import run_program
 from swarm_persistence import MemoryStorage, PoolError, SqliteStorage, Storage, TransactionError
 from swarm_persistence.storage.scopes import innermost_scope
-from swarm_persistence.testing.callers import elsewhere
-from swarm_persistence.testing.records import an_agent, ids
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import an_agent, ids
 
 
 @pytest_asyncio.fixture(params=["sqlite", "memory"])

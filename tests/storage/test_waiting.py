@@ -7,7 +7,7 @@ import pytest
 
 from swarm_persistence import MemoryStorage
 from swarm_persistence.clock import now
-from swarm_persistence.testing.records import a_task
+from swarm_persistence_conformance.records import a_task
 
 
 async def test_a_due_task_that_fits_somebody_else_does_not_keep_a_waiter_looking(

@@ -16,7 +16,7 @@ import apsw
 
 from swarm_persistence import EventModel, SqliteStorage, Storage, StorageError, TaskModel, TaskStatus
 from swarm_persistence.cli.main import main
-from swarm_persistence.testing.records import MODELS
+from swarm_persistence_conformance.records import MODELS
 from torture.actor import Actor
 from torture.caller import ForeignError, HangError
 from torture.judge import BrokenPromiseError

@@ -22,7 +22,7 @@ from swarm_persistence import (
     TaskModel,
 )
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-from swarm_persistence.testing.records import (
+from swarm_persistence_conformance.records import (
     MODELS,
     a_message,
     a_metric,

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from swarm_persistence import EventModel, Storage
-from swarm_persistence.testing.records import MODELS
+from swarm_persistence_conformance.records import MODELS
 from torture.acts import Stored, key_of
 from torture.judge import BrokenPromiseError
 

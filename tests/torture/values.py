@@ -11,7 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from swarm_persistence import AgentModel, QueryBuilder, TaskModel, TaskStatus
-from swarm_persistence.testing.records import a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event
 
 
 class HostileError(Exception):

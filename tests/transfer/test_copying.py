@@ -15,10 +15,10 @@ from swarm_persistence import (
     Storage,
     TaskModel,
 )
-from swarm_persistence.testing.records import a_task, an_event, complete_records
 from swarm_persistence.transfer.copying import copy
 from swarm_persistence.transfer.json_lines import JsonLinesPlace
 from swarm_persistence.transfer.places import BATCH, StoragePlace
+from swarm_persistence_conformance.records import a_task, an_event, complete_records
 
 
 async def filled() -> Storage:

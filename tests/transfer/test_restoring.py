@@ -26,8 +26,8 @@ from swarm_persistence import (
     Storage,
     TaskModel,
 )
-from swarm_persistence.testing.records import a_message, a_task, an_event, complete_records, everything_in, ids
 from swarm_persistence.transfer.restoring import restore
+from swarm_persistence_conformance.records import a_message, a_task, an_event, complete_records, everything_in, ids
 
 __all__ = ["schema", "server", "url"]
 

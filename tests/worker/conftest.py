@@ -10,7 +10,7 @@ import pytest_asyncio
 from postgres.conftest import server
 from postgres.schemas import Schemas, open_storage
 from swarm_persistence import Storage, init_storage
-from swarm_persistence.testing.fixtures import OpenStorage
+from swarm_persistence_conformance.fixtures import OpenStorage
 
 __all__ = ["open_storage", "server"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import BlockingStorage, InvalidQueryError, MemoryStorage, SerializationError, Worker
-from swarm_persistence.testing.records import a_task, an_agent
+from swarm_persistence_conformance.records import a_task, an_agent
 
 STORAGE = MemoryStorage()
 HANDLERS = {"work": lambda task: task}

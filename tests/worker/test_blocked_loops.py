@@ -11,7 +11,7 @@ import pytest
 
 from sqlite.programs import Program
 from swarm_persistence import AgentStatus, SqliteStorage, Storage, TaskModel, TaskStatus
-from swarm_persistence.testing.records import an_agent
+from swarm_persistence_conformance.records import an_agent
 from worker.workers import SOON_SECONDS, a_worker, completed, soon, store
 
 LEASE = 1.2

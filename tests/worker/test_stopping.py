@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import AgentModel, AgentStatus, OtherError, Storage, TaskModel, TaskStatus, TransactionError
-from swarm_persistence.testing.records import MOMENT, an_agent
+from swarm_persistence_conformance.records import MOMENT, an_agent
 from worker.workers import SOON_SECONDS, a_worker, soon, store
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swarm_persistence import Storage, TaskModel, TaskStatus, Worker
-from swarm_persistence.testing.records import a_task, an_agent
+from swarm_persistence_conformance.records import a_task, an_agent
 
 SOON_SECONDS = 20.0
 """More than anything here takes on a loaded machine."""

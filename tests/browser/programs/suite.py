@@ -47,24 +47,24 @@ async def _empty(name: str) -> None:
 
 async def run(classes: list[str]) -> list[Any]:
     """Try all facts of some classes, and return the name of each, and what went wrong."""
-    from swarm_persistence import testing
+    import swarm_persistence_conformance as conformance
 
-    facts = [cls for cls in testing.CORE if cls.__name__ in classes]
+    facts = [cls for cls in conformance.CORE if cls.__name__ in classes]
     return [
         [ascii(name), None if error is None else "".join(traceback.format_exception(error))]
-        async for name, error in testing.run_suite(open_storage, facts)
+        async for name, error in conformance.run_suite(open_storage, facts)
     ]
 
 
 async def agree(name: str) -> None:
     """Compare the storage with memory or with a plain model, by as many random examples as a page has time for."""
     # Where an event loop runs already, the browser's engine lets one wait for another.
-    from swarm_persistence import testing
-    from swarm_persistence.testing.agreement import open_memory
+    import swarm_persistence_conformance as conformance
+    from swarm_persistence_conformance.agreement import open_memory
 
     comparisons: dict[str, Callable[[], None]] = {
-        "operations": lambda: testing.assert_storages_agree(open_memory, open_storage, 4),
-        "queries": lambda: testing.assert_queries_agree(open_memory, open_storage, 25),
-        "verbs of tasks": lambda: testing.assert_tasks_as_foretold(open_storage, 4),
+        "operations": lambda: conformance.assert_storages_agree(open_memory, open_storage, 4),
+        "queries": lambda: conformance.assert_queries_agree(open_memory, open_storage, 25),
+        "verbs of tasks": lambda: conformance.assert_tasks_as_foretold(open_storage, 4),
     }
     comparisons[name]()

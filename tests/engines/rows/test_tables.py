@@ -5,7 +5,7 @@ import gc
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import EVENTS
-from swarm_persistence.testing.records import an_event
+from swarm_persistence_conformance.records import an_event
 
 
 def test_the_garbage_collector_sets_no_rows_aside_to_look_at_them_all_again() -> None:

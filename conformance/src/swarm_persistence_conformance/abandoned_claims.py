@@ -1,0 +1,219 @@
+"""Facts about claims whose caller was cancelled: the task is ready again, and no retry was counted."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarm_persistence.engines.interface import Step, Update
+from swarm_persistence.errors import DatabaseError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models.identifiers import new_id
+from swarm_persistence.storage import Storage
+from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
+from swarm_persistence_conformance.held_tasks import claimed, stored
+from swarm_persistence_conformance.records import a_task, an_event, ids
+
+SOON_SECONDS = 20.0
+"""More than a release takes on a loaded machine."""
+
+Claim = Callable[[Storage, str], Coroutine[Any, Any, Any]]
+
+
+async def claim_next_of(storage: Storage, id: str) -> TaskModel | None:
+    """Claim the next task; its type is its id."""
+    return await storage.claim_next_task("agent-1", task_types=[id])
+
+
+async def wait_for_next_of(storage: Storage, id: str) -> TaskModel | None:
+    """Wait for the task, claim it, and give up after a while, as `asyncio.wait_for` lets a caller do."""
+    return await asyncio.wait_for(storage.claim_next_task("agent-1", task_types=[id], wait=60), 60)
+
+
+CLAIMS: dict[str, Claim] = {
+    "claim_task": lambda storage, id: storage.claim_task(id, "agent-1"),
+    "claim_task with a lease": lambda storage, id: storage.claim_task(id, "agent-1", lease=600),
+    "claim_next_task": claim_next_of,
+    "claim_next_task with wait": wait_for_next_of,
+    "claim_next_tasks": lambda storage, id: storage.claim_next_tasks("agent-1", limit=2, task_types=[id]),
+}
+
+
+async def cancelled_after_seconds(seconds: float, call: Coroutine[Any, Any, Any]) -> bool:
+    """Start a call as another caller, cancel it after a while, and tell whether that stopped it."""
+    task = elsewhere(call)
+    await asyncio.wait((task,), timeout=seconds)
+    task.cancel()
+    await asyncio.wait((task,))
+    return task.cancelled()
+
+
+async def until_assigned(storage: Storage, expected: set[str]) -> None:
+    """Wait until the agent holds just these tasks."""
+    # A claim that was under way when its caller was cancelled is committed before anything that is written later.
+    await storage.store_event(an_event(new_id()))
+    held: set[str] = set()
+    try:
+        async with asyncio.timeout(SOON_SECONDS):
+            async for _ in storage.watch_tasks():
+                held = set(ids(await storage.get_tasks_by_agent("agent-1")))
+                if held == expected:
+                    return
+    except TimeoutError:
+        raise AssertionError(f"held: {sorted(held)}; expected: {sorted(expected)}") from None
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Give the list of what is logged within the block."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    listener = Listener()
+    logger = logging.getLogger("swarm_persistence")
+    logger.addHandler(listener)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(listener)
+
+
+@pytest.mark.asyncio
+class TestAbandonedClaims:
+    """What becomes of a claim that its caller does not learn of."""
+
+    @pytest.mark.parametrize("verb", CLAIMS)
+    async def test_a_task_is_held_only_by_a_caller_that_learns_of_it(self, storage: Storage, verb: str) -> None:
+        owned: set[str] = set()
+        names: list[str] = []
+        dice = random.Random(7)
+
+        for turns in turns_before_cancelling():
+            names.append(f"{verb} after {turns} turns")
+            await storage.store_task(a_task(names[-1], task_type=names[-1]))
+            if not await cancel_after(turns, CLAIMS[verb](storage, names[-1])):
+                owned.add(names[-1])
+        for number in range(60):
+            names.append(f"{verb} number {number}")
+            await storage.store_task(a_task(names[-1], task_type=names[-1]))
+            if not await cancelled_after_seconds(dice.uniform(0, 0.003), CLAIMS[verb](storage, names[-1])):
+                owned.add(names[-1])
+
+        await until_assigned(storage, owned)
+        for name in names:
+            task = await stored(storage, name)
+            assert (task.status is TaskStatus.ASSIGNED, task.retry_count) == (name in owned, 0)
+
+    async def test_it_can_be_claimed_again_by_another_agent(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        for turns in turns_before_cancelling():
+            if not await cancel_after(turns, storage.claim_task("task-1", "agent-1")):
+                await storage.release_task(await stored(storage))
+            task = await claimed(storage, "agent-2", wait=SOON_SECONDS)
+            await storage.release_task(task)
+        assert (await stored(storage)).retry_count == 0
+
+    async def test_many_that_poll_and_give_up_use_up_no_retry(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task(f"task-{number}", max_retries=0) for number in range(10)])
+        owned: set[str] = set()
+
+        async def poll(seconds: float) -> None:
+            try:
+                async with asyncio.timeout(seconds):
+                    task = await storage.claim_next_task("agent-1", wait=10)
+            except TimeoutError:
+                return
+            assert task is not None
+            owned.add(task.id)
+
+        dice = random.Random(7)
+        while len(owned) < 10:
+            await asyncio.gather(*(poll(dice.uniform(0, 0.01)) for _ in range(5)))
+
+        await until_assigned(storage, owned)
+        tasks = [await stored(storage, f"task-{number}") for number in range(10)]
+        assert {(task.status, task.retry_count) for task in tasks} == {(TaskStatus.ASSIGNED, 0)}
+
+    @pytest.mark.parametrize("depth", [1, 2])
+    @pytest.mark.parametrize("verb", [verb for verb in CLAIMS if "wait" not in verb])
+    async def test_one_of_a_transaction_is_held_only_by_a_caller_that_learns_of_its_commit(
+        self, storage: Storage, verb: str, depth: int
+    ) -> None:
+        async def claim_in_blocks(name: str, depth: int) -> None:
+            async with storage.transaction():
+                await (claim_in_blocks(name, depth - 1) if depth else CLAIMS[verb](storage, name))
+
+        owned: set[str] = set()
+        names = [f"after {turns} turns" for turns in turns_before_cancelling()]
+        for name, turns in zip(names, turns_before_cancelling(), strict=True):
+            await storage.store_task(a_task(name, task_type=name))
+            if not await cancel_after(turns, claim_in_blocks(name, depth - 1)):
+                owned.add(name)
+
+        await until_assigned(storage, owned)
+        assert {(await stored(storage, name)).retry_count for name in names} == {0}
+
+    async def test_a_commit_that_is_cancelled_on_its_way_keeps_no_claim(self, storage: Storage) -> None:
+        owned: set[str] = set()
+        for number in range(20):
+            await storage.store_task(a_task(str(number)))
+            transaction = await storage.begin_transaction()
+            await storage.claim_task(str(number), "agent-1")
+            commit = asyncio.ensure_future(transaction.commit())
+            await asyncio.sleep(0)
+            commit.cancel()
+            await asyncio.wait((commit,))
+            if not commit.cancelled():
+                owned.add(str(number))
+
+        await until_assigned(storage, owned)
+
+    async def test_a_release_that_fails_is_repeated(self, storage: Storage) -> None:
+        write, failures = storage._engine.write, 2
+
+        def fail_twice(steps: Sequence[Step]) -> Awaitable[list[Any]]:
+            nonlocal failures
+            if failures and isinstance(steps[0], Update) and steps[0].changes.get("status") == "pending":
+                failures -= 1
+                raise DatabaseError("the disk is away for a moment")
+            return write(steps)
+
+        await storage.store_task(a_task())
+        task = await claimed(storage)
+        with pytest.MonkeyPatch.context() as patch, logged() as messages:
+            patch.setattr(storage._engine, "write", fail_twice)
+            storage._release_claims([task])
+            await until_assigned(storage, set())
+
+        assert (failures, (await stored(storage)).retry_count) == (0, 0)
+        expected = "'task-1' were claimed by a call that was cancelled, and cannot be released yet"
+        assert [expected in message for message in messages] == [True, True]
+
+    async def test_a_release_that_comes_too_late_changes_nothing(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        task = await claimed(storage)
+        await storage.release_task(msgspec.structs.replace(task))
+        again = await claimed(storage)
+
+        storage._release_claims([task])
+        await storage._abandoned_claims.settled()
+
+        assert await stored(storage) == again
+
+    async def test_the_claim_of_a_known_task_is_released_whatever_else_has_changed_it(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+        (task,) = await storage._claim_by_id("task-1", "agent-1", None)
+        await storage.extend_lease(msgspec.structs.replace(task))
+
+        storage._release_claims([task])
+        await storage._abandoned_claims.settled()
+
+        assert (await stored(storage)).status is TaskStatus.PENDING

@@ -1,0 +1,88 @@
+"""Facts about transactions that nobody ends: dropped, or left behind by their task."""
+
+import asyncio
+import gc
+
+import pytest
+
+from swarm_persistence.errors import TransactionError
+from swarm_persistence.models import TaskModel
+from swarm_persistence.storage import Storage, Transaction
+from swarm_persistence_conformance.callers import elsewhere
+from swarm_persistence_conformance.records import a_message, a_task, ids
+
+
+async def drop(storage: Storage, task: TaskModel) -> None:
+    """Store a task in a transaction that nobody ends, as another caller."""
+
+    async def begin_and_forget() -> None:
+        transaction = await storage.begin_transaction()
+        assert transaction.is_open
+        await storage.store_task(task)
+
+    await elsewhere(begin_and_forget())
+    gc.collect()
+
+
+async def leave_open(storage: Storage, task: TaskModel) -> Transaction:
+    """Store a task in a transaction that outlives the task of its caller, and return it."""
+
+    async def begin_and_return() -> Transaction:
+        transaction = await storage.begin_transaction()
+        await storage.store_task(task)
+        return transaction
+
+    transaction = await elsewhere(begin_and_return())
+    await asyncio.sleep(0)  # for what happens when a task is done
+    return transaction
+
+
+@pytest.mark.asyncio
+class TestAbandonedTransactions:
+    """What becomes of a transaction that nobody ends."""
+
+    async def test_a_dropped_transaction_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
+        with pytest.warns(ResourceWarning, match="rolled back"):
+            await drop(storage, a_task())
+
+        assert await storage.get_task("task-1") is None
+
+    async def test_a_transaction_dropped_within_its_task_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
+        open_transactions = [await storage.begin_transaction()]
+        await storage.store_task(a_task())
+
+        with pytest.warns(ResourceWarning, match="dropped"):
+            open_transactions.clear()
+
+        assert await storage.get_task("task-1") is None
+
+    async def test_a_transaction_that_outlives_its_task_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
+        with pytest.warns(ResourceWarning, match="outlived"):
+            await leave_open(storage, a_task())
+
+        assert await storage.get_task("task-1") is None
+
+    async def test_a_transaction_that_has_outlived_its_task_cannot_be_committed(self, storage: Storage) -> None:
+        with pytest.warns(ResourceWarning, match="outlived"):
+            transaction = await leave_open(storage, a_task())
+
+        with pytest.raises(TransactionError):
+            await transaction.commit()
+        assert await storage.get_task("task-1") is None
+
+    async def test_a_dropped_transaction_keeps_no_one_from_writing(self, storage: Storage) -> None:
+        with pytest.warns(ResourceWarning):
+            await drop(storage, a_task("dropped"))
+
+        await storage.store_message(a_message())
+        await storage.store_task(a_task("after"))
+
+        assert ids(await storage.get_pending_tasks()) == ["after"]
+
+    async def test_a_dropped_transaction_takes_back_the_versions(self, storage: Storage) -> None:
+        task = a_task()
+
+        with pytest.warns(ResourceWarning):
+            await drop(storage, task)
+
+        assert task.version == 0

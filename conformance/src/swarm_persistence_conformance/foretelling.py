@@ -1,0 +1,167 @@
+"""Lets a storage and the ledger do the same, one verb after the other, and compares answers, states and copies."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from copy import deepcopy
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from hypothesis.stateful import RuleBasedStateMachine
+
+from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.errors import StorageError
+from swarm_persistence.models import TaskModel
+from swarm_persistence.storage import Storage
+from swarm_persistence_conformance.actors import Actor, Answer, Operation
+from swarm_persistence_conformance.fixtures import OpenStorage
+from swarm_persistence_conformance.ledger import Ledger
+from swarm_persistence_conformance.task_choices import MOST_COPIES
+
+_PATIENCE_SECONDS = 60
+_SET_BY_THE_DATABASE = ("lease_expires_at", "run_at")
+_CLOCKS_DIFFER_BY = timedelta(seconds=30)
+"""Where a server tells the time, its clock goes on running; no random lease or delay ends so close to a look at it."""
+
+Call = Callable[[Storage], Awaitable[Any]]
+
+
+class Foretelling(RuleBasedStateMachine):
+    """One caller, who keeps copies of tasks, old ones as well as new ones, and uses any of them."""
+
+    open_storage: ClassVar[OpenStorage]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.closing = AsyncExitStack()
+        self.clock = ManualClock()
+        self.closing.enter_context(use_clock(self.clock))
+        self.actor: Actor
+        self.ledger = Ledger()
+        self.copies: list[TaskModel] = []
+        """What the storage has given to the caller, or was given by it; it keeps them up to date."""
+        self.known: list[TaskModel] = []
+        """What each of the copies must hold."""
+        self.before: list[tuple[Ledger, list[TaskModel]]] = []
+        """What was there before each open transaction."""
+
+    def teardown(self) -> None:
+        try:
+            self.loop.run_until_complete(self._close())
+        finally:
+            self.loop.close()
+
+    def do(self, call: Call, foretell: Callable[[], Any]) -> Any:
+        """Let the storage do something, and compare what comes of it with what the ledger says; return it."""
+        try:
+            expected, error = foretell(), None
+        except StorageError as failure:
+            expected, error = None, type(failure).__name__
+        got: list[Any] = []
+
+        async def operation(actor: Actor) -> None:
+            if error is None or not self.before:
+                got.append(await call(actor.storage))
+                return
+            # An error of the database dooms the transaction around it; one of its own is survived.
+            async with actor.storage.transaction():
+                got.append(await call(actor.storage))
+
+        outcome = self.run_operation(operation)
+        self.compare()
+        assert outcome == (("returned", None) if error is None else ("raised", error)), (outcome, error, expected)
+        if error is None:
+            assert _plain(got[0]) == _plain(expected)
+        return got[0] if got else None
+
+    def use(
+        self,
+        place: int,
+        call: Callable[[Storage, TaskModel], Awaitable[Any]],
+        foretell: Callable[..., TaskModel],
+        *arguments: Any,
+    ) -> None:
+        """Let the storage do something to a copy, and compare what it makes of the copy."""
+        if not self.copies:
+            return
+        place %= len(self.copies)
+        copy, seen = self.copies[place], self.known[place]
+
+        def expect() -> None:
+            stored = foretell(self.ledger, seen, *arguments)
+            self.known[place] = stored
+
+        self.do(lambda storage: call(storage, copy), expect)
+        self.known[place] = deepcopy(self.known[place])
+
+    def keep(self, copy: TaskModel, before: TaskModel | None = None) -> None:
+        """Keep a copy, in place of the oldest if there are too many; a rollback makes it what it was before."""
+        self.copies.append(copy)
+        self.known.append(deepcopy(copy))
+        for _, known in self.before:
+            known.append(deepcopy(copy if before is None else before))
+        if len(self.copies) > MOST_COPIES:
+            for each in (self.copies, self.known, *(known for _, known in self.before)):
+                del each[0]
+
+    def is_any_outcome_open(self) -> bool:
+        """Tell whether it depends on the order of recoveries what becomes of a task."""
+        expired = self.ledger.expired()
+        final = [task for task in expired if task.retry_count >= task.max_retries]
+        doomed = [task for task in final if self.ledger.dependents_of(task.id)]
+        return bool(doomed) and len(expired) > 1
+
+    def compare(self) -> None:
+        """Compare all that is stored, the lists that the verbs make of it, and the caller's copies."""
+
+        async def look(actor: Actor) -> None:
+            storage = actor.storage
+            seen.append(await storage.repository(TaskModel).find_all())
+            seen.extend((await storage.get_ready_tasks(), await storage.get_blocked_tasks()))
+            seen.extend((await storage.get_pending_tasks(), await storage.get_ready_tasks(limit=2)))
+
+        seen: list[list[TaskModel]] = []
+        assert self.run_operation(look) == ("returned", None)
+        for stored, expected in zip(seen[0], self.ledger.tasks.values(), strict=False):
+            self._adopt_times(stored, expected)
+        assert _plain(seen[0]) == _plain([*self.ledger.tasks.values()])
+        ready, blocked, pending = self.ledger.ready(), self.ledger.blocked(), self.ledger.pending()
+        assert [_ids(tasks) for tasks in seen[1:]] == [_ids(each) for each in (ready, blocked, pending, ready[:2])]
+        assert _plain(self.copies) == _plain(self.known)
+
+    def _adopt_times(self, stored: TaskModel, expected: TaskModel) -> None:
+        """Take over the times that a server has set by its own clock, if they are right."""
+        if self.has_clock_of_its_own:
+            for field in _SET_BY_THE_DATABASE:
+                there, here = getattr(stored, field), getattr(expected, field)
+                if there is not None and here is not None and abs(there - here) < _CLOCKS_DIFFER_BY:
+                    setattr(expected, field, there)
+
+    def run_operation(self, operation: Operation) -> Answer:
+        async def run() -> Answer:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self.actor.start(operation)
+
+        return self.loop.run_until_complete(run())
+
+    async def open_it(self) -> None:
+        storage = await self.closing.enter_async_context(type(self).open_storage())
+        first, second = await storage._engine.time(), await storage._engine.time()
+        self.has_clock_of_its_own = first != second
+        self.actor = Actor(storage)
+
+    async def _close(self) -> None:
+        await self.actor.stop()
+        await self.closing.aclose()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with JSON in place of tasks, to compare and to read."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.to_json() if isinstance(value, TaskModel) else value
+
+
+def _ids(tasks: list[TaskModel]) -> list[str]:
+    return [task.id for task in tasks]

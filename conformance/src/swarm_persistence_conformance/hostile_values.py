@@ -1,0 +1,286 @@
+"""Facts about values that no caller means: a verb refuses them with an error of ours, or does what they say.
+
+Some are nested thousands deep, or cannot be shown; others are of a subclass that says something else of itself than it
+is, and come back as what they are.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from enum import Enum, IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarm_persistence.clock import ManualClock
+from swarm_persistence.errors import StorageError
+from swarm_persistence.models import MetricModel, Model, TaskModel
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage
+from swarm_persistence_conformance.fixtures import OpenStorage
+from swarm_persistence_conformance.records import MODELS, a_metric, a_task, complete_records, everything_in
+from swarm_persistence_conformance.values import nested
+from swarm_persistence_conformance.verbs import arguments, call, furnish
+
+
+class Text(str):
+    """A text that shows itself as another one."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "shown"
+
+    def __repr__(self) -> str:
+        return "shown"
+
+    def __format__(self, format_spec: str) -> str:
+        return "shown"
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Count(int):
+    """A whole number of a subclass."""
+
+
+class Real(float):
+    """A number of a subclass."""
+
+
+class Color(StrEnum):
+    """A text that is a member as well."""
+
+    RED = "red"
+
+
+class Size(IntEnum):
+    """A whole number that is a member as well."""
+
+    LARGE = 3
+
+
+class OldColor(str, Enum):  # noqa: UP042 - members of such classes show themselves otherwise than a StrEnum's
+    """A text that is a member, in the way of older programs."""
+
+    RED = "red"
+
+
+class Unshown:
+    """A value that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise OSError("the value is not there any more")
+
+
+def _deep_tuples() -> Any:
+    value: Any = ()
+    for _ in range(10_000):
+        value = (value,)
+    return value
+
+
+HOSTILE: dict[str, Any] = {
+    "lists and dicts, 10,000 deep": nested(10_000),
+    "tuples, 10,000 deep": _deep_tuples(),
+    "what cannot be shown": Unshown(),
+    "an object": object(),
+    "a class": dict,
+    "bytes": b"bytes",
+    "a text with NUL": "\0",
+    "a set of texts": {"a"},
+    "no value": None,
+    "a long number": 10**5_000,
+}
+
+
+def subclassed(value: Any) -> Any:
+    """Return the same with every text in it, keys included, as one of a subclass."""
+    match value:
+        case Enum() | bool() | type() | None:
+            return value
+        case str():
+            return Text(value)
+        case list():
+            return [subclassed(part) for part in value]
+        case dict():
+            return {subclassed(key): subclassed(part) for key, part in value.items()}
+        case Model():
+            fields = {name: subclassed(getattr(value, name)) for name in value.__struct_fields__}
+            return type(value)(**fields)
+    return value
+
+
+def subclasses_in(value: Any) -> Iterator[Any]:
+    """Yield every text or number in a value that is of a subclass."""
+    match value:
+        case Enum() | bool() | None:
+            return
+        case str() | int() | float():
+            if type(value) not in (str, int, float):
+                yield value
+        case list() | tuple():
+            for part in value:
+                yield from subclasses_in(part)
+        case dict():
+            for part in (*value, *value.values()):
+                yield from subclasses_in(part)
+        case msgspec.Struct():
+            for name in value.__struct_fields__:
+                yield from subclasses_in(getattr(value, name))
+
+
+_WITH_TEXT = [verb for verb, values in arguments().items() if [*subclasses_in(subclassed([*values.values()]))] != []]
+
+
+@pytest.mark.asyncio
+class TestHostileValues:
+    """What verbs make of values that no caller means."""
+
+    @pytest.mark.parametrize("verb", [verb for verb, values in arguments().items() if values])
+    async def test_no_argument_raises_any_error_but_ours(self, storage: Storage, verb: str) -> None:
+        await furnish(storage)
+        for argument in arguments()[verb].keys() - {"function"}:  # what a function raises is its own
+            for value in HOSTILE.values():
+                async with _left_alone_if_refused(storage):
+                    await call(storage, verb, {**arguments()[verb], argument: value})
+
+    @pytest.mark.parametrize("value", HOSTILE)
+    @pytest.mark.parametrize("record", complete_records(), ids=lambda record: type(record).__name__)
+    async def test_no_field_raises_any_error_but_ours(self, storage: Storage, record: Model, value: str) -> None:
+        for field in record.__struct_fields__:
+            hostile = msgspec.structs.replace(record, **{field: HOSTILE[value]})
+            for models in ([hostile], [hostile, *complete_records()]):
+                async with _left_alone_if_refused(storage):
+                    await storage.store_many(models)
+
+    @pytest.mark.parametrize("value", HOSTILE)
+    async def test_no_query_raises_any_error_but_ours(self, value: str) -> None:
+        hostile = HOSTILE[value]
+        fields = [name for model in MODELS for name in model.__struct_fields__]
+        for model in MODELS:
+            query = QueryBuilder(model)
+            comparisons = [
+                query.where_eq,
+                query.where_ne,
+                query.where_gt,
+                query.where_ge,
+                query.where_lt,
+                query.where_le,
+            ]
+            for step in (*comparisons, query.where_like, query.where_in):
+                for field in (hostile, *fields):
+                    with suppress(StorageError):
+                        step(field, hostile)
+                    with suppress(StorageError):
+                        query.where_in(field, [hostile])
+            for single in (query.where_null, query.where_not_null, query.order_by, query.limit, query.offset):
+                with suppress(StorageError):
+                    single(hostile)
+        with suppress(StorageError):
+            QueryBuilder(hostile)
+
+    @pytest.mark.parametrize("record", complete_records(), ids=lambda record: type(record).__name__)
+    async def test_a_text_of_a_subclass_comes_back_as_a_text(self, storage: Storage, record: Model) -> None:
+        given = subclassed(record)
+
+        await storage.store_many([given])
+
+        (stored,) = await storage.repository(type(record)).find_all()
+        assert stored == given
+        assert [*subclasses_in(stored)] == []
+        assert await storage.repository(type(record)).find_by_id(given.id) == stored
+
+    @pytest.mark.parametrize("verb", _WITH_TEXT)
+    async def test_an_argument_of_a_subclass_means_what_the_text_means(
+        self, open_storage: OpenStorage, clock: ManualClock, verb: str
+    ) -> None:
+        async with open_storage() as plain, open_storage() as storage:
+            await furnish(plain)
+            await furnish(storage)
+
+            expected = await call(plain, verb, arguments()[verb])
+            given = {name: subclassed(value) for name, value in arguments()[verb].items()}
+            result = await call(storage, verb, given)
+
+            if verb == "get_aggregated_metrics":
+                result, expected = _without_ids(result), _without_ids(expected)
+            assert result == expected
+            # What is stored is given back as the caller's own object.
+            assert verb.startswith("store_") or [*subclasses_in(result)] == []
+            everything = await everything_in(storage)
+            assert everything == await everything_in(plain)
+            assert [*subclasses_in([*everything.values()])] == []
+
+    async def test_a_query_by_a_text_of_a_subclass_finds_what_the_text_finds(self, storage: Storage) -> None:
+        await furnish(storage)
+        query = QueryBuilder(TaskModel)
+        kind, key = Text("analyze-data"), Text("task_type")
+
+        for found in (
+            query.where_eq(key, kind),
+            query.where_in(key, [kind]),
+            query.where_like(key, Text("analyze%")),
+            query.where_ge(key, kind).order_by(key),
+            query.where_eq(Text("priority"), Text("medium")).where_not_null(key),
+            query.where_ne(Text("status"), Text("failed")),
+        ):
+            assert len(await storage.repository(TaskModel).query(found)) == 2
+            assert "shown" not in found.build()[0]
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            (Text("a"), "a"),
+            (Count(3), 3),
+            (Real(0.5), 0.5),
+            (Color.RED, "red"),
+            (OldColor.RED, "red"),
+            (Size.LARGE, 3),
+            ({Text("key"): [Text("a"), {Color.RED: Real(1.0)}]}, {"key": ["a", {"red": 1.0}]}),
+        ],
+    )
+    async def test_a_value_of_a_subclass_in_json_comes_back_as_json_has_it(
+        self, storage: Storage, given: Any, expected: Any
+    ) -> None:
+        await storage.store_task(a_task(payload=given))
+
+        stored = await storage.get_task("task-1")
+
+        assert stored is not None
+        assert stored.payload == expected
+        assert [*subclasses_in(stored.payload)] == []
+
+    @pytest.mark.parametrize("member", [Color.RED, OldColor.RED])
+    async def test_a_member_that_is_a_text_comes_back_as_its_text(self, storage: Storage, member: str) -> None:
+        await storage.store_task(a_task(task_type=member))
+
+        (stored,) = await storage.repository(TaskModel).query(QueryBuilder(TaskModel).where_eq("task_type", member))
+
+        assert (stored.task_type, type(stored.task_type)) == ("red", str)
+
+    @pytest.mark.parametrize("number", [Real(0.5), Count(3), Size.LARGE])
+    async def test_a_number_of_a_subclass_comes_back_as_a_float(self, storage: Storage, number: float) -> None:
+        await storage.store_metric(a_metric(value=number))
+
+        (stored,) = await storage.repository(MetricModel).query(QueryBuilder(MetricModel).where_eq("value", number))
+
+        assert (stored.value, type(stored.value)) == (number, float)
+
+
+@asynccontextmanager
+async def _left_alone_if_refused(storage: Storage) -> AsyncIterator[None]:
+    """Expect an error of ours of a bearable length, and that nothing was written; or no error."""
+    before = await everything_in(storage)
+    refusal = ""
+    try:
+        yield
+    except StorageError as error:
+        refusal = str(error)
+    assert len(refusal) < 1_000
+    assert not refusal or await everything_in(storage) == before
+
+
+def _without_ids(metrics: list[MetricModel]) -> list[MetricModel]:
+    return [msgspec.structs.replace(metric, id="") for metric in metrics]

@@ -1,0 +1,199 @@
+"""Drives two storages through the same random operations and compares every answer and every state."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.models import EventModel, Model
+from swarm_persistence.schema.tables import table_of
+from swarm_persistence_conformance import actors
+from swarm_persistence_conformance.actors import Actor, Answer, Operation
+from swarm_persistence_conformance.fixtures import OpenStorage
+from swarm_persistence_conformance.machines import run_machine
+from swarm_persistence_conformance.strategies import IDS, TEXTS, TIMES, any_records, models, records, values
+
+DEEPEST = 4
+PATIENCE_SECONDS = 60
+
+READS = st.one_of(
+    st.tuples(st.sampled_from(["get_agent", "get_task"]), IDS),
+    st.tuples(st.sampled_from(["get_tasks_by_agent", "get_unread_messages"]), TEXTS),
+    st.tuples(st.sampled_from(["list_agents", "get_pending_tasks"])),
+    st.tuples(st.just("list_agents_by_status"), st.sampled_from(["active", "idle", "sleepy"])),
+    st.tuples(st.sampled_from(["get_events_by_agent", "get_events_by_type"]), TEXTS, st.integers(-1, 3)),
+    st.tuples(st.just("get_events_since"), TIMES),
+    st.tuples(st.just("read_events"), st.just(0), st.integers(-1, 3)),
+    st.tuples(st.just("get_messages_between"), TEXTS, TEXTS, st.integers(0, 3)),
+    st.tuples(st.just("get_metrics_by_agent"), TEXTS, TEXTS),
+    st.tuples(st.just("get_aggregated_metrics"), TEXTS, TIMES, TIMES),
+)
+
+
+def changes(model: type[Model]) -> st.SearchStrategy[tuple[type[Model], dict[str, Any]]]:
+    """Return a strategy of new values for some fields of a model."""
+    columns = [column for column in table_of(model).columns if column.name not in ("id", "version")]
+    fields = st.fixed_dictionaries({}, optional={column.name: values(column) for column in columns})
+    return st.tuples(st.just(model), fields)
+
+
+class Comparison(RuleBasedStateMachine):
+    """Two actors on each of two storages. One of the two may hold a transaction; the other reads, or waits to write."""
+
+    storages: ClassVar[tuple[OpenStorage, OpenStorage]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.closing = AsyncExitStack()
+        self.clock = ManualClock()
+        self.closing.enter_context(use_clock(self.clock))
+        self.sides: list[list[Actor]] = []
+        self.holder = 0
+        self.depth = 0
+        self.waiting: list[asyncio.Future[Answer]] = []
+
+    @initialize(records=st.lists(any_records(), min_size=1, max_size=10, unique_by=lambda each: (type(each), each.id)))
+    def open_both_storages(self, records: list[Model]) -> None:
+        self.loop.run_until_complete(self._open())
+        self._write(0, actors.store(records))
+
+    @rule(actor=st.integers(0, 1), record=any_records())
+    def store(self, actor: int, record: Model) -> None:
+        self._write(actor, actors.store([record]))
+
+    @rule(actor=st.integers(0, 1), records=st.lists(any_records(), min_size=2, max_size=3))
+    def store_many(self, actor: int, records: list[Model]) -> None:
+        self._write(actor, actors.store(records))
+
+    @rule(actor=st.integers(0, 1), record=any_records(), age=st.integers(0, 2))
+    def save(self, actor: int, record: Model, age: int) -> None:
+        if hasattr(record, "version"):
+            record.version = age
+        self._write(actor, actors.save(record))
+
+    @rule(
+        actor=st.integers(0, 1),
+        change=models().flatmap(changes),
+        id=IDS,
+        age=st.sampled_from([0, 0, -1, 1]),
+        how=st.sampled_from(["update", "save", "force"]),
+    )
+    def change(self, actor: int, change: tuple[type[Model], dict[str, Any]], id: str, age: int, how: str) -> None:
+        # Reading and writing are two calls: one that waits to write would find another record than it has read.
+        self._run(self._able(actor), actors.change(change[0], id, change[1], age, how))
+
+    @rule(actor=st.integers(0, 1), model=models(), id=IDS)
+    def delete(self, actor: int, model: type[Model], id: str) -> None:
+        self._write(actor, actors.delete(model, id))
+
+    @rule(actor=st.integers(0, 1), id=IDS)
+    def delete_agent(self, actor: int, id: str) -> None:
+        self._write(actor, actors.call("delete_agent", id))
+
+    @rule(actor=st.integers(0, 1), id=IDS, agent_id=TEXTS)
+    def claim(self, actor: int, id: str, agent_id: str) -> None:
+        self._write(actor, actors.call("claim_task", id, agent_id))
+
+    @rule(actor=st.integers(0, 1), id=IDS)
+    def mark_read(self, actor: int, id: str) -> None:
+        self._write(actor, actors.call("mark_message_read", id))
+
+    @rule(actor=st.integers(0, 1), id=IDS)
+    def mark_read_up_to(self, actor: int, id: str) -> None:
+        self._run(self._able(actor), actors.mark_read_up_to(id))
+
+    @rule(actor=st.integers(0, 1), events=st.lists(records(EventModel), max_size=3), is_late=st.booleans())
+    def append(self, actor: int, events: list[EventModel], is_late: bool) -> None:
+        self._run(self._able(actor), actors.append(events, is_late))
+
+    @rule(actor=st.integers(0, 1), read=READS)
+    def read(self, actor: int, read: tuple[Any, ...]) -> None:
+        self._run(self.holder if self.waiting else actor, actors.call(*read))
+
+    @rule(actor=st.integers(0, 1))
+    @precondition(lambda self: self.depth < DEEPEST)
+    def begin(self, actor: int) -> None:
+        actor = self._able(actor)
+        if self._run(actor, actors.begin)[0] == "returned":
+            self.holder, self.depth = actor, self.depth + 1
+
+    @rule(how=st.sampled_from(["commit", "commit", "rollback"]))
+    @precondition(lambda self: self.depth > 0)
+    def end(self, how: Any) -> None:
+        self.depth -= 1
+        self._run(self.holder, actors.end(how))
+
+    @rule(seconds=st.integers(1, 5))
+    def let_time_pass(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    def teardown(self) -> None:
+        try:
+            self.loop.run_until_complete(self._close())
+        finally:
+            self.loop.close()
+
+    def _able(self, actor: int) -> int:
+        """Return the actor that can write now without waiting."""
+        return self.holder if self.depth else actor
+
+    def _write(self, actor: int, operation: Operation) -> None:
+        if not self.depth or actor == self.holder:
+            self._run(actor, operation)
+        elif not self.waiting:
+            self.loop.run_until_complete(self._queue(actor, operation))
+
+    def _run(self, actor: int, operation: Operation) -> Answer:
+        return self.loop.run_until_complete(self._compare(actor, operation))
+
+    async def _open(self) -> None:
+        for open_storage in self.storages:
+            storage = await self.closing.enter_async_context(open_storage())
+            self.sides.append([Actor(storage), Actor(storage)])
+
+    async def _queue(self, actor: int, operation: Operation) -> None:
+        self.waiting = [side[actor].start(operation) for side in self.sides]
+        await self._compare(self.holder, actors.look_around)
+
+    async def _compare(self, actor: int, operation: Operation) -> Answer:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer: Answer = same([await side[actor].start(operation) for side in self.sides])
+            if self.waiting and not self.depth:
+                same([await future for future in self.waiting])
+                self.waiting = []
+            for other in (0, 1):
+                if not self.waiting or other == self.holder:
+                    same([await side[other].start(actors.look_around) for side in self.sides])
+                    same([side[other].learned() for side in self.sides])
+            return answer
+
+    async def _close(self) -> None:
+        for side in self.sides:
+            for actor in (side[self.holder], side[1 - self.holder]):
+                await actor.stop()
+        await self.closing.aclose()
+
+
+def same(answers: list[Any]) -> Any:
+    """Return what both storages answered; fail if they differ."""
+    first, second = answers
+    assert first == second
+    return first
+
+
+def assert_storages_agree(
+    open_first: OpenStorage, open_second: OpenStorage, examples: int = 40, steps: int = 25
+) -> None:
+    """Fail, with the shortest way there, if two storages ever answer differently.
+
+    Must not be called within a running event loop.
+    """
+
+    class ThisComparison(Comparison):
+        storages = (staticmethod(open_first), staticmethod(open_second))
+
+    run_machine(ThisComparison, examples, steps)

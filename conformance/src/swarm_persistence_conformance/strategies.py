@@ -1,0 +1,85 @@
+"""Hypothesis strategies of records and of what they hold; small pools, so that random records meet."""
+
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from hypothesis import strategies as st
+
+from swarm_persistence.models import AgentModel, Model, TaskModel
+from swarm_persistence.schema.tables import Column, Kind, table_of
+from swarm_persistence_conformance.records import MODELS, MOMENT
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+TEXTS = st.sampled_from(["", "a", "A", "b", "ab", "aB%", "a_b", "é", "É", "e\u0301", "\ufffd", "\U0001f600", "ß", " a"])
+IDS = st.sampled_from(["2", "1", "é"])
+TIMES = st.sampled_from(
+    [
+        *[MOMENT] * 6,  # half are alike, so that some tie
+        MOMENT + timedelta(microseconds=1),
+        MOMENT - timedelta(seconds=1),
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC),
+    ]
+)
+# Sums of these are exact in any order, so that every engine computes the same.
+# Some of these are ids of random tasks, and one is of none.
+DEPENDENCIES: st.SearchStrategy[list[str]] = st.builds(list) | st.lists(IDS | st.just("missing"), max_size=2)
+REALS = st.sampled_from([-2.5, -1.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
+COUNTS = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=2**62, max_value=2**80)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def values(column: Column) -> st.SearchStrategy[Any]:
+    """Return a strategy of what a field may hold."""
+    value = _values(column)
+    return st.none() | value if column.is_nullable else value
+
+
+def _values(column: Column) -> st.SearchStrategy[Any]:
+    if column.choices is not None:
+        members = list[Enum](column.choices)
+        return st.sampled_from([members[0]] * len(members) + members)  # half are alike, so that some tie
+    if column.name == "id":
+        return IDS
+    if column.name == "dependencies":
+        return DEPENDENCIES
+    return {
+        Kind.TEXT: TEXTS,
+        Kind.COUNT: COUNTS,
+        Kind.VERSION: st.just(0),
+        Kind.REAL: REALS,
+        Kind.FLAG: st.booleans(),
+        Kind.TIME: TIMES,
+        Kind.JSON: JSON,
+        Kind.OBJECT: st.dictionaries(ANY_TEXT, JSON, max_size=2),
+        Kind.TEXTS: st.lists(ANY_TEXT, max_size=2),
+        Kind.TAGS: st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2),
+    }[column.kind]
+
+
+def records(model: type[Model]) -> st.SearchStrategy[Any]:
+    """Return a strategy of records of a model."""
+    return st.builds(model, **{column.name: values(column) for column in table_of(model).columns})
+
+
+def models() -> st.SearchStrategy[type[Model]]:
+    """Return a strategy of models: agents and tasks more often, as more can happen to them."""
+    return st.sampled_from([AgentModel, AgentModel, TaskModel, TaskModel, TaskModel, *MODELS])
+
+
+def any_records() -> st.SearchStrategy[Any]:
+    """Return a strategy of records of all models."""
+    return models().flatmap(records)

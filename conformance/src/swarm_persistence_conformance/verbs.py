@@ -1,0 +1,126 @@
+"""Every verb with a value for each of its parameters, which it accepts; for the facts that hold for all of them."""
+
+import inspect
+from typing import Any
+
+from swarm_persistence.models import AgentModel, MetricModel, TaskModel, TaskStatus
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage
+from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, an_agent, an_event
+
+_REPOSITORY = "repository."
+_BEGINNING = 0
+
+
+async def furnish(storage: Storage) -> None:
+    """Store what the verbs ask for."""
+    await storage.store_agent(an_agent())
+    await storage.store_tasks([a_task(), a_task("held-1")])
+    await storage.claim_task("held-1", "agent-1")
+    await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a")])
+    await storage.store_many([a_message(), a_metric(agent_id="agent-1")])
+
+
+def arguments() -> dict[str, dict[str, Any]]:
+    """Return the verbs, each with its arguments; those of a repository of tasks begin with `repository.`."""
+    held = a_task("held-1", status=TaskStatus.ASSIGNED, assigned_to="agent-1", claim_count=1, version=2)
+    agent = an_agent(version=1)
+    return {
+        "store_agent": {"agent": an_agent("new")},
+        "get_agent": {"id": "agent-1"},
+        "update_agent": {"agent": agent, "force": False},
+        "delete_agent": {"id": "agent-1"},
+        "list_agents": {},
+        "list_agents_by_status": {"status": "initializing"},
+        "heartbeat": {"agent_id": "agent-1"},
+        "store_task": {"task": a_task("new", dependencies=["task-1"])},
+        "store_tasks": {"tasks": [a_task("new"), a_task("newer", dependencies=["new"])]},
+        "get_task": {"id": "task-1"},
+        "update_task": {"task": a_task(version=1, dependencies=["held-1"]), "force": False},
+        "get_pending_tasks": {},
+        "get_ready_tasks": {"limit": 5},
+        "get_blocked_tasks": {},
+        "get_tasks_by_agent": {"agent_id": "agent-1"},
+        "watch_tasks": {},
+        "claim_task": {"task_id": "task-1", "agent_id": "agent-1", "lease": 60},
+        "claim_next_task": {
+            "agent_id": "agent-1",
+            "task_types": ["analyze-data"],
+            "capabilities": ["analyze-data"],
+            "lease": 60,
+            "wait": 0,
+        },
+        "claim_next_tasks": {
+            "agent_id": "agent-1",
+            "limit": 5,
+            "task_types": ["analyze-data"],
+            "capabilities": ["analyze-data"],
+            "lease": 60,
+            "wait": 0,
+        },
+        "extend_lease": {"task": held, "lease": 60},
+        "complete_task": {"task": held, "result": {"sum": ["six"]}},
+        "fail_task": {"task": held, "error": "no luck", "retry_in": 5},
+        "release_task": {"task": held},
+        "cancel_task": {"id": "task-1"},
+        "requeue_expired_tasks": {"heartbeat_timeout": 300},
+        "store_event": {"event": an_event("new", idempotency_key="key")},
+        "get_events_by_agent": {"agent_id": "agent-1", "limit": 5},
+        "get_events_by_type": {"event_type": "task_completed", "limit": 5},
+        "get_events_since": {"timestamp": _BEGINNING},
+        "read_events": {"after": 0, "limit": 5, "types": ["task_completed"]},
+        "append_events": {"events": [an_event("new")], "expected_sequence": 2},
+        "watch_events": {"after": 0, "types": ["task_completed"]},
+        "store_message": {"message": a_message("new")},
+        "get_messages_between": {"agent1": "coordinator", "agent2": "worker-001", "limit": 5},
+        "get_unread_messages": {"agent_id": "worker-001"},
+        "mark_message_read": {"message_id": "message-1"},
+        "mark_messages_read": {"agent_id": "worker-001", "up_to": a_message()},
+        "acknowledge_message": {"message_id": "message-1", "result": ["done"]},
+        "watch_messages": {"agent_id": "worker-001", "after": 0},
+        "store_metric": {"metric": a_metric("new")},
+        "get_metrics_by_agent": {"agent_id": "agent-1", "metric_type": "duration_ms"},
+        "get_aggregated_metrics": {"metric_type": "duration_ms", "start_time": _BEGINNING, "end_time": MOMENT},
+        "aggregate_metrics": {
+            "metric_type": "duration_ms",
+            "start": _BEGINNING,
+            "end": MOMENT,
+            "bucket": 60,
+            "group_by": ["agent_id", "unit"],
+            "functions": ["count", "p95"],
+        },
+        "prune": {
+            "older_than": 60,
+            "tasks": True,
+            "events": True,
+            "messages": True,
+            "metrics": True,
+            "task_statuses": ["failed"],
+        },
+        "store_many": {"models": [an_event("new"), a_task("new")]},
+        "modify": {"model": AgentModel, "id": "agent-1", "function": lambda record: record},
+        "migrate_to": {"version": 0},
+        "repository": {"model": MetricModel},
+        f"{_REPOSITORY}find_by_id": {"id": "task-1"},
+        f"{_REPOSITORY}find_all": {},
+        f"{_REPOSITORY}save": {"entity": a_task("new")},
+        f"{_REPOSITORY}update": {"entity": a_task(version=1)},
+        f"{_REPOSITORY}delete": {"id": "task-1"},
+        f"{_REPOSITORY}query": {"builder": QueryBuilder(TaskModel).where_eq("task_type", "analyze-data")},
+        f"{_REPOSITORY}iterate": {"builder": QueryBuilder(TaskModel), "batch_size": 5},
+        f"{_REPOSITORY}batches": {"builder": QueryBuilder(TaskModel), "batch_size": 5},
+        f"{_REPOSITORY}count": {"builder": QueryBuilder(TaskModel)},
+    }
+
+
+async def call(storage: Storage, verb: str, values: dict[str, Any]) -> Any:
+    """Call a verb, and return its result; of one that goes on without an end, the first record."""
+    owner: Any = storage
+    if verb.startswith(_REPOSITORY):
+        owner = storage.repository(TaskModel)
+    result = getattr(owner, verb.removeprefix(_REPOSITORY))(**values)
+    if inspect.isasyncgen(result):
+        first = await anext(result, None)
+        await result.aclose()
+        return first
+    return await result if inspect.isawaitable(result) else result
