@@ -28,7 +28,7 @@ class Insert(msgspec.Struct, Generic[M], frozen=True):
 class Save(msgspec.Struct, Generic[M], frozen=True):
     """Add a record, or replace the one of its id and version. Gives the rows written: 0 if the version differs.
 
-    It is also 0 if the stored one holds what lasts (`Table.lasting`), and the new one does not.
+    It is also 0 if the stored one has the sticky value (`Table.sticky`), and the new one does not.
     """
 
     model: M
@@ -37,8 +37,8 @@ class Save(msgspec.Struct, Generic[M], frozen=True):
 class Replace(msgspec.Struct, Generic[M], frozen=True):
     """Replace the record of this id, and of this version unless it is forced.
 
-    Gives the version that it has now (0 where the model counts none), or `None` if there is no such record, or it holds
-    what lasts (`Table.lasting`) and the new one does not.
+    Gives the version that it has now (0 where the model counts none), or `None` if there is no such record, or it has
+    the sticky value (`Table.sticky`) and the new one does not.
     """
 
     model: M

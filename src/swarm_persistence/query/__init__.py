@@ -1,1 +1,1 @@
-"""The query as a value, its builder, its text and its laws."""
+"""The query as a value, its builder, its text and its semantics."""

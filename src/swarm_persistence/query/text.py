@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from swarm_persistence.query.query import Condition, FromNow, Order, Query, Selection, pair_of
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery, pair_of
 from swarm_persistence.schema.tables import SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -126,7 +126,7 @@ class Dialect:
                     values.extend(self.candidates(value))
                 case "PAIR":
                     values.extend(sorted(value))
-                case "AMONG":
+                case "IN SUBQUERY":
                     values.extend(self.values(value.query.table, value.query.conditions))
                 case _ if isinstance(value, FromNow):
                     values.extend(self.moment_values(value))
@@ -180,8 +180,8 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_wa
             return f"{field} {operator}"
         case "IN":
             return marks.dialect.contains(marks.dialect.unindexed(field) if is_walk else field, value, marks)  # type: ignore[arg-type]
-        case "AMONG":
-            assert isinstance(value, Selection)
+        case "IN SUBQUERY":
+            assert isinstance(value, Subquery)
             inner = value.query
             table_name = marks.dialect.table(inner.table)
             return f"{field} IN (SELECT {value.field} FROM {table_name} WHERE {where_text(inner, marks)})"

@@ -86,12 +86,12 @@ class Index(msgspec.Struct, frozen=True):
 class Table(Generic[M]):
     """The table of one model. `hidden` columns are not in the model: a new row has 0 there, a replaced one keeps them.
 
-    In a table that `is_followed`, every write of a row leaves a mark in the hidden column `change_number`, by which
-    readers find what was written since they looked last.
+    In a table that `is_followed`, every write of a row sets the hidden column `change_number`, by which readers find
+    the rows written since their last read.
 
-    A row that holds the value of `lasting` in its field is replaced only by one that holds it as well. `Replace` and
-    `Save` leave it else, as if it had another version: more would have to be written along with that. They leave the
-    `rising` fields at least as high as they were.
+    A row whose field has the `sticky` value is replaced only by one with the same value: `Replace` and `Save` leave it
+    unchanged otherwise, as on a version conflict, because such a change needs further writes. They never decrease the
+    `monotonic` fields.
 
     The sequences of a table with a `floor` are known after their rows are deleted, too: an SQL engine keeps the highest
     of these in a table of that name.
@@ -104,8 +104,8 @@ class Table(Generic[M]):
         *indexes: Index,
         hidden: tuple[Column, ...] = (),
         is_followed: bool = False,
-        lasting: tuple[str, str] | None = None,
-        rising: tuple[str, ...] = (),
+        sticky: tuple[str, str] | None = None,
+        monotonic: tuple[str, ...] = (),
         floor: str | None = None,
     ) -> None:
         self.name = name
@@ -116,8 +116,8 @@ class Table(Generic[M]):
         self.columns = tuple(_columns(model))
         self.names = tuple(column.name for column in self.columns)
         self.is_followed = is_followed
-        self.lasting = lasting
-        self.rising = rising
+        self.sticky = sticky
+        self.monotonic = monotonic
         self.floor = floor
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
@@ -201,8 +201,8 @@ TASKS = Table(
     Index("tasks_changed", (CHANGE_NUMBER,)),
     hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
     is_followed=True,
-    lasting=("status", TaskStatus.COMPLETED.value),
-    rising=("claim_count",),
+    sticky=("status", TaskStatus.COMPLETED.value),
+    monotonic=("claim_count",),
 )
 TASK_LINKS = Table(
     "task_links",

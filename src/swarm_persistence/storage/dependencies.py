@@ -21,7 +21,7 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
-from swarm_persistence.query.query import Condition, Order, Query, Selection, one_of
+from swarm_persistence.query.query import Condition, Order, Query, Subquery, one_of
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import decode_json, identifier, refuse
 
@@ -53,7 +53,7 @@ def waiting_for(ids: Sequence[str]) -> Query[TaskLink]:
 
 def dependents_of(ids: Sequence[str], *conditions: Condition) -> Query[TaskModel]:
     """Return the query for the tasks that wait for one of these and fulfil some more conditions."""
-    return Query(TASKS, (Condition("id", "AMONG", Selection(waiting_for(ids), "task_id")), *conditions))
+    return Query(TASKS, (Condition("id", "IN SUBQUERY", Subquery(waiting_for(ids), "task_id")), *conditions))
 
 
 def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> Hold:
@@ -178,6 +178,7 @@ def _steps_to_link(waiting: Mapping[str, tuple[str, ...]]) -> list[Step]:
     ids = tuple(dict.fromkeys(dependency for several in waiting.values() for dependency in several))
     completed = Query(TASKS, (one_of("id", ids), IS_COMPLETED))
     met = Query(
-        TASK_LINKS, (one_of("task_id", [*waiting]), Condition("dependency_id", "AMONG", Selection(completed, "id")))
+        TASK_LINKS,
+        (one_of("task_id", [*waiting]), Condition("dependency_id", "IN SUBQUERY", Subquery(completed, "id"))),
     )
     return [*links, Delete(met)]

@@ -9,9 +9,9 @@ from typing import Any
 from swarm_persistence.engines.interface import Aggregate, AggregateRow, Bucket, Function
 from swarm_persistence.engines.rows.evaluator import matching_rows
 from swarm_persistence.engines.rows.sources import Source
-from swarm_persistence.query.laws import order_key
 from swarm_persistence.query.percentiles import percentile_of
 from swarm_persistence.query.query import Order
+from swarm_persistence.query.semantics import order_key
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Kind, Table
 

@@ -112,7 +112,7 @@ class Changes:
         stored = source.get(id)
         if stored is not None and not _is_next_version(table, stored, values):
             return 0
-        if stored is not None and not _keeps_lasting(table, stored, values):
+        if stored is not None and not _keeps_sticky(table, stored, values):
             return 0
         _require_unique(source, values)
         if stored is None:
@@ -127,7 +127,7 @@ class Changes:
         stored = source.get(id)
         if stored is None or not (is_forced or _is_next_version(table, stored, values)):
             return None
-        if not _keeps_lasting(table, stored, values):
+        if not _keeps_sticky(table, stored, values):
             return None
         _require_unique(source, values)
         row = _replaced(table, stored, values)
@@ -245,16 +245,16 @@ def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
 def _replaced(table: Table[Any], stored: Row, values: Values) -> list[Any]:
     """Return the values that replace a row; the hidden ones stay, and what is rising does not fall."""
     row: list[Any] = [*values, *stored[len(values) :]]
-    for field in table.rising:
+    for field in table.monotonic:
         place = table.positions[field]
         row[place] = max(row[place], stored[place])
     return row
 
 
-def _keeps_lasting(table: Table[Any], stored: Row, values: Values) -> bool:
-    if table.lasting is None:
+def _keeps_sticky(table: Table[Any], stored: Row, values: Values) -> bool:
+    if table.sticky is None:
         return True
-    field, value = table.lasting
+    field, value = table.sticky
     place = table.positions[field]
     return stored[place] != value or values[place] == value
 

@@ -11,9 +11,9 @@ import msgspec
 
 from swarm_persistence.engines.rows.plans import Plan, Planner
 from swarm_persistence.engines.rows.sources import Source
-from swarm_persistence.query.heads import heads_of, parts_of
-from swarm_persistence.query.laws import order_key, predicate_of, sorted_rows
-from swarm_persistence.query.query import Condition, FromNow, Query, Selection
+from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
+from swarm_persistence.query.semantics import order_key, predicate_of, sorted_rows
+from swarm_persistence.query.split_in import split_for_merge, split_in
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
 
@@ -22,7 +22,7 @@ _FEW_ROWS = 1000
 
 def settled(query: Query[M], source_of: Callable[[Table[Any]], Source]) -> Query[M]:
     """Return the query with the values that its conditions take from the clock and from other rows."""
-    if not any(isinstance(condition.value, FromNow | Selection) for condition in query.conditions):
+    if not any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return query
     conditions = tuple([_settled(condition, source_of) for condition in query.conditions])
     return msgspec.structs.replace(query, conditions=conditions)
@@ -32,7 +32,7 @@ def _settled(condition: Condition, source_of: Callable[[Table[Any]], Source]) ->
     value = condition.value
     if isinstance(value, FromNow):
         return condition._replace(value=value.moment())
-    if isinstance(value, Selection):
+    if isinstance(value, Subquery):
         inner = settled(value.query, source_of)
         position = inner.table.positions[value.field]
         rows = matching_rows(source_of(inner.table), inner)
@@ -47,11 +47,11 @@ def plan_of(query: Query[Any]) -> Plan:
 
 def rows_of(source: Source, query: Query[Any]) -> list[Row]:
     """Return the rows that a query finds, in its full order and within its bounds."""
-    heads = heads_of(query)
+    heads = split_for_merge(query)
     if heads is not None:
         return _first_of_all(source, query, heads)
     plan = plan_of(query)
-    parts = _parts_of(query, plan)
+    parts = _branches_of(query, plan)
     rows = _fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts)
     first = min(query.offset, sys.maxsize)
     end = None if query.limit is None else min(query.offset + query.limit, sys.maxsize)
@@ -70,7 +70,7 @@ def _first_of_all(source: Source, query: Query[Any], heads: list[Query[Any]]) ->
 def matching_rows(source: Source, query: Query[Any]) -> list[Row]:
     """Return the rows that fulfil a query's conditions, in any order; its bounds do not count."""
     plan = _unbounded_plan(query)
-    parts = _parts_of(query, plan)
+    parts = _branches_of(query, plan)
     return list(_fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts))
 
 
@@ -82,7 +82,7 @@ def last_sequence_of(source: Source, before: int | None) -> int:
 def count_of(source: Source, query: Query[Any]) -> int:
     """Count the rows that fulfil a query's conditions; its bounds do not count."""
     plan = _unbounded_plan(query)
-    parts = _parts_of(query, plan)
+    parts = _branches_of(query, plan)
     if parts is not None:
         return sum(count_of(source, part) for part in parts)
     return sum(1 for _ in _fulfilling(source, plan)) if plan.residue else source.count(plan)
@@ -102,10 +102,10 @@ def _fulfilling(source: Source, plan: Plan) -> Iterator[Row]:
     return filter(predicate_of(source.table, plan.residue), rows) if plan.residue else rows
 
 
-def _parts_of(query: Query[Any], plan: Plan) -> list[Query[Any]] | None:
+def _branches_of(query: Query[Any], plan: Plan) -> list[Query[Any]] | None:
     """Return one query for each of several values, where else all rows would have to be looked at."""
     is_narrow = plan.ids is not None or plan.equal or plan.lower or plan.upper
-    return None if is_narrow or not plan.residue else parts_of(query)
+    return None if is_narrow or not plan.residue else split_in(query)
 
 
 def _fulfilling_any(source: Source, queries: Sequence[Query[Any]]) -> Iterator[Row]:

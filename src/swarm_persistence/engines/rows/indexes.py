@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.rows.entries import HIGHEST, Entry, SortedEntries
 from swarm_persistence.engines.rows.plans import Bound, IndexColumn, Plan, columns_of
-from swarm_persistence.query.laws import compiled_key, key_text
 from swarm_persistence.query.query import Order, pair_of
+from swarm_persistence.query.semantics import compiled_key, key_text
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Index, Table
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from swarm_persistence.query.laws import finds_nothing, may_be_null
 from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.semantics import finds_nothing, may_be_null
 from swarm_persistence.schema.tables import SEQUENCE, Index, Table
 from swarm_persistence.schema.values import ColumnValue
 

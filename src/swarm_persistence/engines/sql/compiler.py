@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Aggregate, Bucket, Change, CountOf, Function, Increment
-from swarm_persistence.query.heads import heads_of, walks_of
-from swarm_persistence.query.query import FromNow, Order, Query, Selection
+from swarm_persistence.query.query import FromNow, Order, Query, Subquery
+from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
 from swarm_persistence.query.text import Dialect, Marks, where_text
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
@@ -59,8 +59,8 @@ class Compiler:
         changes = ",\n  ".join((*written, *self._marked(table)))
         text = f"{self.insert(table)}\nON CONFLICT (id) DO UPDATE SET\n  {changes}"
         conditions = [f"{table.name}.version = excluded.version - 1"] if table.is_versioned else []
-        if table.lasting is not None:
-            conditions.append(self._lasting(table, f"{table.name}.", f"excluded.{table.lasting[0]}"))
+        if table.sticky is not None:
+            conditions.append(self._sticky(table, f"{table.name}.", f"excluded.{table.sticky[0]}"))
         return f"{text}\nWHERE {' AND '.join(conditions)}" if conditions else text
 
     def replace(self, table: Table[Any], is_forced: bool) -> str:
@@ -76,22 +76,22 @@ class Compiler:
         conditions = [f"id = {marks.next()}"]
         if table.is_versioned and not is_forced:
             conditions.append(f"version = {marks.next()}")
-        if table.lasting is not None:
-            conditions.append(self._lasting(table, "", marks.next()))
+        if table.sticky is not None:
+            conditions.append(self._sticky(table, "", marks.next()))
         returned = "version" if table.is_versioned else "0"
         return f"{self._set(table, written)}\nWHERE {' AND '.join(conditions)}\nRETURNING {returned}"
 
     def replace_values(self, table: Table[Any], values: tuple[ColumnValue, ...], is_forced: bool) -> list[ColumnValue]:
         """Return what `replace` marks: the columns, the id, the version that the row must have, and what may last."""
         identity, *others = values
-        lasting = [] if table.lasting is None else [values[table.positions[table.lasting[0]]]]
+        sticky = [] if table.sticky is None else [values[table.positions[table.sticky[0]]]]
         if not table.is_versioned:
-            return [*others, identity, *lasting]
+            return [*others, identity, *sticky]
         place = table.positions["version"] - 1
         if is_forced:
-            return [*others[:place], *others[place + 1 :], identity, *lasting]
+            return [*others[:place], *others[place + 1 :], identity, *sticky]
         version: Any = others[place]
-        return [*others, identity, version - 1, *lasting]
+        return [*others, identity, version - 1, *sticky]
 
     def select(self, query: Query[Any]) -> Compiled:
         """Return the text that reads a query's rows, each with its sequence."""
@@ -99,7 +99,7 @@ class Compiler:
 
     def values(self, query: Query[Any], fields: tuple[str, ...]) -> Compiled:
         """Return the text that reads some columns of a query's rows."""
-        walks = walks_of(query) if SEQUENCE in fields else None
+        walks = split_arrival_scan(query) if SEQUENCE in fields else None
         key = ("values", fields, self._shape(query), walks and tuple(map(self._shape, walks)))
         text = self._texts.get(key)
         if text is None:
@@ -153,7 +153,7 @@ class Compiler:
         """Return the text that changes the first of a query's rows and gives them, in any order."""
         if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
             return self._claim_by_id(query, changes)
-        heads = heads_of(query)
+        heads = split_for_merge(query)
         # One row is found faster by `=` than by `IN`.
         key = (
             "claim",
@@ -231,16 +231,16 @@ class Compiler:
             text = self._texts[key] = f"SELECT {self.dialect.higher(f'coalesce({stored}, 0)', deleted)}"
         return text, [LARGEST_INTEGER if before is None else before]
 
-    def _lasting(self, table: Table[Any], prefix: str, new: str) -> str:
-        """Return the condition that a row does not lose what lasts."""
-        assert table.lasting is not None
-        field, value = table.lasting
+    def _sticky(self, table: Table[Any], prefix: str, new: str) -> str:
+        """Return the condition that a row does not lose its sticky value."""
+        assert table.sticky is not None
+        field, value = table.sticky
         literal = self.dialect.literal(table.column(field), value)
         return f"({prefix}{field} <> {literal} OR {new} = {literal})"
 
     def _raised(self, table: Table[Any], name: str, old: str, new: str) -> str:
         """Return the expression of a column's new value."""
-        return self.dialect.higher(old, new) if name in table.rising else new
+        return self.dialect.higher(old, new) if name in table.monotonic else new
 
     def _group(self, group: str | Bucket, marks: Marks) -> str:
         if not isinstance(group, Bucket):
@@ -349,8 +349,8 @@ class Compiler:
                 shapes.append((field, operator, _moment_shape(value)))
             elif operator == "IN":
                 shapes.append((field, operator, self.dialect.candidates_shape(value)))  # type: ignore[arg-type]
-            elif operator == "AMONG":
-                assert isinstance(value, Selection)
+            elif operator == "IN SUBQUERY":
+                assert isinstance(value, Subquery)
                 inner = self._conditions_shape(value.query)
                 shapes.append((field, value.query.table.name, value.field, inner))
             else:

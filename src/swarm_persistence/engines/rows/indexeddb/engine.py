@@ -41,7 +41,7 @@ from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
-from swarm_persistence.query.query import Condition, FromNow, Query, Selection
+from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
 
@@ -357,7 +357,7 @@ def _rows(source_of: Callable[[Table[Any]], Any], query: Query[Any]) -> list[Row
 
 def _needed(query: Query[Any]) -> int | None:
     """Return how many rows of its way a query may need at first; `None` for all of them."""
-    if any(isinstance(condition.value, FromNow | Selection) for condition in query.conditions):
+    if any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return FIRST_ROWS
     plan = plan_of(query)
     if query.limit is None or not plan.is_sorted:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from swarm_persistence.engines.rows.indexes import limited
 from swarm_persistence.engines.rows.plans import ARRIVALS, Bound, IndexColumn, Plan, columns_of
-from swarm_persistence.query.laws import may_be_null
 from swarm_persistence.query.query import pair_of
+from swarm_persistence.query.semantics import may_be_null
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import SEQUENCE, Index, Kind, Table
 

@@ -10,8 +10,8 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import OvertakenError, conflict, stale_sequence
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.errors import ConflictError, DatabaseError
-from swarm_persistence.query.laws import sorted_rows
 from swarm_persistence.query.query import Query
+from swarm_persistence.query.semantics import sorted_rows
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 

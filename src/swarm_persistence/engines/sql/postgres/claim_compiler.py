@@ -8,8 +8,8 @@ import msgspec
 from swarm_persistence.engines.interface import Change
 from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
-from swarm_persistence.query.heads import heads_of
 from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.split_in import split_for_merge
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE
 
@@ -187,7 +187,7 @@ class _Merge(NamedTuple):
 
 
 def _merge_of(query: Query[Any]) -> _Merge | None:
-    heads = heads_of(query)
+    heads = split_for_merge(query)
     if heads is None or len(heads) < _FEWEST_HEADS:
         return None
     heads = [msgspec.structs.replace(head, limit=None) for head in heads]

@@ -16,7 +16,7 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
-from swarm_persistence.query.query import Condition, Query, Selection, one_of
+from swarm_persistence.query.query import Condition, Query, Subquery, one_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, M
 
 _MOST_ROWS = 500
@@ -92,7 +92,7 @@ def _first_inserts(steps: Sequence[Step], model: type[M]) -> Iterator[Insert[M]]
 def _steps_after_linking(ids: Sequence[str], dependencies: Sequence[str]) -> list[Step]:
     """Return the steps that leave a task the links to what is not completed, and count them."""
     completed = Query(TASKS, (one_of("id", dependencies), _IS_COMPLETED))
-    of_completed = Condition("dependency_id", "AMONG", Selection(completed, "id"))
+    of_completed = Condition("dependency_id", "IN SUBQUERY", Subquery(completed, "id"))
     return [
         Delete(Query(TASK_LINKS, (one_of("task_id", ids), of_completed))),
         Update(Query(TASKS, (one_of("id", ids),)), {UNMET_DEPENDENCIES: CountOf(TASK_LINKS, "task_id")}),

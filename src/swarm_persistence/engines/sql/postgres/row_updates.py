@@ -22,7 +22,7 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
-from swarm_persistence.query.query import Condition, Query, Selection
+from swarm_persistence.query.query import Condition, Query, Subquery
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -146,5 +146,5 @@ def _is_repeatable(changes: Mapping[str, Change]) -> bool:
 
 def _steps_to_meet(links: Query[Any]) -> tuple[Step, ...]:
     """Return the steps that the schema's function `meet_dependencies` does for one id, to which the links lead."""
-    dependents = Query(TASKS, (Condition("id", "AMONG", Selection(links, "task_id")),))
+    dependents = Query(TASKS, (Condition("id", "IN SUBQUERY", Subquery(links, "task_id")),))
     return Update(dependents, {UNMET_DEPENDENCIES: Increment(-1)}), Delete(links)

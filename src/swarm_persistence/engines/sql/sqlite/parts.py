@@ -36,8 +36,8 @@ from swarm_persistence.engines.sql.sqlite.statements import (
 )
 from swarm_persistence.engines.sql.sqlite.unreadable import unreadable_claimed
 from swarm_persistence.models import Model
-from swarm_persistence.query.laws import sorted_rows
 from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.semantics import sorted_rows
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, M, Table, table_of
 

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from row_strategies import plain_answer, queries, rows, tables, values_of
 
-from swarm_persistence.query.laws import like_pattern, predicate_of, sorted_rows
 from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.semantics import like_pattern, predicate_of, sorted_rows
 from swarm_persistence.schema.tables import METRICS, TASKS
 
 _DATABASE = apsw.Connection(":memory:")
