@@ -215,6 +215,20 @@ class TestExit:
 
         assert asyncio.run(read()) == ["acknowledged"]
 
+    def test_a_lock_that_a_stopped_thread_holds_does_not_hang_the_end(self, path: Path) -> None:
+        # The interpreter stops its daemon threads wherever they are.
+        run_program(
+            """
+            import asyncio, sys
+            from swarm_persistence import SqliteStorage
+
+            storage = asyncio.run(SqliteStorage.open(sys.argv[1]))
+            storage._engine._readers._gate.acquire()
+            """,
+            path,
+            options=("-W", "ignore"),
+        )
+
     def test_a_program_may_close_at_its_very_end(self, path: Path) -> None:
         run_program(
             """

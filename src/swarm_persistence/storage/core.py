@@ -1,6 +1,7 @@
 """What the nouns of a storage share: the engine, the transaction that a call joins, and single records by id."""
 
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -206,7 +207,9 @@ class StorageCore(NotPicklable):
         engine = getattr(self, "_engine", None)
         if engine is None or isinstance(engine, _NoEngine) or engine.is_ephemeral:
             return
-        engine.abandon()
+        # At the interpreter's end, the other threads have stopped for good, with the locks that they hold.
+        if not sys.is_finalizing():
+            engine.abandon()
         if self._first is None:
             warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, stacklevel=2, source=self)
 

@@ -7,6 +7,7 @@ bound and let go where `begin_transaction`, `commit` and `rollback` are *called*
 
 import asyncio
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -173,7 +174,9 @@ class Scope:
         self._state = _State.DROPPED
         self.ending = reason
         self._undo_objects()
-        self._session.abandon()
+        # At the interpreter's end, the other threads have stopped for good, with the locks that they hold.
+        if not sys.is_finalizing():
+            self._session.abandon()
         if self.parent is not None:
             self.parent._failure = self.parent._failure or TransactionError(
                 f"a nested transaction {reason} without commit or rollback, which rolled all of it back"
