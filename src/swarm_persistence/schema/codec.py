@@ -51,7 +51,7 @@ class Codec(Generic[M]):
                     member.rank if column.kind is Kind.RANK else member.value: member  # type: ignore[attr-defined]
                     for member in column.choices
                 }
-        exec(_source(table), names)
+        exec(compile(_source(table), f"<codec of {table.name}>", "exec"), names)
         self.encode = names["encode"]
         self.decode = names["decode"]
 
