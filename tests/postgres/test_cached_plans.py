@@ -100,3 +100,60 @@ async def test_run_transaction_runs_it_again(storage: PostgresStorage, admin: as
     await storage.run_transaction(work)
 
     assert tries == 2
+
+
+_FILLING = """
+INSERT INTO {schema}.tasks (id, task_type, priority, status, payload, retry_count, max_retries, dependencies,
+  created_at, updated_at, claim_count, fails_with_dependencies, version)
+SELECT 'filled-' || n, 'type-1', n % 4, 'pending', '{}', 0, 3, '[]', now(), now(), 0, true, 1
+FROM generate_series(1, 20000) AS n
+"""
+
+
+async def kept_plans(storage: PostgresStorage) -> list[str]:
+    """Return the plans that the server keeps for what a connection changes tasks by, or would keep from now on."""
+    plans: dict[str, str] = {}
+    pool = storage._engine._loop_engine().pool
+    connection = await pool.acquire(float("inf"))
+    driver = connection.driver
+    statements = await driver.fetch("""
+        SELECT name, statement, cardinality(parameter_types) FROM pg_prepared_statements
+        WHERE statement LIKE '%UPDATE%.tasks%' AND statement NOT LIKE '%pg_prepared%' ORDER BY prepare_time
+    """)
+    async with driver.transaction():
+        await driver.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        for name, text, count in statements:  # the last one of a text is the one in use
+            lines = await driver.fetch(f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * count)})")
+            plans[text] = "\n".join(line for (line,) in lines)
+    pool.release(connection)
+    return [*plans.values()]
+
+
+async def claim_and_complete(storage: PostgresStorage, count: int) -> None:
+    for _ in range(count):
+        for types in (None, ["type-1"], ["type-1", "type-2"]):
+            for task in await storage.claim_next_tasks("agent-1", limit=1, task_types=types):
+                await storage.complete_task(task)
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+async def test_a_table_that_has_grown_is_not_read_by_the_plans_of_a_small_one(
+    url: str, admin: asyncpg.Connection, schema: str, is_analyzed: bool
+) -> None:
+    async with await PostgresStorage.builder().max_connections(1).build(url) as storage:
+        await admin.execute(f"ALTER TABLE {schema}.tasks SET (autovacuum_enabled = false)")
+        await storage.store_tasks([a_task(f"small-{number}", task_type="type-1") for number in range(9)])
+        if is_analyzed:
+            await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+        await claim_and_complete(storage, 8)
+        small = await kept_plans(storage)
+        await admin.execute(_FILLING.replace("{schema}", schema))
+
+        await claim_and_complete(storage, 2)
+
+        assert [plan for plan in small if "Seq Scan" in plan]
+        plans = await kept_plans(storage)
+        assert len(plans) == 4
+        assert not [plan for plan in plans if "Seq Scan" in plan or "Bitmap" in plan], plans
+        # What is completed is locked in its order.
+        assert len([plan for plan in plans if "Sort  (" in plan]) <= 1, plans

@@ -26,10 +26,11 @@ class ClaimAloneAct:
     async def run(self, connection: Connection) -> list[Any] | None:
         """Claim the rows."""
         rows = await self._claimed(connection, is_wide=False)
-        if rows[0][-1] == "cut":
+        if rows[0][-2] == "cut":
             rows = await self._claimed(connection, is_wide=True)
+        connection.table_has(self._compiler.dialect.table(self.table), rows[0][-1])
         if rows[0][0] is None:
-            return None if rows[0][-1] == "due" else []
+            return None if rows[0][-2] == "due" else []
         try:
             return ClaimAct.records(self._claim.query, rows)
         except UnreadableError:
@@ -45,7 +46,7 @@ class ClaimAloneAct:
     async def _undo(self, connection: Connection, row: Any) -> None:
         """Give a claimed row back what it held before, unless it was changed since."""
         names = [*self._claim.changes]
-        changes = dict(zip(names, row[-1 - len(names) : -1], strict=True))
+        changes = dict(zip(names, row[-2 - len(names) : -2], strict=True))
         claimed = tuple(Condition(name, "=", row[self.table.positions[name]]) for name in (SEQUENCE, "version"))
         await connection.count(*self._compiler.update(Query(self.table, claimed), changes))
 

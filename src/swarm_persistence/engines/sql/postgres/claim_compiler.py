@@ -22,7 +22,7 @@ _MOST_HELD = 10_000
 _ANSWER = """\
 SELECT changed.*, CASE WHEN changed.sequence IS NULL THEN
   CASE WHEN EXISTS (SELECT FROM due) THEN 'due'{cut} END
-END
+END, pg_relation_size('{table}')
 FROM (VALUES (1)) AS one LEFT JOIN changed ON true"""
 
 
@@ -41,8 +41,8 @@ class ClaimCompiler(Compiler):
         """Return the text of a claim that can be undone, and that takes nothing if another query finds any row.
 
         It gives each row with what the changed columns held before. Without a row, it gives nulls, and in the last
-        column why: `due` if the other query finds any; `cut` if there may be rows behind all that others hold, as a
-        wide one finds out.
+        column but one why: `due` if the other query finds any; `cut` if there may be rows behind all that others hold,
+        as a wide one finds out. The last column is the size of the table: see `Connection.table_has`.
         """
         return self._claim(query, changes, due, _MOST_HELD if is_wide else _OFTEN_HELD, is_alone=True)
 
@@ -81,7 +81,8 @@ class ClaimCompiler(Compiler):
             text = "WITH " + ", ".join(f"{name} AS MATERIALIZED (\n  {each}\n)" for name, each in tables.items())
             if is_alone:
                 cut = "" if merge is None or bound is None else _cut(bound + held)
-                text = f"{text}, changed AS (\n{changed}\n)\n{_ANSWER.replace('{cut}', cut)}"
+                answer = _ANSWER.format(cut=cut, table=self.dialect.table(query.table))
+                text = f"{text}, changed AS (\n{changed}\n)\n{answer}"
             else:
                 text = f"{text}\n{changed}"
             self._texts[key] = text

@@ -22,6 +22,9 @@ from swarm_persistence.engines.sql.postgres.statements import (
 )
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError
 
+_SMALL_TABLE_BYTES = 65_536
+"""A table up to this size is read as a whole in no time."""
+
 _MOST_LOOKS_IN_VAIN = 2
 """More than one: a statement may have ended just before the look, with its answer under way."""
 
@@ -49,9 +52,10 @@ class Connection:
         self.idle_since = 0.0
         self.application_name = ""  # under which it shows on the server
         self.has_expired = False  # given up, as the server was silent
-        self.has_outdated_plans = False  # as a table has changed; the driver has forgotten those of this connection
+        self.has_outdated_plans = False  # as a table has changed, or grown
         self.must_prepare_anew = False
         self.arrivals: dict[str, Any] = {}  # what `arrivals` knows of a standby's tables
+        self._sizes: dict[str, int] = {}  # the least that a table had since the statements were prepared, in bytes
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._session = SessionSettings(settings, driver.get_server_version().major)
@@ -114,6 +118,16 @@ class Connection:
         rows: list[Any] = await self._call(self._statements.fetch, self._commented(text), values)
         return rows
 
+    def table_has(self, name: str, size: int) -> None:
+        """Learn the size of a table; if it has grown much, all connections are to prepare their statements anew.
+
+        The server keeps the plan that was best when it made it: for a small table, to read and sort all of it. It
+        makes another one only after an ANALYZE, which may come a minute after many rows.
+        """
+        least = self._sizes[name] = min(self._sizes.get(name, size), size)
+        if size > 2 * max(least, _SMALL_TABLE_BYTES):
+            self.has_outdated_plans = True
+
     async def run_regardless(self, text: str) -> list[Any]:
         """Run a statement that no setting of the session matters to, and return its rows: that is the least work."""
         rows: list[Any] = await self._call(self._statements.fetch_regardless, text)
@@ -130,6 +144,7 @@ class Connection:
     async def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self.must_prepare_anew:
             self.must_prepare_anew = False
+            self._sizes.clear()
             await self._statements.forget()
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
