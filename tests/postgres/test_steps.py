@@ -25,8 +25,8 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import (
     CreateIndex,
     DropIndex,
     FillRows,
-    Migration,
     Part,
+    PostgresMigration,
 )
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
@@ -49,7 +49,7 @@ UNION ALL
 SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace
 """
 
-COLOURED = Migration(
+COLOURED = PostgresMigration(
     LATEST + 1,
     "colours",
     (
@@ -69,7 +69,7 @@ COLOURED = Migration(
     opens_from=2,
     is_required=False,
 )
-TAGGED = Migration(
+TAGGED = PostgresMigration(
     LATEST + 1,
     "tags",
     (
@@ -97,7 +97,7 @@ PLACES = [
 READ_BY_VERSION_2 = max(step.version for step in MIGRATIONS if step.version <= 2 or step.opens_from > 2)
 
 
-def broken(step: Migration, groups_done: int, *, is_upwards: bool) -> Migration:
+def broken(step: PostgresMigration, groups_done: int, *, is_upwards: bool) -> PostgresMigration:
     """Return a step that fails after so many of its groups."""
     parts: list[Part] = []
     for group in step.groups(is_upwards=is_upwards)[:groups_done]:
@@ -107,8 +107,8 @@ def broken(step: Migration, groups_done: int, *, is_upwards: bool) -> Migration:
     return msgspec.structs.replace(step, **changed)
 
 
-def refused_by_old(step: Migration) -> Migration:
-    return Migration(step.version, step.name, step.up, step.down, opens_from=step.version)
+def refused_by_old(step: PostgresMigration) -> PostgresMigration:
+    return PostgresMigration(step.version, step.name, step.up, step.down, opens_from=step.version)
 
 
 class Ground:
@@ -135,12 +135,12 @@ class Ground:
         self.links.append(await self._connector.open(time.monotonic() + 30))
         return self.links[-1]
 
-    def version(self, *steps: Migration) -> SchemaVersion:
+    def version(self, *steps: PostgresMigration) -> SchemaVersion:
         """Return the version as code sees it that knows these steps in place of those of the same numbers."""
         known = {step.version: step for step in (*STEPS, *steps)}
         return SchemaVersion(self.schema, self._connector.target, self.connection, [*known.values()])
 
-    async def migrate(self, target: int, *steps: Migration, patience: float = 30) -> None:
+    async def migrate(self, target: int, *steps: PostgresMigration, patience: float = 30) -> None:
         """Bring the schema to a version."""
         await self.version(*steps).migrate(await self.connection(), target, patience=patience)
 
@@ -291,7 +291,7 @@ class TestSteps:
         ids=[f"{step.version}-{up}-{place}" for step, up, place in PLACES],
     )
     async def test_every_step_goes_on_and_back_from_each_of_its_places(
-        self, ground: Ground, step: Migration, is_upwards: bool, groups_done: int
+        self, ground: Ground, step: PostgresMigration, is_upwards: bool, groups_done: int
     ) -> None:
         start, end = (step.version - 1, step.version) if is_upwards else (step.version, step.version - 1)
         await ground.migrate(end)

@@ -23,7 +23,7 @@ from swarm_persistence import (
 )
 from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite import checksums
-from swarm_persistence.engines.sql.sqlite.recovery.losses import Outcome
+from swarm_persistence.engines.sql.sqlite.recovery.losses import RecoveryOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.recovering import recover
 
 PAGE = 4096
@@ -117,7 +117,7 @@ def ids_in(path: Path) -> dict[str, set[str]]:
         connection.close()
 
 
-def recovered(path: Path, **options: Any) -> tuple[Path, Outcome]:
+def recovered(path: Path, **options: Any) -> tuple[Path, RecoveryOutcome]:
     """Recover into a new file beside it, having seen that no byte of the damaged one changes."""
     before = {each: each.read_bytes() for each in path.parent.iterdir()}
     target = path.with_name("recovered.db")

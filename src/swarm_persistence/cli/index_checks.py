@@ -10,7 +10,7 @@ from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.cli.schema_checks import LARGE_BYTES, megabytes
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
-from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 from swarm_persistence.schema.tables import SEQUENCE, TABLES
 
 _INDEXES = """
@@ -81,7 +81,7 @@ class ExpectedIndex(msgspec.Struct, frozen=True):
 
 
 async def examine_indexes(
-    connection: Connection, schema: str, version: int, open_step: Migration | None, migrate: str
+    connection: Connection, schema: str, version: int, open_step: PostgresMigration | None, migrate: str
 ) -> AsyncIterator[Finding]:
     """Find indexes that a version of the schema has and this one lacks, broken ones, and those that are swollen.
 
@@ -176,7 +176,7 @@ def _expected(version: int) -> Iterator[ExpectedIndex]:
     yield from created.values()
 
 
-def _names_in(step: Migration) -> set[str]:
+def _names_in(step: PostgresMigration) -> set[str]:
     """Return the names of all indexes that a step or its way back creates, drops or renames."""
     matches = (
         pattern.match(statement)

@@ -22,7 +22,7 @@ from swarm_persistence.transfer.places import Place, StoragePlace
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, Outcome
+    from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, RecoveryOutcome
 
 _JSON_LINES = ".jsonl"
 _MOST_LINES = 20
@@ -86,7 +86,7 @@ def _require_new(source: Path, target: str, losses: Path) -> None:
             raise CommandError(f"the directory {str(path.parent)!r} does not exist")
 
 
-def _recover(source: Path, target: str, *, log: str | None) -> "Outcome":
+def _recover(source: Path, target: str, *, log: str | None) -> "RecoveryOutcome":
     """Recover into a file beside the target, which takes its name at the end; or by way of one into a storage."""
     import apsw
 
@@ -158,7 +158,7 @@ def _write_losses(path: Path, losses: "tuple[Loss, ...]") -> None:
         os.fsync(file.fileno())
 
 
-def _show(console: "Console", outcome: "Outcome", losses: Path) -> None:
+def _show(console: "Console", outcome: "RecoveryOutcome", losses: Path) -> None:
     table = new_table("Rows", "", "recovered", "lost", "damaged places", "uncertain")
     for each in outcome.tables:
         table.add_row(each.table, *(f"{count:,}" for count in (each.recovered, each.lost, each.gaps, each.uncertain)))

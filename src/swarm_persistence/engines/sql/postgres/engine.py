@@ -28,7 +28,7 @@ from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
-from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine
+from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine, SharedState
 from swarm_persistence.engines.sql.postgres.migrating import Move
 from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
@@ -64,14 +64,21 @@ class PostgresEngine(Reading[Act]):
         self.schema_name = settings.schema
         self._must_exist = False
         self._owns_pools = owns_pools
-        self.plans = self._plans = Plans(self.settings.schema)
-        self.write_lock = WriteLock(self.settings.connection_timeout, are_shared=self.settings.parallel_transactions)
+        self.plans = self._plans = Plans(settings.schema)
         self.watches = Watches()
+        self.periods = Periods(settings.schema)
+        self._shared = SharedState(
+            settings,
+            pools,
+            self.plans,
+            WriteLock(settings.connection_timeout, are_shared=settings.parallel_transactions),
+            self.watches,
+            self.periods,
+        )
         self._version = SchemaVersion(self.settings.schema, pools.target, self._open_aside)
         self._layout = PartitionLayout(
             self.settings.schema, pools.target, MigrationTurn(self.settings.schema, self._open_aside)
         )
-        self.periods = Periods(self.settings.schema)
         self._loop_engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
         self._gate = threading.Lock()
         self._is_closed = False
@@ -286,8 +293,7 @@ class PostgresEngine(Reading[Act]):
         if self._owns_pools:
             self.pools.abandon()
 
-    def forget(self, loop_engine: LoopEngine) -> None:
-        """Let go of a loop that has ended."""
+    def _forget(self, loop_engine: LoopEngine) -> None:
         with self._gate:
             if self._loop_engines.get(loop_engine.loop) is loop_engine:
                 del self._loop_engines[loop_engine.loop]
@@ -309,7 +315,7 @@ class PostgresEngine(Reading[Act]):
             raise ClosedError("the storage is closed")
         loop_engine = self._loop_engines.get(loop)
         if loop_engine is None:
-            loop_engine = LoopEngine(self)
+            loop_engine = LoopEngine(self._shared, self._forget)
             with self._gate:
                 self._loop_engines[loop] = loop_engine
         return loop_engine

@@ -11,17 +11,14 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit
+from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit, LimitedPool
 from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.headroom import Headroom, headroom_of
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.errors import PoolError, StorageError
-
-if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
@@ -32,12 +29,39 @@ _BETWEEN_LOOKS_SECONDS = 0.5
 """Between two looks at what the server has left, while there is more than one connection."""
 
 
+class GrowingPool(LimitedPool, Protocol):
+    """A pool, as its growth uses it."""
+
+    loop: asyncio.AbstractEventLoop
+    is_closed: bool
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    def add(self, connection: Connection) -> None: ...
+
+    def release(self, connection: Connection) -> None: ...
+
+    def drop(self, connection: Connection) -> None: ...
+
+    def drop_surplus(self) -> None: ...
+
+    def fail_first(self, failure: StorageError) -> None: ...
+
+    def begin_errand(self) -> None: ...
+
+    def errand_ended(self) -> None: ...
+
+
 class Growth:
     """The growth of the pool of one event loop."""
 
     def __init__(
         self,
-        pool: "ConnectionPool",
+        pool: GrowingPool,
         connector: Connector,
         limit: ConnectionLimit,
         settings: PostgresSettings,

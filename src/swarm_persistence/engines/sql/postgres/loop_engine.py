@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.interface import Insert, Step
@@ -15,32 +16,47 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.notifications import channel_of
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
-from swarm_persistence.engines.sql.postgres.plans import has_key
+from swarm_persistence.engines.sql.postgres.periods import Periods
+from swarm_persistence.engines.sql.postgres.plans import Plans, has_key
+from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
 from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
+from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
+from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES, Table
 
-if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
+
+@dataclass(frozen=True, slots=True)
+class SharedState:
+    """What all event loops share of one schema."""
+
+    settings: PostgresSettings
+    pools: ConnectionPools
+    plans: Plans
+    write_lock: WriteLock
+    watches: Watches
+    periods: Periods
 
 
 class LoopEngine:
-    """The engine, as one loop sees it. It ends with its loop."""
+    """The engine of one event loop. It ends with its loop, and then calls `on_end` with itself."""
 
-    def __init__(self, engine: "PostgresEngine") -> None:
+    def __init__(self, shared: SharedState, on_end: "Callable[[LoopEngine], None]") -> None:
         self.loop = asyncio.get_running_loop()
-        self.settings = engine.settings
-        self.plans = engine.plans
+        self.settings = shared.settings
+        self.plans = shared.plans
         self.pending = PendingOperations()
-        self._shared = engine.pools.here()
-        self.pool, self.notifications = self._shared.pool, self._shared.notifications
-        self._engine = engine
-        self._channel = channel_of(engine.settings.schema)
-        self._write_lock = engine.write_lock
-        self._retrier = Retrier(self.pool, engine.pools.connector, self.plans, self.settings)
+        self._shared = shared
+        self._on_end = on_end
+        self._resources = shared.pools.here()
+        self.pool, self.notifications = self._resources.pool, self._resources.notifications
+        self._channel = channel_of(shared.settings.schema)
+        self._write_lock = shared.write_lock
+        self._retrier = Retrier(self.pool, shared.pools.connector, self.plans, self.settings)
         self._claims = Claims(self._retrier)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
@@ -52,7 +68,7 @@ class LoopEngine:
             self._adders[table.name] = Batches(self.pending, adder.run, verb="store", is_write=True)
             reader = RowReader(table, self.plans.gets[table.model], self._retrier)
             self._readers[table.name] = Batches(self.pending, reader.run, verb="get", is_write=False)
-        self._shared.loop_engines.add(self)
+        self._resources.loop_engines.add(self)
 
     @property
     def waiting(self) -> int:
@@ -115,23 +131,17 @@ class LoopEngine:
                 await opening.result().close()
             raise
 
-    def session_ended(self, session: PostgresSession, connection: Connection) -> None:
-        """Take back what a transaction held."""
-        self._sessions.discard(session)
-        self.pool.release(connection)
-        self._write_lock.end_hold()
-
     def listen(self) -> None:
         """Let the schema's watches learn of the commits of other processes."""
-        self.notifications.listen(self.settings.schema, self._engine.watches)
+        self.notifications.listen(self.settings.schema, self._shared.watches)
 
     def committed(self, tables: set[str]) -> None:
         """Tell those who watch, here and elsewhere, that there was a commit."""
-        self._engine.pools.connector.has_written = True
+        self._shared.pools.connector.has_written = True
         if tables:
-            self._engine.watches.ring(tables)
+            self._shared.watches.ring(tables)
             self.notifications.send(self._channel, tables)
-        if self._engine.periods.is_due:
+        if self._shared.periods.is_due:
             self._look_at_periods()
 
     async def close(self) -> None:
@@ -151,9 +161,9 @@ class LoopEngine:
         """
         for session in [*self._sessions]:
             session.die(TransactionError("the transaction was rolled back: the storage was closed"))
-        self._shared.loop_engines.discard(self)
-        self.notifications.forget(self._channel, self._engine.watches)
-        self._engine.forget(self)
+        self._resources.loop_engines.discard(self)
+        self.notifications.forget(self._channel, self._shared.watches)
+        self._on_end(self)
 
     def terminate_soon(self) -> None:
         """Do the same from any thread."""
@@ -191,11 +201,11 @@ class LoopEngine:
         return lambda operation: self._write(operation, planned)
 
     def _look_at_periods(self) -> None:
-        self._engine.periods.put_off()
+        self._shared.periods.put_off()
 
         async def look(operation: PendingOperation) -> None:
             with suppress(StorageError):  # which the next look meets, too
-                await self._retrier.make(operation, lambda attempt: self._engine.periods.look(attempt.connection))
+                await self._retrier.make(operation, lambda attempt: self._shared.periods.look(attempt.connection))
 
         self.pending.start(look, is_write=False)
 
@@ -239,11 +249,18 @@ class LoopEngine:
         except BaseException:
             self._write_lock.end_hold()
             raise
-        session = PostgresSession(self, connection)
+        session = PostgresSession(
+            connection, self.plans, self.settings, self.pending, committed=self.committed, ended=self._session_ended
+        )
         self._sessions.add(session)
         if operation.is_unwanted:
             session.abandon()
         return session
+
+    def _session_ended(self, session: PostgresSession, connection: Connection) -> None:
+        self._sessions.discard(session)
+        self.pool.release(connection)
+        self._write_lock.end_hold()
 
     async def _take_snapshot(self, operation: PendingOperation) -> PostgresSnapshot:
         async def begin(attempt: Attempt) -> Connection:
@@ -252,7 +269,8 @@ class LoopEngine:
             attempt.keeps_connection = True
             return attempt.connection
 
-        snapshot = PostgresSnapshot(self, await self._retrier.make(operation, begin))
+        connection = await self._retrier.make(operation, begin)
+        snapshot = PostgresSnapshot(connection, self.plans, self.settings.schema, self.pending, self.pool.release)
         if operation.is_unwanted:
             await snapshot.close()
         return snapshot

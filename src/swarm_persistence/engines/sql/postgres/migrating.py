@@ -16,7 +16,7 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import (
     DropIndex,
     FillRows,
     Group,
-    Migration,
+    PostgresMigration,
 )
 from swarm_persistence.engines.sql.postgres.online import fill_rows, in_short_transaction
 from swarm_persistence.engines.sql.postgres.schema_log import FIRST_LOG, STEPS, SchemaLog, SchemaState
@@ -38,7 +38,7 @@ class Waits(msgspec.Struct, frozen=True):
 class Move(msgspec.Struct, frozen=True):
     """A step to take, or the rest of one."""
 
-    step: Migration
+    step: PostgresMigration
     is_upwards: bool
     first: int = 0
     """The place of the first of its groups that is to be done."""
@@ -47,7 +47,7 @@ class Move(msgspec.Struct, frozen=True):
 class Migrator:
     """Takes the steps of one schema."""
 
-    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[Migration], turn: MigrationTurn) -> None:
+    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[PostgresMigration], turn: MigrationTurn) -> None:
         self._name = schema
         self._log = log
         self._steps = steps
@@ -115,7 +115,7 @@ class Migrator:
             report(_done(step, is_upwards=target > 0))
         return True
 
-    async def _take_at_once(self, connection: Connection, step: Migration, *, is_upwards: bool) -> None:
+    async def _take_at_once(self, connection: Connection, step: PostgresMigration, *, is_upwards: bool) -> None:
         groups = step.groups(is_upwards=is_upwards)
         try:
             for group in groups:
@@ -180,7 +180,13 @@ class Migrator:
         await in_short_transaction(connection, run_and_record, patience)
 
     def _failure(
-        self, connection: Connection, step: Migration, error: asyncpg.PostgresError, left: str, *, is_upwards: bool
+        self,
+        connection: Connection,
+        step: PostgresMigration,
+        error: asyncpg.PostgresError,
+        left: str,
+        *,
+        is_upwards: bool,
     ) -> Exception:
         is_about_the_role = isinstance(error, asyncpg.InsufficientPrivilegeError)
         if is_about_the_role or retry_decision(error, connection.is_closed) is not RetryDecision.FINAL:
@@ -199,5 +205,5 @@ class Migrator:
         return text.replace("{schema}", f'"{self._name}"')
 
 
-def _done(step: Migration, *, is_upwards: bool) -> str:
+def _done(step: PostgresMigration, *, is_upwards: bool) -> str:
     return f"{'took' if is_upwards else 'took back'} version {step.version} ({step.name})"

@@ -12,7 +12,7 @@ _PAUSE_SECONDS = 0.05
 
 _KEY = "hashtextextended($1, 0)"
 
-OpenLink = Callable[[], Awaitable[Connection]]
+OpenConnection = Callable[[], Awaitable[Connection]]
 
 
 class TurnTakenError(Exception):
@@ -26,10 +26,10 @@ class MigrationTurn:
     that: so the lock is asked for again and again, each time in a transaction of its own.
     """
 
-    def __init__(self, schema: str, open_link: OpenLink) -> None:
+    def __init__(self, schema: str, open_connection: OpenConnection) -> None:
         """Take the name of the schema, and the way to a second connection."""
         self._name = (f"swarm-persistence {schema}",)
-        self._open_link = open_link
+        self._open_connection = open_connection
 
     async def begin(self, connection: Connection, patience: float) -> None:
         """Open a transaction that has the turn until it ends.
@@ -59,7 +59,7 @@ class MigrationTurn:
         Where the session is lent to others between two transactions, a second connection has it.
         """
         if not connection.owns_session:
-            holder = await self._open_link()
+            holder = await self._open_connection()
             try:
                 await self.begin(holder, patience)
                 # By the simple protocol: the portal of the last query would keep its snapshot as long as it is there.

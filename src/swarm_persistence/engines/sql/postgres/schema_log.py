@@ -12,7 +12,7 @@ import msgspec
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.interface import AppliedMigration
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
 FIRST_LOG = "schema_migrations"
 STEPS = "schema_steps"
@@ -135,7 +135,9 @@ class SchemaLog:
         """Leave only the log that an empty schema has; in the transaction that took all steps back."""
         await connection.order(self._text(_DROP_STEPS))
 
-    async def record(self, connection: Connection, step: Migration, groups_done: int, *, is_upwards: bool) -> None:
+    async def record(
+        self, connection: Connection, step: PostgresMigration, groups_done: int, *, is_upwards: bool
+    ) -> None:
         """Write that so much of a step is done, in the transaction that has done it."""
         is_done = groups_done >= len(step.groups(is_upwards=is_upwards))
         if is_done and not is_upwards:
@@ -154,7 +156,7 @@ class SchemaLog:
         if STEPS not in tables:
             await connection.order(self._text(_CREATE_STEPS))
 
-    async def _delete(self, connection: Connection, step: Migration) -> None:
+    async def _delete(self, connection: Connection, step: PostgresMigration) -> None:
         if step.version > _LAST_OF_FIRST_LOG:
             await connection.run(self._text("DELETE FROM {schema}.schema_steps WHERE version = $1"), (step.version,))
         await connection.run(self._text("DELETE FROM {schema}.schema_migrations WHERE version = $1"), (step.version,))

@@ -8,9 +8,9 @@ import asyncpg
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrating import Migrator, Move, Report, Waits
-from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, OpenLink, TurnTakenError
+from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, OpenConnection, TurnTakenError
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
-from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 from swarm_persistence.engines.sql.postgres.schema_log import SchemaLog, SchemaState
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, shown
@@ -22,13 +22,17 @@ class SchemaVersion:
     """The version of one schema."""
 
     def __init__(
-        self, schema: str, target: PostgresUrl, open_link: OpenLink, migrations: Sequence[Migration] = MIGRATIONS
+        self,
+        schema: str,
+        target: PostgresUrl,
+        open_connection: OpenConnection,
+        migrations: Sequence[PostgresMigration] = MIGRATIONS,
     ) -> None:
         """Take the schema's name, where its database is, and the way to a second connection."""
         self._name = schema
         self._target = target
         self._log = SchemaLog(schema)
-        self._migrator = Migrator(schema, self._log, migrations, MigrationTurn(schema, open_link))
+        self._migrator = Migrator(schema, self._log, migrations, MigrationTurn(schema, open_connection))
         self.latest = migrations[-1].version
         self.required = max(step.version for step in migrations if step.is_required)
         """The oldest version on which all statements of this code work."""

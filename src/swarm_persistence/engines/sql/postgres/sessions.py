@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
@@ -20,12 +20,11 @@ from swarm_persistence.engines.sql.postgres.failures import (
     retry_decision,
 )
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
+from swarm_persistence.engines.sql.postgres.plans import Plans
+from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError
-
-if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine
-    from swarm_persistence.engines.sql.postgres.plans import Plans
 
 _PATIENCE_SECONDS = 1.0
 """How long a rollback waits for a statement that is under way."""
@@ -34,21 +33,34 @@ _PATIENCE_SECONDS = 1.0
 class PostgresSession(Reading[Act]):
     """An open transaction at READ COMMITTED. `abandon` may be called from any thread, all else in its loop."""
 
-    _plans: "Plans"
+    _plans: Plans
 
-    def __init__(self, loop_engine: "LoopEngine", connection: Connection) -> None:
-        self._loop_engine = loop_engine
-        self._plans = loop_engine.plans
+    def __init__(
+        self,
+        connection: Connection,
+        plans: Plans,
+        settings: PostgresSettings,
+        pending: PendingOperations,
+        *,
+        committed: Callable[[set[str]], None],
+        ended: "Callable[[PostgresSession, Connection], None]",
+    ) -> None:
+        """Take an open transaction; `committed` is called with the tables of a commit, `ended` once, at the end."""
         self._connection = connection
+        self._plans = plans
+        self._settings = settings
+        self._pending = pending
+        self._committed = committed
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
         self._one_at_a_time = asyncio.Lock()
         self._tables: set[str] = set()
         self._is_over = False
         self._has_released = False
         self._stale_table = ""
         self.failure: Exception | None = None
-        seconds = loop_engine.settings.transaction_timeout
         # Not in the caller's context, which it would keep alive.
-        self._timer = loop_engine.loop.call_later(seconds, self._expire, context=Context())
+        self._timer = self._loop.call_later(settings.transaction_timeout, self._expire, context=Context())
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         planned = self._plans.steps(steps)
@@ -75,12 +87,12 @@ class PostgresSession(Reading[Act]):
         return self._submit(self._commit, is_write=True)
 
     def rollback(self) -> Awaitable[None]:
-        return self._loop_engine.pending.start(lambda run: self._roll_back(None), is_write=True)
+        return self._pending.start(lambda operation: self._roll_back(None), is_write=True)
 
     def abandon(self, reason: str = "nobody held it any more") -> None:
         failure = TransactionError(f"the transaction was rolled back: {reason}")
         try:
-            self._loop_engine.loop.call_soon_threadsafe(self._give_up, failure, context=Context())
+            self._loop.call_soon_threadsafe(self._give_up, failure, context=Context())
         except RuntimeError:  # the loop is closed, and the connection with it
             self.die(failure)
 
@@ -94,10 +106,10 @@ class PostgresSession(Reading[Act]):
         return self._submit(lambda: act.run(self._connection))
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":
-        return self._loop_engine.pending.start(lambda run: self._do(run, work), is_write=is_write)
+        return self._pending.start(lambda operation: self._do(operation, work), is_write=is_write)
 
-    async def _do(self, run: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        run.is_waiting = False
+    async def _do(self, operation: PendingOperation, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        operation.is_waiting = False
         async with self._one_at_a_time:
             self._require_open()
             try:
@@ -135,7 +147,7 @@ class PostgresSession(Reading[Act]):
                 raise self._connection.lost_answer(error) from error
             raise
         else:
-            self._loop_engine.committed(self._tables)
+            self._committed(self._tables)
         finally:
             self._let_go()
 
@@ -161,15 +173,15 @@ class PostgresSession(Reading[Act]):
     async def _advance_sequence(self) -> None:
         if self._stale_table and not self._connection.is_closed:
             with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction meets what is still so
-                await advance_sequence(self._connection, self._loop_engine.settings.schema, self._stale_table)
+                await advance_sequence(self._connection, self._settings.schema, self._stale_table)
 
     def _give_up(self, failure: Exception) -> None:
         if not self._is_over:
             self._close(failure)
-            self._loop_engine.pending.start(lambda run: self._roll_back(failure), is_write=True)
+            self._pending.start(lambda operation: self._roll_back(failure), is_write=True)
 
     def _expire(self) -> None:
-        self._give_up(was_open_too_long(self._loop_engine.settings.transaction_timeout))
+        self._give_up(was_open_too_long(self._settings.transaction_timeout))
 
     def _close(self, failure: Exception | None) -> None:
         if not self._is_over:
@@ -181,7 +193,7 @@ class PostgresSession(Reading[Act]):
         """Give connection and turn back, once."""
         if not self._has_released:
             self._has_released = True
-            self._loop_engine.session_ended(self, self._connection)
+            self._ended(self, self._connection)
 
     def _require_open(self) -> None:
         if self._is_over:

@@ -2,19 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import Act
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
+from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.sequences import numbers_of
 from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
-
-if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine
-    from swarm_persistence.engines.sql.postgres.pending import PendingOperation
-    from swarm_persistence.engines.sql.postgres.plans import Plans
 
 T = TypeVar("T")
 
@@ -22,31 +19,41 @@ T = TypeVar("T")
 class PostgresSnapshot(Reading[Act]):
     """A moment of the schema, and a connection for it alone."""
 
-    _plans: "Plans"
+    _plans: Plans
 
-    def __init__(self, loop_engine: "LoopEngine", connection: Connection) -> None:
-        self._loop_engine = loop_engine
-        self._plans = loop_engine.plans
+    def __init__(
+        self,
+        connection: Connection,
+        plans: Plans,
+        schema: str,
+        pending: PendingOperations,
+        release: Callable[[Connection], None],
+    ) -> None:
+        """Take an open transaction; `release` takes the connection back."""
         self._connection = connection
+        self._plans = plans
+        self._schema = schema
+        self._pending = pending
+        self._release = release
         self._one_at_a_time = asyncio.Lock()
         self._is_closed = False
 
     def numbers(self) -> Awaitable[Mapping[str, int]]:
-        return self._submit(lambda connection: numbers_of(connection, self._loop_engine.settings.schema))
+        return self._submit(lambda connection: numbers_of(connection, self._schema))
 
     def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
         return self._read(self._plans.last_shown(table, before))
 
     def close(self) -> Awaitable[None]:
-        return self._loop_engine.pending.start(lambda operation: self._close(), is_write=False)
+        return self._pending.start(lambda operation: self._close(), is_write=False)
 
     def _read(self, act: Act) -> Awaitable[Any]:
         return self._submit(act.run)
 
     def _submit(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
-        return self._loop_engine.pending.start(lambda operation: self._do(operation, work), is_write=False)
+        return self._pending.start(lambda operation: self._do(operation, work), is_write=False)
 
-    async def _do(self, operation: "PendingOperation", work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    async def _do(self, operation: PendingOperation, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         operation.is_waiting = False
         async with self._one_at_a_time:
             if self._is_closed:
@@ -64,4 +71,4 @@ class PostgresSnapshot(Reading[Act]):
                 try:
                     await self._connection.roll_back()
                 finally:
-                    self._loop_engine.pool.release(self._connection)
+                    self._release(self._connection)

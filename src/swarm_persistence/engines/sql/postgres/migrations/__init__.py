@@ -13,13 +13,13 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0010_partitions,
     m0011_new_dependents,
 )
-from swarm_persistence.engines.sql.postgres.migrations.migration import Migration
+from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
-MIGRATIONS: tuple[Migration, ...] = (
-    Migration(1, "the tables", m0001_tables.UP, m0001_tables.DOWN, opens_from=1),
-    Migration(2, "the event floor", m0002_event_floor.UP, m0002_event_floor.DOWN, opens_from=2),
-    Migration(3, "meet dependencies", m0003_meet_dependencies.UP, m0003_meet_dependencies.DOWN, opens_from=2),
-    Migration(
+MIGRATIONS: tuple[PostgresMigration, ...] = (
+    PostgresMigration(1, "the tables", m0001_tables.UP, m0001_tables.DOWN, opens_from=1),
+    PostgresMigration(2, "the event floor", m0002_event_floor.UP, m0002_event_floor.DOWN, opens_from=2),
+    PostgresMigration(3, "meet dependencies", m0003_meet_dependencies.UP, m0003_meet_dependencies.DOWN, opens_from=2),
+    PostgresMigration(
         4,
         "order of arrival",
         m0004_order_of_arrival.UP,
@@ -27,11 +27,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=2,
         is_required=False,
     ),
-    Migration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=2),
-    Migration(
+    PostgresMigration(5, "locks by id", m0005_locks_by_id.UP, m0005_locks_by_id.DOWN, opens_from=2),
+    PostgresMigration(
         6, "events of types", m0006_events_of_types.UP, m0006_events_of_types.DOWN, opens_from=2, is_required=False
     ),
-    Migration(
+    PostgresMigration(
         7,
         "one index of pending tasks",
         m0007_one_index_of_pending.UP,
@@ -39,10 +39,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=2,
         is_required=False,
     ),
-    Migration(8, "awaited tasks", m0008_awaited_tasks.UP, m0008_awaited_tasks.DOWN, opens_from=2),
-    Migration(9, "places", m0009_places.UP, m0009_places.DOWN, opens_from=2),
-    Migration(10, "room for partitions", m0010_partitions.UP, m0010_partitions.DOWN, opens_from=2),
-    Migration(11, "new dependents", m0011_new_dependents.UP, m0011_new_dependents.DOWN, opens_from=2),
+    PostgresMigration(8, "awaited tasks", m0008_awaited_tasks.UP, m0008_awaited_tasks.DOWN, opens_from=2),
+    PostgresMigration(9, "places", m0009_places.UP, m0009_places.DOWN, opens_from=2),
+    PostgresMigration(10, "room for partitions", m0010_partitions.UP, m0010_partitions.DOWN, opens_from=2),
+    PostgresMigration(11, "new dependents", m0011_new_dependents.UP, m0011_new_dependents.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

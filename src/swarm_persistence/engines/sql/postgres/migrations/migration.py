@@ -51,7 +51,7 @@ Group = tuple[str, ...] | CreateIndex | DropIndex | FillRows
 """Statements of one transaction, or a part that has none around it."""
 
 
-class Migration(msgspec.Struct, frozen=True):
+class PostgresMigration(msgspec.Struct, frozen=True):
     """One step: what brings the schema to this version from the one before, and back.
 
     `{schema}` stands for the schema's name, quoted. Statements next to each other are one transaction, which gives up

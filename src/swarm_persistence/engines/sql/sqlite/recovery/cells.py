@@ -33,7 +33,7 @@ class Cell(msgspec.Struct, frozen=True):
     """Whether the row's number does not fit between those of its neighbours."""
 
 
-class Page(msgspec.Struct, frozen=True):
+class BTreePage(msgspec.Struct, frozen=True):
     """A page of a tree."""
 
     kind: int
@@ -43,7 +43,7 @@ class Page(msgspec.Struct, frozen=True):
     """What is wrong with those cells that could not be read."""
 
 
-def parse_page(pages: Pages, number: int, *kinds: int) -> Page:
+def parse_page(pages: Pages, number: int, *kinds: int) -> BTreePage:
     """Return a page of a tree of one of these kinds; the cells that can be read, if there are others.
 
     Raises:
@@ -78,7 +78,7 @@ def parse_page(pages: Pages, number: int, *kinds: int) -> Page:
     if kind == TABLE_LEAF:
         pages.verify(number)
     last_child = 0 if is_leaf else int.from_bytes(data[start + 8 : start + 12])
-    return Page(kind, tuple(_marked(cells) if kind == TABLE_LEAF else cells), last_child, tuple(damaged))
+    return BTreePage(kind, tuple(_marked(cells) if kind == TABLE_LEAF else cells), last_child, tuple(damaged))
 
 
 def parse_record(payload: bytes) -> list[Value]:

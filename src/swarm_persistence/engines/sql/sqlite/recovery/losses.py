@@ -41,7 +41,7 @@ class TableOutcome(msgspec.Struct):
     """Recovered rows that may have been deleted, or changed, before the damage."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RecoveryOutcome(msgspec.Struct, frozen=True):
     """What a recovery has brought back, and what not."""
 
     tables: tuple[TableOutcome, ...]

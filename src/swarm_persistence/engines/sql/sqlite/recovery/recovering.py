@@ -6,10 +6,10 @@ from pathlib import Path
 
 from swarm_persistence.engines.sql.sqlite import numbers, schema_version, waits
 from swarm_persistence.engines.sql.sqlite.log import Log
-from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, Outcome, TableOutcome
+from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, RecoveryOutcome, TableOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages, pages_of
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import NUMBERS, SCHEMA, Shape, shapes
-from swarm_persistence.engines.sql.sqlite.recovery.source import Evidence, FoundRow, Source
+from swarm_persistence.engines.sql.sqlite.recovery.source import Evidence, FoundRow, RecoverySource
 from swarm_persistence.engines.sql.sqlite.recovery.target import MARGIN, Target
 from swarm_persistence.schema.tables import EVENTS, TABLES, TASK_LINKS
 
@@ -18,7 +18,7 @@ _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_SQLITE_AND_MIGRATIONS = {SCHEMA, NUMBERS, schema_version.LOG, schema_version.LOG_BEFORE_VERSION_3}
 
 
-def recover(path: Path, target: Path, *, with_log: bool = True) -> Outcome:
+def recover(path: Path, target: Path, *, with_log: bool = True) -> RecoveryOutcome:
     """Fill a new file with every row that can be read; the damaged one, and its log, are only read.
 
     Nothing should have the damaged file open.
@@ -45,10 +45,10 @@ class _Recovery:
         self._losses: list[Loss] = []
         self._unreadable: dict[str, list[tuple[FoundRow, Loss]]] = {name: [] for name in self._records}
 
-    def run(self, states: list[Pages], log: Log | None) -> Outcome:
+    def run(self, states: list[Pages], log: Log | None) -> RecoveryOutcome:
         """Recover from all states, and say what is lost."""
         notes = tuple(_notes(states[0], log))
-        source = Source(states[0], self._shapes)
+        source = RecoverySource(states[0], self._shapes)
         for shape in self._records.values():
             for row in source.rows(shape):
                 self._keep(shape, row)
@@ -56,7 +56,7 @@ class _Recovery:
         evidence = {name: source.evidence(shape) for name, shape in self._records.items()}
         self._add_orphans(source, doubtful, evidence)
         for state in states[1:]:
-            self._add_missing(Source(state, self._shapes), doubtful, evidence)
+            self._add_missing(RecoverySource(state, self._shapes), doubtful, evidence)
         for name, shape in self._records.items():
             self._mend(shape, source)
             self._target.renumber(shape, evidence[name].rows)
@@ -69,14 +69,14 @@ class _Recovery:
         for name, outcome in self._outcomes.items():
             outcome.recovered = self._target.count(name)
         wrong = tuple(_wrong_pages(states[0]))
-        return Outcome(tuple(self._outcomes.values()), tuple(self._losses), (*notes, *wrong))
+        return RecoveryOutcome(tuple(self._outcomes.values()), tuple(self._losses), (*notes, *wrong))
 
     def _keep(self, shape: Shape, row: FoundRow) -> None:
         loss = self._target.add(shape, row)
         if loss is not None:
             self._unreadable[shape.table].append((row, loss))
 
-    def _mend(self, shape: Shape, source: Source) -> None:
+    def _mend(self, shape: Shape, source: RecoverySource) -> None:
         """Take from the indexes what cannot be read in the rows themselves."""
         unreadable, self._unreadable[shape.table] = self._unreadable[shape.table], []
         known = source.from_indexes(shape, {row.rowid for row, _ in unreadable})
@@ -86,7 +86,9 @@ class _Recovery:
             else:
                 self._unreadable[shape.table].append((row, loss))
 
-    def _add_orphans(self, source: Source, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]) -> None:
+    def _add_orphans(
+        self, source: RecoverySource, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]
+    ) -> None:
         """Keep the rows to which no tree leads, but those that an index knows to be deleted."""
         for shape, row in source.orphans(doubtful):
             if evidence[shape.table].denies(row.rowid):
@@ -95,7 +97,9 @@ class _Recovery:
             if not (evidence[shape.table].is_complete or source.knows_free_pages):
                 self._outcomes[shape.table].uncertain += 1
 
-    def _add_missing(self, source: Source, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]) -> None:
+    def _add_missing(
+        self, source: RecoverySource, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]
+    ) -> None:
         """Keep the rows of an earlier state that the later one lacks, but those that an index knows to be deleted."""
         for name, shape in doubtful.items():
             before = self._target.count(name)
@@ -105,7 +109,7 @@ class _Recovery:
             if not evidence[name].is_complete:
                 self._outcomes[name].uncertain += self._target.count(name) - before
 
-    def _account(self, shape: Shape, source: Source, evidence: Evidence) -> None:
+    def _account(self, shape: Shape, source: RecoverySource, evidence: Evidence) -> None:
         """List the rows that are known to be lost, and the places where others may be."""
         outcome = self._outcomes[shape.table]
         unreadable = self._unreadable[shape.table]
@@ -137,7 +141,9 @@ class _Recovery:
         self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
         self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)
 
-    def _keep_numbers(self, source: Source, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]) -> None:
+    def _keep_numbers(
+        self, source: RecoverySource, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]
+    ) -> None:
         """Let no number that may have been given out be given again."""
         for shape in self._bookkeeping:
             rows = [row.values for row in source.rows(shape) if row.reason is None]
@@ -156,7 +162,7 @@ class _Recovery:
             stated[numbers.CHANGES] = known[numbers.CHANGES] + MARGIN
         numbers.raise_numbers(self._target.connection, stated)
 
-    def _stated_sequences(self, source: Source) -> dict[str, int]:
+    def _stated_sequences(self, source: RecoverySource) -> dict[str, int]:
         """Return the highest sequences that were given out, as far as SQLite's own table of them can be read."""
         stated: dict[str, int] = {}
         for row in source.rows(self._shapes[NUMBERS]):

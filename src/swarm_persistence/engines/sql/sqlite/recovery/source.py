@@ -6,9 +6,9 @@ import msgspec
 
 from swarm_persistence.engines.sql.sqlite.recovery.cells import (
     TABLE_LEAF,
+    BTreePage,
     Cell,
     DamageError,
-    Page,
     Value,
     free_pages,
     parse_record,
@@ -50,7 +50,7 @@ class Evidence(msgspec.Struct, frozen=True):
         return self.is_complete and rowid not in self.rows
 
 
-class Source:
+class RecoverySource:
     """One state of the file."""
 
     def __init__(self, pages: Pages, shapes: Mapping[str, Shape]) -> None:
@@ -151,12 +151,12 @@ def _is_text(data: bytes) -> bool:
         return False
 
 
-def _is_believable(page: Page, shape: Shape) -> bool:
+def _is_believable(page: BTreePage, shape: Shape) -> bool:
     """Tell whether a page may be the table's: one of rows has at least one of its shape."""
     return page.kind != TABLE_LEAF or not page.cells or bool(_rows_of(page, shape))
 
 
-def _rows_of(page: Page, shape: Shape) -> list[FoundRow]:
+def _rows_of(page: BTreePage, shape: Shape) -> list[FoundRow]:
     """Return the page's rows of the table's shape."""
     rows = (_row(cell, shape) for cell in page.cells)
     return [row for row in rows if row is not None and row.reason is None]

@@ -9,9 +9,9 @@ from swarm_persistence.engines.sql.sqlite.recovery.cells import (
     INDEX_LEAF,
     TABLE_INTERIOR,
     TABLE_LEAF,
+    BTreePage,
     Cell,
     DamageError,
-    Page,
     parse_page,
 )
 from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages
@@ -32,7 +32,7 @@ class Gap(msgspec.Struct, frozen=True):
 class Tree:
     """Yields the cells of a tree, and remembers which pages are in it, and what could not be read."""
 
-    def __init__(self, pages: Pages, claimed: set[int], is_believable: Callable[[Page], bool] = lambda page: True):
+    def __init__(self, pages: Pages, claimed: set[int], is_believable: Callable[[BTreePage], bool] = lambda page: True):
         """`claimed` are the pages that no tree may lead to, since they are in another one, or free."""
         self._pages = pages
         self._claimed = claimed
@@ -71,7 +71,7 @@ class Tree:
             if page.kind == INDEX_INTERIOR:
                 waiting += [cell.child for cell in page.cells] + [page.last_child]
 
-    def _page(self, number: int, *kinds: int, after: int = _LOWEST, last: int = _HIGHEST) -> Page | None:
+    def _page(self, number: int, *kinds: int, after: int = _LOWEST, last: int = _HIGHEST) -> BTreePage | None:
         if number in self._claimed:
             self.gaps.append(Gap(f"a damaged page leads to page {number}, which belongs elsewhere", after, last))
             return None
@@ -88,7 +88,7 @@ class Tree:
         return page
 
 
-def orphans(pages: Pages, claimed: set[int]) -> Iterator[tuple[int, Page]]:
+def orphans(pages: Pages, claimed: set[int]) -> Iterator[tuple[int, BTreePage]]:
     """Yield the pages of rows that no tree leads to, and that are not known to be free."""
     for number in range(1, pages.count + 1):
         if number in claimed:

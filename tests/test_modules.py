@@ -1,0 +1,105 @@
+"""Facts about the package's modules and classes as a whole: no import cycles, and no name for two classes."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Container, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import swarm_persistence
+
+ROOT = Path(swarm_persistence.__file__).parent
+
+CYCLES_LEFT = {
+    ("swarm_persistence.engines.sql.sqlite.batches", "swarm_persistence.engines.sql.sqlite.mailboxes"),
+}
+"""Imports that still close a cycle: importer, imported. This set must only shrink."""
+
+SHARED_NAMES_LEFT = {
+    "Commits",
+    "Function",
+    "Operation",
+    "Place",
+    "Plan",
+    "Reader",
+    "Settings",
+    "Worker",
+    "_Batch",
+    "_Call",
+    "_End",
+}
+"""Names that two or more classes still have. This set must only shrink."""
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of each module of the package, by its name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = (ROOT.name, *path.relative_to(ROOT).with_suffix("").parts)
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(tree: ast.Module, names: Container[str]) -> set[str]:
+    """Return which of these modules one imports anywhere: in functions, and for the sake of types, too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in names else node.module)
+    return {name for name in found if name in names}
+
+
+def a_cycle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return the modules of one import cycle; none if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def imports_of_all() -> dict[str, set[str]]:
+    """Return what each module of the package imports of it."""
+    trees = modules()
+    return {name: imports(tree, trees) - {name} for name, tree in trees.items()}
+
+
+def test_no_module_takes_part_in_an_import_cycle() -> None:
+    graph = imports_of_all()
+    for importer, imported in CYCLES_LEFT:
+        graph[importer].discard(imported)
+
+    assert a_cycle(graph) == []
+
+
+def test_each_import_that_is_said_to_close_a_cycle_closes_one() -> None:
+    for importer, imported in CYCLES_LEFT:
+        graph = imports_of_all()
+        for other in CYCLES_LEFT - {(importer, imported)}:
+            graph[other[0]].discard(other[1])
+
+        assert {importer, imported} <= {*a_cycle(graph)}, f"{importer} -> {imported} may leave CYCLES_LEFT"
+
+
+def test_an_import_for_types_only_counts() -> None:
+    tree = ast.parse("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a.b import C\n")
+
+    assert a_cycle({"a.b": {"a.c"}, "a.c": imports(tree, ["a.b", "a.c"])}) != []
+
+
+def test_no_two_classes_share_a_name() -> None:
+    homes = defaultdict(set)
+    for module, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].add(module)
+    shared = {name for name, places in homes.items() if len(places) > 1}
+
+    assert shared <= SHARED_NAMES_LEFT
