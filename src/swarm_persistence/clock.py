@@ -1,19 +1,22 @@
-"""The one source of the present time; tests put a clock of their own in its place."""
+"""The one source of the present time, which tests replace."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Whatever can tell the time."""
+    """A source of the present time."""
 
     def now(self) -> datetime:
         """Return the present time, aware and in UTC."""
         ...
+
+
+C = TypeVar("C", bound=Clock)
 
 
 class SystemClock:
@@ -31,7 +34,7 @@ class ManualClock:
         self._now = start
 
     def now(self) -> datetime:
-        """Return the time to which the clock was moved last."""
+        """Return the time to which the clock was last moved."""
         return self._now
 
     def advance(self, seconds: float | timedelta) -> None:
@@ -53,8 +56,8 @@ def is_system_clock() -> bool:
 
 
 @contextmanager
-def use_clock(clock: Clock) -> Iterator[Clock]:
-    """Tell the time by `clock` within the block, in every thread of this process."""
+def use_clock(clock: C) -> Iterator[C]:
+    """Take the present time from `clock` within the block, in every thread of this process."""
     global _current  # noqa: PLW0603 - one clock for the process is the purpose of this module
     previous, _current = _current, clock
     try:

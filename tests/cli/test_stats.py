@@ -17,7 +17,6 @@ def database(tmp_path: Path) -> Path:
     path = tmp_path / "swarm.db"
     with open_storage(path) as storage:
         with use_clock(ManualClock()) as clock:
-            assert isinstance(clock, ManualClock)
             first = TaskModel.new("first", {})
             clock.advance(60)
             second = TaskModel.new("second", {})

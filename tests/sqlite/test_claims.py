@@ -91,7 +91,6 @@ class TestLeases:
             return held
 
         with use_clock(ManualClock()) as clock:
-            assert isinstance(clock, ManualClock)
             writing = asyncio.create_task(write())
             await until(lambda: storage._engine._patience.is_waiting)
             clock.advance(3)

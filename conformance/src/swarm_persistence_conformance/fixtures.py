@@ -1,13 +1,14 @@
 """The fixtures that the facts ask for, all made from the one that the user gives: `open_storage`."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
-import pytest
 import pytest_asyncio
 
-from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage
+from swarm_persistence.testing import manual_clock as clock
+
+__all__ = ["OpenStorage", "clock", "storage"]
 
 OpenStorage = Callable[[], AbstractAsyncContextManager[Storage]]
 """Opens a fresh, empty storage each time it is called; leaving the block closes it."""
@@ -18,11 +19,3 @@ async def storage(open_storage: OpenStorage) -> AsyncIterator[Storage]:
     """Give a fresh, empty storage."""
     async with open_storage() as storage:
         yield storage
-
-
-@pytest.fixture
-def clock() -> Iterator[ManualClock]:
-    """Let the time stand still until the test moves it."""
-    clock = ManualClock()
-    with use_clock(clock):
-        yield clock

@@ -42,6 +42,11 @@ class StorageCore(NotPicklable):
         return self._schema_name
 
     @property
+    def engine(self) -> Engine:
+        """Return the engine below the verbs, for tools and tests of those who write one."""
+        return self._engine
+
+    @property
     def _is_usable(self) -> bool:
         """Tell whether the storage is neither closed nor another process's."""
         return not isinstance(self._engine, _NoEngine)

@@ -1,0 +1,27 @@
+"""What the tests of an application need: a clock that stands still until the test moves it.
+
+`use_clock` sets it for a block. With pytest, this line in `conftest.py` gives the same as the fixture `manual_clock`:
+
+    pytest_plugins = ["swarm_persistence.testing"]
+
+PYTEST_DONT_REWRITE: there is no assert to explain, and a conftest may have imported this before.
+"""
+
+from collections.abc import Iterator
+
+from swarm_persistence.clock import Clock, ManualClock, use_clock
+
+__all__ = ["Clock", "ManualClock", "use_clock"]
+
+try:
+    import pytest
+except ImportError:
+    pass  # `use_clock` serves any test runner; only the fixture needs pytest.
+else:
+    __all__ += ["manual_clock"]
+
+    @pytest.fixture
+    def manual_clock() -> Iterator[ManualClock]:
+        """Stop the clock of all storages of this process; `manual_clock.advance(60)` moves it by a minute."""
+        with use_clock(ManualClock()) as clock:
+            yield clock
