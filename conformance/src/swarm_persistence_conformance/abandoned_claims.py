@@ -3,20 +3,18 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
-import msgspec
 import pytest
 
+from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence.engines.interface import Step, Update
-from swarm_persistence.errors import DatabaseError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.models.identifiers import new_id
-from swarm_persistence.storage import Storage
 from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
 from swarm_persistence_conformance.held_tasks import claimed, stored
+from swarm_persistence_conformance.interfering_engines import ForgetfulEngine
 from swarm_persistence_conformance.records import a_task, an_event, ids
 
 SOON_SECONDS = 20.0
@@ -56,7 +54,7 @@ async def cancelled_after_seconds(seconds: float, call: Coroutine[Any, Any, Any]
 async def until_assigned(storage: Storage, expected: set[str]) -> None:
     """Wait until the agent holds just these tasks."""
     # A claim that was under way when its caller was cancelled is committed before anything that is written later.
-    await storage.store_event(an_event(new_id()))
+    await storage.store_event(an_event(str(uuid4())))
     held: set[str] = set()
     try:
         async with asyncio.timeout(SOON_SECONDS):
@@ -177,43 +175,46 @@ class TestAbandonedClaims:
         await until_assigned(storage, owned)
 
     async def test_a_release_that_fails_is_repeated(self, storage: Storage) -> None:
-        write, failures = storage._engine.write, 2
+        refusals = 2
 
-        def fail_twice(steps: Sequence[Step]) -> Awaitable[list[Any]]:
-            nonlocal failures
-            if failures and isinstance(steps[0], Update) and steps[0].changes.get("status") == "pending":
-                failures -= 1
-                raise DatabaseError("the disk is away for a moment")
-            return write(steps)
+        def is_refused(step: Step) -> bool:
+            nonlocal refusals
+            if refusals and isinstance(step, Update) and step.changes.get("status") == "pending":
+                refusals -= 1
+                return True
+            return False
 
         await storage.store_task(a_task())
-        task = await claimed(storage)
-        with pytest.MonkeyPatch.context() as patch, logged() as messages:
-            patch.setattr(storage._engine, "write", fail_twice)
-            storage._release_claims([task])
-            await until_assigned(storage, set())
+        engine = ForgetfulEngine(storage.engine, is_refused)
+        async with engine.storage() as forgetful:
+            await claimed(forgetful)
+            with logged() as messages:
+                engine.abandon_deliveries()
+                await until_assigned(storage, set())
 
-        assert (failures, (await stored(storage)).retry_count) == (0, 0)
+        assert (refusals, (await stored(storage)).retry_count) == (0, 0)
         expected = "'task-1' were claimed by a call that was cancelled, and cannot be released yet"
         assert [expected in message for message in messages] == [True, True]
 
     async def test_a_release_that_comes_too_late_changes_nothing(self, storage: Storage) -> None:
         await storage.store_task(a_task())
-        task = await claimed(storage)
-        await storage.release_task(msgspec.structs.replace(task))
-        again = await claimed(storage)
+        engine = ForgetfulEngine(storage.engine)
+        async with engine.storage() as forgetful:
+            await claimed(forgetful)
+            await storage.release_task(await stored(storage))
+            again = await claimed(storage)
 
-        storage._release_claims([task])
-        await storage._abandoned_claims.settled()
+            engine.abandon_deliveries()
 
         assert await stored(storage) == again
 
     async def test_the_claim_of_a_known_task_is_released_whatever_else_has_changed_it(self, storage: Storage) -> None:
         await storage.store_task(a_task())
-        (task,) = await storage._claim_by_id("task-1", "agent-1", None)
-        await storage.extend_lease(msgspec.structs.replace(task))
+        engine = ForgetfulEngine(storage.engine)
+        async with engine.storage() as forgetful:
+            assert await forgetful.claim_task("task-1", "agent-1")
+            await storage.extend_lease(await stored(storage))
 
-        storage._release_claims([task])
-        await storage._abandoned_claims.settled()
+            engine.abandon_deliveries()
 
         assert (await stored(storage)).status is TaskStatus.PENDING

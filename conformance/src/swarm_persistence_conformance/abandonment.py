@@ -5,9 +5,7 @@ import gc
 
 import pytest
 
-from swarm_persistence.errors import TransactionError
-from swarm_persistence.models import TaskModel
-from swarm_persistence.storage import Storage, Transaction
+from swarm_persistence import Storage, TaskModel, Transaction, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_message, a_task, ids
 

@@ -6,10 +6,8 @@ from contextvars import Context
 from copy import deepcopy
 from typing import Any, Literal
 
-from swarm_persistence.models import EventModel, MessageModel, MetricModel, Model, TaskModel
-from swarm_persistence.models.agents import AgentModel
+from swarm_persistence import AgentModel, EventModel, MessageModel, MetricModel, Model, Storage, TaskModel, Transaction
 from swarm_persistence.schema.tables import table_of
-from swarm_persistence.storage import Storage, Transaction
 from swarm_persistence_conformance.records import MOMENT, everything_in
 
 Answer = tuple[str, Any]

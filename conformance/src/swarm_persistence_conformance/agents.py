@@ -2,10 +2,8 @@
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
-from swarm_persistence.models import AgentModel, AgentStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, AgentStatus, ConflictError, InvalidQueryError, NotFoundError, Storage
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.records import after, an_agent, ids
 
 

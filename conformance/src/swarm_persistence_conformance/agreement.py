@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage
 from swarm_persistence_conformance.coordination import assert_tasks_as_foretold
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.machine import assert_storages_agree

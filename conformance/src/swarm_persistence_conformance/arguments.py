@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import InvalidQueryError, SerializationError
-from swarm_persistence.models import AgentModel, Model, TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, InvalidQueryError, Model, SerializationError, Storage, TaskModel
 from swarm_persistence_conformance.records import a_task, an_agent
 from swarm_persistence_conformance.refusals import NAIVE, refused
 

@@ -9,14 +9,20 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from swarm_persistence.backends.memory import MemoryStorage
-from swarm_persistence.backends.targets import init_storage
+from swarm_persistence import (
+    ClosedError,
+    EventModel,
+    MemoryStorage,
+    MessageModel,
+    OtherError,
+    Storage,
+    TaskModel,
+    TransactionError,
+    init_storage,
+)
 from swarm_persistence.engines.interface import Aggregate, Function
-from swarm_persistence.errors import ClosedError, OtherError, TransactionError
-from swarm_persistence.models import EventModel, MessageModel, TaskModel
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import EVENTS, TASKS
-from swarm_persistence.storage import Storage
 from swarm_persistence_conformance.records import a_message, a_task, an_event, complete_records, everything_in, ids
 
 
@@ -44,7 +50,7 @@ class TestSnapshots:
         await storage.store_tasks([a_task("a"), a_task("b", task_type="other")])
         x, y, z = [await storage.store_event(an_event(id)) for id in "xyz"]
         await storage.repository(EventModel).delete("z")
-        snapshot = await storage._snapshot()
+        snapshot = await storage.engine.snapshot()
 
         # In a browser, they wait until the snapshot is closed.
         later = [
@@ -72,7 +78,7 @@ class TestSnapshots:
 
     async def test_a_snapshot_shows_nothing_of_an_open_transaction(self, storage: Storage) -> None:
         await storage.store_task(a_task("a"))
-        snapshot = await storage._snapshot()
+        snapshot = await storage.engine.snapshot()
         taken: asyncio.Task[None]
 
         async def write() -> None:
@@ -87,7 +93,7 @@ class TestSnapshots:
         await taken
 
     async def test_a_snapshot_that_is_closed_is_read_no_more(self, storage: Storage) -> None:
-        snapshot = await storage._snapshot()
+        snapshot = await storage.engine.snapshot()
         await snapshot.close()
         await snapshot.close()
 

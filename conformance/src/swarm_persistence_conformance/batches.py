@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from swarm_persistence.errors import ConflictError
-from swarm_persistence.models import Model
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, Model, Storage
 from swarm_persistence_conformance.records import (
     a_message,
     a_metric,

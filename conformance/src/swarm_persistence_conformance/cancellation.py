@@ -5,9 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from swarm_persistence.errors import ClosedError, ConflictError, TransactionError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ClosedError, ConflictError, Storage, TaskModel, TaskStatus, TransactionError
 from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
 from swarm_persistence_conformance.coordination_trials import COORDINATING_READS, COORDINATING_WRITES
 from swarm_persistence_conformance.fixtures import OpenStorage

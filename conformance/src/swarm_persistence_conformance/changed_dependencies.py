@@ -4,9 +4,7 @@ import asyncio
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, DependencyCycleError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, DependencyCycleError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.dependencies import complete, ready_and_blocked
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_task, ids

@@ -2,10 +2,8 @@
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import ConflictError
-from swarm_persistence.models import TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, Storage, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.records import a_task, ids
 from swarm_persistence_conformance.tasks import NOT_PENDING
 

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ConflictError
-from swarm_persistence.models import EventModel, TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, EventModel, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_metric, a_task, an_agent, an_event, ids
 

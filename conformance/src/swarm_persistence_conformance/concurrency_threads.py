@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from swarm_persistence.models import TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskModel
 from swarm_persistence_conformance.records import a_task, an_event, ids
 
 T = TypeVar("T")

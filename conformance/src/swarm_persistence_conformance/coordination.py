@@ -7,10 +7,8 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from swarm_persistence.clock import now
-from swarm_persistence.errors import NotFoundError
-from swarm_persistence.models import TaskModel, TaskPriority
-from swarm_persistence.storage import Storage
+from swarm_persistence import NotFoundError, Storage, TaskModel, TaskPriority
+from swarm_persistence.testing import now
 from swarm_persistence_conformance import actors
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.foretelling import Foretelling

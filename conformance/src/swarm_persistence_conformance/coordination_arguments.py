@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import InvalidQueryError, SerializationError
-from swarm_persistence.models import TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import InvalidQueryError, SerializationError, Storage, TaskStatus
 from swarm_persistence_conformance.records import a_message, a_task, an_event
 from swarm_persistence_conformance.refusals import refused
 

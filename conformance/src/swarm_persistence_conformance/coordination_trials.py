@@ -5,8 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
-from swarm_persistence.models import MessageModel, TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import MessageModel, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event
 from swarm_persistence_conformance.trials import Trial

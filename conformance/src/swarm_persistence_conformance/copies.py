@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.models import AgentModel, TaskModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, QueryBuilder, Storage, TaskModel
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event, complete_records
 
 CHANGES: dict[str, Any] = {

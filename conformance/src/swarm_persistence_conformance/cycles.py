@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import DependencyCycleError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import DependencyCycleError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_task, an_agent, everything_in, ids

@@ -2,9 +2,8 @@
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.models import TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, after, an_agent, an_event, ids
 
 

@@ -6,10 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import ConflictError
-from swarm_persistence.models import TaskPriority, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, Storage, TaskPriority, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.records import a_task, after, ids

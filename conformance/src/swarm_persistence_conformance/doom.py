@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import (
+from swarm_persistence import (
     ConflictError,
     InvalidQueryError,
     NotFoundError,
     SerializationError,
+    Storage,
     TransactionError,
 )
-from swarm_persistence.storage import Storage
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 

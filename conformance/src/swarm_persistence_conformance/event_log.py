@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, SerializationError
-from swarm_persistence.models import EventModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, EventModel, SerializationError, Storage
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import after, an_event, ids
 

@@ -4,9 +4,7 @@ import asyncio
 
 import pytest
 
-from swarm_persistence.errors import ConflictError
-from swarm_persistence.models import EventModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, EventModel, Storage
 from swarm_persistence_conformance.records import MOMENT, after, an_event, ids
 
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import NotFoundError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import NotFoundError, Storage, TaskModel, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import a_claimed_task, claimed, statuses, stored
 from swarm_persistence_conformance.records import a_task, ids

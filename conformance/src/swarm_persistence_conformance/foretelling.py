@@ -9,10 +9,8 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.errors import StorageError
-from swarm_persistence.models import TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, StorageError, TaskModel
+from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance.actors import Actor, Answer, Operation
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.ledger import Ledger
@@ -147,7 +145,7 @@ class Foretelling(RuleBasedStateMachine):
 
     async def open_it(self) -> None:
         storage = await self.closing.enter_async_context(type(self).open_storage())
-        first, second = await storage._engine.time(), await storage._engine.time()
+        first, second = await storage.engine.time(), await storage.engine.time()
         self.has_clock_of_its_own = first != second
         self.actor = Actor(storage)
 

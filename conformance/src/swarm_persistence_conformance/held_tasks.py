@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import a_task
 
 TOLERANCE = timedelta(seconds=15)

@@ -12,11 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import StorageError
-from swarm_persistence.models import MetricModel, Model, TaskModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import MetricModel, Model, QueryBuilder, Storage, StorageError, TaskModel
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import MODELS, a_metric, a_task, complete_records, everything_in
 from swarm_persistence_conformance.values import nested

@@ -7,9 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_persistence.errors import ConflictError, SerializationError
-from swarm_persistence.models import EventModel, TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, EventModel, SerializationError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import a_claimed_task, stored
 from swarm_persistence_conformance.records import a_task, an_event, everything_in, ids

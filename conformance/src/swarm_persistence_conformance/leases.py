@@ -7,10 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import SerializationError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import SerializationError, Storage, TaskModel, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.held_tasks import a_claimed_task, claimed, is_about, stored
 from swarm_persistence_conformance.records import a_task, ids
 

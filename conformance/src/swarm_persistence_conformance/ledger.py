@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from swarm_persistence.clock import now
-from swarm_persistence.errors import ConflictError, DependencyCycleError, LeaseLostError, NotFoundError
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence import ConflictError, DependencyCycleError, LeaseLostError, NotFoundError, TaskModel, TaskStatus
+from swarm_persistence.testing import now
 
 HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
 _UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)

@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ClosedError, TransactionError
-from swarm_persistence.models import AgentModel, TaskModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, ClosedError, QueryBuilder, Storage, TaskModel, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event, ids

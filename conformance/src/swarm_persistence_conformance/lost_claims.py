@@ -7,10 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import LeaseLostError, StorageError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import LeaseLostError, Storage, StorageError, TaskModel, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.leases import HOLDERS_VERBS, a_task_to_hold

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.models import EventModel, Model
+from swarm_persistence import EventModel, Model
 from swarm_persistence.schema.tables import table_of
+from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance import actors
 from swarm_persistence_conformance.actors import Actor, Answer, Operation
 from swarm_persistence_conformance.fixtures import OpenStorage

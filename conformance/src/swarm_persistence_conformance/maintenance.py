@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import MigrationError, TransactionError
-from swarm_persistence.models import EventModel, TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import EventModel, MigrationError, Storage, TaskModel, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_event, complete_records, everything_in, ids
 

@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import InvalidQueryError, NotFoundError, SerializationError
-from swarm_persistence.models import MessageModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import InvalidQueryError, MessageModel, NotFoundError, SerializationError, Storage
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import is_about
 from swarm_persistence_conformance.records import a_message, after, ids

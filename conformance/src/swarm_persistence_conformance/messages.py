@@ -2,9 +2,7 @@
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, NotFoundError
-from swarm_persistence.models import MessageModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, MessageModel, NotFoundError, Storage
 from swarm_persistence_conformance.records import a_message, after, ids
 
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, InvalidQueryError, SerializationError
-from swarm_persistence.models import MetricModel
-from swarm_persistence.storage import MetricSummary, Storage
+from swarm_persistence import ConflictError, InvalidQueryError, MetricModel, MetricSummary, SerializationError, Storage
 from swarm_persistence_conformance.records import MOMENT, a_metric, after, ids
 from swarm_persistence_conformance.refusals import NAIVE, refused
 

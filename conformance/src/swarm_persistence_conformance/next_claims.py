@@ -5,9 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed, is_about, stored
 from swarm_persistence_conformance.records import a_task, after, ids, tasks_of_all_priorities

@@ -2,10 +2,8 @@
 
 import pytest
 
-from swarm_persistence.models import AgentModel, MetricModel, TaskModel
-from swarm_persistence.models import TaskPriority as Priority
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel
+from swarm_persistence import TaskPriority as Priority
 from swarm_persistence_conformance.queries import Build, find
 from swarm_persistence_conformance.records import a_metric, a_task, an_agent
 

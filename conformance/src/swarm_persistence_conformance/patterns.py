@@ -2,9 +2,7 @@
 
 import pytest
 
-from swarm_persistence.models import AgentModel, AgentStatus
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, AgentStatus, QueryBuilder, Storage
 from swarm_persistence_conformance.queries import find
 from swarm_persistence_conformance.records import an_agent
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.clock import ManualClock, now
-from swarm_persistence.errors import InvalidQueryError, NotFoundError
-from swarm_persistence.models import EventModel, TaskModel, TaskStatus
-from swarm_persistence.storage import Pruned, Storage
+from swarm_persistence import EventModel, InvalidQueryError, NotFoundError, Pruned, Storage, TaskModel, TaskStatus
+from swarm_persistence.testing import ManualClock, now
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import (

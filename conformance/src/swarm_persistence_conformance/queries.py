@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.models import AgentModel, AgentStatus, EventModel, MessageModel, MetricModel, TaskModel
-from swarm_persistence.models import TaskPriority as Priority
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import (
+    AgentModel,
+    AgentStatus,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    QueryBuilder,
+    Storage,
+    TaskModel,
+)
+from swarm_persistence import TaskPriority as Priority
 from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, after, an_agent, an_event, ids
 
 Build = Callable[[QueryBuilder[Any]], QueryBuilder[Any]]

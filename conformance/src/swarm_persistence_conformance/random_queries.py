@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm_persistence.models import Model
-from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence import Model, QueryBuilder
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import MODELS

@@ -3,18 +3,18 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from swarm_persistence.models import (
+from swarm_persistence import (
     AgentModel,
     AgentStatus,
     EventModel,
     MessageModel,
     MetricModel,
     Model,
+    Storage,
     TaskModel,
     TaskPriority,
     TaskStatus,
 )
-from swarm_persistence.storage import Storage
 
 MOMENT = datetime(2026, 1, 1, 12, 30, 15, 123456, UTC)
 

@@ -1,37 +1,34 @@
 """Facts about recovery: what dead agents have left is given back, once, and the living ones keep theirs."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
+from swarm_persistence import (
+    AgentStatus,
+    DatabaseError,
+    LeaseLostError,
+    NotFoundError,
+    Recovery,
+    Storage,
+    TaskModel,
+    TaskStatus,
+)
 from swarm_persistence.engines.interface import Step, Update
-from swarm_persistence.errors import DatabaseError, LeaseLostError, NotFoundError
-from swarm_persistence.models import AgentStatus, TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
-from swarm_persistence.storage.recovery import Recovery
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import a_claimed_task, claimed, is_about, statuses, stored
+from swarm_persistence_conformance.interfering_engines import RefusingEngine
 from swarm_persistence_conformance.records import a_task, an_agent, everything_in, ids
 
 ALIVE = [AgentStatus.INITIALIZING, AgentStatus.ACTIVE, AgentStatus.IDLE, AgentStatus.BUSY, AgentStatus.PAUSED]
 NOTHING = Recovery((), (), ())
 
 
-def _refuse_to_change(storage: Storage, ids: set[str], patch: pytest.MonkeyPatch) -> None:
-    """Let the database refuse to change these rows, as a trigger of somebody's own would."""
-    write = storage._engine.write
-
-    def refuse_or_write(steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        for step in steps:
-            if isinstance(step, Update) and any(condition.value in ids for condition in step.query.conditions[:1]):
-                raise DatabaseError("spoilt")
-        return write(steps)
-
-    patch.setattr(storage._engine, "write", refuse_or_write)
+def _changes_one_of(ids: set[str], step: Step) -> bool:
+    return isinstance(step, Update) and any(condition.value in ids for condition in step.query.conditions[:1])
 
 
 @pytest.mark.asyncio
@@ -164,10 +161,10 @@ class TestRecovery:
         await storage.claim_next_tasks("agent-1", limit=1100)
         clock.advance(1000)
         spoilt = {f"{n:04}" for n in range(bad)} | {"a-1"}
-        with pytest.MonkeyPatch.context() as patch:
-            _refuse_to_change(storage, spoilt, patch)
-            with pytest.raises(DatabaseError, match="spoilt") as raised:
-                await storage.requeue_expired_tasks()
+        engine = RefusingEngine(storage.engine, partial(_changes_one_of, spoilt))
+        async with engine.storage() as refusing:
+            with pytest.raises(DatabaseError, match="refused by the test") as raised:
+                await refusing.requeue_expired_tasks()
 
         assert "lost_agents=('a-0', 'a-2')" in raised.value.__notes__[0]
         assert len(await storage.get_ready_tasks()) == 1100 - bad

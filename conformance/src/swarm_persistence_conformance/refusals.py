@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from swarm_persistence.errors import SerializationError, StorageError
-from swarm_persistence.models import AgentModel, Model, TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, Model, SerializationError, Storage, StorageError, TaskModel
 from swarm_persistence_conformance.records import (
     a_message,
     a_metric,

@@ -2,9 +2,7 @@
 
 import pytest
 
-from swarm_persistence.errors import CollisionError, ConflictError
-from swarm_persistence.models import TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import CollisionError, ConflictError, Storage, TaskModel
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, ids
 

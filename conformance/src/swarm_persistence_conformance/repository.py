@@ -4,10 +4,19 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
-from swarm_persistence.models import AgentModel, EventModel, MessageModel, MetricModel, Model, TaskModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import (
+    AgentModel,
+    ConflictError,
+    EventModel,
+    InvalidQueryError,
+    MessageModel,
+    MetricModel,
+    Model,
+    NotFoundError,
+    QueryBuilder,
+    Storage,
+    TaskModel,
+)
 from swarm_persistence_conformance.records import (
     MODELS,
     a_message,

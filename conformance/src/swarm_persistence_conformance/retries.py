@@ -5,9 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskModel, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import TOLERANCE, a_claimed_task, claimed, is_about, stored
 from swarm_persistence_conformance.records import a_task, ids

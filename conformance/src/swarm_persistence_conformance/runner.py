@@ -9,7 +9,7 @@ from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
-from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance.abandoned_claims import TestAbandonedClaims
 from swarm_persistence_conformance.abandonment import TestAbandonedTransactions
 from swarm_persistence_conformance.agents import TestAgents

@@ -5,9 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from swarm_persistence.errors import ClosedError, OtherError
-from swarm_persistence.models import AgentModel, EventModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, ClosedError, EventModel, OtherError, Storage
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event, ids

@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from swarm_persistence.errors import LeaseLostError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import LeaseLostError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, ids
 

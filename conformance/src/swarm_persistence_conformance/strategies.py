@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from swarm_persistence.models import AgentModel, Model, TaskModel
+from swarm_persistence import AgentModel, Model, TaskModel
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.records import MODELS, MOMENT
 

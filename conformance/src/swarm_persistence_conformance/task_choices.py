@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.testing import ManualClock
 
 MOST_COPIES = 10
 _START = ManualClock().now()

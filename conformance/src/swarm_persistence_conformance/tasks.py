@@ -4,10 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from swarm_persistence.clock import ManualClock
-from swarm_persistence.errors import ConflictError, NotFoundError
-from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, NotFoundError, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_task, after, ids, tasks_of_all_priorities
 

@@ -8,11 +8,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from swarm_persistence.errors import SerializationError
-from swarm_persistence.models import EventModel, Model
-from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence import EventModel, Model, QueryBuilder, SerializationError, Storage
 from swarm_persistence.schema.tables import Kind, table_of
-from swarm_persistence.storage import Storage
 from swarm_persistence_conformance.records import a_metric, a_task, an_event, complete_records, ids
 
 SECOND = 1_767_270_615

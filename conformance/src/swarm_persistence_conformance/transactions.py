@@ -4,9 +4,7 @@ import asyncio
 
 import pytest
 
-from swarm_persistence.errors import TransactionError
-from swarm_persistence.models import TaskModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskModel, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import (

@@ -5,9 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from swarm_persistence.models import AgentModel, TaskModel, TaskStatus
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, QueryBuilder, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, after, an_agent, an_event
 
 Call = Callable[[Storage, str], Coroutine[Any, Any, Any]]

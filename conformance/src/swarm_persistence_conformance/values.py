@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.models import (
+from swarm_persistence import (
     AgentModel,
     AgentStatus,
     EventModel,
     MessageModel,
     MetricModel,
     Model,
+    Storage,
     TaskModel,
     TaskPriority,
     TaskStatus,
 )
-from swarm_persistence.storage import Storage
 from swarm_persistence_conformance.records import (
     MODELS,
     a_message,

@@ -3,9 +3,7 @@
 import inspect
 from typing import Any
 
-from swarm_persistence.models import AgentModel, MetricModel, TaskModel, TaskStatus
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
+from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, an_agent, an_event
 
 _REPOSITORY = "repository."

@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
-from swarm_persistence.models import AgentModel, AgentStatus, EventModel, TaskModel, TaskPriority, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import (
+    AgentModel,
+    AgentStatus,
+    ConflictError,
+    EventModel,
+    InvalidQueryError,
+    NotFoundError,
+    Storage,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.records import a_task, an_agent, an_event

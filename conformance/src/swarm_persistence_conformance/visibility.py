@@ -5,9 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from swarm_persistence.errors import ConflictError, TransactionError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, Storage, TaskModel, TaskStatus, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event, ids
 

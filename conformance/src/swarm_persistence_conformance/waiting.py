@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.clock import now
-from swarm_persistence.errors import ClosedError, TransactionError
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import ClosedError, Storage, TaskModel, TaskStatus, TransactionError
+from swarm_persistence.testing import now
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.held_tasks import a_claimed_task, claimed, stored

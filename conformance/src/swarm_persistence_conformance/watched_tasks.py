@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.clock import now
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence import Storage, TaskModel, TaskStatus
+from swarm_persistence.testing import now
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.records import a_task, an_agent, ids

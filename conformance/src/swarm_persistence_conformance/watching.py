@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.errors import ClosedError, TransactionError
-from swarm_persistence.models import EventModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import ClosedError, EventModel, Storage, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import a_message, a_task, an_event, ids
