@@ -1,12 +1,12 @@
 """Tests the suite itself: that it is complete, easy to run, and that a storage with a defect does not pass it."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from pkgutil import iter_modules
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,20 +19,16 @@ from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model
 from swarm_persistence.schema.tables import table_of
 from swarm_persistence.storage import Storage, Transaction
 from swarm_persistence.storage.recovery import Recovery
+from swarm_persistence_conformance import FACTS
 from swarm_persistence_conformance.agreement import open_memory
 from swarm_persistence_conformance.fixtures import OpenStorage
 
-
-def fact_classes() -> dict[str, type]:
-    """Return every class of facts, by its name, wherever it stands in the suite."""
-    modules = [import_module(f"{conformance.__name__}.{module.name}") for module in iter_modules(conformance.__path__)]
-    members = [member for module in modules for member in vars(module).items()]
-    return {name: member for name, member in members if name.startswith("Test")}
+SUITE = Path(conformance.__file__).parent
 
 
 async def failures_of(open_storage: OpenStorage, facts: str) -> set[str]:
     """Return the names of the facts that do not hold for a storage."""
-    outcomes = [outcome async for outcome in conformance.run_suite(open_storage, [fact_classes()[facts]])]
+    outcomes = [outcome async for outcome in conformance.run_suite(open_storage, [FACTS[facts]])]
     return {outcome.name.partition("[")[0].partition(".")[2] for outcome in outcomes if outcome.error is not None}
 
 
@@ -47,12 +43,23 @@ def opening(storage: Callable[[], Storage]) -> OpenStorage:
     return open_storage
 
 
-def test_every_class_of_facts_is_exported() -> None:
-    assert fact_classes().keys() == {name for name in conformance.__all__ if name.startswith("Test")}
+def test_every_class_of_facts_in_the_source_is_collected() -> None:
+    sources = [module.read_text() for module in SUITE.glob("*.py")]
+
+    assert sorted(conformance.FACTS) == sorted(re.findall(r"^class (Test\w+)", "\n".join(sources), re.M))
 
 
-def test_all_facts_but_threads_and_hypothesis_run_without_pytest() -> None:
-    assert {cls.__name__ for cls in conformance.CORE} == fact_classes().keys() - {"TestThreads", "TestAgreement"}
+def test_a_star_import_brings_every_class_of_facts() -> None:
+    namespace: dict[str, object] = {}
+    exec("from swarm_persistence_conformance import *", namespace)
+
+    assert {name for name in namespace if name.startswith("Test")} == FACTS.keys()
+
+
+def test_pytest_explains_the_asserts_of_every_fact() -> None:
+    modules = {sys.modules[facts.__module__] for facts in FACTS.values()}
+
+    assert [module.__name__ for module in modules if "@pytest_ar" not in vars(module)] == []
 
 
 def test_every_fact_of_the_core_is_a_coroutine() -> None:
@@ -62,7 +69,7 @@ def test_every_fact_of_the_core_is_a_coroutine() -> None:
 
 
 async def test_the_runner_finds_what_pytest_finds() -> None:
-    names = [outcome.name async for outcome in conformance.run_suite(open_memory, [fact_classes()["TestClaims"]])]
+    names = [outcome.name async for outcome in conformance.run_suite(open_memory, [FACTS["TestClaims"]])]
 
     assert "TestClaims.test_a_pending_task_is_claimed" in names
     assert len([name for name in names if "test_a_task_that_is_not_pending_is_not_claimed[status=" in name]) == 5

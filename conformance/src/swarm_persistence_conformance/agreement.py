@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from swarm_persistence import Storage
+from swarm_persistence import MemoryStorage, Storage
 from swarm_persistence_conformance.coordination import assert_tasks_as_foretold
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.machine import assert_storages_agree
@@ -13,8 +13,6 @@ from swarm_persistence_conformance.random_queries import assert_queries_agree
 @asynccontextmanager
 async def open_memory() -> AsyncIterator[Storage]:
     """Open the storage that the others are compared with."""
-    from swarm_persistence.backends.memory import MemoryStorage
-
     async with MemoryStorage() as storage:
         yield storage
 
