@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.background import HAS_THREADS, submit
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.interface import Engine, Step, Update
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.held_claims import GIVEN_BACK
-from swarm_persistence.storage.pauses import Pauses
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -114,7 +114,7 @@ class _Claim:
 
 
 async def _release(engine: Engine, held: Held) -> None:
-    pauses = Pauses()
+    backoff = Backoff()
     while True:
         steps = [Update(Query(TASKS, conditions), GIVEN_BACK) for conditions in held.values()]
         try:
@@ -125,7 +125,7 @@ async def _release(engine: Engine, held: Held) -> None:
             return
         except StorageError as error:
             _log.error("%s, and cannot be released yet: %s", _named(held), error)
-        await asyncio.sleep(pauses.next())
+        await asyncio.sleep(backoff.next())
 
 
 def _finish() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from contextvars import Context
 from typing import Any
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.following import BEFORE_ALL, place_of
 from swarm_persistence.engines.interface import Engine, Page, Place, Watch
 from swarm_persistence.engines.surroundings import running_loop
@@ -138,11 +139,11 @@ class Feed:
                 self._finish_all()
 
     async def _read_on(self, own: "asyncio.Task[None] | None", watch: Watch) -> None:
-        pause = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
             page = await self._engine.follow(self._query, self._place, BATCH)
             if page.place != self._place:
-                pause = _FIRST_PAUSE_SECONDS
+                backoff.reset()
             self._give(page)
             if self._reader is not own:
                 return
@@ -150,8 +151,7 @@ class Feed:
                 await asyncio.sleep(0)
             elif page.is_held_back:
                 await asyncio.sleep(_SHORTEST_PAUSE_SECONDS)
-                await watch.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                await watch.wait(backoff.next())
             else:
                 await watch.wait(LONGEST_WAIT_SECONDS * random.uniform(0.5, 1.0))
 

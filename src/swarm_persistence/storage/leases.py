@@ -5,13 +5,13 @@ worker that was thought dead cannot change what another one has taken over, what
 deleted and stored anew is another one, and begins at what it says, mostly 0.)
 """
 
-import random
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.engines.interface import Change, Claim, Hold, Step, Unless, Update, When
 from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
@@ -116,8 +116,9 @@ class LeaseVerbs(ClaimVerbs):
         )
         query = Query(TASKS, (*claim_of(task), *counters), limit=1)
         if task.retry_count < task.max_retries:
-            delay = _pause_before(task.retry_count + 1) if pause is None else pause
-            records = await self._write_one(Claim(query, retried(error, delay, task.retry_count + 1)))
+            retry = task.retry_count + 1
+            delay = backoff_seconds(retry, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS) if pause is None else pause
+            records = await self._write_one(Claim(query, retried(error, delay, retry)))
         else:
             records = await self._end_with_dependents(Claim(query, failed(error)), task.id, f"failed: {error}")
         if records:
@@ -169,13 +170,6 @@ def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes of a task that is to be tried again after a delay in seconds."""
     delayed: dict[str, Change] = {"run_at": FromNow(delay), IS_DELAYED: 1} if delay else {}
     return {**GIVEN_BACK, "error": error, "retry_count": retry_count, **delayed}
-
-
-def _pause_before(retry: int) -> float:
-    """Return the seconds before a retry, counted from 1."""
-    # 2 to the power of a large count would be no float any more.
-    pause = min(FIRST_RETRY_SECONDS * 2.0 ** min(retry - 1, 64), LONGEST_RETRY_SECONDS)
-    return pause * random.uniform(0.5, 1.5)
 
 
 def _copy(source: TaskModel, target: TaskModel) -> None:

@@ -1,11 +1,11 @@
 """What a caller holds of a transaction: the object that ends it, and the block that does so by itself."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.engines.endings import is_over
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.errors import ClosedError, CollisionError, TransactionError
@@ -107,11 +107,8 @@ async def run(begin: Callable[[], "TransactionBlock"], work: Callable[[], Awaita
 
 
 def pauses(attempts: int) -> Iterator[float]:
-    """Yield how long to wait between so many attempts: those who have collided must not do so again at one moment."""
-    longest = _FIRST_PAUSE_SECONDS
-    for _ in range(attempts - 1):
-        yield random.uniform(0, longest)
-        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
+    """Return how long to wait between so many attempts."""
+    return (backoff_seconds(retry, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS) for retry in range(1, attempts))
 
 
 class TransactionBlock(NotPicklable):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import (
     ClosedError,
     DatabaseError,
@@ -21,7 +22,6 @@ from swarm_persistence.errors import (
 )
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.pauses import Pauses
 from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.failures import described
 
@@ -231,7 +231,7 @@ class Run:
         The claim may be over because of an earlier try, whose answer was lost: `found` tells what that has left in the
         stored task.
         """
-        pauses = Pauses()
+        backoff = Backoff()
         has_lost_an_answer = False
         while True:
             is_last_try = self._given_up.is_set()
@@ -253,7 +253,7 @@ class Run:
             except StorageError as error:
                 _log.error("the outcome of %s cannot be written: %s", self.name, error)
                 return Outcome.LOST
-            await self._pause(pauses.next())
+            await self._pause(backoff.next())
 
     async def _write_or_find(
         self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None] | None

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from swarm_persistence.background import HAS_THREADS
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.pauses import Pauses
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.doubts import Doubts
 from swarm_persistence.worker.handlers import Handler
@@ -96,7 +96,7 @@ class Shift:
             raise self._failure
 
     async def _claim_until_stopped(self) -> None:
-        pauses = Pauses()
+        backoff = Backoff()
         while not self._stopping.is_set():
             self._has_room.clear()
             room = self._plan.concurrency - len(self._runs) - self._threads.abandoned
@@ -110,13 +110,13 @@ class Shift:
                 )
                 for task in tasks:
                     self._start(task)
-                pauses.reset()
+                backoff.reset()
                 if not tasks:
                     await self._unless_stopped(self._readiness.wait())
             except ClosedError:
                 raise
             except StorageError as error:
-                await self._unless_stopped(self._wait_after(error, pauses.next()))
+                await self._unless_stopped(self._wait_after(error, backoff.next()))
 
     async def _wait_after(self, error: StorageError, pause: float) -> None:
         _log.error("worker %r cannot claim, the next try is in %.1f s: %s", self._agent.id, pause, error)

@@ -6,13 +6,13 @@ one, instead of few of them all.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit, LimitedPool
 from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
@@ -75,7 +75,7 @@ class Growth:
         self._total = total
         self._openings: list[asyncio.Task[None]] = []
         self._looks: set[asyncio.Task[Headroom]] = set()
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_GROWTH_PAUSE_SECONDS)
         self._timer: asyncio.TimerHandle | None = None
         self._next_look = 0.0
         self.surplus = 0
@@ -135,8 +135,9 @@ class Growth:
         task = asyncio.current_task()
         assert task is not None
         deadline = time.monotonic() + self._settings.connection_timeout
-        pause = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
+            pause = backoff.next()
             try:
                 connection = await self._connector.open(deadline)
             except UnreachableError as error:
@@ -153,8 +154,7 @@ class Growth:
                 self._take_in(connection)
                 return
             self._ask_other_loops()
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
 
     def _take_in(self, connection: Connection) -> None:
         is_first = not self._pool.open
@@ -166,7 +166,7 @@ class Growth:
 
     def _has_grown(self, connection: Connection) -> None:
         self.trouble = None
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff.reset()
         self._pool.release(connection)
         self.grow()
 
@@ -179,9 +179,7 @@ class Growth:
             self.grow()
             return
         if self._timer is None:
-            pause = self._pause * random.uniform(0.5, 1.0)
-            self._timer = self._pool.loop.call_later(pause, self._grow_again, context=Context())
-            self._pause = min(2 * self._pause, _LONGEST_GROWTH_PAUSE_SECONDS)
+            self._timer = self._pool.loop.call_later(self._backoff.next(), self._grow_again, context=Context())
 
     def _grow_again(self) -> None:
         self._timer = None

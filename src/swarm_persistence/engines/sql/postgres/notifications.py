@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import Connector, UnreachableError
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
@@ -158,15 +159,16 @@ class Notifications:
             self._pool.end_errand(connection)
 
     async def _listen(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         try:
             while self._is_watched and not self._is_closed:
                 self._has_listened = False
                 try:
                     await self._listen_on_a_connection()
                 except _FAILURES:
-                    pause = _FIRST_PAUSE_SECONDS if self._has_listened else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                    await self._look_without_a_connection(self._loop.time() + pause)
+                    if self._has_listened:
+                        backoff.reset()
+                    await self._look_without_a_connection(self._loop.time() + backoff.next())
         finally:
             self._listener = None
 

@@ -1,13 +1,13 @@
 """Changes tables beside their readers and writers: short waits for locks, indexes built concurrently, short writes."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import state_of
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, FillRows
@@ -116,7 +116,7 @@ async def fill_rows(
 
 async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: float) -> None:
     deadline = time.monotonic() + patience
-    pause = _FIRST_PAUSE_SECONDS
+    backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
     while True:
         try:
             await attempt()
@@ -124,8 +124,7 @@ async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: flo
         except asyncpg.PostgresError as error:
             if state_of(error) not in _REPEATABLE or time.monotonic() >= deadline:
                 raise
-        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(backoff.next())
 
 
 @asynccontextmanager

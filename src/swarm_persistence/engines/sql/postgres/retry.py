@@ -1,12 +1,12 @@
 """Tries an operation on a connection, and again on another one where that can do no harm."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.postgres.acts import Act, InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import Connector
@@ -125,7 +125,7 @@ class Retrier:
     async def make(self, operation: PendingOperation, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Do some work on a connection; after a passing failure, again."""
         deadline = time.monotonic() + self._settings.connection_timeout
-        pause = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         has_expired = False
         answer: BaseException | None = None
         while True:
@@ -158,8 +158,7 @@ class Retrier:
                 if not attempt.keeps_connection:
                     self._pool.release(connection)
             operation.is_waiting = True
-            await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), max(0.0, deadline - time.monotonic())))
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(min(backoff.next(), max(0.0, deadline - time.monotonic())))
 
     @staticmethod
     def _try_again_if_lost(operation: PendingOperation, attempt: Attempt, error: Exception) -> None:

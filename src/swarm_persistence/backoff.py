@@ -1,0 +1,30 @@
+"""Exponential backoff with jitter: how long to wait before each retry."""
+
+import random
+
+
+def backoff_seconds(retry: int, first: float, longest: float) -> float:
+    """Return the delay before a retry, counted from 1: about `first` seconds, doubled each time up to `longest`.
+
+    The delay is spread by half of it in both directions, so that callers who failed together do not retry together.
+    """
+    # 2 to the power of a large count would be no float any more.
+    return min(first * 2.0 ** min(retry - 1, 64), longest) * random.uniform(0.5, 1.5)
+
+
+class Backoff:
+    """The delays between the attempts of one operation."""
+
+    def __init__(self, first: float = 0.1, longest: float = 15.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._retries = 0
+
+    def next(self) -> float:
+        """Return the seconds to wait now."""
+        self._retries += 1
+        return backoff_seconds(self._retries, self._first, self._longest)
+
+    def reset(self) -> None:
+        """Begin anew, as an attempt has succeeded."""
+        self._retries = 0
