@@ -1,3 +1,3 @@
-"""The version of the package; `pyproject.toml` has the same."""
+"""The version of the package, which its distribution takes from here."""
 
 VERSION = "0.1.0"

@@ -1,10 +1,9 @@
 """Brings the previous release: its wheel, built from this repository's history, in an environment of its own."""
 
 import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
+
+from packages.environments import build_wheel, new_environment
 
 PREVIOUS = "98670f839192ff47c5f42a865a8963b809e7b4e4"
 """The last commit whose schema on PostgreSQL has version 2."""
@@ -28,30 +27,4 @@ def install_previous(folder: Path) -> Path:
             f"(git fetch --unshallow; in CI, fetch-depth: 0): {archive.stderr.decode().strip()}"
         )
     subprocess.run(["tar", "-x", "-C", source], input=archive.stdout, check=True)
-    offline = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index")
-    _pip("wheel", *offline, "--no-build-isolation", "--wheel-dir", folder, source)
-    (wheel,) = folder.glob("*.whl")
-    environment = folder / "environment"
-    venv.create(environment)
-    python = environment / "bin" / "python"
-    site = Path(_output(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
-    _pip("install", *offline, "--target", site, wheel)
-    # What it depends on is that of this environment; the release itself is found first.
-    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    found = Path(_output(python, "import swarm_persistence; print(swarm_persistence.__file__)"))
-    if not found.is_relative_to(environment):
-        raise RuntimeError(f"{found} is not the previous release")
-    return python
-
-
-def _pip(*arguments: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"pip {arguments[0]} failed: {done.stdout}{done.stderr}")
-
-
-def _output(python: Path, program: str) -> str:
-    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True, cwd=python.parent)
-    return done.stdout.strip()
+    return new_environment(folder / "environment", build_wheel(source, folder))
