@@ -98,6 +98,58 @@ class TestCycles:
 
         assert ids(await storage.get_ready_tasks()) == ["alone"]
 
+    async def test_what_a_duplicate_depends_on_closes_no_cycle(self, storage: Storage) -> None:
+        first = await storage.store_task(a_task("first", idempotency_key="key"))
+        await storage.store_task(a_task("behind", dependencies=["self"]))
+
+        alone = await storage.store_task(a_task("self", idempotency_key="key", dependencies=["self", "behind"]))
+        new, again = await storage.store_tasks(
+            [a_task("new", dependencies=["self"]), a_task("self", idempotency_key="key", dependencies=["new"])]
+        )
+        _, another, third = await storage.store_tasks(
+            [
+                a_task("other", idempotency_key="other key", dependencies=["nobody"]),
+                a_task("another", dependencies=["third"]),
+                a_task("third", idempotency_key="other key", dependencies=["another"]),
+            ]
+        )
+
+        assert alone == again == first
+        assert (new.version, another.version, third.id) == (1, 1, "other")
+        assert ids(await storage.get_ready_tasks()) == ["first"]
+        assert ids(await storage.get_blocked_tasks()) == ["behind", "new", "other", "another"]
+
+    async def test_a_duplicate_hides_no_cycle_of_a_stored_task_of_its_id(self, storage: Storage) -> None:
+        await storage.store_task(a_task("f", idempotency_key="key-2"))
+        await storage.store_task(a_task("d", idempotency_key="key-1", dependencies=["e", "e"]))
+        await storage.store_task(a_task("e", dependencies=["c", "b"]))
+        before = await everything_in(storage)
+
+        with pytest.raises(DependencyCycleError):
+            await storage.store_tasks(
+                [
+                    a_task("b", dependencies=["e", "d"]),
+                    a_task("e", idempotency_key="key-2", dependencies=["a"]),
+                    a_task("d", idempotency_key="key-2", dependencies=["e"]),
+                ]
+            )
+
+        assert await everything_in(storage) == before
+
+    async def test_a_duplicate_hides_no_cycle_of_a_new_task_of_its_id(self, storage: Storage) -> None:
+        await storage.store_task(a_task("known", idempotency_key="key"))
+
+        with pytest.raises(DependencyCycleError):
+            await storage.store_tasks(
+                [
+                    a_task("left", dependencies=["right"]),
+                    a_task("right", dependencies=["left"]),
+                    a_task("left", idempotency_key="key", dependencies=["elsewhere"]),
+                ]
+            )
+
+        assert ids(await storage.get_pending_tasks()) == ["known"]
+
     async def test_a_cycle_does_not_doom_the_transaction(self, storage: Storage) -> None:
         await storage.store_task(a_task("a", dependencies=["b"]))
 

@@ -51,11 +51,13 @@ class Ledger:
     def store(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
         """Store new tasks, all or none; return what is stored in their places."""
         tasks = list(tasks)
-        self._refuse_cycle({task.id: set(task.dependencies) for task in tasks if task.dependencies})
+        # A duplicate stores nothing, so that what it depends on does not count.
+        added = [task for place, task in enumerate(tasks) if self._of_key(task.idempotency_key, tasks[:place]) is None]
+        self._refuse_cycle({task.id: set(task.dependencies) for task in added if task.dependencies})
         new: dict[str, TaskModel] = {}
         answers = []
         for task in tasks:
-            known = self._of_key(task.idempotency_key, {**self.tasks, **new})
+            known = self._of_key(task.idempotency_key, new.values())
             if known is None:
                 if task.id in self.tasks or task.id in new:
                     raise ConflictError(task.id)
@@ -66,7 +68,7 @@ class Ledger:
             self._link(id)
         for task in new.values():
             self._follow(task)
-        self._fail_dependents_around(tasks)
+        self._fail_dependents_around(added)
         return answers
 
     def update(self, task: TaskModel, *, force: bool) -> TaskModel:
@@ -173,7 +175,7 @@ class Ledger:
         return [task for task in self.tasks if id in self.links[task]]
 
     def _write(self, task: TaskModel, version: int) -> TaskModel:
-        other = self._of_key(task.idempotency_key, self.tasks)
+        other = self._of_key(task.idempotency_key)
         if other is not None and other.id != task.id:
             raise ConflictError(task.id)
         before = self.tasks.get(task.id)
@@ -251,9 +253,9 @@ class Ledger:
         except CycleError:
             raise DependencyCycleError(str(graph)) from None
 
-    @staticmethod
-    def _of_key(key: str | None, tasks: Mapping[str, TaskModel]) -> TaskModel | None:
-        return next((task for task in tasks.values() if key is not None and task.idempotency_key == key), None)
+    def _of_key(self, key: str | None, others: Iterable[TaskModel] = ()) -> TaskModel | None:
+        known = (*self.tasks.values(), *others)
+        return next((task for task in known if key is not None and task.idempotency_key == key), None)
 
     @staticmethod
     def _touch(task: TaskModel, **changes: Any) -> TaskModel:

@@ -20,11 +20,20 @@ from swarm_persistence.storage.dependencies import (
     refuse_cycle,
     refuse_cycles_with_stored,
     steps_after_replacing,
-    steps_after_storing,
     steps_to_wait_again,
     waiting_for,
 )
 from swarm_persistence.storage.failures import fail_dependents
+from swarm_persistence.storage.new_tasks import (
+    UNSUCCESSFUL,
+    dependencies_of_any,
+    is_plain_task,
+    linked_among,
+    may_be_linked,
+    may_close_cycle,
+    places_of_duplicates,
+    steps_to_store,
+)
 from swarm_persistence.storage.watching import watched
 
 IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
@@ -32,8 +41,7 @@ IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
 IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
 IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
 MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order(SEQUENCE))
-_UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
-_IS_UNSUCCESSFUL = Condition("status", "IN", tuple(status.value for status in _UNSUCCESSFUL))
+_IS_UNSUCCESSFUL = Condition("status", "IN", tuple(status.value for status in UNSUCCESSFUL))
 
 
 class TaskVerbs(StorageCore):
@@ -139,7 +147,7 @@ class TaskVerbs(StorageCore):
     def _stands_alone(self, table: Table[Any], model: Any) -> bool:
         if table is not TASKS:
             return StorageCore._stands_alone(self, table, model)
-        is_over = model.status is TaskStatus.COMPLETED or model.status in _UNSUCCESSFUL
+        is_over = model.status is TaskStatus.COMPLETED or model.status in UNSUCCESSFUL
         is_plain = model.dependencies == [] and model.run_at is None and model.idempotency_key is None
         return is_plain and not is_over
 
@@ -151,53 +159,59 @@ class TaskVerbs(StorageCore):
         return await self._rewrite_task(step, step.model)
 
     async def _write_records(self, inserts: Sequence[Insert[Any]]) -> list[Any]:
-        tasks = [step.model for step in inserts if isinstance(step.model, TaskModel)]
-        linked = [task for task in tasks if _may_be_linked(task)]
-        refuse_cycle({id_of(task): dependencies_of(task) for task in linked})
-        plain: list[TaskModel] = []
-        written: list[Step] = []
-        for step in inserts:
-            model = step.model
-            if not isinstance(model, TaskModel):
-                written.append(step)
-            elif step.unless is None:
-                written.append(step)
-                plain.append(model)
-            else:
-                # The stored one of its key may be another task, which must not wait for this one's dependencies.
-                written.append(When(step, tuple(steps_after_storing([model]))))
-        steps = [*written, *steps_after_storing(plain)]
+        linked = linked_among(inserts)
         if not linked:
-            return (await self._executor().write(steps))[: len(inserts)]
-        hold = hold_to_link(linked, own=map(id_of, plain))
-        return (await self._write_linked(hold, steps, linked))[: len(inserts)]
+            return (await self._executor().write(steps_to_store(inserts)))[: len(inserts)]
+        hold = hold_to_link(linked, own=(id_of(step.model) for step in inserts if is_plain_task(step)))
+        results = None
+        if not may_close_cycle(inserts, linked):
+            results = await self._write_unless_awaited(hold, steps_to_store(inserts), linked)
+        if results is None:
+            results = await self._write_new(hold, inserts)
+        return results[: len(inserts)]
 
-    async def _write_linked(self, hold: Hold, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
-        """Write tasks that wait for others, or that others may wait for in vain; return the results of the steps.
+    async def _write_new(self, hold: Hold, inserts: Sequence[Insert[Any]]) -> list[Any]:
+        """Write those of the records whose key is not stored, as one; the result of the others is 0.
 
-        Nothing waits for most of them yet, and none of their dependencies has failed: then one write does it all, for
-        there can be no cycle, and no task to fail.
+        A duplicate stores nothing: what it depends on closes no cycle, and hides none that its namesake closes.
         """
-        ids = [id_of(task) for task in tasks]
-        links = waiting_for(ids)
-        dependencies = tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
-        is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), _IS_UNSUCCESSFUL))
-        # One that is written here is not stored yet, where the query would find it.
-        if not any(task.status in _UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
-            _, results = await self._executor().write([hold, Unless(links, (Unless(is_vain, tuple(steps)),))])
-            if results is not None and results[0] is not None:
-                return list(results[0])
 
         async def write() -> list[Any]:
             await self._executor().write([hold])
-            await refuse_cycles_with_stored(self._executor(), tasks)
-            results = await self._executor().write(steps)
-            await self._fail_dependents_of_any((*ids, *dependencies))
-            if any(results):  # a stale copy, of which nothing was written, is not told what the stored one is
-                await self._tell_failed(tasks)
-            return results
+            known = await places_of_duplicates(self._executor(), inserts)
+            new = [step for place, step in enumerate(inserts) if place not in known]
+            results = iter(await self._write_among_others(steps_to_store(new), linked_among(new)) if new else ())
+            return [0 if place in known else next(results) for place in range(len(inserts))]
 
         return await self._as_one(write)
+
+    async def _write_unless_awaited(
+        self, hold: Hold, steps: Sequence[Step], tasks: Sequence[TaskModel]
+    ) -> list[Any] | None:
+        """Write tasks in one go if none is waited for yet, and none would wait in vain; else return `None`.
+
+        So it is with most of them: then there can be no cycle, and no task to fail.
+        """
+        links = waiting_for([id_of(task) for task in tasks])
+        dependencies = dependencies_of_any(tasks)
+        is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), _IS_UNSUCCESSFUL))
+        # One that is written here is not stored yet, where the query would find it.
+        if any(task.status in UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
+            return None
+        _, results = await self._executor().write([hold, Unless(links, (Unless(is_vain, tuple(steps)),))])
+        return None if results is None or results[0] is None else list(results[0])
+
+    async def _write_among_others(self, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
+        """Write tasks that are held already, unless that closes a cycle; fail those that wait in vain.
+
+        Returns the results of the steps.
+        """
+        await refuse_cycles_with_stored(self._executor(), tasks)
+        results = await self._executor().write(steps)
+        await self._fail_dependents_of_any((*map(id_of, tasks), *dependencies_of_any(tasks)))
+        if any(results):  # a stale copy, of which nothing was written, is not told what the stored one is
+            await self._tell_failed(tasks)
+        return results
 
     async def _fail_dependents_of_any(self, ids: Sequence[str]) -> None:
         failed_ones = Query(TASKS, (one_of("id", ids), _IS_UNSUCCESSFUL))
@@ -224,15 +238,25 @@ class TaskVerbs(StorageCore):
     async def _rewrite_task(self, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
         whole = When(step, steps_after_replacing(task))
         version = task.version
-        if _may_be_linked(task):
+        if may_be_linked(task):
             refuse_cycle({id_of(task): dependencies_of(task)})
-            (result,) = await self._write_linked(hold_to_link([task]), [whole], [task])
+            result = await self._write_linked(whole, task)
         else:
             result = await self._write_one(whole)
         if not result and task.status is not TaskStatus.COMPLETED:
             result = await self._set_back(step, whole, task) or result
         # One that has failed at once has been written twice.
         return result if task.version == version or isinstance(step, Save) else task.version + 1
+
+    async def _write_linked(self, whole: Step, task: TaskModel) -> Any:
+        hold = hold_to_link([task])
+
+        async def write() -> list[Any]:
+            await self._executor().write([hold])
+            return await self._write_among_others([whole], [task])
+
+        results = await self._write_unless_awaited(hold, [whole], [task])
+        return (await self._as_one(write) if results is None else results)[0]
 
     async def _set_back(self, step: Save[Any] | Replace[Any], whole: Step, task: TaskModel) -> Any:
         """Rewrite a task that was completed, and is to be so no longer: those that depend on it wait for it again."""
@@ -260,11 +284,6 @@ def steps_to_delete_task(id: str) -> list[Step]:
     """Return the steps that delete a task; those that wait for it wait until one of its id is stored and completed."""
     links = Query(TASK_LINKS, (Condition("task_id", "=", identifier(id, TASKS.id_field)),))
     return [Delete(by_id(TASKS, id)), Delete(links)]
-
-
-def _may_be_linked(task: TaskModel) -> bool:
-    """Tell whether a task waits for others, or others may wait for it in vain."""
-    return bool(dependencies_of(task)) or task.status in _UNSUCCESSFUL
 
 
 def _reason(status: str, error: str | None) -> str:

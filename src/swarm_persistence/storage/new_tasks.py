@@ -1,0 +1,84 @@
+"""What the storing of tasks adds: which are duplicates by their key, and what is written along with the others."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import Executor, Insert, Step, When
+from swarm_persistence.errors import DependencyCycleError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.schema.values import text
+from swarm_persistence.storage.dependencies import dependencies_of, id_of, refuse_cycle, steps_after_storing
+
+UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+def may_be_linked(task: TaskModel) -> bool:
+    """Tell whether a task waits for others, or others may wait for it in vain."""
+    return bool(dependencies_of(task)) or task.status in UNSUCCESSFUL
+
+
+def linked_among(inserts: Sequence[Insert[Any]]) -> list[TaskModel]:
+    """Return the tasks among records that may be linked."""
+    return [step.model for step in inserts if isinstance(step.model, TaskModel) and may_be_linked(step.model)]
+
+
+def dependencies_of_any(tasks: Sequence[TaskModel]) -> tuple[str, ...]:
+    """Return the ids of what any of the tasks depends on, each once."""
+    return tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
+
+
+def is_plain_task(step: Insert[Any]) -> bool:
+    """Tell whether a step adds a task in any case, for it has no key that may be stored."""
+    return isinstance(step.model, TaskModel) and step.unless is None
+
+
+def is_keyed_task(step: Insert[Any]) -> bool:
+    """Tell whether a step adds a task unless its key is stored."""
+    return isinstance(step.model, TaskModel) and step.unless is not None
+
+
+def steps_to_store(inserts: Sequence[Insert[Any]]) -> list[Step]:
+    """Return the steps that add records, in their order, and then the steps that follow those of tasks."""
+    # The stored one of a key may be another task, which must not wait for this one's dependencies.
+    written: list[Step] = [
+        When(step, tuple(steps_after_storing([step.model]))) if is_keyed_task(step) else step for step in inserts
+    ]
+    return [*written, *steps_after_storing([step.model for step in inserts if is_plain_task(step)])]
+
+
+def may_close_cycle(inserts: Sequence[Insert[Any]], tasks: Sequence[TaskModel]) -> bool:
+    """Tell whether these tasks would wait for each other if all of them are stored, though some may be duplicates.
+
+    Raises `DependencyCycleError` where none can be one.
+    """
+    graph: dict[str, list[str]] = {}
+    for task in tasks:
+        graph.setdefault(id_of(task), []).extend(dependencies_of(task))
+    try:
+        refuse_cycle(graph)
+    except DependencyCycleError:
+        if any(map(is_keyed_task, inserts)):
+            return True
+        raise
+    return False
+
+
+async def places_of_duplicates(executor: Executor, inserts: Sequence[Insert[Any]]) -> set[int]:
+    """Return the places of the tasks whose key is stored already, or comes earlier among these."""
+    keys = {
+        place: text(step.model.idempotency_key, "task.idempotency_key")
+        for place, step in enumerate(inserts)
+        if is_keyed_task(step)
+    }
+    if not keys:
+        return set()
+    stored = Query(TASKS, (one_of("idempotency_key", [*dict.fromkeys(keys.values())]),))
+    known = {key for (key,) in await executor.values(stored, ("idempotency_key",))}
+    duplicates = set()
+    for place, key in keys.items():
+        if key in known:
+            duplicates.add(place)
+        known.add(key)
+    return duplicates
