@@ -1,7 +1,6 @@
 """Facts about a server that fails while it is used: an error or another try, no hang, and no false success."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -130,27 +129,25 @@ class TestLostConnections:
     async def test_a_server_that_stays_away_is_given_up_in_time(self, own_server: Server) -> None:
         async with await PostgresStorage.builder().connection_timeout(0.5).build(own_server.url()) as storage:
             await asyncio.to_thread(own_server.stop)  # the loop sees the connection end: nothing is sent on it
-            start = time.monotonic()
 
             with pytest.raises(PoolError, match=f"127.0.0.1:{own_server.port}"):
-                await storage.store_task(a_task())
-            assert time.monotonic() - start < 10
+                async with asyncio.timeout(20):
+                    await storage.store_task(a_task())
 
     async def test_a_server_that_hangs_is_given_up_in_time(self, own_server: Server) -> None:
         builder = PostgresStorage.builder().connection_timeout(0.5).operation_timeout(0.5)
         async with await builder.build(own_server.url()) as storage:
             own_server.pause()
-            start = time.monotonic()
             try:
-                outcomes = await asyncio.gather(
-                    storage.store_task(a_task()), storage.get_task("1"), storage.claim_task("1", "a"),
-                    return_exceptions=True,
-                )  # fmt: skip
+                async with asyncio.timeout(20):
+                    outcomes = await asyncio.gather(
+                        storage.store_task(a_task()), storage.get_task("1"), storage.claim_task("1", "a"),
+                        return_exceptions=True,
+                    )  # fmt: skip
             finally:
                 own_server.resume()
 
             assert all(isinstance(outcome, DatabaseError | PoolError) for outcome in outcomes), outcomes
-            assert time.monotonic() - start < 10
 
     async def test_a_server_that_takes_no_writes_is_named(
         self, storage: PostgresStorage, url: str, server: Server

@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import time
 
 import asyncpg
 import pytest
@@ -114,12 +113,11 @@ class TestOpening:
 
         async with await asyncio.start_server(silent, "127.0.0.1", 0) as host:
             port = host.sockets[0].getsockname()[1]
-            start = time.monotonic()
-            error = await refusal(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/swarm?connection_timeout=0.5")
-            await has_left.wait()
+            async with asyncio.timeout(20):
+                error = await refusal(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/swarm?connection_timeout=0.5")
+                await has_left.wait()
 
         assert "no answer in time" in str(error)
-        assert time.monotonic() - start < 5
 
     async def test_every_host_that_was_tried_is_named(self, server: Server) -> None:
         port = free_port()

@@ -316,10 +316,11 @@ class TestCosts:
 
 
 async def the_feed_has_polled(storage: PostgresStorage) -> None:
-    """Wait until the reader of the tasks has read, and waits."""
-    for _ in range(60):
-        await storage.get_task("none")
-        await asyncio.sleep(0.002)
+    """Wait until the reader of the tasks has read what was committed, and waits for more."""
+    watches = storage._engine.watches._watches
+    async with asyncio.timeout(SOON_SECONDS):
+        while not watches or any(watch._has_rung or not watch._waiters for watch in watches):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
 
 async def _next(tasks: AsyncGenerator[TaskModel, None]) -> TaskModel:
