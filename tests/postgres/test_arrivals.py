@@ -185,7 +185,7 @@ class TestReaders:
         await storage.repository(EventModel).delete("c")
         await storage.repository(EventModel).delete("d")
         (feed,) = other._feeds._feeds.values()
-        while feed._place.number != 1:  # noqa: ASYNC110 - nothing is signalled
+        while feed._position.number != 1:  # noqa: ASYNC110 - nothing is signalled
             await asyncio.sleep(0.01)
         await transaction.rollback()
         await storage.store_event(an_event("e"))

@@ -26,6 +26,7 @@ from swarm_persistence import (
 from swarm_persistence.cli.main import main
 from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.clock import now
+from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
 from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
 from swarm_persistence.query.query import Query
@@ -391,7 +392,7 @@ class TestPruning:
             # It waits no longer for the reader than for anybody's lock.
             assert await impatient.prune(AGE) == Pruned()
             assert await impatient.read_events() == []
-            assert ids(await snapshot.select(Query(EVENTS))) == ["a", "b", "c"]
+            assert ids(await snapshot.read(Select(Query(EVENTS)))) == ["a", "b", "c"]
             await snapshot.close()
 
             assert await impatient.prune(AGE) == Pruned(events=3)

@@ -289,7 +289,7 @@ class TestCosts:
         while True:
             page = await storage._engine.follow(Query(TASKS), place, 2000)
             assert len(page.rows) <= 2000
-            seen, place = seen + len(page.rows), page.place
+            seen, place = seen + len(page.rows), page.position
             if not page.is_full:
                 break
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, TaskModel, TaskStatus
-from swarm_persistence.engines.interface import Aggregate, Function, Increment
+from swarm_persistence.engines.interface import Increment
+from swarm_persistence.engines.reads import Aggregate, Function
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.query.query import Query

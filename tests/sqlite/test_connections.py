@@ -15,7 +15,7 @@ import pytest
 from sqlite.tracing import Watch
 from sqlite.turns import until
 from swarm_persistence import OtherError, PoolError, PoolStatus, SqliteStorage, SqliteStorageBuilder, TransactionError
-from swarm_persistence.engines.sql.sqlite.operations import Read
+from swarm_persistence.engines.sql.sqlite.operations import QueryOperation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids
@@ -49,7 +49,7 @@ class Blockade:
 def occupy_reader(storage: SqliteStorage, blockade: Blockade) -> "asyncio.Future[Any]":
     """Let a reading connection run the blockade."""
     loop = asyncio.get_running_loop()
-    operation = Read(loop.create_future(), ((blockade, ()),))
+    operation = QueryOperation(loop.create_future(), ((blockade, ()),))
     _, reading = storage._engine._port(loop)
     reading.send_alone(operation)
     return operation.future

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from swarm_persistence import MemoryStorage, SqliteStorage, Storage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
-from swarm_persistence.engines.interface import Place
+from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence_conformance.records import a_task
@@ -22,9 +22,9 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield opened
 
 
-async def follow(storage: Storage, after: Place, limit: int = 100) -> tuple[list[Any], Place]:
+async def follow(storage: Storage, after: FeedPosition, limit: int = 100) -> tuple[list[Any], FeedPosition]:
     page = await storage._engine.follow(Query(TASKS), after, limit)
-    return [row[0] for row in page.rows], page.place
+    return [row[0] for row in page.rows], page.position
 
 
 async def test_a_write_after_the_last_row_was_deleted_is_seen(storage: Storage) -> None:
@@ -47,7 +47,7 @@ async def test_a_page_may_end_within_the_rows_of_one_statement(storage: Storage)
     while True:
         page = await storage._engine.follow(Query(TASKS), place, 2)
         pages.append([row[0] for row in page.rows])
-        place = page.place
+        place = page.position
         if not page.is_full:
             break
 
@@ -62,7 +62,7 @@ async def test_a_reader_that_is_behind_reads_up_to_any_place(storage: Storage) -
     _, third = await follow(storage, BEFORE_ALL, 3)
     _, sixth = await follow(storage, BEFORE_ALL, 6)
 
-    async def between(after: Place, upto: Place) -> list[Any]:
+    async def between(after: FeedPosition, upto: FeedPosition) -> list[Any]:
         return [row[0] for row in (await storage._engine.follow(Query(TASKS), after, 100, upto)).rows]
 
     assert await between(BEFORE_ALL, third) == ["a", "b", "c"]

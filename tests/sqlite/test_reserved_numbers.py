@@ -92,7 +92,7 @@ class TestAPowerCut:
         async with await open_on(disk, path) as storage:
             for number in range(30):
                 await storage.store_task(TaskModel.new("before", number))
-            place = (await storage._engine.follow(Query(TASKS), BEFORE_ALL, 1000)).place
+            place = (await storage._engine.follow(Query(TASKS), BEFORE_ALL, 1000)).position
             copy = log.after_a_power_cut()
 
         async with await SqliteStorage.open(copy) as storage:

@@ -5,19 +5,20 @@ from typing import Any
 import pytest
 
 from swarm_persistence import MemoryStorage, TaskModel
+from swarm_persistence.engines.reads import Read
 from swarm_persistence_conformance.records import a_task
 
 
 async def test_a_record_is_stored_after_all_if_the_holder_of_its_key_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = MemoryStorage()
     await storage.store_task(a_task("holder", idempotency_key="key"))
-    select = storage._engine.select
+    read = storage._engine.read
 
-    async def select_late(*arguments: Any) -> Any:
+    async def read_late(query: Read[Any]) -> Any:
         await storage.repository(TaskModel).delete("holder")
-        return await select(*arguments)
+        return await read(query)
 
-    monkeypatch.setattr(storage._engine, "select", select_late)
+    monkeypatch.setattr(storage._engine, "read", read_late)
 
     assert await storage.store_many([a_task("plain"), a_task("late", idempotency_key="key")]) == 2
 

@@ -7,6 +7,7 @@ import pytest
 
 from swarm_persistence import MemoryStorage
 from swarm_persistence.clock import now
+from swarm_persistence.engines.reads import Read
 from swarm_persistence_conformance.records import a_task
 
 
@@ -16,14 +17,14 @@ async def test_a_due_task_that_fits_somebody_else_does_not_keep_a_waiter_looking
     storage = MemoryStorage()
     await storage.store_task(a_task(task_type="another", run_at=now() + timedelta(seconds=0.05)))
     looks = 0
-    values = storage._engine.values
+    read = storage._engine.read
 
-    def counted(*arguments: Any) -> Any:
+    def counted(query: Read[Any]) -> Any:
         nonlocal looks
         looks += 1
-        return values(*arguments)
+        return read(query)
 
-    monkeypatch.setattr(storage._engine, "values", counted)
+    monkeypatch.setattr(storage._engine, "read", counted)
 
     assert await storage.claim_next_task("agent-1", task_types=["mine"], wait=0.5) is None
 

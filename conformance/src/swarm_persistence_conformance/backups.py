@@ -20,7 +20,7 @@ from swarm_persistence import (
     TransactionError,
     init_storage,
 )
-from swarm_persistence.engines.interface import Aggregate, Function
+from swarm_persistence.engines.reads import Aggregate, Count, Function, Get, Page, Select, Values
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import EVENTS, TASKS
 from swarm_persistence_conformance.records import a_message, a_task, an_event, complete_records, everything_in, ids
@@ -63,14 +63,14 @@ class TestSnapshots:
         ]
         await asyncio.sleep(0)
 
-        assert ids(await snapshot.select(Query(TASKS))) == ["a", "b"]
-        assert await snapshot.get(TASKS, "b") is not None
-        assert await snapshot.get(TASKS, "c") is None
-        assert await snapshot.count(Query(TASKS, (Condition("task_type", "=", "other"),))) == 1
-        assert await snapshot.values(Query(EVENTS), ("id", "sequence")) == [("x", x.sequence), ("y", y.sequence)]
-        page, last = await snapshot.page(Query(EVENTS, limit=1))
+        assert ids(await snapshot.read(Select(Query(TASKS)))) == ["a", "b"]
+        assert await snapshot.read(Get(TASKS, "b")) is not None
+        assert await snapshot.read(Get(TASKS, "c")) is None
+        assert await snapshot.read(Count(Query(TASKS, (Condition("task_type", "=", "other"),)))) == 1
+        assert await snapshot.read(Values(Query(EVENTS), ("id", "sequence"))) == [("x", x.sequence), ("y", y.sequence)]
+        page, last = await snapshot.read(Page(Query(EVENTS, limit=1)))
         assert (ids(page), last) == (["x"], x.sequence)
-        assert await snapshot.aggregate(Aggregate(Query(EVENTS), (), (Function("count"),))) == [(2,)]
+        assert await snapshot.read(Aggregate(Query(EVENTS), (), (Function("count"),))) == [(2,)]
         assert (await snapshot.numbers())["events"] >= (z.sequence or 0)
         await snapshot.close()
         await asyncio.gather(*later)
@@ -88,7 +88,7 @@ class TestSnapshots:
 
         taken = asyncio.create_task(write())
         await asyncio.sleep(0)
-        assert ids(await snapshot.select(Query(TASKS))) == ["a"]
+        assert ids(await snapshot.read(Select(Query(TASKS)))) == ["a"]
         await snapshot.close()
         await taken
 
@@ -98,7 +98,7 @@ class TestSnapshots:
         await snapshot.close()
 
         with pytest.raises((ClosedError, TransactionError)):
-            await snapshot.count(Query(TASKS))
+            await snapshot.read(Count(Query(TASKS)))
         await storage.store_task(a_task())
 
 

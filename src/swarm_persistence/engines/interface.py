@@ -5,14 +5,17 @@ An engine knows rows and conditions, not swarms. Every verb is awaitable. A valu
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import ColumnValue
+
+T = TypeVar("T")
 
 
 class Insert(msgspec.Struct, Generic[M], frozen=True):
@@ -162,39 +165,6 @@ Step = (
 )
 
 
-class Function(NamedTuple):
-    """A number about a group of rows; nulls don't count. `count` counts rows and takes no field.
-
-    `percentile` gives what `query.percentiles` says for the `fraction`, which the others don't have.
-    """
-
-    name: Literal["count", "avg", "min", "max", "sum", "percentile"]
-    field: str | None = None
-    fraction: float | None = None
-
-
-class Bucket(NamedTuple):
-    """A way to group by a field of whole numbers or times: rounded down to a multiple of `width`.
-
-    Times count in microseconds since 1970.
-    """
-
-    field: str
-    width: int
-
-
-class Aggregate(msgspec.Struct, frozen=True):
-    """Groups of the rows that a query finds, sorted by what they are grouped by."""
-
-    query: Query[Any]
-    group_by: tuple[str | Bucket, ...]
-    functions: tuple[Function, ...]
-
-
-AggregateRow = Sequence[ColumnValue]
-"""The values that the rows of the group share, then those of the functions."""
-
-
 class PoolStatus(msgspec.Struct, frozen=True):
     """What a storage's connections are doing."""
 
@@ -233,37 +203,8 @@ class MigrationStatus(msgspec.Struct, frozen=True):
 class Reader(Protocol):
     """What can be read from: an engine, a transaction, or a moment."""
 
-    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        """Read the record of this id."""
-        ...
-
-    def select(self, query: Query[M]) -> Awaitable[list[M]]:
-        """Read the records that a query finds, in its full order."""
-        ...
-
-    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
-        """Read the records that a query finds, and the sequence of the last one; 0 if there is none."""
-        ...
-
-    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Awaitable[list[Row]]:
-        """Read some columns of the rows that a query finds, in its full order, as columns keep them."""
-        ...
-
-    def count(self, query: Query[Any]) -> Awaitable[int]:
-        """Count the rows that fulfil a query's conditions."""
-        ...
-
-    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
-        """Compute numbers about groups of rows."""
-        ...
-
-    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
-        """Return the highest sequence that a row of a table with a `floor` has or had, below another one; 0: none yet.
-
-        Deleted rows count, as long as they were committed or belong to this transaction. What was rolled back does not.
-        With `before`, this waits for other writes that may still add a row below it; without, but for a snapshot, no
-        row that is committed later lies at or below what it gives.
-        """
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        """Do a read, and return what its type says."""
         ...
 
 
@@ -345,7 +286,7 @@ class Watch(Protocol):
         ...
 
 
-class Place(NamedTuple):
+class FeedPosition(NamedTuple):
     """A place in the order of a table's last writes. Of a table that is not `is_followed`, only the sequence counts.
 
     Rows of one statement may share the number of their change, so the sequence is a part of it.
@@ -355,14 +296,14 @@ class Place(NamedTuple):
     sequence: int
 
 
-class Page(NamedTuple):
+class FeedPage(NamedTuple):
     """Rows in the form that codecs decode, and the place up to which they are complete.
 
     That lies before the place that was asked for if this one is ahead of all rows.
     """
 
     rows: "list[Row]"
-    place: Place
+    position: FeedPosition
     is_full: bool = False
     """Whether there may be more rows already."""
     is_held_back: bool = False
@@ -399,7 +340,9 @@ class Engine(Executor, Protocol):
         """Wait for the turn to write and open a transaction; `PoolError` after `connection_timeout`."""
         ...
 
-    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
+    def follow(
+        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> Awaitable[FeedPage]:
         """Read the rows that were written since the place `after` and fulfil a query's conditions, as they are now.
 
         Gives them in the order of their last writes, `limit` at most, and the place to go on from; with `upto`, none

@@ -6,12 +6,10 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.interface import (
-    Aggregate,
-    AggregateRow,
     Engine,
+    FeedPage,
+    FeedPosition,
     MigrationStatus,
-    Page,
-    Place,
     PoolStatus,
     Progress,
     Session,
@@ -19,11 +17,11 @@ from swarm_persistence.engines.interface import (
     Step,
     Watch,
 )
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.surroundings import new_gate, running_loop
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import Table
 
 E = TypeVar("E", bound=Engine)
 T = TypeVar("T")
@@ -76,31 +74,15 @@ class LazyEngine(Generic[E]):
             return self._engine.deliver(steps, on_abandoned)
         return self._deliver(steps, on_abandoned)
 
-    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        return self._engine.get(table, id) if self._is_open else self._later(lambda engine: engine.get(table, id))
-
-    def select(self, query: Query[M]) -> Awaitable[list[M]]:
-        return self._engine.select(query) if self._is_open else self._later(lambda engine: engine.select(query))
-
-    def page(self, query: Query[M]) -> Awaitable[tuple[list[M], int]]:
-        return self._later(lambda engine: engine.page(query))
-
-    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Awaitable[list[Row]]:
-        return self._later(lambda engine: engine.values(query, fields))
-
-    def count(self, query: Query[Any]) -> Awaitable[int]:
-        return self._later(lambda engine: engine.count(query))
-
-    def aggregate(self, aggregate: Aggregate) -> Awaitable[list[AggregateRow]]:
-        return self._later(lambda engine: engine.aggregate(aggregate))
-
-    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
-        return self._later(lambda engine: engine.last_sequence(table, before))
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        return self._engine.read(read) if self._is_open else self._later(lambda engine: engine.read(read))
 
     def begin(self) -> Awaitable[Session]:
         return self._engine.begin() if self._is_open else self._later(lambda engine: engine.begin())
 
-    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
+    def follow(
+        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> Awaitable[FeedPage]:
         return self._later(lambda engine: engine.follow(query, after, limit, upto))
 
     def snapshot(self) -> Awaitable[Snapshot]:

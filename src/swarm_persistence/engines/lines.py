@@ -13,6 +13,7 @@ import msgspec
 
 from swarm_persistence.engines.interface import Progress, Reader, Snapshot
 from swarm_persistence.engines.placing import partial_file, require_no_file, require_target
+from swarm_persistence.engines.reads import Count, LastSequence, Values
 from swarm_persistence.engines.stepping import run_beside
 from swarm_persistence.errors import DatabaseError, OtherError, SerializationError
 from swarm_persistence.query.query import Condition, Query
@@ -133,7 +134,7 @@ async def batches_of(reader: Reader, table: Table[Any]) -> AsyncIterator[Sequenc
     last: Any = 0
     while True:
         page = Query(table, (Condition(SEQUENCE, ">", last),), limit=BATCH)
-        rows = await reader.values(page, (*table.stored_names, SEQUENCE))
+        rows = await reader.read(Values(page, (*table.stored_names, SEQUENCE)))
         if rows:
             yield [StoredRecord.of(table, row) for row in rows]
             last = rows[-1][-1]
@@ -148,9 +149,11 @@ async def back_up_lines(
     try:
         _require_free(target, is_overwriting)
         with partial_file(target) as file:
-            counts = {table.label: await snapshot.count(Query(table)) for table in TABLES}
+            counts = {table.label: await snapshot.read(Count(Query(table))) for table in TABLES}
             numbers = {table.label: (await snapshot.numbers())[table.name] for table in TABLES}
-            floors = {table.label: await snapshot.last_sequence(table) for table in TABLES if table.floor is not None}
+            floors = {
+                table.label: await snapshot.read(LastSequence(table)) for table in TABLES if table.floor is not None
+            }
             header = Header(counts=counts, numbers=numbers, floors=floors)
             total, done = sum(counts.values()), 0
             await run_beside(partial(file.write, header_line(header)))

@@ -1,6 +1,7 @@
 """The verbs of agents."""
 
 from swarm_persistence.engines.interface import Delete, Step, Update
+from swarm_persistence.engines.reads import Select
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query
@@ -49,12 +50,12 @@ class AgentVerbs(StorageCore):
 
     async def list_agents(self) -> list[AgentModel]:
         """Return all agents, newest first."""
-        return await self._executor().select(Query(AGENTS, order=_NEWEST_FIRST))
+        return await self._executor().read(Select(Query(AGENTS, order=_NEWEST_FIRST)))
 
     async def list_agents_by_status(self, status: AgentStatus | str) -> list[AgentModel]:
         """Return the agents with this status, newest first; an unknown status raises `InvalidQueryError`."""
         value = query_value(AGENTS.column("status"), status, "agent.status")
-        return await self._executor().select(Query(AGENTS, (Condition("status", "=", value),), _NEWEST_FIRST))
+        return await self._executor().read(Select(Query(AGENTS, (Condition("status", "=", value),), _NEWEST_FIRST)))
 
 
 def steps_to_delete_agent(id: str) -> list[Step]:

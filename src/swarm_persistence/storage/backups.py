@@ -9,6 +9,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Delete, Progress, Reserve, Restore, Snapshot
 from swarm_persistence.engines.lines import BATCH, Header, StoredRecord
+from swarm_persistence.engines.reads import Count
 from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, Table
@@ -68,7 +69,7 @@ class BackupVerbs(StorageCore):
         async with TransactionBlock(self._begin):
             if is_overwriting:
                 await self._executor().write([Delete(Query(table)) for table in TABLES])
-            elif any([await self._executor().count(Query(table)) for table in TABLES]):
+            elif any([await self._executor().read(Count(Query(table))) for table in TABLES]):
                 raise OtherError(f"{self!r} holds records, and was left as it is; ask to overwrite them")
             for table, group in groupby(records, attrgetter("table")):
                 while batch := [*islice(group, BATCH)]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from swarm_persistence.engines.interface import Change, Claim, Engine, Increment, Step, Upkeep
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
@@ -179,7 +180,7 @@ class ClaimVerbs(TaskVerbs):
         executor = self._executor()
         fits = ready.conditions[len(_READY) :]
         for query in (ready, Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits))):
-            if await executor.values(Query(TASKS, query.conditions, query.order, 1), ("id",)):
+            if await executor.read(Values(Query(TASKS, query.conditions, query.order, 1), ("id",))):
                 return True
         return False
 
@@ -188,7 +189,7 @@ class ClaimVerbs(TaskVerbs):
         delayed = Query(
             TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow(most))), (Order("run_at"),), 1
         )
-        rows = await self._executor().values(delayed, ("run_at",))
+        rows = await self._executor().read(Values(delayed, ("run_at",)))
         if not rows:
             return most
         run_at = rows[0][0]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from typing import Any, NoReturn, Self, TypeVar, cast
 
 from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Insert, Replace, Save, Step
+from swarm_persistence.engines.reads import Get, Select
 from swarm_persistence.errors import ClosedError, ConflictError, NotFoundError, TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.query.query import Condition, FromNow, Query
@@ -146,7 +147,7 @@ class StorageCore(NotPicklable):
 
     async def _stored_of_key(self, table: Table[M], model: M) -> M | None:
         key = text(getattr(model, "idempotency_key", None), f"{table.label}.idempotency_key")
-        found = await self._executor().select(Query(table, (Condition("idempotency_key", "=", key),), limit=1))
+        found = await self._executor().read(Select(Query(table, (Condition("idempotency_key", "=", key),), limit=1)))
         return found[0] if found else None
 
     async def _save(self, table: Table[M], model: M) -> None:
@@ -162,9 +163,9 @@ class StorageCore(NotPicklable):
             await self._raise_stale(table, model)
         self._rewritten(self._scope(), table, model, version)
 
-    async def _get(self, table: Table[M], id: str) -> M | None:
+    def _get(self, table: Table[M], id: str) -> Awaitable[M | None]:
         executor = self._engine if innermost_scope() is None else self._executor()
-        return await executor.get(table, identifier(id, table.id_field))
+        return executor.read(Get(table, identifier(id, table.id_field)))
 
     async def _raise_stale(self, table: Table[M], model: M) -> NoReturn:
         stored: Any = await self._get(table, model.id)

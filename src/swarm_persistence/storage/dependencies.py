@@ -18,6 +18,7 @@ from swarm_persistence.engines.interface import (
     Step,
     Update,
 )
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
@@ -116,7 +117,7 @@ async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:
     while True:
         conditions = (NOT_OVER, Condition(SEQUENCE, ">", last))
         page = Query(TASKS, conditions, (Order(SEQUENCE),), ROWS_AT_ONCE)
-        rows: list[Any] = await executor.values(page, ("id", "dependencies", SEQUENCE))
+        rows: list[Any] = await executor.read(Values(page, ("id", "dependencies", SEQUENCE)))
         ids += [task_id for task_id, dependencies, _ in rows if _names(dependencies, id)]
         if len(rows) < ROWS_AT_ONCE:
             break
@@ -147,8 +148,8 @@ async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskMode
     while unknown:
         # What a task waits for cannot change until this is committed, once it was looked at here.
         await executor.write([Hold(TASKS, tuple(unknown))])
-        links = await executor.values(
-            Query(TASK_LINKS, (one_of("task_id", sorted(unknown)),)), ("task_id", "dependency_id")
+        links = await executor.read(
+            Values(Query(TASK_LINKS, (one_of("task_id", sorted(unknown)),)), ("task_id", "dependency_id"))
         )
         found: dict[str, list[str]] = {id: [] for id in unknown}
         for link in links:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.interface import Hold
+from swarm_persistence.engines.reads import LastSequence, Select
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
 from swarm_persistence.query.builder import bound, query_value
@@ -38,18 +39,18 @@ class EventVerbs(StorageCore):
     async def get_events_by_agent(self, agent_id: str, limit: int) -> list[EventModel]:
         """Return at most `limit` events of this agent, newest first."""
         condition = Condition("agent_id", "=", identifier(agent_id, "event.agent_id"))
-        return await self._executor().select(Query(EVENTS, (condition,), _NEWEST_FIRST, bound("limit", limit)))
+        return await self._executor().read(Select(Query(EVENTS, (condition,), _NEWEST_FIRST, bound("limit", limit))))
 
     async def get_events_by_type(self, event_type: str, limit: int) -> list[EventModel]:
         """Return at most `limit` events of this type, newest first."""
         condition = Condition("event_type", "=", text(event_type, "event.event_type"))
-        return await self._executor().select(Query(EVENTS, (condition,), _NEWEST_FIRST, bound("limit", limit)))
+        return await self._executor().read(Select(Query(EVENTS, (condition,), _NEWEST_FIRST, bound("limit", limit))))
 
     async def get_events_since(self, timestamp: float | datetime) -> list[EventModel]:
         """Return the events of this time (Unix seconds or an aware datetime) and later, oldest first."""
         since = query_value(EVENTS.column("timestamp"), timestamp, "timestamp")
         condition = Condition("timestamp", ">=", since)
-        return await self._executor().select(Query(EVENTS, (condition,), (Order("timestamp"),)))
+        return await self._executor().read(Select(Query(EVENTS, (condition,), (Order("timestamp"),))))
 
     async def read_events(
         self, after: int = 0, limit: int = 1000, *, types: Iterable[str] | None = None
@@ -62,7 +63,7 @@ class EventVerbs(StorageCore):
         """
         conditions = (Condition(SEQUENCE, ">", bound("after", after)), *_of_types(types))
         query = Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit), without_gaps=True)
-        return await self._executor().select(query)
+        return await self._executor().read(Select(query))
 
     async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:
         """Store new events behind all others, in their order, and return the sequence of the last.
@@ -94,7 +95,7 @@ class EventVerbs(StorageCore):
                 await self._require_last(expected_sequence, before=min(added, default=None))
             return [event.sequence or 0 for event in stored]
 
-        return max(await self._as_one(append), default=0) or await self._executor().last_sequence(EVENTS)
+        return max(await self._as_one(append), default=0) or await self._executor().read(LastSequence(EVENTS))
 
     def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
         """Yield the events behind a place in the log, then each new one once it is committed; it never ends by itself.
@@ -111,7 +112,7 @@ class EventVerbs(StorageCore):
 
     async def _require_last(self, expected: int, before: int | None) -> None:
         """Refuse if the log, as it was before a place in it, did not end with the expected event."""
-        last = await self._executor().last_sequence(EVENTS, before)
+        last = await self._executor().read(LastSequence(EVENTS, before))
         if last != expected:
             raise ConflictError(
                 f"the log ended with event {last}, and {expected} was expected; read on from there, and decide anew"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Executor, Update
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import TaskStatus
 from swarm_persistence.query.query import Condition, Query, one_of
@@ -27,7 +28,7 @@ async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
     level = [id]
     while waiting := await _waiting_behind(executor, level):
         ids = {each for several in waiting.values() for each in several}
-        rows = await executor.values(Query(TASKS, (one_of("id", sorted(ids)), *_MAY_FAIL)), ("id",))
+        rows = await executor.read(Values(Query(TASKS, (one_of("id", sorted(ids)), *_MAY_FAIL)), ("id",)))
         doomed = _doomed_by(level, waiting, {str(row[0]) for row in rows})
         if not doomed:
             return

@@ -8,8 +8,8 @@ from contextvars import Context
 from typing import Any
 
 from swarm_persistence.backoff import Backoff
-from swarm_persistence.engines.following import BEFORE_ALL, place_of
-from swarm_persistence.engines.interface import Engine, Page, Place, Watch
+from swarm_persistence.engines.following import BEFORE_ALL, position_of
+from swarm_persistence.engines.interface import Engine, FeedPage, FeedPosition, Watch
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import StorageError
 from swarm_persistence.query.query import Query
@@ -30,10 +30,10 @@ LARGEST_BACKLOG = 2 * BATCH
 class Subscription:
     """What a feed has for one watcher: rows that were not taken yet, the latest version of each only."""
 
-    def __init__(self, query: Query[Any], start: Place | None) -> None:
+    def __init__(self, query: Query[Any], start: FeedPosition | None) -> None:
         self.start = start
         """The place from which on the feed gives rows; `None` if it has not begun."""
-        self.end: Place | None = None
+        self.end: FeedPosition | None = None
         """The place up to which it gave rows, once it gives no more."""
         self._table = query.table
         self._id = query.table.positions["id"]
@@ -49,24 +49,24 @@ class Subscription:
     def add(self, rows: list[Row]) -> None:
         """Take rows in their order; those at or before a place that was seen are no news."""
         for row in rows:
-            place = place_of(self._table, row)
+            position = position_of(self._table, row)
             # A feed goes back if the newest rows are deleted while others may still come before them.
-            if place > self._seen:
-                self._seen = place
+            if position > self._seen:
+                self._seen = position
                 id = row[self._id]
                 self._rows[id] = row
                 self._rows.move_to_end(id)
         self._wake()
 
-    def finish(self, end: Place) -> None:
+    def finish(self, end: FeedPosition) -> None:
         """Say that no more will come."""
         self.end = end
         self._wake()
 
-    def skip(self, upto: Place) -> None:
+    def skip(self, upto: FeedPosition) -> None:
         """Drop the rows that the watcher has read for itself, also those that are still to come."""
         self._seen = max(self._seen, upto)
-        while self._rows and place_of(self._table, next(iter(self._rows.values()))) <= upto:
+        while self._rows and position_of(self._table, next(iter(self._rows.values()))) <= upto:
             self._rows.popitem(last=False)
 
     async def take(self) -> Row | None:
@@ -89,7 +89,7 @@ class Feed:
     def __init__(self, engine: Engine, query: Query[Any]) -> None:
         self._engine = engine
         self._query = query
-        self._place = BEFORE_ALL
+        self._position = BEFORE_ALL
         self._subscriptions: set[Subscription] = set()
         self._reader: asyncio.Task[None] | None = None
 
@@ -100,7 +100,7 @@ class Feed:
 
     def subscribe(self) -> Subscription:
         """Collect for a watcher what lies behind the present place."""
-        subscription = Subscription(self._query, None if self._reader is None else self._place)
+        subscription = Subscription(self._query, None if self._reader is None else self._position)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -111,15 +111,15 @@ class Feed:
             self._reader.cancel()
             self._reader = None
 
-    def begin(self, place: Place) -> None:
+    def begin(self, position: FeedPosition) -> None:
         """Read on from a place, for all that are subscribed."""
-        self._place = place
+        self._position = position
         for subscription in self._subscriptions:
-            subscription.start = place
+            subscription.start = position
         # Not in the watcher's context, which it would keep alive.
         self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
 
-    def read(self, after: Place, upto: Place | None) -> Awaitable[Page]:
+    def read(self, after: FeedPosition, upto: FeedPosition | None) -> Awaitable[FeedPage]:
         """Read for one watcher that is behind."""
         return self._engine.follow(self._query, after, BATCH, upto)
 
@@ -141,8 +141,8 @@ class Feed:
     async def _read_on(self, own: "asyncio.Task[None] | None", watch: Watch) -> None:
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
-            page = await self._engine.follow(self._query, self._place, BATCH)
-            if page.place != self._place:
+            page = await self._engine.follow(self._query, self._position, BATCH)
+            if page.position != self._position:
                 backoff.reset()
             self._give(page)
             if self._reader is not own:
@@ -155,13 +155,13 @@ class Feed:
             else:
                 await watch.wait(LONGEST_WAIT_SECONDS * random.uniform(0.5, 1.0))
 
-    def _give(self, page: Page) -> None:
-        self._place = page.place
+    def _give(self, page: FeedPage) -> None:
+        self._position = page.position
         for subscription in [*self._subscriptions]:
             subscription.add(page.rows)
             if subscription.backlog > LARGEST_BACKLOG:
                 self._subscriptions.discard(subscription)
-                subscription.finish(self._place)
+                subscription.finish(self._position)
         if not self._subscriptions:
             self._reader = None
 
@@ -169,7 +169,7 @@ class Feed:
         subscriptions, self._subscriptions = self._subscriptions, set()
         self._reader = None
         for subscription in subscriptions:
-            subscription.finish(self._place)
+            subscription.finish(self._position)
 
 
 class Feeds:

@@ -13,6 +13,7 @@ import msgspec
 
 from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.engines.interface import Change, Claim, Hold, Step, Unless, Update, When
+from swarm_persistence.engines.reads import Count
 from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query
@@ -104,7 +105,7 @@ class LeaseVerbs(ClaimVerbs):
         step = Update(Query(TASKS, (*by_id(TASKS, task_id).conditions, NOT_OVER)), changes)
         if await self._end_with_dependents(step, task_id, "was cancelled"):
             return True
-        if await self._executor().count(by_id(TASKS, task_id)):
+        if await self._executor().read(Count(by_id(TASKS, task_id))):
             return False
         raise NotFoundError(f"task {task_id!r}")
 

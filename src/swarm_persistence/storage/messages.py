@@ -5,6 +5,7 @@ from typing import Any
 
 from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.interface import Change, Update
+from swarm_persistence.engines.reads import Count, Select, Values
 from swarm_persistence.errors import InvalidQueryError, NotFoundError, shown
 from swarm_persistence.models import MessageModel
 from swarm_persistence.query.builder import bound
@@ -33,14 +34,14 @@ class MessageVerbs(StorageCore):
         pair = (identifier(agent1, "agent1"), identifier(agent2, "agent2"))
         condition = Condition("from_agent|to_agent", "PAIR", pair)
         newest_first = (Order("timestamp", is_descending=True),)
-        return await self._executor().select(Query(MESSAGES, (condition,), newest_first, bound("limit", limit)))
+        return await self._executor().read(Select(Query(MESSAGES, (condition,), newest_first, bound("limit", limit))))
 
     async def get_unread_messages(self, agent_id: str) -> list[MessageModel]:
         """Return the messages to this agent that are not marked as read, oldest first."""
         addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
         unread = Condition("read", "=", 0)
         query = Query(MESSAGES, (addressed, unread), (Order("timestamp"),), without_gaps=True)
-        return await self._executor().select(query)
+        return await self._executor().read(Select(query))
 
     async def mark_message_read(self, message_id: str) -> None:
         """Mark the message as read; one that is read already stays so.
@@ -68,7 +69,7 @@ class MessageVerbs(StorageCore):
             raise InvalidQueryError(
                 f"up_to is message {shown(up_to.id)} to {shown(up_to.to_agent)}, expected one to {reader!r}"
             )
-        rows = await self._executor().values(by_id(MESSAGES, up_to.id), (SEQUENCE,))
+        rows = await self._executor().read(Values(by_id(MESSAGES, up_to.id), (SEQUENCE,)))
         if not rows:
             raise NotFoundError(f"message {up_to.id!r}")
         seen = (
@@ -98,7 +99,7 @@ class MessageVerbs(StorageCore):
         is_open = Query(MESSAGES, (*message.conditions, Condition("acknowledged_at", "IS NULL")))
         if await self._write_one(Update(is_open, changes)):
             return True
-        if await self._executor().count(message):
+        if await self._executor().read(Count(message)):
             return False
         raise NotFoundError(f"message {message_id!r}")
 

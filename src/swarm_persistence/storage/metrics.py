@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from swarm_persistence.clock import from_microseconds
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateRow, Function, Select
 from swarm_persistence.models import MetricModel
 from swarm_persistence.query.builder import bound_value
 from swarm_persistence.query.query import Condition, Order, Query
@@ -43,7 +43,9 @@ class MetricVerbs(StorageCore):
             Condition("agent_id", "=", identifier(agent_id, "metric.agent_id")),
             Condition("metric_type", "=", text(metric_type, "metric.metric_type")),
         )
-        return await self._executor().select(Query(METRICS, conditions, (Order("timestamp", is_descending=True),)))
+        return await self._executor().read(
+            Select(Query(METRICS, conditions, (Order("timestamp", is_descending=True),)))
+        )
 
     async def get_aggregated_metrics(
         self, metric_type: str, start_time: float | datetime, end_time: float | datetime
@@ -57,7 +59,7 @@ class MetricVerbs(StorageCore):
         name = text(metric_type, "metric.metric_type")
         measured = _measured(name, ("start_time", start_time), ("end_time", end_time))
         aggregate = Aggregate(measured, ("agent_id", "unit"), _FUNCTIONS)
-        return [_aggregated(name, row) for row in await self._executor().aggregate(aggregate)]
+        return [_aggregated(name, row) for row in await self._executor().read(aggregate)]
 
     async def aggregate_metrics(  # noqa: PLR0917 - a span, a bucket and a grouping are told apart by their places
         self,
@@ -83,7 +85,7 @@ class MetricVerbs(StorageCore):
         """
         measured = _measured(text(metric_type, "metric.metric_type"), ("start", start), ("end", end))
         summing = Summing(bucket, group_by, functions)
-        rows = await self._executor().aggregate(summing.aggregate(measured))
+        rows = await self._executor().read(summing.aggregate(measured))
         return summing.summaries(rows)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Executor, Insert, Step, When
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Query, one_of
@@ -75,7 +76,7 @@ async def places_of_duplicates(executor: Executor, inserts: Sequence[Insert[Any]
     if not keys:
         return set()
     stored = Query(TASKS, (one_of("idempotency_key", [*dict.fromkeys(keys.values())]),))
-    known = {key for (key,) in await executor.values(stored, ("idempotency_key",))}
+    known = {key for (key,) in await executor.read(Values(stored, ("idempotency_key",)))}
     duplicates = set()
     for place, key in keys.items():
         if key in known:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.interface import Delete, Hold, Step, Unless, When
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
@@ -119,7 +120,7 @@ class PruningVerbs(StorageCore):
         return deleted
 
     async def _place(self, query: Query[Any]) -> int:
-        rows: list[Any] = await self._executor().values(query, (SEQUENCE,))
+        rows: list[Any] = await self._executor().read(Values(query, (SEQUENCE,)))
         return int(rows[0][0]) if rows else 0
 
     async def _delete(self, table: Table[Any], ids: list[str], stale: tuple[Condition, ...]) -> int:
@@ -133,8 +134,8 @@ class PruningVerbs(StorageCore):
             ids = [id for id in ids if id not in needed]
             if not ids:
                 return 0
-            linked = await self._executor().values(
-                Query(TASKS, (one_of("id", ids), Condition(UNMET_DEPENDENCIES, ">", 0))), ("id",)
+            linked = await self._executor().read(
+                Values(Query(TASKS, (one_of("id", ids), Condition(UNMET_DEPENDENCIES, ">", 0))), ("id",))
             )
             without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
@@ -148,12 +149,12 @@ class PruningVerbs(StorageCore):
 
     async def _needed(self, ids: list[str]) -> set[Any]:
         """Return those of these tasks that others wait for, which are not finished themselves."""
-        rows = await self._executor().values(dependents_of(ids, _UNFINISHED), ("id",))
+        rows = await self._executor().read(Values(dependents_of(ids, _UNFINISHED), ("id",)))
         if not rows:
             return set()
         of_dependents = one_of("task_id", [str(row[0]) for row in rows])
         links = Query(TASK_LINKS, (*waiting_for(ids).conditions, of_dependents))
-        return {row[0] for row in await self._executor().values(links, ("dependency_id",))}
+        return {row[0] for row in await self._executor().read(Values(links, ("dependency_id",)))}
 
 
 def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:

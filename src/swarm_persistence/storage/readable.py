@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.interface import Executor
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE
@@ -21,7 +22,7 @@ async def readable_values(
     while True:
         others = msgspec.structs.replace(query, conditions=(*query.conditions, *without(passed_over)))
         try:
-            return [*await executor.values(others, fields)], passed_over
+            return [*await executor.read(Values(others, fields))], passed_over
         except UnreadableError as error:
             pass_over(error, passed_over)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from swarm_persistence.engines.interface import Update
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
@@ -121,7 +122,7 @@ class RecoveryVerbs(LeaseVerbs):
         row = Condition(SEQUENCE, "=", error.sequence)
         fields = ("claim_count", "retry_count", "max_retries")
         done: list[tuple[str, bool]] = []
-        for numbers in await self._executor().values(Query(TASKS, (row, *held)), fields):
+        for numbers in await self._executor().read(Values(Query(TASKS, (row, *held)), fields)):
             id = error.id or f"(sequence {error.sequence})"
             is_pending = await self._give_back(id, numbers, held, reason, row)
             if is_pending is not None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Generic
 
 from swarm_persistence.engines.interface import Delete, Step
+from swarm_persistence.engines.reads import Count, Page, Select
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder, bound
@@ -28,7 +29,7 @@ class Repository(NotPicklable, Generic[M]):
 
     async def find_all(self) -> list[M]:
         """Return all records in the order of their arrival."""
-        return await self._storage._executor().select(Query(self._table))
+        return await self._storage._executor().read(Select(Query(self._table)))
 
     async def save(self, entity: M) -> None:
         """Store the record, or replace the stored one of its id.
@@ -64,7 +65,7 @@ class Repository(NotPicklable, Generic[M]):
 
     async def query(self, builder: QueryBuilder[M]) -> list[M]:
         """Return the records that the query finds, in its order."""
-        return await self._storage._executor().select(self._query_of(builder))
+        return await self._storage._executor().read(Select(self._query_of(builder)))
 
     async def iterate(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> AsyncIterator[M]:
         """Yield the records that fulfil the query's conditions, or all, in the order of their arrival.
@@ -93,7 +94,7 @@ class Repository(NotPicklable, Generic[M]):
         while True:
             conditions = (*query.conditions, Condition(SEQUENCE, ">", last))
             page = Query(self._table, conditions, limit=batch_size)
-            batch, last = await self._storage._executor().page(page)
+            batch, last = await self._storage._executor().read(Page(page))
             if batch:
                 yield batch
             if len(batch) < batch_size:
@@ -102,7 +103,7 @@ class Repository(NotPicklable, Generic[M]):
     async def count(self, builder: QueryBuilder[M] | None = None) -> int:
         """Count the records that fulfil the query's conditions, or all; its limit and offset do not count."""
         query = Query(self._table) if builder is None else self._query_of(builder)
-        return await self._storage._executor().count(query)
+        return await self._storage._executor().read(Count(query))
 
     def _query_of(self, builder: QueryBuilder[M]) -> Query[M]:
         if not isinstance(builder, QueryBuilder):

@@ -16,13 +16,11 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Engine, Session, Step
+from swarm_persistence.engines.interface import Engine, Session, Step
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import Model
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import M, Table
 
 T = TypeVar("T")
 
@@ -218,33 +216,9 @@ class Scope:
         self._require_open()
         return await self._run(lambda: self._session.write(steps))
 
-    async def get(self, table: Table[M], id: str) -> M | None:
+    async def read(self, read: Read[T]) -> T:
         self._require_open()
-        return await self._run(lambda: self._session.get(table, id))
-
-    async def select(self, query: Query[M]) -> list[M]:
-        self._require_open()
-        return await self._run(lambda: self._session.select(query))
-
-    async def page(self, query: Query[M]) -> tuple[list[M], int]:
-        self._require_open()
-        return await self._run(lambda: self._session.page(query))
-
-    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
-        self._require_open()
-        return await self._run(lambda: self._session.values(query, fields))
-
-    async def count(self, query: Query[Any]) -> int:
-        self._require_open()
-        return await self._run(lambda: self._session.count(query))
-
-    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
-        self._require_open()
-        return await self._run(lambda: self._session.aggregate(aggregate))
-
-    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
-        self._require_open()
-        return await self._run(lambda: self._session.last_sequence(table, before))
+        return await self._run(lambda: self._session.read(read))
 
     async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
         async with self._one_at_a_time:

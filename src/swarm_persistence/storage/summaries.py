@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateRow, Bucket, Function
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import MetricModel
 from swarm_persistence.query.query import Query

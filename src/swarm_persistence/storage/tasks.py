@@ -5,6 +5,7 @@ from typing import Any
 
 from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.interface import Delete, Hold, Insert, Replace, Save, Step, Unless, Update, When
+from swarm_persistence.engines.reads import Count, Select, Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
@@ -99,7 +100,7 @@ class TaskVerbs(StorageCore):
 
     async def get_pending_tasks(self) -> list[TaskModel]:
         """Return the tasks that wait for an agent: highest priority first, then first stored."""
-        return await self._executor().select(Query(TASKS, (IS_PENDING,), MOST_URGENT_FIRST))
+        return await self._executor().read(Select(Query(TASKS, (IS_PENDING,), MOST_URGENT_FIRST)))
 
     async def get_ready_tasks(self, limit: int | None = None) -> list[TaskModel]:
         """Return the pending tasks that could be claimed now: highest priority first, then first stored.
@@ -110,12 +111,14 @@ class TaskVerbs(StorageCore):
             bound("limit", limit)
         executor = self._executor()
         # What becomes due between these two reads is found by both, never by none.
-        due = await executor.select(Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE), MOST_URGENT_FIRST, limit))
-        ready = await executor.select(Query(TASKS, (IS_PENDING, IS_MET, IS_NOT_DELAYED), MOST_URGENT_FIRST, limit))
+        due = await executor.read(Select(Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE), MOST_URGENT_FIRST, limit)))
+        ready = await executor.read(
+            Select(Query(TASKS, (IS_PENDING, IS_MET, IS_NOT_DELAYED), MOST_URGENT_FIRST, limit))
+        )
         if not due:
             return ready
         every = {task.id: task for task in (*due, *ready)}
-        rows: list[Any] = await executor.values(Query(TASKS, (one_of("id", [*every]),)), ("id", SEQUENCE))
+        rows: list[Any] = await executor.read(Values(Query(TASKS, (one_of("id", [*every]),)), ("id", SEQUENCE)))
         arrivals = dict(rows)
         # One that was deleted in between has no arrival any more.
         left = [task for id, task in every.items() if id in arrivals]
@@ -124,12 +127,14 @@ class TaskVerbs(StorageCore):
     async def get_blocked_tasks(self) -> list[TaskModel]:
         """Return the pending tasks that wait for a dependency: highest priority first, then first stored."""
         is_blocked = Condition(UNMET_DEPENDENCIES, ">", 0)
-        return await self._executor().select(Query(TASKS, (IS_PENDING, is_blocked), MOST_URGENT_FIRST))
+        return await self._executor().read(Select(Query(TASKS, (IS_PENDING, is_blocked), MOST_URGENT_FIRST)))
 
     async def get_tasks_by_agent(self, agent_id: str) -> list[TaskModel]:
         """Return the tasks assigned to this agent, newest first."""
         assigned = Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to"))
-        return await self._executor().select(Query(TASKS, (assigned,), (Order("created_at", is_descending=True),)))
+        return await self._executor().read(
+            Select(Query(TASKS, (assigned,), (Order("created_at", is_descending=True),)))
+        )
 
     def watch_tasks(self) -> AsyncGenerator[TaskModel, None]:
         """Yield the tasks as they are, then each again whenever it was written; it never ends by itself.
@@ -215,7 +220,7 @@ class TaskVerbs(StorageCore):
 
     async def _fail_dependents_of_any(self, ids: Sequence[str]) -> None:
         failed_ones = Query(TASKS, (one_of("id", ids), _IS_UNSUCCESSFUL))
-        rows: list[Any] = await self._executor().values(failed_ones, ("id", "status", "error"))
+        rows: list[Any] = await self._executor().read(Values(failed_ones, ("id", "status", "error")))
         for id, status, error in rows:
             await fail_dependents(self._executor(), id, _reason(status, error))
 
@@ -264,7 +269,7 @@ class TaskVerbs(StorageCore):
         is_same = () if is_forced else (Condition("version", "=", task.version),)
         id = id_of(task)
         completed = Query(TASKS, (Condition("id", "=", id), IS_COMPLETED, *is_same))
-        if not await self._executor().count(completed):
+        if not await self._executor().read(Count(completed)):
             return None
 
         async def write() -> Any:

@@ -9,6 +9,7 @@ import msgspec
 
 from swarm_persistence.engines.interface import Reader
 from swarm_persistence.engines.lines import BATCH, StoredRecord, batches_of
+from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.models import EventModel, MessageModel, Model
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, Table
@@ -66,7 +67,7 @@ class StoragePlace:
 
     async def count(self, table: Table[Any]) -> int:
         """Count the records of a table."""
-        return await self._reader.count(Query(table))
+        return await self._reader.read(Count(Query(table)))
 
     def batches(self, table: Table[Any]) -> AsyncIterator[Sequence[StoredRecord]]:
         """Yield all records of a table, in batches."""
@@ -75,7 +76,7 @@ class StoragePlace:
     async def known(self, table: Table[Any], ids: Sequence[str]) -> Mapping[str, bytes]:
         """Return the digests of the records that are there already."""
         found = Query(table, (Condition("id", "IN", tuple(ids)),))
-        rows = await self._reader.values(found, (*table.stored_names, SEQUENCE))
+        rows = await self._reader.read(Values(found, (*table.stored_names, SEQUENCE)))
         records = [StoredRecord.of(table, row).record for row in rows]
         return {record.id: digest_of(record) for record in records}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from swarm_persistence.engines.interface import Engine
+from swarm_persistence.engines.reads import Values
 from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import Storage
@@ -27,7 +28,7 @@ class Doubts:
         if not runs:
             return
         held = Query(TASKS, (one_of("id", sorted({run.claim[0] for run in runs})), UNFINISHED))
-        rows: list[Any] = await self._storage._executor().values(held, ("id", "assigned_to", "claim_count"))
+        rows: list[Any] = await self._storage._executor().read(Values(held, ("id", "assigned_to", "claim_count")))
         claims = {tuple(row) for row in rows}
         for run in runs:
             if run.claim not in claims:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from row_strategies import column_values, rows
 
-from swarm_persistence.engines.interface import Aggregate, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, Bucket, Function
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.sql.compiler import Compiler

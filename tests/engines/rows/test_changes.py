@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence.engines.interface import Claim, Delete, Increment, Insert, Replace, Save, Step, Update
+from swarm_persistence.engines.reads import Count, Select
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
 from swarm_persistence.errors import ConflictError, SerializationError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel, TaskPriority
@@ -26,7 +27,7 @@ def event(id: str) -> EventModel:
 
 
 async def everything(engine: MemoryEngine) -> list[Any]:
-    return [await engine.select(Query(table)) for table in (AGENTS, TASKS, EVENTS)]
+    return [await engine.read(Select(Query(table))) for table in (AGENTS, TASKS, EVENTS)]
 
 
 async def test_an_insert_gives_a_sequence_that_is_never_given_again(engine: MemoryEngine) -> None:
@@ -44,7 +45,7 @@ async def test_an_insert_of_a_known_id_names_it_and_the_remedy(engine: MemoryEng
     with pytest.raises(ConflictError, match=r"task 't7' exists already; update_task replaces it"):
         await engine.write([Insert(task("t7", error="other"))])
 
-    assert [stored.error for stored in await engine.select(Query(TASKS))] == [None]
+    assert [stored.error for stored in await engine.read(Select(Query(TASKS)))] == [None]
 
 
 async def test_a_save_replaces_its_own_version_only_and_keeps_the_place(engine: MemoryEngine) -> None:
@@ -58,7 +59,7 @@ async def test_a_save_replaces_its_own_version_only_and_keeps_the_place(engine: 
     )
 
     assert results == [1, 1, 1, 0]
-    assert [(stored.id, stored.error, stored.version) for stored in await engine.select(Query(TASKS))] == [
+    assert [(stored.id, stored.error, stored.version) for stored in await engine.read(Select(Query(TASKS)))] == [
         ("a", "new", 2),
         ("b", None, 1),
     ]
@@ -76,7 +77,7 @@ async def test_a_replace_gives_the_version_and_a_forced_one_counts_from_the_stor
     )
 
     assert results[1:] == [2, None, 3, None]
-    assert [stored.version for stored in await engine.select(Query(TASKS))] == [3]
+    assert [stored.version for stored in await engine.read(Select(Query(TASKS)))] == [3]
 
 
 async def test_a_replace_of_a_record_without_versions_gives_0(engine: MemoryEngine) -> None:
@@ -92,7 +93,7 @@ async def test_an_update_with_a_limit_changes_the_first_rows(engine: MemoryEngin
     results = await engine.write([Update(Query(TASKS, (), (Order("id", is_descending=True),), 2), {"error": "e"})])
 
     assert results == [2]
-    assert [(stored.id, stored.error) for stored in await engine.select(Query(TASKS))] == [
+    assert [(stored.id, stored.error) for stored in await engine.read(Select(Query(TASKS)))] == [
         ("a", None),
         ("b", "e"),
         ("c", "e"),
@@ -110,7 +111,7 @@ async def test_an_update_counts_its_rows_and_a_delete_does_so_whatever_the_limit
     )
 
     assert results == [3, 2]
-    assert [(stored.id, stored.retry_count, stored.error) for stored in await engine.select(Query(TASKS))] == [
+    assert [(stored.id, stored.retry_count, stored.error) for stored in await engine.read(Select(Query(TASKS)))] == [
         ("c", 2, "e")
     ]
 
@@ -149,8 +150,8 @@ async def test_a_write_that_fails_leaves_nothing_of_itself(engine: MemoryEngine,
 
     assert await everything(engine) == before
     pending = Query(TASKS, (Condition("status", "=", "pending"),), (Order("priority", True), Order("created_at")))
-    assert [stored.id for stored in await engine.select(pending)] == ["a", "b"]
-    assert await engine.count(Query(TASKS, (Condition("assigned_to", "=", "x"),))) == 0
+    assert [stored.id for stored in await engine.read(Select(pending))] == ["a", "b"]
+    assert await engine.read(Count(Query(TASKS, (Condition("assigned_to", "=", "x"),)))) == 0
     (sequence,) = await engine.write([Insert(event("f"))])
     assert sequence == before[2][0].sequence + 1
 
@@ -159,7 +160,7 @@ async def test_a_value_that_no_column_holds_is_refused_before_anything_changes(e
     with pytest.raises(SerializationError, match=r"task\.retry_count"):
         await engine.write([Insert(task("a")), Insert(task("b", retry_count=-1))])
 
-    assert await engine.count(Query(TASKS)) == 0
+    assert await engine.read(Count(Query(TASKS))) == 0
 
 
 async def test_the_id_of_a_deleted_record_is_free_within_the_same_write(engine: MemoryEngine) -> None:
@@ -167,4 +168,4 @@ async def test_the_id_of_a_deleted_record_is_free_within_the_same_write(engine: 
 
     await engine.write([Delete(Query(TASKS, (Condition("id", "=", "a"),))), Insert(task("a"))])
 
-    assert [stored.id for stored in await engine.select(Query(TASKS))] == ["b", "a"]
+    assert [stored.id for stored in await engine.read(Select(Query(TASKS)))] == ["b", "a"]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from swarm_persistence.engines.interface import Delete, Increment, Insert, PoolStatus, Update
+from swarm_persistence.engines.reads import Count, Select
 from swarm_persistence.engines.rows.memory import sessions, turns
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
 from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, PoolError, TransactionError
@@ -47,7 +48,7 @@ def task(id: str) -> TaskModel:
 
 
 async def ids(reader: Any) -> list[str]:
-    return [stored.id for stored in await reader.select(Query(TASKS))]
+    return [stored.id for stored in await reader.read(Select(Query(TASKS)))]
 
 
 async def assert_waiting(engine: MemoryEngine, number: int) -> None:
@@ -109,7 +110,7 @@ async def test_reads_go_on_and_see_what_is_committed(engine: MemoryEngine) -> No
 
     assert await ids(engine) == ["a", "b"]
     assert await ids(session) == ["b", "c"]
-    assert (await engine.count(Query(TASKS)), await session.count(Query(TASKS))) == (2, 2)
+    assert (await engine.read(Count(Query(TASKS))), await session.read(Count(Query(TASKS)))) == (2, 2)
     await session.commit()
     assert await ids(engine) == ["b", "c"]
 
@@ -148,7 +149,10 @@ async def test_savepoints_nest(engine: MemoryEngine) -> None:
         await session.rollback_to("one")
 
     await session.commit()
-    assert [(stored.id, stored.retry_count) for stored in await engine.select(Query(TASKS))] == [("0", 0), ("d", 0)]
+    assert [(stored.id, stored.retry_count) for stored in await engine.read(Select(Query(TASKS)))] == [
+        ("0", 0),
+        ("d", 0),
+    ]
 
 
 async def test_a_rollback_undoes_at_the_call_and_a_second_one_does_nothing(engine: MemoryEngine) -> None:
@@ -170,7 +174,11 @@ async def test_a_transaction_that_is_over_refuses_more(engine: MemoryEngine) -> 
     session = await engine.begin()
     await session.commit()
 
-    for call in (session.commit, lambda: session.write([Insert(task("a"))]), lambda: session.select(Query(TASKS))):
+    for call in (
+        session.commit,
+        lambda: session.write([Insert(task("a"))]),
+        lambda: session.read(Select(Query(TASKS))),
+    ):
         with pytest.raises(TransactionError, match="over already"):
             await call()
 
@@ -227,7 +235,7 @@ async def test_a_transaction_that_was_open_for_too_long_says_so(engine: MemoryEn
     clock.seconds += 61
 
     assert "longer than transaction_timeout (60 s)" in str(session.failure)
-    for call in (session.commit, lambda: session.write([]), lambda: session.count(Query(TASKS))):
+    for call in (session.commit, lambda: session.write([]), lambda: session.read(Count(Query(TASKS)))):
         with pytest.raises(TransactionError, match="transaction_timeout"):
             await call()
     await session.rollback()
@@ -324,7 +332,7 @@ async def test_writers_of_many_threads_and_loops_lose_nothing(engine: MemoryEngi
                 await engine.write([Update(Query(TASKS), {"retry_count": Increment()})])
                 continue
             session = await engine.begin()
-            (stored,) = await session.select(Query(TASKS))
+            (stored,) = await session.read(Select(Query(TASKS)))
             await asyncio.sleep(0)
             await session.write([Update(Query(TASKS), {"retry_count": stored.retry_count + 1})])
             if number % 2:
@@ -341,7 +349,7 @@ async def test_writers_of_many_threads_and_loops_lose_nothing(engine: MemoryEngi
         await asyncio.to_thread(thread.join)
 
     assert [outcome for _, outcome in threads] == [[None]] * 4
-    ((stored,), status) = (await engine.select(Query(TASKS)), engine.pool_status())
+    ((stored,), status) = (await engine.read(Select(Query(TASKS))), engine.pool_status())
     assert stored.retry_count == 4 * 4 * 40 + 2 * 4 * 10
     assert status == PoolStatus(active=0, idle=0, max=1, waiting=0)
 
@@ -418,7 +426,7 @@ async def test_closing_finishes_the_writes_that_wait_and_ends_the_transaction(en
         await begin
     with pytest.raises(ClosedError):
         await session.commit()
-    for call in (engine.begin, lambda: engine.write([]), lambda: engine.select(Query(TASKS)), engine.size):
+    for call in (engine.begin, lambda: engine.write([]), lambda: engine.read(Select(Query(TASKS))), engine.size):
         with pytest.raises(ClosedError):
             await call()
     await engine.close()

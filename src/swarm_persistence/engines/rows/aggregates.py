@@ -6,7 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateRow, Bucket, Function
 from swarm_persistence.engines.rows.evaluator import matching_rows
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.query.percentiles import percentile_of

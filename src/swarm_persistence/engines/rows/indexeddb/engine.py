@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -13,26 +13,24 @@ from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
-    Aggregate,
-    AggregateRow,
     AppliedMigration,
+    FeedPage,
+    FeedPosition,
     MigrationStatus,
-    Page,
-    Place,
     PoolStatus,
     Progress,
     Step,
 )
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
-from swarm_persistence.engines.rows.aggregates import aggregate_rows
-from swarm_persistence.engines.rows.evaluator import columns_of_rows, count_of, page_of, plan_of, rows_of, settled
+from swarm_persistence.engines.reads import Get, LastSequence, Page, Read, Select, Values
+from swarm_persistence.engines.rows.evaluator import plan_of
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Opening
 from swarm_persistence.engines.rows.indexeddb.commits import Commits
 from swarm_persistence.engines.rows.indexeddb.failures import opening_failure
 from swarm_persistence.engines.rows.indexeddb.fetched import FIRST_ROWS
-from swarm_persistence.engines.rows.indexeddb.operations import Read, ReadOperation, WriteOperation
+from swarm_persistence.engines.rows.indexeddb.operations import ReadOperation, WriteOperation
 from swarm_persistence.engines.rows.indexeddb.reads import Reads
 from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
@@ -42,9 +40,9 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
 from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
-from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import Table
 
+T = TypeVar("T")
 Durability = Literal["relaxed", "strict"]
 
 
@@ -117,56 +115,17 @@ class IndexedDbEngine:
         results: Any = await delivered(self._submit(steps, on_abandoned), on_abandoned)
         return list(results)
 
-    async def get(self, table: Table[M], id: str) -> M | None:
-        decode = codec_of(table.model).decode
-        record: M | None = await self._read(
-            lambda source_of: source_of(table).get(id), lambda row: None if row is None else decode(row)
-        )
-        return record
+    async def read(self, read: Read[T]) -> T:
+        if isinstance(read, LastSequence):
+            result: Any = await self._last_sequence(read)
+            return cast(T, result)
+        self._require_usable()
+        result = await self._reads.submit(ReadOperation(read, _first_rows(read)))
+        return cast(T, result)
 
-    async def select(self, query: Query[M]) -> list[M]:
-        decode = codec_of(query.table.model).decode
-        records: list[M] = await self._read(
-            lambda source_of: _rows(source_of, query), lambda rows: [*map(decode, rows)], _needed(query)
-        )
-        return records
-
-    async def page(self, query: Query[M]) -> tuple[list[M], int]:
-        page: tuple[list[M], int] = await self._read(
-            lambda source_of: _rows(source_of, query),
-            lambda rows: page_of(query.table, rows),
-            _needed(query),
-        )
-        return page
-
-    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
-        columns: list[Row] = await self._read(
-            lambda source_of: _rows(source_of, query),
-            lambda rows: columns_of_rows(query.table, rows, fields),
-            _needed(query),
-        )
-        return columns
-
-    async def count(self, query: Query[Any]) -> int:
-        number: int = await self._read(
-            lambda source_of: count_of(source_of(query.table), settled(query, source_of)), _same, None
-        )
-        return number
-
-    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
-        rows: list[AggregateRow] = await self._read(
-            lambda source_of: aggregate_rows(source_of(aggregate.query.table), aggregate), _same, None
-        )
-        return rows
-
-    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
-        if before is not None:
-            return before - 1
-        (answer,) = await self._fetch(messages.FETCH_STATE)
-        _, counters = messages.state_of(answer)
-        return counters[table.name][0] if table.name in counters else 0
-
-    async def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Page:
+    async def follow(
+        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> FeedPage:
         return await follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> IndexedDbSnapshot:
@@ -314,9 +273,12 @@ class IndexedDbEngine:
         deadline = time.monotonic() + self.settings.connection_timeout
         return self._commits.submit(WriteOperation(deadline, steps, works, on_abandoned))
 
-    async def _read(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None = FIRST_ROWS) -> Any:
-        self._require_usable()
-        return await self._reads.submit(ReadOperation(read, finish, first_rows))
+    async def _last_sequence(self, read: LastSequence) -> int:
+        if read.before is not None:
+            return read.before - 1
+        (answer,) = await self._fetch(messages.FETCH_STATE)
+        _, counters = messages.state_of(answer)
+        return counters[read.table.name][0] if read.table.name in counters else 0
 
     async def _fetch(self, *requests: Any) -> list[Any]:
         self._require_usable()
@@ -351,12 +313,17 @@ class IndexedDbEngine:
             raise self._unusable
 
 
-def _rows(source_of: Callable[[Table[Any]], Any], query: Query[Any]) -> list[Row]:
-    return rows_of(source_of(query.table), settled(query, source_of))
+def _first_rows(read: Read[Any]) -> int | None:
+    """Return how many rows of its way a read may need at first; `None` for all of them."""
+    match read:
+        case Get():
+            return FIRST_ROWS
+        case Select(query) | Page(query) | Values(query):
+            return _needed(query)
+    return None
 
 
 def _needed(query: Query[Any]) -> int | None:
-    """Return how many rows of its way a query may need at first; `None` for all of them."""
     if any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return FIRST_ROWS
     plan = plan_of(query)
@@ -368,7 +335,3 @@ def _needed(query: Query[Any]) -> int | None:
 
 def _never() -> None:
     raise AssertionError("a transaction's own lock is given back by itself only")
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -1,18 +1,17 @@
 """What callers have asked for and wait for: reads and writes, each with its outcome."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes, Work
 from swarm_persistence.engines.rows.indexeddb.view import View
+from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.schema.tables import Table
-
-Read = Callable[[Callable[[Table[Any]], Any]], Any]
-"""Evaluates something over the sources that a function gives for tables."""
 
 
 class Operation:
@@ -70,19 +69,18 @@ class WriteOperation(Operation):
 
 
 class ReadOperation(Operation):
-    """Something to evaluate."""
+    """A read."""
 
-    def __init__(self, read: Read, finish: Callable[[Any], Any], first_rows: int | None) -> None:
+    def __init__(self, read: Read[Any], first_rows: int | None) -> None:
         super().__init__(inf)
         self._read = read
-        self._finish = finish
         self._first_rows = first_rows
 
     def run(self, view: View) -> None:
         """Evaluate it on what is there."""
         self.error = None
         try:
-            self.result = self._read(lambda table: self._source(view, table))
+            self.result = evaluate(self._read, lambda table: self._source(view, table))
         except Exception as error:
             self.error = error
 
@@ -90,7 +88,7 @@ class ReadOperation(Operation):
         """Give the outcome to the caller; what rows say is read only now."""
         if not self.future.done() and failure is None and self.error is None:
             try:
-                self.result = self._finish(self.result)
+                self.result = finish(self._read, self.result)
             except Exception as error:
                 self.error = error
         super().settle(failure)

@@ -12,28 +12,19 @@ from typing import Any, TypeVar
 
 from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.endings import is_over, was_open_too_long
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
-from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.reads import LastSequence, Read
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.done import Done
-from swarm_persistence.engines.rows.evaluator import (
-    columns_of_rows,
-    count_of,
-    last_sequence_of,
-    page_of,
-    rows_of,
-    settled,
-)
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled
 from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
 from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
+from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.sources import Source
 from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.errors import DatabaseError, StorageError
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import TABLES, M, Table
+from swarm_persistence.schema.tables import TABLES, Table
 
 T = TypeVar("T")
 
@@ -79,32 +70,11 @@ class IndexedDbSession:
         self._changes.settle()
         return results
 
-    async def get(self, table: Table[M], id: str) -> M | None:
-        row = await self._run(lambda: self._overlay(table).get(id))
-        return None if row is None else codec_of(table.model).decode(row)
-
-    async def select(self, query: Query[M]) -> list[M]:
-        return [*map(codec_of(query.table.model).decode, await self._rows(query))]
-
-    async def page(self, query: Query[M]) -> tuple[list[M], int]:
-        return page_of(query.table, await self._rows(query))
-
-    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
-        return columns_of_rows(query.table, await self._rows(query), fields)
-
-    async def count(self, query: Query[Any]) -> int:
-        return await self._run(lambda: count_of(self._overlay(query.table), settled(query, self._overlay)))
-
-    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
-        return await self._run(lambda: aggregate_rows(self._overlay(aggregate.query.table), aggregate))
-
-    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
-        if self._fetching is not None:
-            await self._fetching.end()
-        if self._state is None:
-            self._require_open()
-            await self._fetch()
-        return await self._run(lambda: last_sequence_of(self._overlay(table), before))
+    async def read(self, read: Read[T]) -> T:
+        if isinstance(read, LastSequence):
+            await self._fetch_state()
+        result: T = finish(read, await self._run(lambda: evaluate(read, self._overlay)))
+        return result
 
     async def savepoint(self, name: str) -> None:
         self._require_open()
@@ -144,7 +114,7 @@ class IndexedDbSession:
 
     async def numbers(self) -> Mapping[str, int]:
         """Return the highest sequence that each table has given out."""
-        return {table.name: await self.last_sequence(table) for table in TABLES}
+        return {table.name: await self.read(LastSequence(table)) for table in TABLES}
 
     def abandon(self) -> None:
         self._end(None)
@@ -174,8 +144,12 @@ class IndexedDbSession:
         except StorageError as error:
             settled(error)
 
-    async def _rows(self, query: Query[Any]) -> list[Row]:
-        return await self._run(lambda: rows_of(self._overlay(query.table), settled(query, self._overlay)))
+    async def _fetch_state(self) -> None:
+        if self._fetching is not None:
+            await self._fetching.end()
+        if self._state is None:
+            self._require_open()
+            await self._fetch()
 
     async def _run(self, evaluate: Callable[[], T]) -> T:
         """Evaluate on what is there, and again after fetching what was missing."""

@@ -9,30 +9,21 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
-    Aggregate,
-    AggregateRow,
+    FeedPage,
+    FeedPosition,
     MigrationStatus,
-    Page,
-    Place,
     PoolStatus,
     Progress,
     Step,
 )
 from swarm_persistence.engines.lines import back_up_lines
-from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes, Work
-from swarm_persistence.engines.rows.evaluator import (
-    columns_of_rows,
-    count_of,
-    last_sequence_of,
-    page_of,
-    rows_of,
-    settled,
-)
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
 from swarm_persistence.engines.rows.memory.turns import Turns
+from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import tables_of, works_of
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
@@ -40,8 +31,8 @@ from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import TABLES, M, Table
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import TABLES, Table
 
 T = TypeVar("T")
 Tables = dict[str, RowTable]
@@ -103,50 +94,18 @@ class MemoryEngine:
         results: list[Any] = await waiter.wait()
         return results
 
-    async def get(self, table: Table[M], id: str) -> M | None:
+    async def read(self, read: Read[T]) -> T:
         with self._gate:
             self._require_open()
-            row = self._table(table).get(id)
-        return await self._answered(None if row is None else codec_of(table.model).decode(row))
+            found = evaluate(read, self._table)
+        if next(self._calls) % _CALLS_PER_TURN == 0:
+            await self._let_others_run()
+        result: T = finish(read, found)
+        return result
 
-    async def select(self, query: Query[M]) -> list[M]:
-        with self._gate:
-            self._require_open()
-            rows = self._rows(query)
-        # Rows don't change: what was read under the lock can be decoded without it.
-        return await self._answered([*map(codec_of(query.table.model).decode, rows)])
-
-    async def page(self, query: Query[M]) -> tuple[list[M], int]:
-        with self._gate:
-            self._require_open()
-            rows = self._rows(query)
-        return await self._answered(page_of(query.table, rows))
-
-    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
-        with self._gate:
-            self._require_open()
-            rows = self._rows(query)
-        return await self._answered(columns_of_rows(query.table, rows, fields))
-
-    async def count(self, query: Query[Any]) -> int:
-        with self._gate:
-            self._require_open()
-            number = count_of(self._table(query.table), settled(query, self._table))
-        return await self._answered(number)
-
-    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
-        with self._gate:
-            self._require_open()
-            rows = aggregate_rows(self._table(aggregate.query.table), aggregate)
-        return await self._answered(rows)
-
-    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
-        with self._gate:
-            self._require_open()
-            number = last_sequence_of(self._table(table), before)
-        return await self._answered(number)
-
-    async def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Page:
+    async def follow(
+        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> FeedPage:
         return await follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> MemorySnapshot:
@@ -230,9 +189,12 @@ class MemoryEngine:
     async def _answered(self, answer: T) -> T:
         """Return the answer; every so many calls, after the loop's other tasks have had a turn."""
         if next(self._calls) % _CALLS_PER_TURN == 0:
-            running_loop()
-            await asyncio.sleep(0)
+            await self._let_others_run()
         return answer
+
+    async def _let_others_run(self) -> None:
+        running_loop()
+        await asyncio.sleep(0)
 
     def _run(self, steps: Sequence[Step], works: Sequence[Work]) -> list[Any]:
         results = self._changes.run(works)
@@ -242,9 +204,6 @@ class MemoryEngine:
                 {name for step, result in zip(steps, results, strict=True) for name in tables_of(step, result)}
             )
         return results
-
-    def _rows(self, query: Query[Any]) -> list[Row]:
-        return rows_of(self._table(query.table), settled(query, self._table))
 
     def _open_session(self) -> MemorySession:
         self._require_open()

@@ -2,28 +2,21 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
-from swarm_persistence.engines.interface import Aggregate, AggregateRow, Step
-from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.interface import Step
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.done import Done
-from swarm_persistence.engines.rows.evaluator import (
-    columns_of_rows,
-    count_of,
-    last_sequence_of,
-    page_of,
-    rows_of,
-    settled,
-)
 from swarm_persistence.engines.rows.memory.gate import Gate
 from swarm_persistence.engines.rows.overlays import OverlayTable
+from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.rows.works import works_of
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import Table
+
+T = TypeVar("T")
 
 
 class MemorySession:
@@ -62,44 +55,12 @@ class MemorySession:
             self._changes.settle()
             return results
 
-    async def get(self, table: Table[M], id: str) -> M | None:
+    async def read(self, read: Read[T]) -> T:
         with self._gate:
             self._require_open()
-            row = self._overlay(table).get(id)
-        return None if row is None else codec_of(table.model).decode(row)
-
-    async def select(self, query: Query[M]) -> list[M]:
-        with self._gate:
-            self._require_open()
-            rows = rows_of(self._overlay(query.table), settled(query, self._overlay))
-        return [*map(codec_of(query.table.model).decode, rows)]
-
-    async def page(self, query: Query[M]) -> tuple[list[M], int]:
-        with self._gate:
-            self._require_open()
-            rows = rows_of(self._overlay(query.table), settled(query, self._overlay))
-        return page_of(query.table, rows)
-
-    async def values(self, query: Query[Any], fields: tuple[str, ...]) -> list[Row]:
-        with self._gate:
-            self._require_open()
-            rows = rows_of(self._overlay(query.table), settled(query, self._overlay))
-        return columns_of_rows(query.table, rows, fields)
-
-    async def count(self, query: Query[Any]) -> int:
-        with self._gate:
-            self._require_open()
-            return count_of(self._overlay(query.table), settled(query, self._overlay))
-
-    async def aggregate(self, aggregate: Aggregate) -> list[AggregateRow]:
-        with self._gate:
-            self._require_open()
-            return aggregate_rows(self._overlay(aggregate.query.table), aggregate)
-
-    async def last_sequence(self, table: Table[Any], before: int | None = None) -> int:
-        with self._gate:
-            self._require_open()
-            return last_sequence_of(self._overlay(table), before)
+            found = evaluate(read, self._overlay)
+        result: T = finish(read, found)
+        return result
 
     async def savepoint(self, name: str) -> None:
         with self._gate:

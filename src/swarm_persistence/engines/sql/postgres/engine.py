@@ -5,16 +5,16 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.interface import (
+    FeedPage,
+    FeedPosition,
     MigrationStatus,
-    Page,
-    Place,
     PoolStatus,
     Progress,
     Session,
@@ -23,8 +23,9 @@ from swarm_persistence.engines.interface import (
 )
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
-from swarm_persistence.engines.sql.postgres.acts import Act, RowsAct
+from swarm_persistence.engines.sql.postgres.acts import RowsAct
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
@@ -40,19 +41,20 @@ from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Period, PostgresSettings
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
-from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.schema.tables import TASKS, M, Table
+from swarm_persistence.schema.tables import TASKS, Table
+
+T = TypeVar("T")
 
 _log = logging.getLogger("swarm_persistence")
 
 _SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
 
 
-class PostgresEngine(Reading[Act]):
+class PostgresEngine:
     """One schema of one database. `start` opens it; all methods but `abandon` belong to an event loop."""
 
     is_ephemeral = False
@@ -64,7 +66,7 @@ class PostgresEngine(Reading[Act]):
         self.schema_name = settings.schema
         self._must_exist = False
         self._owns_pools = owns_pools
-        self.plans = self._plans = Plans(settings.schema)
+        self.plans = Plans(settings.schema)
         self.watches = Watches()
         self.periods = Periods(settings.schema)
         self._shared = SharedState(
@@ -174,17 +176,16 @@ class PostgresEngine(Reading[Act]):
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         return self._loop_engine().deliver(steps, on_abandoned)
 
-    def get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        return self._loop_engine().get(table, id)
-
-    def _read(self, act: Act) -> Awaitable[Any]:
-        return self._loop_engine().read(act)
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        return self._loop_engine().read(read)
 
     def begin(self) -> Awaitable[Session]:
         return self._loop_engine().begin()
 
-    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
-        return self._read(FollowAct(self.plans, query, after, limit, upto))
+    def follow(
+        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> Awaitable[FeedPage]:
+        return self._loop_engine().do_read(FollowAct(self.plans, query, after, limit, upto))
 
     def snapshot(self) -> Awaitable[Snapshot]:
         return self._loop_engine().snapshot()
@@ -197,7 +198,7 @@ class PostgresEngine(Reading[Act]):
     async def time(self) -> int:
         if not is_system_clock():
             return microseconds(now())
-        rows: list[Any] = await self._read(_SERVERS_TIME)
+        rows: list[Any] = await self._loop_engine().do_read(_SERVERS_TIME)
         return int(rows[0][0])
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:

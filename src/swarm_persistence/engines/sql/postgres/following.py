@@ -24,21 +24,22 @@ transaction at all is open. A server in recovery does not know the locks of its 
 """
 
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_persistence.engines.following import end_of, follow
-from swarm_persistence.engines.interface import Page, Place
-from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.interface import FeedPage, FeedPosition
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres.arrivals import settled
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.compiler import WRITING
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, TASKS
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.postgres.plans import Plans
+
+T = TypeVar("T")
 
 _HORIZON = """
 WITH
@@ -92,14 +93,16 @@ class FollowAct:
 
     is_single = False
 
-    def __init__(self, plans: "Plans", query: Query[Any], after: Place, limit: int, upto: Place | None) -> None:
+    def __init__(
+        self, plans: "Plans", query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None
+    ) -> None:
         self._plans = plans
         self._query = query
         self._after = after
         self._limit = limit
         self._upto = upto
 
-    async def run(self, connection: Connection) -> Page:
+    async def run(self, connection: Connection) -> FeedPage:
         """Read the page."""
         VERB.set(f"watch_{self._query.table.name}")
         # All on one connection: another one may lead to a standby that is behind.
@@ -112,27 +115,27 @@ class FollowAct:
         page = await follow(reader, self._query, self._after, self._limit, end_of(horizon - 1))
         return page._replace(is_held_back=horizon < following)
 
-    async def _follow_arrivals(self, connection: Connection, reader: "_ReadingOn") -> Page:
+    async def _follow_arrivals(self, connection: Connection, reader: "_ReadingOn") -> FeedPage:
         found = await settled(connection, self._plans.compiler.dialect.table(self._query.table))
         is_held_back = found.number < found.last
         after = self._after
         if found.number < after.number <= found.last:
-            return Page([], after, is_held_back=is_held_back)  # was given when it was settled
+            return FeedPage([], after, is_held_back=is_held_back)  # was given when it was settled
         # A caller's own place may lie ahead of all rows: some may still come before it.
         upto = end_of(found.number)
         page = await follow(reader, self._query, min(after, upto), self._limit, upto)
-        return page if page.is_full else Page(page.rows, upto, is_held_back=is_held_back)
+        return page if page.is_full else FeedPage(page.rows, upto, is_held_back=is_held_back)
 
 
-class _ReadingOn(Reading[Act]):
+class _ReadingOn:
     """Reads on one connection."""
 
     def __init__(self, connection: Connection, plans: "Plans") -> None:
         self._connection = connection
         self._plans = plans
 
-    def _read(self, read: Act) -> Awaitable[Any]:
-        return read.run(self._connection)
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        return self._plans.of_read(read).run(self._connection)
 
 
 def _relations(schema: str) -> Sequence[str]:

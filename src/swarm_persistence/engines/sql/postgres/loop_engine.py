@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.interface import Insert, Step
+from swarm_persistence.engines.reads import Get, Read
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.claims import Claims
@@ -27,7 +28,9 @@ from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import StorageError, TransactionError
-from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.schema.tables import TABLES
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,13 @@ class LoopEngine:
         )
         return delivered(writing, on_abandoned)
 
-    def get(self, table: Table[Any], id: str) -> Awaitable[Any]:
-        """Read the record of an id."""
-        return self._readers[table.name].add(id)
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        """Do a read; those of an id that are asked for in one tick are one statement."""
+        if type(read) is Get:
+            return self._readers[read.table.name].add(read.id)
+        return self.do_read(self.plans.of_read(read))
 
-    def read(self, act: Act) -> Awaitable[Any]:
+    def do_read(self, act: Act) -> Awaitable[Any]:
         """Do something that changes nothing."""
         return self.pending.start(lambda operation: self._retrier.read(operation, act), is_write=False)
 

@@ -1,10 +1,9 @@
 """Compiles steps and reads into acts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import (
-    Aggregate,
     Claim,
     Delete,
     Hold,
@@ -19,6 +18,7 @@ from swarm_persistence.engines.interface import (
     Upkeep,
     When,
 )
+from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.sql.compiler import restored_values
 from swarm_persistence.engines.sql.postgres.acts import (
     Act,
@@ -60,6 +60,15 @@ class Plans:
         }
         self.gets = {table.model: self.compiler.read_by_ids(table) for table in TABLES}
         self._dependents = self.compiler.insert_dependents()
+        self._reads: dict[type[Read[Any]], Callable[[Any], Act]] = {
+            Get: self._get,
+            Select: self._select,
+            Page: self._page,
+            Values: self._values,
+            Count: self._count,
+            Aggregate: self._aggregate,
+            LastSequence: self._last_sequence,
+        }
         self.row_updates = RowUpdates(self.compiler.dialect)
 
     def row_of(self, step: Insert[Any]) -> tuple[Table[Any], str, tuple[ColumnValue, ...]]:
@@ -85,38 +94,39 @@ class Plans:
         """Return the plan of a write that claims what may have to be brought up to date before; `None` for others."""
         return ClaimPlan.of(self.compiler, steps)
 
-    def get(self, table: Table[Any], id: str) -> Act:
-        """Return what reads the record of an id."""
-        decode = codec_of(table.model).decode
-        return RowsAct(self.gets[table.model], ([id],), lambda rows: decode(rows[0]) if rows else None)
+    def of_read(self, read: Read[Any]) -> Act:
+        """Return what does a read."""
+        return self._reads[type(read)](read)
 
-    def select(self, query: Query[Any]) -> Act:
-        """Return what reads a query's records."""
+    def _get(self, read: Get[Any]) -> Act:
+        decode = codec_of(read.table.model).decode
+        return RowsAct(self.gets[read.table.model], ([read.id],), lambda rows: decode(rows[0]) if rows else None)
+
+    def _select(self, read: Select[Any]) -> Act:
+        query, compiler = read.query, self.compiler
         if query.without_gaps:
-            return SettledRowsAct(self.compiler.select, query, self.compiler.dialect.table(query.table))
+            return SettledRowsAct(compiler.select, query, compiler.dialect.table(query.table))
         decode = codec_of(query.table.model).decode
-        return RowsAct(*self.compiler.select(query), lambda rows: [*map(decode, rows)])
+        return RowsAct(*compiler.select(query), lambda rows: [*map(decode, rows)])
 
-    def page(self, query: Query[Any]) -> Act:
-        """Return what reads a query's records and the sequence of the last."""
-        decode = codec_of(query.table.model).decode
-        return RowsAct(*self.compiler.select(query), lambda rows: ([*map(decode, rows)], rows[-1][-1] if rows else 0))
+    def _page(self, read: Page[Any]) -> Act:
+        decode = codec_of(read.query.table.model).decode
+        return RowsAct(
+            *self.compiler.select(read.query), lambda rows: ([*map(decode, rows)], rows[-1][-1] if rows else 0)
+        )
 
-    def values(self, query: Query[Any], fields: tuple[str, ...]) -> Act:
-        """Return what reads some columns of a query's rows."""
-        return RowsAct(*self.compiler.values(query, fields), _as_tuples)
+    def _values(self, read: Values) -> Act:
+        return RowsAct(*self.compiler.values(read.query, read.fields), _as_tuples)
 
-    def count(self, query: Query[Any]) -> Act:
-        """Return what counts a query's rows."""
-        return RowsAct(*self.compiler.count(query), _first_value)
+    def _count(self, read: Count) -> Act:
+        return RowsAct(*self.compiler.count(read.query), _first_value)
 
-    def aggregate(self, aggregate: Aggregate) -> Act:
-        """Return what computes an aggregate."""
-        return RowsAct(*self.compiler.aggregate(aggregate), _as_tuples)
+    def _aggregate(self, read: Aggregate) -> Act:
+        return RowsAct(*self.compiler.aggregate(read), _as_tuples)
 
-    def last_sequence(self, table: Table[Any], before: int | None) -> Act:
-        """Return what finds the highest sequence of a table, those of deleted rows included."""
-        return LastSequenceAct(self.last_shown(table, before), self.compiler.dialect.table(table), before)
+    def _last_sequence(self, read: LastSequence) -> Act:
+        shown = self.last_shown(read.table, read.before)
+        return LastSequenceAct(shown, self.compiler.dialect.table(read.table), read.before)
 
     def last_shown(self, table: Table[Any], before: int | None) -> RowsAct:
         """Return what finds it among all that is committed at the moment."""

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
-from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import (
     DRIVER_ERRORS,
@@ -23,17 +23,16 @@ from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError
+
+T = TypeVar("T")
 
 _PATIENCE_SECONDS = 1.0
 """How long a rollback waits for a statement that is under way."""
 
 
-class PostgresSession(Reading[Act]):
+class PostgresSession:
     """An open transaction at READ COMMITTED. `abandon` may be called from any thread, all else in its loop."""
-
-    _plans: Plans
 
     def __init__(
         self,
@@ -102,7 +101,8 @@ class PostgresSession(Reading[Act]):
         self._connection.terminate()
         self._let_go()
 
-    def _read(self, act: Act) -> Awaitable[Any]:
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        act = self._plans.of_read(read)
         return self._submit(lambda: act.run(self._connection))
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":

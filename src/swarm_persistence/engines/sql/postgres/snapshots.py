@@ -4,22 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.sql.postgres.acts import Act
+from swarm_persistence.engines.reads import LastSequence, Read
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.sequences import numbers_of
-from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.errors import ClosedError
-from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
 
 
-class PostgresSnapshot(Reading[Act]):
+class PostgresSnapshot:
     """A moment of the schema, and a connection for it alone."""
-
-    _plans: Plans
 
     def __init__(
         self,
@@ -41,14 +37,14 @@ class PostgresSnapshot(Reading[Act]):
     def numbers(self) -> Awaitable[Mapping[str, int]]:
         return self._submit(lambda connection: numbers_of(connection, self._schema))
 
-    def last_sequence(self, table: Table[Any], before: int | None = None) -> Awaitable[int]:
-        return self._read(self._plans.last_shown(table, before))
-
     def close(self) -> Awaitable[None]:
         return self._pending.start(lambda operation: self._close(), is_write=False)
 
-    def _read(self, act: Act) -> Awaitable[Any]:
-        return self._submit(act.run)
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        if isinstance(read, LastSequence):
+            # What is committed later does not show: there is nothing to wait for.
+            return self._submit(self._plans.last_shown(read.table, read.before).run)
+        return self._submit(self._plans.of_read(read).run)
 
     def _submit(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
         return self._pending.start(lambda operation: self._do(operation, work), is_write=False)

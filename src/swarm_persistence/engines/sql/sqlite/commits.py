@@ -8,7 +8,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.batches import Batch, post
 from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
 from swarm_persistence.engines.sql.sqlite.failures import again, is_open_outcome
-from swarm_persistence.engines.sql.sqlite.operations import Operation, Read
+from swarm_persistence.engines.sql.sqlite.operations import Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
@@ -95,7 +95,7 @@ class Commits(WriterConnection):
                 # SQLite undoes a statement that fails by itself.
                 statement, parameters = parts[0]
                 result = statement.run(self.cursor, parameters)
-                operation.result = result if isinstance(operation, Read) else (result,)
+                operation.result = result if isinstance(operation, QueryOperation) else (result,)
             elif has_savepoint:
                 self._run_parts(operation)
             else:
@@ -213,7 +213,7 @@ class _HalfDoneError(Exception):
 
 def changed_by(operation: Operation) -> set[str]:
     """Return the names of the tables that an operation has changed."""
-    if operation.error is not None or operation.result is None or isinstance(operation, Read):
+    if operation.error is not None or operation.result is None or isinstance(operation, QueryOperation):
         return set()
     parts = zip(operation.parts, operation.result, strict=True)
     return {name for part, result in parts for name in tables_changed(part, result)}

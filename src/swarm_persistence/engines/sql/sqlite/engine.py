@@ -6,17 +6,25 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import MigrationStatus, Page, Place, PoolStatus, Progress, Session, Step
+from swarm_persistence.engines.interface import (
+    FeedPage,
+    FeedPosition,
+    MigrationStatus,
+    PoolStatus,
+    Progress,
+    Session,
+    Step,
+)
 from swarm_persistence.engines.lazy import LazyEngine
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
-from swarm_persistence.engines.sql.reading import Reading
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
@@ -27,7 +35,7 @@ from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
 from swarm_persistence.engines.sql.sqlite.opening import prepare
-from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, Read
+from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, QueryOperation
 from swarm_persistence.engines.sql.sqlite.parts import Parts
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
@@ -42,13 +50,14 @@ from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import Table
 
+T = TypeVar("T")
+
 _CHECKPOINT_PATIENCE_SECONDS = 0.25
 
 
-class SqliteEngine(Reading[Part]):
+class SqliteEngine:
     """One file. `start` opens it; every other method belongs to an event loop."""
 
-    _plans: Parts
     is_ephemeral = False
 
     def __init__(self, path: str | os.PathLike[str], settings: Settings, schema_name: str = DEFAULT_SCHEMA) -> None:
@@ -125,10 +134,11 @@ class SqliteEngine(Reading[Part]):
 
         return delivered(self._submit(delivery_of, steps), on_abandoned)
 
-    def _read(self, part: Part) -> Awaitable[Any]:
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        part = self._plans.of_read(read)
         loop = running_loop()
         reading = self._port(loop)[1]
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
         if reading.is_full:
             reading.put_off(future, _read_operation, part)
         else:
@@ -193,7 +203,9 @@ class SqliteEngine(Reading[Part]):
             raise
         return opened
 
-    def follow(self, query: Query[Any], after: Place, limit: int, upto: Place | None = None) -> Awaitable[Page]:
+    def follow(
+        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> Awaitable[FeedPage]:
         return follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> SqliteSnapshot:
@@ -422,8 +434,8 @@ class SqliteEngine(Reading[Part]):
         return f"all {self.settings.max_connections - 1} reading connections were in use"
 
 
-def _read_operation(future: "asyncio.Future[Any]", part: Part) -> Read:
-    return Read(future, (part,))
+def _read_operation(future: "asyncio.Future[Any]", part: Part) -> QueryOperation:
+    return QueryOperation(future, (part,))
 
 
 def _never() -> bool:

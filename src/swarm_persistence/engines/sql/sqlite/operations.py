@@ -32,7 +32,7 @@ class Operation(msgspec.Struct, eq=False, gc=False):
         """Undo what nobody will ever take."""
 
 
-class Read(Operation, eq=False, gc=False):
+class QueryOperation(Operation, eq=False, gc=False):
     """One statement that changes nothing; its result is the operation's."""
 
 

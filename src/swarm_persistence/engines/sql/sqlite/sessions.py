@@ -5,16 +5,16 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
-from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
 from swarm_persistence.engines.sql.sqlite.commits import changed_by
 from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.mailboxes import LONGEST_STAY_SECONDS, Mailbox
-from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, Read
+from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, QueryOperation
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError
@@ -22,11 +22,11 @@ from swarm_persistence.errors import DatabaseError, StorageError, TransactionErr
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.sqlite.parts import Parts
 
+T = TypeVar("T")
 
-class SqliteSession(Reading[Part]):
+
+class SqliteSession:
     """An open transaction. The methods run in the caller's loop; `serve` runs in the writer's thread."""
-
-    _plans: "Parts"
 
     def __init__(
         self,
@@ -60,8 +60,9 @@ class SqliteSession(Reading[Part]):
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         return self._submit([self._plans.of_step(step) for step in steps])
 
-    def _read(self, part: Part) -> "asyncio.Future[Any]":
-        return self._send(Read(asyncio.get_running_loop().create_future(), (part,)))
+    def read(self, read: Read[T]) -> "asyncio.Future[T]":
+        part = self._plans.of_read(read)
+        return self._send(QueryOperation(asyncio.get_running_loop().create_future(), (part,)))
 
     def savepoint(self, name: str) -> Awaitable[None]:
         return self._run(f"SAVEPOINT {name}")

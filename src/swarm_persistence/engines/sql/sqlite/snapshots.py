@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import apsw
 
-from swarm_persistence.engines.sql.reading import Reading
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, numbers_of
-from swarm_persistence.engines.sql.sqlite.operations import Part
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import SEQUENCE, TABLES
 
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SqliteSnapshot(Reading[Part]):
+class SqliteSnapshot:
     """A moment of the file. `abandon` may be called from any thread, all else in an event loop."""
-
-    _plans: "Parts"
 
     def __init__(
         self,
@@ -71,8 +68,8 @@ class SqliteSnapshot(Reading[Part]):
         """Tell whether it can no longer be read."""
         return self._is_closed
 
-    def _read(self, part: Part) -> Awaitable[Any]:
-        statement, values = part
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        statement, values = self._plans.of_read(read)
         return self._run(lambda: statement.run(self._used().cursor(), values))
 
     async def _run(self, work: Callable[[], T]) -> T:
