@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from sqlite.calls import CallTrace, tracing_calls
 from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
-from swarm_persistence.engines.sql.sqlite import identity, mailboxes, writer
+from swarm_persistence.engines.sql.sqlite import identity, submit, writer
 from swarm_persistence_conformance.records import a_task
 
 GOLDEN = Path(__file__).parent / "golden" / "call_paths.txt"
@@ -74,9 +74,9 @@ VERBS: dict[str, Verb] = {
 def _timeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let nothing depend on how fast this machine is: no timer runs out, and threads change only where one waits."""
     for module, name in (
-        (mailboxes, "LONGEST_STAY_SECONDS"),
-        (mailboxes, "_FIRST_LOOK_SECONDS"),
-        (mailboxes, "_IDLE_SECONDS"),
+        (submit, "LONGEST_BLOCK_SECONDS"),
+        (submit, "_FIRST_CHECK_SECONDS"),
+        (submit, "_IDLE_SECONDS"),
         (identity, "_LONGEST_TRUST_SECONDS"),
         (writer, "_LOOK_SECONDS"),
     ):

@@ -48,9 +48,8 @@ class Blockade:
 
 def occupy_reader(storage: SqliteStorage, blockade: Blockade) -> "asyncio.Future[Any]":
     """Let a reading connection run the blockade."""
-    loop = asyncio.get_running_loop()
-    operation = QueryOperation(loop.create_future(), ((blockade, ()),))
-    _, reading = storage._engine._port(loop)
+    operation = QueryOperation(asyncio.get_running_loop().create_future(), ((blockade, ()),))
+    _, reading = storage._engine._submitters()
     reading.send_alone(operation)
     return operation.future
 

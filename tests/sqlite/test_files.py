@@ -217,7 +217,7 @@ class TestRefused:
 
         assert path.read_bytes() == content
 
-    async def test_a_file_that_another_process_has_for_itself_is_a_matter_of_patience(self, path: Path) -> None:
+    async def test_a_file_that_another_process_has_for_itself_is_a_matter_of_busy_handler(self, path: Path) -> None:
         await (await SqliteStorage.open(path)).close()
         holder = apsw.Connection(str(path))
         holder.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT").fetchall()

@@ -26,7 +26,7 @@ from swarm_persistence import (
     TaskPriority,
 )
 from swarm_persistence.clock import ManualClock
-from swarm_persistence.engines.sql.sqlite import mailboxes
+from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 
@@ -283,7 +283,7 @@ class TestFailures:
                 return caught.value
 
             first = elsewhere(store("first"))
-            await until(lambda: storage._engine._patience.is_waiting)
+            await until(lambda: storage._engine._busy_handler.is_waiting)
             errors = await asyncio.gather(first, store("second"), store("third"))
 
             holder.close()
@@ -296,7 +296,7 @@ class TestBackPressure:
 
     @pytest.fixture(autouse=True)
     def _of_ten(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mailboxes, "_MOST_OPERATIONS", 10)
+        monkeypatch.setattr(submit, "_MOST_OPERATIONS", 10)
 
     async def test_what_is_put_off_is_done_in_its_turn(self, storage: SqliteStorage) -> None:
         await asyncio.gather(*(storage.store_event(an_event(f"event-{number}")) for number in range(100)))

@@ -223,7 +223,7 @@ class TestExit:
             from swarm_persistence import SqliteStorage
 
             storage = asyncio.run(SqliteStorage.open(sys.argv[1]))
-            storage._engine._readers._gate.acquire()
+            storage._engine._readers._lock.acquire()
             """,
             path,
             options=("-W", "ignore"),
@@ -255,7 +255,7 @@ class TestExit:
                 holder = apsw.Connection(sys.argv[1])
                 holder.execute("BEGIN IMMEDIATE")
                 task = asyncio.ensure_future(storage.store_agent(AgentModel(name="", agent_type="")))
-                while not storage._engine._patience.is_waiting:
+                while not storage._engine._busy_handler.is_waiting:
                     await asyncio.sleep(0)
 
             asyncio.run(main())

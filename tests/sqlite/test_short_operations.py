@@ -9,9 +9,9 @@ import pytest
 
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage, TransactionError
-from swarm_persistence.engines.sql.sqlite import mailboxes, sessions
-from swarm_persistence.engines.sql.sqlite.batches import Batch
+from swarm_persistence.engines.sql.sqlite import sessions, submit
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, RecordStatement
+from swarm_persistence.engines.sql.sqlite.submit import Batch
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
@@ -25,8 +25,8 @@ def is_here(threads: Threads) -> bool:
 @pytest.fixture(autouse=True)
 def _on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no operation count as slow because the machine is busy."""
-    for module in (mailboxes, sessions):
-        monkeypatch.setattr(module, "LONGEST_STAY_SECONDS", 3600.0)
+    for module in (submit, sessions):
+        monkeypatch.setattr(module, "LONGEST_BLOCK_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ class TestPointReads:
     async def test_after_a_slow_one_the_next_go_to_a_thread(
         self, reading: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(mailboxes, "LONGEST_STAY_SECONDS", -1.0)
+        monkeypatch.setattr(submit, "LONGEST_BLOCK_SECONDS", -1.0)
         await reading.get_agent("agent-1")
         assert is_here(threads)
         threads.clear()
@@ -188,7 +188,7 @@ class TestTransactions:
     async def test_after_a_slow_one_the_others_go_to_the_thread(
         self, storage: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sessions, "LONGEST_STAY_SECONDS", -1.0)
+        monkeypatch.setattr(sessions, "LONGEST_BLOCK_SECONDS", -1.0)
 
         async with storage.transaction():
             await storage.store_agent(an_agent("first"))
@@ -241,7 +241,7 @@ class TestWaiting:
     def test_the_time_may_be_up_at_the_moment_of_the_answer(self) -> None:
         # One of the two sees the other: the loop knows the answer at once, or is called.
         for _ in range(2000):
-            batch = Batch(mailboxes.Mailbox.__new__(mailboxes.Mailbox), [], 1.0)
+            batch = Batch(submit.Submitter.__new__(submit.Submitter), [], 0.0, 1.0)
             must_call: list[bool] = []
             answering = threading.Thread(target=lambda batch=batch, seen=must_call: seen.append(batch.finish()))
             answering.start()

@@ -111,7 +111,7 @@ def _version_of(path: str, timeout: float) -> int:
 
 
 def _migrate_file(path: str, version: int) -> None:
-    from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
+    from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
     from swarm_persistence.engines.sql.sqlite.opening import prepare
     from swarm_persistence.engines.sql.sqlite.schema_version import migrate
     from swarm_persistence.engines.sql.sqlite.settings import Settings
@@ -119,7 +119,7 @@ def _migrate_file(path: str, version: int) -> None:
     settings = Settings()
     timeout = settings.connection_timeout
     prepare(path, timeout)
-    with closing(open_connection(path, settings, Patience(timeout), is_reader=False)) as connection:
+    with closing(open_connection(path, settings, BusyHandler(timeout), is_reader=False)) as connection:
         switch_to_wal(connection, timeout)
         migrate(connection, version)
 

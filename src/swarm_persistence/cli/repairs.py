@@ -9,7 +9,7 @@ import msgspec
 
 from swarm_persistence.cli.finding import Finding, ok, wrong
 from swarm_persistence.engines.sql.sqlite import rust_crate, schema_version, waits
-from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 
@@ -55,7 +55,7 @@ def examine_needs(connection: apsw.Connection, *, is_deep: bool) -> Iterator[Fin
 def repair_all(path: Path) -> Iterator[Finding]:
     """Put right what can be, and yield what that was."""
     settings = Settings()
-    patience = Patience(settings.connection_timeout)
+    patience = BusyHandler(settings.connection_timeout)
     with closing(open_connection(str(path.resolve()), settings, patience, is_reader=False)) as connection:
         for repair in REPAIRS:
             if repair.is_deep and schema_version.status(connection).version != LATEST:

@@ -8,7 +8,7 @@ import apsw
 from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.sql.sqlite.access import Access, is_writable, reading_access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
-from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.storage.backups import source_path, target_path
@@ -27,7 +27,7 @@ async def back_up_file(
 
     def opened() -> AbstractContextManager[apsw.Connection]:
         access = Access.WRITE if is_writable(source) else reading_access(source)
-        patience = Patience(settings.connection_timeout)
+        patience = BusyHandler(settings.connection_timeout)
         return closing(open_connection(source, settings, patience, is_reader=True, access=access))
 
     await run_in_steps(

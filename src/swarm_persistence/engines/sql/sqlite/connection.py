@@ -1,4 +1,4 @@
-"""Opens connections: the same pragmas on each, and patience that shares the file fairly with other processes."""
+"""Opens connections: the same pragmas on each, and a busy handler that shares the file fairly with other processes."""
 
 import random
 import time
@@ -20,7 +20,7 @@ _CACHE_KIBIBYTES = 16 * 1024
 _STATEMENTS_KEPT = 128  # one of a large INSERT takes up to half a megabyte
 
 
-class Patience:
+class BusyHandler:
     """Waits for another process's lock, up to `connection_timeout`.
 
     SQLite's own backoff starves: the longer a process has waited, the longer it sleeps, and of four that claim for a
@@ -55,7 +55,7 @@ class Patience:
 
 
 def open_connection(
-    path: str, settings: Settings, patience: Patience, *, is_reader: bool, access: Access = Access.WRITE
+    path: str, settings: Settings, busy_handler: BusyHandler, *, is_reader: bool, access: Access = Access.WRITE
 ) -> apsw.Connection:
     """Open the file, which must exist, and set up the connection; pages are verified if the file keeps checksums.
 
@@ -63,7 +63,7 @@ def open_connection(
         OtherError: the file keeps checksums and this apsw cannot verify them, or it keeps none and was to.
 
     """
-    connection = _connect(path, access, settings.vfs, patience)
+    connection = _connect(path, access, settings.vfs, busy_handler)
     # A checkpoint without the VFS would leave pages without their checksums, and the last one to close makes one.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     try:
@@ -76,7 +76,7 @@ def open_connection(
     # Without locks, SQLite reads through another VFS: there, nothing is verified.
     if (are_kept or settings.checksums) and access is not Access.READ_LOG_IN_MEMORY:
         connection.close()
-        connection = _connect(path, access, checksums.load_vfs(), patience)
+        connection = _connect(path, access, checksums.load_vfs(), busy_handler)
         checksums.reserve(connection)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     connection.convert_binding = _moment
@@ -96,9 +96,9 @@ def open_connection(
     return connection
 
 
-def _connect(path: str, access: Access, vfs: str | None, patience: Patience) -> apsw.Connection:
+def _connect(path: str, access: Access, vfs: str | None, busy_handler: BusyHandler) -> apsw.Connection:
     connection = connect(path, access, vfs=vfs, statements_kept=_STATEMENTS_KEPT)
-    connection.set_busy_handler(patience)
+    connection.set_busy_handler(busy_handler)
     return connection
 
 

@@ -28,12 +28,10 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
-from swarm_persistence.engines.sql.sqlite.batches import Batch
-from swarm_persistence.engines.sql.sqlite.connection import Patience, open_connection, switch_to_wal
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
-from swarm_persistence.engines.sql.sqlite.mailboxes import Mailbox
 from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, QueryOperation
 from swarm_persistence.engines.sql.sqlite.parts import Parts
@@ -42,6 +40,7 @@ from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve,
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
+from swarm_persistence.engines.sql.sqlite.submit import Submitter
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.surroundings import running_loop
@@ -52,7 +51,7 @@ from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
 
-_CHECKPOINT_PATIENCE_SECONDS = 0.25
+_CHECKPOINT_TIMEOUT_SECONDS = 0.25
 
 
 class SqliteEngine:
@@ -65,22 +64,22 @@ class SqliteEngine:
         self.path = file.resolve(path)
         self.settings = settings.checked()
         self._plans = Parts()
-        self._patience = Patience(settings.connection_timeout)
+        self._busy_handler = BusyHandler(settings.connection_timeout)
         self._watches = Watches()
         self._identity = FileIdentity(self.path, is_virtual=settings.vfs is not None)
         self._readers = Readers(self._open_reader, self._identity, self._translate, settings)
         self._writer = Writer(
             self._open_writer,
             self._identity,
-            self._patience,
+            self._busy_handler,
             self._translate,
             self._watches,
             wait_for_readers=self._readers.join,
             reserve=NumberReserve() if settings.durability == "normal" else None,
         )
         self._reads_on_writer = settings.max_connections == 1
-        self._ports: dict[asyncio.AbstractEventLoop, tuple[Mailbox, Mailbox]] = {}
-        self._port_gate = threading.Lock()
+        self._submitters_of_loops: dict[asyncio.AbstractEventLoop, tuple[Submitter, Submitter]] = {}
+        self._submitters_lock = threading.Lock()
         self._sessions: set[SqliteSession] = set()
         self._snapshots: set[SqliteSnapshot] = set()
         self._must_exist = False
@@ -126,41 +125,21 @@ class SqliteEngine:
         self._is_open = True
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._submit(self._operation, steps)
+        return self._submitters()[0].submit(self._operation, steps)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         def delivery_of(future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
             return Delivery(future, [*map(self._plans.of_step, steps)], on_abandoned=on_abandoned)
 
-        return delivered(self._submit(delivery_of, steps), on_abandoned)
+        return delivered(self._submitters()[0].submit(delivery_of, steps), on_abandoned)
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        part = self._plans.of_read(read)
-        loop = running_loop()
-        reading = self._port(loop)[1]
-        future: asyncio.Future[T] = loop.create_future()
-        if reading.is_full:
-            reading.put_off(future, _read_operation, part)
-        else:
-            reading.collect(_read_operation(future, part))
-        return future
-
-    def _submit(
-        self, make: Callable[["asyncio.Future[Any]", Sequence[Step]], Operation], steps: Sequence[Step]
-    ) -> "asyncio.Future[list[Any]]":
-        loop = running_loop()
-        writing = self._port(loop)[0]
-        future: asyncio.Future[list[Any]] = loop.create_future()
-        if writing.is_full:
-            writing.put_off(future, make, steps)
-        else:
-            writing.collect(make(future, steps))
-        return future
+        return self._submitters()[1].submit(_query_operation, self._plans.of_read(read))
 
     async def begin(self) -> Session:
-        writing = self._port(running_loop())[0]
+        writing = self._submitters()[0]
         session = SqliteSession(
-            self._writer, self._plans, self._way_into, self._stay_for, self.settings.transaction_timeout
+            self._writer, self._plans, lambda: self._submitters()[0], self.settings.transaction_timeout
         )
         deadline = time.monotonic() + self.settings.connection_timeout
 
@@ -194,7 +173,7 @@ class SqliteEngine:
         is_stuck = self._are_writes_stuck()
         batch = writing.send_alone(operation)
         if not is_stuck:
-            writing.stay_for(batch)
+            writing.block_on(batch)
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
@@ -267,22 +246,22 @@ class SqliteEngine:
         return await asyncio.to_thread(self._size)
 
     def pool_status(self) -> PoolStatus:
-        with self._port_gate:
-            ports = list(self._ports.values())
-        writing = [writing for writing, _ in ports]
-        reading = [reading for writing, reading in ports if reading is not writing]
-        is_writing = self._is_held() or any(mailbox.running for mailbox in writing)
-        active = is_writing + min(sum(mailbox.running for mailbox in reading), self._readers.open)
+        with self._submitters_lock:
+            pairs = list(self._submitters_of_loops.values())
+        writing = [writing for writing, _ in pairs]
+        reading = [reading for writing, reading in pairs if reading is not writing]
+        is_writing = self._is_held() or any(submitter.running for submitter in writing)
+        active = is_writing + min(sum(submitter.running for submitter in reading), self._readers.open)
         return PoolStatus(
             active=active,
             idle=self._is_open + self._readers.open - active,
             max=self.settings.max_connections,
-            waiting=sum(mailbox.waiting for mailbox in (*writing, *reading)),
+            waiting=sum(submitter.waiting for submitter in (*writing, *reading)),
         )
 
     async def close(self) -> None:
-        for mailbox in self._ports.get(running_loop(), ()):
-            mailbox.hand_over()
+        for submitter in self._submitters_of_loops.get(running_loop(), ()):
+            submitter.flush()
         self.abandon()
         try:
             await asyncio.to_thread(self._join)
@@ -308,11 +287,11 @@ class SqliteEngine:
         return Operation(future, (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps])
 
     def _checkpoint(self) -> None:
-        """Move the log into the file and cut it, as far as other processes' reads allow within a short patience.
+        """Move the log into the file and cut it, as far as other processes' reads allow within a short busy_handler.
 
         Waiting for a reader as long as for a lock would stall every writer, and the next checkpoint does the rest.
         """
-        with self._patience.until(time.monotonic() + _CHECKPOINT_PATIENCE_SECONDS):
+        with self._busy_handler.until(time.monotonic() + _CHECKPOINT_TIMEOUT_SECONDS):
             self._writer.commits.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
@@ -321,10 +300,10 @@ class SqliteEngine:
             self._writer.commits.confirm()
             return result
 
-        loop = running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._port(loop)[0].send_alone(Action(future, action=confirmed))
-        return await future
+        writing = self._submitters()[0]
+        operation = Action(writing.loop.create_future(), action=confirmed)
+        writing.send_alone(operation)
+        return await operation.future
 
     def _size(self) -> int:
         total = 0
@@ -341,7 +320,7 @@ class SqliteEngine:
             self._identity.verify_paths()
         is_read_only = self._access is not Access.WRITE
         connection = open_connection(
-            self.path, self.settings, self._patience, is_reader=is_read_only, access=self._access
+            self.path, self.settings, self._busy_handler, is_reader=is_read_only, access=self._access
         )
         if is_read_only:
             return connection
@@ -366,11 +345,11 @@ class SqliteEngine:
         skip_numbers_of_another_boot(connection)
         if self.settings.checksums:
             # Another process may have made the file at the same moment, without them.
-            open_connection(self.path, self.settings, self._patience, is_reader=True).close()
+            open_connection(self.path, self.settings, self._busy_handler, is_reader=True).close()
 
-    def _open_reader(self, patience: Patience) -> apsw.Connection:
+    def _open_reader(self, busy_handler: BusyHandler) -> apsw.Connection:
         self._identity.verify_paths()
-        connection = open_connection(self.path, self.settings, patience, is_reader=True, access=self._access)
+        connection = open_connection(self.path, self.settings, busy_handler, is_reader=True, access=self._access)
         try:
             self._identity.verify_paths()
         except BaseException:
@@ -381,7 +360,7 @@ class SqliteEngine:
     @contextmanager
     def _opened_reader(self) -> Iterator[apsw.Connection]:
         """Open a connection for one long read, within the block."""
-        connection = self._open_reader(Patience(self.settings.connection_timeout))
+        connection = self._open_reader(BusyHandler(self.settings.connection_timeout))
         try:
             yield connection
             self._identity.verify_paths()
@@ -391,40 +370,35 @@ class SqliteEngine:
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)
 
-    def _port(self, loop: asyncio.AbstractEventLoop) -> tuple[Mailbox, Mailbox]:
-        """Return the loop's ways to the writer and to the readers."""
+    def _submitters(self) -> tuple[Submitter, Submitter]:
+        """Return the running loop's submitters, to the writer and to the readers."""
         try:
-            return self._ports[loop]
-        except KeyError:
-            return self._open_port(loop)
+            return self._submitters_of_loops[asyncio.get_running_loop()]
+        except (KeyError, RuntimeError):
+            return self._add_submitters(running_loop())
 
-    def _open_port(self, loop: asyncio.AbstractEventLoop) -> tuple[Mailbox, Mailbox]:
-        with self._port_gate:
-            for closed in [other for other in self._ports if other.is_closed()]:
-                del self._ports[closed]
+    def _add_submitters(self, loop: asyncio.AbstractEventLoop) -> tuple[Submitter, Submitter]:
+        with self._submitters_lock:
+            for closed in [other for other in self._submitters_of_loops if other.is_closed()]:
+                del self._submitters_of_loops[closed]
             timeout = self.settings.connection_timeout
-            writing = Mailbox(loop, self._writer.send, timeout, self._why_writes_wait, self._are_writes_stuck)
+            writing = Submitter(loop, self._writer.send, timeout, self._why_writes_wait, self._are_writes_stuck)
             reading = writing
             if not self._reads_on_writer:
                 readers = self._readers
-                reading = Mailbox(loop, readers.send, timeout, self._why_reads_wait, _never, run_here=readers.run_here)
-            return self._ports.setdefault(loop, (writing, reading))
-
-    def _way_into(self, send: Callable[[Batch], None]) -> Mailbox:
-        """Return a way into a transaction: it has no timeout of its own, the transaction has one."""
-        return Mailbox(running_loop(), send, float("inf"), lambda: "", _never)
-
-    def _stay_for(self, batch: Batch) -> None:
-        self._port(batch.mailbox.loop)[0].stay_for(batch)
+                reading = Submitter(
+                    loop, readers.send, timeout, self._why_reads_wait, _never, run_here=readers.run_here
+                )
+            return self._submitters_of_loops.setdefault(loop, (writing, reading))
 
     def _is_held(self) -> bool:
         return any(not session.is_over for session in list(self._sessions))
 
     def _are_writes_stuck(self) -> bool:
-        return self._patience.is_waiting or self._is_held()
+        return self._busy_handler.is_waiting or self._is_held()
 
     def _why_writes_wait(self) -> str:
-        if self._patience.is_waiting:
+        if self._busy_handler.is_waiting:
             return f"another process was writing to {self.path!r}"
         if self._is_held():
             return "another transaction of this storage was open"
@@ -434,7 +408,7 @@ class SqliteEngine:
         return f"all {self.settings.max_connections - 1} reading connections were in use"
 
 
-def _read_operation(future: "asyncio.Future[Any]", part: Part) -> QueryOperation:
+def _query_operation(future: "asyncio.Future[Any]", part: Part) -> QueryOperation:
     return QueryOperation(future, (part,))
 
 

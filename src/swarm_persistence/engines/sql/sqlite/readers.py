@@ -7,27 +7,27 @@ from queue import Empty, SimpleQueue
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
-from swarm_persistence.engines.sql.sqlite.connection import Patience
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.failures import again, has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
+from swarm_persistence.engines.sql.sqlite.submit import Batch, answer, refuse
 from swarm_persistence.errors import ClosedError, PoolError
 
 _BETWEEN_GROWTHS_SECONDS = 1.0
 """How long no other thread is started after one that could open no connection."""
 
 
-class _Desk:
+class PooledReader:
     """A thread's connection, once it has one. An event loop may use it while the thread has nothing to do."""
 
-    __slots__ = ("connection", "cursor", "gate", "patience")
+    __slots__ = ("busy_handler", "connection", "cursor", "lock")
 
-    def __init__(self, patience: Patience) -> None:
-        self.gate = threading.Lock()
-        self.patience = patience
+    def __init__(self, busy_handler: BusyHandler) -> None:
+        self.lock = threading.Lock()
+        self.busy_handler = busy_handler
         self.connection: apsw.Connection | None = None
         self.cursor: apsw.Cursor | None = None
 
@@ -37,7 +37,7 @@ class Readers:
 
     def __init__(
         self,
-        open_connection: Callable[[Patience], apsw.Connection],
+        open_connection: Callable[[BusyHandler], apsw.Connection],
         identity: FileIdentity,
         translate: Callable[[BaseException], BaseException],
         settings: Settings,
@@ -50,9 +50,9 @@ class Readers:
         self._idle_timeout = settings.idle_timeout
         self._connection_timeout = settings.connection_timeout
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self._desks: tuple[_Desk, ...] = ()
+        self._pooled_readers: tuple[PooledReader, ...] = ()
         self._unfinished = 0
         self._is_stopped = False
         self._next_growth = 0.0
@@ -61,13 +61,13 @@ class Readers:
 
     def start(self) -> None:
         """Open the connections that are always kept."""
-        with self._gate:
+        with self._lock:
             for _ in range(0 if self._is_stopped else self._kept):
                 self._start_thread()
 
     def send(self, batch: Batch) -> None:
-        """Take a batch; its operations are answered by `post`."""
-        with self._gate:
+        """Take a batch; its operations are answered by `answer`."""
+        with self._lock:
             if self._is_stopped:
                 refuse(batch, ClosedError("the storage was closed before this call's turn came"))
                 return
@@ -85,36 +85,36 @@ class Readers:
         ((statement, values),) = operation.parts
         if not statement.is_short:
             return False
-        for desk in self._desks:
-            if desk.cursor is not None and desk.gate.acquire(blocking=False):
+        for reader in self._pooled_readers:
+            if reader.cursor is not None and reader.lock.acquire(blocking=False):
                 try:
-                    return self._run_at(desk, operation, statement, values)
+                    return self._run_with(reader, operation, statement, values)
                 finally:
-                    desk.gate.release()
+                    reader.lock.release()
         return False
 
-    def _run_at(self, desk: _Desk, operation: Operation, statement: Statement, values: Parameters) -> bool:
-        if desk.cursor is None:
+    def _run_with(self, reader: PooledReader, operation: Operation, statement: Statement, values: Parameters) -> bool:
+        if reader.cursor is None:
             return False  # it was closed just now
         try:
             self._identity.verify_now_and_then()
-            with desk.patience.until(0.0):
-                operation.result = statement.run(desk.cursor, values)
+            with reader.busy_handler.until(0.0):
+                operation.result = statement.run(reader.cursor, values)
         except apsw.BusyError:
             return False
         except Exception as error:
-            operation.error = self._failure_at(desk, error)
+            operation.error = self._failure_of(reader, error)
         return True
 
-    def _failure_at(self, desk: _Desk, error: BaseException) -> BaseException:
+    def _failure_of(self, reader: PooledReader, error: BaseException) -> BaseException:
         """Return the caller's error for one of a connection, which may have to be replaced by the next operation."""
         if has_spoiled_connection(error):
-            desk.cursor = None
+            reader.cursor = None
         return self._translate(error)
 
     def stop(self) -> None:
         """Let the threads end once they have done what they were sent."""
-        with self._gate:
+        with self._lock:
             self._is_stopped = True
             for _ in range(self.open):
                 self._inbox.put(None)
@@ -140,46 +140,46 @@ class Readers:
         self.open += 1
 
     def _run(self) -> None:
-        desk = _Desk(Patience(self._connection_timeout))
-        with self._gate:
-            self._desks = (*self._desks, desk)
+        reader = PooledReader(BusyHandler(self._connection_timeout))
+        with self._lock:
+            self._pooled_readers = (*self._pooled_readers, reader)
         try:
             while (batch := self._next()) is not None:
-                if desk.connection is None and self._is_left_to_others(desk, batch):
+                if reader.connection is None and self._is_left_to_others(reader, batch):
                     return
                 is_ours = batch.take()
                 try:
                     if is_ours:
-                        with desk.gate:
-                            self._run_batch(desk, batch)
+                        with reader.lock:
+                            self._run_batch(reader, batch)
                 except BaseException as error:
-                    failure = self._failure_at(desk, error)
+                    failure = self._failure_of(reader, error)
                     for operation in batch.operations:
                         operation.error = operation.error or again(failure)
-                with self._gate:
+                with self._lock:
                     self._unfinished -= 1
                 if is_ours:
-                    post([batch])
+                    answer([batch])
         finally:
-            with desk.gate:
-                desk.cursor = None
-                if desk.connection is not None:
-                    self._identity.close(desk.connection)
-            with self._gate:
-                self._desks = tuple(other for other in self._desks if other is not desk)
+            with reader.lock:
+                reader.cursor = None
+                if reader.connection is not None:
+                    self._identity.close(reader.connection)
+            with self._lock:
+                self._pooled_readers = tuple(other for other in self._pooled_readers if other is not reader)
                 self._threads.discard(threading.current_thread())
 
-    def _is_left_to_others(self, desk: _Desk, batch: Batch) -> bool:
+    def _is_left_to_others(self, reader: PooledReader, batch: Batch) -> bool:
         """Open the connection; if there can be none, give the batch back if other threads have one.
 
         A process that is out of descriptors reads on with what it has open. Then this thread is no longer counted.
         """
         try:
-            with desk.gate:
-                self._connection_of(desk)
+            with reader.lock:
+                self._connection_of(reader)
         except Exception:
-            with self._gate:
-                if self._is_stopped or not any(other.cursor is not None for other in self._desks):
+            with self._lock:
+                if self._is_stopped or not any(other.cursor is not None for other in self._pooled_readers):
                     return False
                 self._inbox.put(batch)
                 self._next_growth = time.monotonic() + _BETWEEN_GROWTHS_SECONDS
@@ -187,13 +187,13 @@ class Readers:
             return True
         return False
 
-    def _connection_of(self, desk: _Desk) -> apsw.Connection:
-        if desk.connection is None or desk.cursor is None:
-            spoiled, desk.connection = desk.connection, self._open_connection(desk.patience)
-            desk.cursor = desk.connection.cursor()
+    def _connection_of(self, reader: PooledReader) -> apsw.Connection:
+        if reader.connection is None or reader.cursor is None:
+            spoiled, reader.connection = reader.connection, self._open_connection(reader.busy_handler)
+            reader.cursor = reader.connection.cursor()
             if spoiled is not None:
                 self._identity.close(spoiled)
-        return desk.connection
+        return reader.connection
 
     def _next(self) -> Batch | None:
         """Wait for a batch; `None` when the thread shall end, which is then no longer counted."""
@@ -201,19 +201,19 @@ class Readers:
             try:
                 batch = self._inbox.get(timeout=self._idle_timeout)
             except Empty:
-                with self._gate:
+                with self._lock:
                     if self.open <= self._kept or not self._inbox.empty():
                         continue
                     self.open -= 1
                     return None
             if batch is None:
-                with self._gate:
+                with self._lock:
                     self.open -= 1
             return batch
 
-    def _run_batch(self, desk: _Desk, batch: Batch) -> None:
+    def _run_batch(self, reader: PooledReader, batch: Batch) -> None:
         self._identity.verify_now_and_then()
-        connection = self._connection_of(desk)
+        connection = self._connection_of(reader)
         cursor = connection.cursor()
         operations = [operation for operation in batch.operations if not operation.future.cancelled()]
         if len(operations) > 1:
@@ -224,7 +224,7 @@ class Readers:
                     ((statement, values),) = operation.parts
                     operation.result = statement.run(cursor, values)
                 except Exception as error:
-                    operation.error = self._failure_at(desk, error)
+                    operation.error = self._failure_of(reader, error)
         finally:
             if connection.in_transaction:
                 cursor.execute("COMMIT")

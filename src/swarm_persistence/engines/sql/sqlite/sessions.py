@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
-from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
-from swarm_persistence.engines.sql.sqlite.commits import changed_by
 from swarm_persistence.engines.sql.sqlite.failures import again
-from swarm_persistence.engines.sql.sqlite.mailboxes import LONGEST_STAY_SECONDS, Mailbox
+from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, QueryOperation
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
+from swarm_persistence.engines.sql.sqlite.submit import LONGEST_BLOCK_SECONDS, Batch, Submitter, answer, refuse
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError
 
@@ -32,20 +31,18 @@ class SqliteSession:
         self,
         writer: Writer,
         parts: "Parts",
-        way_into: Callable[[Callable[[Batch], None]], Mailbox],
-        stay_for: Callable[[Batch], None],
+        submitter: Callable[[], Submitter],
         timeout: float,
     ) -> None:
         self._writer = writer
         self._plans = parts
-        self._way_into = way_into
-        self._stay_for = stay_for
+        self._submitter = submitter
         self._timeout = timeout
         self._deadline = 0.0
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
-        self._gate = threading.Lock()
-        # Whoever has it may use the connection: mostly the writer's thread, and now and then the caller's loop.
-        self._turn = threading.Lock()
+        self._end_lock = threading.Lock()
+        # Guards the connection, which the writer's thread uses, and for short statements the caller's.
+        self._connection_lock = threading.Lock()
         self._sent = self._served = 0
         self._is_slow = False
         self._is_over = False
@@ -105,12 +102,13 @@ class SqliteSession:
             # In a later tick, as if it had been away: a loop of awaits must let the other tasks run.
             operation.future.get_loop().call_soon(operation.settle)
             return operation.future
-        with self._gate:
+        with self._end_lock:
             if self._is_over:
                 raise again(self.failure or is_over())
             self._sent += 1
-            batch = self._way_into(self._inbox.put).send_alone(operation)
-        self._stay_for(batch)
+            submitter = self._submitter()
+            batch = submitter.send_to(self._inbox.put, operation)
+        submitter.block_on(batch)
         return operation.future
 
     def _is_done_here(self, operation: Operation) -> bool:
@@ -120,19 +118,24 @@ class SqliteSession:
         because the disk had to be asked, the others of this transaction take that way.
         """
         parts = operation.parts
-        if self._is_slow or len(parts) != 1 or not parts[0][0].is_short or not self._turn.acquire(blocking=False):
+        if (
+            self._is_slow
+            or len(parts) != 1
+            or not parts[0][0].is_short
+            or not self._connection_lock.acquire(blocking=False)
+        ):
             return False
         try:
             if self._is_over or self._sent != self._served:
                 return False
             start = time.monotonic()
             self._run_operation(operation)
-            self._is_slow = time.monotonic() - start > LONGEST_STAY_SECONDS
+            self._is_slow = time.monotonic() - start > LONGEST_BLOCK_SECONDS
             if self._is_over:
                 self._inbox.put(None)  # lets the writer's thread go on
             return True
         finally:
-            self._turn.release()
+            self._connection_lock.release()
 
     def serve(self) -> None:
         """Run the transaction's operations until it ends."""
@@ -150,14 +153,14 @@ class SqliteSession:
         except Empty:
             self._expire()
             return
-        with self._turn:
+        with self._connection_lock:
             if batch is None:
                 if not self._is_over:
                     self._writer.commits.roll_back()
                     self._close(TransactionError(f"the transaction was rolled back: {self._reason}"))
                 return
             self._run_batch(batch)
-        post([batch])
+        answer([batch])
 
     def _run_batch(self, batch: Batch) -> None:
         operation = batch.operations[0]
@@ -193,19 +196,19 @@ class SqliteSession:
         self._writer.commits.roll_back()
 
     def _expire(self) -> None:
-        with self._turn:
+        with self._connection_lock:
             if self._is_over:
                 return
             self._writer.commits.roll_back()
             self._close(was_open_too_long(self._timeout))
 
     def _close(self, failure: Exception | None) -> None:
-        with self._gate:
+        with self._end_lock:
             self._is_over = True
             self.failure = failure
 
     def _refuse_the_rest(self) -> None:
-        # Nothing can be added any more: the gate is shut.
+        # Nothing is added any more: `_send` sees that it is over.
         while not self._inbox.empty():
             batch = self._inbox.get()
             if batch is None:
@@ -213,6 +216,6 @@ class SqliteSession:
             operation = batch.operations[0]
             if isinstance(operation, Action) and operation.action == self._end_by_rollback:
                 batch.take()
-                post([batch])
+                answer([batch])
             else:
                 refuse(batch, self.failure or is_over())

@@ -8,12 +8,12 @@ from typing import Any
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.batches import Batch, post, refuse
-from swarm_persistence.engines.sql.sqlite.commits import Commits
-from swarm_persistence.engines.sql.sqlite.connection import Patience
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
+from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Action
 from swarm_persistence.engines.sql.sqlite.statements import MOST_ROWS
+from swarm_persistence.engines.sql.sqlite.submit import Batch, answer, refuse
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import ClosedError, StorageError
 
@@ -31,13 +31,13 @@ class _Look:
 class Writer:
     """Takes what waits, and hands it to `commits` as one."""
 
-    commits: Commits
+    commits: GroupCommit
 
     def __init__(
         self,
         open_connection: Callable[[bool], apsw.Connection],
         identity: FileIdentity,
-        patience: Patience,
+        busy_handler: BusyHandler,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
         *,
@@ -52,7 +52,7 @@ class Writer:
         self._has_failed_to_look = False
         self._open_connection = open_connection
         self._identity = identity
-        self._patience = patience
+        self._busy_handler = busy_handler
         self._translate = translate
         self._inbox: SimpleQueue[Batch | _Look | None] = SimpleQueue()
         # A daemon: a program that forgets close() must still be able to end.
@@ -69,7 +69,7 @@ class Writer:
             raise self._failure
 
     def send(self, batch: Batch) -> None:
-        """Take a batch; its operations are answered by `post`."""
+        """Take a batch; its operations are answered by `answer`."""
         self._inbox.put(batch)
         if self._is_over:
             self._refuse_the_rest()
@@ -93,10 +93,10 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            self.commits = Commits(
+            self.commits = GroupCommit(
                 self._open_connection,
                 self._identity,
-                self._patience,
+                self._busy_handler,
                 self._translate,
                 self._watches,
                 reserve=self._reserve,
@@ -177,7 +177,7 @@ class Writer:
                 operation.error = self.commits.translate(error)
                 self.commits.roll_back()
         has_succeeded = operation.result is not None and operation.error is None
-        post([batch])
+        answer([batch])
         if operation.following is not None and has_succeeded:
             operation.following()
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.connection import Patience
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection, is_open_outcome, unknown_outcome
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
@@ -20,7 +20,7 @@ class WriterConnection:
         self,
         open_connection: Callable[[bool], apsw.Connection],
         identity: FileIdentity,
-        patience: Patience,
+        busy_handler: BusyHandler,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
         *,
@@ -35,7 +35,7 @@ class WriterConnection:
         self._translate = translate
         self._open_connection = open_connection
         self._identity = identity
-        self._patience = patience
+        self._busy_handler = busy_handler
         self._is_spoiled = False
         self.connection = open_connection(True)
         self.cursor = self.connection.cursor()
@@ -91,7 +91,7 @@ class WriterConnection:
 
     def begin(self, deadline: float) -> None:
         """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
-        with self._patience.until(deadline):
+        with self._busy_handler.until(deadline):
             self.cursor.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.batches import Batch, post
 from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
 from swarm_persistence.engines.sql.sqlite.failures import again, is_open_outcome
 from swarm_persistence.engines.sql.sqlite.operations import Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
+from swarm_persistence.engines.sql.sqlite.submit import Batch, answer
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError
 
 
-class Commits(WriterConnection):
+class GroupCommit(WriterConnection):
     """What the writer's thread does with its connection.
 
     An operation of several statements would need a savepoint, which costs as much as a statement. So a group runs
@@ -40,14 +40,14 @@ class Commits(WriterConnection):
                 # Nothing of this transaction has run. Whose time is not up yet tries again.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
                 _fail(_to_do(late), self.translate(error))
-                post(late)
+                answer(late)
                 batches = [batch for batch in batches if batch not in late]
                 continue
             except BaseException as error:
                 _fail(operations, self.translate(error))
                 self.roll_back()
             self._repeat_lost(operations, deadline)
-            post(batches)
+            answer(batches)
             self._ring(operations)
             return
 
@@ -120,7 +120,7 @@ class Commits(WriterConnection):
         if len(rows) < len(operations):
             return False
         try:
-            with self._patience.until(deadline):
+            with self._busy_handler.until(deadline):
                 sequences = statement.run_chunk(self.cursor, rows)
         except (apsw.ConstraintError, apsw.TooBigError):
             return False  # One row's fault: in a transaction, each fails or succeeds alone.

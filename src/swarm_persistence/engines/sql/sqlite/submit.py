@@ -1,0 +1,324 @@
+"""Sends the operations of an event loop to a thread, a tick's as one batch, and brings the answers back."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from contextvars import Context
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.sql.sqlite.failures import again
+from swarm_persistence.engines.sql.sqlite.operations import Operation
+from swarm_persistence.errors import PoolError
+
+LONGEST_BLOCK_SECONDS = 0.0005
+"""How long an event loop may block on an operation, where that is quicker than to sleep and be woken."""
+_FIRST_CHECK_SECONDS = 0.002
+_LATER_CHECK_SECONDS = 0.05
+_LONGEST_YIELD_SECONDS = 0.005
+_BUSY_SHARE = 0.5
+_IDLE_SECONDS = 0.0001
+_MOST_SKIPPED = 256
+_FEWEST_SKIPPED = 8
+"""How many operations in turn the loop leaves to the threads after it has blocked for too long."""
+_MOST_OPERATIONS = 8192
+"""Operations of one loop in flight: some groups' worth. More of them wait before they are encoded, so that memory
+does not grow with their number."""
+
+_Make = Callable[["asyncio.Future[Any]", Any], Operation]
+
+
+class Batch(msgspec.Struct, eq=False):
+    """Operations that travel together, and the submitter that takes their answers."""
+
+    submitter: "Submitter"
+    operations: list[Operation]
+    submitted_at: float
+    deadline: float
+    """When they are given up, unless a thread has taken them by then."""
+    waits_for_writer: bool = True
+    """Whether an open transaction, or another process, can hold them up."""
+    taken: Lock = msgspec.field(default_factory=Lock)
+    is_done: bool = False
+    waiter: "Lock | None" = None
+
+    def take(self) -> bool:
+        """Claim the batch, for a thread that will run it or a loop that gives it up; `False` if it is claimed."""
+        return self.taken.acquire(blocking=False)
+
+    def finish(self) -> bool:
+        """Note that the batch is done; tell whether the loop must be called, because it does not block on it."""
+        self.is_done = True  # before the waiter is looked for: `wait` does it the other way round
+        waiter = self.waiter
+        if waiter is None:
+            return True
+        waiter.release()
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        """Block the loop until the batch is done; `False` if the time is up, and the loop will be called."""
+        waiter = Lock()
+        waiter.acquire()
+        self.waiter = waiter
+        if self.is_done or waiter.acquire(timeout=seconds):
+            return True
+        self.waiter = None
+        # A thread that has seen the waiter just now does not call the loop.
+        return self.is_done
+
+
+class Submitter:
+    """Collects the operations of one event loop for one receiver."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        send: Callable[[Batch], None],
+        timeout: float,
+        explain: Callable[[], str],
+        is_stuck: Callable[[], bool],
+        *,
+        run_here: Callable[[Operation], bool] | None = None,
+    ) -> None:
+        """Take the receiver's functions.
+
+        `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
+        cannot speed up. `run_here` runs an operation in the loop's own thread, or tells that it cannot be done there.
+        """
+        self.loop = loop
+        self._send = send
+        self._timeout = timeout
+        self._explain = explain
+        self._is_stuck = is_stuck
+        self._run_here = run_here
+        self._has_run_here = False
+        self._collected: list[Operation] = []
+        self._in_flight: dict[Batch, None] = {}
+        self._size = 0
+        self._deferred: deque[tuple[asyncio.Future[Any], _Make, Any]] = deque()
+        self._was_single = False
+        self._skipped = 0
+        self._skipped_next = _FEWEST_SKIPPED
+        self._is_busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._yielded_seconds = 0.0
+        self._cpu_seconds = 0.0
+        self._checked_at = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Return how many operations no thread runs yet."""
+        sent = [batch for batch in list(self._in_flight) if batch.waits_for_writer and not batch.taken.locked()]
+        return len(self._deferred) + len(self._collected) + sum(len(batch.operations) for batch in sent)
+
+    @property
+    def running(self) -> int:
+        """Return how many batches are being run."""
+        return sum(batch.taken.locked() for batch in list(self._in_flight))
+
+    def submit(self, make: _Make, argument: Any) -> "asyncio.Future[Any]":
+        """Send the operation that `make` makes of a future and the argument; return the future.
+
+        While too many are in flight, the operation is made later, in the order of the calls.
+        """
+        future: asyncio.Future[Any] = self.loop.create_future()
+        if self._size >= _MOST_OPERATIONS:
+            self._deferred.append((future, make, argument))
+        else:
+            self._collect(make(future, argument))
+        return future
+
+    def send_alone(self, operation: Operation) -> Batch:
+        """Send an operation in a batch of its own, after what was collected before."""
+        self.flush()
+        self._size += 1
+        return self._dispatch(Batch(self, [operation], time.monotonic(), time.monotonic() + self._timeout), self._send)
+
+    def send_to(self, send: Callable[[Batch], None], operation: Operation) -> Batch:
+        """Send an operation to an open transaction, which has the writer, and a time limit of its own."""
+        self._size += 1
+        batch = Batch(self, [operation], time.monotonic(), float("inf"), waits_for_writer=False)
+        return self._dispatch(batch, send)
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        operations, self._collected = self._collected, []
+        if operations:
+            self._was_single = len(operations) == 1
+            now = time.monotonic()
+            self._dispatch(Batch(self, operations, now, now + self._timeout), self._send)
+
+    def settle(self, batch: Batch) -> None:
+        """Give the outcomes of a batch to the callers; runs in the loop."""
+        if batch not in self._in_flight:
+            return  # the loop has blocked on it, and settled it then
+        del self._in_flight[batch]
+        for operation in batch.operations:
+            operation.settle()
+        self._size -= len(batch.operations)
+        if self._deferred:
+            self._admit()
+
+    def block_on(self, batch: Batch) -> None:
+        """Let the loop block on the one batch that is in flight if it has nothing else to do at this moment.
+
+        Most are done in less time than it takes to put the loop to sleep and to wake it. A loop that has blocked in
+        vain does not for a while, and for twice as long each time.
+        """
+        if self._skipped:
+            self._skipped -= 1
+        else:
+            self.loop.call_soon(self._block, batch)
+
+    def _collect(self, operation: Operation) -> None:
+        """Take an operation; it leaves with the others of this tick."""
+        self._size += 1
+        if self._collected:
+            self._collected.append(operation)
+            return
+        # One caller after the other: there is nothing to collect, and a way to save, or at least a tick.
+        is_single = self._was_single and not self._in_flight and not self._has_run_here
+        if is_single and self._run_here is not None and not self._skipped and self._is_done_here(operation):
+            self._has_run_here = True
+            self.loop.call_soon(self._answer_here, operation)
+        elif is_single and not self._is_busy:
+            now = time.monotonic()
+            self.block_on(self._dispatch(Batch(self, [operation], now, now + self._timeout), self._send))
+        else:
+            self._collected.append(operation)
+            self.loop.call_soon(self.flush)
+
+    def _admit(self) -> None:
+        while self._deferred and self._size < _MOST_OPERATIONS:
+            future, make, argument = self._deferred.popleft()
+            # Also one whose caller was cancelled: it is skipped by the receiver, and settled like all others.
+            try:
+                operation = make(future, argument)
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                self._collect(operation)
+
+    def _is_done_here(self, operation: Operation) -> bool:
+        """Run an operation in the loop's own thread, and tell whether that was possible.
+
+        Most are done in a fraction of the time that the way to another thread and back takes. If one has taken longer,
+        because the disk had to be asked, the next ones take that way for a while.
+        """
+        assert self._run_here is not None
+        start = time.monotonic()
+        is_done = self._run_here(operation)
+        if time.monotonic() - start > LONGEST_BLOCK_SECONDS:
+            self._skipped = _MOST_SKIPPED
+        return is_done
+
+    def _answer_here(self, operation: Operation) -> None:
+        # In a later tick, as if it had been sent: a loop of awaits must let the other tasks run.
+        self._has_run_here = False
+        self._size -= 1
+        operation.settle()
+
+    def _block(self, batch: Batch) -> None:
+        if batch not in self._in_flight or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
+            return
+        if batch.wait(LONGEST_BLOCK_SECONDS):
+            self._skipped_next = _FEWEST_SKIPPED
+            self.settle(batch)
+        else:
+            # One checkpoint among many quick commits, or a disk that is always slow: the latter is soon left alone.
+            self._skipped = self._skipped_next
+            self._skipped_next = min(2 * self._skipped_next, _MOST_SKIPPED)
+
+    def _dispatch(self, batch: Batch, send: Callable[[Batch], None]) -> Batch:
+        self._in_flight[batch] = None
+        if self._timer is None:
+            self._check_in(_FIRST_CHECK_SECONDS)
+        send(batch)
+        if self._is_busy:
+            self._yield_to(batch)
+        return batch
+
+    def _check_in(self, seconds: float) -> None:
+        self._cpu_seconds = time.thread_time()
+        self._checked_at = time.monotonic()
+        self._yielded_seconds = 0.0
+        # Not in the caller's context: a timer keeps it, and a transaction would seem to have a call that can join it.
+        self._timer = self.loop.call_later(seconds, self._check, context=Context())
+
+    def _check(self) -> None:
+        """Give up batches whose time is over, and see whether the loop leaves the threads room to run."""
+        self._timer = None
+        now = time.monotonic()
+        for batch in list(self._in_flight):
+            if now >= batch.deadline:
+                self._give_up(batch)
+        own_seconds = now - self._checked_at - self._yielded_seconds
+        self._is_busy = time.thread_time() - self._cpu_seconds > _BUSY_SHARE * own_seconds
+        oldest = next(iter(self._in_flight), None)
+        if oldest is None:
+            return
+        if self._is_busy and now - oldest.submitted_at >= _FIRST_CHECK_SECONDS:
+            self._yield_to(oldest)
+        is_new = self._is_busy or now - oldest.submitted_at < 10 * _FIRST_CHECK_SECONDS
+        self._check_in(_FIRST_CHECK_SECONDS if is_new else _LATER_CHECK_SECONDS)
+
+    def _yield_to(self, batch: Batch) -> None:
+        """Wait a moment, without the interpreter lock, until a batch is done.
+
+        CPython hands the lock over when a waiter has waited undisturbed for the switch interval. A loop that is busy,
+        and releases the lock for a moment at every tick, starves every thread beside it, unless it waits for real.
+        """
+        if batch.waits_for_writer and self._is_stuck():
+            return
+        start = time.monotonic()
+        if batch.wait(_LONGEST_YIELD_SECONDS):
+            self.settle(batch)
+        else:
+            self._is_busy = False  # It waits for something else than for us.
+        self._yielded_seconds += time.monotonic() - start
+
+    def _give_up(self, batch: Batch) -> None:
+        if batch.take():
+            reason = f"{self._explain()} for longer than connection_timeout ({self._timeout:g} s)"
+            for operation in batch.operations:
+                operation.error = PoolError(reason)
+            self.settle(batch)
+
+
+def answer(batches: Iterable[Batch]) -> None:
+    """Answer batches that are done, with one call into each loop; runs in a thread."""
+    done: dict[asyncio.AbstractEventLoop, list[Batch]] = {}
+    for batch in batches:
+        if batch.finish():
+            done.setdefault(batch.submitter.loop, []).append(batch)
+    for loop, answered in done.items():
+        try:
+            loop.call_soon_threadsafe(_settle, answered)
+        except RuntimeError:
+            _discard(answered)
+
+
+def refuse(batch: Batch, error: BaseException) -> None:
+    """Answer a batch that no thread will run with an error; one that was taken already is left alone."""
+    if batch.take():
+        for operation in batch.operations:
+            operation.error = again(error)
+        answer([batch])
+
+
+def _settle(batches: list[Batch]) -> None:
+    for batch in batches:
+        batch.submitter.settle(batch)
+
+
+def _discard(batches: list[Batch]) -> None:
+    """Undo what no caller takes: the loop is closed, and a transaction that was opened for it must not stay open."""
+    for batch in batches:
+        for operation in batch.operations:
+            with suppress(RuntimeError):
+                operation.discard()
