@@ -15,6 +15,7 @@ PUBLIC = {
     "swarm_persistence.transfer.restoring": {"restore"},
     # The engine interface, and the values that it speaks of.
     "swarm_persistence.engines.interface": None,
+    "swarm_persistence.engines.reads": None,
     "swarm_persistence.query.query": None,
     "swarm_persistence.schema.tables": None,
 }

@@ -94,14 +94,14 @@ class ClaimsTwice(MemoryStorage):
         task = await self.get_task(task_id)
         if task is None or task.status is not TaskStatus.PENDING:
             return False
-        await asyncio.sleep(0)  # everybody else goes first
+        await asyncio.sleep(0)  # every other caller goes first
         task.status, task.assigned_to = TaskStatus.ASSIGNED, agent_id
         await self.update_task(task, force=True)
         return True
 
 
 class Shares(MemoryStorage):
-    """Gives out the same object to everybody."""
+    """Returns the same object to every caller."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class SwallowsErrors(MemoryStorage):
 
 
 class ForgetsTheToken(MemoryStorage):
-    """Lets whoever has lost a claim complete the task."""
+    """Lets a caller that has lost its claim complete the task."""
 
     async def complete_task(self, task: TaskModel, result: Any = None) -> None:
         task.status, task.result = TaskStatus.COMPLETED, result
@@ -208,11 +208,11 @@ class SweepsByTime(MemoryStorage):
 
 
 class ModifiesBlindly(MemoryStorage):
-    """Writes what it has read, whoever has written since."""
+    """Writes what it has read, regardless of writes since."""
 
     async def modify(self, model: Any, id: str, function: Any) -> Any:
         record = await self._get(table_of(model), id)
-        await asyncio.sleep(0)  # everybody else reads as well
+        await asyncio.sleep(0)  # every other caller reads as well
         function(record)
         await self._update(table_of(model), record, True)
         return record
@@ -223,7 +223,7 @@ class AppendsAnywhere(MemoryStorage):
 
     async def append_events(self, events: Any, *, expected_sequence: int | None = None) -> int:
         log = await self.read_events()
-        await asyncio.sleep(0)  # everybody else looks as well
+        await asyncio.sleep(0)  # every other caller looks as well
         if expected_sequence is not None and expected_sequence != (log[-1].sequence if log else 0):
             raise ConflictError("the log ended elsewhere")
         return await super().append_events(events)
@@ -243,7 +243,7 @@ class ForgetsKeys(MemoryStorage):
         (ForgetsTheToken, "TestLostClaims", "test_a_claim_that_is_over_is_refused_and_nothing_changes"),
         (TakesTheOldest, "TestNextClaims", "test_the_clock_of_the_one_that_stores_a_task_does_not_decide_its_turn"),
         (GivesBackWhatIsHeld, "TestRecovery", "test_a_lease_that_has_not_run_out_stays"),
-        (SweepsByTime, "TestMessageMarks", "test_what_arrived_later_stays_unread_whatever_its_timestamp_says"),
+        (SweepsByTime, "TestMessageMarks", "test_what_arrived_later_stays_unread_regardless_of_its_timestamp"),
         (ModifiesBlindly, "TestVersions", "test_modify_under_contention_loses_nothing"),
         (AppendsAnywhere, "TestEventLog", "test_of_many_that_append_at_one_place_exactly_one_wins"),
         (ForgetsKeys, "TestIdempotency", "test_the_same_key_again_gives_the_stored_one"),
@@ -280,7 +280,7 @@ def test_random_operations_find_a_storage_with_a_defect(storage: type[MemoryStor
 
 
 class ForgetsWhoHolds(MemoryStorage):
-    """Lets anybody complete a task that somebody holds."""
+    """Lets any caller complete a held task."""
 
     async def complete_task(self, task: TaskModel, result: Any = None) -> None:
         stored = await self.get_task(task.id)
@@ -300,7 +300,7 @@ class TakesAnyType(MemoryStorage):
 @pytest.mark.parametrize("storage", [Replaces, HasADecoy, ForgetsWhoHolds, TakesAnyType])
 def test_random_verbs_of_tasks_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
     with pytest.raises(AssertionError):
-        conformance.assert_tasks_as_foretold(opening(storage))
+        conformance.assert_tasks_match_model(opening(storage))
 
 
 class SkipsTheFirst(MemoryStorage):

@@ -29,10 +29,10 @@ in a browser, `run_suite` runs the same facts in the running event loop.
 """
 
 from swarm_persistence_conformance.classes import CORE, FACTS
-from swarm_persistence_conformance.coordination import assert_tasks_as_foretold
 from swarm_persistence_conformance.fixtures import OpenStorage, clock, storage
-from swarm_persistence_conformance.machine import assert_storages_agree
+from swarm_persistence_conformance.random_operations import assert_storages_agree
 from swarm_persistence_conformance.random_queries import assert_queries_agree
+from swarm_persistence_conformance.random_task_verbs import assert_tasks_match_model
 from swarm_persistence_conformance.runner import Outcome, run_suite
 
 globals().update(FACTS)
@@ -44,7 +44,7 @@ __all__ = [  # noqa: PLE0604 - the keys of FACTS are strings
     "Outcome",
     "assert_queries_agree",
     "assert_storages_agree",
-    "assert_tasks_as_foretold",
+    "assert_tasks_match_model",
     "clock",
     "run_suite",
     "storage",

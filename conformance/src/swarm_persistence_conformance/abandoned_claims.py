@@ -18,18 +18,18 @@ from swarm_persistence_conformance.interfering_engines import ForgetfulEngine
 from swarm_persistence_conformance.records import a_task, an_event, ids
 
 SOON_SECONDS = 20.0
-"""More than a release takes on a loaded machine."""
+"""Longer than a release takes on a loaded machine."""
 
 Claim = Callable[[Storage, str], Coroutine[Any, Any, Any]]
 
 
 async def claim_next_of(storage: Storage, id: str) -> TaskModel | None:
-    """Claim the next task; its type is its id."""
+    """Claim the next task of the type that equals this id."""
     return await storage.claim_next_task("agent-1", task_types=[id])
 
 
 async def wait_for_next_of(storage: Storage, id: str) -> TaskModel | None:
-    """Wait for the task, claim it, and give up after a while, as `asyncio.wait_for` lets a caller do."""
+    """Wait for the task within `asyncio.wait_for`, as a caller with a timeout of its own does."""
     return await asyncio.wait_for(storage.claim_next_task("agent-1", task_types=[id], wait=60), 60)
 
 
@@ -43,7 +43,7 @@ CLAIMS: dict[str, Claim] = {
 
 
 async def cancelled_after_seconds(seconds: float, call: Coroutine[Any, Any, Any]) -> bool:
-    """Start a call as another caller, cancel it after a while, and tell whether that stopped it."""
+    """Start a call as another caller, cancel it after a while, and return whether it was cancelled."""
     task = elsewhere(call)
     await asyncio.wait((task,), timeout=seconds)
     task.cancel()
@@ -52,8 +52,8 @@ async def cancelled_after_seconds(seconds: float, call: Coroutine[Any, Any, Any]
 
 
 async def until_assigned(storage: Storage, expected: set[str]) -> None:
-    """Wait until the agent holds just these tasks."""
-    # A claim that was under way when its caller was cancelled is committed before anything that is written later.
+    """Wait until the agent holds exactly these tasks."""
+    # A claim that was in flight when its caller was cancelled commits before anything that is written later.
     await storage.store_event(an_event(str(uuid4())))
     held: set[str] = set()
     try:
@@ -68,7 +68,7 @@ async def until_assigned(storage: Storage, expected: set[str]) -> None:
 
 @contextmanager
 def logged() -> Iterator[list[str]]:
-    """Give the list of what is logged within the block."""
+    """Yield the list of messages that are logged within the block."""
     messages: list[str] = []
 
     class Listener(logging.Handler):
@@ -86,7 +86,7 @@ def logged() -> Iterator[list[str]]:
 
 @pytest.mark.asyncio
 class TestAbandonedClaims:
-    """What becomes of a claim that its caller does not learn of."""
+    """A claim whose caller never receives the result is released."""
 
     @pytest.mark.parametrize("verb", CLAIMS)
     async def test_a_task_is_held_only_by_a_caller_that_learns_of_it(self, storage: Storage, verb: str) -> None:
@@ -208,7 +208,7 @@ class TestAbandonedClaims:
 
         assert await stored(storage) == again
 
-    async def test_the_claim_of_a_known_task_is_released_whatever_else_has_changed_it(self, storage: Storage) -> None:
+    async def test_the_claim_of_a_known_task_is_released_despite_other_changes(self, storage: Storage) -> None:
         await storage.store_task(a_task())
         engine = ForgetfulEngine(storage.engine)
         async with engine.storage() as forgetful:

@@ -1,4 +1,4 @@
-"""Actors: callers that live through many operations, with transactions of their own, and whose answers compare."""
+"""Actors: callers with transactions of their own, whose answers can be compared between storages."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,24 +15,24 @@ Answer = tuple[str, Any]
 
 
 class Actor:
-    """One caller of a storage, who does one thing after the other in a task of its own."""
+    """A caller of a storage that runs its operations one at a time, in an asyncio task of its own."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.transactions: list[Transaction] = []
         self.records: list[Model] = []
-        """The records that it gave to the storage."""
+        """The records that it passed to the storage."""
         self._orders: asyncio.Queue[tuple[Operation, asyncio.Future[Answer]] | None] = asyncio.Queue()
         self._task = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
     def start(self, operation: "Operation") -> "asyncio.Future[Answer]":
-        """Let the actor do something once it has done what it was told before."""
+        """Queue an operation for the actor."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._orders.put_nowait((operation, answer))
         return answer
 
     async def stop(self) -> None:
-        """Let the actor roll back what it has open, and end."""
+        """Roll back the open transactions, and end the actor."""
         while self.transactions:
             await self.start(end("rollback"))
         self._orders.put_nowait(None)
@@ -47,13 +47,13 @@ class Actor:
                 answer.set_result(("raised", type(error).__name__))
 
     def own(self, record: Model) -> Any:
-        """Return a copy of a record that this actor gives to its storage."""
+        """Return a copy of a record for this actor to pass to its storage."""
         copy = deepcopy(record)
         self.records.append(copy)
         return copy
 
     def learned(self) -> list[Any]:
-        """Return what the storage has told of the actor's records: versions, and whether there is a sequence."""
+        """Return what the storage has set on the actor's records: versions, and whether there is a sequence."""
         return [getattr(record, "version", getattr(record, "sequence", None) is not None) for record in self.records]
 
 
@@ -61,7 +61,7 @@ Operation = Callable[[Actor], Coroutine[Any, Any, Any]]
 
 
 def comparable(value: Any) -> Any:
-    """Return a value without what storages may differ in: the numbers of sequences, and ids made on reading."""
+    """Return a value without the parts in which storages may differ: sequence numbers, and ids made on reading."""
     if isinstance(value, list):
         return [comparable(item) for item in value]
     if isinstance(value, dict):
@@ -74,7 +74,7 @@ def comparable(value: Any) -> Any:
 
 
 async def look_around(actor: Actor) -> Any:
-    """Read everything, and what the verbs make of it."""
+    """Read all records, directly and through the listing verbs."""
     storage = actor.storage
     return [
         await everything_in(storage),
@@ -91,7 +91,7 @@ async def begin(actor: Actor) -> None:
 
 
 def end(how: Literal["commit", "rollback"]) -> Operation:
-    """Return the end of the innermost transaction."""
+    """Return the operation that ends the innermost transaction."""
 
     async def operation(actor: Actor) -> None:
         await getattr(actor.transactions.pop(), how)()
@@ -100,7 +100,7 @@ def end(how: Literal["commit", "rollback"]) -> Operation:
 
 
 def store(records: list[Model]) -> Operation:
-    """Return the storing of records: by the verb of its model if there is one, else at once."""
+    """Return the operation that stores records: one by the verb of its model, several by `store_many`."""
 
     async def operation(actor: Actor) -> Any:
         own = [actor.own(record) for record in records]
@@ -112,7 +112,7 @@ def store(records: list[Model]) -> Operation:
 
 
 def save(record: Model) -> Operation:
-    """Return the saving of a record as it is."""
+    """Return the operation that saves a record as it is."""
 
     async def operation(actor: Actor) -> None:
         await actor.storage.repository(type(record)).save(actor.own(record))
@@ -121,7 +121,7 @@ def save(record: Model) -> Operation:
 
 
 def change(model: type[Model], id: str, changes: dict[str, Any], age: int, how: str) -> Operation:
-    """Return the update of a record that was read, or of a copy older or newer than that by `age` versions."""
+    """Return the operation that updates a record as read, or a copy that is `age` versions older or newer."""
 
     async def operation(actor: Actor) -> None:
         repository = actor.storage.repository(model)
@@ -144,7 +144,7 @@ def change(model: type[Model], id: str, changes: dict[str, Any], age: int, how: 
 
 
 def append(events: list[EventModel], is_late: bool) -> Operation:
-    """Return the appending of events at the end of the log, or, if the caller is late, at an earlier place."""
+    """Return the operation that appends events at the end of the log, or at an earlier, stale sequence."""
 
     async def operation(actor: Actor) -> None:
         last = await actor.storage.append_events([])
@@ -155,7 +155,7 @@ def append(events: list[EventModel], is_late: bool) -> Operation:
 
 
 def mark_read_up_to(id: str) -> Operation:
-    """Return the marking of all that the receiver of a message has seen by then."""
+    """Return the operation that marks all messages as read up to this one."""
 
     async def operation(actor: Actor) -> Any:
         message = await actor.storage.repository(MessageModel).find_by_id(id)
@@ -165,7 +165,7 @@ def mark_read_up_to(id: str) -> Operation:
 
 
 def call(verb: str, *arguments: Any) -> Operation:
-    """Return the call of a verb of the storage."""
+    """Return the operation that calls a verb of the storage."""
 
     async def operation(actor: Actor) -> Any:
         return await getattr(actor.storage, verb)(*arguments)
@@ -174,7 +174,7 @@ def call(verb: str, *arguments: Any) -> Operation:
 
 
 def delete(model: type[Model], id: str) -> Operation:
-    """Return the deletion of a record."""
+    """Return the operation that deletes a record."""
 
     async def operation(actor: Actor) -> None:
         await actor.storage.repository(model).delete(id)

@@ -9,7 +9,7 @@ from swarm_persistence_conformance.records import after, an_agent, ids
 
 @pytest.mark.asyncio
 class TestAgents:
-    """What the verbs of agents promise."""
+    """The contract of the agent verbs."""
 
     async def test_a_new_agent_can_be_stored_and_read(self, storage: Storage) -> None:
         agent = AgentModel.new("worker-001", "researcher", ["analysis"])

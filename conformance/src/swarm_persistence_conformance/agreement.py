@@ -1,26 +1,26 @@
-"""Facts about agreement: a storage answers as `MemoryStorage` and as a plain model do, whatever it is asked."""
+"""Facts about agreement: on random input, a storage answers as `MemoryStorage` and the reference model do."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from swarm_persistence import MemoryStorage, Storage
-from swarm_persistence_conformance.coordination import assert_tasks_as_foretold
 from swarm_persistence_conformance.fixtures import OpenStorage
-from swarm_persistence_conformance.machine import assert_storages_agree
+from swarm_persistence_conformance.random_operations import assert_storages_agree
 from swarm_persistence_conformance.random_queries import assert_queries_agree
+from swarm_persistence_conformance.random_task_verbs import assert_tasks_match_model
 
 
 @asynccontextmanager
 async def open_memory() -> AsyncIterator[Storage]:
-    """Open the storage that the others are compared with."""
+    """Open the storage with which the others are compared."""
     async with MemoryStorage() as storage:
         yield storage
 
 
 class TestAgreement:
-    """What any two storages have in common: every answer.
+    """All storages give the same answers.
 
-    With fewer examples than the functions take by themselves: every storage that runs the suite has to wait for them.
+    The examples are fewer than the functions' defaults, since every run of the suite pays for them.
     """
 
     def test_random_operations_and_transactions_leave_the_same(self, open_storage: OpenStorage) -> None:
@@ -29,5 +29,5 @@ class TestAgreement:
     def test_random_queries_find_the_same(self, open_storage: OpenStorage) -> None:
         assert_queries_agree(open_memory, open_storage, 60)
 
-    def test_random_verbs_of_tasks_do_what_a_plain_model_foretells(self, open_storage: OpenStorage) -> None:
-        assert_tasks_as_foretold(open_storage, 40)
+    def test_random_verbs_of_tasks_match_the_reference_model(self, open_storage: OpenStorage) -> None:
+        assert_tasks_match_model(open_storage, 40)

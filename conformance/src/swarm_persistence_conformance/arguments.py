@@ -1,4 +1,4 @@
-"""Facts about bad arguments: no verb accepts them, and the error names them."""
+"""Facts about invalid arguments: every verb refuses them with an error that names them."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -43,7 +43,7 @@ LIMIT_CALLS: dict[str, Call] = {
 
 @pytest.mark.asyncio
 class TestRefusedArguments:
-    """What no verb accepts."""
+    """Every verb refuses invalid arguments."""
 
     @pytest.mark.parametrize(("id", "words"), BAD_IDS)
     @pytest.mark.parametrize("call", ID_CALLS)

@@ -1,4 +1,4 @@
-"""Facts about reads of one moment, and about backups, which are made of one."""
+"""Facts about snapshots, and about the backups that are made from them."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from swarm_persistence_conformance.records import a_message, a_task, an_event, c
 
 @asynccontextmanager
 async def restored(backup: Path) -> AsyncIterator[Storage]:
-    """Open what a backup holds: a file of a database's own form goes to a file, lines to memory."""
+    """Open the content of a backup: a database file is restored to a file, JSON lines to memory."""
     from swarm_persistence.transfer.restoring import restore
 
     storage: Storage = MemoryStorage()
@@ -44,7 +44,7 @@ async def restored(backup: Path) -> AsyncIterator[Storage]:
 
 @pytest.mark.asyncio
 class TestSnapshots:
-    """What a snapshot promises: whatever is committed after it does not show in it."""
+    """A snapshot shows nothing that was committed after it was taken."""
 
     async def test_a_snapshot_shows_what_was_committed_when_it_was_taken(self, storage: Storage) -> None:
         await storage.store_tasks([a_task("a"), a_task("b", task_type="other")])
@@ -52,7 +52,7 @@ class TestSnapshots:
         await storage.repository(EventModel).delete("z")
         snapshot = await storage.engine.snapshot()
 
-        # In a browser, they wait until the snapshot is closed.
+        # In a browser, these wait until the snapshot is closed.
         later = [
             asyncio.create_task(change)
             for change in (
@@ -104,7 +104,7 @@ class TestSnapshots:
 
 @pytest.mark.asyncio
 class TestBackups:
-    """What a backup promises."""
+    """A backup holds one moment of the database, and is complete."""
 
     async def test_everything_comes_back_from_a_backup(self, storage: Storage) -> None:
         await storage.store_many(complete_records())

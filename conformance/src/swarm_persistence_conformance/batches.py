@@ -19,7 +19,7 @@ from swarm_persistence_conformance.records import (
 
 @pytest.mark.asyncio
 class TestBatches:
-    """What `store_many` promises."""
+    """The contract of `store_many`."""
 
     async def test_a_mix_of_models_is_stored(self, storage: Storage) -> None:
         records = complete_records()

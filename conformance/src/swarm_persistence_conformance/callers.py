@@ -1,4 +1,4 @@
-"""Other callers: code that runs in a task of its own and has no part in the transaction of the test."""
+"""Other callers: asyncio tasks that do not join the transaction of the test."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 def elsewhere(call: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Start a call as another caller, whose context knows nothing of this one's transaction."""
+    """Start a call as another caller, in an empty context, so that it does not join the current transaction."""
     return asyncio.get_running_loop().create_task(call, context=Context())
 
 
 async def cancel_after(turns: int, call: Coroutine[Any, Any, T]) -> bool:
-    """Start a call as another caller, cancel it after so many turns of the loop, and tell whether that stopped it.
+    """Start a call as another caller, cancel it after some loop iterations, and return whether it was cancelled.
 
-    An error of the call is raised.
+    Raises what the call raises.
     """
     task = elsewhere(call)
     for _ in range(turns):
@@ -32,5 +32,5 @@ async def cancel_after(turns: int, call: Coroutine[Any, Any, T]) -> bool:
 
 
 def turns_before_cancelling() -> "list[int]":
-    """Return after how many turns to cancel: each of the first, where the awaits are, then ever more."""
+    """Return after how many loop iterations to cancel: each of the first ones, then ever fewer."""
     return [*range(12), 20, 50, 100, 300, 1000, 3000]

@@ -1,4 +1,4 @@
-"""Facts about cancelled callers: each call did all or nothing, and the storage goes on."""
+"""Facts about cancelled callers: each call takes effect wholly or not at all, and the storage stays usable."""
 
 import asyncio
 from contextlib import suppress
@@ -7,20 +7,20 @@ import pytest
 
 from swarm_persistence import ClosedError, ConflictError, Storage, TaskModel, TaskStatus, TransactionError
 from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
-from swarm_persistence_conformance.coordination_trials import COORDINATING_READS, COORDINATING_WRITES
+from swarm_persistence_conformance.coordination_cases import COORDINATION_READS, COORDINATION_WRITES
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.held_tasks import statuses, stored
 from swarm_persistence_conformance.records import a_task, an_event, ids
-from swarm_persistence_conformance.trials import READS, WRITES, store_two_in_a_block, two_tasks
+from swarm_persistence_conformance.verb_cases import READS, WRITES, store_two_in_a_block, two_tasks
 
-# Claims have facts of their own: see `abandoned_claims`.
-ALL_WRITES = {verb: trial for verb, trial in {**WRITES, **COORDINATING_WRITES}.items() if "claim" not in verb}
-ALL_READS = {**READS, **{f"{verb} that finds nothing": read for verb, read in COORDINATING_READS.items()}}
+# Claims have facts of their own, in `abandoned_claims`.
+ALL_WRITES = {verb: trial for verb, trial in {**WRITES, **COORDINATION_WRITES}.items() if "claim" not in verb}
+ALL_READS = {**READS, **{f"{verb} that finds nothing": read for verb, read in COORDINATION_READS.items()}}
 
 
 @pytest.mark.asyncio
 class TestCancellation:
-    """What a cancelled caller leaves behind."""
+    """A cancelled call takes effect wholly or not at all."""
 
     @pytest.mark.parametrize("verb", ALL_WRITES)
     async def test_a_cancelled_write_has_done_all_or_nothing_for_good(self, storage: Storage, verb: str) -> None:
@@ -37,7 +37,7 @@ class TestCancellation:
             if prepare:
                 await prepare(storage, name)
             was_cancelled = await cancel_after(turns, call(storage, name))
-            # A write that was under way may still arrive; it does so before anything that is written later.
+            # A write that was in flight may still commit, before anything that is written later.
             await storage.store_task(a_task(f"probe {name}"))
             found = await look(storage, name)
             await storage.store_task(a_task(f"second probe {name}"))
@@ -138,7 +138,7 @@ class TestCancellation:
             if transaction.is_open:
                 await transaction.rollback()
 
-            # A commit that was under way may still arrive, before anything that is written later.
+            # A commit that was in flight may still take effect, before anything that is written later.
             await elsewhere(storage.store_event(an_event(str(turns))))
             first, second = await elsewhere(two_tasks(storage, str(turns)))
             assert (first is None) == (second is None)

@@ -1,4 +1,4 @@
-"""Facts about dependencies that change: by an update, a save, or a task that is deleted and stored anew."""
+"""Facts about dependencies that change: by an update, by a save, or because a task is deleted and stored again."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def _write_as(storage: Storage, id: str, status: TaskStatus, how: str) -> 
 
 @pytest.mark.asyncio
 class TestChangedDependencies:
-    """What a task waits for once it, or what it waits for, was written again."""
+    """A task waits for its current dependencies, in their current state."""
 
     async def test_an_update_to_completed_lets_dependents_go_on(self, storage: Storage) -> None:
         first = a_task("first")

@@ -10,7 +10,7 @@ from swarm_persistence_conformance.tasks import NOT_PENDING
 
 @pytest.mark.asyncio
 class TestClaims:
-    """What claiming a task promises."""
+    """The contract of `claim_task`."""
 
     async def test_a_pending_task_is_claimed(self, storage: Storage) -> None:
         await storage.store_task(a_task())

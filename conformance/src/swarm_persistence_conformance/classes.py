@@ -13,7 +13,7 @@ _MODULES = sorted(
     {f"{_PACKAGE}.{module.name}" for module in iter_modules([str(Path(__file__).parent)])} - {__name__, _IMPORTS_THIS}
 )
 
-# pytest explains the asserts of a module only if it is told before the import.
+# pytest rewrites the asserts of a module only if it is registered before the import.
 pytest.register_assert_rewrite(*_MODULES)
 
 

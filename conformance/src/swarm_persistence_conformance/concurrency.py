@@ -1,4 +1,4 @@
-"""Facts about many callers at once, in one event loop."""
+"""Facts about concurrent callers in one event loop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,13 +12,13 @@ from swarm_persistence_conformance.records import a_metric, a_task, an_agent, an
 
 
 async def all_of(*calls: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Run calls as so many callers at once, and return what each got or raised."""
+    """Run each call as a caller of its own, all at once, and return what each returned or raised."""
     return await asyncio.gather(*(elsewhere(call) for call in calls), return_exceptions=True)
 
 
 @pytest.mark.asyncio
 class TestConcurrency:
-    """What holds however many call at once."""
+    """Concurrent calls neither lose nor duplicate writes."""
 
     async def test_of_a_hundred_claims_of_one_task_exactly_one_wins(self, storage: Storage) -> None:
         await storage.store_task(a_task())

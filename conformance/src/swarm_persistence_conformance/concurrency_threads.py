@@ -1,4 +1,4 @@
-"""Facts about many threads, each with an event loop of its own."""
+"""Facts about threads, each with an event loop of its own."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 async def in_threads(count: int, job: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
-    """Run a job in so many threads at once, each in a loop of its own, and return what each returned."""
+    """Run a job in `count` threads at once, each in a loop of its own, and return the results."""
     start = threading.Barrier(count)
 
     def run(number: int) -> T:
@@ -32,7 +32,7 @@ async def in_threads(count: int, job: Callable[[int], Coroutine[Any, Any, T]]) -
 
 @pytest.mark.asyncio
 class TestThreads:
-    """What holds when threads and event loops share a storage."""
+    """Threads and event loops can share a storage."""
 
     async def test_of_many_threads_that_claim_a_task_exactly_one_wins(self, storage: Storage) -> None:
         await storage.store_task(a_task())

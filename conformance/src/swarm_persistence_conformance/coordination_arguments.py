@@ -1,4 +1,4 @@
-"""Facts about bad arguments of the verbs of coordination: none accepts them, and the error names them."""
+"""Facts about invalid arguments of the coordination verbs: each refuses them with an error that names them."""
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -16,7 +16,7 @@ BAD_IDS: list[tuple[Any, str]] = [("", "empty"), ("a\0b", "NUL"), ("\ud800", "su
 
 
 def held(id: Any = "task-1") -> Any:
-    """Return a copy as a claim returns it."""
+    """Return a task as a claim returns it."""
     return a_task(id, status=TaskStatus.ASSIGNED, assigned_to="agent-1", claim_count=1)
 
 
@@ -98,7 +98,7 @@ BOUND_CALLS: dict[str, tuple[str, Call]] = {
 
 @pytest.mark.asyncio
 class TestRefusedCoordination:
-    """What no verb of coordination accepts."""
+    """Every coordination verb refuses invalid arguments."""
 
     @pytest.mark.parametrize(("id", "words"), BAD_IDS)
     @pytest.mark.parametrize("call", ID_CALLS)

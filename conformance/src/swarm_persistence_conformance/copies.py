@@ -1,4 +1,4 @@
-"""Facts about copies: what is stored and what was read share nothing."""
+"""Facts about copies: stored records and returned ones share no mutable state."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ CHANGES: dict[str, Any] = {
 
 @pytest.mark.asyncio
 class TestCopies:
-    """Changing a record changes nothing in the store."""
+    """Changing a record does not change the stored one."""
 
     @pytest.mark.parametrize("model", CHANGES)
     async def test_changing_a_record_after_it_was_stored_changes_nothing(self, storage: Storage, model: str) -> None:

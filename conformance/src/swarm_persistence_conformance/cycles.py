@@ -1,4 +1,4 @@
-"""Facts about tasks that would wait for each other for ever: they are refused, and nothing is written."""
+"""Facts about dependency cycles: they are refused, and nothing is written."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -27,7 +27,7 @@ UPDATING: dict[str, Callable[[Storage, TaskModel], Coroutine[Any, Any, Any]]] = 
 
 @pytest.mark.asyncio
 class TestCycles:
-    """What no verb lets tasks wait for."""
+    """Every verb that writes dependencies refuses cycles."""
 
     @pytest.mark.parametrize("verb", STORING)
     async def test_a_task_may_not_wait_for_itself(self, storage: Storage, verb: str) -> None:

@@ -1,4 +1,4 @@
-"""Facts about deleted agents: what goes with them, and what stays."""
+"""Facts about deleting an agent: what is deleted with it, and what stays."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from swarm_persistence_conformance.records import a_message, a_metric, a_task, a
 
 @pytest.mark.asyncio
 class TestDeletedAgents:
-    """What goes, and what stays, when an agent is deleted."""
+    """Deleting an agent releases its tasks and keeps history."""
 
     async def test_a_deleted_agent_is_gone(self, storage: Storage) -> None:
         await storage.store_agent(an_agent())

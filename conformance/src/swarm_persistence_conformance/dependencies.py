@@ -1,4 +1,4 @@
-"""Facts about dependencies: what a task waits for, and when it goes on."""
+"""Facts about dependencies: what blocks a task, and when it becomes ready."""
 
 import asyncio
 import random
@@ -14,19 +14,19 @@ from swarm_persistence_conformance.records import a_task, after, ids
 
 
 async def complete(storage: Storage, id: str) -> None:
-    """Complete a ready task by way of a claim."""
+    """Claim a ready task and complete it."""
     assert await storage.claim_task(id, "agent-1")
     await storage.complete_task(await stored(storage, id))
 
 
 async def ready_and_blocked(storage: Storage) -> tuple[list[str], list[str]]:
-    """Return the ids of the tasks that are ready, and of those that wait for others."""
+    """Return the ids of the ready and of the blocked tasks."""
     return ids(await storage.get_ready_tasks()), ids(await storage.get_blocked_tasks())
 
 
 @pytest.mark.asyncio
 class TestDependencies:
-    """What a task with dependencies waits for."""
+    """A task is blocked until all of its dependencies are completed."""
 
     async def test_a_task_waits_until_all_its_dependencies_are_completed(self, storage: Storage) -> None:
         await storage.store_tasks([a_task("a"), a_task("b"), a_task("last", dependencies=["a", "b"])])
@@ -114,7 +114,7 @@ class TestDependencies:
 
         assert await ready_and_blocked(storage) == (["end"], [])
 
-    async def test_many_that_complete_at_once_leave_nobody_waiting(self, storage: Storage) -> None:
+    async def test_many_that_complete_at_once_leave_no_task_waiting(self, storage: Storage) -> None:
         names = [f"part-{number}" for number in range(30)]
         await storage.store_tasks([a_task("whole", dependencies=names), *(a_task(id) for id in names)])
         parts = await storage.claim_next_tasks("agent-1", limit=30)
@@ -138,7 +138,7 @@ class TestDependencies:
 
             assert (await claimed(storage)).id == f"second-{number}"
 
-    async def test_a_completion_that_is_rolled_back_frees_nobody(self, storage: Storage) -> None:
+    async def test_a_completion_that_is_rolled_back_frees_no_dependent(self, storage: Storage) -> None:
         await storage.store_tasks([a_task("a"), a_task("task", dependencies=["a"])])
 
         transaction = await storage.begin_transaction()
@@ -177,7 +177,7 @@ class TestDependencies:
             while len(finished) < len(names):
                 task = await storage.claim_next_task(agent_id, wait=0.02)
                 if task is not None:
-                    # Another one's completion counts from its commit on, which may be before its caller learns of it.
+                    # A completion takes effect at its commit, which may be before its caller gets the result.
                     dependencies = [await storage.get_task(id) for id in task.dependencies]
                     assert all(each is not None and each.status is TaskStatus.COMPLETED for each in dependencies)
                     await storage.complete_task(task)

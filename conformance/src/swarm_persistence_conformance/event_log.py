@@ -1,4 +1,4 @@
-"""Facts about the log of events: what is read from it, and who may append to it."""
+"""Facts about the event log: reading it in order, and appending at an expected sequence."""
 
 import asyncio
 import random
@@ -14,21 +14,23 @@ from swarm_persistence_conformance.records import after, an_event, ids
 
 
 def events(*names: str) -> list[EventModel]:
-    """Return new events of these ids."""
+    """Return new events with these ids."""
     return [an_event(name) for name in names]
 
 
 def place(event: EventModel) -> int:
-    """Return a stored event's place in the log."""
+    """Return a stored event's sequence."""
     assert event.sequence is not None
     return event.sequence
 
 
 @pytest.mark.asyncio
 class TestEventLog:
-    """What readers of the log, and those who append to it, can rely on."""
+    """The contract for readers of the log and for writers that append to it."""
 
-    async def test_events_are_read_in_the_order_of_their_commits_whatever_their_time(self, storage: Storage) -> None:
+    async def test_events_are_read_in_the_order_of_their_commits_regardless_of_their_time(
+        self, storage: Storage
+    ) -> None:
         for number in range(5):
             await storage.store_event(an_event(f"event-{number}", timestamp=after(-number)))
 
@@ -104,7 +106,7 @@ class TestEventLog:
                 seen += page
                 if is_last and not page:
                     return seen
-                await asyncio.sleep(0)  # reads that need no wait leave the loop to nobody
+                await asyncio.sleep(0)  # a read that does not wait never yields to the loop
 
         readers = [elsewhere(read()) for _ in range(3)]
         await asyncio.gather(*(elsewhere(write(f"writer-{number}")) for number in range(6)))
@@ -161,7 +163,7 @@ class TestEventLog:
             with pytest.raises(ConflictError, match=rf"ended with event {last}, and {expected} was expected"):
                 await storage.append_events([], expected_sequence=expected)
 
-    async def test_an_append_after_somebody_elses_is_refused_and_writes_nothing(self, storage: Storage) -> None:
+    async def test_an_append_after_another_writers_is_refused_and_writes_nothing(self, storage: Storage) -> None:
         first = await storage.append_events(events("a"))
         await storage.append_events(events("b"))
         late = events("late")
@@ -286,12 +288,12 @@ CLEARINGS: dict[str, Callable[[Storage], Coroutine[Any, Any, None]]] = {
     "delete": _delete,
     "prune in a transaction": _prune_in_a_transaction,
 }
-"""What takes all events away."""
+"""The ways to delete all events."""
 
 
 @pytest.mark.asyncio
 class TestClearedEventLog:
-    """What an expected sequence means after events were taken away."""
+    """An expected sequence after events were deleted."""
 
     @pytest.mark.parametrize("clearing", CLEARINGS)
     async def test_an_older_place_than_that_of_the_last_event_is_refused(self, storage: Storage, clearing: str) -> None:

@@ -10,7 +10,7 @@ from swarm_persistence_conformance.records import MOMENT, after, an_event, ids
 
 @pytest.mark.asyncio
 class TestEvents:
-    """What the verbs of events promise."""
+    """The contract of the event verbs."""
 
     async def test_a_new_event_can_be_stored_and_read(self, storage: Storage) -> None:
         data = {"task_id": "task-123", "duration_ms": 5000, "result": "success"}

@@ -1,4 +1,4 @@
-"""Facts about tasks that wait for one that will never be completed: they fail with it, or wait on if they say so."""
+"""Facts about dependents of a task that will never be completed: they fail with it, or stay blocked if they opt out."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -46,12 +46,12 @@ ENDINGS: dict[str, tuple[Ending, str]] = {
     ),
     "save as failed": (lambda storage: _update(storage, "save", FAILED), "the dependency 'first' failed: no luck"),
 }
-"""What ends the task 'first' without success, and the reason that its dependents give."""
+"""The ways to end the task 'first' without success, and the reason in its dependents' errors."""
 
 
 @pytest.mark.asyncio
 class TestFailedDependencies:
-    """What becomes of the dependents of a task that has failed for good or was cancelled."""
+    """The dependents of a task that failed for good or was cancelled fail with it."""
 
     @pytest.mark.parametrize("ending", ENDINGS)
     async def test_dependents_fail_with_a_reason_that_names_the_dependency(self, storage: Storage, ending: str) -> None:
@@ -98,7 +98,7 @@ class TestFailedDependencies:
         await storage.update_task(a_task("first", status=TaskStatus.COMPLETED), force=True)
         assert await storage.get_ready_tasks() == [patient]
 
-    async def test_a_failure_that_is_tried_again_fails_nobody_else(self, storage: Storage) -> None:
+    async def test_a_failure_with_a_retry_left_fails_no_dependent(self, storage: Storage) -> None:
         await storage.fail_task(await a_claimed_task(storage, "first"), "no luck", retry_in=0)
         await storage.store_task(a_task("second", dependencies=["first"]))
 
@@ -192,7 +192,7 @@ class TestFailedDependencies:
 
         assert (await stored(storage, "last")).error == "the dependency 'a' failed because 'first' was cancelled"
 
-    async def test_one_dependency_that_completes_while_another_one_fails_leaves_nobody_in_between(
+    async def test_one_dependency_that_completes_while_another_one_fails_leaves_no_dependent_in_between(
         self, storage: Storage
     ) -> None:
         for number in range(15):
@@ -295,12 +295,12 @@ WAYS: dict[str, Callable[[Storage, list[TaskModel]], Coroutine[Any, Any, Any]]] 
     "store_many": lambda storage, tasks: storage.store_many(tasks),
     "store_tasks in a transaction": _in_a_transaction,
 }
-"""The ways to store several tasks."""
+"""The verbs that store several tasks."""
 
 
 @pytest.mark.asyncio
 class TestStoredWithDependencies:
-    """What becomes of a task that is stored together with one that it waits for in vain."""
+    """A task that is stored with, or after, a dependency that has failed fails at once."""
 
     @pytest.mark.parametrize("is_turned", [False, True])
     @pytest.mark.parametrize("way", WAYS)

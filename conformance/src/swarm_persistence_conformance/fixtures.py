@@ -1,4 +1,4 @@
-"""The fixtures that the facts ask for, all made from the one that the user gives: `open_storage`."""
+"""The fixtures of the facts, built on the one that the user defines: `open_storage`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +11,7 @@ from swarm_persistence.testing import manual_clock as clock
 __all__ = ["OpenStorage", "clock", "storage"]
 
 OpenStorage = Callable[[], AbstractAsyncContextManager[Storage]]
-"""Opens a fresh, empty storage each time it is called; leaving the block closes it."""
+"""Returns an async context manager of a fresh, empty storage, which it closes."""
 
 
 @pytest_asyncio.fixture

@@ -1,4 +1,4 @@
-"""Tasks as a fact needs them: one that was just claimed, the stored one, and times that are about right."""
+"""Helpers for claimed tasks: claim one, read the stored one, compare times approximately."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import a_task
 
 TOLERANCE = timedelta(seconds=15)
-"""How far a time may be off that a database set by its own clock, which goes on while the test's stands still."""
+"""How far a time may be off if a database set it by its own clock, which runs on while the test's stands still."""
 
 
 async def claimed(storage: Storage, agent_id: str = "agent-1", **options: Any) -> TaskModel:
@@ -19,7 +19,7 @@ async def claimed(storage: Storage, agent_id: str = "agent-1", **options: Any) -
 
 
 async def a_claimed_task(storage: Storage, id: str = "task-1", **fields: Any) -> TaskModel:
-    """Store a task, and return it as `agent-1` has claimed it; no other one may be ready."""
+    """Store a task, claim it for `agent-1`, and return it; no other task may be ready."""
     await storage.store_task(a_task(id, **fields))
     task = await claimed(storage)
     assert task.id == id
@@ -34,10 +34,10 @@ async def stored(storage: Storage, id: str = "task-1") -> TaskModel:
 
 
 async def statuses(storage: Storage, ids: Sequence[str]) -> list[TaskStatus]:
-    """Return what the stored tasks of these ids are."""
+    """Return the statuses of the stored tasks with these ids."""
     return [(await stored(storage, id)).status for id in ids]
 
 
 def is_about(moment: datetime | None, expected: datetime) -> bool:
-    """Tell whether a time that the database has set is what was expected."""
+    """Return whether a time that the database has set is about the expected one."""
     return moment is not None and abs(moment - expected) <= TOLERANCE

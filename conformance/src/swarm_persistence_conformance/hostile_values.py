@@ -1,7 +1,7 @@
-"""Facts about values that no caller means: a verb refuses them with an error of ours, or does what they say.
+"""Facts about hostile values: a verb either refuses them with a `StorageError` or stores them faithfully.
 
-Some are nested thousands deep, or cannot be shown; others are of a subclass that says something else of itself than it
-is, and come back as what they are.
+Some are nested thousands deep, or raise in `repr`; others are instances of subclasses that misrepresent themselves, and
+come back as plain values.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ from swarm_persistence_conformance.verbs import arguments, call, furnish
 
 
 class Text(str):
-    """A text that shows itself as another one."""
+    """A string whose `str` and `repr` show another one."""
 
     __slots__ = ()
 
@@ -39,33 +39,33 @@ class Text(str):
 
 
 class Count(int):
-    """A whole number of a subclass."""
+    """A subclass of int."""
 
 
 class Real(float):
-    """A number of a subclass."""
+    """A subclass of float."""
 
 
 class Color(StrEnum):
-    """A text that is a member as well."""
+    """A string enum."""
 
     RED = "red"
 
 
 class Size(IntEnum):
-    """A whole number that is a member as well."""
+    """An integer enum."""
 
     LARGE = 3
 
 
 class OldColor(str, Enum):  # noqa: UP042 - members of such classes show themselves otherwise than a StrEnum's
-    """A text that is a member, in the way of older programs."""
+    """A string enum in the style of older programs."""
 
     RED = "red"
 
 
 class Unshown:
-    """A value that cannot be shown."""
+    """A value whose `repr` raises."""
 
     def __repr__(self) -> str:
         raise OSError("the value is not there any more")
@@ -93,7 +93,7 @@ HOSTILE: dict[str, Any] = {
 
 
 def subclassed(value: Any) -> Any:
-    """Return the same with every text in it, keys included, as one of a subclass."""
+    """Return the value with every string in it, keys included, as an instance of a subclass."""
     match value:
         case Enum() | bool() | type() | None:
             return value
@@ -110,7 +110,7 @@ def subclassed(value: Any) -> Any:
 
 
 def subclasses_in(value: Any) -> Iterator[Any]:
-    """Yield every text or number in a value that is of a subclass."""
+    """Yield every string or number in a value that is an instance of a subclass."""
     match value:
         case Enum() | bool() | None:
             return
@@ -133,12 +133,12 @@ _WITH_TEXT = [verb for verb, values in arguments().items() if [*subclasses_in(su
 
 @pytest.mark.asyncio
 class TestHostileValues:
-    """What verbs make of values that no caller means."""
+    """Every verb refuses a hostile value or stores it faithfully."""
 
     @pytest.mark.parametrize("verb", [verb for verb, values in arguments().items() if values])
     async def test_no_argument_raises_any_error_but_ours(self, storage: Storage, verb: str) -> None:
         await furnish(storage)
-        for argument in arguments()[verb].keys() - {"function"}:  # what a function raises is its own
+        for argument in arguments()[verb].keys() - {"function"}:  # an exception of the caller's function passes through
             for value in HOSTILE.values():
                 async with _left_alone_if_refused(storage):
                     await call(storage, verb, {**arguments()[verb], argument: value})
@@ -204,7 +204,7 @@ class TestHostileValues:
             if verb == "get_aggregated_metrics":
                 result, expected = _without_ids(result), _without_ids(expected)
             assert result == expected
-            # What is stored is given back as the caller's own object.
+            # A store returns the caller's own object.
             assert verb.startswith("store_") or [*subclasses_in(result)] == []
             everything = await everything_in(storage)
             assert everything == await everything_in(plain)
@@ -268,7 +268,7 @@ class TestHostileValues:
 
 @asynccontextmanager
 async def _left_alone_if_refused(storage: Storage) -> AsyncIterator[None]:
-    """Expect an error of ours of a bearable length, and that nothing was written; or no error."""
+    """Expect either no error, or a short `StorageError` and nothing written."""
     before = await everything_in(storage)
     refusal = ""
     try:

@@ -1,4 +1,4 @@
-"""Facts about idempotency keys: of what was sent twice, one is stored, and whoever sent it gets that one."""
+"""Facts about idempotency keys: a record that is sent twice is stored once, and each sender gets the stored one."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MAKERS: dict[str, Callable[..., Any]] = {"task": a_task, "event": an_event}
 
 
 def store(storage: Storage, record: Any) -> Any:
-    """Return the call that stores a task or an event."""
+    """Return the verb that stores a task or an event."""
     return storage.store_task(record) if isinstance(record, TaskModel) else storage.store_event(record)
 
 
@@ -27,7 +27,7 @@ async def all_of(storage: Storage, kind: str) -> list[Any]:
 
 @pytest.mark.asyncio
 class TestIdempotency:
-    """What an idempotency key promises."""
+    """The contract of idempotency keys."""
 
     @pytest.mark.parametrize("kind", MAKERS)
     async def test_the_same_key_again_gives_the_stored_one(self, storage: Storage, kind: str) -> None:
@@ -137,7 +137,7 @@ class TestIdempotency:
             return [an_event(f"event-{n}", idempotency_key=f"key-{n}") for n in range(3)]
 
         last = await storage.append_events(events(), expected_sequence=0)
-        # Whoever was cut off from the answer asks again, and gets the same one.
+        # A caller that lost the answer retries, and gets the same record.
         again = await storage.append_events(events(), expected_sequence=0)
 
         assert again == last

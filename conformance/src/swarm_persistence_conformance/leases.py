@@ -1,4 +1,4 @@
-"""Facts about claims that hold: each verb does its work, and brings the caller's copy up to date."""
+"""Facts about held claims: each verb of the holder works, and updates the caller's copy."""
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -21,17 +21,17 @@ HOLDERS_VERBS: dict[str, HoldersCall] = {
     "fail_task for good": lambda storage, task: storage.fail_task(task, "no luck"),
     "release_task": lambda storage, task: storage.release_task(task),
 }
-"""What only the holder of a claim may do."""
+"""The verbs that only the holder of a claim may call."""
 
 
 async def a_task_to_hold(storage: Storage, verb: str) -> TaskModel:
-    """Return a claimed task for which the verb does what its name says."""
+    """Return a claimed task on which the verb succeeds."""
     return await a_claimed_task(storage, max_retries=0 if "for good" in verb else 3)
 
 
 @pytest.mark.asyncio
 class TestLeases:
-    """What the holder of a claim can rely on."""
+    """The contract for the holder of a claim."""
 
     @pytest.mark.parametrize("verb", HOLDERS_VERBS)
     async def test_the_callers_copy_is_brought_up_to_date(self, storage: Storage, verb: str) -> None:

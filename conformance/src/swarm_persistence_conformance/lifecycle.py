@@ -1,4 +1,4 @@
-"""Facts about the end of a storage: closing, closing twice, and using it afterwards."""
+"""Facts about closing a storage, closing it twice, and using it afterwards."""
 
 import asyncio
 import gc
@@ -50,7 +50,7 @@ CALLS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
 
 @pytest.mark.asyncio
 class TestLifecycle:
-    """What closing a storage promises."""
+    """The contract of `close`."""
 
     async def test_a_storage_may_be_closed_twice(self, open_storage: OpenStorage) -> None:
         async with open_storage() as storage:

@@ -1,4 +1,4 @@
-"""Facts about claims that are over: whoever was thought dead changes nothing that others have taken over."""
+"""Facts about lost claims: a stale worker changes nothing that another agent has taken over."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -90,7 +90,7 @@ ENDINGS: dict[str, tuple[Ending, str]] = {
 
 @pytest.mark.asyncio
 class TestLostClaims:
-    """What is refused to whoever has lost a claim."""
+    """A caller that has lost its claim is refused."""
 
     @pytest.mark.parametrize("ending", ENDINGS)
     @pytest.mark.parametrize("verb", HOLDERS_VERBS)
@@ -111,7 +111,7 @@ class TestLostClaims:
         assert held == copy
 
     @pytest.mark.parametrize("verb", HOLDERS_VERBS)
-    async def test_a_task_that_nobody_has_claimed_is_refused(self, storage: Storage, verb: str) -> None:
+    async def test_a_task_that_no_agent_has_claimed_is_refused(self, storage: Storage, verb: str) -> None:
         task = a_task()
         await storage.store_task(task)
 
@@ -156,7 +156,7 @@ class TestLostClaims:
         await storage.complete_task(alive, "by the living one")
         assert (await stored(storage)).result == "by the living one"
 
-    async def test_of_the_holder_and_whoever_cancels_one_wins(self, storage: Storage) -> None:
+    async def test_either_the_holder_or_the_canceller_wins(self, storage: Storage) -> None:
         for number in range(20):
             await storage.store_task(a_task(f"task-{number}"))
             task = await claimed(storage)

@@ -1,4 +1,4 @@
-"""Facts about looking after a storage."""
+"""Facts about maintenance: vacuum, checkpoint, size and pool status."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from swarm_persistence_conformance.records import a_task, an_event, complete_rec
 
 @pytest.mark.asyncio
 class TestMaintenance:
-    """What vacuum, checkpoint, size and pool promise."""
+    """The contract of the maintenance verbs."""
 
     @pytest.mark.parametrize("verb", ["vacuum", "checkpoint"])
     async def test_maintenance_keeps_every_record(self, storage: Storage, verb: str) -> None:
@@ -107,7 +107,7 @@ class TestMaintenance:
 
 @pytest.mark.asyncio
 class TestPoolStatus:
-    """What `pool_status` tells."""
+    """The numbers of `pool_status`."""
 
     async def test_a_storage_at_rest_is_not_active_and_no_one_waits(self, storage: Storage) -> None:
         await storage.store_task(a_task())

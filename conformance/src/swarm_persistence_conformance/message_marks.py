@@ -1,4 +1,4 @@
-"""Facts about marks on messages: read up to what the reader has seen, and acknowledged apart from that."""
+"""Facts about marking messages as read, up to what the reader has seen, and about acknowledging them."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ async def message(storage: Storage, id: str = "message-1") -> MessageModel:
 
 @pytest.mark.asyncio
 class TestMessageMarks:
-    """What marking and acknowledging promise."""
+    """The contract of marking and acknowledging."""
 
     async def test_messages_up_to_one_are_marked_and_counted(self, storage: Storage) -> None:
         await storage.store_many([a_message(id) for id in ("a", "b", "c", "d")])
@@ -33,7 +33,7 @@ class TestMessageMarks:
 
         assert ids(await storage.get_unread_messages(READER)) == ["d"]
 
-    async def test_what_arrived_later_stays_unread_whatever_its_timestamp_says(self, storage: Storage) -> None:
+    async def test_what_arrived_later_stays_unread_regardless_of_its_timestamp(self, storage: Storage) -> None:
         seen = a_message("seen", timestamp=after(0))
         await storage.store_message(seen)
         await storage.store_message(a_message("backdated", timestamp=after(-100)))
@@ -43,7 +43,7 @@ class TestMessageMarks:
 
         assert ids(await storage.get_unread_messages(READER)) == ["backdated", "same moment"]
 
-    async def test_what_arrived_earlier_is_marked_whatever_its_timestamp_says(self, storage: Storage) -> None:
+    async def test_what_arrived_earlier_is_marked_regardless_of_its_timestamp(self, storage: Storage) -> None:
         await storage.store_message(a_message("of tomorrow", timestamp=after(86_400)))
         await storage.store_message(a_message("seen"))
 
@@ -68,7 +68,7 @@ class TestMessageMarks:
         assert await storage.mark_messages_read(READER, up_to=last) == 1
         assert await storage.mark_messages_read(READER, up_to=last) == 0
 
-    async def test_a_message_to_somebody_else_is_refused(self, storage: Storage) -> None:
+    async def test_a_message_to_another_agent_is_refused(self, storage: Storage) -> None:
         await storage.store_many([a_message("theirs", to_agent="other"), a_message("mine")])
 
         with pytest.raises(InvalidQueryError, match="up_to is message 'theirs' to 'other'"):

@@ -7,13 +7,13 @@ from swarm_persistence_conformance.records import a_message, after, ids
 
 
 def between(sender: str, receiver: str, id: str, age: int = 0) -> MessageModel:
-    """Return a message from one to the other."""
+    """Return a message between two agents."""
     return a_message(id, from_agent=sender, to_agent=receiver, timestamp=after(age))
 
 
 @pytest.mark.asyncio
 class TestMessages:
-    """What the verbs of messages promise."""
+    """The contract of the message verbs."""
 
     async def test_a_new_message_can_be_stored_and_read(self, storage: Storage) -> None:
         message = MessageModel.new("coordinator", "worker-001", "task_assignment", {"task_id": "task-123"})

@@ -1,4 +1,4 @@
-"""Facts about metrics and what is computed from them."""
+"""Facts about metrics and their aggregates."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ def measured(id: str, value: float, agent_id: str | None = "a", unit: str = "ms"
 
 @pytest.mark.asyncio
 class TestMetrics:
-    """What the verbs of metrics promise."""
+    """The contract of the metric verbs."""
 
     async def test_a_new_metric_can_be_stored_and_read(self, storage: Storage) -> None:
         metric = MetricModel.new("duration_ms", 12.5, "ms").with_agent("agent-1").with_tag("host", "a")

@@ -1,4 +1,4 @@
-"""Facts about the next task: which one it is, who gets it, and that nobody else does."""
+"""Facts about claiming the next task: which one it is, and that only one agent gets it."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ from swarm_persistence_conformance.tasks import NOT_PENDING
 
 @pytest.mark.asyncio
 class TestNextClaims:
-    """What claiming the next task promises."""
+    """The contract of `claim_next_task` and `claim_next_tasks`."""
 
     async def test_a_ready_task_is_claimed_and_returned_as_it_is_stored(self, storage: Storage) -> None:
         await storage.store_task(a_task(payload={"rows": [1]}))
@@ -57,7 +57,7 @@ class TestNextClaims:
         assert is_about(task.lease_expires_at, expected)
         assert is_about((await stored(storage, "known")).lease_expires_at, expected)
 
-    async def test_a_lease_is_a_minute_if_nobody_says_otherwise(self, storage: Storage, clock: ManualClock) -> None:
+    async def test_a_lease_is_a_minute_by_default(self, storage: Storage, clock: ManualClock) -> None:
         await storage.store_task(a_task())
 
         task = await claimed(storage)

@@ -1,4 +1,4 @@
-"""Facts about orders and bounds: in which order a query's records come, and which of them."""
+"""Facts about `ORDER BY`, `LIMIT` and `OFFSET` in queries."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from swarm_persistence_conformance.records import a_metric, a_task, an_agent
 
 @pytest.mark.asyncio
 class TestOrders:
-    """In which order records come, and which of them."""
+    """Queries sort, limit and skip their records."""
 
     async def test_without_an_order_records_come_as_they_arrived(self, storage: Storage) -> None:
         await storage.store_many([a_task(id) for id in ("m", "z", "a")])

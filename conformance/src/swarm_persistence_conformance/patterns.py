@@ -1,4 +1,4 @@
-"""Facts about `LIKE`: what its patterns match, and what they don't."""
+"""Facts about `LIKE`: what its patterns match."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from swarm_persistence_conformance.queries import find
 from swarm_persistence_conformance.records import an_agent
 
 WORKERS = ["worker-1", "WORKER-1", "worker_1", "worker%1", "worker\n1"]
-SINGLE = ["ä", "Ä", "ß", "İ", "\U0001f600", "\\", "\u212a"]  # the last is the sign of kelvin, whose lower case is k
+SINGLE = ["ä", "Ä", "ß", "İ", "\U0001f600", "\\", "\u212a"]  # the last is the kelvin sign, whose lower case is k
 NAMES = [*WORKERS, *SINGLE, "a\u0308", ""]
 LIKE: list[tuple[str, list[str]]] = [
     ("worker-1", ["worker-1", "WORKER-1"]),
@@ -36,7 +36,7 @@ LIKE: list[tuple[str, list[str]]] = [
 
 @pytest.mark.asyncio
 class TestLike:
-    """What `LIKE` matches: `%` any text, `_` one character, ASCII letters in either case, and nothing else special."""
+    """`%` matches any text, `_` one character, and ASCII letters match in either case; nothing else is special."""
 
     @pytest.mark.parametrize(("pattern", "found"), LIKE)
     async def test_a_pattern_matches_the_same_everywhere(

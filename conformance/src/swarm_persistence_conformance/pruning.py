@@ -1,4 +1,4 @@
-"""Facts about housekeeping: what `prune` deletes, what stays, and that nobody waits long for it."""
+"""Facts about `prune`: what it deletes, what it keeps, and that it does not hold up other writers."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ UNFINISHED = [TaskStatus.PENDING, TaskStatus.ASSIGNED, TaskStatus.RUNNING]
 
 
 def finished(id: str, age: float = 0, status: TaskStatus = TaskStatus.COMPLETED, **fields: Any) -> TaskModel:
-    """Return a task that was finished so many seconds before `MOMENT`."""
+    """Return a task that was finished this many seconds before `MOMENT`."""
     return a_task(id, status=status, completed_at=after(-age), updated_at=after(-age), **fields)
 
 
@@ -39,7 +39,7 @@ async def tasks_in(storage: Storage) -> list[str]:
 
 @pytest.mark.asyncio
 class TestPruning:
-    """What `prune` promises."""
+    """The contract of `prune`."""
 
     @pytest.mark.parametrize("status", FINISHED)
     async def test_old_finished_tasks_go_and_younger_ones_stay(self, storage: Storage, status: TaskStatus) -> None:
@@ -50,7 +50,7 @@ class TestPruning:
 
     @pytest.mark.parametrize("status", UNFINISHED)
     async def test_unfinished_tasks_stay_however_old(self, storage: Storage, status: TaskStatus) -> None:
-        await storage.store_task(finished("old", 10, status))  # it was finished once
+        await storage.store_task(finished("old", 10, status))  # it was finished before
 
         assert await storage.prune(MOMENT) == Pruned()
         assert await tasks_in(storage) == ["old"]
@@ -184,7 +184,7 @@ class TestPruning:
 
 @pytest.mark.asyncio
 class TestPrunedDependencies:
-    """What `prune` does with tasks that depend on each other."""
+    """`prune` keeps the tasks that others still wait for."""
 
     async def test_a_finished_task_that_others_wait_for_stays(self, storage: Storage) -> None:
         await storage.store_many([finished("needed", 10, TaskStatus.FAILED), finished("other", 10, TaskStatus.FAILED)])
@@ -193,7 +193,7 @@ class TestPrunedDependencies:
         assert await storage.prune(MOMENT) == Pruned(tasks=1)
         assert await tasks_in(storage) == ["needed", "waiting"]
 
-    async def test_a_dependency_goes_once_nobody_waits_any_more(self, storage: Storage) -> None:
+    async def test_a_dependency_goes_once_no_task_waits_for_it(self, storage: Storage) -> None:
         await storage.store_task(finished("needed", 10, TaskStatus.FAILED))
         await storage.store_task(a_task("waiting", dependencies=["needed"], fails_with_dependencies=False))
         await storage.cancel_task("waiting")
@@ -225,7 +225,7 @@ class TestPrunedDependencies:
         await storage.cancel_task("task")
         await storage.prune(now() + timedelta(days=1))
 
-        # A new task of the same id waits for nothing of the old one.
+        # A new task of the same id inherits no dependencies.
         await storage.store_task(a_task("task"))
         assert ids(await storage.get_ready_tasks()) == ["task"]
         await storage.store_task(finished("never stored"))
@@ -243,18 +243,18 @@ class TestPrunedDependencies:
 
 @pytest.mark.asyncio
 class TestPruningAmongOthers:
-    """What `prune` is to those who do something else meanwhile."""
+    """`prune` beside concurrent readers and writers."""
 
     async def test_other_writes_get_their_turn_between_the_batches(self, storage: Storage) -> None:
         await storage.store_many([a_metric(f"metric-{n}") for n in range(10_000)])
         async with storage.transaction():
-            await elsewhere(storage.get_task("none"))  # where there are connections, two are open from here on
+            await elsewhere(storage.get_task("none"))  # opens a second connection, where there are any
         pruning = asyncio.create_task(storage.prune(after(1)))
 
         written_meanwhile = 0
         while True:
             await storage.store_task(a_task(f"task-{written_meanwhile}"))
-            await asyncio.wait({pruning}, timeout=0)  # lets it go on, also in memory
+            await asyncio.wait({pruning}, timeout=0)  # lets `prune` proceed, in memory as well
             if pruning.done():
                 break
             written_meanwhile += 1
@@ -263,7 +263,7 @@ class TestPruningAmongOthers:
         assert await pruning == Pruned(metrics=10_000)
 
     async def test_what_is_revived_meanwhile_stays(self, storage: Storage) -> None:
-        """One task after the other is revived while they are pruned: each is deleted or pending, none is lost."""
+        """Tasks are made pending again while they are pruned: each ends up deleted or pending."""
         count = 2_000
         await storage.store_many([finished(f"task-{n}", 10, TaskStatus.FAILED) for n in range(count)])
         pruning = asyncio.create_task(storage.prune(MOMENT))
@@ -310,7 +310,7 @@ class TestPruningAmongOthers:
         pruning = asyncio.create_task(storage.prune(MOMENT))
         tasks = storage.repository(TaskModel)
         while await tasks.count() == 2_000:
-            await asyncio.wait({pruning}, timeout=0)  # lets it go on, also in memory
+            await asyncio.wait({pruning}, timeout=0)  # lets `prune` proceed, in memory as well
         pruning.cancel()
         await asyncio.gather(pruning, return_exceptions=True)
         await storage.store_task(a_task("probe"))

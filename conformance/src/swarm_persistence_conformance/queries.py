@@ -1,4 +1,4 @@
-"""Facts about queries: what each condition finds."""
+"""Facts about the conditions of queries."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,13 +22,13 @@ Build = Callable[[QueryBuilder[Any]], QueryBuilder[Any]]
 
 
 async def find(storage: Storage, builder: QueryBuilder[Any]) -> list[str]:
-    """Return the ids that a query finds."""
+    """Return the ids of the records that a query finds."""
     return ids(await storage.repository(builder.query.table.model).query(builder))
 
 
 @pytest.mark.asyncio
 class TestConditions:
-    """What each condition finds."""
+    """Each condition finds the matching records."""
 
     async def test_the_seeds_example_finds_its_agents(self, storage: Storage) -> None:
         for number, agent_type in enumerate(("worker-a", "coordinator", "WORKER-b", "a worker")):
@@ -151,7 +151,7 @@ class TestConditions:
 
 @pytest.mark.asyncio
 class TestNull:
-    """What null means in a query."""
+    """Null in queries."""
 
     @pytest.mark.parametrize(
         ("build", "found"),

@@ -1,4 +1,4 @@
-"""Compares the answers of two storages to random queries over random records."""
+"""Compares two storages' answers to random queries over random records."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PATTERNS = st.text(st.sampled_from("%_aAbBéÉe\u0301\ufffd\U0001f600ß\\.[ "), 
 
 
 def queries(model: type[Model]) -> st.SearchStrategy[QueryBuilder[Any]]:
-    """Return a strategy of queries that use every operator on every field that can be queried."""
+    """Return a strategy of queries with every operator on every queryable field."""
     columns = table_of(model).columns
     comparable = [column for column in columns if column.is_comparable]
     orders = st.builds(_ordered, st.sampled_from(comparable), st.booleans())
@@ -48,7 +48,7 @@ def queries(model: type[Model]) -> st.SearchStrategy[QueryBuilder[Any]]:
 
 
 def assert_queries_agree(open_first: OpenStorage, open_second: OpenStorage, examples: int = 100) -> None:
-    """Fail, with the smallest example, if two storages answer any query differently.
+    """Fail, with a minimal example, if two storages answer a query differently.
 
     Must not be called within a running event loop.
     """
@@ -58,7 +58,7 @@ def assert_queries_agree(open_first: OpenStorage, open_second: OpenStorage, exam
     def agree(data: st.DataObject) -> None:
         model = data.draw(st.sampled_from(MODELS))
         stored = data.draw(st.lists(records(model), max_size=12, unique_by=lambda record: record.id))
-        # Four ids would make for four records, and of one key there is one: the position makes each its own.
+        # The pools of ids and keys are small, so the position makes each unique.
         for position, record in enumerate(stored):
             record.id += f" {position}"
             if getattr(record, "idempotency_key", None) is not None:

@@ -1,4 +1,4 @@
-"""Records to test with: each valid as it is, every field open to change, all of one moment."""
+"""Valid records to test with; each field can be overridden, and all times are `MOMENT`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,24 +20,24 @@ MOMENT = datetime(2026, 1, 1, 12, 30, 15, 123456, UTC)
 
 
 def after(seconds: float) -> datetime:
-    """Return the time that lies so many seconds after `MOMENT`."""
+    """Return the time this many seconds after `MOMENT`."""
     return MOMENT + timedelta(seconds=seconds)
 
 
 def an_agent(id: str = "agent-1", **fields: Any) -> AgentModel:
-    """Return an agent of `MOMENT`."""
+    """Return an agent that was created at `MOMENT`."""
     times = {"heartbeat": MOMENT, "created_at": MOMENT, "updated_at": MOMENT}
     return AgentModel(**{"id": id, "name": "worker-001", "agent_type": "researcher", **times, **fields})
 
 
 def a_task(id: str = "task-1", **fields: Any) -> TaskModel:
-    """Return a pending task of `MOMENT`."""
+    """Return a pending task that was created at `MOMENT`."""
     times = {"created_at": MOMENT, "updated_at": MOMENT}
     return TaskModel(**{"id": id, "task_type": "analyze-data", **times, **fields})
 
 
 def tasks_of_all_priorities() -> list[TaskModel]:
-    """Return tasks whose turns are neither the order of their ids nor that in which they stand here."""
+    """Return tasks whose claim order is neither that of their ids nor that of the list."""
     priorities = {
         "low": TaskPriority.LOW,
         "z-high-first": TaskPriority.HIGH,
@@ -49,24 +49,24 @@ def tasks_of_all_priorities() -> list[TaskModel]:
 
 
 def an_event(id: str = "event-1", **fields: Any) -> EventModel:
-    """Return an event of `MOMENT`."""
+    """Return an event at `MOMENT`."""
     return EventModel(**{"id": id, "event_type": "task_completed", "timestamp": MOMENT, **fields})
 
 
 def a_message(id: str = "message-1", **fields: Any) -> MessageModel:
-    """Return an unread message of `MOMENT`."""
+    """Return an unread message sent at `MOMENT`."""
     ends = {"from_agent": "coordinator", "to_agent": "worker-001", "message_type": "task_assignment"}
     return MessageModel(**{"id": id, **ends, "timestamp": MOMENT, **fields})
 
 
 def a_metric(id: str = "metric-1", **fields: Any) -> MetricModel:
-    """Return a metric of `MOMENT`."""
+    """Return a metric measured at `MOMENT`."""
     measured = {"metric_type": "duration_ms", "value": 12.5, "unit": "ms"}
     return MetricModel(**{"id": id, **measured, "timestamp": MOMENT, **fields})
 
 
 def complete_records() -> list[Model]:
-    """Return one record of each model, no field of which has its default."""
+    """Return one record of each model, with no field left at its default."""
     data: dict[str, Any] = {"dataset": "sales_data.csv", "rows": [1, 2.5, None, True, {"deep": []}]}
     return [
         an_agent(
@@ -107,7 +107,7 @@ MODELS: tuple[type[Model], ...] = (AgentModel, TaskModel, EventModel, MessageMod
 
 
 async def everything_in(storage: Storage) -> dict[str, list[Any]]:
-    """Return all that a storage holds, by model, in the order of arrival."""
+    """Return all records of a storage, by model, in the order of arrival."""
     return {model.__name__: await storage.repository(model).find_all() for model in MODELS}
 
 

@@ -1,4 +1,4 @@
-"""Facts about recovery: what dead agents have left is given back, once, and the living ones keep theirs."""
+"""Facts about recovery: tasks of dead agents are requeued, once, and live agents keep theirs."""
 
 import asyncio
 from datetime import timedelta
@@ -33,7 +33,7 @@ def _changes_one_of(ids: set[str], step: Step) -> bool:
 
 @pytest.mark.asyncio
 class TestRecovery:
-    """What giving back promises."""
+    """The contract of `requeue_expired_tasks`."""
 
     async def test_a_task_whose_lease_ran_out_is_given_back_and_counts_a_retry(
         self, storage: Storage, clock: ManualClock
@@ -153,7 +153,7 @@ class TestRecovery:
         assert len(await storage.get_ready_tasks()) == 1100
 
     @pytest.mark.parametrize("bad", [1, 510])
-    async def test_rows_that_cannot_be_written_hold_nobody_up_and_are_told_of(
+    async def test_rows_that_cannot_be_written_do_not_stop_the_others_and_are_reported(
         self, storage: Storage, clock: ManualClock, bad: int
     ) -> None:
         await storage.store_many([a_task(f"{n:04}") for n in range(1100)])
@@ -172,7 +172,7 @@ class TestRecovery:
         recovery = await storage.requeue_expired_tasks()
         assert {*recovery.requeued, *recovery.lost_agents} == spoilt
 
-    async def test_of_the_holder_and_whoever_gives_back_one_wins(self, storage: Storage, clock: ManualClock) -> None:
+    async def test_either_the_holder_or_the_recovery_wins(self, storage: Storage, clock: ManualClock) -> None:
         for number in range(20):
             await storage.store_task(a_task(f"task-{number}"))
             task = await claimed(storage)

@@ -1,4 +1,4 @@
-"""Facts about bad input: refused before anything is written, with an error that names the field and the value."""
+"""Facts about invalid fields: they are refused before anything is written, with an error that names field and value."""
 
 import reprlib
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ ITSELF.append(ITSELF)
 
 
 class Refusal(NamedTuple):
-    """A value that a field cannot hold, and the words that the error must have."""
+    """A value that a field cannot hold, and the words that its error must contain."""
 
     record: Callable[..., Model]
     field: str
@@ -146,7 +146,7 @@ REFUSALS = [*_texts(), *_empty_ids(), *_times(), *_json(), *_rest()]
 
 @asynccontextmanager
 async def refused(storage: Storage, kind: type[StorageError], *words: str) -> AsyncIterator[None]:
-    """Expect exactly this error, with these words, and that the storage is left as it was."""
+    """Expect exactly this error type with these words, and an unchanged storage."""
     before = await everything_in(storage)
     with pytest.raises(kind) as caught:
         yield
@@ -156,13 +156,13 @@ async def refused(storage: Storage, kind: type[StorageError], *words: str) -> As
 
 
 def shown(value: Any) -> str:
-    """Return how an error shows the innermost value that is wrong."""
+    """Return how an error shows the innermost invalid value."""
     return repr(value)[:40] if isinstance(value, str | int | float | datetime | Decimal) else ""
 
 
 @pytest.mark.asyncio
 class TestRefusedFields:
-    """What no field can hold."""
+    """Every field refuses values that it cannot hold."""
 
     @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
     async def test_a_value_that_would_not_come_back_is_refused(self, storage: Storage, refusal: Refusal) -> None:

@@ -31,14 +31,14 @@ from swarm_persistence_conformance.records import (
 
 
 def complete(model: type[Model]) -> Model:
-    """Return a record of a model, no field of which has its default."""
+    """Return a record of a model, with no field left at its default."""
     (record,) = (record for record in complete_records() if type(record) is model)
     return record
 
 
 @pytest.mark.asyncio
 class TestRepositories:
-    """What a repository promises for any model."""
+    """The contract of a repository, for each model."""
 
     @pytest.mark.parametrize("model", MODELS)
     async def test_saving_stores_a_new_record(self, storage: Storage, model: type[Model]) -> None:
@@ -48,7 +48,7 @@ class TestRepositories:
 
         stored = await storage.repository(model).find_by_id(record.id)
         if isinstance(stored, EventModel | MessageModel):
-            stored.sequence = None  # told by the store, and not a part of what was saved
+            stored.sequence = None  # set by the storage, not saved by the caller
         assert stored == record
 
     @pytest.mark.parametrize("model", MODELS)

@@ -1,4 +1,4 @@
-"""Facts about failures: how often a task is tried again, how long that takes, and what is left of it for good."""
+"""Facts about retries: how many there are, their backoff, and the final failure."""
 
 import asyncio
 from datetime import timedelta
@@ -13,7 +13,7 @@ from swarm_persistence_conformance.records import a_task, ids
 
 
 async def pause_after_failure(storage: Storage, clock: ManualClock, retry_count: int) -> float:
-    """Let a task fail that was tried so often, and return after how many seconds it is tried again."""
+    """Fail a task with this many retries, and return the seconds until its next one."""
     id = f"tried {retry_count} times"
     await storage.store_task(a_task(id, retry_count=retry_count, max_retries=1000))
     task = await claimed(storage)
@@ -24,7 +24,7 @@ async def pause_after_failure(storage: Storage, clock: ManualClock, retry_count:
 
 @pytest.mark.asyncio
 class TestRetries:
-    """What failing a task promises."""
+    """The contract of `fail_task`."""
 
     async def test_a_failed_task_is_pending_again_and_tells_why(self, storage: Storage, clock: ManualClock) -> None:
         task = await a_claimed_task(storage)
@@ -79,7 +79,7 @@ class TestRetries:
         assert pauses[0] + slack < pauses[7]
 
     async def test_no_two_pauses_are_alike(self, storage: Storage, clock: ManualClock) -> None:
-        # Many that failed together must not come back together. Whole seconds: a database's clock may go on.
+        # Tasks that failed together must not be retried together. Rounded, as a database's clock runs on.
         await storage.store_many([a_task(f"task-{number}", retry_count=12, max_retries=20) for number in range(30)])
         for task in await storage.claim_next_tasks("agent-1", limit=30):
             await storage.fail_task(task, "no luck")

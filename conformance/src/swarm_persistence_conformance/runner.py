@@ -1,4 +1,4 @@
-"""Runs the facts in the event loop that is there, without pytest's runner: in a browser, or to try a storage."""
+"""Runs the facts in the running event loop, without pytest's runner, as in a browser."""
 
 import asyncio
 import inspect
@@ -15,7 +15,7 @@ from swarm_persistence_conformance.fixtures import OpenStorage
 
 
 class Outcome(NamedTuple):
-    """What became of one fact: no error if it holds."""
+    """The outcome of one fact: no error if it holds."""
 
     name: str
     error: BaseException | None
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 async def run_suite(
     open_storage: OpenStorage, facts: Sequence[type] = CORE, patience_seconds: float = 60
 ) -> AsyncIterator[Outcome]:
-    """Try every fact on a fresh storage, one after the other, and yield what became of it; none may take for ever."""
+    """Run each fact on a fresh storage, one at a time, and yield its outcome; one that takes too long fails."""
     for cls in facts:
         for name, test in inspect.getmembers(cls, inspect.iscoroutinefunction):
             if name.startswith("test_"):
@@ -36,7 +36,7 @@ async def run_suite(
 
 
 def _cases(test: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the combinations of what `pytest.mark.parametrize` gives a test, each with a name."""
+    """Yield the cases of a test's `pytest.mark.parametrize` marks, each with a name."""
     marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
     for chosen in product(*([(mark.args[0], values) for values in mark.args[1]] for mark in marks)):
         arguments: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def _cases(test: Callable[..., Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _shown(value: object) -> str:
-    # Not by repr where there is a shorter way: the stack of a browser ends within a value that is nested deeply.
+    # Not by repr where `str` is shorter: in a browser, a deeply nested value overflows the stack.
     return str(value) if "__str__" in vars(type(value)) else reprlib.repr(value)
 
 
@@ -62,7 +62,7 @@ async def _try(
             arguments["open_storage"] = open_storage
         if "storage" in wanted:
             arguments["storage"] = await fixtures.enter_async_context(open_storage())
-        # A task of its own, so that a transaction left open by a failure ends with it.
+        # In a task of its own, so that a transaction that a failure left open ends with the task.
         limited = asyncio.wait_for(asyncio.create_task(call(**arguments)), patience_seconds)
         outcomes = await asyncio.gather(limited, return_exceptions=True)
     return outcomes[0] if isinstance(outcomes[0], BaseException) else None

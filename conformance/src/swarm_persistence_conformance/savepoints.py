@@ -1,4 +1,4 @@
-"""Facts about nested transactions: each undoes its own part only."""
+"""Facts about nested transactions: rolling one back undoes its own writes only."""
 
 import asyncio
 from contextlib import suppress
@@ -17,7 +17,7 @@ async def pending(storage: Storage) -> list[str]:
 
 @pytest.mark.asyncio
 class TestNestedTransactions:
-    """What a transaction within a transaction promises."""
+    """The contract of nested transactions."""
 
     async def test_a_nested_commit_is_kept_with_the_outer_one(self, storage: Storage) -> None:
         async with storage.transaction():
@@ -181,7 +181,7 @@ class TestNestedTransactions:
         await storage.store_task(a_task("after"))
         assert await elsewhere(pending(storage)) == ["after"]
 
-    async def test_a_nested_one_that_nobody_ended_is_not_in_the_way_of_later_calls(self, storage: Storage) -> None:
+    async def test_a_nested_one_that_was_never_ended_does_not_block_later_calls(self, storage: Storage) -> None:
         outer = await storage.begin_transaction()
         nested = await storage.begin_transaction()
         await outer.rollback()

@@ -1,4 +1,4 @@
-"""Facts about schemas: several swarms in one database, which share nothing but the connections."""
+"""Facts about schemas: swarms in one database that share only its connections."""
 
 import asyncio
 from uuid import uuid4
@@ -12,13 +12,13 @@ from swarm_persistence_conformance.records import a_message, a_metric, a_task, a
 
 
 def a_name() -> str:
-    """Return the name of a schema that was never used: on a server, they outlive the test."""
+    """Return an unused schema name; on a server, schemas outlive the test."""
     return f"s_{uuid4().hex}"
 
 
 @pytest.mark.asyncio
 class TestSchemas:
-    """What the storages of several schemas of one database promise."""
+    """The contract of `Storage.schema`."""
 
     async def test_one_id_in_two_schemas_names_two_records(self, storage: Storage) -> None:
         first, second = storage.schema(a_name()), storage.schema(a_name())

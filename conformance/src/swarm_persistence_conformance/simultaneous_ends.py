@@ -1,4 +1,4 @@
-"""Facts about claims that end at the same time: each as if it were alone."""
+"""Facts about claims that end concurrently: each outcome is as if it ended alone."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from swarm_persistence_conformance.records import a_task, ids
 
 @pytest.mark.asyncio
 class TestSimultaneousEnds:
-    """What the verbs of held claims promise when many are called at once."""
+    """The holders' verbs, called concurrently."""
 
     async def test_each_completion_writes_its_own_result(self, storage: Storage) -> None:
         await storage.store_tasks([a_task(str(number)) for number in range(50)])

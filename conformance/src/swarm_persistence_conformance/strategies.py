@@ -1,4 +1,4 @@
-"""Hypothesis strategies of records and of what they hold; small pools, so that random records meet."""
+"""Hypothesis strategies of records and field values, from small pools so that random records collide."""
 
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -16,7 +16,7 @@ TEXTS = st.sampled_from(["", "a", "A", "b", "ab", "aB%", "a_b", "é", "É", "e\u
 IDS = st.sampled_from(["2", "1", "é"])
 TIMES = st.sampled_from(
     [
-        *[MOMENT] * 6,  # half are alike, so that some tie
+        *[MOMENT] * 6,  # half are equal, so that some tie
         MOMENT + timedelta(microseconds=1),
         MOMENT - timedelta(seconds=1),
         datetime(1, 1, 1, tzinfo=UTC),
@@ -25,7 +25,7 @@ TIMES = st.sampled_from(
     ]
 )
 # Sums of these are exact in any order, so that every engine computes the same.
-# Some of these are ids of random tasks, and one is of none.
+# Some of these are ids of random tasks, and one is not.
 DEPENDENCIES: st.SearchStrategy[list[str]] = st.builds(list) | st.lists(IDS | st.just("missing"), max_size=2)
 REALS = st.sampled_from([-2.5, -1.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
 COUNTS = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
@@ -43,7 +43,7 @@ JSON = st.recursive(
 
 
 def values(column: Column) -> st.SearchStrategy[Any]:
-    """Return a strategy of what a field may hold."""
+    """Return a strategy of a field's values."""
     value = _values(column)
     return st.none() | value if column.is_nullable else value
 
@@ -51,7 +51,7 @@ def values(column: Column) -> st.SearchStrategy[Any]:
 def _values(column: Column) -> st.SearchStrategy[Any]:
     if column.choices is not None:
         members = list[Enum](column.choices)
-        return st.sampled_from([members[0]] * len(members) + members)  # half are alike, so that some tie
+        return st.sampled_from([members[0]] * len(members) + members)  # half are equal, so that some tie
     if column.name == "id":
         return IDS
     if column.name == "dependencies":
@@ -76,7 +76,7 @@ def records(model: type[Model]) -> st.SearchStrategy[Any]:
 
 
 def models() -> st.SearchStrategy[type[Model]]:
-    """Return a strategy of models: agents and tasks more often, as more can happen to them."""
+    """Return a strategy of models, agents and tasks more often, since more verbs change them."""
     return st.sampled_from([AgentModel, AgentModel, TaskModel, TaskModel, TaskModel, *MODELS])
 
 

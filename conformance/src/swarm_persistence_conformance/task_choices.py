@@ -1,4 +1,4 @@
-"""What random verbs of tasks choose from: few ids, agents, types and keys, so that they meet."""
+"""The pools of random task verbs: few ids, agents, types and keys, so that they collide."""
 
 from datetime import timedelta
 

@@ -14,7 +14,7 @@ NOT_PENDING = [status for status in TaskStatus if status is not TaskStatus.PENDI
 
 @pytest.mark.asyncio
 class TestTasks:
-    """What the verbs of tasks promise."""
+    """The contract of the task verbs."""
 
     async def test_a_new_task_can_be_stored_and_read(self, storage: Storage) -> None:
         task = TaskModel.new("analyze-data", {"dataset": "sales_data.csv"}, TaskPriority.HIGH)

@@ -1,4 +1,4 @@
-"""Facts about times: what bounds mean, and what becomes of the hours that a zone's clocks repeat or skip."""
+"""Facts about time bounds, and about local times that a zone repeats or skips."""
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from swarm_persistence_conformance.records import a_metric, a_task, an_event, co
 
 SECOND = 1_767_270_615
 HALVES = (SECOND - 0.5, SECOND, SECOND + 0.5, SECOND + 0.999999, SECOND + 1)
-"""Times around one second, and in it."""
+"""Times around and within one second."""
 
 
 def _at(seconds: float) -> datetime:
@@ -47,7 +47,7 @@ ENDS: dict[str, Callable[[Storage, Any], Coroutine[Any, Any, int]]] = {
     "where_le": _queried,
     "where_le, counted": _counted,
 }
-"""The verbs that take a time as an end; each counts what lies between the beginning of `SECOND` and there."""
+"""The verbs that take an end time; each counts the records between the start of `SECOND` and that end."""
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ODD_TIMES = {
@@ -65,16 +65,16 @@ _TIMES = [
 
 
 class Finer(datetime):
-    """A time that knows more than microseconds, as that of other libraries do."""
+    """A datetime with nanoseconds, as other libraries have."""
 
     def astimezone(self, tz: Any = None) -> Any:
-        """Return a time that equals none in microseconds."""
+        """Return a time that equals no datetime in microseconds."""
         return datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.asyncio
 class TestTimeBounds:
-    """What a time means that a verb takes as a bound."""
+    """Bounds are inclusive, and an integer end covers its whole second."""
 
     @pytest.mark.parametrize("verb", ENDS)
     async def test_an_int_as_the_end_means_its_whole_second(self, storage: Storage, verb: str) -> None:
@@ -122,7 +122,7 @@ class TestTimeBounds:
 
 @pytest.mark.asyncio
 class TestOddTimes:
-    """What becomes of times that equal none of another zone."""
+    """Ambiguous and nonexistent local times."""
 
     @pytest.mark.parametrize("moment", ODD_TIMES)
     @pytest.mark.parametrize(("record", "field"), _TIMES)

@@ -1,4 +1,4 @@
-"""Facts about transactions: how they begin and end, and what is left of them."""
+"""Facts about transactions: begin, commit and rollback."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ from swarm_persistence_conformance.records import (
 
 @pytest.mark.asyncio
 class TestTransactions:
-    """How a transaction begins and ends."""
+    """The contract of transactions."""
 
     async def test_the_seeds_example_commits_atomically(self, storage: Storage) -> None:
         tx = await storage.begin_transaction()

@@ -1,4 +1,4 @@
-"""Facts about values: what goes in comes out equal, in value and in type."""
+"""Facts about values: they come back equal, in value and in type."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -29,7 +29,7 @@ from swarm_persistence_conformance.records import (
 
 
 def nested(depth: int) -> Any:
-    """Return lists and objects in one another."""
+    """Return nested lists and objects."""
     value: Any = "bottom"
     for level in range(depth):
         value = [value] if level % 2 else {"in": value}
@@ -89,7 +89,7 @@ MOMENTS = [
 
 
 def exactly(value: Any) -> Any:
-    """Return what is equal for equal values of equal types only: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
+    """Return a key that is equal only for equal values of equal types: 1, 1.0 and True differ, as do 0.0 and -0.0."""
     if isinstance(value, dict):
         return "object", [(key, exactly(value[key])) for key in value]
     if isinstance(value, list):
@@ -105,7 +105,7 @@ async def round_trip(storage: Storage, record: Model) -> Any:
 
 @pytest.mark.asyncio
 class TestValues:
-    """What goes in comes out equal."""
+    """Every value comes back equal."""
 
     @pytest.mark.parametrize("model", MODELS)
     async def test_every_field_comes_back(self, storage: Storage, model: type[Model]) -> None:

@@ -1,4 +1,4 @@
-"""Every verb with a value for each of its parameters, which it accepts; for the facts that hold for all of them."""
+"""Every verb with valid arguments, for the facts that hold for all verbs."""
 
 import inspect
 from typing import Any
@@ -11,7 +11,7 @@ _BEGINNING = 0
 
 
 async def furnish(storage: Storage) -> None:
-    """Store what the verbs ask for."""
+    """Store the records that the verbs need."""
     await storage.store_agent(an_agent())
     await storage.store_tasks([a_task(), a_task("held-1")])
     await storage.claim_task("held-1", "agent-1")
@@ -20,7 +20,7 @@ async def furnish(storage: Storage) -> None:
 
 
 def arguments() -> dict[str, dict[str, Any]]:
-    """Return the verbs, each with its arguments; those of a repository of tasks begin with `repository.`."""
+    """Return the verbs with their arguments; those of a task repository begin with `repository.`."""
     held = a_task("held-1", status=TaskStatus.ASSIGNED, assigned_to="agent-1", claim_count=1, version=2)
     agent = an_agent(version=1)
     return {
@@ -112,7 +112,7 @@ def arguments() -> dict[str, dict[str, Any]]:
 
 
 async def call(storage: Storage, verb: str, values: dict[str, Any]) -> Any:
-    """Call a verb, and return its result; of one that goes on without an end, the first record."""
+    """Call a verb, and return its result, or the first record of an endless iterator."""
     owner: Any = storage
     if verb.startswith(_REPOSITORY):
         owner = storage.repository(TaskModel)

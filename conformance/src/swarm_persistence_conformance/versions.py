@@ -1,4 +1,4 @@
-"""Facts about versions: every write raises them, what is stale undoes nothing, and `modify` loses nothing."""
+"""Facts about versions: every write increments them, stale writes are refused, and `modify` loses no update."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from swarm_persistence_conformance.watched_tasks import WRITES
 
 @pytest.mark.asyncio
 class TestVersions:
-    """What versions promise."""
+    """The contract of versions."""
 
     @pytest.mark.parametrize("verb", WRITES)
     async def test_every_write_of_a_task_puts_older_copies_out_of_date(self, storage: Storage, verb: str) -> None:

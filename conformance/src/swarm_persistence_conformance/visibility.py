@@ -1,4 +1,4 @@
-"""Facts about what is seen of an open transaction: by those who join it, by others, and on the caller's own records."""
+"""Facts about the visibility of an open transaction: to callers within it, to others, and on the caller's records."""
 
 import asyncio
 from contextlib import suppress
@@ -12,7 +12,7 @@ from swarm_persistence_conformance.records import a_message, a_task, an_agent, a
 
 @pytest.mark.asyncio
 class TestVisibility:
-    """Who sees what, while a transaction is open."""
+    """Only callers within a transaction see its writes."""
 
     async def test_reads_inside_see_the_transactions_own_writes(self, storage: Storage) -> None:
         async with storage.transaction():
@@ -154,7 +154,7 @@ class TestVisibility:
 
 @pytest.mark.asyncio
 class TestCallersObjects:
-    """What becomes of the caller's own records."""
+    """A rollback restores the caller's own records."""
 
     async def test_a_rollback_takes_back_version_and_sequence(self, storage: Storage) -> None:
         agent, task, event, message = an_agent(), a_task(), an_event(), a_message()

@@ -1,4 +1,4 @@
-"""Facts about waiting for a task: what ends the wait, and that time alone does not."""
+"""Facts about waiting for a task: which commits end the wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,19 +16,19 @@ from swarm_persistence_conformance.held_tasks import a_claimed_task, claimed, st
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event, ids
 
 SOON_SECONDS = 3.0
-"""Within this, whoever is woken has its task: more than any commit takes, and less than any look without a wake-up."""
+"""A waiter that is notified has its task within this: longer than a commit takes, shorter than the fallback polls."""
 FOR_LONG_SECONDS = 30.0
 
 
 async def settle(storage: Storage) -> None:
-    """Read so often that others, who have started before, have read and wait by now."""
+    """Read often enough for callers that were started before to be waiting by now."""
     for _ in range(30):
         await storage.get_task("none")
 
 
 @asynccontextmanager
 async def waiter(storage: Storage, **options: Any) -> "AsyncIterator[asyncio.Task[TaskModel | None]]":
-    """Let an agent wait for a task; within the block, something should come for it soon."""
+    """Start an agent that waits for a task; the block must make one ready."""
     waiting = elsewhere(storage.claim_next_task("waiter", wait=FOR_LONG_SECONDS, **options))
     await settle(storage)
     assert not waiting.done()
@@ -74,12 +74,12 @@ WAKING: list[tuple[str, Callable[[Storage], Coroutine[Any, Any, Any]]]] = [
     ("first", update_to_pending),
     ("first", lambda storage: storage.delete_agent("agent-1")),
 ]
-"""The task that becomes ready, and what makes it so."""
+"""The task that becomes ready, and the commit that makes it so."""
 
 
 @pytest.mark.asyncio
 class TestWaiting:
-    """What waiting for a task promises."""
+    """The contract of `wait`."""
 
     @pytest.mark.parametrize(("id", "commit"), WAKING)
     async def test_a_commit_that_makes_a_task_ready_ends_the_wait(
@@ -207,7 +207,7 @@ class TestWaiting:
                     await storage.complete_task(task)
                     done.append(task.id)
                     if task.id == f"{length - 1}":
-                        # The others would wait for what nobody stores any more.
+                        # The other waiters would wait for tasks that are never stored.
                         await storage.store_many([a_task("rest-1"), a_task("rest-2")])
             return done
 

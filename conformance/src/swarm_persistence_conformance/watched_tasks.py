@@ -1,4 +1,4 @@
-"""Facts about watched tasks: each again whenever it was written, no version twice, and the last one always."""
+"""Facts about watching tasks: every write shows, no version twice, and the latest version always."""
 
 import asyncio
 import random
@@ -61,7 +61,7 @@ WRITES: dict[str, Writing] = {
 
 
 async def until_seen(storage: Storage, last: TaskModel) -> list[TaskModel]:
-    """Watch all tasks until this one has come, and return what came."""
+    """Watch all tasks up to this one, and return them."""
     seen: list[TaskModel] = []
     async with aclosing(storage.watch_tasks()) as tasks, asyncio.timeout(FOR_LONG_SECONDS):
         async for task in tasks:
@@ -73,7 +73,7 @@ async def until_seen(storage: Storage, last: TaskModel) -> list[TaskModel]:
 
 @pytest.mark.asyncio
 class TestWatchedTasks:
-    """What a watcher of tasks sees."""
+    """The contract of `watch_tasks`."""
 
     @pytest.mark.parametrize("verb", WRITES)
     async def test_every_write_shows(self, storage: Storage, verb: str) -> None:

@@ -1,4 +1,4 @@
-"""Facts about watching: first the past, then what is committed, without a gap and without a repetition."""
+"""Facts about watching: first the stored records, then new commits, without gaps or duplicates."""
 
 import asyncio
 import gc
@@ -23,11 +23,11 @@ MAKERS: dict[str, Callable[[str], Any]] = {"watch_events": an_event, "watch_mess
 
 
 _FAR_AHEAD = 10**15
-"""Behind the numbers of thousands of periods, where a table is partitioned."""
+"""A sequence beyond thousands of periods, where a table is partitioned."""
 
 
 async def first(count: int, records: AsyncGenerator[Any, None]) -> list[Any]:
-    """Return the first so many records of a watcher, which must come soon, and end it."""
+    """Return the first `count` records of a watcher, and close it."""
     taken: list[Any] = []
     async with aclosing(records), asyncio.timeout(FOR_LONG_SECONDS):
         while len(taken) < count:
@@ -37,7 +37,7 @@ async def first(count: int, records: AsyncGenerator[Any, None]) -> list[Any]:
 
 @pytest.mark.asyncio
 class TestWatching:
-    """What watchers see."""
+    """The contract of `watch_events` and `watch_messages`."""
 
     @pytest.mark.parametrize("verb", WATCHES)
     async def test_the_past_comes_first_then_what_is_stored(self, storage: Storage, verb: str) -> None:
@@ -139,7 +139,9 @@ class TestWatching:
                     await anext(WATCHES[verb](storage))
 
     @pytest.mark.parametrize("verb", WATCHES)
-    async def test_a_watcher_that_is_dropped_or_cancelled_is_in_nobodys_way(self, storage: Storage, verb: str) -> None:
+    async def test_a_watcher_that_is_dropped_or_cancelled_does_not_block_other_callers(
+        self, storage: Storage, verb: str
+    ) -> None:
         make = MAKERS[verb]
         await storage.store_many([make("a")])
         dropped = WATCHES[verb](storage)
@@ -202,7 +204,7 @@ class TestWatching:
         assert ids(seen) == [str(number) for number in range(30)]
 
     @pytest.mark.parametrize("types", [None, ["task"]])
-    async def test_one_that_waits_for_a_place_far_ahead_is_in_nobodys_way(
+    async def test_one_that_waits_for_a_place_far_ahead_does_not_block_other_callers(
         self, storage: Storage, types: list[str] | None
     ) -> None:
         ahead = elsewhere(first(1, storage.watch_events(_FAR_AHEAD, types=types)))

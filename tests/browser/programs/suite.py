@@ -65,6 +65,6 @@ async def agree(name: str) -> None:
     comparisons: dict[str, Callable[[], None]] = {
         "operations": lambda: conformance.assert_storages_agree(open_memory, open_storage, 4),
         "queries": lambda: conformance.assert_queries_agree(open_memory, open_storage, 25),
-        "verbs of tasks": lambda: conformance.assert_tasks_as_foretold(open_storage, 4),
+        "verbs of tasks": lambda: conformance.assert_tasks_match_model(open_storage, 4),
     }
     comparisons[name]()

@@ -1,4 +1,4 @@
-"""Facts about transactions that nobody ends: dropped, or left behind by their task."""
+"""Facts about transactions that are never ended: dropped by the caller, or outliving its task."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from swarm_persistence_conformance.records import a_message, a_task, ids
 
 
 async def drop(storage: Storage, task: TaskModel) -> None:
-    """Store a task in a transaction that nobody ends, as another caller."""
+    """Store a task, as another caller, in a transaction that is dropped without an end."""
 
     async def begin_and_forget() -> None:
         transaction = await storage.begin_transaction()
@@ -23,7 +23,7 @@ async def drop(storage: Storage, task: TaskModel) -> None:
 
 
 async def leave_open(storage: Storage, task: TaskModel) -> Transaction:
-    """Store a task in a transaction that outlives the task of its caller, and return it."""
+    """Store a task in a transaction that outlives its caller's asyncio task, and return the transaction."""
 
     async def begin_and_return() -> Transaction:
         transaction = await storage.begin_transaction()
@@ -31,13 +31,13 @@ async def leave_open(storage: Storage, task: TaskModel) -> Transaction:
         return transaction
 
     transaction = await elsewhere(begin_and_return())
-    await asyncio.sleep(0)  # for what happens when a task is done
+    await asyncio.sleep(0)  # lets the callbacks of the finished task run
     return transaction
 
 
 @pytest.mark.asyncio
 class TestAbandonedTransactions:
-    """What becomes of a transaction that nobody ends."""
+    """A transaction that is never ended is rolled back with a warning."""
 
     async def test_a_dropped_transaction_is_rolled_back_with_a_warning(self, storage: Storage) -> None:
         with pytest.warns(ResourceWarning, match="rolled back"):

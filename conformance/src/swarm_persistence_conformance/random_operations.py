@@ -1,4 +1,4 @@
-"""Drives two storages through the same random operations and compares every answer and every state."""
+"""Runs the same random operations on two storages, and compares every answer and every state."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -13,7 +13,7 @@ from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance import actors
 from swarm_persistence_conformance.actors import Actor, Answer, Operation
 from swarm_persistence_conformance.fixtures import OpenStorage
-from swarm_persistence_conformance.machines import run_machine
+from swarm_persistence_conformance.state_machines import run_state_machine
 from swarm_persistence_conformance.strategies import IDS, TEXTS, TIMES, any_records, models, records, values
 
 DEEPEST = 4
@@ -34,14 +34,14 @@ READS = st.one_of(
 
 
 def changes(model: type[Model]) -> st.SearchStrategy[tuple[type[Model], dict[str, Any]]]:
-    """Return a strategy of new values for some fields of a model."""
+    """Return a strategy of changes to some fields of a model."""
     columns = [column for column in table_of(model).columns if column.name not in ("id", "version")]
     fields = st.fixed_dictionaries({}, optional={column.name: values(column) for column in columns})
     return st.tuples(st.just(model), fields)
 
 
 class Comparison(RuleBasedStateMachine):
-    """Two actors on each of two storages. One of the two may hold a transaction; the other reads, or waits to write."""
+    """Two actors on each of two storages: one may hold a transaction, while the other reads or waits to write."""
 
     storages: ClassVar[tuple[OpenStorage, OpenStorage]]
 
@@ -83,7 +83,7 @@ class Comparison(RuleBasedStateMachine):
         how=st.sampled_from(["update", "save", "force"]),
     )
     def change(self, actor: int, change: tuple[type[Model], dict[str, Any]], id: str, age: int, how: str) -> None:
-        # Reading and writing are two calls: one that waits to write would find another record than it has read.
+        # Reading and writing are two calls: an actor that waits to write would find another record than it read.
         self._run(self._able(actor), actors.change(change[0], id, change[1], age, how))
 
     @rule(actor=st.integers(0, 1), model=models(), id=IDS)
@@ -138,7 +138,7 @@ class Comparison(RuleBasedStateMachine):
             self.loop.close()
 
     def _able(self, actor: int) -> int:
-        """Return the actor that can write now without waiting."""
+        """Return the actor that can write without waiting."""
         return self.holder if self.depth else actor
 
     def _write(self, actor: int, operation: Operation) -> None:
@@ -179,7 +179,7 @@ class Comparison(RuleBasedStateMachine):
 
 
 def same(answers: list[Any]) -> Any:
-    """Return what both storages answered; fail if they differ."""
+    """Return the answer of both storages; fail if they differ."""
     first, second = answers
     assert first == second
     return first
@@ -188,7 +188,7 @@ def same(answers: list[Any]) -> Any:
 def assert_storages_agree(
     open_first: OpenStorage, open_second: OpenStorage, examples: int = 40, steps: int = 25
 ) -> None:
-    """Fail, with the shortest way there, if two storages ever answer differently.
+    """Fail, with a minimal example, if two storages answer differently.
 
     Must not be called within a running event loop.
     """
@@ -196,4 +196,4 @@ def assert_storages_agree(
     class ThisComparison(Comparison):
         storages = (staticmethod(open_first), staticmethod(open_second))
 
-    run_machine(ThisComparison, examples, steps)
+    run_state_machine(ThisComparison, examples, steps)

@@ -1,4 +1,4 @@
-"""Facts about `run_transaction`: work in a transaction, done again when it collides with another one."""
+"""Facts about `run_transaction`: work in a transaction that is retried after a collision."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from swarm_persistence_conformance.records import a_task, ids
 
 @pytest.mark.asyncio
 class TestRunTransaction:
-    """What `run_transaction` promises."""
+    """The contract of `run_transaction`."""
 
     async def test_it_commits_and_returns_what_the_work_returns(self, storage: Storage) -> None:
         async def work() -> str:

@@ -1,4 +1,4 @@
-"""Facts about doom: what an error does to the transaction that it happens in."""
+"""Facts about doomed transactions: after a database error, a transaction can only be rolled back."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -34,8 +34,8 @@ HARMLESS: dict[str, tuple[type[Exception], Callable[[Storage], Coroutine[Any, An
 
 
 @pytest.mark.asyncio
-class TestDoom:
-    """What an error does to the transaction it happens in."""
+class TestDoomedTransactions:
+    """A database error dooms the transaction that it happens in."""
 
     async def test_a_conflict_dooms_the_transaction(self, storage: Storage) -> None:
         await storage.store_task(a_task("known"))

@@ -1,4 +1,4 @@
-"""The verbs to cancel: what each needs beforehand, and where to look afterwards."""
+"""The verbs as cases: setup, call, and the state to inspect afterwards."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -11,8 +11,8 @@ from swarm_persistence_conformance.records import a_message, a_metric, a_task, a
 Call = Callable[[Storage, str], Coroutine[Any, Any, Any]]
 
 
-class Trial(NamedTuple):
-    """A verb to cancel: what must be there before, the call, and what to look at afterwards."""
+class VerbCase(NamedTuple):
+    """A verb with its setup, its call, and a function that inspects the state afterwards."""
 
     call: Call
     look: Call
@@ -95,70 +95,70 @@ async def _wait_to_begin(storage: Storage, name: str) -> None:
             await store_two_in_a_block(storage, name)
 
 
-WRITES: dict[str, Trial] = {
-    "store_agent": Trial(lambda storage, name: storage.store_agent(an_agent(name)), _agent),
-    "update_agent": Trial(
+WRITES: dict[str, VerbCase] = {
+    "store_agent": VerbCase(lambda storage, name: storage.store_agent(an_agent(name)), _agent),
+    "update_agent": VerbCase(
         lambda storage, name: storage.update_agent(an_agent(name, name="new", version=1)),
         _agent,
         lambda storage, name: storage.store_agent(an_agent(name)),
     ),
-    "delete_agent": Trial(
+    "delete_agent": VerbCase(
         lambda storage, name: storage.delete_agent(name), _agent_and_task, _store_agent_that_runs_a_task
     ),
-    "store_task": Trial(lambda storage, name: storage.store_task(a_task(name)), _task),
-    "update_task": Trial(
+    "store_task": VerbCase(lambda storage, name: storage.store_task(a_task(name)), _task),
+    "update_task": VerbCase(
         lambda storage, name: storage.update_task(a_task(name, error="new", version=1)),
         _task,
         lambda storage, name: storage.store_task(a_task(name)),
     ),
-    "claim_task": Trial(
+    "claim_task": VerbCase(
         lambda storage, name: storage.claim_task(name, name),
         _task,
         lambda storage, name: storage.store_task(a_task(name)),
     ),
-    "store_event": Trial(lambda storage, name: storage.store_event(an_event(name, agent_id=name)), _events),
-    "store_message": Trial(
+    "store_event": VerbCase(lambda storage, name: storage.store_event(an_event(name, agent_id=name)), _events),
+    "store_message": VerbCase(
         lambda storage, name: storage.store_message(a_message(name, from_agent=name, to_agent=name)), _messages
     ),
-    "mark_message_read": Trial(
+    "mark_message_read": VerbCase(
         lambda storage, name: storage.mark_message_read(name),
         _messages,
         lambda storage, name: storage.store_message(a_message(name, from_agent=name, to_agent=name)),
     ),
-    "store_metric": Trial(lambda storage, name: storage.store_metric(a_metric(name, agent_id=name)), _metrics),
-    "store_many": Trial(
+    "store_metric": VerbCase(lambda storage, name: storage.store_metric(a_metric(name, agent_id=name)), _metrics),
+    "store_many": VerbCase(
         lambda storage, name: storage.store_many([a_task(f"{name}-1"), a_task(f"{name}-2")]), two_tasks
     ),
-    "save": Trial(
+    "save": VerbCase(
         lambda storage, name: storage.repository(TaskModel).save(a_task(name, error="new", version=1)),
         _task,
         lambda storage, name: storage.store_task(a_task(name)),
     ),
-    "update": Trial(
+    "update": VerbCase(
         lambda storage, name: storage.repository(TaskModel).update(a_task(name, error="new", version=1)),
         _task,
         lambda storage, name: storage.store_task(a_task(name)),
     ),
-    "delete": Trial(
+    "delete": VerbCase(
         lambda storage, name: storage.repository(TaskModel).delete(name),
         _task,
         lambda storage, name: storage.store_task(a_task(name)),
     ),
-    "delete of an agent": Trial(
+    "delete of an agent": VerbCase(
         lambda storage, name: storage.repository(AgentModel).delete(name),
         _agent_and_task,
         _store_agent_that_runs_a_task,
     ),
-    "run_transaction": Trial(_store_two_by_run_transaction, two_tasks),
-    "prune": Trial(
+    "run_transaction": VerbCase(_store_two_by_run_transaction, two_tasks),
+    "prune": VerbCase(
         lambda storage, _: storage.prune(after(1), tasks=False, messages=False, metrics=False),
         _events,
         lambda storage, name: storage.store_event(an_event(name, agent_id=name)),
     ),
-    "a transaction block": Trial(store_two_in_a_block, two_tasks),
-    "a nested transaction block": Trial(_store_two_in_a_nested_block, two_tasks),
-    "begin and commit with gather": Trial(_store_two_by_begin_and_commit, two_tasks),
-    "a block within a timeout": Trial(_wait_to_begin, two_tasks),
+    "a transaction block": VerbCase(store_two_in_a_block, two_tasks),
+    "a nested transaction block": VerbCase(_store_two_in_a_nested_block, two_tasks),
+    "begin and commit with gather": VerbCase(_store_two_by_begin_and_commit, two_tasks),
+    "a block within a timeout": VerbCase(_wait_to_begin, two_tasks),
 }
 
 READS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {

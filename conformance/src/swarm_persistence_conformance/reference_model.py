@@ -1,6 +1,6 @@
-"""A plain model of tasks: says what each verb must answer, and what it must leave, without any database.
+"""The reference model of tasks: predicts the result and the effect of each task verb, on plain dictionaries.
 
-Its verbs do to dictionaries what the storage's do to rows, and raise the errors that those must raise.
+Its methods raise the errors that the storage's verbs must raise.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,42 +16,42 @@ HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
 _UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
-class Ledger:
-    """What is stored: the tasks in the order of their arrival, and for each what it still waits for."""
+class ReferenceModel:
+    """The stored tasks in their order of arrival, and for each the dependencies that are not completed yet."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, TaskModel] = {}
         self.links: dict[str, set[str]] = {}
 
     def ready(self) -> list[TaskModel]:
-        """Return the tasks that could be claimed now, in the order in which they are claimed."""
+        """Return the tasks that can be claimed now, in claim order."""
         return [task for task in self.pending() if not self.links[task.id] and not _is_delayed(task)]
 
     def blocked(self) -> list[TaskModel]:
-        """Return the pending tasks that wait for others."""
+        """Return the pending tasks with dependencies that are not completed."""
         return [task for task in self.pending() if self.links[task.id]]
 
     def pending(self) -> list[TaskModel]:
-        """Return the pending tasks, most urgent first; sorting keeps the order of arrival."""
+        """Return the pending tasks by priority; the stable sort keeps the order of arrival."""
         pending = [task for task in self.tasks.values() if task.status is TaskStatus.PENDING]
         return sorted(pending, key=lambda task: -task.priority.rank)
 
     def expired(self) -> list[TaskModel]:
-        """Return the tasks whose lease has run out, the one that did so first at first."""
+        """Return the tasks whose leases have expired, the earliest first."""
         expired = [task for task in self.tasks.values() if task.status in HELD and _lease_end(task) <= now()]
         return sorted(expired, key=_lease_end)
 
     def holds(self, copy: TaskModel) -> bool:
-        """Tell whether the claim of a copy is not over."""
+        """Return whether the claim of this copy is still valid."""
         stored = self.tasks.get(copy.id)
         if stored is None or copy.assigned_to is None or stored.status not in HELD:
             return False
         return (stored.assigned_to, stored.claim_count) == (copy.assigned_to, copy.claim_count)
 
     def store(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
-        """Store new tasks, all or none; return what is stored in their places."""
+        """Store new tasks, all or none; return them, or the stored tasks of their idempotency keys."""
         tasks = list(tasks)
-        # A duplicate stores nothing, so that what it depends on does not count.
+        # A duplicate stores nothing, so its dependencies do not count.
         added = [task for place, task in enumerate(tasks) if self._of_key(task.idempotency_key, tasks[:place]) is None]
         self._refuse_cycle({task.id: set(task.dependencies) for task in added if task.dependencies})
         new: dict[str, TaskModel] = {}
@@ -96,7 +96,7 @@ class Ledger:
         self.links.pop(id, None)
 
     def delete_agent(self, agent_id: str) -> None:
-        """Give back what an agent holds."""
+        """Release the tasks that an agent holds."""
         for task in self.tasks.values():
             if task.assigned_to == agent_id and task.status in HELD:
                 self._give_back(task)
@@ -119,18 +119,18 @@ class Ledger:
         return tasks
 
     def extend(self, copy: TaskModel, lease: float) -> TaskModel:
-        """Let a claim hold for longer."""
+        """Extend a lease."""
         return self._touch(self._held(copy), lease_expires_at=_after(lease))
 
     def complete(self, copy: TaskModel, result: Any) -> TaskModel:
-        """Complete a task, and let those go on that wait for it."""
+        """Complete a task, and unblock its dependents."""
         task = self._held(copy)
         self._finish(task, TaskStatus.COMPLETED, result=result, error=None)
         self._follow(task)
         return task
 
     def fail(self, copy: TaskModel, error: str, run_at: datetime | None) -> TaskModel:
-        """Let a task wait for its next try until `run_at`, or fail for good."""
+        """Schedule a retry at `run_at`, or fail the task for good."""
         task = self._held(copy)
         if task.retry_count < task.max_retries:
             self._retry(task, error, run_at)
@@ -140,7 +140,7 @@ class Ledger:
         return task
 
     def release(self, copy: TaskModel) -> TaskModel:
-        """Give a task back."""
+        """Release a claim."""
         task = self._held(copy)
         self._give_back(task)
         return task
@@ -157,7 +157,7 @@ class Ledger:
         return True
 
     def requeue(self) -> tuple[list[str], list[str]]:
-        """Give back what has expired; return the ids of what is pending again, and of what has failed."""
+        """Requeue expired tasks; return the ids of those that are pending again, and of those that failed for good."""
         requeued, failed = [], []
         for task in self.expired():
             error = f"the lease of {task.assigned_to!r} ran out"
@@ -171,7 +171,7 @@ class Ledger:
         return requeued, failed
 
     def dependents_of(self, id: str) -> list[str]:
-        """Return the ids of the tasks that wait for one."""
+        """Return the ids of the tasks that this one blocks."""
         return [task for task in self.tasks if id in self.links[task]]
 
     def _write(self, task: TaskModel, version: int) -> TaskModel:
@@ -200,13 +200,13 @@ class Ledger:
         self.links[id] = set(self.tasks[id].dependencies) - met
 
     def _follow(self, task: TaskModel) -> None:
-        """Do what a task's new state means for itself and for those that wait for it."""
+        """Unblock the dependents of a task that is completed."""
         if task.status is TaskStatus.COMPLETED:
             for waiting in self.links.values():
                 waiting.discard(task.id)
 
     def _fail_dependents_around(self, tasks: Iterable[TaskModel]) -> None:
-        """Fail those that wait for one of these tasks, or for one of their dependencies, in vain."""
+        """Fail the dependents of these tasks, and of their dependencies, where those have failed or were cancelled."""
         around = {id for task in tasks for id in (task.id, *task.dependencies)}
         for task in [self.tasks[id] for id in self.tasks if id in around]:
             if task.status in _UNSUCCESSFUL:
@@ -271,7 +271,7 @@ def _copy(task: TaskModel, version: int) -> TaskModel:
 
 
 def _as_given(written: TaskModel, task: TaskModel) -> TaskModel:
-    """Return what the caller's copy holds: only one that is forced learns of claims that it did not know."""
+    """Return the caller's copy after a write, which keeps its own claim count unless the write was forced."""
     copy = deepcopy(written)
     copy.claim_count = task.claim_count
     return copy

@@ -1,4 +1,4 @@
-"""Drives a storage through random verbs of tasks; the ledger foretells every answer and every state."""
+"""Runs random task verbs on a storage; the reference model predicts every answer and every state."""
 
 from copy import deepcopy
 from datetime import timedelta
@@ -11,16 +11,16 @@ from swarm_persistence import NotFoundError, Storage, TaskModel, TaskPriority
 from swarm_persistence.testing import now
 from swarm_persistence_conformance import actors
 from swarm_persistence_conformance.fixtures import OpenStorage
-from swarm_persistence_conformance.foretelling import Foretelling
-from swarm_persistence_conformance.ledger import Ledger
-from swarm_persistence_conformance.machines import run_machine
+from swarm_persistence_conformance.model_tests import ModelTest
+from swarm_persistence_conformance.reference_model import ReferenceModel
+from swarm_persistence_conformance.state_machines import run_state_machine
 from swarm_persistence_conformance.task_choices import AGENTS, CHANGES, COPY, IDS, LEASES, TASKS, TYPES
 
 _DEEPEST = 2
 
 
-class Coordination(Foretelling):
-    """The verbs."""
+class RandomTaskVerbs(ModelTest):
+    """The task verbs as rules, each beside the model's version of it."""
 
     @initialize(tasks=st.lists(TASKS, max_size=5, unique_by=lambda task: task.id))
     def open(self, tasks: list[TaskModel]) -> None:
@@ -30,14 +30,14 @@ class Coordination(Foretelling):
     @rule(task=TASKS)
     def store_task(self, task: TaskModel) -> None:
         own = deepcopy(task)
-        answer = self.do(lambda storage: storage.store_task(own), lambda: self.ledger.store([task])[0])
+        answer = self.do(lambda storage: storage.store_task(own), lambda: self.model.store([task])[0])
         if answer is not None:
             self.keep(answer, before=task if answer is own else None)
 
     @rule(tasks=st.lists(TASKS, min_size=2, max_size=4, unique_by=lambda task: task.id))
     def store_tasks(self, tasks: list[TaskModel]) -> None:
         own = deepcopy(tasks)
-        answers = self.do(lambda storage: storage.store_tasks(own), lambda: self.ledger.store(tasks))
+        answers = self.do(lambda storage: storage.store_tasks(own), lambda: self.model.store(tasks))
         for place, answer in enumerate(answers or ()):
             self.keep(answer, before=tasks[place] if answer is own[place] else None)
 
@@ -57,43 +57,47 @@ class Coordination(Foretelling):
         wanted: dict[str, Any] = {"task_types": task_types, "capabilities": capabilities, "lease": lease}
         tasks = self.do(
             lambda storage: storage.claim_next_tasks(agent, limit=limit, **wanted),
-            lambda: self.ledger.claim_next(agent, limit, types, lease),
+            lambda: self.model.claim_next(agent, limit, types, lease),
         )
         for task in tasks:
             self.keep(task)
 
     @rule(id=IDS, agent=AGENTS, lease=st.none() | LEASES)
     def claim(self, id: str, agent: str, lease: float | None) -> None:
-        self.do(lambda storage: storage.claim_task(id, agent, lease=lease), lambda: self.ledger.claim(id, agent, lease))
+        self.do(lambda storage: storage.claim_task(id, agent, lease=lease), lambda: self.model.claim(id, agent, lease))
 
     @rule(id=IDS)
     def get(self, id: str) -> None:
-        task = self.do(lambda storage: storage.get_task(id), lambda: self.ledger.tasks.get(id))
+        task = self.do(lambda storage: storage.get_task(id), lambda: self.model.tasks.get(id))
         if task is not None:
             self.keep(task)
 
     @rule(copy=COPY, lease=LEASES)
     def extend(self, copy: int, lease: float) -> None:
-        self.use(copy, lambda storage, task: storage.extend_lease(task, lease=lease), Ledger.extend, lease)
+        self.use(copy, lambda storage, task: storage.extend_lease(task, lease=lease), ReferenceModel.extend, lease)
 
     @rule(copy=COPY, result=st.none() | st.integers(0, 3))
     def complete(self, copy: int, result: int | None) -> None:
-        self.use(copy, lambda storage, task: storage.complete_task(task, result), Ledger.complete, result)
+        self.use(copy, lambda storage, task: storage.complete_task(task, result), ReferenceModel.complete, result)
 
     @rule(copy=COPY, retry_in=st.sampled_from([0.0, 50.0, 250.0]))
     def fail(self, copy: int, retry_in: float) -> None:
         run_at = now() + timedelta(seconds=retry_in) if retry_in else None
         self.use(
-            copy, lambda storage, task: storage.fail_task(task, "bad", retry_in=retry_in), Ledger.fail, "bad", run_at
+            copy,
+            lambda storage, task: storage.fail_task(task, "bad", retry_in=retry_in),
+            ReferenceModel.fail,
+            "bad",
+            run_at,
         )
 
     @rule(copy=COPY)
     def release(self, copy: int) -> None:
-        self.use(copy, lambda storage, task: storage.release_task(task), Ledger.release)
+        self.use(copy, lambda storage, task: storage.release_task(task), ReferenceModel.release)
 
     @rule(id=IDS)
     def cancel(self, id: str) -> None:
-        self.do(lambda storage: storage.cancel_task(id), lambda: self.ledger.cancel(id))
+        self.do(lambda storage: storage.cancel_task(id), lambda: self.model.cancel(id))
 
     @rule()
     def requeue(self) -> None:
@@ -104,7 +108,7 @@ class Coordination(Foretelling):
             recovery = await storage.requeue_expired_tasks()
             return sorted(recovery.requeued), sorted(recovery.failed)
 
-        self.do(requeue, lambda: tuple(sorted(ids) for ids in self.ledger.requeue()))
+        self.do(requeue, lambda: tuple(sorted(ids) for ids in self.model.requeue()))
 
     @rule(copy=COPY, changes=CHANGES, how=st.sampled_from(["update", "update", "save", "force"]))
     def change(self, copy: int, changes: dict[str, Any], how: str) -> None:
@@ -122,10 +126,10 @@ class Coordination(Foretelling):
                 await storage.update_task(own, force=how == "force")
             return own
 
-        def foretell() -> TaskModel:
-            return self.ledger.save(task) if how == "save" else self.ledger.update(task, force=how == "force")
+        def predict() -> TaskModel:
+            return self.model.save(task) if how == "save" else self.model.update(task, force=how == "force")
 
-        if self.do(change, foretell) is not None:
+        if self.do(change, predict) is not None:
             self.keep(own, before=task)
 
     @rule(id=IDS, priority=st.sampled_from(TaskPriority))
@@ -133,22 +137,22 @@ class Coordination(Foretelling):
         def change(task: TaskModel) -> None:
             task.priority = priority
 
-        def foretell() -> TaskModel:
-            if id not in self.ledger.tasks:
+        def predict() -> TaskModel:
+            if id not in self.model.tasks:
                 raise NotFoundError(id)
-            task = deepcopy(self.ledger.tasks[id])
+            task = deepcopy(self.model.tasks[id])
             change(task)
-            return self.ledger.update(task, force=False)
+            return self.model.update(task, force=False)
 
-        self.do(lambda storage: storage.modify(TaskModel, id, change), foretell)
+        self.do(lambda storage: storage.modify(TaskModel, id, change), predict)
 
     @rule(id=IDS)
     def delete(self, id: str) -> None:
-        self.do(lambda storage: storage.repository(TaskModel).delete(id), lambda: self.ledger.delete(id))
+        self.do(lambda storage: storage.repository(TaskModel).delete(id), lambda: self.model.delete(id))
 
     @rule(agent=AGENTS)
     def delete_agent(self, agent: str) -> None:
-        self.do(lambda storage: storage.delete_agent(agent), lambda: self.ledger.delete_agent(agent))
+        self.do(lambda storage: storage.delete_agent(agent), lambda: self.model.delete_agent(agent))
 
     @rule(seconds=st.sampled_from([100, 100, 300]))
     def let_time_pass(self, seconds: int) -> None:
@@ -159,26 +163,26 @@ class Coordination(Foretelling):
     @precondition(lambda self: len(self.before) < _DEEPEST)
     def begin(self) -> None:
         self.run_operation(actors.begin)
-        self.before.append((deepcopy(self.ledger), deepcopy(self.known)))
+        self.before.append((deepcopy(self.model), deepcopy(self.known)))
 
     @rule(how=st.sampled_from(["commit", "rollback"]))
     @precondition(lambda self: self.before)
     def end(self, how: Literal["commit", "rollback"]) -> None:
         assert self.run_operation(actors.end(how)) == ("returned", None)
-        ledger, known = self.before.pop()
+        model, known = self.before.pop()
         if how == "rollback":
-            self.ledger, self.known = ledger, known
+            self.model, self.known = model, known
         self.compare()
 
 
-def assert_tasks_as_foretold(open_storage: OpenStorage, examples: int = 80, steps: int = 40) -> None:
-    """Fail, with the shortest way there, if a storage ever does something else with tasks than the plain model.
+def assert_tasks_match_model(open_storage: OpenStorage, examples: int = 80, steps: int = 40) -> None:
+    """Fail, with a minimal example, if a storage handles tasks differently from the reference model.
 
     Must not be called within a running event loop.
     """
 
-    class ThisCoordination(Coordination):
+    class VerbsOfThisStorage(RandomTaskVerbs):
         pass
 
-    ThisCoordination.open_storage = staticmethod(open_storage)
-    run_machine(ThisCoordination, examples, steps)
+    VerbsOfThisStorage.open_storage = staticmethod(open_storage)
+    run_state_machine(VerbsOfThisStorage, examples, steps)

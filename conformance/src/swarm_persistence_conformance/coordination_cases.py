@@ -1,4 +1,4 @@
-"""The verbs of coordination to cancel: what each needs beforehand, and where to look afterwards."""
+"""The coordination verbs as cases: setup, call, and the state to inspect afterwards."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -8,11 +8,11 @@ from typing import Any
 from swarm_persistence import MessageModel, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event
-from swarm_persistence_conformance.trials import Trial
+from swarm_persistence_conformance.verb_cases import VerbCase
 
 
 async def _family(storage: Storage, name: str) -> Any:
-    """Look at a task, and at one that waits for it."""
+    """Return the state of a task, and of its dependent."""
     tasks = [await storage.get_task(name), await storage.get_task(f"{name} next")]
     shown = [task and (task.status, task.assigned_to, task.retry_count, task.error, task.version) for task in tasks]
     blocked = {task.id for task in await storage.get_blocked_tasks()}
@@ -92,41 +92,41 @@ def _rename(task: TaskModel) -> None:
     task.error = "modified"
 
 
-COORDINATING_WRITES: dict[str, Trial] = {
-    "store_tasks": Trial(lambda storage, name: storage.store_tasks(_pair(name)), _family),
-    "claim_next_task": Trial(_claim_one, _family, _store_of_a_type),
-    "claim_next_task with a wait": Trial(_wait_for_one, _family, _store_of_a_type),
-    "claim_next_tasks": Trial(_claim_two, _two_of_a_type, _store_two_of_a_type),
-    "extend_lease": Trial(lambda storage, name: _held(storage, name, "extend_lease"), _family, _hold),
-    "complete_task": Trial(lambda storage, name: _held(storage, name, "complete_task"), _family, _hold),
-    "release_task": Trial(lambda storage, name: _held(storage, name, "release_task"), _family, _hold),
-    "fail_task": Trial(lambda storage, name: _held(storage, name, "fail_task", "no luck"), _family, _hold),
-    "fail_task for good": Trial(
+COORDINATION_WRITES: dict[str, VerbCase] = {
+    "store_tasks": VerbCase(lambda storage, name: storage.store_tasks(_pair(name)), _family),
+    "claim_next_task": VerbCase(_claim_one, _family, _store_of_a_type),
+    "claim_next_task with a wait": VerbCase(_wait_for_one, _family, _store_of_a_type),
+    "claim_next_tasks": VerbCase(_claim_two, _two_of_a_type, _store_two_of_a_type),
+    "extend_lease": VerbCase(lambda storage, name: _held(storage, name, "extend_lease"), _family, _hold),
+    "complete_task": VerbCase(lambda storage, name: _held(storage, name, "complete_task"), _family, _hold),
+    "release_task": VerbCase(lambda storage, name: _held(storage, name, "release_task"), _family, _hold),
+    "fail_task": VerbCase(lambda storage, name: _held(storage, name, "fail_task", "no luck"), _family, _hold),
+    "fail_task for good": VerbCase(
         lambda storage, name: _held(storage, name, "fail_task", "no luck"), _family, _hold_for_the_last_time
     ),
-    "cancel_task": Trial(lambda storage, name: storage.cancel_task(name), _family, _hold),
-    "update_task to cancelled": Trial(
+    "cancel_task": VerbCase(lambda storage, name: storage.cancel_task(name), _family, _hold),
+    "update_task to cancelled": VerbCase(
         lambda storage, name: storage.update_task(a_task(name, status=TaskStatus.CANCELLED, version=2)), _family, _hold
     ),
-    "update_task to pending again": Trial(
+    "update_task to pending again": VerbCase(
         lambda storage, name: storage.update_task(a_task(name, version=3)), _family, _complete_with_dependent
     ),
-    "requeue_expired_tasks": Trial(lambda storage, _: storage.requeue_expired_tasks(), _family, _let_expire),
-    "heartbeat": Trial(
+    "requeue_expired_tasks": VerbCase(lambda storage, _: storage.requeue_expired_tasks(), _family, _let_expire),
+    "heartbeat": VerbCase(
         lambda storage, name: storage.heartbeat(name),
         _lost_agent,
         lambda storage, name: storage.store_agent(an_agent(name)),
     ),
-    "modify": Trial(lambda storage, name: storage.modify(TaskModel, name, _rename), _family, _hold),
-    "append_events": Trial(
+    "modify": VerbCase(lambda storage, name: storage.modify(TaskModel, name, _rename), _family, _hold),
+    "append_events": VerbCase(
         lambda storage, name: storage.append_events([an_event(f"{name}-{n}", event_type=name) for n in (1, 2)]), _events
     ),
-    "mark_messages_read": Trial(
+    "mark_messages_read": VerbCase(
         lambda storage, name: storage.mark_messages_read(name, up_to=a_message(name, to_agent=name)),
         _message,
         _store_message,
     ),
-    "acknowledge_message": Trial(
+    "acknowledge_message": VerbCase(
         lambda storage, name: storage.acknowledge_message(name, "done"), _message, _store_message
     ),
 }
@@ -143,7 +143,7 @@ async def _watch_briefly(records: AsyncGenerator[Any, None]) -> None:
                 await anext(records)
 
 
-COORDINATING_READS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
+COORDINATION_READS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
     "claim_next_task": lambda storage: storage.claim_next_task("agent-1", task_types=["never"]),
     "a wait for a task": lambda storage: storage.claim_next_task("agent-1", task_types=["never"], wait=0.01),
     "get_ready_tasks": lambda storage: storage.get_ready_tasks(),

@@ -1,4 +1,4 @@
-"""Lets a storage and the ledger do the same, one verb after the other, and compares answers, states and copies."""
+"""Runs the same verbs on a storage and on the reference model, and compares answers, states and copies."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,19 +13,19 @@ from swarm_persistence import Storage, StorageError, TaskModel
 from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance.actors import Actor, Answer, Operation
 from swarm_persistence_conformance.fixtures import OpenStorage
-from swarm_persistence_conformance.ledger import Ledger
+from swarm_persistence_conformance.reference_model import ReferenceModel
 from swarm_persistence_conformance.task_choices import MOST_COPIES
 
 _PATIENCE_SECONDS = 60
 _SET_BY_THE_DATABASE = ("lease_expires_at", "run_at")
 _CLOCKS_DIFFER_BY = timedelta(seconds=30)
-"""Where a server tells the time, its clock goes on running; no random lease or delay ends so close to a look at it."""
+"""A server's clock keeps running; no random lease or delay ends so close to a comparison."""
 
 Call = Callable[[Storage], Awaitable[Any]]
 
 
-class Foretelling(RuleBasedStateMachine):
-    """One caller, who keeps copies of tasks, old ones as well as new ones, and uses any of them."""
+class ModelTest(RuleBasedStateMachine):
+    """A caller that keeps copies of tasks, stale ones included, and uses any of them."""
 
     open_storage: ClassVar[OpenStorage]
 
@@ -36,13 +36,13 @@ class Foretelling(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.closing.enter_context(use_clock(self.clock))
         self.actor: Actor
-        self.ledger = Ledger()
+        self.model = ReferenceModel()
         self.copies: list[TaskModel] = []
-        """What the storage has given to the caller, or was given by it; it keeps them up to date."""
+        """The tasks that were passed to the storage or returned by it; the storage keeps them up to date."""
         self.known: list[TaskModel] = []
-        """What each of the copies must hold."""
-        self.before: list[tuple[Ledger, list[TaskModel]]] = []
-        """What was there before each open transaction."""
+        """What each of the copies must equal."""
+        self.before: list[tuple[ReferenceModel, list[TaskModel]]] = []
+        """The model and the copies as they were before each open transaction."""
 
     def teardown(self) -> None:
         try:
@@ -50,10 +50,10 @@ class Foretelling(RuleBasedStateMachine):
         finally:
             self.loop.close()
 
-    def do(self, call: Call, foretell: Callable[[], Any]) -> Any:
-        """Let the storage do something, and compare what comes of it with what the ledger says; return it."""
+    def do(self, call: Call, predict: Callable[[], Any]) -> Any:
+        """Run a call on the storage, compare its outcome with the predicted one, and return its result."""
         try:
-            expected, error = foretell(), None
+            expected, error = predict(), None
         except StorageError as failure:
             expected, error = None, type(failure).__name__
         got: list[Any] = []
@@ -62,7 +62,7 @@ class Foretelling(RuleBasedStateMachine):
             if error is None or not self.before:
                 got.append(await call(actor.storage))
                 return
-            # An error of the database dooms the transaction around it; one of its own is survived.
+            # A database error dooms the transaction around it, but not one outside of a nested transaction.
             async with actor.storage.transaction():
                 got.append(await call(actor.storage))
 
@@ -77,24 +77,24 @@ class Foretelling(RuleBasedStateMachine):
         self,
         place: int,
         call: Callable[[Storage, TaskModel], Awaitable[Any]],
-        foretell: Callable[..., TaskModel],
+        predict: Callable[..., TaskModel],
         *arguments: Any,
     ) -> None:
-        """Let the storage do something to a copy, and compare what it makes of the copy."""
+        """Run a call that takes one of the copies, and compare the copy afterwards."""
         if not self.copies:
             return
         place %= len(self.copies)
         copy, seen = self.copies[place], self.known[place]
 
         def expect() -> None:
-            stored = foretell(self.ledger, seen, *arguments)
+            stored = predict(self.model, seen, *arguments)
             self.known[place] = stored
 
         self.do(lambda storage: call(storage, copy), expect)
         self.known[place] = deepcopy(self.known[place])
 
     def keep(self, copy: TaskModel, before: TaskModel | None = None) -> None:
-        """Keep a copy, in place of the oldest if there are too many; a rollback makes it what it was before."""
+        """Keep a copy, dropping the oldest if there are too many; a rollback restores its state from `before`."""
         self.copies.append(copy)
         self.known.append(deepcopy(copy))
         for _, known in self.before:
@@ -104,14 +104,14 @@ class Foretelling(RuleBasedStateMachine):
                 del each[0]
 
     def is_any_outcome_open(self) -> bool:
-        """Tell whether it depends on the order of recoveries what becomes of a task."""
-        expired = self.ledger.expired()
+        """Return whether the outcome of a recovery depends on the order in which it handles tasks."""
+        expired = self.model.expired()
         final = [task for task in expired if task.retry_count >= task.max_retries]
-        doomed = [task for task in final if self.ledger.dependents_of(task.id)]
+        doomed = [task for task in final if self.model.dependents_of(task.id)]
         return bool(doomed) and len(expired) > 1
 
     def compare(self) -> None:
-        """Compare all that is stored, the lists that the verbs make of it, and the caller's copies."""
+        """Compare all stored tasks, the listing verbs' results, and the caller's copies."""
 
         async def look(actor: Actor) -> None:
             storage = actor.storage
@@ -121,15 +121,15 @@ class Foretelling(RuleBasedStateMachine):
 
         seen: list[list[TaskModel]] = []
         assert self.run_operation(look) == ("returned", None)
-        for stored, expected in zip(seen[0], self.ledger.tasks.values(), strict=False):
+        for stored, expected in zip(seen[0], self.model.tasks.values(), strict=False):
             self._adopt_times(stored, expected)
-        assert _plain(seen[0]) == _plain([*self.ledger.tasks.values()])
-        ready, blocked, pending = self.ledger.ready(), self.ledger.blocked(), self.ledger.pending()
+        assert _plain(seen[0]) == _plain([*self.model.tasks.values()])
+        ready, blocked, pending = self.model.ready(), self.model.blocked(), self.model.pending()
         assert [_ids(tasks) for tasks in seen[1:]] == [_ids(each) for each in (ready, blocked, pending, ready[:2])]
         assert _plain(self.copies) == _plain(self.known)
 
     def _adopt_times(self, stored: TaskModel, expected: TaskModel) -> None:
-        """Take over the times that a server has set by its own clock, if they are right."""
+        """Adopt the times that a server has set by its own clock, if they are plausible."""
         if self.has_clock_of_its_own:
             for field in _SET_BY_THE_DATABASE:
                 there, here = getattr(stored, field), getattr(expected, field)
@@ -155,7 +155,7 @@ class Foretelling(RuleBasedStateMachine):
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with JSON in place of tasks, to compare and to read."""
+    """Return a value with tasks as JSON, to be compared and printed."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return value.to_json() if isinstance(value, TaskModel) else value
