@@ -16,11 +16,8 @@ class Watches:
         self._watches: set[TableWatch] = set()
         self._gate = new_gate()
         self._is_closed = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether nobody watches."""
-        return not self._watches
+        self.is_empty = True
+        """Whether there is no watch; every commit looks at it."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -35,12 +32,14 @@ class Watches:
             if self._is_closed:
                 raise ClosedError("the storage is closed")
             self._watches.add(watch)
+            self.is_empty = False
         return watch
 
     def discard(self, watch: "TableWatch") -> None:
         """Forget a watch."""
         with self._gate:
             self._watches.discard(watch)
+            self.is_empty = not self._watches
 
     def ring(self, names: Iterable[str] | None = None) -> None:
         """Wake those who watch one of these tables; with no names, all of them."""
@@ -57,6 +56,7 @@ class Watches:
         with self._gate:
             self._is_closed = True
             watches, self._watches = self._watches, set()
+            self.is_empty = True
         for watch in watches:
             watch.end()
 

@@ -110,8 +110,15 @@ def _steps(column: Column) -> list[str]:
             return ["if type({v}) is not float or {v} - {v} != 0.0: {v} = real({v}, {field})"]
         case Kind.JSON:
             return ["{v} = json_text({v}, {field})"]
-        case Kind.COUNT | Kind.VERSION | Kind.FLAG:
-            return [f"{{v}} = {column.kind.value}({{v}}, {{field}})"]
+        case Kind.COUNT:
+            return [f"if type({{v}}) is not int or not 0 <= {{v}} <= {values.LARGEST_COUNT}: count({{v}}, {{field}})"]
+        case Kind.VERSION:
+            return [
+                f"if type({{v}}) is not int or not 0 <= {{v}} < {values.LARGEST_INTEGER}: version({{v}}, {{field}})",
+                "{v} += 1",
+            ]
+        case Kind.FLAG:
+            return ["if {v} is not True and {v} is not False: flag({v}, {field})", "{v} = 1 if {v} else 0"]
 
 
 def _decoding(column: Column, value: str) -> str:

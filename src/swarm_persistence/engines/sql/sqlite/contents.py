@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.path_status import PathStatus
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 
 _FILE, _LOG = 0, 1
@@ -21,8 +20,8 @@ _RESERVED_BYTES_AT = 20
 _APPLICATION_ID = slice(68, 72)
 _LOG_SALTS = slice(16, 24)
 _FRAME_SALTS = slice(8, 16)
-_LOOKS = 10
-"""How often a difference is looked at: another process may be in the middle of a checkpoint or of a new log."""
+_ATTEMPTS = 10
+"""How often a difference is verified: another process may be in the middle of a checkpoint or of a new log."""
 _PAUSE_SECONDS = 0.002
 
 
@@ -39,30 +38,31 @@ class Contents:
         self._first_page_state = (0, (0, 0))
         self._size = 0
 
-    def record(self, connection: apsw.Connection, file: PathStatus | None) -> None:
-        """Take note of what stands there."""
+    def record(self, connection: apsw.Connection, size: int | None) -> None:
+        """Note what stands there; `size` is the file's, if it has a path."""
         self._page_size = connection.execute("PRAGMA page_size").get
-        if file is not None:
-            self._size = file.size
-        self._note_log(connection, self._read(connection, _LOG, 0, _LOG_HEADER_BYTES))
+        if size is not None:
+            self._size = size
+        self._note_log(connection)
         self._note_first_page(connection, self._read(connection, _FILE, 0, self._page_size))
 
     def is_as_noted(self, connection: apsw.Connection) -> bool:
         """Tell whether file and log begin as they did, and what was committed last stands there."""
+        frame = self._last_frame
         return (
             self._read(connection, _LOG, 0, _LOG_HEADER_BYTES) == self._log_header
-            and self._is_last_frame_as_noted(connection)
+            and (not frame or self._read(connection, _LOG, self._last_frame_at, _FRAME_HEADER_BYTES) == frame)
             and self._first_page.startswith(self._read(connection, _FILE, 0, _FILE_HEADER_BYTES))
         )
 
-    def finding(self, connection: apsw.Connection, file: PathStatus | None) -> str | None:
-        """Return what is wrong, or take note of what stands there now."""
-        if not self._is_log_whole(connection):
+    def finding(self, connection: apsw.Connection, size: int | None) -> str | None:
+        """Return what is wrong, or note what stands there now; `size` is the file's, if it has a path."""
+        if not self._note_log(connection) and not self._is_log_whole(connection):
             return "its log was cut or overwritten by something else than SQLite"
-        if file is not None and file.size != self._size:
-            if file.size == 0 or (file.size < self._size and not self._is_file_whole(connection, file.size)):
+        if size is not None and size != self._size:
+            if size == 0 or (size < self._size and not self._is_file_whole(connection, size)):
                 return "the file was cut by something else than SQLite"
-            self._size = file.size
+            self._size = size
         if not self._first_page.startswith(self._read(connection, _FILE, 0, _FILE_HEADER_BYTES)):
             if not self._is_first_page_ours(connection):
                 return "the file was overwritten by something else than SQLite"
@@ -72,20 +72,16 @@ class Contents:
         return None
 
     def _is_log_whole(self, connection: apsw.Connection) -> bool:
-        for _ in self._looks():
-            header = self._read(connection, _LOG, 0, _LOG_HEADER_BYTES)
-            # A log that begins anew has another header. In one that goes on, nothing committed ever changes.
-            is_as_noted = header != self._log_header or self._is_last_frame_as_noted(connection)
-            if is_as_noted and self._note_log(connection, header):
-                return True
-        return False
+        return any(self._note_log(connection) for _ in self._attempts())
 
-    def _is_last_frame_as_noted(self, connection: apsw.Connection) -> bool:
+    def _note_log(self, connection: apsw.Connection) -> bool:
+        """Note the log's header and last frame; tell whether the log goes on from what was noted, or began anew."""
+        header = self._read(connection, _LOG, 0, _LOG_HEADER_BYTES)
         frame = self._last_frame
-        return not frame or self._read(connection, _LOG, self._last_frame_at, _FRAME_HEADER_BYTES) == frame
-
-    def _note_log(self, connection: apsw.Connection, header: bytes) -> bool:
-        """Take note of the log's last frame; tell whether that belongs to the log."""
+        # A log that begins anew has another header. In one that goes on, nothing committed ever changes.
+        goes_on = header == self._log_header and frame
+        if goes_on and self._read(connection, _LOG, self._last_frame_at, _FRAME_HEADER_BYTES) != frame:
+            return False
         try:
             frames, _ = connection.wal_checkpoint(mode=_NO_CHECKPOINT)
         except apsw.BusyError:
@@ -100,8 +96,8 @@ class Contents:
 
     def _is_file_whole(self, connection: apsw.Connection, size: int) -> bool:
         """Tell whether a file that has become smaller, as after a VACUUM, has all pages that are not in the log."""
-        for look in self._looks():
-            if look and not self._is_log_whole(connection):
+        for attempt in self._attempts():
+            if attempt and not self._is_log_whole(connection):
                 return False
             pages: int = connection.execute("PRAGMA page_count").get
             missing = set(range(size // self._page_size + 1, pages + 1))
@@ -111,8 +107,8 @@ class Contents:
 
     def _is_first_page_ours(self, connection: apsw.Connection) -> bool:
         """Tell whether the first page is the one that was there, or one that a checkpoint has taken from the log."""
-        for look in self._looks():
-            if look and not self._is_log_whole(connection):
+        for attempt in self._attempts():
+            if attempt and not self._is_log_whole(connection):
                 return False
             page = self._read(connection, _FILE, 0, self._page_size)
             if page == self._first_page:
@@ -154,11 +150,11 @@ class Contents:
             position -= _FRAME_HEADER_BYTES + self._page_size
 
     @staticmethod
-    def _looks() -> Iterator[int]:
-        for look in range(_LOOKS):
-            if look:
+    def _attempts() -> Iterator[int]:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
                 time.sleep(_PAUSE_SECONDS)
-            yield look
+            yield attempt
 
     @staticmethod
     def _read(connection: apsw.Connection, which: int, position: int, amount: int) -> bytes:

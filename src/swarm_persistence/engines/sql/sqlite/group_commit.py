@@ -19,7 +19,8 @@ class GroupCommit(WriterConnection):
     """What the writer's thread does with its connection.
 
     An operation of several statements would need a savepoint, which costs as much as a statement. So a group runs
-    without, and if such an operation fails, the group is rolled back and repeated with savepoints: nobody was answered.
+    without, and if such an operation fails, the group is rolled back and repeated with savepoints, before any caller
+    is answered.
     """
 
     _upkeep: Done
@@ -32,12 +33,13 @@ class GroupCommit(WriterConnection):
     def run_group(self, batches: list[Batch]) -> None:
         """Run the operations of batches, commit them together, and answer them."""
         while batches:
-            deadline = min(batch.deadline for batch in batches)
+            deadline = batches[0].deadline  # the first to be over: they come in the order of their submission
             operations = _to_do(batches)
             try:
-                self._run_all(operations, deadline)
+                if operations:
+                    self._run_all(operations, deadline)
             except apsw.BusyError as error:
-                # Nothing of this transaction has run. Whose time is not up yet tries again.
+                # Nothing of this transaction has run. Batches whose time is not up yet are tried again.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
                 _fail(_to_do(late), self.translate(error))
                 answer(late)
@@ -46,24 +48,23 @@ class GroupCommit(WriterConnection):
             except BaseException as error:
                 _fail(operations, self.translate(error))
                 self.roll_back()
-            self._repeat_lost(operations, deadline)
+            if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
+                self._repeat(lost, deadline)
             answer(batches)
-            self._ring(operations)
+            if not self.watches.is_empty:
+                self._notify_watches(operations)
             return
 
     def _run_all(self, operations: list[Operation], deadline: float) -> None:
-        if not operations:
-            return
         self.prepare()
-        start = len(operations) if self._run_alone(operations, deadline) else 0
+        if self._run_alone(operations, deadline):
+            return
+        start = 0
         while start < len(operations):
             start = self._run_transaction(operations, start, deadline)
 
-    def _repeat_lost(self, operations: list[Operation], deadline: float) -> None:
+    def _repeat(self, lost: list[Operation], deadline: float) -> None:
         """Run inserts once more whose outcome is not known: either they are added now, or found as they were to be."""
-        lost = [each for each in operations if isinstance(each.error, OutcomeUnknownError) and is_repeatable(each)]
-        if not lost:
-            return
         unknown = [each.error for each in lost]
         for operation in lost:
             operation.result = operation.error = None
@@ -186,14 +187,10 @@ class GroupCommit(WriterConnection):
             else:
                 operation.result = (outcome,)
 
-    def _ring(self, operations: list[Operation]) -> None:
-        """Wake those who watch what was changed."""
-        if not self.watches.is_empty:
-            changed: set[str] = set()
-            for operation in operations:
-                changed |= changed_by(operation)
-            if changed:
-                self.watches.ring(changed)
+    def _notify_watches(self, operations: list[Operation]) -> None:
+        changed = set[str]().union(*map(changed_by, operations))
+        if changed:
+            self.watches.ring(changed)
 
     def _run_parts(self, operation: Operation) -> None:
         self.cursor.execute("SAVEPOINT operation")
@@ -220,8 +217,8 @@ def changed_by(operation: Operation) -> set[str]:
 
 
 def _to_do(batches: list[Batch]) -> list[Operation]:
-    # A caller that was cancelled before its turn gets nothing done.
-    operations = (operation for batch in batches for operation in batch.operations)
+    # Nothing is done for a caller that was cancelled by now.
+    operations = [operation for batch in batches for operation in batch.operations]
     return [operation for operation in operations if operation.error is None and not operation.future.cancelled()]
 
 

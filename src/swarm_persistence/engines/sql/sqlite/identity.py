@@ -11,7 +11,7 @@ import time
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.contents import Contents
-from swarm_persistence.engines.sql.sqlite.path_status import PathStatus, path_status
+from swarm_persistence.engines.sql.sqlite.path_status import path_status
 from swarm_persistence.errors import DatabaseError
 
 _LONGEST_TRUST_SECONDS = 0.005
@@ -56,9 +56,9 @@ class FileIdentity:
                     continue
                 raise self._difference(path) from None
             self._inodes[path] = (found.device, found.inode)
-        file = self.verify_paths()
+        size = self.verify_paths()
         if not self._is_read_only:
-            self._contents.record(connection, file)
+            self._contents.record(connection, size)
 
     def verify_before(self, connection: apsw.Connection) -> None:
         """Verify, in as little time as can be, that a commit may be written; raises as `verify` does."""
@@ -73,19 +73,19 @@ class FileIdentity:
             apsw.Error: it cannot be read.
 
         """
-        file = self.verify_paths()
-        finding = None if self._is_read_only else self._contents.finding(connection, file)
+        size = self.verify_paths()
+        finding = None if self._is_read_only else self._contents.finding(connection, size)
         if finding is not None:
             self._is_wrong = True
             # What was cut off does not come back: this is final.
             self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
             raise DatabaseError(self._damage)
 
-    def verify_paths(self) -> PathStatus | None:
-        """Verify what the paths lead to, in any thread, and return what is found of the file; raises as `verify`."""
+    def verify_paths(self) -> int | None:
+        """Verify what the paths lead to, in any thread, and return the file's size; raises as `verify` does."""
         if self._damage:
             raise DatabaseError(self._damage)
-        file = None
+        size: int | None = None
         now = time.monotonic()
         is_trusted = not self._is_wrong and now - self._verified_at < _LONGEST_TRUST_SECONDS
         for path, inode in self._inodes.items():
@@ -97,11 +97,11 @@ class FileIdentity:
                 raise self._difference(path) from None
             if (found.device, found.inode) != inode:
                 raise self._difference(path)
-            file = file or found
+            size = found.size if size is None else size
         self._is_wrong = False
         if not is_trusted:
             self._verified_at = now
-        return file
+        return size
 
     def verify_now_and_then(self) -> None:
         """Verify the paths, unless that was done a moment ago; raises as `verify` does."""

@@ -7,8 +7,8 @@ the journal: one `lstat` a commit made a caller's single commits take half as lo
 import ctypes
 import errno
 import os
-import sys
 from collections.abc import Callable
+from struct import Struct
 from typing import NamedTuple
 
 # The layout of struct statx: https://man7.org/linux/man-pages/man2/statx.2.html
@@ -16,7 +16,7 @@ _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_INO_AND_SIZE = 0x100 | 0x200
 _BYTES = 256
-_INODE, _SIZE, _DEVICE = slice(32, 40), slice(40, 48), slice(136, 144)
+_INODE_SIZE_DEVICE = Struct("=32xQQ88xQ")
 
 
 class PathStatus(NamedTuple):
@@ -47,8 +47,8 @@ def _find_way() -> Callable[[str], PathStatus]:
             if number in (errno.ENOSYS, errno.EPERM):
                 return _by_lstat(path)  # an old kernel, or a sandbox that does not know the call
             raise OSError(number, os.strerror(number), path)
-        data = found.raw
-        return PathStatus(*(int.from_bytes(data[part], sys.byteorder) for part in (_DEVICE, _INODE, _SIZE)))
+        inode, size, device = _INODE_SIZE_DEVICE.unpack_from(found)
+        return PathStatus(device, inode, size)
 
     return by_statx
 

@@ -141,8 +141,8 @@ class Writer:
                 break
             batch = self._inbox.get_nowait()
         self.commits.run_group(group)
-        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self.look()
+        if not self._watches.is_empty and time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            self._look()
         return batch is not None
 
     def _look(self, is_first: bool = False) -> None:
