@@ -122,6 +122,16 @@ class LeaseLostError(OtherError):
     """The task is no longer held by this claim; nothing was written."""
 
 
+def copy_error(error: BaseException) -> BaseException:
+    """Return an equal error of ours: callers that shared one would write their tracebacks into each other's."""
+    if not isinstance(error, StorageError):
+        return error
+    copy = type(error)(error.message)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
 def shown(value: object) -> str:
     """Return how an error shows a value: its repr, cut short, or its type where there is no repr."""
     name = type(value).__name__

@@ -142,5 +142,5 @@ async def test_a_file_is_opened_and_used_with_a_long_duration(tmp_path: Path, na
 async def test_a_duration_that_no_clock_reaches_is_refused(
     tmp_path: Path, name: str, duration: float | timedelta
 ) -> None:
-    with pytest.raises(StorageError, match=f"{name} is .* expected a number of seconds above 0, and not above"):
+    with pytest.raises(StorageError, match=f"{name} is .* expected seconds or a timedelta, above 0, .* at most"):
         await getattr(SqliteStorage.builder(), name)(duration).build(tmp_path / "swarm.db")

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from swarm_persistence.backends.durations import checked_seconds
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
 from swarm_persistence.storage import Storage
 
@@ -25,8 +25,8 @@ class MemoryStorage(Storage):
         """
         super().__init__(
             MemoryEngine(
-                checked_seconds("connection_timeout", connection_timeout),
-                checked_seconds("transaction_timeout", transaction_timeout),
+                seconds(connection_timeout, "connection_timeout"),
+                seconds(transaction_timeout, "transaction_timeout"),
             )
         )
 

@@ -5,7 +5,7 @@ from typing import Generic, Self, TypeVar
 
 import msgspec
 
-from swarm_persistence.backends.durations import seconds
+from swarm_persistence.durations import in_seconds
 from swarm_persistence.engines.pools import Durability, PoolSettings
 
 S = TypeVar("S", bound=PoolSettings)
@@ -26,15 +26,15 @@ class PooledStorageBuilder(Generic[S]):
 
     def connection_timeout(self, timeout: float | timedelta) -> Self:
         """Set how long an operation waits for a connection, a lock or its turn, before `PoolError`. Default 30 s."""
-        return self._set(connection_timeout=seconds(timeout))
+        return self._set(connection_timeout=in_seconds(timeout))
 
     def idle_timeout(self, timeout: float | timedelta) -> Self:
         """Set how long a connection stays open with nothing to do. Default 600 s."""
-        return self._set(idle_timeout=seconds(timeout))
+        return self._set(idle_timeout=in_seconds(timeout))
 
     def transaction_timeout(self, timeout: float | timedelta) -> Self:
         """Set how long a transaction may stay open before it is rolled back. Default 30 s."""
-        return self._set(transaction_timeout=seconds(timeout))
+        return self._set(transaction_timeout=in_seconds(timeout))
 
     def durability(self, durability: Durability) -> Self:
         """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""

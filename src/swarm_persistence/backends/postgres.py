@@ -13,8 +13,8 @@ except ImportError as error:
 import msgspec
 
 from swarm_persistence.backends.commenting import commenting
-from swarm_persistence.backends.durations import seconds
 from swarm_persistence.backends.pools import PooledStorageBuilder
+from swarm_persistence.durations import in_seconds
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PERIODS, Period, PostgresSettings, PreparedStatements
@@ -129,7 +129,7 @@ class PostgresStorageBuilder(PooledStorageBuilder[PostgresSettings]):
 
     def operation_timeout(self, timeout: float | timedelta) -> Self:
         """Set how long the server may take for one statement before its connection is given up. Default 60 s."""
-        return self._set(operation_timeout=seconds(timeout))
+        return self._set(operation_timeout=in_seconds(timeout))
 
     def parallel_transactions(self, are_parallel: bool = True) -> Self:
         """Let this storage's transactions and writes go on beside an open transaction. Default: they wait for it.

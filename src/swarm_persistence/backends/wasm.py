@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import msgspec
 
-from swarm_persistence.backends.durations import checked_seconds
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.rows.indexeddb.bridge import script
 from swarm_persistence.engines.rows.indexeddb.engine import Durability, IndexedDbEngine, Settings
 from swarm_persistence.errors import OtherError
@@ -53,8 +53,8 @@ class WasmStorage(Storage):
             raise OtherError("the name of the database is empty")
         settings = Settings(
             durability,
-            checked_seconds("connection_timeout", connection_timeout),
-            checked_seconds("transaction_timeout", transaction_timeout),
+            seconds(connection_timeout, "connection_timeout"),
+            seconds(transaction_timeout, "transaction_timeout"),
         )
         return await cls._open(text(name, "name"), settings)
 

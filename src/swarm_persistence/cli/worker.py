@@ -15,9 +15,9 @@ from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
+from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, SerializationError
 from swarm_persistence.models import AgentModel
-from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.worker import Worker
 from swarm_persistence.worker.failures import described
 from swarm_persistence.worker.handlers import handlers_by_type

@@ -30,6 +30,7 @@ from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import AgentModel, AgentStatus, EventModel, TaskModel, TaskStatus
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.task_statuses import UNSUCCESSFUL
 from swarm_persistence.storage import Storage
 
 _LOOK_SECONDS = 0.1
@@ -141,7 +142,7 @@ class Coordinator:
 
     async def _revive(self, task: TaskModel) -> None:
         """Let a task wait for a worker again if this run needs it, and an earlier one has given it up."""
-        if task.id not in self._plan.ids or task.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+        if task.id not in self._plan.ids or task.status not in UNSUCCESSFUL:
             return
         task.status, task.assigned_to, task.started_at, task.completed_at = TaskStatus.PENDING, None, None, None
         task.error, task.retry_count, task.run_at = None, 0, None

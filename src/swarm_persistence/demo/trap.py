@@ -8,6 +8,7 @@ import msgspec
 
 from swarm_persistence.demo.vocabulary import TASK_STARTED, WORKER_KILLED
 from swarm_persistence.models import TaskStatus
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage
 
 _LATEST_EVENTS = 10
@@ -36,7 +37,7 @@ class Trap(msgspec.Struct, frozen=True):
     async def left_by(self, storage: Storage, agent_id: str) -> list[str]:
         """Return the tasks that an agent, which was killed as it held this one, has left unfinished."""
         tasks = await storage.get_tasks_by_agent(agent_id)
-        held = {task.id for task in tasks if task.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING)}
+        held = {task.id for task in tasks if task.status in HELD}
         # Its lease may have run out by now, on a machine that is slow.
         done = {task.id for task in tasks if task.status is TaskStatus.COMPLETED}
         return sorted(held | ({self.task_id} - done))

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 
 import msgspec
 
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.surroundings import require_real_threads
 from swarm_persistence.errors import OtherError, shown
 
@@ -57,7 +58,4 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def require_duration(self, name: str) -> None:
         """Raise `OtherError` for a setting that is no duration."""
-        value = getattr(self, name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        expected = f"a number of seconds above 0, and not above {self.LONGEST_SECONDS:.0f}"
-        self.require(name, is_number and 0 < value <= self.LONGEST_SECONDS, expected)
+        seconds(getattr(self, name), name, longest=self.LONGEST_SECONDS)

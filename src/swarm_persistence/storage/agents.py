@@ -5,10 +5,11 @@ from swarm_persistence.engines.reads import Select
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id
-from swarm_persistence.storage.held_claims import GIVEN_BACK, UNFINISHED
+from swarm_persistence.storage.held_claims import GIVEN_BACK
 
 _NEWEST_FIRST = (Order("created_at", is_descending=True),)
 
@@ -61,5 +62,5 @@ class AgentVerbs(StorageCore):
 def steps_to_delete_agent(id: str) -> list[Step]:
     """Return the steps that delete an agent and give back what it had not finished."""
     agent_id = identifier(id, "agent.id")
-    held = Query(TASKS, (Condition("assigned_to", "=", agent_id), UNFINISHED))
+    held = Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD))
     return [Delete(by_id(AGENTS, agent_id)), Update(held, GIVEN_BACK)]

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Change, Claim, Engine, Increment, Step, Upkeep
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import TransactionError, UnreadableError
@@ -14,7 +15,7 @@ from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.abandoned_claims import AbandonedClaims, Held
-from swarm_persistence.storage.arguments import seconds, texts
+from swarm_persistence.storage.arguments import texts
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.held_claims import claim_of
 from swarm_persistence.storage.readable import pass_over, without

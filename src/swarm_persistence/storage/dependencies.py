@@ -23,11 +23,11 @@ from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.query import Condition, Order, Query, Subquery, one_of
+from swarm_persistence.query.task_statuses import IS_UNFINISHED
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import decode_json, identifier, refuse
 
 IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
-NOT_OVER = Condition("status", "IN", (TaskStatus.PENDING.value, TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
 ROWS_AT_ONCE = 10_000
 
 
@@ -115,7 +115,7 @@ async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:
     ids: list[str] = []
     last: Any = 0
     while True:
-        conditions = (NOT_OVER, Condition(SEQUENCE, ">", last))
+        conditions = (IS_UNFINISHED, Condition(SEQUENCE, ">", last))
         page = Query(TASKS, conditions, (Order(SEQUENCE),), ROWS_AT_ONCE)
         rows: list[Any] = await executor.read(Values(page, ("id", "dependencies", SEQUENCE)))
         ids += [task_id for task_id, dependencies, _ in rows if _names(dependencies, id)]

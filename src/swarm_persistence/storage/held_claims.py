@@ -6,11 +6,10 @@ from swarm_persistence.engines.interface import Change
 from swarm_persistence.errors import LeaseLostError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition
+from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import count, identifier, refuse
 from swarm_persistence.storage.core import TOUCHED
-
-UNFINISHED = Condition("status", "IN", (TaskStatus.ASSIGNED.value, TaskStatus.RUNNING.value))
 
 
 def claim_of(task: TaskModel) -> tuple[Condition, ...]:
@@ -25,7 +24,7 @@ def held_by(id: str, agent_id: str) -> tuple[Condition, ...]:
     """Return the conditions that an agent holds a task."""
     return (
         Condition("id", "=", identifier(id, "task.id")),
-        UNFINISHED,
+        IS_HELD,
         Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")),
     )
 

@@ -12,17 +12,18 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.backoff import backoff_seconds
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Change, Claim, Hold, Step, Unless, Update, When
 from swarm_persistence.engines.reads import Count
 from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query
+from swarm_persistence.query.task_statuses import HELD, IS_UNFINISHED
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import count, identifier, json_text, text
-from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
-from swarm_persistence.storage.dependencies import NOT_OVER, steps_to_meet, waiting_for
+from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
 from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_of, id_of
 
@@ -102,7 +103,7 @@ class LeaseVerbs(ClaimVerbs):
             "completed_at": NOW,
             **TOUCHED,
         }
-        step = Update(Query(TASKS, (*by_id(TASKS, task_id).conditions, NOT_OVER)), changes)
+        step = Update(Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_UNFINISHED)), changes)
         if await self._end_with_dependents(step, task_id, "was cancelled"):
             return True
         if await self._executor().read(Count(by_id(TASKS, task_id))):
@@ -156,7 +157,7 @@ class LeaseVerbs(ClaimVerbs):
         if stored is None:
             raise LeaseLostError(f"{name}: the task was deleted")
         is_same = (stored.assigned_to, stored.claim_count) == (task.assigned_to, task.claim_count)
-        if is_same and stored.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
+        if is_same and stored.status in HELD:
             return stored
         if stored.assigned_to is not None and stored.claim_count != task.claim_count:
             raise LeaseLostError(f"{name}: {stored.assigned_to!r} has taken it over ({stored.status})")

@@ -6,13 +6,12 @@ from typing import Any
 from swarm_persistence.engines.interface import Executor, Insert, Step, When
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import DependencyCycleError
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.query.task_statuses import UNSUCCESSFUL
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage.dependencies import dependencies_of, id_of, refuse_cycle, steps_after_storing
-
-UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
 def may_be_linked(task: TaskModel) -> bool:

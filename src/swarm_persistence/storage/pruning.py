@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Delete, Hold, Step, Unless, When
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
+from swarm_persistence.query.task_statuses import FINISHED, IS_UNFINISHED
 from swarm_persistence.schema.tables import (
     EVENTS,
     MESSAGES,
@@ -23,14 +25,10 @@ from swarm_persistence.schema.tables import (
     UNMET_DEPENDENCIES,
     Table,
 )
-from swarm_persistence.storage.arguments import seconds, several
+from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import dependents_of, waiting_for
 from swarm_persistence.storage.readable import readable_values
-
-FINISHED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
-
-_UNFINISHED = Condition("status", "IN", tuple(status.value for status in TaskStatus if status not in FINISHED))
 
 _BATCH = 500
 """Rows deleted in one write."""
@@ -141,7 +139,7 @@ class PruningVerbs(StorageCore):
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
             # A task may be stored meanwhile that waits for one of them.
             hold = Hold(TASKS, alone=tuple(ids), are_stored=True)
-            still_unneeded = Unless(dependents_of(ids, _UNFINISHED), steps)
+            still_unneeded = Unless(dependents_of(ids, IS_UNFINISHED), steps)
             results: list[int] | None
             _, results = await self._executor().write([hold, still_unneeded])
             if results is not None:
@@ -149,7 +147,7 @@ class PruningVerbs(StorageCore):
 
     async def _needed(self, ids: list[str]) -> set[Any]:
         """Return those of these tasks that others wait for, which are not finished themselves."""
-        rows = await self._executor().read(Values(dependents_of(ids, _UNFINISHED), ("id",)))
+        rows = await self._executor().read(Values(dependents_of(ids, IS_UNFINISHED), ("id",)))
         if not rows:
             return set()
         of_dependents = one_of("task_id", [str(row[0]) for row in rows])

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Update
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
+from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
-from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.failures import failed
-from swarm_persistence.storage.held_claims import UNFINISHED
 from swarm_persistence.storage.leases import LeaseVerbs, retried
 from swarm_persistence.storage.readable import readable_values
 
@@ -27,8 +27,8 @@ HEARTBEAT_TIMEOUT_SECONDS = 300.0
 T = TypeVar("T")
 
 _BATCH = 500
-_IS_EXPIRED = (UNFINISHED, Condition("lease_expires_at", "<=", FromNow()))
-_HAS_NO_LEASE = (UNFINISHED, Condition("lease_expires_at", "IS NULL"))
+_IS_EXPIRED = (IS_HELD, Condition("lease_expires_at", "<=", FromNow()))
+_HAS_NO_LEASE = (IS_HELD, Condition("lease_expires_at", "IS NULL"))
 _ALIVE = ("initializing", "active", "idle", "busy", "paused")
 
 _log = logging.getLogger("swarm_persistence")

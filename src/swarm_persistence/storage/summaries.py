@@ -9,11 +9,12 @@ from typing import Any, Literal, cast
 import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds
+from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Aggregate, AggregateRow, Bucket, Function
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import MetricModel
 from swarm_persistence.query.query import Query
-from swarm_persistence.storage.arguments import seconds, texts
+from swarm_persistence.storage.arguments import texts
 
 DEFAULT_FUNCTIONS = ("avg", "min", "max", "sum", "count", "p50", "p95", "p99")
 

@@ -9,6 +9,7 @@ from swarm_persistence.engines.reads import Count, Select, Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
+from swarm_persistence.query.task_statuses import FINISHED, IS_UNSUCCESSFUL, UNSUCCESSFUL
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.arguments import several
@@ -26,7 +27,6 @@ from swarm_persistence.storage.dependencies import (
 )
 from swarm_persistence.storage.failures import fail_dependents
 from swarm_persistence.storage.new_tasks import (
-    UNSUCCESSFUL,
     dependencies_of_any,
     is_plain_task,
     linked_among,
@@ -42,7 +42,6 @@ IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
 IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
 IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
 MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order(SEQUENCE))
-_IS_UNSUCCESSFUL = Condition("status", "IN", tuple(status.value for status in UNSUCCESSFUL))
 
 
 class TaskVerbs(StorageCore):
@@ -152,7 +151,7 @@ class TaskVerbs(StorageCore):
     def _stands_alone(self, table: Table[Any], model: Any) -> bool:
         if table is not TASKS:
             return StorageCore._stands_alone(self, table, model)
-        is_over = model.status is TaskStatus.COMPLETED or model.status in UNSUCCESSFUL
+        is_over = model.status in FINISHED
         is_plain = model.dependencies == [] and model.run_at is None and model.idempotency_key is None
         return is_plain and not is_over
 
@@ -199,7 +198,7 @@ class TaskVerbs(StorageCore):
         """
         links = waiting_for([id_of(task) for task in tasks])
         dependencies = dependencies_of_any(tasks)
-        is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), _IS_UNSUCCESSFUL))
+        is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), IS_UNSUCCESSFUL))
         # One that is written here is not stored yet, where the query would find it.
         if any(task.status in UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
             return None
@@ -219,7 +218,7 @@ class TaskVerbs(StorageCore):
         return results
 
     async def _fail_dependents_of_any(self, ids: Sequence[str]) -> None:
-        failed_ones = Query(TASKS, (one_of("id", ids), _IS_UNSUCCESSFUL))
+        failed_ones = Query(TASKS, (one_of("id", ids), IS_UNSUCCESSFUL))
         rows: list[Any] = await self._executor().read(Values(failed_ones, ("id", "status", "error")))
         for id, status, error in rows:
             await fail_dependents(self._executor(), id, _reason(status, error))

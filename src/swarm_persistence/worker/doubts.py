@@ -6,9 +6,9 @@ from typing import Any
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.held_claims import UNFINISHED
 from swarm_persistence.worker.runs import Run
 
 
@@ -27,7 +27,7 @@ class Doubts:
         runs = list(self._runs())
         if not runs:
             return
-        held = Query(TASKS, (one_of("id", sorted({run.claim[0] for run in runs})), UNFINISHED))
+        held = Query(TASKS, (one_of("id", sorted({run.claim[0] for run in runs})), IS_HELD))
         rows: list[Any] = await self._storage._executor().read(Values(held, ("id", "assigned_to", "claim_count")))
         claims = {tuple(row) for row in rows}
         for run in runs:

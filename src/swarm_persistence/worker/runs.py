@@ -21,6 +21,7 @@ from swarm_persistence.errors import (
     TransactionError,
 )
 from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.failures import described
@@ -28,7 +29,6 @@ from swarm_persistence.worker.failures import described
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may tidy up before its task is given back all the same."""
 
-_UNFINISHED = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
 _TRANSIENT = (DatabaseError, PoolError, TransactionError)
 
 _log = logging.getLogger("swarm_persistence")
@@ -290,7 +290,7 @@ class Run:
     @property
     def _is_ended_by_handler(self) -> bool:
         # A handler may complete its task within a transaction of its own, together with what it writes.
-        return self._given.status not in _UNFINISHED
+        return self._given.status not in HELD
 
     @property
     def name(self) -> str:

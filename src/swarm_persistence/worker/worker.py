@@ -9,10 +9,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, OtherError
 from swarm_persistence.models import AgentModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.arguments import seconds
 from swarm_persistence.storage.claims import LEASE_SECONDS
 from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.worker import signals

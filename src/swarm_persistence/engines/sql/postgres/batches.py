@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.comments import VERB
-from swarm_persistence.engines.sql.postgres.failures import again, blames_a_row, waited_for_lock
+from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited_for_lock
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.retry import Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
-from swarm_persistence.errors import StorageError
+from swarm_persistence.errors import StorageError, copy_error
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 from swarm_persistence.schema.values import ColumnValue
@@ -223,4 +223,4 @@ class RowReader:
 def _refuse(batch: "list[tuple[Any, asyncio.Future[Any]]]", error: StorageError) -> None:
     for _, future in batch:
         if not future.done():
-            future.set_exception(again(error))
+            future.set_exception(copy_error(error))

@@ -204,15 +204,6 @@ def conflict(label: str, identity: object, error: BaseException | None) -> Confl
     return taken
 
 
-def again(error: BaseException) -> BaseException:
-    """Return an equal error of ours: callers that shared one would write their tracebacks into each other's."""
-    if not isinstance(error, StorageError):
-        return error
-    copy = type(error)(error.message)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
 def _text_of(error: BaseException) -> str:
     if isinstance(error, asyncpg.InternalClientError):
         return "it ended as a statement began"  # which the driver tells in terms of its own states

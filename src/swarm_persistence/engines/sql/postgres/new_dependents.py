@@ -17,13 +17,13 @@ from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.query import Condition, Query, Subquery, one_of
+from swarm_persistence.query.task_statuses import IS_UNSUCCESSFUL
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, M
 
 _MOST_ROWS = 500
 """More links or tasks than this are stored by statements of their own, as round trips no longer count for them."""
 
 _IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
-_IS_UNSUCCESSFUL = Condition("status", "IN", (TaskStatus.FAILED.value, TaskStatus.CANCELLED.value))
 
 
 class InsertDependentsAct(InsertAct):
@@ -75,7 +75,7 @@ def links_and_tasks(
     is_such = (
         hold == Hold(TASKS, hold.referred, hold.alone)
         and awaited == Query(TASK_LINKS, (one_of("dependency_id", hold.alone),))
-        and vain == Query(TASKS, (one_of("id", dependencies), _IS_UNSUCCESSFUL))
+        and vain == Query(TASKS, (one_of("id", dependencies), IS_UNSUCCESSFUL))
         and [*then[len(tasks) + len(links) :]] == _steps_after_linking(ids, dependencies)
     )
     return (hold, links, tasks) if is_such else None

@@ -18,11 +18,10 @@ from contextvars import Context
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit
 from swarm_persistence.engines.sql.postgres.connector import Connector
-from swarm_persistence.engines.sql.postgres.failures import again
 from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
 from swarm_persistence.engines.sql.postgres.growth import Growth
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.errors import ClosedError, PoolError, StorageError
+from swarm_persistence.errors import ClosedError, PoolError, StorageError, copy_error
 
 _LAST_WORD_SECONDS = 1.0
 """How long a caller whose time is over waits for the tries to connect that end at the same time, and know the cause."""
@@ -152,7 +151,7 @@ class ConnectionPool:
     def fail_first(self, failure: StorageError) -> None:
         """Let the first who waits have an error."""
         if (waiter := self._queue.pop()) is not None:
-            waiter.set_exception(again(failure))
+            waiter.set_exception(copy_error(failure))
 
     def slot_came_free(self) -> bool:
         """Open a connection for the first who waits; from any thread."""

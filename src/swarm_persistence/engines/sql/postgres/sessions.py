@@ -16,14 +16,13 @@ from swarm_persistence.engines.sql.postgres.failures import (
     OvertakenError,
     RetryDecision,
     StaleSequenceError,
-    again,
     retry_decision,
 )
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError
+from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError, copy_error
 
 T = TypeVar("T")
 
@@ -116,14 +115,14 @@ class PostgresSession:
                 return await work()
             except Exception as error:
                 if self.failure is not None:
-                    raise again(self.failure) from error
+                    raise copy_error(self.failure) from error
                 if (
                     not self._is_over
                     and retry_decision(error, self._connection.is_closed) is RetryDecision.UNKNOWN_OUTCOME
                 ):
                     lost = self._connection.lost_transaction(error)
                     self.die(lost)
-                    raise again(lost) from error
+                    raise copy_error(lost) from error
                 if isinstance(error, StaleSequenceError):
                     self._stale_table = error.table
                     raise CollisionError(f"{error.message}, and will be advanced; {RETRY_ADVICE}") from error
@@ -197,4 +196,4 @@ class PostgresSession:
 
     def _require_open(self) -> None:
         if self._is_over:
-            raise again(self.failure or is_over())
+            raise copy_error(self.failure or is_over())

@@ -92,16 +92,6 @@ def translated(source: str, target: str, timeout: float) -> Iterator[None]:
         raise translate(error, source if is_sources else target, timeout) from error
 
 
-def again(error: BaseException) -> BaseException:
-    """Return an equal error of ours: callers that shared one would write their tracebacks into each other's."""
-    if not isinstance(error, StorageError):
-        return error
-    copy = type(error)(error.message)
-    copy.__dict__.update(error.__dict__)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
 def translate(error: BaseException, path: str, connection_timeout: float) -> BaseException:
     """Return the error that callers know for one of the driver's; any other error as it is."""
     if isinstance(error, StorageError) or not isinstance(error, apsw.Error):

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
-from swarm_persistence.engines.sql.sqlite.failures import again, is_open_outcome
+from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
 from swarm_persistence.engines.sql.sqlite.operations import Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
 from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
 from swarm_persistence.engines.sql.sqlite.submit import Batch, answer
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
-from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError
+from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, copy_error
 
 
 class GroupCommit(WriterConnection):
@@ -229,4 +229,4 @@ def _is_single(operation: Operation, statement: InsertStatement) -> bool:
 def _fail(operations: Sequence[Operation], error: BaseException) -> None:
     for operation in operations:
         if operation.error is None:
-            operation.error = again(error)
+            operation.error = copy_error(error)

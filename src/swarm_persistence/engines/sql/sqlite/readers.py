@@ -8,13 +8,13 @@ from queue import Empty, SimpleQueue
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
-from swarm_persistence.engines.sql.sqlite.failures import again, has_spoiled_connection
+from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
 from swarm_persistence.engines.sql.sqlite.submit import Batch, answer, refuse
-from swarm_persistence.errors import ClosedError, PoolError
+from swarm_persistence.errors import ClosedError, PoolError, copy_error
 
 _BETWEEN_GROWTHS_SECONDS = 1.0
 """How long no other thread is started after one that could open no connection."""
@@ -155,7 +155,7 @@ class Readers:
                 except BaseException as error:
                     failure = self._failure_of(reader, error)
                     for operation in batch.operations:
-                        operation.error = operation.error or again(failure)
+                        operation.error = operation.error or copy_error(failure)
                 with self._lock:
                     self._unfinished -= 1
                 if is_ours:

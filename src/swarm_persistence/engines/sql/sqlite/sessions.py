@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
-from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, QueryOperation
 from swarm_persistence.engines.sql.sqlite.statements import CountStatement
 from swarm_persistence.engines.sql.sqlite.submit import LONGEST_BLOCK_SECONDS, Batch, Submitter, answer, refuse
 from swarm_persistence.engines.sql.sqlite.writer import Writer
-from swarm_persistence.errors import DatabaseError, StorageError, TransactionError
+from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error
 
 if TYPE_CHECKING:
     from swarm_persistence.engines.sql.sqlite.parts import Parts
@@ -104,7 +103,7 @@ class SqliteSession:
             return operation.future
         with self._end_lock:
             if self._is_over:
-                raise again(self.failure or is_over())
+                raise copy_error(self.failure or is_over())
             self._sent += 1
             submitter = self._submitter()
             batch = submitter.send_to(self._inbox.put, operation)

@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.failures import again
 from swarm_persistence.engines.sql.sqlite.operations import Operation
-from swarm_persistence.errors import PoolError
+from swarm_persistence.errors import PoolError, copy_error
 
 LONGEST_BLOCK_SECONDS = 0.0005
 """How long an event loop may block on an operation, where that is quicker than to sleep and be woken."""
@@ -307,7 +306,7 @@ def refuse(batch: Batch, error: BaseException) -> None:
     """Answer a batch that no thread will run with an error; one that was taken already is left alone."""
     if batch.take():
         for operation in batch.operations:
-            operation.error = again(error)
+            operation.error = copy_error(error)
         answer([batch])
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import apsw
 
 from swarm_persistence.models.links import TaskLink
+from swarm_persistence.query.task_statuses import UNFINISHED
 from swarm_persistence.schema.values import decode_json
 
 _MOST_NAMED = 5
 _COUNT = "(SELECT count(*) FROM task_links WHERE task_id = tasks.id)"
 _COMPLETED = "(SELECT id FROM tasks WHERE status = 'completed')"
-_UNFINISHED = "(SELECT id FROM tasks WHERE status IN ('pending', 'assigned', 'running'))"
+_UNFINISHED = f"(SELECT id FROM tasks WHERE status IN {tuple(status.value for status in UNFINISHED)})"
 
 _CONTRADICTIONS = {
     "count another number of dependencies than they are linked to": f"""
