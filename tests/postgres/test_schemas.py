@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import asyncpg
 import pytest
@@ -21,7 +21,13 @@ from swarm_persistence import (
     TaskStatus,
     Worker,
 )
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
+from swarm_persistence.engines.sql.postgres.marks import WriteMarks
+from swarm_persistence.engines.sql.postgres.notifications import Notifications
+from swarm_persistence.engines.watches import Watches
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -42,6 +48,28 @@ async def until_woken_by_others(tenants: list[PostgresStorage]) -> None:
     channels = {tenant._engine._loop_engine()._channel for tenant in tenants}
     while not channels <= (port.notifications._channels or set()):  # noqa: ASYNC110 - it signals nothing
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def polls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Record whether each poll of a listener has found a write."""
+    polls: list[bool] = []
+    poll = Notifications._look_for_unheard
+
+    async def record(self: Notifications, connection: Connection) -> bool:
+        polls.append(await poll(self, connection))
+        return polls[-1]
+
+    monkeypatch.setattr(Notifications, "_look_for_unheard", record)
+    return polls
+
+
+async def until_nothing_is_found(polls: list[bool]) -> None:
+    """Wait until the polls have found all that was written before."""
+    begun = len(polls)
+    async with asyncio.timeout(30):
+        while len(polls) < begun + 2 or polls[-1]:  # noqa: ASYNC110 - the listener signals nothing
+            await asyncio.sleep(0.01)
 
 
 class TestConnections:
@@ -123,6 +151,48 @@ class TestConnections:
         claimed = await asyncio.gather(*waiting)
 
         assert ids([task for task in claimed if task]) == [f"task-{number}" for number in range(5)]
+
+
+class TestWakeUps:
+    async def test_a_write_of_which_nothing_told_wakes_the_watchers_of_its_schema_only(
+        self, tenants: list[PostgresStorage], other: PostgresStorage, polls: list[bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Notifications, "send", lambda *_: None)
+        watches = [tenant._engine.watch((TASKS,)) for tenant in tenants]
+        await until_woken_by_others(tenants)
+        neighbours = [other.schema(tenant.schema_name) for tenant in tenants]
+        for neighbour in neighbours:
+            await neighbour.list_agents()
+        await until_nothing_is_found(polls)
+        await asyncio.gather(*(watch.wait(0) for watch in watches))
+
+        for neighbour in neighbours[2:]:
+            await neighbour.store_agent(an_agent())
+        await neighbours[1].store_task(a_task())
+
+        assert await watches[1].wait(30)
+        assert [watch._has_rung for watch in watches] == [False] * 5
+
+    async def test_a_write_that_others_have_overtaken_moves_the_marks_when_it_is_committed(
+        self, storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection, schema: str
+    ) -> None:
+        marks, watches = WriteMarks(), Watches()
+        marks.add(watches, schema)
+
+        async def moved() -> bool:
+            text, watched = marks.query()
+            snapshot, *seen = (await admin.fetch(text))[0]
+            return marks.moved(watched, seen, snapshot) == [watches]
+
+        with closing(watches.add((TASKS,))):
+            assert await moved()
+            async with storage.transaction():
+                await storage.store_task(a_task("older"))
+                assert not await moved()
+                await elsewhere(other.store_task(a_task("newer")))
+                assert [await moved(), await moved()] == [True, False]
+
+            assert [await moved(), await moved()] == [True, False]
 
 
 class TestOpening:

@@ -1,9 +1,11 @@
 """Tells the commits to a schema from all others of the server, by marks that only the former move.
 
 Every insert, and every change of a table that is followed, takes a number above those before it, of which an index
-gives the last one that is committed. It tells nothing of a commit that others with higher numbers have overtaken: to
-find that as well takes to look for more than these marks.
+gives the last one that is committed. A commit that others with higher numbers have overtaken moves no mark: so the
+transactions that are open when a mark moves count as well, until they end.
 """
+
+from collections.abc import Sequence
 
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES
@@ -20,6 +22,8 @@ class WriteMarks:
     def __init__(self) -> None:
         self._seen: dict[Watches, str] = {}
         self._schemas: dict[Watches, str] = {}
+        self._overtaken: dict[Watches, frozenset[str]] = {}
+        """The transactions that have been open since the marks moved: they may have lower numbers."""
 
     def add(self, watches: Watches, schema: str) -> None:
         """Let some watches belong to a schema."""
@@ -29,6 +33,7 @@ class WriteMarks:
         """Forget some watches."""
         self._schemas.pop(watches, None)
         self._seen.pop(watches, None)
+        self._overtaken.pop(watches, None)
 
     def query(self) -> tuple[str, list[Watches]]:
         """Return a query of the snapshot, and of the marks of the watches that it returns, too, in their order."""
@@ -37,11 +42,21 @@ class WriteMarks:
         marks = [_mark(self._schemas[watches], watches.names) for watches in watched]
         return ", ".join((SNAPSHOT, *marks)), watched
 
-    def moved(self, watched: list[Watches], marks: list[str]) -> list[Watches]:
-        """Return those whose marks are others than before."""
-        seen = self._seen
+    def moved(self, watched: Sequence[Watches], marks: Sequence[str], snapshot: str) -> list[Watches]:
+        """Return those to whose schemas something may have been committed since the last call."""
+        _, _, listed = snapshot.split(":")
+        still_open = frozenset(listed.split(",")) if listed else frozenset[str]()
+        seen, overtaken = self._seen, self._overtaken
         self._seen = dict(zip(watched, marks, strict=True))
-        return [watches for watches, mark in self._seen.items() if seen.get(watches) != mark]
+        self._overtaken = {}
+        moved = []
+        for watches, mark in self._seen.items():
+            before = overtaken.get(watches, frozenset())
+            has_new_mark = seen.get(watches) != mark
+            self._overtaken[watches] = still_open if has_new_mark else before & still_open
+            if has_new_mark or not before <= still_open:
+                moved.append(watches)
+        return moved
 
 
 def _mark(schema: str, names: frozenset[str]) -> str:

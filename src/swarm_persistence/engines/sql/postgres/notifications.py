@@ -205,6 +205,8 @@ class Notifications:
                 await connection.show_as(self._connector.application.text)
                 if shortest < longest:
                     has_found = await self._look_for_marks(connection, has_calmed=pause == longest)
+                elif self._channels is not None:
+                    has_found = await self._look_for_unheard(connection)
                 else:
                     has_found = await self._look(connection)
                 pause = shortest if has_found else min(pause * _SLOWING, longest)
@@ -255,25 +257,27 @@ class Notifications:
         self._ring_all()
         return True
 
-    async def _look_for_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
-        """Do the same where the server may well be busy with strangers, and tell only of the swarm's own commits.
+    async def _look_for_unheard(self, connection: Connection) -> bool:
+        """Wake those to whose schemas something was written since the last look, and tell whether there are any."""
+        moved = await self._moved(connection)
+        if moved is None:
+            return await self._look(connection)
+        for watches in moved:
+            watches.ring()
+        return bool(moved)
 
-        One that was overtaken leaves no mark. While there are others, each wakes all; later, time does.
+    async def _look_for_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
+        """Do the same where nothing can listen: at first, and every few seconds later on, a write wakes all.
+
+        The server may well be busy with strangers: only the swarm's own writes keep the looks close to each other.
         """
-        if not self._can_read_marks:
+        last_look = self._last_look
+        moved = await self._moved(connection)
+        if moved is None:
             await self._look(connection)
             return False
-        text, watched = self._marks.query()
-        try:
-            ((snapshot, *marks),) = await connection.run_regardless(text)
-        except asyncpg.PostgresError:  # without a right to read them, or one of the schemas is no more
-            self._can_read_marks = False
-            await self._look(connection)
+        if self._last_look == last_look:
             return False
-        if snapshot == self._last_look:
-            return False
-        self._last_look = snapshot
-        moved = self._marks.moved(watched, marks)
         if not has_calmed or self._loop.time() - self._woke_all_at >= _BETWEEN_WAKES_SECONDS:
             self._woke_all_at = self._loop.time()
             self._ring_all()
@@ -281,6 +285,21 @@ class Notifications:
             for watches in moved:
                 watches.ring()
         return bool(moved)
+
+    async def _moved(self, connection: Connection) -> list[Watches] | None:
+        """Return the watches whose marks have moved since the last look; `None` if the marks cannot be read."""
+        if not self._can_read_marks:
+            return None
+        text, watched = self._marks.query()
+        try:
+            ((snapshot, *marks),) = await connection.run_regardless(text)
+        except asyncpg.PostgresError:  # without a right to read them, or one of the schemas is no more
+            self._can_read_marks = False
+            return None
+        if snapshot == self._last_look:
+            return []
+        self._last_look = snapshot
+        return self._marks.moved(watched, marks, snapshot)
 
     def _heard(self, _connection: object, _number: int, channel: str, table: object) -> None:
         for watches in self._audiences.get(channel, ()):
