@@ -7,7 +7,7 @@ import msgspec
 
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.rows.indexeddb.bridge import script
-from swarm_persistence.engines.rows.indexeddb.engine import Durability, IndexedDbEngine, Settings
+from swarm_persistence.engines.rows.indexeddb.engine import Durability, IndexedDbEngine, IndexedDbSettings
 from swarm_persistence.errors import OtherError
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
@@ -51,7 +51,7 @@ class WasmStorage(Storage):
             raise OtherError(f"durability is {durability!r}, expected 'relaxed' or 'strict'")
         if not name:
             raise OtherError("the name of the database is empty")
-        settings = Settings(
+        settings = IndexedDbSettings(
             durability,
             seconds(connection_timeout, "connection_timeout"),
             seconds(transaction_timeout, "transaction_timeout"),
@@ -59,7 +59,7 @@ class WasmStorage(Storage):
         return await cls._open(text(name, "name"), settings)
 
     @classmethod
-    async def _open(cls, name: str, settings: Settings) -> Self:
+    async def _open(cls, name: str, settings: IndexedDbSettings) -> Self:
         engine = IndexedDbEngine(name, settings)
         await engine.start()
         return cls(engine)

@@ -8,7 +8,7 @@ import msgspec
 
 from swarm_persistence import StorageError, TaskModel
 from swarm_persistence.backends.wasm import WasmStorage
-from swarm_persistence.engines.rows.indexeddb.engine import Settings
+from swarm_persistence.engines.rows.indexeddb.engine import IndexedDbSettings
 from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema
 from swarm_persistence.schema.tables import TABLES, TASKS, Index, Table
 
@@ -34,7 +34,7 @@ async def open_and_store(name: str, number: int) -> None:
 
 async def store_with_first_code(name: str, number: int) -> int:
     """Store tasks with stores of version 1, each with an earlier time than the one before; return the version."""
-    async with await WasmStorage._open(name, Settings(schema=FIRST)) as storage:
+    async with await WasmStorage._open(name, IndexedDbSettings(schema=FIRST)) as storage:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         times = [moment - timedelta(seconds=place) for place in range(number)]
         await storage.store_many(
@@ -94,7 +94,7 @@ async def give_up_opening(name: str, turns: int) -> None:
 async def open_with_later_code(name: str, seconds: float) -> list[Any]:
     """Open the database with the code of tomorrow, and return its ids, versions and names of steps, or the error."""
     try:
-        storage = await WasmStorage._open(name, Settings(connection_timeout=seconds, schema=LATER))
+        storage = await WasmStorage._open(name, IndexedDbSettings(connection_timeout=seconds, schema=LATER))
     except StorageError as error:
         return [f"{type(error).__name__}: {error}"]
     async with storage:

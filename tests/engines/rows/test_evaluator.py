@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from row_strategies import plain_answer, queries, rows, tables
 
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of
-from swarm_persistence.engines.rows.plans import Plan
+from swarm_persistence.engines.rows.planner import AccessPath
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import Row
@@ -38,8 +38,8 @@ class _Looked(RowTable):
         super().__init__(TASK_LINKS)
         self.looks = 0
 
-    def scan(self, plan: Plan) -> Iterator[Row]:
-        for row in super().scan(plan):
+    def scan(self, path: AccessPath) -> Iterator[Row]:
+        for row in super().scan(path):
             self.looks += 1
             yield row
 

@@ -10,7 +10,7 @@ import pytest
 
 from swarm_persistence.engines.interface import Delete, Increment, Insert, PoolStatus, Update
 from swarm_persistence.engines.reads import Count, Select
-from swarm_persistence.engines.rows.memory import sessions, turns
+from swarm_persistence.engines.rows.memory import sessions, write_queue
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
 from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import TaskModel
@@ -33,7 +33,7 @@ class Time:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
     clock = Time()
-    for module in (turns, sessions):
+    for module in (write_queue, sessions):
         monkeypatch.setattr(module, "time", clock)
     return clock  # type: ignore[return-value]
 
@@ -193,7 +193,7 @@ async def test_waiting_for_too_long_names_the_cause(engine: MemoryEngine, clock:
     await assert_waiting(engine, 2)
 
     clock.seconds += 31
-    for waiter in list(engine._turns._queue):
+    for waiter in list(engine._writers._queue):
         waiter._watch()
 
     with pytest.raises(PoolError, match=r"another transaction .* longer than connection_timeout \(30 s\)"):
@@ -304,9 +304,9 @@ async def test_a_transaction_dropped_by_the_collector_inside_the_lock_does_no_ha
     dropped: Any = Dropped()
     dropped.itself = dropped
     del dropped
-    with engine._gate:
+    with engine._lock:
         gc.collect()
-        assert engine._turns.holder is session
+        assert engine._writers.holder is session
 
     assert engine.pool_status().active == 0
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_persistence.engines.rows.entries import HIGHEST, Entry, SortedEntries
+from swarm_persistence.engines.rows.sorted_entries import HIGHEST, Entry, SortedEntries
 
 _ENTRIES = st.tuples(st.integers(0, 3), st.integers(0, 12))
 _BOUNDS = st.none() | _ENTRIES | st.tuples(st.integers(0, 4)) | st.tuples(st.integers(0, 3), st.just(HIGHEST))

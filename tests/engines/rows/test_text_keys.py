@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from row_strategies import along_indexes, plain_answer, queries, rows
 
 from swarm_persistence.engines.rows.evaluator import count_of, rows_of
-from swarm_persistence.engines.rows.indexeddb.fetched import FetchedTable
+from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable
 from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
 from swarm_persistence.engines.rows.indexes import keys_of
 from swarm_persistence.query.query import Query

@@ -8,7 +8,7 @@ from typing import Any
 
 from swarm_persistence.engines.reads import Aggregate, AggregateRow, Bucket, Function
 from swarm_persistence.engines.rows.evaluator import matching_rows
-from swarm_persistence.engines.rows.sources import Source
+from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.percentiles import percentile_of
 from swarm_persistence.query.query import Order
 from swarm_persistence.query.semantics import order_key
@@ -16,7 +16,7 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Kind, Table
 
 
-def aggregate_rows(source: Source, aggregate: Aggregate) -> list[AggregateRow]:
+def aggregate_rows(source: RowSource, aggregate: Aggregate) -> list[AggregateRow]:
     """Return one row per group, sorted by what it is grouped by, null first; with nothing to group by, one row."""
     table = source.table
     functions = [_function(table, function) for function in aggregate.functions]

@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.interface import Change, CountOf, Increment
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of, settled
-from swarm_persistence.engines.rows.sources import Source
+from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
@@ -21,12 +21,12 @@ Values = Sequence[ColumnValue]
 class Changes:
     """Changes rows, and remembers how they were until it is told to forget."""
 
-    def __init__(self, source_of: Callable[[Table[Any]], Source]) -> None:
+    def __init__(self, source_of: Callable[[Table[Any]], RowSource]) -> None:
         self._source_of = source_of
         self._undo: list[Callable[[], None]] = []
         self._savepoints: list[tuple[str, int]] = []
 
-    def run(self, works: Sequence["Work"]) -> list[Any]:
+    def run(self, works: Sequence["CompiledStep"]) -> list[Any]:
         """Do all works or none of them, and return the result of each."""
         mark = self.mark()
         try:
@@ -167,25 +167,25 @@ class Changes:
             self._undo.append(partial(source.add, row))
         return len(rows)
 
-    def when(self, step: "Work", then: Sequence["Work"]) -> Any:
+    def when(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
         result = step(self)
         if result:
             for work in then:
                 work(self)
         return result
 
-    def unless(self, query: Query[Any], then: Sequence["Work"]) -> list[Any] | None:
+    def unless(self, query: Query[Any], then: Sequence["CompiledStep"]) -> list[Any] | None:
         if count_of(self._source_of(query.table), settled(query, self._source_of)):
             return None
         return [work(self) for work in then]
 
-    def _add(self, source: Source, values: Values) -> int:
+    def _add(self, source: RowSource, values: Values) -> int:
         sequence = source.last_sequence + 1
         table = source.table
         self._put(source, (*values, *(0 for _ in table.hidden), sequence))
         return sequence
 
-    def _put(self, source: Source, row: Row) -> None:
+    def _put(self, source: RowSource, row: Row) -> None:
         sequence: Any = row[-1]
         if source.table.is_followed:
             source.last_change += 1
@@ -194,7 +194,7 @@ class Changes:
         self._undo.append(partial(_take_back, source, row, source.last_sequence))
         source.last_sequence = max(source.last_sequence, sequence)
 
-    def _change(self, source: Source, before: Row, values: list[ColumnValue], is_marked: bool = True) -> Row:
+    def _change(self, source: RowSource, before: Row, values: list[ColumnValue], is_marked: bool = True) -> Row:
         if is_marked and source.table.is_followed:
             source.last_change += 1
             values[-2] = source.last_change
@@ -220,11 +220,11 @@ class Changes:
         return values
 
 
-Work = Callable[[Changes], Any]
+CompiledStep = Callable[[Changes], Any]
 """A step whose values are checked and encoded already."""
 
 
-def _take_back(source: Source, row: Row, last_sequence: int) -> None:
+def _take_back(source: RowSource, row: Row, last_sequence: int) -> None:
     source.remove(row)
     source.last_sequence = last_sequence
 
@@ -264,7 +264,7 @@ def _is_marked(table: Table[Any], changes: Mapping[str, Change]) -> bool:
     return any(name in table.names for name in changes)
 
 
-def _require_unique(source: Source, values: Values) -> None:
+def _require_unique(source: RowSource, values: Values) -> None:
     for index in source.table.indexes:
         if index.is_unique:
             field = index.columns[0]
@@ -276,7 +276,7 @@ def _require_unique(source: Source, values: Values) -> None:
                 )
 
 
-def _holder(source: Source, field: str, values: Values) -> Row | None:
+def _holder(source: RowSource, field: str, values: Values) -> Row | None:
     """Return the row that holds these values' value in a field."""
     value = values[source.table.positions[field]]
     if value is None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.rows.plans import Plan, Planner
-from swarm_persistence.engines.rows.sources import Source
+from swarm_persistence.engines.rows.planner import AccessPath, Planner
+from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
 from swarm_persistence.query.semantics import order_key, predicate_of, sorted_rows
 from swarm_persistence.query.split_in import split_for_merge, split_in
@@ -20,7 +20,7 @@ from swarm_persistence.schema.tables import M, Table
 _FEW_ROWS = 1000
 
 
-def settled(query: Query[M], source_of: Callable[[Table[Any]], Source]) -> Query[M]:
+def settled(query: Query[M], source_of: Callable[[Table[Any]], RowSource]) -> Query[M]:
     """Return the query with the values that its conditions take from the clock and from other rows."""
     if not any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return query
@@ -28,7 +28,7 @@ def settled(query: Query[M], source_of: Callable[[Table[Any]], Source]) -> Query
     return msgspec.structs.replace(query, conditions=conditions)
 
 
-def _settled(condition: Condition, source_of: Callable[[Table[Any]], Source]) -> Condition:
+def _settled(condition: Condition, source_of: Callable[[Table[Any]], RowSource]) -> Condition:
     value = condition.value
     if isinstance(value, FromNow):
         return condition._replace(value=value.moment())
@@ -40,52 +40,52 @@ def _settled(condition: Condition, source_of: Callable[[Table[Any]], Source]) ->
     return condition
 
 
-def plan_of(query: Query[Any]) -> Plan:
+def access_path_of(query: Query[Any]) -> AccessPath:
     """Return the way to a query's rows."""
     return _planner_of(query.table).plan(query)
 
 
-def rows_of(source: Source, query: Query[Any]) -> list[Row]:
+def rows_of(source: RowSource, query: Query[Any]) -> list[Row]:
     """Return the rows that a query finds, in its full order and within its bounds."""
     heads = split_for_merge(query)
     if heads is not None:
         return _first_of_all(source, query, heads)
-    plan = plan_of(query)
-    parts = _branches_of(query, plan)
-    rows = _fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts)
+    path = access_path_of(query)
+    parts = _branches_of(query, path)
+    rows = _fulfilling(source, path) if parts is None else _fulfilling_any(source, parts)
     first = min(query.offset, sys.maxsize)
     end = None if query.limit is None else min(query.offset + query.limit, sys.maxsize)
-    if plan.is_sorted and parts is None:
+    if path.is_sorted and parts is None:
         return list(islice(rows, first, end))
     if end is not None and end <= _FEW_ROWS:
         return heapq.nsmallest(end, rows, order_key(query.table, query.full_order))[first:]
     return sorted_rows(query, rows)[first:end]
 
 
-def _first_of_all(source: Source, query: Query[Any], heads: list[Query[Any]]) -> list[Row]:
+def _first_of_all(source: RowSource, query: Query[Any], heads: list[Query[Any]]) -> list[Row]:
     rows = heapq.merge(*(rows_of(source, head) for head in heads), key=order_key(query.table, query.full_order))
     return list(islice(rows, query.limit))
 
 
-def matching_rows(source: Source, query: Query[Any]) -> list[Row]:
+def matching_rows(source: RowSource, query: Query[Any]) -> list[Row]:
     """Return the rows that fulfil a query's conditions, in any order; its bounds do not count."""
-    plan = _unbounded_plan(query)
-    parts = _branches_of(query, plan)
-    return list(_fulfilling(source, plan) if parts is None else _fulfilling_any(source, parts))
+    path = _unbounded_path(query)
+    parts = _branches_of(query, path)
+    return list(_fulfilling(source, path) if parts is None else _fulfilling_any(source, parts))
 
 
-def last_sequence_of(source: Source, before: int | None) -> int:
+def last_sequence_of(source: RowSource, before: int | None) -> int:
     """Return the highest sequence that a row has or had, below another one: they are counted without a gap."""
     return source.last_sequence if before is None else before - 1
 
 
-def count_of(source: Source, query: Query[Any]) -> int:
+def count_of(source: RowSource, query: Query[Any]) -> int:
     """Count the rows that fulfil a query's conditions; its bounds do not count."""
-    plan = _unbounded_plan(query)
-    parts = _branches_of(query, plan)
+    path = _unbounded_path(query)
+    parts = _branches_of(query, path)
     if parts is not None:
         return sum(count_of(source, part) for part in parts)
-    return sum(1 for _ in _fulfilling(source, plan)) if plan.residue else source.count(plan)
+    return sum(1 for _ in _fulfilling(source, path)) if path.residual else source.count(path)
 
 
 @cache
@@ -93,23 +93,23 @@ def _planner_of(table: Table[Any]) -> Planner:
     return Planner(table)
 
 
-def _unbounded_plan(query: Query[Any]) -> Plan:
-    return plan_of(Query(query.table, query.conditions) if query.order else query)
+def _unbounded_path(query: Query[Any]) -> AccessPath:
+    return access_path_of(Query(query.table, query.conditions) if query.order else query)
 
 
-def _fulfilling(source: Source, plan: Plan) -> Iterator[Row]:
-    rows = source.scan(plan)
-    return filter(predicate_of(source.table, plan.residue), rows) if plan.residue else rows
+def _fulfilling(source: RowSource, path: AccessPath) -> Iterator[Row]:
+    rows = source.scan(path)
+    return filter(predicate_of(source.table, path.residual), rows) if path.residual else rows
 
 
-def _branches_of(query: Query[Any], plan: Plan) -> list[Query[Any]] | None:
+def _branches_of(query: Query[Any], path: AccessPath) -> list[Query[Any]] | None:
     """Return one query for each of several values, where else all rows would have to be looked at."""
-    is_narrow = plan.ids is not None or plan.equal or plan.lower or plan.upper
-    return None if is_narrow or not plan.residue else split_in(query)
+    is_narrow = path.ids is not None or path.equal or path.lower or path.upper
+    return None if is_narrow or not path.residual else split_in(query)
 
 
-def _fulfilling_any(source: Source, queries: Sequence[Query[Any]]) -> Iterator[Row]:
-    return (row for query in queries for row in _fulfilling(source, _unbounded_plan(query)))
+def _fulfilling_any(source: RowSource, queries: Sequence[Query[Any]]) -> Iterator[Row]:
+    return (row for query in queries for row in _fulfilling(source, _unbounded_path(query)))
 
 
 def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:

@@ -5,8 +5,8 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.rows.entries import HIGHEST, Entry, SortedEntries
-from swarm_persistence.engines.rows.plans import Bound, IndexColumn, Plan, columns_of
+from swarm_persistence.engines.rows.planner import AccessPath, Bound, IndexColumn, columns_of
+from swarm_persistence.engines.rows.sorted_entries import HIGHEST, Entry, SortedEntries
 from swarm_persistence.query.query import Order, pair_of
 from swarm_persistence.query.semantics import compiled_key, key_text
 from swarm_persistence.schema.codec import Row
@@ -28,13 +28,13 @@ class IndexKeys:
         self.read = itemgetter(*(table.positions[field] for field in fields))
         """Return all of a row that its entry depends on."""
 
-    def ends(self, plan: Plan) -> tuple[Entry | None, Entry | None]:
+    def ends(self, path: AccessPath) -> tuple[Entry | None, Entry | None]:
         """Return the bounds between which the rows of a plan lie."""
-        if not plan.equal and plan.lower is None and plan.upper is None:
+        if not path.equal and path.lower is None and path.upper is None:
             return None, None
-        begin = tuple([encode(value) for encode, value in zip(self._encoders, plan.equal, strict=False)])
+        begin = tuple([encode(value) for encode, value in zip(self._encoders, path.equal, strict=False)])
         place = len(begin)
-        low, high = plan.lower, plan.upper
+        low, high = path.lower, path.upper
         if place < len(self._directions) and self._directions[place]:
             low, high = high, low
         start = (begin or None) if low is None else self._end(begin, low, stands_after=not low.is_inclusive)
@@ -90,13 +90,13 @@ class RowIndex:
         if new is not None:
             self._entries.add(new)
 
-    def entries(self, plan: Plan) -> Iterator[Entry]:
+    def entries(self, path: AccessPath) -> Iterator[Entry]:
         """Yield the entries on a plan's way, in its direction."""
-        return self._entries.between(*self._keys.ends(plan), plan.is_backward)
+        return self._entries.between(*self._keys.ends(path), path.is_backward)
 
-    def count(self, plan: Plan) -> int:
+    def count(self, path: AccessPath) -> int:
         """Count the entries on a plan's way."""
-        return self._entries.count(*self._keys.ends(plan))
+        return self._entries.count(*self._keys.ends(path))
 
 
 def limited(table: Table[Any], index: Index, entry_of: Callable[[Row], T]) -> Callable[[Row], T | None]:

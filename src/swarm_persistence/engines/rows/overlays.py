@@ -4,28 +4,28 @@ import heapq
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from swarm_persistence.engines.rows.entries import Entry
-from swarm_persistence.engines.rows.plans import Plan
-from swarm_persistence.engines.rows.sources import Source
+from swarm_persistence.engines.rows.planner import AccessPath
+from swarm_persistence.engines.rows.row_source import RowSource
+from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.schema.codec import Row
 
 
-class Committed(Source, Protocol):
+class CommittedRows(RowSource, Protocol):
     """The committed rows under an overlay."""
 
     rows: dict[int, Row]
     """Rows by their sequences: every one that was given out."""
 
-    def entries(self, plan: Plan) -> Iterator[Entry]:
+    def entries(self, path: AccessPath) -> Iterator[Entry]:
         """Yield the entries that lie along the plan's index, each of which ends with the row's sequence."""
         ...
 
 
 class OverlayTable:
-    """A `Source` of committed rows, some of which are hidden, and of rows of its own."""
+    """A `RowSource` of committed rows, some of which are hidden, and of rows of its own."""
 
-    def __init__(self, base: Committed) -> None:
+    def __init__(self, base: CommittedRows) -> None:
         self.table = base.table
         self.last_sequence = base.last_sequence
         self.last_change = base.last_change
@@ -42,22 +42,22 @@ class OverlayTable:
                 return None
         return row
 
-    def scan(self, plan: Plan) -> Iterator[Row]:
-        if plan.ids is not None:
-            return (row for row in map(self.get, plan.ids) if row is not None)
+    def scan(self, path: AccessPath) -> Iterator[Row]:
+        if path.ids is not None:
+            return (row for row in map(self.get, path.ids) if row is not None)
         hidden, own, base = self._hidden, self._own.rows, self._base.rows
-        committed = self._base.entries(plan)
+        committed = self._base.entries(path)
         if hidden:
             committed = (entry for entry in committed if entry[-1] not in hidden)
         if not own:
             return (base[entry[-1]] for entry in committed)
-        merged = heapq.merge(committed, self._own.entries(plan), reverse=plan.is_backward)
+        merged = heapq.merge(committed, self._own.entries(path), reverse=path.is_backward)
         return (own.get(entry[-1]) or base[entry[-1]] for entry in merged)
 
-    def count(self, plan: Plan) -> int:
-        if plan.ids is not None or self._hidden:
-            return sum(1 for _ in self.scan(plan))
-        return self._base.count(plan) + self._own.count(plan)
+    def count(self, path: AccessPath) -> int:
+        if path.ids is not None or self._hidden:
+            return sum(1 for _ in self.scan(path))
+        return self._base.count(path) + self._own.count(path)
 
     def add(self, row: Row) -> None:
         self._own.add(row)

@@ -13,11 +13,11 @@ from swarm_persistence.engines.rows.evaluator import (
     rows_of,
     settled,
 )
-from swarm_persistence.engines.rows.sources import Source
+from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import M, Table
 
-SourceOf = Callable[[Table[Any]], Source]
+SourceOf = Callable[[Table[Any]], RowSource]
 
 
 def evaluate(read: Read[Any], source_of: SourceOf) -> Any:

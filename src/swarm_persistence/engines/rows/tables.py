@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from swarm_persistence.engines.rows.entries import Entry
 from swarm_persistence.engines.rows.indexes import RowIndex, keys_of
-from swarm_persistence.engines.rows.plans import ARRIVALS, Plan
+from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath
+from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
@@ -19,7 +19,7 @@ class _Rows(dict[int, Row]):
 
 
 class RowTable:
-    """A `Source` that keeps its rows in dictionaries and sorted indexes."""
+    """A `RowSource` that keeps its rows in dictionaries and sorted indexes."""
 
     def __init__(self, table: Table[Any]) -> None:
         self.table = table
@@ -46,18 +46,18 @@ class RowTable:
         sequence = self._sequences.get(id)
         return None if sequence is None else self.rows[sequence]
 
-    def scan(self, plan: Plan) -> Iterator[Row]:
-        if plan.ids is not None:
-            return (row for row in map(self.get, plan.ids) if row is not None)
+    def scan(self, path: AccessPath) -> Iterator[Row]:
+        if path.ids is not None:
+            return (row for row in map(self.get, path.ids) if row is not None)
         rows = self.rows
-        return (rows[entry[-1]] for entry in self.entries(plan))
+        return (rows[entry[-1]] for entry in self.entries(path))
 
-    def entries(self, plan: Plan) -> Iterator[Entry]:
+    def entries(self, path: AccessPath) -> Iterator[Entry]:
         """Yield the entries that lie along the plan's index, each of which ends with the row's sequence."""
-        return self._indexes[plan.index.name].entries(plan)
+        return self._indexes[path.index.name].entries(path)
 
-    def count(self, plan: Plan) -> int:
-        return sum(1 for _ in self.scan(plan)) if plan.ids is not None else self._indexes[plan.index.name].count(plan)
+    def count(self, path: AccessPath) -> int:
+        return sum(1 for _ in self.scan(path)) if path.ids is not None else self._indexes[path.index.name].count(path)
 
     def add(self, row: Row) -> None:
         sequence: Any = row[-1]

@@ -19,7 +19,7 @@ Opened = Callable[[str, str, BaseException | None], None]
 """Learns the name and the text of a failure to open, and what an upgrade raised; two empty texts if all went well."""
 
 
-class Opening(NamedTuple):
+class OpenRequest(NamedTuple):
     """What to open: the database, its version and stores, and the first message of an upgrade."""
 
     name: str
@@ -30,7 +30,7 @@ class Opening(NamedTuple):
     seconds: float
 
 
-class Listener(Protocol):
+class DatabaseListener(Protocol):
     """Whoever wants to know what happens to the database."""
 
     def outdated(self) -> None:
@@ -67,7 +67,7 @@ def script() -> Any:
 class Bridge:
     """One connection to one database."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: DatabaseListener) -> None:
         self._listener = listener
         self._numbers = count(1)
         self._answers: dict[int, Answer] = {}
@@ -81,7 +81,7 @@ class Bridge:
         self._upgrade: Callable[[int, str], str]
         self._upgrade_failure: BaseException | None = None
 
-    def open(self, opening: Opening, upgrade: Callable[[int, str], str], opened: Opened) -> None:
+    def open(self, opening: OpenRequest, upgrade: Callable[[int, str], str], opened: Opened) -> None:
         """Open the database, and call `upgrade` if it is older than the version asked for, or new."""
         self._upgrade = upgrade
         self._opened = opened

@@ -24,18 +24,18 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Get, LastSequence, Page, Read, Select, Values
-from swarm_persistence.engines.rows.evaluator import plan_of
+from swarm_persistence.engines.rows.evaluator import access_path_of
 from swarm_persistence.engines.rows.indexeddb import messages
-from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Opening
-from swarm_persistence.engines.rows.indexeddb.commits import Commits
+from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, OpenRequest
 from swarm_persistence.engines.rows.indexeddb.failures import opening_failure
-from swarm_persistence.engines.rows.indexeddb.fetched import FIRST_ROWS
-from swarm_persistence.engines.rows.indexeddb.operations import ReadOperation, WriteOperation
-from swarm_persistence.engines.rows.indexeddb.reads import Reads
+from swarm_persistence.engines.rows.indexeddb.fetched_table import FIRST_ROWS
+from swarm_persistence.engines.rows.indexeddb.pending import PendingRead, PendingWrite
+from swarm_persistence.engines.rows.indexeddb.read_batcher import ReadBatcher
 from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
-from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
+from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
@@ -46,7 +46,7 @@ T = TypeVar("T")
 Durability = Literal["relaxed", "strict"]
 
 
-class Settings(msgspec.Struct, frozen=True):
+class IndexedDbSettings(msgspec.Struct, frozen=True):
     """How an engine does its work. Durations are in seconds."""
 
     durability: Durability = "relaxed"
@@ -60,14 +60,14 @@ class IndexedDbEngine:
 
     is_ephemeral = False
 
-    def __init__(self, name: str, settings: Settings, schema_name: str = DEFAULT_SCHEMA) -> None:
+    def __init__(self, name: str, settings: IndexedDbSettings, schema_name: str = DEFAULT_SCHEMA) -> None:
         self.schema_name = schema_name
         self.name = name
         self.settings = settings
         self._bridge = Bridge(self)
         self._watches = Watches()
-        self._commits = Commits(self._bridge, settings.connection_timeout, self._watches.ring)
-        self._reads = Reads(self._bridge)
+        self._commits = WriteBatcher(self._bridge, settings.connection_timeout, self._watches.ring)
+        self._reads = ReadBatcher(self._bridge)
         self._session: IndexedDbSession | None = None
         self._beginning: set[asyncio.Future[bool]] = set()
         self._is_open = False
@@ -86,7 +86,7 @@ class IndexedDbEngine:
                 future.set_result(None)
 
         upgrade = Upgrade(settings.schema)
-        opening = Opening(
+        opening = OpenRequest(
             self.name,
             settings.schema.version,
             msgspec.json.encode(settings.schema.stores()).decode(),
@@ -120,7 +120,7 @@ class IndexedDbEngine:
             result: Any = await self._last_sequence(read)
             return cast(T, result)
         self._require_usable()
-        result = await self._reads.submit(ReadOperation(read, _first_rows(read)))
+        result = await self._reads.submit(PendingRead(read, _first_rows(read)))
         return cast(T, result)
 
     async def follow(
@@ -268,10 +268,10 @@ class IndexedDbEngine:
         asyncio.get_event_loop().create_task(self.close(), context=Context())
 
     def _submit(self, steps: Sequence[Step], on_abandoned: OnAbandoned | None = None) -> "asyncio.Future[Any]":
-        works = works_of(steps)
+        works = compile_steps(steps)
         self._require_usable()
         deadline = time.monotonic() + self.settings.connection_timeout
-        return self._commits.submit(WriteOperation(deadline, steps, works, on_abandoned))
+        return self._commits.submit(PendingWrite(deadline, steps, works, on_abandoned))
 
     async def _last_sequence(self, read: LastSequence) -> int:
         if read.before is not None:
@@ -326,11 +326,11 @@ def _first_rows(read: Read[Any]) -> int | None:
 def _needed(query: Query[Any]) -> int | None:
     if any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return FIRST_ROWS
-    plan = plan_of(query)
-    if query.limit is None or not plan.is_sorted:
+    path = access_path_of(query)
+    if query.limit is None or not path.is_sorted:
         return None
     end = query.offset + query.limit
-    return max(end, FIRST_ROWS) if plan.residue else max(end, 1)
+    return max(end, FIRST_ROWS) if path.residual else max(end, 1)
 
 
 def _never() -> None:

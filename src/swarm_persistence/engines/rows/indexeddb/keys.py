@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from swarm_persistence.engines.rows.indexes import limited
-from swarm_persistence.engines.rows.plans import ARRIVALS, Bound, IndexColumn, Plan, columns_of
+from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath, Bound, IndexColumn, columns_of
 from swarm_persistence.query.query import pair_of
 from swarm_persistence.query.semantics import may_be_null
 from swarm_persistence.schema.codec import Row
@@ -44,11 +44,11 @@ class TextKeys:
         self.key_of = limited(table, index, lambda row: "".join([encode(read(row)) for read, encode in parts]))
         """Return the key of a row, or `None` if the index is partial and lacks it."""
 
-    def span(self, plan: Plan) -> Span:
+    def span(self, path: AccessPath) -> Span:
         """Return the keys between which the rows of a plan lie."""
-        begin = "".join([encode(value) for encode, value in zip(self._encoders, plan.equal, strict=False)])
-        place = len(plan.equal)
-        low, high = plan.lower, plan.upper
+        begin = "".join([encode(value) for encode, value in zip(self._encoders, path.equal, strict=False)])
+        place = len(path.equal)
+        low, high = path.lower, path.upper
         if place < len(self._directions) and self._directions[place]:
             low, high = high, low
         lower = (begin or None) if low is None else self._end(begin, place, low, stands_after=not low.is_inclusive)

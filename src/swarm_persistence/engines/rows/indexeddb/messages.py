@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.rows.indexeddb.fetched import Request
+from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table

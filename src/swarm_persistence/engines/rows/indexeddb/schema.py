@@ -7,10 +7,10 @@ import msgspec
 
 from swarm_persistence.clock import SystemClock
 from swarm_persistence.engines.rows.indexeddb import messages
-from swarm_persistence.engines.rows.indexeddb.fetched import Request
+from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
 from swarm_persistence.engines.rows.indexeddb.messages import META, Difference
-from swarm_persistence.engines.rows.plans import ARRIVALS
+from swarm_persistence.engines.rows.planner import ARRIVALS
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, Table

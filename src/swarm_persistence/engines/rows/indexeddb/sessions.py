@@ -19,10 +19,10 @@ from swarm_persistence.engines.rows.done import Done
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled
 from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
-from swarm_persistence.engines.rows.indexeddb.view import Overlays, View
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView, Overlays
 from swarm_persistence.engines.rows.reading import evaluate, finish
-from swarm_persistence.engines.rows.sources import Source
-from swarm_persistence.engines.rows.works import works_of
+from swarm_persistence.engines.rows.row_source import RowSource
+from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.errors import DatabaseError, StorageError
 from swarm_persistence.schema.tables import TABLES, Table
 
@@ -51,7 +51,7 @@ class IndexedDbSession:
         )
         self._state: messages.State | None = None
         self._fetching: _Outcome | None = None
-        self._view = View()
+        self._view = DatabaseView()
         self._overlays = Overlays(self._view)
         self._changes = Changes(self._overlay)
         self._is_over = False
@@ -63,7 +63,7 @@ class IndexedDbSession:
         return self._failure
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        works = works_of(steps)
+        works = compile_steps(steps)
         self._require_open()
         self._view.want(steps)
         results = await self._run(lambda: self._changes.run(works))
@@ -190,7 +190,7 @@ class IndexedDbSession:
         self._fetching = fetching
         await fetching.success()
 
-    def _overlay(self, table: Table[Any]) -> Source:
+    def _overlay(self, table: Table[Any]) -> RowSource:
         return self._overlays.table(table)
 
     def _begin_with(self, state: messages.State) -> None:

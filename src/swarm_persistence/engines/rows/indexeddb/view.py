@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Insert, Replace, Save, Step, Unless, When
-from swarm_persistence.engines.rows.indexeddb.fetched import FetchedTable, Receiver, Request
+from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable, Receiver, Request
 from swarm_persistence.engines.rows.indexeddb.messages import Difference, State
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.schema.codec import codec_of
@@ -24,7 +24,7 @@ class Fetch:
             receive(answer)
 
 
-class View:
+class DatabaseView:
     """Committed rows as far as they were fetched."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class View:
 class Overlays:
     """A transaction's own writes over a view."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: DatabaseView) -> None:
         self._view = view
         self._tables: dict[str, OverlayTable] = {}
 

@@ -18,14 +18,14 @@ from swarm_persistence.engines.interface import (
 )
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Read
-from swarm_persistence.engines.rows.changes import Changes, Work
-from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.engines.rows.changes import Changes, CompiledStep
+from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
-from swarm_persistence.engines.rows.memory.turns import Turns
+from swarm_persistence.engines.rows.memory.write_queue import WriteQueue
 from swarm_persistence.engines.rows.reading import evaluate, finish
+from swarm_persistence.engines.rows.steps import changed_tables, compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
-from swarm_persistence.engines.rows.works import tables_of, works_of
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
@@ -61,8 +61,8 @@ class MemoryEngine:
         """Take the tables that hold the rows, unless they are new ones."""
         self.schema_name = schema_name
         self._connection_timeout = connection_timeout
-        self._gate = Gate()
-        self._turns = Turns(self._gate, connection_timeout)
+        self._lock = DeferredLock()
+        self._writers = WriteQueue(self._lock, connection_timeout)
         self._transaction_timeout = transaction_timeout
         self._tables = _new_tables() if tables is None else tables
         self._tables_beside: dict[str, Tables] = {}
@@ -72,30 +72,30 @@ class MemoryEngine:
         self._is_closed = False
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        works = works_of(steps)
+        works = compile_steps(steps)
         running_loop()  # else the first call that has to wait would be the first to fail
-        with self._gate:
+        with self._lock:
             self._require_open()
-            is_free = self._turns.is_free()
+            is_free = self._writers.is_free()
             if is_free:
                 results = self._run(steps, works)
             else:
-                waiter = self._turns.join(lambda: self._run(steps, works), on_abandoned=_forget)
+                waiter = self._writers.join(lambda: self._run(steps, works), on_abandoned=_forget)
         return await self._answered(results) if is_free else await waiter.wait()
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
-        works = works_of(steps)
+        works = compile_steps(steps)
         await self._answered(None)  # first: nothing that is written may be lost by a cancellation afterwards
-        with self._gate:
+        with self._lock:
             self._require_open()
-            if self._turns.is_free():
+            if self._writers.is_free():
                 return self._run(steps, works)
-            waiter = self._turns.join(lambda: self._run(steps, works), on_abandoned)
+            waiter = self._writers.join(lambda: self._run(steps, works), on_abandoned)
         results: list[Any] = await waiter.wait()
         return results
 
     async def read(self, read: Read[T]) -> T:
-        with self._gate:
+        with self._lock:
             self._require_open()
             found = evaluate(read, self._table)
         if next(self._calls) % _CALLS_PER_TURN == 0:
@@ -109,7 +109,7 @@ class MemoryEngine:
         return await follow(self, query, after, limit, upto)
 
     async def snapshot(self) -> MemorySnapshot:
-        with self._gate:
+        with self._lock:
             self._require_open()
             return MemorySnapshot(self._tables)
 
@@ -126,11 +126,11 @@ class MemoryEngine:
 
     async def begin(self) -> MemorySession:
         await self._answered(None)  # first: nobody would end a transaction whose opener is cancelled afterwards
-        with self._gate:
+        with self._lock:
             self._require_open()
-            if self._turns.is_free():
+            if self._writers.is_free():
                 return self._open_session()
-            waiter = self._turns.join(self._open_session, _roll_back)
+            waiter = self._writers.join(self._open_session, _roll_back)
         session: MemorySession = await waiter.wait()
         return session
 
@@ -163,7 +163,7 @@ class MemoryEngine:
 
         The loop goes on meanwhile. The room that Python's objects take is several times as large.
         """
-        with self._gate:
+        with self._lock:
             self._require_open()
             every_row = [row for table in self._tables.values() for row in table.rows.values()]
         rows = iter(every_row)
@@ -174,17 +174,17 @@ class MemoryEngine:
         return total
 
     def pool_status(self) -> PoolStatus:
-        with self._gate:
-            self._turns.expire()
-            active = 0 if self._turns.holder is None else 1
-            return PoolStatus(active=active, idle=0, max=1, waiting=self._turns.waiting)
+        with self._lock:
+            self._writers.expire()
+            active = 0 if self._writers.holder is None else 1
+            return PoolStatus(active=active, idle=0, max=1, waiting=self._writers.waiting)
 
     async def close(self) -> None:
-        with self._gate:
+        with self._lock:
             self._close()
 
     def abandon(self) -> None:
-        self._gate.soon(self._close)
+        self._lock.soon(self._close)
 
     async def _answered(self, answer: T) -> T:
         """Return the answer; every so many calls, after the loop's other tasks have had a turn."""
@@ -196,29 +196,29 @@ class MemoryEngine:
         running_loop()
         await asyncio.sleep(0)
 
-    def _run(self, steps: Sequence[Step], works: Sequence[Work]) -> list[Any]:
+    def _run(self, steps: Sequence[Step], works: Sequence[CompiledStep]) -> list[Any]:
         results = self._changes.run(works)
         self._changes.forget()
         if not self._watches.is_empty:
             self._watches.ring(
-                {name for step, result in zip(steps, results, strict=True) for name in tables_of(step, result)}
+                {name for step, result in zip(steps, results, strict=True) for name in changed_tables(step, result)}
             )
         return results
 
     def _open_session(self) -> MemorySession:
         self._require_open()
         session = MemorySession(
-            self._gate, self._tables, self._turns.release, self._transaction_timeout, self._watches.ring
+            self._lock, self._tables, self._writers.release, self._transaction_timeout, self._watches.ring
         )
-        self._turns.holder = session
+        self._writers.holder = session
         return session
 
     def _close(self) -> None:
         """End the open transaction, do the writes that wait, and let go of the rows."""
         self._is_closed = True
         self._watches.close()
-        if self._turns.holder is not None:
-            self._turns.holder.close(ClosedError("the storage was closed while the transaction was open"))
+        if self._writers.holder is not None:
+            self._writers.holder.close(ClosedError("the storage was closed while the transaction was open"))
         self._tables = _new_tables()
         self._tables_beside.clear()
 

@@ -9,22 +9,22 @@ from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.done import Done
-from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.engines.rows.reading import evaluate, finish
+from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
-from swarm_persistence.engines.rows.works import works_of
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
 
 
 class MemorySession:
-    """Holds the turn to write until it ends; `release` gives the turn back, inside the gate."""
+    """Holds the turn to write until it ends; `release` gives the turn back, under the lock."""
 
     def __init__(
         self,
-        gate: Gate,
+        lock: DeferredLock,
         tables: Mapping[str, RowTable],
         release: Callable[[], None],
         transaction_timeout: float,
@@ -32,7 +32,7 @@ class MemorySession:
     ) -> None:
         self._ring = ring
         self.deadline = time.monotonic() + transaction_timeout
-        self._gate = gate
+        self._lock = lock
         self._tables = tables
         self._release = release
         self._timeout = transaction_timeout
@@ -43,42 +43,42 @@ class MemorySession:
 
     @property
     def failure(self) -> Exception | None:
-        with self._gate:
+        with self._lock:
             self._look_at_the_time()
             return self._failure
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        works = works_of(steps)
-        with self._gate:
+        works = compile_steps(steps)
+        with self._lock:
             self._require_open()
             results = self._changes.run(works)
             self._changes.settle()
             return results
 
     async def read(self, read: Read[T]) -> T:
-        with self._gate:
+        with self._lock:
             self._require_open()
             found = evaluate(read, self._overlay)
         result: T = finish(read, found)
         return result
 
     async def savepoint(self, name: str) -> None:
-        with self._gate:
+        with self._lock:
             self._require_open()
             self._changes.savepoint(name)
 
     async def release(self, name: str) -> None:
-        with self._gate:
+        with self._lock:
             self._require_open()
             self._changes.release(name)
 
     async def rollback_to(self, name: str) -> None:
-        with self._gate:
+        with self._lock:
             self._require_open()
             self._changes.roll_back_to(name)
 
     async def commit(self) -> None:
-        with self._gate:
+        with self._lock:
             self._require_open()
             changed = [name for name, overlay in self._overlays.items() if overlay.has_changes]
             for overlay in self._overlays.values():
@@ -87,19 +87,19 @@ class MemorySession:
             self._ring(changed)
 
     def rollback(self) -> Awaitable[None]:
-        with self._gate:
+        with self._lock:
             self._end(None)
         return Done()
 
     def abandon(self) -> None:
-        self._gate.soon(lambda: self._end(None))
+        self._lock.soon(lambda: self._end(None))
 
     def expire(self) -> None:
-        """End because the time is over; called inside the gate."""
+        """End because the time is over; called under the lock."""
         self._end(was_open_too_long(self._timeout))
 
     def close(self, reason: Exception) -> None:
-        """End because the engine closes; called inside the gate."""
+        """End because the engine closes; called under the lock."""
         self._end(reason)
 
     def _end(self, failure: Exception | None) -> None:

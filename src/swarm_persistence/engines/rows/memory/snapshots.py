@@ -16,7 +16,7 @@ class MemorySnapshot:
     """A moment of the tables."""
 
     def __init__(self, tables: Mapping[str, RowTable]) -> None:
-        """Copy the tables; called inside the gate."""
+        """Copy the tables; called under the lock."""
         self._tables: Mapping[str, RowTable] | None = {name: table.copy() for name, table in tables.items()}
 
     async def read(self, read: Read[T]) -> T:

@@ -12,23 +12,23 @@ from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
 from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
-from swarm_persistence.engines.rows.indexeddb.operations import WriteOperation
-from swarm_persistence.engines.rows.indexeddb.view import Fetch, Overlays, View
+from swarm_persistence.engines.rows.indexeddb.pending import PendingWrite
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView, Fetch, Overlays
 from swarm_persistence.errors import StorageError
 
 _MOST_STEPS = 5_000
 """Steps in one transaction: enough that beginning one costs nothing, few enough that others get their turn."""
 
 
-class Commits:
+class WriteBatcher:
     """The writes that stand in no transaction of a caller's own."""
 
     def __init__(self, bridge: Bridge, connection_timeout: float, ring: Callable[[list[str]], None]) -> None:
         self._bridge = bridge
         self._ring = ring
         self._timeout = connection_timeout
-        self._waiting: deque[WriteOperation] = deque()
-        self._running: list[WriteOperation] = []
+        self._waiting: deque[PendingWrite] = deque()
+        self._running: list[PendingWrite] = []
         self._lock: int | None = None
         self._is_locked = False
 
@@ -42,7 +42,7 @@ class Commits:
         """Tell whether a transaction is under way."""
         return bool(self._running)
 
-    def submit(self, operation: WriteOperation) -> "asyncio.Future[object]":
+    def submit(self, operation: PendingWrite) -> "asyncio.Future[object]":
         """Take a write; it goes with the others that wait."""
         self._waiting.append(operation)
         if self._lock is None:
@@ -100,8 +100,8 @@ class Commits:
         except StorageError as error:
             settled(error)
 
-    def _next_group(self) -> list[WriteOperation]:
-        group: list[WriteOperation] = []
+    def _next_group(self) -> list[PendingWrite]:
+        group: list[PendingWrite] = []
         steps, most = 0, inf
         while self._waiting and steps < _MOST_STEPS:
             most = min(most, self._waiting[0].most_together)
@@ -126,7 +126,7 @@ class Commits:
             self.let_go()
         self._go_on()
 
-    def _can_take_less_room(self, operations: list[WriteOperation], batch: "_Batch") -> bool:
+    def _can_take_less_room(self, operations: list[PendingWrite], batch: "_Batch") -> bool:
         """Tell whether there is a way to do these writes, nothing of which is stored, in less room, and go it."""
         if batch.is_counted and batch.removes_only:
             for operation in operations:
@@ -155,9 +155,9 @@ class Commits:
 
 
 class _Batch:
-    def __init__(self, operations: list[WriteOperation]) -> None:
+    def __init__(self, operations: list[PendingWrite]) -> None:
         self._operations = operations
-        self._view = View()
+        self._view = DatabaseView()
         self._fetch: Fetch
         self._state: messages.State | None = None
         # It stands still, or each repetition would ask for the rows of another moment.

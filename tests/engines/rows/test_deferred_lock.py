@@ -1,38 +1,38 @@
-"""The lock that can be asked from inside itself."""
+"""The lock whose holder can defer an action until its release."""
 
 import threading
 
-from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 
 
 def test_an_action_runs_at_once_if_nobody_is_inside() -> None:
-    gate, done = Gate(), []
+    lock, done = DeferredLock(), []
 
-    gate.soon(lambda: done.append(1))
+    lock.soon(lambda: done.append(1))
 
     assert done == [1]
 
 
 def test_an_action_asked_from_inside_runs_when_the_thread_leaves() -> None:
-    gate, done = Gate(), list[int]()
+    lock, done = DeferredLock(), list[int]()
 
-    with gate:
-        gate.soon(lambda: done.append(1))
+    with lock:
+        lock.soon(lambda: done.append(1))
         assert done == []
 
     assert done == [1]
 
 
 def test_an_action_may_ask_for_another() -> None:
-    gate, done = Gate(), list[int]()
+    lock, done = DeferredLock(), list[int]()
 
-    gate.soon(lambda: gate.soon(lambda: done.append(1)))
+    lock.soon(lambda: lock.soon(lambda: done.append(1)))
 
     assert done == [1]
 
 
 def test_actions_of_many_threads_all_run_and_one_at_a_time() -> None:
-    gate, done = Gate(), list[int]()
+    lock, done = DeferredLock(), list[int]()
     inside = 0
 
     def act() -> None:
@@ -44,9 +44,9 @@ def test_actions_of_many_threads_all_run_and_one_at_a_time() -> None:
 
     def ask() -> None:
         for number in range(500):
-            gate.soon(act)
+            lock.soon(act)
             if number % 3 == 0:
-                with gate:
+                with lock:
                     act()
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -58,14 +58,14 @@ def test_actions_of_many_threads_all_run_and_one_at_a_time() -> None:
     assert len(done) == 4 * (500 + 167)
 
 
-def test_an_error_inside_opens_the_gate_again() -> None:
-    gate = Gate()
+def test_an_error_inside_releases_the_lock() -> None:
+    lock = DeferredLock()
 
     try:
-        with gate:
+        with lock:
             raise ValueError
     except ValueError:
         pass
 
-    with gate:
+    with lock:
         pass

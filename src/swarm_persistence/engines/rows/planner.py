@@ -1,7 +1,7 @@
-"""Chooses the way to a query's rows: by id, along an index, or along the arrivals. Knows conditions, and no rows.
+"""Chooses the access path of a query: by id, along an index, or in order of arrival. Knows conditions, and no rows.
 
-A way depends on the shape of a query only (fields, operators, order), so it is chosen once per shape and kept; after
-that, planning is collecting the values.
+An access path depends only on the query's shape (fields, operators, order), so it is chosen once per shape and cached.
+After that, planning collects the query's values.
 """
 
 from collections.abc import Callable
@@ -15,32 +15,32 @@ from swarm_persistence.schema.tables import SEQUENCE, Index, Table
 from swarm_persistence.schema.values import ColumnValue
 
 ARRIVALS = Index("arrivals", ())
-"""The index that every table has: its rows in the order of their arrival."""
+"""The index that every table has: its rows in order of arrival."""
 
 
 class Bound(NamedTuple):
-    """An end of a range; null, which lies below every value, may be one."""
+    """One end of a range. Null sorts below every value."""
 
     value: ColumnValue
     is_inclusive: bool
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """The way to a query's rows. All that the way finds must still fulfil the `residue` of the conditions."""
+class AccessPath(msgspec.Struct, frozen=True):
+    """How to find a query's rows. The rows found must still match the `residual` conditions."""
 
     ids: tuple[str, ...] | None = None
-    """The only ids that the rows can have; the other fields tell of an index and don't count then."""
+    """The ids to look up; if set, the fields of the index below are ignored."""
     index: Index = ARRIVALS
     equal: tuple[Any, ...] = ()
-    """The values of the index's first columns, two for an unordered pair."""
+    """The values of the index's first columns; a pair of them for an unordered pair."""
     lower: Bound | None = None
-    """Where the next column begins."""
+    """The lower bound of the next column."""
     upper: Bound | None = None
-    """Where it ends."""
+    """Its upper bound."""
     is_backward: bool = False
     is_sorted: bool = False
-    """Whether the way gives the rows in the query's full order."""
-    residue: tuple[Condition, ...] = ()
+    """Whether the rows are found in the query's full order."""
+    residual: tuple[Condition, ...] = ()
 
 
 class IndexColumn(NamedTuple):
@@ -51,29 +51,29 @@ class IndexColumn(NamedTuple):
 
 
 def columns_of(index: Index) -> list[IndexColumn]:
-    """Return the columns of an index, the arrival that follows by itself included."""
+    """Return the columns of an index, with the sequence that each index ends with."""
     columns = [IndexColumn(text.removeprefix("-"), text.startswith("-")) for text in index.columns]
     return [*columns, IndexColumn(SEQUENCE)]
 
 
 class Planner:
-    """Plans the queries of one table."""
+    """Chooses the access paths of one table's queries."""
 
     def __init__(self, table: Table[Any]) -> None:
         self._table = table
-        self._ways: dict[object, _Way] = {}
+        self._templates: dict[object, _PathTemplate] = {}
         self._limiting_fields = table.limiting_fields
 
-    def plan(self, query: Query[Any]) -> Plan:
-        """Return the way to a query's rows."""
+    def plan(self, query: Query[Any]) -> AccessPath:
+        """Return the access path of a query."""
         shape = (query.order, query.limit is None, tuple(map(self._shape, query.conditions)))
-        way = self._ways.get(shape)
-        if way is None:
-            way = self._ways[shape] = self._choose(query)
-        return way(query.conditions)
+        template = self._templates.get(shape)
+        if template is None:
+            template = self._templates[shape] = self._choose(query)
+        return template(query.conditions)
 
     def _shape(self, condition: Condition) -> object:
-        # Whether a partial index serves depends on a value, one of the few that such a column can have.
+        # Whether a partial index applies depends on a value, of which such a column has few.
         is_limiting = condition.operator == "=" and condition.field in self._limiting_fields
         return (
             condition.field,
@@ -81,53 +81,53 @@ class Planner:
             condition.value if is_limiting else finds_nothing(self._table, condition),
         )
 
-    def _choose(self, query: Query[Any]) -> "_Way":
+    def _choose(self, query: Query[Any]) -> "_PathTemplate":
         if any(finds_nothing(self._table, condition) for condition in query.conditions):
-            return lambda conditions: Plan(ids=())
+            return lambda conditions: AccessPath(ids=())
         for place, condition in enumerate(query.conditions):
             if condition.field == "id" and condition.operator in ("=", "IN"):
-                return _way_by_id(place)
+                return _id_lookup(place)
         usable = [index for index in (ARRIVALS, *self._table.indexes) if _holds_all(index, query)]
-        ways = [_way_along(self._table, index, query) for index in usable]
-        return max(ways, key=lambda way: way.merit(query.limit is not None)).plan
+        scans = [_index_scan(self._table, index, query) for index in usable]
+        return max(scans, key=lambda scan: scan.merit(query.limit is not None)).path
 
 
-_Way = Callable[[tuple[Condition, ...]], Plan]
-"""Plans the queries of one shape from their conditions."""
+_PathTemplate = Callable[[tuple[Condition, ...]], AccessPath]
+"""Makes the access path of a query from its conditions, for one shape."""
 
 
-def _way_by_id(place: int) -> _Way:
-    def plan(conditions: tuple[Condition, ...]) -> Plan:
+def _id_lookup(place: int) -> _PathTemplate:
+    def path(conditions: tuple[Condition, ...]) -> AccessPath:
         _, operator, value = conditions[place]
         candidates: Any = (value,) if operator == "=" else value
         ids = tuple(dict.fromkeys(id for id in candidates if id is not None))
-        return Plan(ids, is_sorted=len(ids) == 1, residue=conditions[:place] + conditions[place + 1 :])
+        return AccessPath(ids, is_sorted=len(ids) == 1, residual=conditions[:place] + conditions[place + 1 :])
 
-    return plan
+    return path
 
 
-class _WayAlong(msgspec.Struct, frozen=True):
-    """The way along an index; conditions are told by their places in the query."""
+class _IndexScan(msgspec.Struct, frozen=True):
+    """A scan of an index. Conditions are given by their positions in the query."""
 
     index: Index
     equal: tuple[int, ...]
     lower: int | None
     upper: int | None
     floor: Bound | None
-    """The lower end if no condition gives one: a range of a column that may be null begins above null."""
+    """The lower bound if no condition sets one: a range of a nullable column begins above null."""
     is_backward: bool | None
-    """The direction that gives the query's order, if one does."""
-    residue: tuple[int, ...]
+    """The direction in which the index yields the query's order; `None` if neither does."""
+    residual: tuple[int, ...]
 
     def merit(self, is_limited: bool) -> tuple[int, bool, bool]:
-        """Return what makes a way better than another: equal values first, then what lets it stop early."""
+        """Return the rank of this scan: more equal values win, then whatever lets the scan stop early."""
         equal = len(self.equal) + len(self.index.where)
         is_sorted = self.is_backward is not None
         has_range = (self.lower, self.upper, self.floor) != (None, None, None)
         return (equal, is_sorted, has_range) if is_limited else (equal, has_range, is_sorted)
 
-    def plan(self, conditions: tuple[Condition, ...]) -> Plan:
-        return Plan(
+    def path(self, conditions: tuple[Condition, ...]) -> AccessPath:
+        return AccessPath(
             None,
             self.index,
             tuple([_equal_value(conditions[place]) for place in self.equal]),
@@ -135,11 +135,11 @@ class _WayAlong(msgspec.Struct, frozen=True):
             None if self.upper is None else _bound(conditions[self.upper]),
             bool(self.is_backward),
             self.is_backward is not None,
-            tuple([conditions[place] for place in self.residue]),
+            tuple([conditions[place] for place in self.residual]),
         )
 
 
-def _way_along(table: Table[Any], index: Index, query: Query[Any]) -> _WayAlong:
+def _index_scan(table: Table[Any], index: Index, query: Query[Any]) -> _IndexScan:
     conditions = query.conditions
     columns = columns_of(index)
     equal: list[int] = []
@@ -155,7 +155,7 @@ def _way_along(table: Table[Any], index: Index, query: Query[Any]) -> _WayAlong:
             floor = None if (upper, present) == (None, None) else Bound(None, is_inclusive=False)
     used = {*equal, lower, upper, present}
     used.update(_place(conditions, field, "=") for field, _ in index.where)
-    return _WayAlong(
+    return _IndexScan(
         index,
         tuple(equal),
         lower,
@@ -170,7 +170,7 @@ _NEVER_TRUE_OF_NULL = ("=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IS NOT NU
 
 
 def _holds_all(index: Index, query: Query[Any]) -> bool:
-    """Tell whether an index, maybe a partial one, holds every row that the query can find."""
+    """Tell whether an index, which may be partial, holds every row that can match the query."""
     if index.present is not None and _place(query.conditions, index.present, *_NEVER_TRUE_OF_NULL) is None:
         return False
     for field, value in index.where:
@@ -181,14 +181,14 @@ def _holds_all(index: Index, query: Query[Any]) -> bool:
 
 
 def _direction(columns: list[IndexColumn], query: Query[Any]) -> bool | None:
-    """Tell whether these columns give the query's order forwards (`False`), backwards (`True`), or not (`None`)."""
+    """Tell whether these columns yield the query's order forwards (`False`), backwards (`True`), or not (`None`)."""
     constant = {condition.field for condition in query.conditions if condition.operator in ("=", "IS NULL")}
     given = [column for column in columns if column.field not in constant]
     wanted: dict[str, bool] = {}
     for term in query.full_order:
         if term.field not in constant:
             wanted.setdefault(term.field, term.is_descending)
-        if term.field == SEQUENCE:  # No two rows share it: what follows does not count.
+        if term.field == SEQUENCE:  # It is unique, so later terms have no effect.
             break
     if [column.field for column in given] != list(wanted):
         return None

@@ -5,20 +5,20 @@ import asyncio
 from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
-from swarm_persistence.engines.rows.indexeddb.operations import ReadOperation
-from swarm_persistence.engines.rows.indexeddb.view import Fetch, View
+from swarm_persistence.engines.rows.indexeddb.pending import PendingRead
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView, Fetch
 from swarm_persistence.errors import StorageError
 
 
-class Reads:
+class ReadBatcher:
     """The reads that stand in no transaction."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._collected: list[ReadOperation] = []
+        self._collected: list[PendingRead] = []
         self._running: set[_Batch] = set()
 
-    def submit(self, operation: ReadOperation) -> "asyncio.Future[object]":
+    def submit(self, operation: PendingRead) -> "asyncio.Future[object]":
         """Take a read; it goes with the others of this tick."""
         self._collected.append(operation)
         if len(self._collected) == 1:
@@ -51,10 +51,10 @@ class Reads:
 
 
 class _Batch:
-    def __init__(self, operations: list[ReadOperation]) -> None:
+    def __init__(self, operations: list[PendingRead]) -> None:
         self.operations = operations
         self._todo = operations
-        self._view = View()
+        self._view = DatabaseView()
         self._fetch: Fetch
         # It stands still, or each repetition would ask for the rows of another moment.
         self._clock = ManualClock(now())

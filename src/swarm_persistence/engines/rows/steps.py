@@ -17,16 +17,16 @@ from swarm_persistence.engines.interface import (
     Update,
     When,
 )
-from swarm_persistence.engines.rows.changes import Work
+from swarm_persistence.engines.rows.changes import CompiledStep
 from swarm_persistence.schema.codec import codec_of
 
 
-def works_of(steps: Sequence[Step]) -> list[Work]:
+def compile_steps(steps: Sequence[Step]) -> list[CompiledStep]:
     """Return the works of all steps; a value that cannot be stored raises `SerializationError`."""
     return [_work(step) for step in steps]
 
 
-def _work(step: Step) -> Work:
+def _work(step: Step) -> CompiledStep:
     if isinstance(step, Insert):
         codec = codec_of(type(step.model))
         table, values = codec.table, codec.encode(step.model)
@@ -34,10 +34,10 @@ def _work(step: Step) -> Work:
         return lambda changes: changes.insert(table, values, unless)
     match step:
         case When(first, then):
-            first_work, then_works = _work(first), works_of(then)
+            first_work, then_works = _work(first), compile_steps(then)
             return lambda changes: changes.when(first_work, then_works)
         case Unless(query, then):
-            works = works_of(then)
+            works = compile_steps(then)
             return lambda changes: changes.unless(query, works)
         case Restore(table, rows, keeps_sequences):
             return lambda changes: changes.restore(table, rows, keeps_sequences)
@@ -61,17 +61,17 @@ def _work(step: Step) -> Work:
             return lambda changes: changes.delete(query)
 
 
-def tables_of(step: Step, result: Any) -> Iterator[str]:
+def changed_tables(step: Step, result: Any) -> Iterator[str]:
     """Yield the names of the tables that a step with this result may have changed."""
     if not result:
         return
     match step:
         case When(first, then):
             for each in (first, *then):
-                yield from tables_of(each, True)
+                yield from changed_tables(each, True)
         case Unless(_, then):
             for each in then:
-                yield from tables_of(each, True)
+                yield from changed_tables(each, True)
         case Insert(model) | Save(model) | Replace(model):
             yield codec_of(type(model)).table.name
         case Restore(table):

@@ -8,13 +8,13 @@ from typing import Any
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
-from swarm_persistence.engines.rows.changes import Changes, Work
-from swarm_persistence.engines.rows.indexeddb.view import View
+from swarm_persistence.engines.rows.changes import Changes, CompiledStep
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.schema.tables import Table
 
 
-class Operation:
+class PendingCall:
     """One call of the engine. Its outcome is known to the caller only once it is `settled`."""
 
     def __init__(self, deadline: float) -> None:
@@ -34,14 +34,14 @@ class Operation:
             self.future.set_exception(error)
 
 
-class WriteOperation(Operation):
+class PendingWrite(PendingCall):
     """Steps to do as one."""
 
     def __init__(
         self,
         deadline: float,
         steps: Sequence[Step],
-        works: Sequence[Work],
+        works: Sequence[CompiledStep],
         on_abandoned: OnAbandoned | None = None,
     ) -> None:
         super().__init__(deadline)
@@ -68,7 +68,7 @@ class WriteOperation(Operation):
         super().settle(failure)
 
 
-class ReadOperation(Operation):
+class PendingRead(PendingCall):
     """A read."""
 
     def __init__(self, read: Read[Any], first_rows: int | None) -> None:
@@ -76,7 +76,7 @@ class ReadOperation(Operation):
         self._read = read
         self._first_rows = first_rows
 
-    def run(self, view: View) -> None:
+    def run(self, view: DatabaseView) -> None:
         """Evaluate it on what is there."""
         self.error = None
         try:
@@ -93,7 +93,7 @@ class ReadOperation(Operation):
                 self.error = error
         super().settle(failure)
 
-    def _source(self, view: View, table: Table[Any]) -> Any:
+    def _source(self, view: DatabaseView, table: Table[Any]) -> Any:
         source = view.table(table)
         source.first_rows = self._first_rows
         return source

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from swarm_persistence.engines.rows.plans import Plan
+from swarm_persistence.engines.rows.planner import AccessPath
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """The rows of one table, as one caller sees them."""
 
     table: Table[Any]
@@ -21,12 +21,12 @@ class Source(Protocol):
         """Return the row of this id."""
         ...
 
-    def scan(self, plan: Plan) -> Iterator[Row]:
+    def scan(self, path: AccessPath) -> Iterator[Row]:
         """Yield the rows that lie on the plan's way, in its order. Nothing may change before the iterator is used up
         or dropped."""
         ...
 
-    def count(self, plan: Plan) -> int:
+    def count(self, path: AccessPath) -> int:
         """Count the rows that lie on the plan's way."""
         ...
 

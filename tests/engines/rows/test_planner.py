@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, plan_of, rows_of
-from swarm_persistence.engines.rows.plans import ARRIVALS, Bound, Plan
+from swarm_persistence.engines.rows.evaluator import access_path_of, count_of, matching_rows, rows_of
+from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath, Bound
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.models import (
     AgentModel,
@@ -33,8 +33,8 @@ class CountingTable(RowTable):
 
     looks = 0
 
-    def scan(self, plan: Plan) -> Iterator[Row]:
-        for row in super().scan(plan):
+    def scan(self, path: AccessPath) -> Iterator[Row]:
+        for row in super().scan(path):
             self.looks += 1
             yield row
 
@@ -110,29 +110,29 @@ WAYS: list[tuple[Query[Any], str]] = [
 
 @pytest.mark.parametrize(("query", "index"), WAYS, ids=[f"{query.table.name} {index}" for query, index in WAYS])
 def test_the_storages_own_lists_follow_an_index_in_order(query: Query[Any], index: str) -> None:
-    plan = plan_of(query)
+    path = access_path_of(query)
 
-    assert (plan.index.name, plan.is_sorted, plan.residue) == (index, True, ())
+    assert (path.index.name, path.is_sorted, path.residual) == (index, True, ())
 
 
 def test_an_aggregate_of_metrics_follows_their_type() -> None:
     during = (Condition("timestamp", ">=", 1), Condition("timestamp", "<=", 2))
 
-    plan = plan_of(Query(METRICS, (Condition("metric_type", "=", "m"), *during)))
+    path = access_path_of(Query(METRICS, (Condition("metric_type", "=", "m"), *during)))
 
-    assert (plan.index.name, plan.equal, plan.residue) == ("metrics_by_type", ("m",), during)
+    assert (path.index.name, path.equal, path.residual) == ("metrics_by_type", ("m",), during)
 
 
 def test_a_record_is_found_by_its_id_whatever_else_is_asked() -> None:
-    plan = plan_of(Query(TASKS, (PENDING, Condition("id", "=", "t")), MOST_URGENT_FIRST))
+    path = access_path_of(Query(TASKS, (PENDING, Condition("id", "=", "t")), MOST_URGENT_FIRST))
 
-    assert (plan.ids, plan.residue) == (("t",), (PENDING,))
+    assert (path.ids, path.residual) == (("t",), (PENDING,))
 
 
 def test_ids_are_looked_up_once_each() -> None:
-    plan = plan_of(Query(TASKS, (Condition("id", "IN", ("t", None, "u", "t")),)))
+    path = access_path_of(Query(TASKS, (Condition("id", "IN", ("t", None, "u", "t")),)))
 
-    assert plan.ids == ("t", "u")
+    assert path.ids == ("t", "u")
 
 
 def test_a_range_is_read_along_its_index() -> None:
@@ -149,27 +149,27 @@ def pending_rows(source: RowTable) -> list[Row]:
 
 
 def test_a_partial_index_does_not_serve_other_values() -> None:
-    plan = plan_of(Query(TASKS, (Condition("status", "=", "running"),), MOST_URGENT_FIRST))
+    path = access_path_of(Query(TASKS, (Condition("status", "=", "running"),), MOST_URGENT_FIRST))
 
-    assert (plan.index, plan.is_sorted) == (ARRIVALS, False)
+    assert (path.index, path.is_sorted) == (ARRIVALS, False)
 
 
 def test_a_range_of_a_column_that_may_be_null_begins_above_null() -> None:
-    plan = plan_of(Query(TASKS, (Condition("assigned_to", "<", "b"),)))
+    path = access_path_of(Query(TASKS, (Condition("assigned_to", "<", "b"),)))
 
-    assert (plan.lower, plan.upper) == (Bound(None, False), Bound("b", False))
+    assert (path.lower, path.upper) == (Bound(None, False), Bound("b", False))
 
 
 def test_an_index_gives_no_order_that_turns_some_of_its_columns_only() -> None:
     newest_of_the_most_urgent = (Order("priority", True), Order(SEQUENCE, True))
 
-    assert not plan_of(Query(TASKS, (PENDING,), newest_of_the_most_urgent)).is_sorted
-    assert not plan_of(Query(TASKS, (PENDING,), (Order("priority", True),))).is_sorted
+    assert not access_path_of(Query(TASKS, (PENDING,), newest_of_the_most_urgent)).is_sorted
+    assert not access_path_of(Query(TASKS, (PENDING,), (Order("priority", True),))).is_sorted
 
 
 def test_what_can_find_nothing_looks_nowhere() -> None:
-    assert plan_of(Query(TASKS, (PENDING, Condition("assigned_to", "=", None)))).ids == ()
-    assert plan_of(Query(METRICS, (Condition("metric_type", "IS NULL"),))).ids == ()
+    assert access_path_of(Query(TASKS, (PENDING, Condition("assigned_to", "=", None)))).ids == ()
+    assert access_path_of(Query(METRICS, (Condition("metric_type", "IS NULL"),))).ids == ()
 
 
 @pytest.mark.parametrize(

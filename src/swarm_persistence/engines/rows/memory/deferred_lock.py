@@ -7,7 +7,7 @@ from collections.abc import Callable
 Action = Callable[[], object]
 
 
-class Gate:
+class DeferredLock:
     """Lets one thread in at a time. Never hold it across an `await`."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Gate:
             self._act()
 
     def soon(self, action: Action) -> None:
-        """Run the action inside the gate: at once if nobody is there, else when whoever is there leaves.
+        """Run the action under the lock: at once if nobody is there, else when whoever is there leaves.
 
         The garbage collector may call this in the very thread that is inside.
         """

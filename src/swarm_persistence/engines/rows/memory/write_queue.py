@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from swarm_persistence.engines.endings import got_no_turn
-from swarm_persistence.engines.rows.memory.gate import Gate
+from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 
 
 class Holder(Protocol):
@@ -20,22 +20,22 @@ class Holder(Protocol):
     deadline: float
 
     def expire(self) -> None:
-        """End because it was open for too long; called inside the gate."""
+        """End because it was open for too long; called under the lock."""
         ...
 
     def close(self, reason: Exception) -> None:
-        """End because the engine closes; called inside the gate."""
+        """End because the engine closes; called under the lock."""
         ...
 
 
-class Turns:
-    """The turn to write, and the queue for it. All methods are called inside the gate."""
+class WriteQueue:
+    """The turn to write, and the queue for it. All methods are called under the lock."""
 
-    def __init__(self, gate: Gate, connection_timeout: float) -> None:
-        self.gate = gate
+    def __init__(self, lock: DeferredLock, connection_timeout: float) -> None:
+        self.lock = lock
         self.holder: Holder | None = None
         self.connection_timeout = connection_timeout
-        self._queue: dict[Waiter, None] = {}
+        self._queue: dict[QueuedWork, None] = {}
 
     @property
     def waiting(self) -> int:
@@ -52,17 +52,17 @@ class Turns:
         while self.holder is not None and time.monotonic() >= self.holder.deadline:
             self.holder.expire()
 
-    def join(self, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> "Waiter":
+    def join(self, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> "QueuedWork":
         """Join the queue with some work.
 
         `on_abandoned` is called once if the caller is cancelled: with the result of the work, or with `None` if it was
         not done.
         """
-        waiter = Waiter(self, work, on_abandoned)
+        waiter = QueuedWork(self, work, on_abandoned)
         self._queue[waiter] = None
         return waiter
 
-    def leave(self, waiter: "Waiter") -> bool:
+    def leave(self, waiter: "QueuedWork") -> bool:
         """Leave the queue, and tell whether the waiter was still in it."""
         try:
             del self._queue[waiter]
@@ -79,16 +79,16 @@ class Turns:
             waiter.work()
 
 
-class Waiter:
+class QueuedWork:
     """Someone in the queue, with work to be done when the turn comes."""
 
-    def __init__(self, turns: Turns, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> None:
-        self._turns = turns
+    def __init__(self, queue: WriteQueue, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> None:
+        self._writers = queue
         self._work = work
         self._on_abandoned = on_abandoned
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Any] = self._loop.create_future()
-        self._deadline = time.monotonic() + turns.connection_timeout
+        self._deadline = time.monotonic() + queue.connection_timeout
         self._timer: asyncio.TimerHandle | None = None
         self._is_gone = False
 
@@ -105,7 +105,7 @@ class Waiter:
                 self._timer.cancel()
 
     def work(self) -> None:
-        """Do the work, and answer in the waiter's loop; called inside the gate, from any thread."""
+        """Do the work, and answer in the waiter's loop; called under the lock, from any thread."""
         if self._is_gone or self._answer.cancelled() or self._loop.is_closed():
             self._on_abandoned(None)
             return
@@ -129,25 +129,25 @@ class Waiter:
 
     def _go(self) -> None:
         self._is_gone = True
-        self._turns.gate.soon(self._withdraw)
+        self._writers.lock.soon(self._withdraw)
         if self._answer.done() and not self._answer.cancelled() and self._answer.exception() is None:
             self._on_abandoned(self._answer.result())
 
     def _withdraw(self) -> None:
-        if self._turns.leave(self):
+        if self._writers.leave(self):
             self._on_abandoned(None)
 
     def _watch(self) -> None:
         """Give up when the time is over, and see to it that a transaction whose time is over ends before that."""
-        with self._turns.gate:
-            self._turns.expire()
+        with self._writers.lock:
+            self._writers.expire()
             now = time.monotonic()
-            holder = self._turns.holder
+            holder = self._writers.holder
             if now < self._deadline and holder is not None:
                 self._timer = self._loop.call_later(
                     min(self._deadline, holder.deadline) - now, self._watch, context=Context()
                 )
                 return
-            has_waited_in_vain = self._turns.leave(self)
+            has_waited_in_vain = self._writers.leave(self)
         if has_waited_in_vain:
-            self._receive(None, got_no_turn("storage", self._turns.connection_timeout))
+            self._receive(None, got_no_turn("storage", self._writers.connection_timeout))

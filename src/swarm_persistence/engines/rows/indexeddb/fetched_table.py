@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from swarm_persistence.engines.rows.entries import Entry
 from swarm_persistence.engines.rows.indexeddb.keys import Span, every_index, text_keys_of
 from swarm_persistence.engines.rows.indexes import keys_of
-from swarm_persistence.engines.rows.plans import Plan
+from swarm_persistence.engines.rows.planner import AccessPath
+from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
@@ -28,7 +28,7 @@ Receiver = Callable[[Any], None]
 """Takes the answer to one request."""
 
 
-class _Way:
+class _FetchedRange:
     """The rows along an index, as far as they were fetched."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class _Way:
 
 
 class FetchedTable:
-    """The `Source` of one table's committed rows that stands under a transaction's own writes."""
+    """The `RowSource` of one table's committed rows that stands under a transaction's own writes."""
 
     def __init__(self, table: Table[Any], last_sequence: int = 0, last_change: int = 0) -> None:
         self.table = table
@@ -47,10 +47,10 @@ class FetchedTable:
         self.first_rows: int | None = FIRST_ROWS
         """How many rows of a way to fetch first; `None` for all."""
         self._sequences: dict[str, int | None] = {}
-        self._ways: dict[tuple[str, Span, bool], _Way] = {}
+        self._ranges: dict[tuple[str, Span, bool], _FetchedRange] = {}
         self._counts: dict[tuple[str, Span], int] = {}
         self._wanted_ids: dict[str, None] = {}
-        self._wanted_ways: dict[tuple[str, Span, bool], int | None] = {}
+        self._wanted_ranges: dict[tuple[str, Span, bool], int | None] = {}
         self._wanted_counts: dict[tuple[str, Span], None] = {}
 
     def get(self, id: str) -> Row | None:
@@ -66,23 +66,23 @@ class FetchedTable:
         if id not in self._sequences:
             self._wanted_ids[id] = None
 
-    def scan(self, plan: Plan) -> Iterator[Row]:
-        if plan.ids is not None:
-            return iter([row for row in map(self.get, plan.ids) if row is not None])
-        return self._along(plan)
+    def scan(self, path: AccessPath) -> Iterator[Row]:
+        if path.ids is not None:
+            return iter([row for row in map(self.get, path.ids) if row is not None])
+        return self._along(path)
 
-    def entries(self, plan: Plan) -> Iterator[Entry]:
+    def entries(self, path: AccessPath) -> Iterator[Entry]:
         """Yield the entries that lie along the plan's index, as an index in memory does."""
-        entry_of = keys_of(self.table, plan.index).entry_of
-        return (entry for row in self._along(plan) if (entry := entry_of(row)) is not None)
+        entry_of = keys_of(self.table, path.index).entry_of
+        return (entry for row in self._along(path) if (entry := entry_of(row)) is not None)
 
-    def count(self, plan: Plan) -> int:
-        if plan.ids is not None:
-            return sum(1 for _ in self.scan(plan))
-        name, span = plan.index.name, text_keys_of(self.table, plan.index).span(plan)
-        way = self._ways.get((name, span, plan.is_backward))
-        if way is not None and way.is_complete:
-            return len(way.rows)
+    def count(self, path: AccessPath) -> int:
+        if path.ids is not None:
+            return sum(1 for _ in self.scan(path))
+        name, span = path.index.name, text_keys_of(self.table, path.index).span(path)
+        fetched = self._ranges.get((name, span, path.is_backward))
+        if fetched is not None and fetched.is_complete:
+            return len(fetched.rows)
         try:
             return self._counts[name, span]
         except KeyError:
@@ -101,7 +101,7 @@ class FetchedTable:
     @property
     def missing(self) -> int:
         """Return how many things were asked for that are not here."""
-        return len(self._wanted_ids) + len(self._wanted_ways) + len(self._wanted_counts)
+        return len(self._wanted_ids) + len(self._wanted_ranges) + len(self._wanted_counts)
 
     def requests(self) -> list[tuple[Request, Receiver]]:
         """Return what is to be fetched, each with who takes the answer, and forget that it was asked for."""
@@ -109,22 +109,22 @@ class FetchedTable:
         if self._wanted_ids:
             ids = list(self._wanted_ids)
             requests.append((("get", self.table.name, ids), partial(self._receive_rows, ids)))
-        for key, amount in self._wanted_ways.items():
-            requests.append((self._request(key, amount), partial(self._receive_way, key, amount)))
+        for key, amount in self._wanted_ranges.items():
+            requests.append((self._request(key, amount), partial(self._receive_range, key, amount)))
         for index, span in self._wanted_counts:
             request = ("count", self.table.name, index, *span)
             requests.append((request, partial(self._counts.__setitem__, (index, span))))
-        self._wanted_ids, self._wanted_ways, self._wanted_counts = {}, {}, {}
+        self._wanted_ids, self._wanted_ranges, self._wanted_counts = {}, {}, {}
         return requests
 
     def _receive_rows(self, ids: list[str], rows: list[Row | None]) -> None:
         self._sequences.update(dict.fromkeys(ids))
         self._keep(row for row in rows if row is not None)
 
-    def _receive_way(self, key: tuple[str, Span, bool], amount: int | None, rows: list[Row]) -> None:
-        way = self._ways.setdefault(key, _Way())
-        way.rows += rows
-        way.is_complete = amount is None or len(rows) < amount
+    def _receive_range(self, key: tuple[str, Span, bool], amount: int | None, rows: list[Row]) -> None:
+        fetched = self._ranges.setdefault(key, _FetchedRange())
+        fetched.rows += rows
+        fetched.is_complete = amount is None or len(rows) < amount
         self._keep(rows)
 
     def _keep(self, rows: Any) -> None:
@@ -133,22 +133,22 @@ class FetchedTable:
             self.rows[row[-1]] = row
             self._sequences[row[place]] = row[-1]
 
-    def _along(self, plan: Plan) -> Iterator[Row]:
-        span = text_keys_of(self.table, plan.index).span(plan)
-        key = plan.index.name, span, plan.is_backward
-        way = self._ways.get(key)
-        if way is None:
-            self._wanted_ways[key] = self.first_rows
+    def _along(self, path: AccessPath) -> Iterator[Row]:
+        span = text_keys_of(self.table, path.index).span(path)
+        key = path.index.name, span, path.is_backward
+        fetched = self._ranges.get(key)
+        if fetched is None:
+            self._wanted_ranges[key] = self.first_rows
             return
-        yield from way.rows
-        if not way.is_complete:
-            self._wanted_ways[key] = _GROWTH * len(way.rows)
+        yield from fetched.rows
+        if not fetched.is_complete:
+            self._wanted_ranges[key] = _GROWTH * len(fetched.rows)
 
     def _request(self, key: tuple[str, Span, bool], amount: int | None) -> Request:
         index_name, (lower, upper), is_backward = key
-        way = self._ways.get(key)
-        if way is not None and way.rows:
-            last = self._key_of(index_name, way.rows[-1])
+        fetched = self._ranges.get(key)
+        if fetched is not None and fetched.rows:
+            last = self._key_of(index_name, fetched.rows[-1])
             # The next key is the text that follows at once, or, backwards, whatever is below.
             lower, upper = (lower, last) if is_backward else (last + "\0", upper)
         if amount is not None and amount > _MOST_ROWS:
