@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema, Upgrade
+from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema, upgrade
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TASKS
@@ -33,11 +33,14 @@ def test_stores_that_have_changed_have_a_new_version() -> None:
 
 def upgraded(old_columns: list[str], row: list[Any]) -> list[Any]:
     """Take one row of an older version through an upgrade, and return it in its new form."""
-    upgrade = Upgrade(StoreSchema((*VERSIONS, "later")))
+    exchange = upgrade(StoreSchema((*VERSIONS, "later")))
+    next(exchange)
     schema = msgspec.json.encode([[[{"tasks": old_columns}, [["stores", "then"]]]]]).decode()
-    first = upgrade.answer(1, schema)
+    first = exchange.send((1, schema))
     assert msgspec.json.decode(first)["fetch"][0][:2] == ["range", "tasks"]
-    order, new_row = upgrade.answer(1, msgspec.json.encode([[row]]).decode()).split("\n")
+    with pytest.raises(StopIteration) as end:
+        exchange.send((1, msgspec.json.encode([[row]]).decode()))
+    order, new_row = end.value.value.split("\n")
     assert msgspec.json.decode(order)["put"]["tasks"]["records"][0][0] == row[0]
     values: list[Any] = msgspec.json.decode(new_row)
     return values

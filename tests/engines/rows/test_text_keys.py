@@ -89,11 +89,11 @@ def test_queries_of_rows_fetched_bit_by_bit_find_what_they_should(table: Table[A
 
     for _ in range(10):
         found, number = rows_of(fetched, query), count_of(fetched, query)
-        if not fetched.missing:
+        if not fetched.is_missing:
             break
         for request, receive in fetched.requests():
             receive(answer(table, stored, request))
 
-    assert fetched.missing == 0
+    assert not fetched.is_missing
     assert found == plain_answer(query, stored)
     assert number == len(plain_answer(msgspec.structs.replace(query, limit=None, offset=0), stored))

@@ -1,29 +1,40 @@
-"""A table as a transaction sees it: its own writes over the committed rows, which stay as they are until it commits."""
+"""The tables as a transaction sees them: its own writes over the committed rows, unchanged until it commits."""
 
 import heapq
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 from swarm_persistence.engines.rows.planner import AccessPath
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import Table
 
 
 class CommittedRows(RowSource, Protocol):
     """The committed rows under an overlay."""
 
     rows: dict[int, Row]
-    """Rows by their sequences: every one that was given out."""
+    """The rows that were returned, by sequence."""
 
     def entries(self, path: AccessPath) -> Iterator[Entry]:
-        """Yield the entries that lie along the plan's index, each of which ends with the row's sequence."""
+        """Yield the index entries on the path, each of which ends with its row's sequence."""
         ...
 
 
+class Difference(NamedTuple):
+    """What a transaction changes in one table."""
+
+    table: Table[Any]
+    removed: list[Row]
+    """The committed rows that it deletes."""
+    put: list[Row]
+    """The rows that it adds or updates."""
+
+
 class OverlayTable:
-    """A `RowSource` of committed rows, some of which are hidden, and of rows of its own."""
+    """A `RowSource` of committed rows, some of them hidden, merged with rows of its own."""
 
     def __init__(self, base: CommittedRows) -> None:
         self.table = base.table
@@ -32,7 +43,7 @@ class OverlayTable:
         self._base = base
         self._own = RowTable(base.table)
         self._hidden: set[int] = set()
-        """The sequences of the committed rows that the transaction has changed or deleted."""
+        """The sequences of the committed rows that the transaction has updated or deleted."""
 
     def get(self, id: str) -> Row | None:
         row = self._own.get(id)
@@ -76,9 +87,9 @@ class OverlayTable:
             self._hide(row)
 
     def commit(self) -> None:
-        """Put the transaction's writes into the committed rows."""
+        """Apply the transaction's writes to the committed rows."""
         own, base = self._own.rows, self._base
-        # What is hidden first: a new row may have the id of a deleted one.
+        # Hidden rows first: a new row may have the id of a deleted one.
         for sequence in self._hidden:
             row = own.pop(sequence, None)
             if row is None:
@@ -95,11 +106,46 @@ class OverlayTable:
         """Tell whether the transaction has written here."""
         return bool(self._own.rows or self._hidden)
 
-    def differences(self) -> tuple[list[Row], list[Row]]:
-        """Return the committed rows that are gone, and the rows that are new or have changed."""
+    def difference(self) -> "Difference":
+        """Return what the transaction has written here."""
         own = self._own.rows
-        return [self._base.rows[sequence] for sequence in self._hidden if sequence not in own], list(own.values())
+        removed = [self._base.rows[sequence] for sequence in self._hidden if sequence not in own]
+        return Difference(self.table, removed, list(own.values()))
 
     def _hide(self, row: Row) -> None:
         sequence: Any = row[-1]
         self._hidden.add(sequence)
+
+
+class Overlays:
+    """A transaction's writes to all tables."""
+
+    def __init__(self, base_of: Callable[[Table[Any]], CommittedRows]) -> None:
+        self._base_of = base_of
+        self._tables: dict[str, OverlayTable] = {}
+
+    def table(self, table: Table[Any]) -> OverlayTable:
+        """Return the rows of a table as the transaction sees them."""
+        overlay = self._tables.get(table.name)
+        if overlay is None:
+            overlay = self._tables[table.name] = OverlayTable(self._base_of(table))
+        return overlay
+
+    def commit(self) -> list[str]:
+        """Apply the writes to the committed rows, and return the names of the changed tables."""
+        changed = [name for name, overlay in self._tables.items() if overlay.has_changes]
+        for overlay in self._tables.values():
+            overlay.commit()
+        return changed
+
+    def differences(self) -> list[Difference]:
+        """Return what the transaction changes, table by table."""
+        return [overlay.difference() for overlay in self._tables.values() if overlay.has_changes]
+
+    def counters(self) -> dict[str, list[int]]:
+        """Return the last sequence and the last change number of each table in use."""
+        return {name: [overlay.last_sequence, overlay.last_change] for name, overlay in self._tables.items()}
+
+    def clear(self) -> None:
+        """Drop the writes."""
+        self._tables.clear()

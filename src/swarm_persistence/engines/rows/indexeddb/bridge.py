@@ -1,48 +1,52 @@
-"""The way to JavaScript and back: transactions, locks and notices, each answered by a call of a Python function."""
+"""Connects Python to JavaScript: transactions, locks and notifications, each answered by calling a Python function."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
 from importlib.resources import files
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from swarm_persistence.engines.rows.indexeddb.exchange import Exchange
 from swarm_persistence.engines.rows.indexeddb.failures import translate
 from swarm_persistence.engines.rows.indexeddb.messages import NOTHING_MORE
 from swarm_persistence.errors import DatabaseError
 
-Answer = Callable[[str], str]
-"""Takes what was fetched, and returns the next message; called while the transaction lives."""
+T = TypeVar("T")
+
 Settled = Callable[[BaseException | None], None]
+"""Is called once a transaction has ended, with the failure if it was aborted."""
 
 Opened = Callable[[str, str, BaseException | None], None]
-"""Learns the name and the text of a failure to open, and what an upgrade raised; two empty texts if all went well."""
+"""Is called with the name and the text of a failure to open, and what an upgrade raised; two empty texts on success."""
+
+Upgrade = Generator[str, tuple[int, str], str]
+"""An exchange inside the transaction that upgrades the database, which is sent its old version with each answer."""
 
 
 class OpenRequest(NamedTuple):
-    """What to open: the database, its version and stores, and the first message of an upgrade."""
+    """The database to open, its version and its stores."""
 
     name: str
     version: int
     stores: str
     durability: str
-    message: str
-    seconds: float
+    timeout_seconds: float
 
 
 class DatabaseListener(Protocol):
-    """Whoever wants to know what happens to the database."""
+    """Is notified of what happens to the database."""
 
     def outdated(self) -> None:
-        """A newer version of this code waits for us to close the database, to upgrade it."""
+        """A newer version of this code waits for this one to close the database, to upgrade it."""
         ...
 
     def unwanted(self) -> None:
-        """Another tab waits for us to close the database, to delete it."""
+        """Another tab waits for this one to close the database, to delete it."""
         ...
 
     def lost(self) -> None:
-        """The browser has closed the database by itself."""
+        """The browser has closed the database."""
         ...
 
     def written(self, tables: str) -> None:
@@ -52,7 +56,7 @@ class DatabaseListener(Protocol):
 
 @cache
 def script() -> Any:
-    """Run the JavaScript beside this file, once, and return what it gives; `DatabaseError` where it cannot run."""
+    """Run the JavaScript file beside this one, once, and return its module; `DatabaseError` if it cannot run here."""
     try:
         from pyodide.code import run_js  # type: ignore[import-not-found]
     except ImportError as error:
@@ -70,7 +74,7 @@ class Bridge:
     def __init__(self, listener: DatabaseListener) -> None:
         self._listener = listener
         self._numbers = count(1)
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, Callable[[str], str]] = {}
         self._settled: dict[int, Settled] = {}
         self._failures: dict[int, BaseException] = {}
         self._waiting: dict[int, Callable[[str], None]] = {}
@@ -78,51 +82,67 @@ class Bridge:
         self._ends: list[asyncio.Future[None]] = []
         self._connection: Any = None
         self._opened: Opened
-        self._upgrade: Callable[[int, str], str]
+        self._upgrade: Upgrade
         self._upgrade_failure: BaseException | None = None
 
-    def open(self, opening: OpenRequest, upgrade: Callable[[int, str], str], opened: Opened) -> None:
-        """Open the database, and call `upgrade` if it is older than the version asked for, or new."""
+    def open(self, opening: OpenRequest, upgrade: Upgrade, opened: Opened) -> None:
+        """Open the database, and run the upgrade if it is new, or older than the requested version."""
         self._upgrade = upgrade
         self._opened = opened
-        name, version, stores, durability, message, seconds = opening
+        name, version, stores, durability, seconds = opening
         self._connection = script().open(
-            name, version, stores, durability, message, _milliseconds(seconds), self._callbacks()
+            name, version, stores, durability, _next_message(upgrade, None), _milliseconds(seconds), self._callbacks()
         )
 
-    def read(self, message: str, answer: Answer, settled: Settled) -> None:
-        """Run a transaction that only reads: send the message, let `answer` go on, and tell when it wants no more.
+    def read(self, exchange: Exchange[str], settled: Settled) -> None:
+        """Run an exchange in a read-only transaction, which ends when the exchange returns `NOTHING_MORE`."""
 
-        Raises `DatabaseError`, as `write` does.
-        """
-
-        def answer_and_end(text: str) -> str:
-            reply = answer(text)
-            if reply == NOTHING_MORE:
+        def answer(text: str) -> str:
+            message = _next_message(exchange, text)
+            if message == NOTHING_MORE:
                 self._forget(number)
                 settled(None)
-            return reply
+            return message
 
-        number = self._register(answer_and_end, settled)
+        message = _next_message(exchange, None)
+        if message == NOTHING_MORE:
+            settled(None)
+            return
+        number = self._register(answer, settled)
         self._call(number, "transact", message, False, 0)
 
-    def write(self, message: str, answer: Answer, settled: Settled, lock: int) -> None:
-        """Run a transaction that writes, under a lock, and tell when it is committed."""
-        self._call(self._register(answer, settled), "transact", message, True, lock)
+    def write(self, exchange: Exchange[str], settled: Settled, lock: int) -> None:
+        """Run an exchange in a transaction under a lock; it commits what the exchange returns."""
+        message = _next_message(exchange, None)
+        number = self._register(lambda text: _next_message(exchange, text), settled)
+        self._call(number, "transact", message, True, lock)
 
-    def flush(self, settled: Settled) -> None:
-        """See to it that all that was committed is on the disk."""
+    async def fetch(self, message: str) -> str:
+        """Return the answer to a message, from a transaction of its own."""
+        answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def exchange() -> Exchange[str]:
+            settle(answered, None, (yield message))
+            return NOTHING_MORE
+
+        self.read(exchange(), lambda failure: settle(answered, failure, ""))
+        return await answered
+
+    async def flush(self) -> None:
+        """Wait until all that was committed has reached the disk."""
+        flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
-        self._settled[number] = settled
+        self._settled[number] = lambda failure: settle(flushed, failure, None)
         self._call(number, "flush")
+        await flushed
 
     def lock(
         self, seconds: float, locked: Callable[[bool], None], released: Callable[[], None], *, is_exclusive: bool
     ) -> int:
-        """Ask for the lock of the database, and return its number.
+        """Request the lock of the database, and return its number.
 
-        `locked` learns whether it came in time, `released` that it was not used for a while, or by us for too long.
-        Raises `DatabaseError` once the database is closed.
+        `locked` is called with whether it was acquired in time, `released` when it was idle, or held for too long.
+        Raises `DatabaseError` if the database is closed.
         """
         if self._connection is None:
             raise translate("InvalidStateError", "")
@@ -133,26 +153,26 @@ class Bridge:
         return number
 
     def unlock(self, number: int) -> None:
-        """Give a lock back, or wait for it no longer."""
+        """Release a lock, or stop waiting for it."""
         self._waiting.pop(number, None)
         self._released.pop(number, None)
         if self._connection is not None:
             self._connection.unlock(number)
 
     async def end(self) -> None:
-        """Wait until all transactions are over, also those whose callers wait no longer."""
+        """Wait until all transactions have ended, including those whose callers were cancelled."""
         while self._settled:
             ended = asyncio.get_running_loop().create_future()
             self._ends.append(ended)
             await ended
 
     def close(self) -> None:
-        """Close the database once its transactions are over, and give back all locks."""
+        """Close the database once its transactions have ended, and release all locks."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _register(self, answer: Answer, settled: Settled) -> int:
+    def _register(self, answer: Callable[[str], str], settled: Settled) -> int:
         number = next(self._numbers)
         self._answers[number] = answer
         self._settled[number] = settled
@@ -162,13 +182,17 @@ class Bridge:
         from pyodide.ffi import JsException  # type: ignore[import-not-found]
 
         if self._connection is None:
-            self._forget(number)
-            raise translate("InvalidStateError", "")
+            self._fail(number, translate("InvalidStateError", ""))
+            return
         try:
             getattr(self._connection, method)(number, *arguments)
         except JsException as error:
-            self._forget(number)
-            raise translate(error.name, error.message)  # noqa: B904 - its cause says what the browser said
+            self._fail(number, translate(error.name, error.message))
+
+    def _fail(self, number: int, error: Exception) -> None:
+        settled = self._settled[number]
+        self._forget(number)
+        settled(error)
 
     def _forget(self, number: int) -> BaseException | None:
         self._answers.pop(number, None)
@@ -203,13 +227,13 @@ class Bridge:
         try:
             return self._answers[number](text)
         except BaseException as error:
-            # An exception cannot pass through JavaScript: the transaction is aborted, and then it is told.
+            # An exception cannot pass through JavaScript, so it is raised after the transaction has been aborted.
             self._failures[number] = error
             return None
 
     def _on_upgrade(self, version: int, text: str) -> str | None:
         try:
-            return self._upgrade(version, text)
+            return _next_message(self._upgrade, (version, text))
         except BaseException as error:
             self._upgrade_failure = error
             return None
@@ -221,7 +245,7 @@ class Bridge:
         settled = self._settled.get(number)
         failure = self._forget(number)
         if settled is None:
-            return  # It had read all that it wanted.
+            return  # The exchange had already ended.
         if name:
             settled(failure or translate(name, message))
         else:
@@ -248,6 +272,24 @@ class Bridge:
             self._listener.lost()
 
 
+def settle(future: "asyncio.Future[T]", failure: BaseException | None, result: T) -> None:
+    """Set a future's outcome unless it has one; a cancelled caller leaves its future cancelled."""
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(result)
+    else:
+        future.set_exception(failure)
+
+
+def _next_message(exchange: Generator[str, Any, str], answer: object) -> str:
+    try:
+        return exchange.send(answer)
+    except StopIteration as end:
+        last: str = end.value
+        return last
+
+
 def _milliseconds(seconds: float) -> float:
-    # A timer of a browser holds 31 bits, and one that is set to more rings at once.
+    # A browser's timer has 31 bits, and one that is set to more fires at once.
     return min(seconds * 1000, 2**31 - 1)

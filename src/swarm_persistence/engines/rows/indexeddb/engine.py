@@ -23,15 +23,14 @@ from swarm_persistence.engines.interface import (
 )
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.lines import back_up_lines
-from swarm_persistence.engines.reads import Get, LastSequence, Page, Read, Select, Values
-from swarm_persistence.engines.rows.evaluator import access_path_of
+from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, OpenRequest
 from swarm_persistence.engines.rows.indexeddb.failures import opening_failure
-from swarm_persistence.engines.rows.indexeddb.fetched_table import FIRST_ROWS
+from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.pending import PendingRead, PendingWrite
 from swarm_persistence.engines.rows.indexeddb.read_batcher import ReadBatcher
-from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, Upgrade
+from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
 from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
@@ -39,7 +38,7 @@ from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
-from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
@@ -85,16 +84,14 @@ class IndexedDbEngine:
             else:
                 future.set_result(None)
 
-        upgrade = Upgrade(settings.schema)
         opening = OpenRequest(
             self.name,
             settings.schema.version,
             msgspec.json.encode(settings.schema.stores()).decode(),
             settings.durability,
-            upgrade.first_message(),
             settings.connection_timeout,
         )
-        self._bridge.open(opening, upgrade.answer, opened)
+        self._bridge.open(opening, upgrade(settings.schema), opened)
         try:
             await future
         except BaseException:
@@ -116,11 +113,8 @@ class IndexedDbEngine:
         return list(results)
 
     async def read(self, read: Read[T]) -> T:
-        if isinstance(read, LastSequence):
-            result: Any = await self._last_sequence(read)
-            return cast(T, result)
         self._require_usable()
-        result = await self._reads.submit(PendingRead(read, _first_rows(read)))
+        result: Any = await self._reads.submit(PendingRead(read))
         return cast(T, result)
 
     async def follow(
@@ -183,14 +177,7 @@ class IndexedDbEngine:
     async def checkpoint(self) -> None:
         """Wait until all that was committed is on the disk, also with relaxed durability."""
         self._require_usable()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def settled(failure: BaseException | None) -> None:
-            if not future.done():
-                future.set_result(None) if failure is None else future.set_exception(failure)
-
-        self._bridge.flush(settled)
-        await future
+        await self._bridge.flush()
 
     async def migrate_to(self, version: int) -> None:
         self._require_usable()
@@ -228,7 +215,7 @@ class IndexedDbEngine:
         self._unusable = self._unusable or ClosedError("the storage is closed")
         self._watches.close()
         if self._session is not None:
-            self._session.close(error)
+            self._session.end(error)
         self._begin_no_more(self._unusable)
         while outstanding := [each for each in self._outstanding() if not each.done()]:
             await asyncio.wait(outstanding)
@@ -239,7 +226,7 @@ class IndexedDbEngine:
         self._unusable = self._unusable or ClosedError("the storage is closed")
         self._watches.close()
         if self._session is not None:
-            self._session.close(self._unusable)
+            self._session.end(self._unusable)
         self._begin_no_more(self._unusable)
         self._commits.refuse(self._unusable)
         self._bridge.close()
@@ -264,37 +251,18 @@ class IndexedDbEngine:
         """Finish what was submitted, then close the database."""
         self._unusable = DatabaseError(reason)
         if self._session is not None:
-            self._session.close(self._unusable)
+            self._session.end(self._unusable)
         asyncio.get_event_loop().create_task(self.close(), context=Context())
 
     def _submit(self, steps: Sequence[Step], on_abandoned: OnAbandoned | None = None) -> "asyncio.Future[Any]":
-        works = compile_steps(steps)
+        compiled = compile_steps(steps)
         self._require_usable()
         deadline = time.monotonic() + self.settings.connection_timeout
-        return self._commits.submit(PendingWrite(deadline, steps, works, on_abandoned))
+        return self._commits.submit(PendingWrite(deadline, steps, compiled, on_abandoned))
 
-    async def _last_sequence(self, read: LastSequence) -> int:
-        if read.before is not None:
-            return read.before - 1
-        (answer,) = await self._fetch(messages.FETCH_STATE)
-        _, counters = messages.state_of(answer)
-        return counters[read.table.name][0] if read.table.name in counters else 0
-
-    async def _fetch(self, *requests: Any) -> list[Any]:
+    async def _fetch(self, *requests: Request) -> list[Any]:
         self._require_usable()
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-
-        def answer(text: str) -> str:
-            if not future.done():
-                future.set_result(messages.answers_of(text))
-            return messages.NOTHING_MORE
-
-        def settled(failure: BaseException | None) -> None:
-            if failure is not None and not future.done():
-                future.set_exception(failure)
-
-        self._bridge.read(messages.fetch(requests), answer, settled)
-        return await future
+        return messages.answers_of(await self._bridge.fetch(messages.fetch(requests)))
 
     def _outstanding(self) -> "list[asyncio.Future[Any]]":
         return [*self._commits.outstanding(), *self._reads.outstanding()]
@@ -311,26 +279,6 @@ class IndexedDbEngine:
     def _require_usable(self) -> None:
         if self._unusable is not None:
             raise self._unusable
-
-
-def _first_rows(read: Read[Any]) -> int | None:
-    """Return how many rows of its way a read may need at first; `None` for all of them."""
-    match read:
-        case Get():
-            return FIRST_ROWS
-        case Select(query) | Page(query) | Values(query):
-            return _needed(query)
-    return None
-
-
-def _needed(query: Query[Any]) -> int | None:
-    if any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
-        return FIRST_ROWS
-    path = access_path_of(query)
-    if query.limit is None or not path.is_sorted:
-        return None
-    end = query.offset + query.limit
-    return max(end, FIRST_ROWS) if path.residual else max(end, 1)
 
 
 def _never() -> None:

@@ -39,10 +39,10 @@ class _FetchedRange:
 class FetchedTable:
     """The `RowSource` of one table's committed rows that stands under a transaction's own writes."""
 
-    def __init__(self, table: Table[Any], last_sequence: int = 0, last_change: int = 0) -> None:
+    def __init__(self, table: Table[Any]) -> None:
         self.table = table
-        self.last_sequence = last_sequence
-        self.last_change = last_change
+        self.last_sequence = 0
+        self.last_change = 0
         self.rows: dict[int, Row] = {}
         self.first_rows: int | None = FIRST_ROWS
         """How many rows of a way to fetch first; `None` for all."""
@@ -99,9 +99,9 @@ class FetchedTable:
         raise NotImplementedError("committed rows change by a commit only")
 
     @property
-    def missing(self) -> int:
-        """Return how many things were asked for that are not here."""
-        return len(self._wanted_ids) + len(self._wanted_ranges) + len(self._wanted_counts)
+    def is_missing(self) -> bool:
+        """Tell whether something was asked for that has not been fetched."""
+        return bool(self._wanted_ids or self._wanted_ranges or self._wanted_counts)
 
     def requests(self) -> list[tuple[Request, Receiver]]:
         """Return what is to be fetched, each with who takes the answer, and forget that it was asked for."""
@@ -110,7 +110,8 @@ class FetchedTable:
             ids = list(self._wanted_ids)
             requests.append((("get", self.table.name, ids), partial(self._receive_rows, ids)))
         for key, amount in self._wanted_ranges.items():
-            requests.append((self._request(key, amount), partial(self._receive_range, key, amount)))
+            offset = len(self._ranges[key].rows) if key in self._ranges else 0
+            requests.append((self._request(key, amount), partial(self._receive_range, key, amount, offset)))
         for index, span in self._wanted_counts:
             request = ("count", self.table.name, index, *span)
             requests.append((request, partial(self._counts.__setitem__, (index, span))))
@@ -121,9 +122,10 @@ class FetchedTable:
         self._sequences.update(dict.fromkeys(ids))
         self._keep(row for row in rows if row is not None)
 
-    def _receive_range(self, key: tuple[str, Span, bool], amount: int | None, rows: list[Row]) -> None:
+    def _receive_range(self, key: tuple[str, Span, bool], amount: int | None, offset: int, rows: list[Row]) -> None:
         fetched = self._ranges.setdefault(key, _FetchedRange())
-        fetched.rows += rows
+        # Not appended: two operations of one transaction may have asked for the same rows.
+        fetched.rows[offset:] = rows
         fetched.is_complete = amount is None or len(rows) < amount
         self._keep(rows)
 

@@ -1,4 +1,4 @@
-"""Writes what JavaScript is asked to do as text, and reads its answers."""
+"""The messages to JavaScript, and its answers, as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,54 +7,50 @@ import msgspec
 
 from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
-from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.engines.rows.overlays import Difference, Overlays
 
 _encode = msgspec.json.Encoder().encode
 _decode_answers = msgspec.json.Decoder(list[list[tuple[Any, ...] | None] | int]).decode
 
 State = tuple[int, dict[str, list[int]]]
-"""How many commits there were, and the last sequence and the last change number of each table."""
+"""The number of commits, and the last sequence and last change number of each table."""
 
 META = "meta"
-"""The store of what the engine itself has to remember."""
+"""The store of the engine's own data."""
 NOTHING_MORE = "{}"
 """The message that ends a transaction."""
 FETCH_STATE: Request = ("get", META, ["state"])
 
 
-class Difference:
-    """What a write changes in one table."""
-
-    def __init__(self, table: Table[Any], removed: Sequence[Row], put: Sequence[Row]) -> None:
-        self.table = table
-        self.removed = removed
-        self.put = put
-
-
 def removes_only(differences: Sequence[Difference]) -> bool:
-    """Tell whether a write takes no room: who has none left must be able to make some."""
+    """Tell whether a write frees space only, so that it must succeed where no space is left."""
     return not any(difference.put for difference in differences)
 
 
 def fetch(requests: Sequence[Request]) -> str:
-    """Return the message that asks for rows."""
+    """Return the message that requests rows."""
     return _encode({"fetch": requests}).decode()
 
 
 def answers_of(text: str) -> list[Any]:
-    """Return what was fetched: rows, `None` for a missing one, or a number."""
+    """Return the answers to the requests of a message: rows, `None` for each missing one, or a number."""
     return _decode_answers(text)
 
 
 def state_of(answer: Any) -> State:
-    """Return the state that was fetched."""
+    """Return the state from the answer to `FETCH_STATE`."""
     commits, counters = answer[0]
     return commits, counters
 
 
+def next_state(state: State, overlays: Overlays) -> dict[str, State]:
+    """Return the meta data after a commit of a transaction's writes: one more commit, and the numbers it has used."""
+    commits, counters = state
+    return {"state": (commits + 1, {**counters, **overlays.counters()})}
+
+
 def write(differences: Sequence[Difference], meta: Mapping[str, Any], then: Sequence[Request] | None = None) -> str:
-    """Return the message that removes and puts rows, and then asks for more or ends the transaction."""
+    """Return the message that removes and puts rows, and then requests more, or ends the transaction."""
     rows: list[str] = []
     put: dict[str, Any] = {}
     remove: dict[str, list[Any]] = {}

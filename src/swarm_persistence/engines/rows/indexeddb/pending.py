@@ -1,4 +1,4 @@
-"""What callers have asked for and wait for: reads and writes, each with its outcome."""
+"""Calls in flight: reads and writes, each with the future of its result."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,15 +7,18 @@ from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.interface import Step
-from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.reads import Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
+from swarm_persistence.engines.rows.evaluator import access_path_of
+from swarm_persistence.engines.rows.indexeddb.fetched_table import FIRST_ROWS
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.reading import evaluate, finish
+from swarm_persistence.query.query import FromNow, Query, Subquery
 from swarm_persistence.schema.tables import Table
 
 
 class PendingCall:
-    """One call of the engine. Its outcome is known to the caller only once it is `settled`."""
+    """One call of the engine. The caller gets its outcome only when it is settled."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -24,7 +27,7 @@ class PendingCall:
         self.error: Exception | None = None
 
     def settle(self, failure: BaseException | None = None) -> None:
-        """Give the outcome to the caller, if it still waits."""
+        """Set the caller's future to the outcome, unless the caller was cancelled."""
         if self.future.done():
             return
         error = failure or self.error
@@ -35,57 +38,59 @@ class PendingCall:
 
 
 class PendingWrite(PendingCall):
-    """Steps to do as one."""
+    """The steps of one write."""
 
     def __init__(
         self,
         deadline: float,
         steps: Sequence[Step],
-        works: Sequence[CompiledStep],
+        compiled: Sequence[CompiledStep],
         on_abandoned: OnAbandoned | None = None,
     ) -> None:
         super().__init__(deadline)
         self._on_abandoned = on_abandoned
         self.steps = steps
-        self.works = works
+        self.compiled = compiled
         self.most_together: float = inf
-        """In how large a group it may be done: one that was too large is halved."""
+        """The largest batch it may run in: a batch that is too large for the remaining space is halved."""
         self.is_counted = True
-        """Whether its commit is to be counted, for which there must be room."""
+        """Whether its commit is counted, which takes space."""
 
     def run(self, changes: Changes) -> None:
-        """Do the steps on what is there, all of them or none."""
+        """Run all of the steps or none of them on the fetched rows."""
         self.error = None
         try:
-            self.result = changes.run(self.works)
+            self.result = changes.run(self.compiled)
         except Exception as error:
             self.error = error
 
     def settle(self, failure: BaseException | None = None) -> None:
-        """Give the outcome to the caller, or tell that the caller was cancelled."""
+        """Set the caller's future to the outcome, or call `on_abandoned` if the caller was cancelled."""
         if self.future.done() and self._on_abandoned is not None:
             self._on_abandoned(None if failure or self.error else self.result)
         super().settle(failure)
 
 
 class PendingRead(PendingCall):
-    """A read."""
+    """One read."""
 
-    def __init__(self, read: Read[Any], first_rows: int | None) -> None:
+    def __init__(self, read: Read[Any]) -> None:
         super().__init__(inf)
         self._read = read
-        self._first_rows = first_rows
+        self._first_rows = _first_rows(read)
 
     def run(self, view: DatabaseView) -> None:
-        """Evaluate it on what is there."""
+        """Evaluate the read on the fetched rows."""
         self.error = None
+        if isinstance(self._read, LastSequence) and self._read.before is None:
+            view.want_state()
         try:
             self.result = evaluate(self._read, lambda table: self._source(view, table))
         except Exception as error:
             self.error = error
 
     def settle(self, failure: BaseException | None = None) -> None:
-        """Give the outcome to the caller; what rows say is read only now."""
+        """Set the caller's future to the outcome; rows are decoded only now."""
         if not self.future.done() and failure is None and self.error is None:
             try:
                 self.result = finish(self._read, self.result)
@@ -97,3 +102,24 @@ class PendingRead(PendingCall):
         source = view.table(table)
         source.first_rows = self._first_rows
         return source
+
+
+def _first_rows(read: Read[Any]) -> int | None:
+    """Return how many rows of its access path to fetch first; `None` for all."""
+    match read:
+        case Get():
+            return FIRST_ROWS
+        case Select(query) | Page(query) | Values(query):
+            return _rows_needed(query)
+    return None
+
+
+def _rows_needed(query: Query[Any]) -> int | None:
+    """Return how many rows of its access path a query needs at least; `None` if it needs all."""
+    if any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
+        return FIRST_ROWS
+    path = access_path_of(query)
+    if query.limit is None or not path.is_sorted:
+        return None
+    end = query.offset + query.limit
+    return max(end, FIRST_ROWS) if path.residual else max(end, 1)

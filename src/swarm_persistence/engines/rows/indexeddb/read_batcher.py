@@ -1,85 +1,66 @@
-"""Runs the reads of one tick together: one transaction, one snapshot."""
+"""Runs the reads of one tick of the event loop in one transaction, on one snapshot."""
 
 import asyncio
 
-from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
+from swarm_persistence.engines.rows.indexeddb.exchange import Exchange, evaluated
 from swarm_persistence.engines.rows.indexeddb.pending import PendingRead
-from swarm_persistence.engines.rows.indexeddb.view import DatabaseView, Fetch
-from swarm_persistence.errors import StorageError
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 
 
 class ReadBatcher:
-    """The reads that stand in no transaction."""
+    """The reads outside of transactions."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._collected: list[PendingRead] = []
-        self._running: set[_Batch] = set()
+        self._running: set[_ReadBatch] = set()
 
-    def submit(self, operation: PendingRead) -> "asyncio.Future[object]":
-        """Take a read; it goes with the others of this tick."""
-        self._collected.append(operation)
+    def submit(self, read: PendingRead) -> "asyncio.Future[object]":
+        """Take a read, which runs with the others of this tick."""
+        self._collected.append(read)
         if len(self._collected) == 1:
             asyncio.get_running_loop().call_soon(self._start)
-        return operation.future
+        return read.future
 
     def outstanding(self) -> "list[asyncio.Future[object]]":
-        """Return the futures of all that is on its way."""
-        collected = [operation.future for operation in self._collected]
-        return collected + [operation.future for batch in self._running for operation in batch.operations]
+        """Return the futures of all reads in flight."""
+        running = [read for batch in self._running for read in batch.reads]
+        return [read.future for read in (*self._collected, *running)]
 
     def _start(self) -> None:
-        operations, self._collected = [each for each in self._collected if not each.future.done()], []
-        if not operations:
-            return
-        batch = _Batch(operations)
-        first = batch.evaluate()
-        if first == messages.NOTHING_MORE:
-            return
+        reads, self._collected = [read for read in self._collected if not read.future.done()], []
+        batch = _ReadBatch(reads)
         self._running.add(batch)
 
         def settled(failure: BaseException | None) -> None:
             self._running.discard(batch)
-            batch.fail(failure)
+            if failure is not None:
+                batch.fail(failure)
 
-        try:
-            self._bridge.read(first, batch.answer, settled)
-        except StorageError as error:
-            settled(error)
+        self._bridge.read(batch.run(), settled)
 
 
-class _Batch:
-    def __init__(self, operations: list[PendingRead]) -> None:
-        self.operations = operations
-        self._todo = operations
+class _ReadBatch:
+    def __init__(self, reads: list[PendingRead]) -> None:
+        self.reads = reads
         self._view = DatabaseView()
-        self._fetch: Fetch
-        # It stands still, or each repetition would ask for the rows of another moment.
-        self._clock = ManualClock(now())
 
-    def evaluate(self) -> str:
-        """Evaluate what is left on what is there, answer what was complete, and ask for the rest."""
-        todo = []
-        for operation in self._todo:
-            with use_clock(self._clock):
-                operation.run(self._view)
-            if self._view.missing:
-                todo.append(operation)
-            else:
-                operation.settle()
-        self._todo = todo
-        self._fetch = self._view.fetch()
-        return messages.fetch(self._fetch.requests) if self._fetch.requests else messages.NOTHING_MORE
+    def run(self) -> Exchange[str]:
+        """Evaluate all reads; answer each as soon as its rows are complete."""
+        yield from evaluated(self._view, self._evaluate)
+        return messages.NOTHING_MORE
 
-    def answer(self, text: str) -> str:
-        """Take what was fetched, and go on."""
-        self._fetch.receive(messages.answers_of(text))
-        return self.evaluate()
+    def fail(self, failure: BaseException) -> None:
+        """Fail the reads that have not been answered."""
+        for read in self.reads:
+            read.settle(failure)
 
-    def fail(self, failure: BaseException | None) -> None:
-        """Tell those that have no answer yet."""
-        if failure is not None:
-            for operation in self._todo:
-                operation.settle(failure)
+    def _evaluate(self) -> None:
+        for read in self.reads:
+            if read.future.done():
+                continue
+            read.run(self._view)
+            if not self._view.is_missing:
+                read.settle()

@@ -1,15 +1,16 @@
-"""The object stores, their version, and how a database of an older version becomes one of this."""
+"""The object stores, their version, and the upgrade of a database of an older version."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from swarm_persistence.clock import SystemClock
 from swarm_persistence.engines.rows.indexeddb import messages
+from swarm_persistence.engines.rows.indexeddb.bridge import Upgrade
 from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
-from swarm_persistence.engines.rows.indexeddb.messages import META, Difference
+from swarm_persistence.engines.rows.indexeddb.messages import META
+from swarm_persistence.engines.rows.overlays import Difference
 from swarm_persistence.engines.rows.planner import ARRIVALS
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.schema.codec import Row
@@ -17,7 +18,7 @@ from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, Tabl
 from swarm_persistence.schema.values import column_value
 
 VERSIONS = ("stores", "order of arrival", "events of types")
-"""What each version brought. A change of the tables, their columns or indexes needs a new one."""
+"""The change of each version. A change of the tables, their columns or indexes needs a new one."""
 
 _ROWS_AT_ONCE = 1_000
 _FETCH_SCHEMA: Request = ("get", META, ["schema"])
@@ -43,58 +44,35 @@ class StoreSchema(msgspec.Struct, frozen=True):
         return {table.name: list(table.positions) for table in self.tables}
 
 
-class Upgrade:
-    """Brings the rows of an older version into the form of this one, inside the transaction that upgrades."""
-
-    def __init__(self, schema: StoreSchema) -> None:
-        self._schema = schema
-        self._old_columns: dict[str, list[str]] | None = None
-        self._applied: list[Any] = []
-        self._left = list(schema.tables)
-        self._last_key = ""
-
-    def first_message(self) -> str:
-        """Return what to ask for first."""
-        return messages.fetch([_FETCH_SCHEMA])
-
-    def answer(self, old_version: int, text: str) -> str:
-        """Take some rows, and return them in their new form with the request for the next ones."""
-        (rows,) = messages.answers_of(text)
-        if self._old_columns is None:
-            return self._begin(old_version, rows[0])
-        table = self._left[0]
-        old = self._old_columns[table.name]
-        new_rows = [_converted(table, old, row) for row in rows]
-        if len(rows) < _ROWS_AT_ONCE:
-            del self._left[0]
-        return messages.write([Difference(table, (), new_rows)], {}, self._next(rows))
-
-    def _begin(self, old_version: int, schema: Any) -> str:
-        if old_version and schema is None:
-            raise MigrationError("the database does not say which columns it has; it was changed by another program")
-        self._old_columns, self._applied = ({}, []) if schema is None else (schema[0], schema[1])
-        moment = SystemClock().now().isoformat()
-        names = self._schema.versions[old_version:]
-        self._applied = [*self._applied, *[[name, moment] for name in names]]
-        self._left = [table for table in self._schema.tables if table.name in self._old_columns]
-        meta: dict[str, Any] = {"schema": [self._schema.columns(), self._applied]}
-        if not old_version:
-            meta["state"] = [0, {}]
-        return messages.write((), meta, self._next(()))
-
-    def _next(self, rows: Sequence[Row]) -> list[Request] | None:
-        """Return the request for the rows that follow, of this table or of the next one."""
-        if not self._left:
-            return None
-        table = self._left[0]
+def upgrade(schema: StoreSchema) -> Upgrade:
+    """Convert the rows of an older version, inside the transaction that upgrades the database."""
+    old_version, text = yield messages.fetch([_FETCH_SCHEMA])
+    ((stored,),) = messages.answers_of(text)
+    if old_version and stored is None:
+        raise MigrationError("the database does not say which columns it has; it was changed by another program")
+    old_columns, applied = ({}, []) if stored is None else stored
+    moment = SystemClock().now().isoformat()
+    steps = [[name, moment] for name in schema.versions[old_version:]]
+    meta: dict[str, Any] = {"schema": [schema.columns(), [*applied, *steps]]}
+    if not old_version:
+        meta["state"] = [0, {}]
+    differences: list[Difference] = []
+    for table in schema.tables:
         lower = None
-        if len(rows) == _ROWS_AT_ONCE:
+        while table.name in old_columns:
+            request = ("range", table.name, ARRIVALS.name, lower, None, False, _ROWS_AT_ONCE)
+            _, text = yield messages.write(differences, meta, [request])
+            (rows,) = messages.answers_of(text)
+            converted = [_converted(table, old_columns[table.name], row) for row in rows]
+            meta, differences = {}, [Difference(table, [], converted)]
+            if len(rows) < _ROWS_AT_ONCE:
+                break
             lower = arrival_key(table, rows[-1]) + "\0"
-        return [("range", table.name, ARRIVALS.name, lower, None, False, _ROWS_AT_ONCE)]
+    return messages.write(differences, meta)
 
 
 def arrival_key(table: Table[Any], row: Row) -> str:
-    """Return the key of a row's arrival, which is the same in every version."""
+    """Return the key of a row in the index of arrivals, which is the same in every version."""
     plain: list[Any] = [None] * (len(table.positions) - 1)
     return str(text_keys_of(table, ARRIVALS).key_of((*plain, row[-1])))
 
@@ -105,7 +83,7 @@ def _converted(table: Table[Any], old_columns: list[str], row: Row) -> Row:
 
 
 def _default(table: Table[Any], name: str) -> Any:
-    """Return what a column holds in rows that are older than it."""
+    """Return the value of a column in rows that are older than the column."""
     if name == SEQUENCE:
         raise MigrationError(f"a stored {table.label} has no sequence")
     column: Column = table.column(name)

@@ -1,252 +1,147 @@
-"""A caller's own transaction: it holds the lock of the database until it ends, and writes once, when it commits.
+"""A caller's transaction: it holds the database's exclusive lock until it ends, and writes once, when it commits.
 
-A transaction of IndexedDB ends as soon as its callbacks have nothing more to do, so none can be held open. Nobody who
-goes the way of this package writes while the lock is held: what was fetched stays true.
+A transaction of IndexedDB ends as soon as its callbacks have nothing more to do, so it cannot be held open. While the
+lock is held, no other storage of this package writes to the database, so fetched rows stay current.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import Context
 from typing import Any, TypeVar
 
-from swarm_persistence.clock import ManualClock, now, use_clock
-from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import LastSequence, Read
-from swarm_persistence.engines.rows.changes import Changes
-from swarm_persistence.engines.rows.done import Done
 from swarm_persistence.engines.rows.indexeddb import messages
-from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled
+from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled, settle
+from swarm_persistence.engines.rows.indexeddb.exchange import Exchange, evaluated
 from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
-from swarm_persistence.engines.rows.indexeddb.view import DatabaseView, Overlays
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
+from swarm_persistence.engines.rows.overlays import Difference, Overlays, OverlayTable
 from swarm_persistence.engines.rows.reading import evaluate, finish
-from swarm_persistence.engines.rows.row_source import RowSource
+from swarm_persistence.engines.rows.sessions import RowSession
 from swarm_persistence.engines.rows.steps import compile_steps
-from swarm_persistence.errors import DatabaseError, StorageError
+from swarm_persistence.errors import DatabaseError
 from swarm_persistence.schema.tables import TABLES, Table
 
 T = TypeVar("T")
 
 
-class IndexedDbSession:
-    """An open transaction; `ended` is called once it is over."""
+class IndexedDbSession(RowSession):
+    """An open transaction; `ended` is called once it has ended."""
 
     def __init__(
         self,
         bridge: Bridge,
         lock: int,
         transaction_timeout: float,
-        ring: Callable[[list[str]], None],
+        notify: Callable[[list[str]], None],
         ended: "Callable[[IndexedDbSession], None]",
     ) -> None:
-        self._ring = ring
-        self._bridge = bridge
-        self._lock = lock
-        self._timeout = transaction_timeout
-        self._ended = ended
-        self._deadline = time.monotonic() + transaction_timeout
-        self._timer = asyncio.get_running_loop().call_later(
-            transaction_timeout, self._look_at_the_time, context=Context()
-        )
-        self._state: messages.State | None = None
-        self._fetching: _Outcome | None = None
         self._view = DatabaseView()
-        self._overlays = Overlays(self._view)
-        self._changes = Changes(self._overlay)
-        self._is_over = False
-        self._failure: Exception | None = None
-
-    @property
-    def failure(self) -> Exception | None:
-        self._look_at_the_time()
-        return self._failure
+        super().__init__(_SessionOverlays(self._view), nullcontext(), transaction_timeout, self._release)
+        self._bridge = bridge
+        self._database_lock = lock
+        self._notify = notify
+        self._ended = ended
+        self._timer = asyncio.get_running_loop().call_later(transaction_timeout, self.expire_if_due, context=Context())
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        works = compile_steps(steps)
+        compiled = compile_steps(steps)
+
+        def run() -> list[Any]:
+            mark = self._changes.mark()
+            results = self._changes.run(compiled)
+            if self._view.is_missing:
+                self._changes.undo(mark)
+            return results
+
         self._require_open()
+        self._view.want_state()
         self._view.want(steps)
-        results = await self._run(lambda: self._changes.run(works))
+        results = await self._run(run)
         self._changes.settle()
         return results
 
     async def read(self, read: Read[T]) -> T:
-        if isinstance(read, LastSequence):
-            await self._fetch_state()
-        result: T = finish(read, await self._run(lambda: evaluate(read, self._overlay)))
+        result: T = finish(read, await self._run(lambda: evaluate(read, self._overlays.table)))
         return result
-
-    async def savepoint(self, name: str) -> None:
-        self._require_open()
-        self._changes.savepoint(name)
-
-    async def release(self, name: str) -> None:
-        self._require_open()
-        self._changes.release(name)
-
-    async def rollback_to(self, name: str) -> None:
-        self._require_open()
-        self._changes.roll_back_to(name)
-
-    async def commit(self) -> None:
-        self._require_open()
-        differences = self._overlays.differences()
-        if not differences:
-            self._end(None)
-            return
-        self._is_over = True
-        self._timer.cancel()
-        committed = _Outcome()
-
-        def settled(failure: BaseException | None) -> None:
-            # The lock is kept until now, also if nobody waits for this any more.
-            self._let_go()
-            if failure is None:
-                self._ring([difference.table.name for difference in differences])
-            committed.settle(failure)
-
-        self._write(differences, settled)
-        await committed.success()
-
-    def rollback(self) -> Awaitable[None]:
-        self._end(None)
-        return Done()
 
     async def numbers(self) -> Mapping[str, int]:
         """Return the highest sequence that each table has given out."""
         return {table.name: await self.read(LastSequence(table)) for table in TABLES}
 
+    async def commit(self) -> None:
+        self._require_open()
+        differences = self._overlays.differences()
+        if not differences:
+            self.end(None)
+            return
+        self._is_over = True
+        self._timer.cancel()
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(failure: BaseException | None) -> None:
+            # The lock is held until now, even if the caller was cancelled.
+            self._release()
+            if failure is None:
+                self._notify([difference.table.name for difference in differences])
+            settle(committed, failure, None)
+
+        self._store(differences, settled)
+        await committed
+
     def abandon(self) -> None:
-        self._end(None)
+        self.end(None)
 
-    def close(self, reason: Exception) -> None:
-        """End because the engine lets go of the database."""
-        self._end(reason)
-
-    def _write(self, differences: Sequence[messages.Difference], settled: Settled, *, is_counted: bool = True) -> None:
-        def answer(text: str) -> str:
+    def _store(self, differences: Sequence[Difference], settled: Settled, *, is_counted: bool = True) -> None:
+        def exchange() -> Exchange[str]:
+            text = yield messages.fetch([messages.FETCH_STATE])
             state = messages.state_of(messages.answers_of(text)[0])
-            if state != self._state:
+            if state != self._view.state:
                 raise DatabaseError(
                     "something else has written to the database while this transaction held its lock, so nothing of "
                     "it is stored; try again"
                 )
-            return messages.write(differences, self._overlays.next_meta(state) if is_counted else {})
+            return messages.write(differences, messages.next_state(state, self._overlays) if is_counted else {})
 
-        def written(failure: BaseException | None) -> None:
+        def stored(failure: BaseException | None) -> None:
             if is_counted and is_for_lack_of_room(failure) and messages.removes_only(differences):
-                self._write(differences, settled, is_counted=False)
+                self._store(differences, settled, is_counted=False)
             else:
                 settled(failure)
 
-        try:
-            self._bridge.write(messages.fetch([messages.FETCH_STATE]), answer, written, self._lock)
-        except StorageError as error:
-            settled(error)
-
-    async def _fetch_state(self) -> None:
-        if self._fetching is not None:
-            await self._fetching.end()
-        if self._state is None:
-            self._require_open()
-            await self._fetch()
+        self._bridge.write(exchange(), stored, self._database_lock)
 
     async def _run(self, evaluate: Callable[[], T]) -> T:
-        """Evaluate on what is there, and again after fetching what was missing."""
-        clock = ManualClock(now())
-        while True:
-            if self._fetching is not None and self._fetching.is_under_way:
-                # Its caller was cancelled. What it brings must be here before anything else is asked for.
-                await self._fetching.end()
-            self._require_open()
-            mark = self._changes.mark()
-            try:
-                with use_clock(clock):
-                    result = evaluate()
-            except Exception:
-                if not self._view.missing:
-                    raise
-            else:
-                if not self._view.missing:
-                    return result
-            self._changes.undo(mark)
-            await self._fetch()
+        """Drive an exchange, with a transaction of IndexedDB for each fetch."""
+        self._require_open()
+        exchange = evaluated(self._view, evaluate)
+        try:
+            message = next(exchange)
+            while True:
+                answer = await self._bridge.fetch(message)
+                self._require_open()
+                message = exchange.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
-    async def _fetch(self) -> None:
-        """Fetch what is missing, and, the first time, what is committed."""
-        fetch = self._view.fetch()
-        is_first = self._state is None
-        requests = [messages.FETCH_STATE, *fetch.requests] if is_first else fetch.requests
-
-        def answer(text: str) -> str:
-            answers = messages.answers_of(text)
-            if is_first:
-                self._begin_with(messages.state_of(answers.pop(0)))
-            fetch.receive(answers)
-            return messages.NOTHING_MORE
-
-        fetching = _Outcome()
-        self._bridge.read(messages.fetch(requests), answer, fetching.settle)
-        self._fetching = fetching
-        await fetching.success()
-
-    def _overlay(self, table: Table[Any]) -> RowSource:
-        return self._overlays.table(table)
-
-    def _begin_with(self, state: messages.State) -> None:
-        # Nothing was written before this: each write asks for rows first.
-        self._state = state
-        self._view.start_from(state)
-        self._overlays = Overlays(self._view)
-
-    def _end(self, failure: Exception | None) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        self._failure = failure
-        self._let_go()
-
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._timer.cancel()
-        self._bridge.unlock(self._lock)
+        self._bridge.unlock(self._database_lock)
         self._ended(self)
 
-    def _look_at_the_time(self) -> None:
-        if not self._is_over and time.monotonic() >= self._deadline:
-            self._end(was_open_too_long(self._timeout))
 
-    def _require_open(self) -> None:
-        self._look_at_the_time()
-        if self._failure is not None:
-            raise self._failure
-        if self._is_over:
-            raise is_over()
+class _SessionOverlays(Overlays):
+    """Overlays that last only once the state of the database is known, which numbers the new rows."""
 
+    def __init__(self, view: DatabaseView) -> None:
+        super().__init__(view.table)
+        self._view = view
 
-class _Outcome:
-    """The end of a transaction of IndexedDB. One who is cancelled while waiting for it leaves it to others."""
-
-    def __init__(self) -> None:
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._failure: BaseException | None = None
-
-    @property
-    def is_under_way(self) -> bool:
-        """Tell whether there is something to wait for."""
-        return not self._ended.done()
-
-    def settle(self, failure: BaseException | None) -> None:
-        """Tell whoever waits."""
-        if not self._ended.done():
-            self._failure = failure
-            self._ended.set_result(None)
-
-    async def end(self) -> None:
-        """Wait for the end, good or bad."""
-        await asyncio.wait((self._ended,))
-
-    async def success(self) -> None:
-        """Wait for the end, and raise what was the reason of a bad one."""
-        await self.end()
-        if self._failure is not None:
-            raise self._failure
+    def table(self, table: Table[Any]) -> OverlayTable:
+        if self._view.state is None:
+            self._view.want_state()
+            return OverlayTable(self._view.table(table))
+        return super().table(table)

@@ -6,14 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
-from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
+from swarm_persistence.engines.rows.indexeddb.exchange import Exchange, evaluated
 from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
 from swarm_persistence.engines.rows.indexeddb.pending import PendingWrite
-from swarm_persistence.engines.rows.indexeddb.view import DatabaseView, Fetch, Overlays
+from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
+from swarm_persistence.engines.rows.overlays import Overlays
 from swarm_persistence.errors import StorageError
 
 _MOST_STEPS = 5_000
@@ -89,16 +90,13 @@ class WriteBatcher:
         if not self._running:
             self.let_go()
             return
-        batch = _Batch(self._running)
+        batch = _WriteBatch(self._running)
 
         def settled(failure: BaseException | None) -> None:
             self._finish(failure, batch)
 
         assert self._lock is not None
-        try:
-            self._bridge.write(batch.first_message(), batch.answer, settled, self._lock)
-        except StorageError as error:
-            settled(error)
+        self._bridge.write(batch.run(), settled, self._lock)
 
     def _next_group(self) -> list[PendingWrite]:
         group: list[PendingWrite] = []
@@ -112,10 +110,10 @@ class WriteBatcher:
                 operation.settle()  # its caller was cancelled before its turn: nothing is written
                 continue
             group.append(operation)
-            steps += len(operation.works)
+            steps += len(operation.compiled)
         return group
 
-    def _finish(self, failure: BaseException | None, batch: "_Batch") -> None:
+    def _finish(self, failure: BaseException | None, batch: "_WriteBatch") -> None:
         operations, self._running = self._running, []
         if not (is_for_lack_of_room(failure) and self._can_take_less_room(operations, batch)):
             for operation in operations:
@@ -126,7 +124,7 @@ class WriteBatcher:
             self.let_go()
         self._go_on()
 
-    def _can_take_less_room(self, operations: list[PendingWrite], batch: "_Batch") -> bool:
+    def _can_take_less_room(self, operations: list[PendingWrite], batch: "_WriteBatch") -> bool:
         """Tell whether there is a way to do these writes, nothing of which is stored, in less room, and go it."""
         if batch.is_counted and batch.removes_only:
             for operation in operations:
@@ -154,42 +152,33 @@ class WriteBatcher:
         self._go_on()
 
 
-class _Batch:
+class _WriteBatch:
     def __init__(self, operations: list[PendingWrite]) -> None:
         self._operations = operations
         self._view = DatabaseView()
-        self._fetch: Fetch
-        self._state: messages.State | None = None
-        # It stands still, or each repetition would ask for the rows of another moment.
-        self._clock = ManualClock(now())
         self.tables: list[str] = []
         self.removes_only = False
         self.is_counted = any(operation.is_counted for operation in operations)
 
-    def first_message(self) -> str:
+    def run(self) -> Exchange[str]:
+        """Run all writes on the rows of one transaction, and return the message that stores their changes."""
+        view = self._view
+        view.want_state()
         for operation in self._operations:
-            self._view.want(operation.steps)
-        self._fetch = self._view.fetch()
-        return messages.fetch([messages.FETCH_STATE, *self._fetch.requests])
-
-    def answer(self, text: str) -> str:
-        answers = messages.answers_of(text)
-        if self._state is None:
-            self._state = messages.state_of(answers.pop(0))
-            self._view.start_from(self._state)
-        self._fetch.receive(answers)
-        overlays = Overlays(self._view)
-        changes = Changes(overlays.table)
-        with use_clock(self._clock):
-            for operation in self._operations:
-                operation.run(changes)
-        if self._view.missing:
-            self._fetch = self._view.fetch()
-            return messages.fetch(self._fetch.requests)
+            view.want(operation.steps)
+        overlays = yield from evaluated(view, self._evaluate)
         differences = overlays.differences()
         self.tables = [difference.table.name for difference in differences]
         self.removes_only = messages.removes_only(differences)
         if not differences:
             return messages.NOTHING_MORE
+        assert view.state is not None
         is_counted = self.is_counted or not self.removes_only
-        return messages.write(differences, overlays.next_meta(self._state) if is_counted else {})
+        return messages.write(differences, messages.next_state(view.state, overlays) if is_counted else {})
+
+    def _evaluate(self) -> Overlays:
+        overlays = Overlays(self._view.table)
+        changes = Changes(overlays.table)
+        for operation in self._operations:
+            operation.run(changes)
+        return overlays

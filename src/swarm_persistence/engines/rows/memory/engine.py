@@ -218,7 +218,7 @@ class MemoryEngine:
         self._is_closed = True
         self._watches.close()
         if self._writers.holder is not None:
-            self._writers.holder.close(ClosedError("the storage was closed while the transaction was open"))
+            self._writers.holder.end(ClosedError("the storage was closed while the transaction was open"))
         self._tables = _new_tables()
         self._tables_beside.clear()
 

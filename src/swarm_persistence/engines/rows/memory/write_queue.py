@@ -8,24 +8,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any
 
 from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
-
-
-class Holder(Protocol):
-    """An open transaction."""
-
-    deadline: float
-
-    def expire(self) -> None:
-        """End because it was open for too long; called under the lock."""
-        ...
-
-    def close(self, reason: Exception) -> None:
-        """End because the engine closes; called under the lock."""
-        ...
+from swarm_persistence.engines.rows.sessions import RowSession
 
 
 class WriteQueue:
@@ -33,7 +20,7 @@ class WriteQueue:
 
     def __init__(self, lock: DeferredLock, connection_timeout: float) -> None:
         self.lock = lock
-        self.holder: Holder | None = None
+        self.holder: RowSession | None = None
         self.connection_timeout = connection_timeout
         self._queue: dict[QueuedWork, None] = {}
 
@@ -50,7 +37,7 @@ class WriteQueue:
     def expire(self) -> None:
         """End the open transaction if its time is over."""
         while self.holder is not None and time.monotonic() >= self.holder.deadline:
-            self.holder.expire()
+            self.holder.expire_if_due()
 
     def join(self, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> "QueuedWork":
         """Join the queue with some work.
