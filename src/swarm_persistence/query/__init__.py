@@ -1,1 +1,1 @@
-"""The query as a value, its builder, its text and its semantics."""
+"""The query as a value, its builder, its SQL text and its semantics."""

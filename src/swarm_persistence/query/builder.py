@@ -1,4 +1,4 @@
-"""Builds a query step by step and checks each step against the model, so that nothing a caller passes becomes SQL."""
+"""Builds a query step by step, and checks each step against the model, so that a caller's text never becomes SQL."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,16 +13,16 @@ from swarm_persistence.schema.values import ColumnValue, column_value, real, tex
 
 LARGEST_LIMIT = 2**63 - 1
 _REST_OF_A_SECOND = 999_999
-"""Microseconds from the beginning of a second to its last one."""
+"""The offset of a second's last microsecond."""
 LONGEST_PATTERN = 50_000
-"""SQLite's own limit; the others keep it too."""
+"""SQLite's limit, which all engines enforce."""
 
 
 class QueryBuilder(Generic[M]):
-    """A query of one model. Every method returns a new builder and leaves this one as it is.
+    """A query of one model. Each method returns a new builder, and does not change this one.
 
-    A field that the model lacks, a value that its column cannot hold, and an operator that makes no sense for it raise
-    `InvalidQueryError` or `SerializationError` at once.
+    An unknown field, a value that the column cannot store, and an operator that the column does not support raise
+    `InvalidQueryError` or `SerializationError` immediately.
     """
 
     __slots__ = ("query",)
@@ -53,12 +53,12 @@ class QueryBuilder(Generic[M]):
     def where_le(self, field: str, value: object) -> "QueryBuilder[M]":
         """Keep records whose field is the value or less; a time may be given in Unix seconds.
 
-        An `int` as the end means its whole second.
+        An `int` includes its whole second.
         """
         return self._compare(field, "<=", value)
 
     def where_like(self, field: str, pattern: str) -> "QueryBuilder[M]":
-        """Keep records whose text matches: `%` any text, `_` one character, ASCII letters in either case."""
+        """Keep records whose text matches: `%` any text, `_` one character; ignores the case of ASCII letters."""
         column = self._column(field)
         if column.kind not in (Kind.TEXT, Kind.CHOICE):
             raise InvalidQueryError(f"LIKE needs a text field, and {self._name(field)} holds {column.kind.value}")
@@ -68,7 +68,7 @@ class QueryBuilder(Generic[M]):
         return self._with(Condition(column.name, "LIKE", wanted))
 
     def where_in(self, field: str, values: Iterable[object]) -> "QueryBuilder[M]":
-        """Keep records whose field equals one of the values; none at all keeps no record."""
+        """Keep records whose field equals one of the values; without values, no record."""
         column = self._column(field)
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InvalidQueryError(f"where_in({column.name!r}) needs several values, and got {shown(values)}")
@@ -83,20 +83,20 @@ class QueryBuilder(Generic[M]):
         return self._with(Condition(self._name_of(field), "IS NOT NULL"))
 
     def order_by(self, field: str, desc: bool = False) -> "QueryBuilder[M]":
-        """Sort by the field, after the fields named before; ties keep the order of arrival."""
+        """Sort by the field, after the fields of earlier calls; ties are in order of arrival."""
         column = self._column(field)
         return self._replace(order=(*self.query.order, Order(column.name, bool(desc))))
 
     def limit(self, limit: int) -> "QueryBuilder[M]":
-        """Return so many records at most."""
+        """Return at most this many records."""
         return self._replace(limit=bound("limit", limit))
 
     def offset(self, offset: int) -> "QueryBuilder[M]":
-        """Leave out so many records at the start."""
+        """Skip this many records."""
         return self._replace(offset=bound("offset", offset))
 
     def build(self) -> tuple[str, list[ColumnValue]]:
-        """Return the query as SQL text with `?` for each value, and the values as SQLite's columns keep them."""
+        """Return the query as SQL text with `?` for each value, and the values as SQLite stores them."""
         return select_text(self.query, Dialect())
 
     def _compare(self, field: str, operator: Operator, value: object) -> "QueryBuilder[M]":
@@ -146,9 +146,9 @@ class QueryBuilder(Generic[M]):
 
 
 def bound_value(column: Column, operator: Operator, value: object, name: str) -> ColumnValue:
-    """Return a value to compare a column with, as `query_value` does; an `int` as the end means its whole second.
+    """Return a value to compare a column with, as `query_value` does; with `<=`, an `int` includes its whole second.
 
-    That is for `<=`; all other operators go by the second's beginning. A float or a datetime is that very moment.
+    With the other operators, an `int` is the beginning of its second. A float or a datetime is an exact time.
     """
     number = query_value(column, value, name)
     if column.kind is Kind.TIME and operator == "<=" and isinstance(value, int):
@@ -158,7 +158,7 @@ def bound_value(column: Column, operator: Operator, value: object, name: str) ->
 
 
 def query_value(column: Column, value: object, name: str) -> ColumnValue:
-    """Return a value to compare a column with, as the column keeps it; an enum's text and Unix seconds are welcome."""
+    """Return a value to compare a column with, as the column stores it; accepts an enum's text and Unix seconds."""
     if column.choices is not None and isinstance(value, str) and not isinstance(value, Enum):
         value = member_of(column.choices, str.__str__(value), name)
     if column.kind is Kind.TIME:
@@ -171,7 +171,7 @@ def query_value(column: Column, value: object, name: str) -> ColumnValue:
 
 
 def member_of(choices: type[Enum], value: str, name: str) -> Enum:
-    """Return the member that the text names; an unknown one raises `InvalidQueryError`, which lists the known."""
+    """Return the member with this text; `InvalidQueryError`, which lists the members, if there is none."""
     try:
         return choices(value)
     except ValueError:
@@ -180,7 +180,7 @@ def member_of(choices: type[Enum], value: str, name: str) -> Enum:
 
 
 def time_of(value: object, name: str) -> datetime:
-    """Return a time given as Unix seconds or as an aware datetime."""
+    """Return a time given as Unix seconds or an aware datetime."""
     if isinstance(value, datetime) and value.utcoffset() is not None:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -192,7 +192,7 @@ def time_of(value: object, name: str) -> datetime:
 
 
 def bound(name: str, value: object) -> int:
-    """Return the value if it is a whole number that can limit a result."""
+    """Return a limit or offset; `InvalidQueryError` unless it is a whole number, 0 or more."""
     if type(value) is not int or not 0 <= value <= LARGEST_LIMIT:
         raise InvalidQueryError(f"{name} is {shown(value)}, expected a whole number, 0 or more")
     return value

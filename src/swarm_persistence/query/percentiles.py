@@ -1,12 +1,12 @@
-"""What a percentile is: the law that every engine keeps."""
+"""The definition of a percentile, which all engines share."""
 
 from collections.abc import Iterable
 
 
 def percentile_of(values: Iterable[float], fraction: float) -> float | None:
-    """Return the value below which this fraction of the values lies; between two of them, in proportion.
+    """Return the value below which this fraction of the values lies, interpolated between the two nearest.
 
-    That is `percentile_cont` of SQL, with the same steps of arithmetic, so that the same numbers come out everywhere.
+    This is SQL's `percentile_cont` with the same arithmetic, so that all engines return the same numbers.
     """
     ordered = sorted(values)
     if not ordered:

@@ -1,9 +1,9 @@
-"""What a condition and an order mean: the laws that every engine keeps, and the row engines' way of keeping them.
+"""The meaning of conditions and orders: the rules that all engines follow, and their implementation in Python.
 
-- Null equals nothing and compares with nothing: only `IS NULL` finds it. It sorts below every value.
-- Text is compared by code point, upper case before lower case. `LIKE` folds the case of ASCII letters only.
+- Null is equal to nothing, and no comparison with it is true; only `IS NULL` matches it. It sorts below every value.
+- Text is compared by code point, upper case before lower case. `LIKE` ignores the case of ASCII letters only.
 - Times are compared as instants, priorities by rank, False before True.
-- Where the order ties, arrival (`sequence`) decides, in the direction of the last term.
+- Ties are broken by order of arrival (`sequence`), in the direction of the last term.
 """
 
 import operator
@@ -31,7 +31,7 @@ _TEXT_KINDS = JSON_KINDS | {Kind.TEXT, Kind.CHOICE}
 
 
 def predicate_of(table: Table[Any], conditions: Iterable[Condition]) -> Predicate:
-    """Return the function that tells whether a row fulfils all conditions."""
+    """Return the function that tells whether a row matches all conditions."""
     match [_test(table, condition) for condition in conditions]:
         case []:
             return lambda row: True
@@ -43,8 +43,8 @@ def predicate_of(table: Table[Any], conditions: Iterable[Condition]) -> Predicat
             return lambda row: all(test(row) for test in tests)
 
 
-def finds_nothing(table: Table[Any], condition: Condition) -> bool:
-    """Tell whether no row at all can fulfil the condition, because of null or of too few values."""
+def matches_nothing(table: Table[Any], condition: Condition) -> bool:
+    """Tell whether no row can match the condition, because it compares with null or with no value."""
     match condition.operator:
         case "IS NULL":
             return not may_be_null(table, condition.field)
@@ -58,7 +58,7 @@ def finds_nothing(table: Table[Any], condition: Condition) -> bool:
 
 
 def _test(table: Table[Any], condition: Condition) -> Predicate:
-    if finds_nothing(table, condition):
+    if matches_nothing(table, condition):
         return lambda row: False
     value: Any = condition.value
     if condition.operator == "PAIR":
@@ -84,7 +84,7 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
 
 
 def may_be_null(table: Table[Any], field: str) -> bool:
-    """Tell whether rows may hold null in a field; the sequence is in every table."""
+    """Tell whether a field is nullable; the sequence, which every table has, is not."""
     return field != SEQUENCE and table.column(field).is_nullable
 
 
@@ -94,10 +94,10 @@ def _several(value: Any) -> tuple[ColumnValue, ...]:
 
 @lru_cache(maxsize=256)
 def like_pattern(pattern: str) -> re.Pattern[str]:
-    """Return the expression that matches as SQLite's `LIKE` does: `%` any text, `_` one character.
+    """Return the regular expression of a `LIKE` pattern: `%` matches any text, `_` one character.
 
-    What stands between two `%` is taken where it is found first, and not looked for again (an atomic group): that loses
-    no match, and a pattern of many `%` cannot take time without end.
+    The text between two `%` is matched at its first occurrence only (an atomic group). That misses no match, and
+    prevents exponential backtracking on patterns with many `%`.
     """
     first, *others = (
         "".join("." if character == "_" else re.escape(character) for character in part) for part in pattern.split("%")
@@ -117,12 +117,12 @@ def sorted_rows(query: Query[Any], rows: Iterable[Row]) -> list[Row]:
 
 @lru_cache(maxsize=256)
 def order_key(table: Table[Any], order: tuple[Order, ...]) -> Callable[[Row], tuple[Any, ...]]:
-    """Return the function that gives a row's place in an order, as a tuple that sorts ascending."""
+    """Return the function that computes a row's sort key, a tuple that sorts ascending."""
     return compiled_key([key_text(table, term, f"row[{table.positions[term.field]}]") for term in order])
 
 
 def compiled_key(texts: Iterable[str]) -> Callable[[Row], tuple[Any, ...]]:
-    """Return the function that gives the tuple of these expressions of a `row`; they hold names of our schema only."""
+    """Return the function of a `row` that computes a tuple of expressions, which must not contain a caller's text."""
     function: Callable[[Row], tuple[Any, ...]] = eval(
         f"lambda row: ({''.join(f'{text}, ' for text in texts)})", {"Descending": Descending}
     )
@@ -130,7 +130,7 @@ def compiled_key(texts: Iterable[str]) -> Callable[[Row], tuple[Any, ...]]:
 
 
 def key_text(table: Table[Any], term: Order, value: str) -> str:
-    """Return the expression that makes a column's value sort ascending as the term says, null below every value."""
+    """Return the expression of a column's sort key, which sorts ascending, with null below every value."""
     is_text = term.field != SEQUENCE and table.column(term.field).kind in _TEXT_KINDS
     if not may_be_null(table, term.field):
         if not term.is_descending:
@@ -144,7 +144,7 @@ def key_text(table: Table[Any], term: Order, value: str) -> str:
 
 @total_ordering
 class Descending:
-    """A text that sorts in the opposite direction."""
+    """A text that sorts in descending order."""
 
     __slots__ = ("text",)
 

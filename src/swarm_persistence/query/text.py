@@ -1,6 +1,6 @@
-"""Writes a query as SQL text and collects its values; knows what dialects differ in, and no database.
+"""Compiles a query to SQL text and collects its values; knows the differences of dialects, and no database.
 
-Text and values are made apart, so that an engine can keep the text of a shape and collect values only.
+Text and values are built separately, so that an engine can cache the text of a query's shape.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from swarm_persistence.schema.values import ColumnValue
 
 
 class Dialect:
-    """How one database writes what the others write differently; this one is the seed's own, `?` for each value."""
+    """The SQL that differs between databases. This base class is the dialect of `QueryBuilder.build`."""
 
     has_literals = False
-    """Whether a value that limits a partial index stands in the text: only then a planner sees that the index holds the
-    rows. They are few, and ours."""
+    """Whether a value that limits a partial index is written into the text: only then can a database's planner use the
+    index. There are few such values, and none comes from a caller."""
 
     def placeholder(self, position: int) -> str:
-        """Return the mark of the value at this position, counted from 1."""
+        """Return the placeholder of the value at this position, counted from 1."""
         return "?"
 
     def pair(self, field: str) -> tuple[str, str]:
@@ -29,44 +29,44 @@ class Dialect:
         return f"min({first}, {second})", f"max({first}, {second})"
 
     def higher(self, first: str, second: str) -> str:
-        """Return the expression of the higher one of two values."""
+        """Return the expression of the maximum of two values."""
         return f"max({first}, {second})"
 
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: "Marks") -> str:
-        """Return the condition that a column holds one of the candidates."""
+        """Return the condition that a column has one of the candidates."""
         return f"{field} IN ({', '.join(marks.next() for _ in candidates)})"
 
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[ColumnValue]:
-        """Return the values that `contains` marks."""
+        """Return the values of the placeholders of `contains`."""
         return candidates
 
     def unindexed(self, field: str) -> str:
-        """Return a field in a form that no index serves."""
+        """Return a field as an expression that no index is used for."""
         return field
 
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
-        """Return what the text of `contains` depends on."""
+        """Return the part of the candidates that the text of `contains` depends on."""
         return len(candidates)
 
     def table(self, table: Table[Any]) -> str:
-        """Return how statements name a table; its columns go by its plain name."""
+        """Return the name of a table in statements; its columns are qualified by its plain name."""
         return table.name
 
     def floor(self, table: Table[Any]) -> str:
-        """Return how statements name the table that holds the highest sequence of a table's deleted rows."""
+        """Return the name of the table that stores the highest sequence of a table's deleted rows."""
         assert table.floor is not None
         return table.floor
 
     def comparison(self, field: str, operator: str, mark: str) -> str:
-        """Return the condition that a column compares with a value."""
+        """Return the comparison of a column with a value."""
         return f"{field} {operator} {mark}"
 
     def literal(self, column: Column, value: object) -> str:
-        """Return a value that stands in the text: an enum's text, or a small number."""
+        """Return a value as a literal: an enum's text, or a small number."""
         return f"'{value}'" if isinstance(value, str) else str(value)
 
     def limit(self, mark: str) -> str:
-        """Return the clause that bounds the rows."""
+        """Return the LIMIT clause."""
         return f"LIMIT {mark}"
 
     def function(self, table: Table[Any], name: str, field: str | None) -> str:
@@ -82,35 +82,35 @@ class Dialect:
         return "LIMIT -1"
 
     def is_literal(self, table: Table[Any], condition: Condition) -> bool:
-        """Tell whether a condition's value stands in the text."""
+        """Tell whether a condition's value is a literal in the text."""
         return self.has_literals and condition.operator == "=" and condition.field in table.limiting_fields
 
     def from_now(self, moment: FromNow, marks: "Marks") -> str:
-        """Return the expression of a time; `moment_values` are what it marks."""
+        """Return the expression of a time; `moment_values` are the values of its placeholders."""
         return marks.next()
 
     def moment_values(self, moment: FromNow) -> Sequence[Any]:
-        """Return the values that `from_now` marks."""
+        """Return the values of the placeholders of `from_now`."""
         return (moment.moment(),)
 
     def rounded_down(self, field: str, marks: "Marks") -> str:
-        """Return the expression of a number or time, rounded down to a multiple that `width_values` are marked for."""
+        """Return the expression of a value rounded down; `width_values` are the values of its placeholders."""
         return f"{field} - ({field} % {marks.next()} + {marks.next()}) % {marks.next()}"
 
     def width_values(self, width: int) -> Sequence[ColumnValue]:
-        """Return the values that `rounded_down` marks."""
+        """Return the values of the placeholders of `rounded_down`."""
         return (width, width, width)
 
     def percentile(self, field: str, marks: "Marks") -> str:
-        """Return the expression of a percentile; its one mark is for the fraction."""
+        """Return the expression of a percentile; its one placeholder is the fraction."""
         return f"percentile_cont({field}, {marks.next()})"
 
     def change_number(self, table: Table[Any]) -> str:
-        """Return the expression of the mark that a write leaves in a row of a followed table."""
+        """Return the expression of the change number that a write sets in a row of a followed table."""
         raise NotImplementedError
 
     def values(self, table: Table[Any], conditions: Sequence[Condition]) -> list[ColumnValue]:
-        """Return the values that the text of the conditions marks, in order."""
+        """Return the values of the conditions' placeholders, in order."""
         values: list[ColumnValue] = []
         for condition in conditions:
             value: Any = condition.value
@@ -136,19 +136,19 @@ class Dialect:
 
 
 class Marks:
-    """Writes the marks of a text's values, one after the other."""
+    """Numbers the placeholders of a text."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self._positions = count(1)
 
     def next(self) -> str:
-        """Return the mark of the next value."""
+        """Return the placeholder of the next value."""
         return self.dialect.placeholder(next(self._positions))
 
 
 def select_text(query: Query[Any], dialect: Dialect) -> tuple[str, list[ColumnValue]]:
-    """Return the text of a SELECT as the seed writes it, and its values."""
+    """Return the text of `QueryBuilder.build`, and its values."""
     clauses = [f"SELECT * FROM {query.table.name}"]
     if query.conditions:
         clauses.append(f"WHERE {where_text(query, Marks(dialect))}")
@@ -165,12 +165,14 @@ def select_text(query: Query[Any], dialect: Dialect) -> tuple[str, list[ColumnVa
 
 def where_text(query: Query[Any], marks: Marks) -> str:
     """Return a query's conditions, joined by AND."""
-    # Who reads along the arrivals wants no index on something else: it would find all rows, and sort them.
-    is_walk = bool(query.order) and query.order[0].field == SEQUENCE
-    return " AND ".join(_condition_text(query.table, condition, marks, is_walk) for condition in query.conditions)
+    # A scan in order of arrival must not use another index, which would find all rows and sort them.
+    is_arrival_scan = bool(query.order) and query.order[0].field == SEQUENCE
+    return " AND ".join(
+        _condition_text(query.table, condition, marks, is_arrival_scan) for condition in query.conditions
+    )
 
 
-def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_walk: bool = False) -> str:
+def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_arrival_scan: bool = False) -> str:
     field, operator, value = condition
     match operator:
         case "PAIR":
@@ -179,7 +181,7 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_wa
         case "IS NULL" | "IS NOT NULL":
             return f"{field} {operator}"
         case "IN":
-            return marks.dialect.contains(marks.dialect.unindexed(field) if is_walk else field, value, marks)  # type: ignore[arg-type]
+            return marks.dialect.contains(marks.dialect.unindexed(field) if is_arrival_scan else field, value, marks)  # type: ignore[arg-type]
         case "IN SUBQUERY":
             assert isinstance(value, Subquery)
             inner = value.query

@@ -307,7 +307,7 @@ async def test_a_transaction_dropped_by_the_collector_inside_the_lock_does_no_ha
     del dropped
     with engine._lock:
         gc.collect()
-        assert engine._writers.holder is session
+        assert engine._writers.transaction is session
 
     assert engine.pool_status().active == 0
 

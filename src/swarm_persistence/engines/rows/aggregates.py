@@ -1,4 +1,4 @@
-"""Computes numbers about groups of rows, as SQL does."""
+"""Computes aggregates of groups of rows, as SQL does."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,23 +17,23 @@ from swarm_persistence.schema.tables import Kind, Table
 
 
 def aggregate_rows(source: RowSource, aggregate: Aggregate) -> list[AggregateRow]:
-    """Return one row per group, sorted by what it is grouped by, null first; with nothing to group by, one row."""
+    """Return one row per group, sorted by the group's key, null first; without `group_by`, one row."""
     table = source.table
     functions = [_function(table, function) for function in aggregate.functions]
     rows = matching_rows(source, aggregate.query)
     if not aggregate.group_by:
         return [tuple(compute(rows) for compute in functions)]
-    shares = [_shared(table, group) for group in aggregate.group_by]
+    key_parts = [_key_part(table, group) for group in aggregate.group_by]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple([share(row) for share in shares]), []).append(row)
-    places = [_place(table, place, group) for place, group in enumerate(aggregate.group_by)]
-    sorted_groups = sorted(groups.items(), key=lambda group: [find(group) for find in places])
+        groups.setdefault(tuple([part(row) for part in key_parts]), []).append(row)
+    sort_keys = [_sort_key(table, place, group) for place, group in enumerate(aggregate.group_by)]
+    sorted_groups = sorted(groups.items(), key=lambda group: [sort_key(group) for sort_key in sort_keys])
     return [(*key, *(compute(group) for compute in functions)) for key, group in sorted_groups]
 
 
-def _shared(table: Table[Any], group: str | Bucket) -> Callable[[Row], Any]:
-    """Return the function that gives what a row shares with the others of its group."""
+def _key_part(table: Table[Any], group: str | Bucket) -> Callable[[Row], Any]:
+    """Return the function that computes one part of a row's group key."""
     if not isinstance(group, Bucket):
         return itemgetter(table.positions[group])
     position, width = table.positions[group.field], group.width
@@ -45,8 +45,8 @@ def _shared(table: Table[Any], group: str | Bucket) -> Callable[[Row], Any]:
     return rounded_down
 
 
-def _place(table: Table[Any], place: int, group: str | Bucket) -> Callable[[tuple[Any, list[Row]]], Any]:
-    """Return the function that gives a group's place in the order by one of the things it is grouped by."""
+def _sort_key(table: Table[Any], place: int, group: str | Bucket) -> Callable[[tuple[Any, list[Row]]], Any]:
+    """Return the function that computes a group's sort key for one part of the group key."""
     if isinstance(group, Bucket):
         return lambda found: () if found[0][place] is None else (found[0][place],)
     in_order = order_key(table, (Order(group),))
@@ -81,7 +81,7 @@ def _sum(values: Sequence[Any]) -> float:
     try:
         return math.fsum(values)
     except OverflowError:
-        # fsum refuses what lies beyond a double; SQL gives an infinity.
+        # fsum raises if the sum exceeds a double; SQL returns infinity.
         return float(sum(values))
 
 

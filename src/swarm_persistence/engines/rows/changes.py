@@ -1,4 +1,4 @@
-"""Does the steps of a write on the rows of sources, and can undo them."""
+"""Runs the steps of writes on rows, with an undo log and savepoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,60 +15,60 @@ from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
 Values = Sequence[ColumnValue]
-"""The columns of a table in order, without the sequence."""
+"""The columns of a table in order, without hidden columns and the sequence."""
 
 
 class Changes:
-    """Changes rows, and remembers how they were until it is told to forget."""
+    """Changes rows, and keeps the undo log of the changes until `forget`."""
 
     def __init__(self, source_of: Callable[[Table[Any]], RowSource]) -> None:
         self._source_of = source_of
         self._undo: list[Callable[[], None]] = []
         self._savepoints: list[tuple[str, int]] = []
 
-    def run(self, works: Sequence["CompiledStep"]) -> list[Any]:
-        """Do all works or none of them, and return the result of each."""
+    def run(self, steps: Sequence["CompiledStep"]) -> list[Any]:
+        """Run all of the steps or none of them, and return the result of each."""
         mark = self.mark()
         try:
-            return [work(self) for work in works]
+            return [step(self) for step in steps]
         except BaseException:
             self.undo(mark)
             raise
 
     def mark(self) -> int:
-        """Return a mark to which `undo` can go back."""
+        """Return the current position in the undo log."""
         return len(self._undo)
 
     def undo(self, mark: int) -> None:
-        """Undo what was done since the mark."""
+        """Undo the changes since a mark."""
         while len(self._undo) > mark:
             self._undo.pop()()
 
     def forget(self) -> None:
-        """Keep what was done for good, and know no savepoint any more."""
+        """Drop the undo log and all savepoints."""
         self._undo.clear()
         self._savepoints.clear()
 
     def settle(self) -> None:
-        """Keep what was done, as far as there is no savepoint to go back to."""
+        """Drop the undo log unless a savepoint needs it."""
         if not self._savepoints:
             self._undo.clear()
 
     def savepoint(self, name: str) -> None:
-        """Mark what was done so far with a name."""
+        """Set a savepoint."""
         self._savepoints.append((name, self.mark()))
 
     def release(self, name: str) -> None:
-        """Forget a savepoint and all after it."""
+        """Drop a savepoint and all later ones, and keep the changes."""
         self._pop(name)
         self.settle()
 
     def roll_back_to(self, name: str) -> None:
-        """Undo what was done since a savepoint, and forget it."""
+        """Undo the changes since a savepoint, and drop it and all later ones."""
         self.undo(self._pop(name))
 
     def _pop(self, name: str) -> int:
-        """Forget the latest savepoint of this name and all after it, and return its mark."""
+        """Drop the latest savepoint of this name and all later ones, and return its mark."""
         for place in range(len(self._savepoints) - 1, -1, -1):
             if self._savepoints[place][0] == name:
                 mark = self._savepoints[place][1]
@@ -170,14 +170,14 @@ class Changes:
     def when(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
         result = step(self)
         if result:
-            for work in then:
-                work(self)
+            for follower in then:
+                follower(self)
         return result
 
     def unless(self, query: Query[Any], then: Sequence["CompiledStep"]) -> list[Any] | None:
         if count_of(self._source_of(query.table), settled(query, self._source_of)):
             return None
-        return [work(self) for work in then]
+        return [step(self) for step in then]
 
     def _add(self, source: RowSource, values: Values) -> int:
         sequence = source.last_sequence + 1
@@ -221,7 +221,7 @@ class Changes:
 
 
 CompiledStep = Callable[[Changes], Any]
-"""A step whose values are checked and encoded already."""
+"""A step with checked and encoded values, ready to run."""
 
 
 def _take_back(source: RowSource, row: Row, last_sequence: int) -> None:
@@ -243,7 +243,7 @@ def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
 
 
 def _replaced(table: Table[Any], stored: Row, values: Values) -> list[Any]:
-    """Return the values that replace a row; the hidden ones stay, and what is rising does not fall."""
+    """Return the values that replace a row: hidden columns are kept, and monotonic ones do not decrease."""
     row: list[Any] = [*values, *stored[len(values) :]]
     for field in table.monotonic:
         place = table.positions[field]
@@ -260,7 +260,7 @@ def _keeps_sticky(table: Table[Any], stored: Row, values: Values) -> bool:
 
 
 def _is_marked(table: Table[Any], changes: Mapping[str, Change]) -> bool:
-    # What only the hidden columns tell is nothing that anybody follows.
+    # Followers are not notified of changes to hidden columns.
     return any(name in table.names for name in changes)
 
 
@@ -277,7 +277,7 @@ def _require_unique(source: RowSource, values: Values) -> None:
 
 
 def _holder(source: RowSource, field: str, values: Values) -> Row | None:
-    """Return the row that holds these values' value in a field."""
+    """Return the stored row with the same value in a field, unless the value is null."""
     value = values[source.table.positions[field]]
     if value is None:
         return None

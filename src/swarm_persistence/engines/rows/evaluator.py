@@ -1,4 +1,4 @@
-"""Evaluates queries over the rows of a source."""
+"""Evaluates queries on the rows of a source."""
 
 import heapq
 import sys
@@ -21,7 +21,7 @@ _FEW_ROWS = 1000
 
 
 def settled(query: Query[M], source_of: Callable[[Table[Any]], RowSource]) -> Query[M]:
-    """Return the query with the values that its conditions take from the clock and from other rows."""
+    """Return the query with times and subqueries in its conditions replaced by their values."""
     if not any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return query
     conditions = tuple([_settled(condition, source_of) for condition in query.conditions])
@@ -41,51 +41,51 @@ def _settled(condition: Condition, source_of: Callable[[Table[Any]], RowSource])
 
 
 def access_path_of(query: Query[Any]) -> AccessPath:
-    """Return the way to a query's rows."""
+    """Return the access path of a query."""
     return _planner_of(query.table).plan(query)
 
 
 def rows_of(source: RowSource, query: Query[Any]) -> list[Row]:
-    """Return the rows that a query finds, in its full order and within its bounds."""
-    heads = split_for_merge(query)
-    if heads is not None:
-        return _first_of_all(source, query, heads)
+    """Return the rows of a query, in its full order, with its limit and offset applied."""
+    branches = split_for_merge(query)
+    if branches is not None:
+        return _merged(source, query, branches)
     path = access_path_of(query)
-    parts = _branches_of(query, path)
-    rows = _fulfilling(source, path) if parts is None else _fulfilling_any(source, parts)
+    branches = _branches_of(query, path)
+    rows = _matching(source, path) if branches is None else _matching_any(source, branches)
     first = min(query.offset, sys.maxsize)
     end = None if query.limit is None else min(query.offset + query.limit, sys.maxsize)
-    if path.is_sorted and parts is None:
+    if path.is_sorted and branches is None:
         return list(islice(rows, first, end))
     if end is not None and end <= _FEW_ROWS:
         return heapq.nsmallest(end, rows, order_key(query.table, query.full_order))[first:]
     return sorted_rows(query, rows)[first:end]
 
 
-def _first_of_all(source: RowSource, query: Query[Any], heads: list[Query[Any]]) -> list[Row]:
-    rows = heapq.merge(*(rows_of(source, head) for head in heads), key=order_key(query.table, query.full_order))
+def _merged(source: RowSource, query: Query[Any], branches: list[Query[Any]]) -> list[Row]:
+    rows = heapq.merge(*(rows_of(source, branch) for branch in branches), key=order_key(query.table, query.full_order))
     return list(islice(rows, query.limit))
 
 
 def matching_rows(source: RowSource, query: Query[Any]) -> list[Row]:
-    """Return the rows that fulfil a query's conditions, in any order; its bounds do not count."""
+    """Return the rows that match a query's conditions, in any order; its limit and offset are ignored."""
     path = _unbounded_path(query)
-    parts = _branches_of(query, path)
-    return list(_fulfilling(source, path) if parts is None else _fulfilling_any(source, parts))
+    branches = _branches_of(query, path)
+    return list(_matching(source, path) if branches is None else _matching_any(source, branches))
 
 
 def last_sequence_of(source: RowSource, before: int | None) -> int:
-    """Return the highest sequence that a row has or had, below another one: they are counted without a gap."""
+    """Return the highest sequence that a row has or had, optionally below another one: sequences have no gaps."""
     return source.last_sequence if before is None else before - 1
 
 
 def count_of(source: RowSource, query: Query[Any]) -> int:
-    """Count the rows that fulfil a query's conditions; its bounds do not count."""
+    """Count the rows that match a query's conditions; its limit and offset are ignored."""
     path = _unbounded_path(query)
-    parts = _branches_of(query, path)
-    if parts is not None:
-        return sum(count_of(source, part) for part in parts)
-    return sum(1 for _ in _fulfilling(source, path)) if path.residual else source.count(path)
+    branches = _branches_of(query, path)
+    if branches is not None:
+        return sum(count_of(source, branch) for branch in branches)
+    return sum(1 for _ in _matching(source, path)) if path.residual else source.count(path)
 
 
 @cache
@@ -97,28 +97,28 @@ def _unbounded_path(query: Query[Any]) -> AccessPath:
     return access_path_of(Query(query.table, query.conditions) if query.order else query)
 
 
-def _fulfilling(source: RowSource, path: AccessPath) -> Iterator[Row]:
+def _matching(source: RowSource, path: AccessPath) -> Iterator[Row]:
     rows = source.scan(path)
     return filter(predicate_of(source.table, path.residual), rows) if path.residual else rows
 
 
 def _branches_of(query: Query[Any], path: AccessPath) -> list[Query[Any]] | None:
-    """Return one query for each of several values, where else all rows would have to be looked at."""
+    """Return one query per `IN` value if the access path would otherwise scan all rows."""
     is_narrow = path.ids is not None or path.equal or path.lower or path.upper
     return None if is_narrow or not path.residual else split_in(query)
 
 
-def _fulfilling_any(source: RowSource, queries: Sequence[Query[Any]]) -> Iterator[Row]:
-    return (row for query in queries for row in _fulfilling(source, _unbounded_path(query)))
+def _matching_any(source: RowSource, queries: Sequence[Query[Any]]) -> Iterator[Row]:
+    return (row for query in queries for row in _matching(source, _unbounded_path(query)))
 
 
 def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:
-    """Return some columns of rows."""
+    """Return the given columns of rows."""
     positions = [table.positions[field] for field in fields]
     return [tuple([row[position] for position in positions]) for row in rows]
 
 
 def page_of(table: Table[M], rows: Sequence[Row]) -> tuple[list[M], int]:
-    """Return the records of rows, and the sequence of the last one; 0 if there is none."""
+    """Return the records of rows, and the sequence of the last row; 0 if there is none."""
     last: Any = rows[-1][-1] if rows else 0
     return [*map(codec_of(table.model).decode, rows)], last

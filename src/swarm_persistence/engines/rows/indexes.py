@@ -1,4 +1,4 @@
-"""An index of rows: which entry a row has in it, and between which entries the rows of a plan lie."""
+"""An index of rows: the entry of a row, and the range of entries on an access path."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 
 class IndexKeys:
-    """How an index writes rows and values as entries, which sort ascending and end with the row's sequence."""
+    """Encodes rows and values as entries of an index, which sort ascending and end with the row's sequence."""
 
     def __init__(self, table: Table[Any], index: Index) -> None:
         columns = columns_of(index)
         self._encoders = [_encoder(table, column) for column in columns]
         self._directions = [column.is_descending for column in columns]
         self.entry_of = limited(table, index, compiled_key(_row_text(table, column) for column in columns))
-        """Return the entry of a row, or `None` if the index is partial and lacks it."""
+        """Return the entry of a row, or `None` if the index is partial and does not contain it."""
         fields = (*(field for column in columns for field in column.field.split("|")), *_limiting_fields(index))
         self.read = itemgetter(*(table.positions[field] for field in fields))
-        """Return all of a row that its entry depends on."""
+        """Return the columns that a row's entry depends on."""
 
     def ends(self, path: AccessPath) -> tuple[Entry | None, Entry | None]:
-        """Return the bounds between which the rows of a plan lie."""
+        """Return the bounds of the entries on an access path."""
         if not path.equal and path.lower is None and path.upper is None:
             return None, None
         begin = tuple([encode(value) for encode, value in zip(self._encoders, path.equal, strict=False)])
@@ -49,7 +49,7 @@ class IndexKeys:
 
 @cache
 def keys_of(table: Table[Any], index: Index) -> IndexKeys:
-    """Return the keys of an index, which are made once: a transaction has tables of its own, and opens often."""
+    """Return the keys of an index, which are cached: each transaction makes tables of its own."""
     return IndexKeys(table, index)
 
 
@@ -63,25 +63,25 @@ class RowIndex:
         self._read = keys.read
 
     def copy(self) -> "RowIndex":
-        """Return an index of the same rows."""
+        """Return an independent copy."""
         copied = RowIndex(self._keys)
         copied._entries = self._entries.copy()
         return copied
 
     def add(self, row: Row) -> None:
-        """Follow a new row."""
+        """Add the entry of a new row."""
         entry = self._entry_of(row)
         if entry is not None:
             self._entries.add(entry)
 
     def remove(self, row: Row) -> None:
-        """Follow the end of a row."""
+        """Remove the entry of a row."""
         entry = self._entry_of(row)
         if entry is not None:
             self._entries.remove(entry)
 
     def change(self, before: Row, after: Row) -> None:
-        """Follow a change of a row."""
+        """Replace the entry of an updated row."""
         if self._read(before) == self._read(after):
             return
         old, new = self._entry_of(before), self._entry_of(after)
@@ -91,16 +91,16 @@ class RowIndex:
             self._entries.add(new)
 
     def entries(self, path: AccessPath) -> Iterator[Entry]:
-        """Yield the entries on a plan's way, in its direction."""
+        """Yield the entries on an access path, in its direction."""
         return self._entries.between(*self._keys.ends(path), path.is_backward)
 
     def count(self, path: AccessPath) -> int:
-        """Count the entries on a plan's way."""
+        """Count the entries on an access path."""
         return self._entries.count(*self._keys.ends(path))
 
 
 def limited(table: Table[Any], index: Index, entry_of: Callable[[Row], T]) -> Callable[[Row], T | None]:
-    """Return the function that gives a row's entry, or `None` if the index is partial and lacks the row."""
+    """Return the function that computes a row's entry, or `None` if the index is partial and does not contain it."""
     if index.present is not None:
         place = table.positions[index.present]
         return lambda row: entry_of(row) if row[place] is not None else None

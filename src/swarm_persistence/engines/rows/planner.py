@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.query.semantics import finds_nothing, may_be_null
+from swarm_persistence.query.semantics import matches_nothing, may_be_null
 from swarm_persistence.schema.tables import SEQUENCE, Index, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -78,11 +78,11 @@ class Planner:
         return (
             condition.field,
             condition.operator,
-            condition.value if is_limiting else finds_nothing(self._table, condition),
+            condition.value if is_limiting else matches_nothing(self._table, condition),
         )
 
     def _choose(self, query: Query[Any]) -> "_PathTemplate":
-        if any(finds_nothing(self._table, condition) for condition in query.conditions):
+        if any(matches_nothing(self._table, condition) for condition in query.conditions):
             return lambda conditions: AccessPath(ids=())
         for place, condition in enumerate(query.conditions):
             if condition.field == "id" and condition.operator in ("=", "IN"):

@@ -1,4 +1,4 @@
-"""What the evaluator needs of rows: found by id or by plan, counted, and changed one at a time."""
+"""What the evaluator needs of a table: to find rows by id or access path, count them, and change one at a time."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -13,31 +13,30 @@ class RowSource(Protocol):
 
     table: Table[Any]
     last_sequence: int
-    """The highest sequence that was ever given to a row."""
+    """The highest sequence that has been assigned to a row."""
     last_change: int
-    """The highest number that a write of a followed row has left."""
+    """The highest change number that has been assigned to a row of a followed table."""
 
     def get(self, id: str) -> Row | None:
         """Return the row of this id."""
         ...
 
     def scan(self, path: AccessPath) -> Iterator[Row]:
-        """Yield the rows that lie on the plan's way, in its order. Nothing may change before the iterator is used up
-        or dropped."""
+        """Yield the rows on an access path, in its order; the rows must not change while the iterator is in use."""
         ...
 
     def count(self, path: AccessPath) -> int:
-        """Count the rows that lie on the plan's way."""
+        """Count the rows on an access path."""
         ...
 
     def add(self, row: Row) -> None:
-        """Take a row whose id and sequence are new."""
+        """Add a row with a new id and sequence."""
         ...
 
     def change(self, before: Row, after: Row) -> None:
-        """Put a row in the place of another one of the same id and sequence."""
+        """Replace a row by one with the same id and sequence."""
         ...
 
     def remove(self, row: Row) -> None:
-        """Let go of a row."""
+        """Remove a row."""
         ...

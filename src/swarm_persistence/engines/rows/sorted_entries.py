@@ -1,4 +1,4 @@
-"""A sorted collection of tuples with cheap insertion and removal anywhere: a list of short sorted lists."""
+"""A sorted collection of tuples with fast insertion and removal anywhere: a list of short sorted lists."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 Entry = tuple[Any, ...]
 
 LARGEST_CHUNK = 1024
-"""Entries in one chunk: few enough that inserting moves little memory, and enough that there are few chunks."""
+"""Entries per chunk: few enough that an insertion moves little memory, enough that there are few chunks."""
 
 
 class Highest:
-    """A value above every other one; ends the bound that lies after all entries with some beginning."""
+    """A value above every other; as the end of a bound, it places the bound after all entries with that prefix."""
 
     def __lt__(self, other: object) -> bool:
         return False
@@ -24,9 +24,9 @@ HIGHEST = Highest()
 
 
 class SortedEntries:
-    """Different tuples in ascending order. Must not be changed while an iterator of it is in use.
+    """Distinct tuples in ascending order. Must not be changed while an iterator of it is in use.
 
-    A bound is a tuple too, often a shorter one: it stands before all entries that begin with it.
+    A bound is a tuple, often a shorter one: it sorts before all entries that begin with it.
     """
 
     def __init__(self, largest_chunk: int = LARGEST_CHUNK) -> None:
@@ -42,14 +42,14 @@ class SortedEntries:
         return self.between(None, None)
 
     def copy(self) -> "SortedEntries":
-        """Return a copy, which does not follow later changes."""
+        """Return an independent copy."""
         copied = SortedEntries(self._largest)
         copied._chunks = [chunk.copy() for chunk in self._chunks]
         copied._lasts = self._lasts.copy()
         return copied
 
     def add(self, entry: Entry) -> None:
-        """Put an entry, which is not there yet, in its place."""
+        """Insert an entry, which must not be present."""
         if not self._lasts or entry > self._lasts[-1]:
             self._append(entry)
             return
@@ -60,7 +60,7 @@ class SortedEntries:
             self._split(place)
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry out; one that is not there raises `KeyError`."""
+        """Remove an entry; `KeyError` if it is not present."""
         place, offset = self._find(entry)
         if place == len(self._chunks) or self._chunks[place][offset] != entry:
             raise KeyError(entry)
@@ -72,7 +72,7 @@ class SortedEntries:
             self._lasts[place] = chunk[-1]
 
     def between(self, start: Entry | None, stop: Entry | None, is_backward: bool = False) -> Iterator[Entry]:
-        """Yield the entries from one bound up to, and without, the other; `None` is no bound."""
+        """Yield the entries from `start`, inclusive, to `stop`, exclusive; `None` is no bound."""
         (first, first_offset), (last, last_offset) = self._find(start), self._find(stop, is_stop=True)
         if (first, first_offset) >= (last, last_offset):
             return
@@ -80,19 +80,19 @@ class SortedEntries:
         for place in reversed(places) if is_backward else places:
             chunk = self._chunks[place]
             offsets = range(first_offset if place == first else 0, last_offset if place == last else len(chunk))
-            # Index by index, not by slice: most readers stop after a few entries.
+            # Not by slice: most callers stop after a few entries.
             for offset in reversed(offsets) if is_backward else offsets:
                 yield chunk[offset]
 
     def count(self, start: Entry | None, stop: Entry | None) -> int:
-        """Count the entries from one bound up to, and without, the other, without looking at each."""
+        """Count the entries from `start`, inclusive, to `stop`, exclusive, without visiting each."""
         (first, first_offset), (last, last_offset) = self._find(start), self._find(stop, is_stop=True)
         if (first, first_offset) >= (last, last_offset):
             return 0
         return sum(map(len, self._chunks[first:last])) + last_offset - first_offset
 
     def _find(self, bound: Entry | None, is_stop: bool = False) -> tuple[int, int]:
-        """Return the chunk and the offset of the first entry that is not below the bound."""
+        """Return the chunk and the offset of the first entry at or above the bound."""
         if bound is None:
             return (len(self._chunks) if is_stop else 0), 0
         place = bisect_left(self._lasts, bound)
@@ -101,7 +101,7 @@ class SortedEntries:
         return place, bisect_left(self._chunks[place], bound)
 
     def _append(self, entry: Entry) -> None:
-        # What comes in ascending order fills its chunks: no half of one is left behind.
+        # Entries in ascending order fill their chunks; splitting would leave each half full.
         if self._chunks and len(self._chunks[-1]) < self._largest:
             self._chunks[-1].append(entry)
             self._lasts[-1] = entry
@@ -117,7 +117,7 @@ class SortedEntries:
         self._lasts.insert(place, chunk[-1])
 
     def _join(self, place: int) -> None:
-        """Join a short chunk with a neighbour, so that many removals leave few chunks."""
+        """Join a short chunk with a neighbour, so that removals do not leave many short chunks."""
         if len(self._chunks) > 1:
             place = max(place - 1, 0)
             self._chunks[place] += self._chunks.pop(place + 1)

@@ -1,4 +1,7 @@
-"""Makes steps ready to be done: encodes the models, which refuses a value that no column can hold."""
+"""Compiles steps to functions of `Changes`, with their models encoded.
+
+Encoding raises `SerializationError` for a value that no column can store, before anything is written.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,11 +25,11 @@ from swarm_persistence.schema.codec import codec_of
 
 
 def compile_steps(steps: Sequence[Step]) -> list[CompiledStep]:
-    """Return the works of all steps; a value that cannot be stored raises `SerializationError`."""
-    return [_work(step) for step in steps]
+    """Return the functions that run the steps; a value that cannot be stored raises `SerializationError`."""
+    return [_compiled(step) for step in steps]
 
 
-def _work(step: Step) -> CompiledStep:
+def _compiled(step: Step) -> CompiledStep:
     if isinstance(step, Insert):
         codec = codec_of(type(step.model))
         table, values = codec.table, codec.encode(step.model)
@@ -34,17 +37,17 @@ def _work(step: Step) -> CompiledStep:
         return lambda changes: changes.insert(table, values, unless)
     match step:
         case When(first, then):
-            first_work, then_works = _work(first), compile_steps(then)
-            return lambda changes: changes.when(first_work, then_works)
+            compiled, followers = _compiled(first), compile_steps(then)
+            return lambda changes: changes.when(compiled, followers)
         case Unless(query, then):
-            works = compile_steps(then)
-            return lambda changes: changes.unless(query, works)
+            steps = compile_steps(then)
+            return lambda changes: changes.unless(query, steps)
         case Restore(table, rows, keeps_sequences):
             return lambda changes: changes.restore(table, rows, keeps_sequences)
         case Reserve(table, number, _):
             return lambda changes: changes.reserve(table, number)
         case Hold():
-            return lambda changes: None  # writers take turns
+            return lambda changes: None  # writes are serialized
         case Save(model):
             codec = codec_of(type(model))
             values = codec.encode(model)

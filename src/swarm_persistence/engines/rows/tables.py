@@ -11,29 +11,29 @@ from swarm_persistence.schema.tables import Table
 
 
 class _Rows(dict[int, Row]):
-    """A dictionary that the garbage collector always follows.
+    """A dictionary that the garbage collector always tracks.
 
-    It sets a plain one aside while all rows in it are of plain values, and begins anew with the next row: then every
-    row counts among what is new, and looking at a million of them takes 35 ms.
+    The collector untracks a plain dictionary whose values are untracked, and tracks it again at the next insertion, as
+    a young object: then each young collection traverses all rows, which takes 35 ms for a million of them.
     """
 
 
 class RowTable:
-    """A `RowSource` that keeps its rows in dictionaries and sorted indexes."""
+    """A `RowSource` that stores its rows in dictionaries and sorted indexes."""
 
     def __init__(self, table: Table[Any]) -> None:
         self.table = table
         self.last_sequence = 0
         self.last_change = 0
         self.rows: dict[int, Row] = _Rows()
-        """Every row by its sequence, which is what the entries of the indexes end with."""
+        """All rows by sequence, with which each index entry ends."""
         self._sequences: dict[str, int] = {}
         self._id_position = table.positions["id"]
         self._indexes = {index.name: RowIndex(keys_of(table, index)) for index in (ARRIVALS, *table.indexes)}
         self._every_index = tuple(self._indexes.values())
 
     def copy(self) -> "RowTable":
-        """Return a table of the same rows, which later changes to this one do not change."""
+        """Return an independent copy."""
         copied = RowTable.__new__(RowTable)
         copied.__dict__.update(self.__dict__)
         copied.rows = _Rows(self.rows)
@@ -53,7 +53,7 @@ class RowTable:
         return (rows[entry[-1]] for entry in self.entries(path))
 
     def entries(self, path: AccessPath) -> Iterator[Entry]:
-        """Yield the entries that lie along the plan's index, each of which ends with the row's sequence."""
+        """Yield the index entries on the path, each of which ends with its row's sequence."""
         return self._indexes[path.index.name].entries(path)
 
     def count(self, path: AccessPath) -> int:

@@ -1,1 +1,1 @@
-"""The engine on a browser's IndexedDB: Python decides which rows are read and written, JavaScript moves them."""
+"""The engine on a browser's IndexedDB: Python evaluates, JavaScript moves the rows."""

@@ -1,4 +1,4 @@
-"""The IndexedDB engine: what the interface asks for, over one connection to one database of the browser."""
+"""The IndexedDB engine: the engine interface over one connection to one database of the browser."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ Durability = Literal["relaxed", "strict"]
 
 
 class IndexedDbSettings(msgspec.Struct, frozen=True):
-    """How an engine does its work. Durations are in seconds."""
+    """The settings of an engine. Durations are in seconds."""
 
     durability: Durability = "relaxed"
     connection_timeout: float = 30.0
@@ -65,7 +65,7 @@ class IndexedDbEngine:
         self.settings = settings
         self._bridge = Bridge(self)
         self._watches = Watches()
-        self._commits = WriteBatcher(self._bridge, settings.connection_timeout, self._watches.ring)
+        self._writes = WriteBatcher(self._bridge, settings.connection_timeout, self._watches.ring)
         self._reads = ReadBatcher(self._bridge)
         self._session: IndexedDbSession | None = None
         self._beginning: set[asyncio.Future[bool]] = set()
@@ -73,7 +73,7 @@ class IndexedDbEngine:
         self._unusable: Exception | None = None
 
     async def start(self) -> None:
-        """Open the database, or create it, and bring its stores up to date."""
+        """Open the database, create it if necessary, and upgrade its stores."""
         settings, future = self.settings, asyncio.get_running_loop().create_future()
 
         def opened(kind: str, text: str, failure: BaseException | None) -> None:
@@ -126,7 +126,7 @@ class IndexedDbEngine:
         return IndexedDbSnapshot(await self.begin())
 
     async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
-        """Write the file into Pyodide's own file system, which lasts as long as the page: hand it on from there."""
+        """Write the file into Pyodide's file system, which lasts as long as the page; copy it from there."""
         await back_up_lines(
             await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
         )
@@ -136,7 +136,7 @@ class IndexedDbEngine:
         return microseconds(now())
 
     def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
-        """Return a watch; other tabs and workers tell of their commits themselves."""
+        """Return a watch; other tabs and workers broadcast their commits."""
         self._require_usable()
         return self._watches.add(tables)
 
@@ -149,7 +149,7 @@ class IndexedDbEngine:
             if not future.done():
                 future.set_result(is_ours)
 
-        self._commits.let_go()
+        self._writes.release_if_idle()
         lock = self._bridge.lock(self.settings.connection_timeout, locked, _never, is_exclusive=True)
         self._beginning.add(future)
         try:
@@ -171,11 +171,11 @@ class IndexedDbEngine:
         return 0
 
     async def vacuum(self) -> None:
-        """Do nothing: the browser gives room back by itself."""
+        """Do nothing: the browser frees space by itself."""
         self._require_usable()
 
     async def checkpoint(self) -> None:
-        """Wait until all that was committed is on the disk, also with relaxed durability."""
+        """Wait until all committed writes have reached the disk, also with relaxed durability."""
         self._require_usable()
         await self._bridge.flush()
 
@@ -198,16 +198,16 @@ class IndexedDbEngine:
         return MigrationStatus(version=len(applied), latest=schema.version, applied=applied)
 
     async def size(self) -> int:
-        """Return the bytes that the records themselves take, their keys included."""
+        """Return the bytes of the records and their keys."""
         return sum(await self._fetch(*[("size", table.name) for table in self.settings.schema.tables]))
 
     def pool_status(self) -> PoolStatus:
-        is_active = self._session is not None or self._commits.is_running
+        is_active = self._session is not None or self._writes.is_running
         return PoolStatus(
             active=int(is_active),
             idle=int(self._is_open and not is_active),
             max=1,
-            waiting=self._commits.waiting + len(self._beginning),
+            waiting=self._writes.waiting + len(self._beginning),
         )
 
     async def close(self) -> None:
@@ -216,7 +216,7 @@ class IndexedDbEngine:
         self._watches.close()
         if self._session is not None:
             self._session.end(error)
-        self._begin_no_more(self._unusable)
+        self._refuse_transactions(self._unusable)
         while outstanding := [each for each in self._outstanding() if not each.done()]:
             await asyncio.wait(outstanding)
         await self._bridge.end()
@@ -227,15 +227,19 @@ class IndexedDbEngine:
         self._watches.close()
         if self._session is not None:
             self._session.end(self._unusable)
-        self._begin_no_more(self._unusable)
-        self._commits.refuse(self._unusable)
+        self._refuse_transactions(self._unusable)
+        self._writes.refuse(self._unusable)
         self._bridge.close()
 
     def outdated(self) -> None:
-        self._make_way(f"a newer version of this page has upgraded the database {self.name!r}; load this page again")
+        self._yield_database(
+            f"a newer version of this page has upgraded the database {self.name!r}; load this page again"
+        )
 
     def unwanted(self) -> None:
-        self._make_way(f"another tab has deleted the database {self.name!r}; load this page again, to begin a new one")
+        self._yield_database(
+            f"another tab has deleted the database {self.name!r}; load this page again, to begin a new one"
+        )
 
     def lost(self) -> None:
         self._unusable = DatabaseError(
@@ -244,11 +248,11 @@ class IndexedDbEngine:
         self.abandon()
 
     def written(self, tables: str) -> None:
-        """Wake those who watch what another tab or worker has written."""
+        """Wake the watches of tables that another tab or worker has written."""
         self._watches.ring(tables.split() or None)
 
-    def _make_way(self, reason: str) -> None:
-        """Finish what was submitted, then close the database."""
+    def _yield_database(self, reason: str) -> None:
+        """Finish the submitted calls, then close the database."""
         self._unusable = DatabaseError(reason)
         if self._session is not None:
             self._session.end(self._unusable)
@@ -258,16 +262,16 @@ class IndexedDbEngine:
         compiled = compile_steps(steps)
         self._require_usable()
         deadline = time.monotonic() + self.settings.connection_timeout
-        return self._commits.submit(PendingWrite(deadline, steps, compiled, on_abandoned))
+        return self._writes.submit(PendingWrite(deadline, steps, compiled, on_abandoned))
 
     async def _fetch(self, *requests: Request) -> list[Any]:
         self._require_usable()
         return messages.answers_of(await self._bridge.fetch(messages.fetch(requests)))
 
     def _outstanding(self) -> "list[asyncio.Future[Any]]":
-        return [*self._commits.outstanding(), *self._reads.outstanding()]
+        return [*self._writes.outstanding(), *self._reads.outstanding()]
 
-    def _begin_no_more(self, reason: Exception) -> None:
+    def _refuse_transactions(self, reason: Exception) -> None:
         for future in self._beginning:
             if not future.done():
                 future.set_exception(reason)

@@ -1,4 +1,4 @@
-"""Turns the errors of IndexedDB, known by their names, into ours."""
+"""Translates the errors of IndexedDB, by name."""
 
 from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, StorageError
 
@@ -17,7 +17,7 @@ _REASONS = {
 
 
 class BrowserError(Exception):
-    """What the browser said, the cause of the errors below."""
+    """The browser's error, which is the cause of the translated one."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}" if message else name)
@@ -25,7 +25,7 @@ class BrowserError(Exception):
 
 
 def translate(name: str, message: str) -> StorageError:
-    """Return the error for what an operation on an open database failed with."""
+    """Return the error for a failed operation on an open database."""
     reason = _REASONS.get(name, "the browser's database has failed")
     cause = BrowserError(name, message)
     error = DatabaseError(f"{reason} ({cause})")
@@ -34,13 +34,13 @@ def translate(name: str, message: str) -> StorageError:
 
 
 def is_for_lack_of_room(failure: BaseException | None) -> bool:
-    """Tell whether something smaller could have been stored."""
+    """Tell whether a smaller write might succeed."""
     cause = failure.__cause__ if failure is not None else None
     return isinstance(cause, BrowserError) and cause.name == _NO_ROOM
 
 
 def opening_failure(name: str, message: str, database: str, seconds: float) -> StorageError:
-    """Return the error for what opening a database failed with."""
+    """Return the error for a failure to open a database."""
     if name == "VersionError":
         return MigrationError(f"the database {database!r} is newer than this code; load the page again to get its code")
     if name == "TimeoutError":

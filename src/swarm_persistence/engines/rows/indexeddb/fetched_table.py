@@ -1,9 +1,4 @@
-"""What was fetched of the committed rows, and what else was asked for.
-
-Queries and changes are evaluated as in memory, without waiting, on the rows that are here. What is not here is taken as
-missing and noted; then all of that run is thrown away, what was noted is fetched, and the run repeated. Most runs know
-beforehand what they need, and few need more than one repetition.
-"""
+"""The fetched part of a table's committed rows, and the requests for rows that were asked for and are missing."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,19 +12,19 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
 FIRST_ROWS = 16
-"""How many rows of a way are fetched first where nothing says how many are needed."""
+"""Rows of an access path to fetch first if it is unknown how many are needed."""
 _GROWTH = 8
 _MOST_ROWS = 2**32 - 1
-"""The highest limit that IndexedDB takes."""
+"""IndexedDB's highest limit."""
 
 Request = tuple[Any, ...]
-"""What JavaScript is asked for: its kind, the store, and where there."""
+"""A request to JavaScript: its kind, the store, and its arguments."""
 Receiver = Callable[[Any], None]
-"""Takes the answer to one request."""
+"""Receives the answer to one request."""
 
 
 class _FetchedRange:
-    """The rows along an index, as far as they were fetched."""
+    """The rows of an access path that were fetched so far."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -37,7 +32,7 @@ class _FetchedRange:
 
 
 class FetchedTable:
-    """The `RowSource` of one table's committed rows that stands under a transaction's own writes."""
+    """The `RowSource` of a table's committed rows, below a transaction's writes. A missing row counts as absent."""
 
     def __init__(self, table: Table[Any]) -> None:
         self.table = table
@@ -45,7 +40,7 @@ class FetchedTable:
         self.last_change = 0
         self.rows: dict[int, Row] = {}
         self.first_rows: int | None = FIRST_ROWS
-        """How many rows of a way to fetch first; `None` for all."""
+        """Rows of an access path to fetch first; `None` for all."""
         self._sequences: dict[str, int | None] = {}
         self._ranges: dict[tuple[str, Span, bool], _FetchedRange] = {}
         self._counts: dict[tuple[str, Span], int] = {}
@@ -62,7 +57,7 @@ class FetchedTable:
         return None if sequence is None else self.rows[sequence]
 
     def want(self, id: str) -> None:
-        """Note that a row will be needed."""
+        """Ask for a row."""
         if id not in self._sequences:
             self._wanted_ids[id] = None
 
@@ -72,7 +67,7 @@ class FetchedTable:
         return self._along(path)
 
     def entries(self, path: AccessPath) -> Iterator[Entry]:
-        """Yield the entries that lie along the plan's index, as an index in memory does."""
+        """Yield the index entries on the path, as an index in memory does."""
         entry_of = keys_of(self.table, path.index).entry_of
         return (entry for row in self._along(path) if (entry := entry_of(row)) is not None)
 
@@ -104,7 +99,7 @@ class FetchedTable:
         return bool(self._wanted_ids or self._wanted_ranges or self._wanted_counts)
 
     def requests(self) -> list[tuple[Request, Receiver]]:
-        """Return what is to be fetched, each with who takes the answer, and forget that it was asked for."""
+        """Return the requests for all that is missing, each with its receiver, and forget that it was asked for."""
         requests: list[tuple[Request, Receiver]] = []
         if self._wanted_ids:
             ids = list(self._wanted_ids)
@@ -151,7 +146,7 @@ class FetchedTable:
         fetched = self._ranges.get(key)
         if fetched is not None and fetched.rows:
             last = self._key_of(index_name, fetched.rows[-1])
-            # The next key is the text that follows at once, or, backwards, whatever is below.
+            # The next key is the text's successor; backwards, any key below it.
             lower, upper = (lower, last) if is_backward else (last + "\0", upper)
         if amount is not None and amount > _MOST_ROWS:
             amount = None

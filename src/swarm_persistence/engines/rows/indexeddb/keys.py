@@ -1,8 +1,8 @@
-"""Writes rows and values as keys of IndexedDB's indexes: texts that sort as the laws say.
+"""Encodes rows and values as keys of IndexedDB's indexes: texts that sort as `query/semantics.py` defines.
 
-A key is one text of all the index's columns, arrival last, so that no two rows share it. Plain values would not do:
-null and booleans are no keys, numbers above 2**53 are rounded, and texts are compared by UTF-16 units instead of code
-points.
+A key is one text of all of the index's columns, the sequence last, so that it is unique. Plain values do not work: null
+and booleans are not valid keys, numbers above 2**53 are rounded, and texts are compared by UTF-16 code units instead of
+code points.
 """
 
 import struct
@@ -18,7 +18,7 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import SEQUENCE, Index, Kind, Table
 
 HIGHEST = "\uffff"
-"""Stands after everything that a key can go on with: keys hold no character above U+00FF."""
+"""Sorts after every continuation of a key: keys have no character above U+00FF."""
 
 _SIGN = 1 << 63
 _EVERY_BIT = (1 << 64) - 1
@@ -26,7 +26,7 @@ _Encoder = Callable[[Any], str]
 
 
 class Span(NamedTuple):
-    """The keys from `lower` up to, and without, `upper`; `None` is no bound."""
+    """The keys from `lower`, inclusive, to `upper`, exclusive; `None` is no bound."""
 
     lower: str | None
     upper: str | None
@@ -42,10 +42,10 @@ class TextKeys:
         readers = [_reader(table, column) for column in columns]
         parts = list(zip(readers, self._encoders, strict=True))
         self.key_of = limited(table, index, lambda row: "".join([encode(read(row)) for read, encode in parts]))
-        """Return the key of a row, or `None` if the index is partial and lacks it."""
+        """Return the key of a row, or `None` if the index is partial and does not contain it."""
 
     def span(self, path: AccessPath) -> Span:
-        """Return the keys between which the rows of a plan lie."""
+        """Return the range of the keys on an access path."""
         begin = "".join([encode(value) for encode, value in zip(self._encoders, path.equal, strict=False)])
         place = len(path.equal)
         low, high = path.lower, path.upper
@@ -62,13 +62,13 @@ class TextKeys:
 
 
 def every_index(table: Table[Any]) -> tuple[Index, ...]:
-    """Return the indexes of a table, its arrivals first."""
+    """Return the indexes of a table, that of arrivals first."""
     return (ARRIVALS, *table.indexes)
 
 
 @cache
 def text_keys_of(table: Table[Any], index: Index) -> TextKeys:
-    """Return the keys of an index, which are made once."""
+    """Return the keys of an index, which are cached."""
     return TextKeys(table, index)
 
 
@@ -97,7 +97,7 @@ def _pair(values: tuple[str, str]) -> str:
 
 
 def _text(value: str) -> str:
-    # The bytes of UTF-8 sort as code points do. No text holds a NUL, so none goes on where another one ends.
+    # UTF-8 sorts by code point. Texts have no NUL, so it separates a text from its continuations.
     return (value if value.isascii() else value.encode().decode("latin-1")) + "\0"
 
 
@@ -110,7 +110,7 @@ def _turned_whole(value: int) -> str:
 
 
 def _real(value: float) -> str:
-    bits: int = struct.unpack(">Q", struct.pack(">d", value + 0.0))[0]  # + 0.0 makes one of the two zeros
+    bits: int = struct.unpack(">Q", struct.pack(">d", value + 0.0))[0]  # + 0.0 turns -0.0 into 0.0
     return f"{_EVERY_BIT - bits if bits & _SIGN else bits | _SIGN:016x}"
 
 

@@ -1,4 +1,4 @@
-"""Reads of one moment: a transaction that writes nothing. No other one can write meanwhile."""
+"""A snapshot: a transaction that does not write. It blocks other writers while it is open."""
 
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class IndexedDbSnapshot:
-    """The moment at which a transaction began: IndexedDB keeps no old state of what is written."""
+    """The database under an exclusive lock, because IndexedDB does not keep old versions of rows."""
 
     def __init__(self, session: IndexedDbSession) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Group commit: all writes that wait are done in one transaction, and each fails alone."""
+"""Group commit: all waiting writes run in one transaction, and each fails alone."""
 
 import asyncio
 import time
@@ -17,16 +17,16 @@ from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.overlays import Overlays
 from swarm_persistence.errors import StorageError
 
-_MOST_STEPS = 5_000
-"""Steps in one transaction: enough that beginning one costs nothing, few enough that others get their turn."""
+_MAX_STEPS = 5_000
+"""Steps per transaction: enough to amortize its start, few enough that other writers are not kept waiting."""
 
 
 class WriteBatcher:
-    """The writes that stand in no transaction of a caller's own."""
+    """The writes outside of callers' transactions."""
 
-    def __init__(self, bridge: Bridge, connection_timeout: float, ring: Callable[[list[str]], None]) -> None:
+    def __init__(self, bridge: Bridge, connection_timeout: float, notify: Callable[[list[str]], None]) -> None:
         self._bridge = bridge
-        self._ring = ring
+        self._notify = notify
         self._timeout = connection_timeout
         self._waiting: deque[PendingWrite] = deque()
         self._running: list[PendingWrite] = []
@@ -35,40 +35,40 @@ class WriteBatcher:
 
     @property
     def waiting(self) -> int:
-        """Return how many writes nobody does yet."""
+        """Return the number of writes that have not started."""
         return sum(not operation.future.done() for operation in self._waiting)
 
     @property
     def is_running(self) -> bool:
-        """Tell whether a transaction is under way."""
+        """Tell whether a transaction is in flight."""
         return bool(self._running)
 
     def submit(self, operation: PendingWrite) -> "asyncio.Future[object]":
-        """Take a write; it goes with the others that wait."""
+        """Take a write, which runs with the others that wait."""
         self._waiting.append(operation)
         if self._lock is None:
-            self._ask(self._timeout)
+            self._request_lock(self._timeout)
         elif self._is_locked and not self._running:
             self._start()
         return operation.future
 
     def refuse(self, reason: Exception) -> None:
-        """Tell the writes that wait that they will not be done. What is under way learns its end by itself."""
+        """Fail the writes that have not started. Those in flight end by themselves."""
         while self._waiting:
             self._waiting.popleft().settle(reason)
 
-    def let_go(self) -> None:
-        """Give the lock back at once if no write needs it now."""
+    def release_if_idle(self) -> None:
+        """Release the lock now if no write needs it."""
         if self._lock is not None and self._is_locked and not self._running:
             self._bridge.unlock(self._lock)
             self._released()
 
     def outstanding(self) -> "list[asyncio.Future[object]]":
-        """Return the futures of all that is on its way."""
+        """Return the futures of all writes in flight."""
         return [operation.future for operation in (*self._waiting, *self._running)]
 
-    def _ask(self, seconds: float) -> None:
-        # Shared: IndexedDB itself does one write after the other. It keeps away from a caller's own transaction.
+    def _request_lock(self, seconds: float) -> None:
+        # Shared: IndexedDB itself serializes writes. The lock excludes only callers' transactions.
         try:
             self._lock = self._bridge.lock(seconds, self._locked, self._released, is_exclusive=False)
         except StorageError as error:
@@ -80,7 +80,7 @@ class WriteBatcher:
             self._start()
         else:
             self._lock = None
-            self._give_up_late_ones()
+            self._fail_late_writes()
 
     def _released(self) -> None:
         self._lock, self._is_locked = None, False
@@ -88,7 +88,7 @@ class WriteBatcher:
     def _start(self) -> None:
         self._running = self._next_group()
         if not self._running:
-            self.let_go()
+            self.release_if_idle()
             return
         batch = _WriteBatch(self._running)
 
@@ -101,13 +101,13 @@ class WriteBatcher:
     def _next_group(self) -> list[PendingWrite]:
         group: list[PendingWrite] = []
         steps, most = 0, inf
-        while self._waiting and steps < _MOST_STEPS:
+        while self._waiting and steps < _MAX_STEPS:
             most = min(most, self._waiting[0].most_together)
             if len(group) >= most:
                 break
             operation = self._waiting.popleft()
             if operation.future.done():
-                operation.settle()  # its caller was cancelled before its turn: nothing is written
+                operation.settle()  # its caller was cancelled before it started: nothing is written
                 continue
             group.append(operation)
             steps += len(operation.compiled)
@@ -115,17 +115,17 @@ class WriteBatcher:
 
     def _finish(self, failure: BaseException | None, batch: "_WriteBatch") -> None:
         operations, self._running = self._running, []
-        if not (is_for_lack_of_room(failure) and self._can_take_less_room(operations, batch)):
+        if not (is_for_lack_of_room(failure) and self._retry_in_less_space(operations, batch)):
             for operation in operations:
                 operation.settle(failure)
         if failure is None:
-            self._ring(batch.tables)
+            self._notify(batch.tables)
         else:
-            self.let_go()
-        self._go_on()
+            self.release_if_idle()
+        self._continue()
 
-    def _can_take_less_room(self, operations: list[PendingWrite], batch: "_WriteBatch") -> bool:
-        """Tell whether there is a way to do these writes, nothing of which is stored, in less room, and go it."""
+    def _retry_in_less_space(self, operations: list[PendingWrite], batch: "_WriteBatch") -> bool:
+        """Queue the writes, none of which is stored, to be retried in less space; `False` if that is impossible."""
         if batch.is_counted and batch.removes_only:
             for operation in operations:
                 operation.is_counted = False
@@ -137,19 +137,19 @@ class WriteBatcher:
         self._waiting.extendleft(reversed(operations))
         return True
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if not self._waiting:
             return
         if self._lock is None:
-            self._ask(max(self._waiting[0].deadline - time.monotonic(), 0))
+            self._request_lock(max(self._waiting[0].deadline - time.monotonic(), 0))
         else:
             self._start()
 
-    def _give_up_late_ones(self) -> None:
+    def _fail_late_writes(self) -> None:
         now = time.monotonic()
         while self._waiting and self._waiting[0].deadline <= now + 0.001:
             self._waiting.popleft().settle(got_no_turn("database", self._timeout))
-        self._go_on()
+        self._continue()
 
 
 class _WriteBatch:

@@ -1,4 +1,4 @@
-"""A lock for short work, which can also be asked to do something from where waiting for it could never end."""
+"""A lock for short critical sections that can defer an action where waiting for the lock could deadlock."""
 
 import threading
 from collections import deque
@@ -8,7 +8,7 @@ Action = Callable[[], object]
 
 
 class DeferredLock:
-    """Lets one thread in at a time. Never hold it across an `await`."""
+    """A mutex with a queue of deferred actions. Never hold it across an `await`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,18 +20,18 @@ class DeferredLock:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
         if self._actions:
-            self._act()
+            self._run_actions()
 
     def soon(self, action: Action) -> None:
-        """Run the action under the lock: at once if nobody is there, else when whoever is there leaves.
+        """Run the action under the lock: at once if the lock is free, else when its holder releases it.
 
-        The garbage collector may call this in the very thread that is inside.
+        The garbage collector may call this in the thread that holds the lock.
         """
         self._actions.append(action)
-        self._act()
+        self._run_actions()
 
-    def _act(self) -> None:
-        # Whoever fails to get in leaves the action to the one inside, who looks for it after leaving.
+    def _run_actions(self) -> None:
+        # If the lock is held, its holder finds the action in the queue after it has released the lock.
         while self._actions and self._lock.acquire(blocking=False):
             try:
                 while self._actions:

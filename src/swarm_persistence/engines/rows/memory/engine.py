@@ -1,4 +1,4 @@
-"""The memory engine: rows in dictionaries and sorted indexes, changed under one lock in the caller's own thread."""
+"""The memory engine: rows in dictionaries and sorted indexes, changed under one lock in the caller's thread."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ from swarm_persistence.schema.tables import TABLES, Table
 T = TypeVar("T")
 Tables = dict[str, RowTable]
 
-_CALLS_PER_TURN = 64
-"""Calls that are done at once. Then the loop's other tasks have a turn: one that asks in a loop must not stop them."""
+_CALLS_PER_PAUSE = 64
+"""After so many calls without a pause, the event loop runs its other tasks, which one busy caller must not starve."""
 
-_ROWS_PER_TURN = 5_000
+_ROWS_PER_PAUSE = 5_000
 _BYTES_PER_NUMBER = 8
 _NO_SCHEMA = MigrationStatus(version=0, latest=0, applied=())
 
@@ -58,7 +58,7 @@ class MemoryEngine:
         schema_name: str = DEFAULT_SCHEMA,
         tables: Tables | None = None,
     ) -> None:
-        """Take the tables that hold the rows, unless they are new ones."""
+        """Use the given tables, or new ones."""
         self.schema_name = schema_name
         self._connection_timeout = connection_timeout
         self._lock = DeferredLock()
@@ -72,25 +72,25 @@ class MemoryEngine:
         self._is_closed = False
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        works = compile_steps(steps)
-        running_loop()  # else the first call that has to wait would be the first to fail
+        compiled = compile_steps(steps)
+        running_loop()  # without one, every call must fail, not only one that has to wait
         with self._lock:
             self._require_open()
             is_free = self._writers.is_free()
             if is_free:
-                results = self._run(steps, works)
+                results = self._run(steps, compiled)
             else:
-                waiter = self._writers.join(lambda: self._run(steps, works), on_abandoned=_forget)
+                waiter = self._writers.join(lambda: self._run(steps, compiled), on_abandoned=_forget)
         return await self._answered(results) if is_free else await waiter.wait()
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
-        works = compile_steps(steps)
-        await self._answered(None)  # first: nothing that is written may be lost by a cancellation afterwards
+        compiled = compile_steps(steps)
+        await self._answered(None)  # before the write: a cancellation after it would lose the result
         with self._lock:
             self._require_open()
             if self._writers.is_free():
-                return self._run(steps, works)
-            waiter = self._writers.join(lambda: self._run(steps, works), on_abandoned)
+                return self._run(steps, compiled)
+            waiter = self._writers.join(lambda: self._run(steps, compiled), on_abandoned)
         results: list[Any] = await waiter.wait()
         return results
 
@@ -98,8 +98,8 @@ class MemoryEngine:
         with self._lock:
             self._require_open()
             found = evaluate(read, self._table)
-        if next(self._calls) % _CALLS_PER_TURN == 0:
-            await self._let_others_run()
+        if next(self._calls) % _CALLS_PER_PAUSE == 0:
+            await self._pause()
         result: T = finish(read, found)
         return result
 
@@ -125,7 +125,7 @@ class MemoryEngine:
         return self._watches.add(tables)
 
     async def begin(self) -> MemorySession:
-        await self._answered(None)  # first: nobody would end a transaction whose opener is cancelled afterwards
+        await self._answered(None)  # before the transaction opens: a caller cancelled after that would leave it open
         with self._lock:
             self._require_open()
             if self._writers.is_free():
@@ -135,7 +135,7 @@ class MemoryEngine:
         return session
 
     def beside(self, schema: str) -> "MemoryEngine":
-        # They outlive that engine, as those of any other database do.
+        # Kept here, so that the tables outlive that engine, as they would in a database.
         tables = self._tables_beside.setdefault(schema, _new_tables())
         return MemoryEngine(self._connection_timeout, self._transaction_timeout, schema_name=schema, tables=tables)
 
@@ -143,7 +143,7 @@ class MemoryEngine:
         return 0
 
     async def vacuum(self) -> None:
-        """Do nothing: what was deleted takes no room."""
+        """Do nothing: deleted rows take no space."""
 
     async def checkpoint(self) -> None:
         """Do nothing: there is no log."""
@@ -159,16 +159,16 @@ class MemoryEngine:
         return _NO_SCHEMA
 
     async def size(self) -> int:
-        """Return the bytes of the stored values, summed up on each call: texts as UTF-8, numbers as 8 bytes.
+        """Return the bytes of the stored values, computed on each call: texts as UTF-8, numbers as 8 bytes.
 
-        The loop goes on meanwhile. The room that Python's objects take is several times as large.
+        Other tasks run in between. Python's objects take several times as much memory.
         """
         with self._lock:
             self._require_open()
             every_row = [row for table in self._tables.values() for row in table.rows.values()]
         rows = iter(every_row)
         total = 0
-        while some := list(islice(rows, _ROWS_PER_TURN)):
+        while some := list(islice(rows, _ROWS_PER_PAUSE)):
             total += sum(map(_bytes_of, some))
             await asyncio.sleep(0)
         return total
@@ -176,7 +176,7 @@ class MemoryEngine:
     def pool_status(self) -> PoolStatus:
         with self._lock:
             self._writers.expire()
-            active = 0 if self._writers.holder is None else 1
+            active = 0 if self._writers.transaction is None else 1
             return PoolStatus(active=active, idle=0, max=1, waiting=self._writers.waiting)
 
     async def close(self) -> None:
@@ -187,17 +187,17 @@ class MemoryEngine:
         self._lock.soon(self._close)
 
     async def _answered(self, answer: T) -> T:
-        """Return the answer; every so many calls, after the loop's other tasks have had a turn."""
-        if next(self._calls) % _CALLS_PER_TURN == 0:
-            await self._let_others_run()
+        """Return the answer, after a pause for the loop's other tasks every so many calls."""
+        if next(self._calls) % _CALLS_PER_PAUSE == 0:
+            await self._pause()
         return answer
 
-    async def _let_others_run(self) -> None:
+    async def _pause(self) -> None:
         running_loop()
         await asyncio.sleep(0)
 
-    def _run(self, steps: Sequence[Step], works: Sequence[CompiledStep]) -> list[Any]:
-        results = self._changes.run(works)
+    def _run(self, steps: Sequence[Step], compiled: Sequence[CompiledStep]) -> list[Any]:
+        results = self._changes.run(compiled)
         self._changes.forget()
         if not self._watches.is_empty:
             self._watches.ring(
@@ -210,15 +210,15 @@ class MemoryEngine:
         session = MemorySession(
             self._lock, self._tables, self._writers.release, self._transaction_timeout, self._watches.ring
         )
-        self._writers.holder = session
+        self._writers.transaction = session
         return session
 
     def _close(self) -> None:
-        """End the open transaction, do the writes that wait, and let go of the rows."""
+        """End the open transaction, run the queued writes, and drop the rows."""
         self._is_closed = True
         self._watches.close()
-        if self._writers.holder is not None:
-            self._writers.holder.end(ClosedError("the storage was closed while the transaction was open"))
+        if self._writers.transaction is not None:
+            self._writers.transaction.end(ClosedError("the storage was closed while the transaction was open"))
         self._tables = _new_tables()
         self._tables_beside.clear()
 
@@ -240,7 +240,7 @@ def _roll_back(session: MemorySession | None) -> None:
 
 
 def _forget(_results: list[Any] | None) -> None:
-    """Do nothing about a write whose caller was cancelled."""
+    """Ignore the outcome of a write whose caller was cancelled."""
 
 
 def _bytes_of(row: Row) -> int:

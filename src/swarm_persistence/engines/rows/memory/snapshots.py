@@ -1,4 +1,4 @@
-"""Reads of one moment: a copy of the tables, which shares the rows with them."""
+"""A snapshot: a copy of the tables, which shares their rows."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class MemorySnapshot:
-    """A moment of the tables."""
+    """The tables as they were when the snapshot was taken."""
 
     def __init__(self, tables: Mapping[str, RowTable]) -> None:
         """Copy the tables; called under the lock."""

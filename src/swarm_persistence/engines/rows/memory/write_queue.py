@@ -1,7 +1,7 @@
-"""Whose turn it is to write: one open transaction at a time, and first come, first served for all who wait.
+"""Serializes writes: one open transaction at a time; other writes and transactions queue, first in, first out.
 
-Whoever ends a transaction does the work of those who wait, and tells them in their own event loops. So nobody else
-has to wait for a loop that is busy, stopped or closed.
+The thread that ends a transaction runs the queued writes itself, and then wakes their callers in their event loops.
+So no writer waits for another one's event loop, which may be blocked, stopped or closed.
 """
 
 import asyncio
@@ -16,41 +16,41 @@ from swarm_persistence.engines.rows.sessions import RowSession
 
 
 class WriteQueue:
-    """The turn to write, and the queue for it. All methods are called under the lock."""
+    """The open transaction and the calls that wait for its end. All methods are called under the lock."""
 
     def __init__(self, lock: DeferredLock, connection_timeout: float) -> None:
         self.lock = lock
-        self.holder: RowSession | None = None
+        self.transaction: RowSession | None = None
         self.connection_timeout = connection_timeout
         self._queue: dict[QueuedWork, None] = {}
 
     @property
     def waiting(self) -> int:
-        """Return how many wait for their turn."""
+        """Return the number of queued calls."""
         return len(self._queue)
 
     def is_free(self) -> bool:
-        """Tell whether a write can be done now; ends a transaction whose time is over."""
+        """Tell whether no transaction is open; ends one that has timed out."""
         self.expire()
-        return self.holder is None
+        return self.transaction is None
 
     def expire(self) -> None:
-        """End the open transaction if its time is over."""
-        while self.holder is not None and time.monotonic() >= self.holder.deadline:
-            self.holder.expire_if_due()
+        """End the open transaction if it has timed out."""
+        while self.transaction is not None and time.monotonic() >= self.transaction.deadline:
+            self.transaction.expire_if_due()
 
     def join(self, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> "QueuedWork":
-        """Join the queue with some work.
+        """Queue a call.
 
-        `on_abandoned` is called once if the caller is cancelled: with the result of the work, or with `None` if it was
-        not done.
+        If the caller is cancelled, `on_abandoned` is called once: with the result of the work, or with `None` if it
+        has not run.
         """
         waiter = QueuedWork(self, work, on_abandoned)
         self._queue[waiter] = None
         return waiter
 
     def leave(self, waiter: "QueuedWork") -> bool:
-        """Leave the queue, and tell whether the waiter was still in it."""
+        """Remove a call from the queue, and tell whether it was still queued."""
         try:
             del self._queue[waiter]
         except KeyError:
@@ -58,19 +58,19 @@ class WriteQueue:
         return True
 
     def release(self) -> None:
-        """Give the turn back, and do the work of those who wait."""
-        self.holder = None
-        while self._queue and self.holder is None:
+        """Forget the transaction, which has ended, and run queued calls until one opens another."""
+        self.transaction = None
+        while self._queue and self.transaction is None:
             waiter = next(iter(self._queue))
             del self._queue[waiter]
-            waiter.work()
+            waiter.run()
 
 
 class QueuedWork:
-    """Someone in the queue, with work to be done when the turn comes."""
+    """A queued call, and its caller's event loop."""
 
     def __init__(self, queue: WriteQueue, work: Callable[[], Any], on_abandoned: Callable[[Any], None]) -> None:
-        self._writers = queue
+        self._queue = queue
         self._work = work
         self._on_abandoned = on_abandoned
         self._loop = asyncio.get_running_loop()
@@ -80,19 +80,19 @@ class QueuedWork:
         self._is_gone = False
 
     async def wait(self) -> Any:
-        """Return the result of the work; raises `PoolError` if the turn does not come in time."""
+        """Return the result of the work; `PoolError` if it has not run within `connection_timeout`."""
         try:
             self._watch()
             return await self._answer
         except BaseException:
-            self._go()
+            self._abandon()
             raise
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def work(self) -> None:
-        """Do the work, and answer in the waiter's loop; called under the lock, from any thread."""
+    def run(self) -> None:
+        """Run the work and hand its result to the caller's loop; called under the lock, from any thread."""
         if self._is_gone or self._answer.cancelled() or self._loop.is_closed():
             self._on_abandoned(None)
             return
@@ -103,7 +103,7 @@ class QueuedWork:
             error = failure
         try:
             self._loop.call_soon_threadsafe(self._receive, result, error)
-        except RuntimeError:  # The loop was closed just now.
+        except RuntimeError:  # The loop has just been closed.
             self._on_abandoned(result)
 
     def _receive(self, result: Any, error: Exception | None) -> None:
@@ -114,27 +114,27 @@ class QueuedWork:
         else:
             self._answer.set_result(result)
 
-    def _go(self) -> None:
+    def _abandon(self) -> None:
         self._is_gone = True
-        self._writers.lock.soon(self._withdraw)
+        self._queue.lock.soon(self._withdraw)
         if self._answer.done() and not self._answer.cancelled() and self._answer.exception() is None:
             self._on_abandoned(self._answer.result())
 
     def _withdraw(self) -> None:
-        if self._writers.leave(self):
+        if self._queue.leave(self):
             self._on_abandoned(None)
 
     def _watch(self) -> None:
-        """Give up when the time is over, and see to it that a transaction whose time is over ends before that."""
-        with self._writers.lock:
-            self._writers.expire()
+        """Give up after `connection_timeout`, and end the open transaction before that if it times out."""
+        with self._queue.lock:
+            self._queue.expire()
             now = time.monotonic()
-            holder = self._writers.holder
-            if now < self._deadline and holder is not None:
+            transaction = self._queue.transaction
+            if now < self._deadline and transaction is not None:
                 self._timer = self._loop.call_later(
-                    min(self._deadline, holder.deadline) - now, self._watch, context=Context()
+                    min(self._deadline, transaction.deadline) - now, self._watch, context=Context()
                 )
                 return
-            has_waited_in_vain = self._writers.leave(self)
-        if has_waited_in_vain:
-            self._receive(None, got_no_turn("storage", self._writers.connection_timeout))
+            has_timed_out = self._queue.leave(self)
+        if has_timed_out:
+            self._receive(None, got_no_turn("storage", self._queue.connection_timeout))
