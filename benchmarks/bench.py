@@ -44,7 +44,7 @@ class Bench:
     ) -> list[Row]:
         """Measure several quantities of every case once a round."""
         measured: dict[tuple[Case, Quantity], list[float]] = defaultdict(list)
-        # What was made beforehand is nobody's garbage: collecting must not go through it again and again.
+        # What was made beforehand is not garbage: the collector must not go through it again and again.
         gc.collect()
         gc.freeze()
         for number in range(self.scale.rounds):

@@ -23,7 +23,7 @@ def encode(model: Model) -> tuple[Any, ...]:
 
 
 NEXT_CHANGE = SqliteDialect().change_number(TASKS)
-"""What every write of a task leaves in it, for those who follow the tasks."""
+"""What every write of a task leaves in it, for the followers of tasks."""
 
 
 def _columns(table: Table[Any]) -> str:

@@ -22,7 +22,7 @@ def unit_of(verb: str) -> str:
 
 
 class MemoryGrowth:
-    """Measured in a process of its own: a million records are in nobody's way there."""
+    """Measured in a process of its own: a million records do not slow the other rows there."""
 
     key = "memory-storage"
     title = "MemoryStorage as it grows"

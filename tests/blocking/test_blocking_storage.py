@@ -133,7 +133,7 @@ class TestUse:
         with pytest.raises(ConflictError, match="agent 'agent-1' exists already"):
             storage.store_agent(an_agent())
         with pytest.raises(NotFoundError):
-            storage.mark_message_read("nobody's")
+            storage.mark_message_read("missing")
 
     def test_a_closed_one_refuses(self) -> None:
         with open_storage(":memory:") as storage:

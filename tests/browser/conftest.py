@@ -100,5 +100,5 @@ def tab(browser: BrowserContext, server: Server) -> Iterator[Tab]:
 
 @pytest.fixture
 def name() -> str:
-    """Give the name of a database that nobody has used."""
+    """Give the name of an unused database."""
     return f"test-{uuid4()}"

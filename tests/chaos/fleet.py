@@ -41,7 +41,7 @@ class Fleet:
         self.kills += 1
 
     def require_all_alive(self) -> None:
-        """Raise if a worker has ended that nobody has killed."""
+        """Raise if a worker has ended without being killed."""
         ended = {number: code for number, each in enumerate(self._processes) if (code := each.poll()) is not None}
         assert not ended, f"workers have ended by themselves, with {ended}: {self.complaints()}"
 

@@ -34,7 +34,7 @@ class History:
         assert {task.id: task.status for task in self.tasks if task.status is not TaskStatus.COMPLETED} == {}
 
     def require_one_completion_each_by_the_holder(self) -> None:
-        """Require that whoever completed a task was the last to hold it, and nobody else has completed it."""
+        """Require that the worker that completed a task was the last to hold it, and no other has completed it."""
         for task in self.tasks:
             completions = [event for event in self._of_task[task.id] if event.event_type == "completed"]
             assert len(completions) == 1, (task.id, completions)
@@ -43,12 +43,12 @@ class History:
             assert task.result == {"claim": event.data["claim"], "incarnation": event.data["incarnation"]}, task
 
     def require_claims_one_after_the_other(self) -> None:
-        """Require that each claim was started once at most, and ended by whoever started it, or given back."""
+        """Require that each claim was started once at most, and ended by the worker that started it, or given back."""
         for id, events in self._of_task.items():
             starters: dict[int, str] = {}
             for event in events:
                 if event.event_type == "lost":
-                    continue  # told by whoever had lost it, at any later time
+                    continue  # told by the worker that had lost it, at any later time
                 assert "completed" not in starters.values(), f"{id} went on after it was completed: {event}"
                 claim = event.data.get("claim")
                 if event.event_type == "started":

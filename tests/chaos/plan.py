@@ -7,7 +7,7 @@ from swarm_persistence import TaskModel, TaskPriority
 MOST_DEPENDENCIES = 3
 _PRIORITIES = tuple(TaskPriority)
 _WINDOW = 300
-"""How far back a task's dependencies lie at most: deep enough to matter, and wide enough to keep everybody busy."""
+"""How far back a task's dependencies lie at most: deep enough to matter, and wide enough to keep all workers busy."""
 
 
 def random_tasks(count: int, rng: random.Random) -> list[TaskModel]:

@@ -1,4 +1,4 @@
-"""Six processes on one SQLite file do all their work, whoever is killed."""
+"""Six processes on one SQLite file do all their work, whichever of them are killed."""
 
 from pathlib import Path
 

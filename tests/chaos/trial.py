@@ -36,7 +36,7 @@ class Trial(NamedTuple):
     patience_seconds: float = 150.0
 
     async def run(self, directory: Path) -> Outcome:
-        """Do it; raises if it does not come to an end, or if a worker ends that nobody has killed."""
+        """Do it; raises if it does not come to an end, or if a worker ends without being killed."""
         rng = random.Random(self.seed)
         tasks = random_tasks(self.tasks, rng)
         watchers = [Watcher(self.url) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Three who watch the log of a trial, each in a way of its own, and keep what they have seen."""
+"""Three watchers of a trial's log, each with its own method; they keep what they have seen."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """A worker that may be killed at any moment: claims, works, fails, hangs, gives up; the log holds what it has done.
 
 Run as `worker.py URL NAME INCARNATION SEED LEASE_SECONDS`. Ends when its standard input does, so that it never outlives
-whoever has started it. Whatever it says of a claim is written together with a verb that is refused once the claim is
-over: what stands in the log is true.
+its parent process. What it says of a claim is written together with a verb that is refused once the claim is over: the
+log tells the truth.
 """
 
 import asyncio

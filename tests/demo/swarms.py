@@ -22,7 +22,7 @@ def run_demo(database: Path, limit: int, *options: str) -> subprocess.CompletedP
 
 
 class RunningDemo:
-    """A demo that is at work and kills nobody; in a process group as in a terminal. Killed at the block's end."""
+    """A demo that is at work and kills no worker; in a process group as in a terminal. Killed at the block's end."""
 
     def __init__(self, database: Path, limit: int) -> None:
         command = [*COMMAND, "--database", str(database), "--limit", str(limit), "--no-kill"]

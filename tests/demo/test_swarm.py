@@ -120,7 +120,7 @@ def test_a_worker_is_killed_half_way_and_another_one_takes_its_task_over(tmp_pat
         starts = [event.agent_id for event in events_of(storage, TASK_STARTED) if event.data["task_id"] == task_id]
         assert set(starts) == {kill.data["worker"], task.assigned_to}
         assert len(starts) == 2
-        # Nobody was started in its place.
+        # No worker was started in its place.
         assert len(events_of(storage, WORKER_STARTED)) == 2
         assert [event.agent_id for event in events_of(storage, WORKER_STOPPED)] == [task.assigned_to]
         before = [each for each in events_of(storage, TASK_COMPLETED) if (each.sequence or 0) < (kill.sequence or 0)]

@@ -1,4 +1,4 @@
-"""Facts about watches: a commit wakes those who watch one of its tables, and no others."""
+"""Facts about watches: a commit wakes the watchers of its tables, and no others."""
 
 import asyncio
 

@@ -25,13 +25,13 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def schema() -> str:
-    """Give the name of a schema that nobody has used."""
+    """Give the name of an unused schema."""
     return f"schema_{next(_numbers)}"
 
 
 @pytest.fixture
 def url(server: Server, schema: str) -> str:
-    """Give the URL of a schema that nobody has used."""
+    """Give the URL of an unused schema."""
     return server.url(schema=schema)
 
 

@@ -108,7 +108,7 @@ class Server:
         _give_away(self.data)
 
     def require_tls(self) -> None:
-        """Let nobody in without TLS."""
+        """Refuse connections without TLS."""
         (self.data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
 
     def promote(self) -> None:
@@ -198,7 +198,7 @@ def new_server(programs: Path, *, is_durable: bool = False, **settings: str) -> 
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens at."""
+    """Return a free port of this machine."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

@@ -116,8 +116,8 @@ async def test_no_acknowledged_write_is_lost_and_no_task_owned_twice_when_the_pr
     url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/postgres?connection_timeout=60"
     async with await PostgresStorage.open(url) as storage:
         swarm = Swarm(storage)
-        everyone = [asyncio.create_task(swarm.store(number)) for number in range(STORERS)]
-        everyone += [asyncio.create_task(swarm.work(number)) for number in range(WORKERS)]
+        callers = [asyncio.create_task(swarm.store(number)) for number in range(STORERS)]
+        callers += [asyncio.create_task(swarm.work(number)) for number in range(WORKERS)]
         await asyncio.wait_for(swarm.has_gone_on(100), 60)
 
         primary.kill()
@@ -125,7 +125,7 @@ async def test_no_acknowledged_write_is_lost_and_no_task_owned_twice_when_the_pr
 
         await asyncio.wait_for(swarm.has_gone_on(100), 60)
         swarm.is_over = True
-        await asyncio.wait_for(asyncio.gather(*everyone), 60)
+        await asyncio.wait_for(asyncio.gather(*callers), 60)
 
         tasks = {task.id: task for task in await storage.repository(TaskModel).find_all()}
     assert swarm.acknowledged <= tasks.keys()

@@ -105,7 +105,7 @@ class TestLostConnections:
             if tries == 1:
                 await admin.execute(END_ALL)
                 (session,) = storage._engine._loop_engine()._sessions
-                while has_noticed and not session._connection.is_closed:  # noqa: ASYNC110 - the driver tells nobody
+                while has_noticed and not session._connection.is_closed:  # noqa: ASYNC110 - the driver has no event for it
                     await asyncio.sleep(0.001)
                 if has_noticed:
                     return  # the commit finds it closed
@@ -165,7 +165,7 @@ class TestLostConnections:
 
 
 async def a_writer_waits(admin: asyncpg.Connection) -> None:
-    """Return once somebody waits for a lock."""
+    """Return once a session waits for a lock."""
     text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     while not await admin.fetchval(text):  # noqa: ASYNC110 - the server signals nothing
         await asyncio.sleep(0.005)

@@ -389,7 +389,7 @@ class TestPruning:
         await pass_a_period(storage, admin)
         snapshot = await storage._snapshot()
         async with await PostgresStorage.builder().connection_timeout(0.3).build(url) as impatient:
-            # It waits no longer for the reader than for anybody's lock.
+            # It waits no longer for the reader than for any other lock.
             assert await impatient.prune(AGE) == Pruned()
             assert await impatient.read_events() == []
             assert ids(await snapshot.read(Select(Query(EVENTS)))) == ["a", "b", "c"]

@@ -167,7 +167,7 @@ class TestWakeUps:
         for number in range(5):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
             signals = storage._engine._loop_engine().notifications
-            while signals._connection is None:  # noqa: ASYNC110 - the listener tells nobody when it is ready
+            while signals._connection is None:  # noqa: ASYNC110 - the listener has no event for it
                 await asyncio.sleep(0.001)
             await storage.list_agents()
             await other.store_task(a_task(str(number)))

@@ -1,4 +1,4 @@
-"""Facts about who holds back a watcher of tasks, and what watchers cost."""
+"""Facts about what holds back a watcher of tasks, and what watchers cost."""
 
 import asyncio
 import random

@@ -32,7 +32,7 @@ class Blockade:
         self._lifted = threading.Event()
 
     def run(self, _cursor: object, _parameters: object) -> None:
-        """Wait until somebody lifts it."""
+        """Wait until it is lifted."""
         assert self._lifted.wait(30)
 
     def lift(self) -> None:
@@ -55,7 +55,7 @@ def occupy_reader(storage: SqliteStorage, blockade: Blockade) -> "asyncio.Future
 
 
 async def begin_and_roll_back(storage: SqliteStorage) -> None:
-    """Begin a transaction in the context of whoever runs this."""
+    """Begin a transaction in the caller's context."""
     await (await storage.begin_transaction()).rollback()
 
 

@@ -61,7 +61,7 @@ def make_foreign_with_log_mode(path: Path) -> None:
 
 
 def make_foreign_with_left_log(path: Path) -> None:
-    """Leave a log as a crash does: all of the database is in it, and nobody uses it."""
+    """Leave a log as a crash does: all of the database is in it, and no process uses it."""
     origin = path.with_name("origin")
     database = sqlite3.connect(origin)
     database.execute("PRAGMA journal_mode = WAL")

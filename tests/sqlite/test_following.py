@@ -1,4 +1,4 @@
-"""Who follows a table misses no write: not even one that comes after the last row was deleted."""
+"""A follower of a table misses no write, not even one that comes after the last row was deleted."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

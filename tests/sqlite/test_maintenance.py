@@ -1,4 +1,4 @@
-"""Facts about maintenance: the size with its log, a vacuum that shrinks, a checkpoint that nobody has to wait for."""
+"""Facts about maintenance: the size with its log, a vacuum that shrinks, a checkpoint that makes no caller wait."""
 
 # ruff: noqa: ASYNC240 - the files are small, and a test may wait for them
 

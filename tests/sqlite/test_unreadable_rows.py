@@ -1,4 +1,4 @@
-"""Facts about rows that cannot be read back: the error names them, nothing skips them, and they disturb nobody."""
+"""Facts about rows that cannot be read back: the error names them, no read skips them, no other call fails."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Facts about tasks that cannot be read back: they stay behind, are told of, and keep nobody else from working."""
+"""Facts about tasks that cannot be read back: they stay behind, are reported, and block no other task."""
 
 import logging
 from datetime import timedelta

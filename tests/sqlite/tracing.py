@@ -27,7 +27,7 @@ class Watch:
 
     @property
     def opened(self) -> list[apsw.Connection]:
-        """Return the connections that somebody holds now."""
+        """Return the connections that are in use now."""
         return [connection for each in self.connections if (connection := each()) is not None]
 
     def forget_statements(self) -> None:

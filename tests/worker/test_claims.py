@@ -15,7 +15,7 @@ MANY = [f"task-{number}" for number in range(40)]
 
 
 class Crowd:
-    """Counts who is inside at once; lets nobody out before the room is full, as long as more may come."""
+    """Counts the handlers inside at once; lets none out before the room is full, as long as more may come."""
 
     def __init__(self, room: int, visitors: int) -> None:
         self.most = 0

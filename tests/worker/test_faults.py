@@ -40,7 +40,7 @@ def told(text: str) -> Iterator[asyncio.Event]:
 
 
 def locked(path: Path) -> apsw.Connection:
-    """Return a connection that lets nobody else write, once whoever writes now is done."""
+    """Return a connection that blocks all other writers, once the current write is done."""
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(10_000)
     connection.execute("BEGIN IMMEDIATE")

@@ -55,7 +55,7 @@ class Swarm:
                 await self._tell(agent, AgentStatus.IDLE, "done", f"{agent.name}: {word} → {word[::-1]}")
 
     async def _tell(self, agent: AgentModel, status: AgentStatus, event_type: str, text: str) -> None:
-        # As one: who sees the event sees the agent as it is after it.
+        # In one transaction: a reader that sees the event sees the agent as it is after it.
         async with self.storage.transaction():
             agent.set_status(status)
             await self.storage.update_agent(agent, force=True)

@@ -22,7 +22,7 @@ async def until(is_so: Callable[[], Any]) -> None:
 
 
 async def cancel_a_write_and_close(name: str) -> Any:
-    """Cancel a write that is under way, close its storage, and return what one who waits for a task gets."""
+    """Cancel a write that is under way, close its storage, and return what a caller that waits for a task gets."""
 
     async def write(storage: Storage) -> None:
         await storage.store_task(TaskModel(id="task", task_type="x"))
@@ -55,7 +55,7 @@ async def _cancel_and_close(
         async with asyncio.timeout(PATIENCE_SECONDS):
             task = await claim
     except TimeoutError:
-        return "nobody has told of it"
+        return "no event has told of it"
     await waiting.close()
     return task and task.id
 

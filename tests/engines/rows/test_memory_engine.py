@@ -1,4 +1,4 @@
-"""Who may write when, in the memory engine: tasks, threads, loops, cancellation and time."""
+"""Facts about the memory engine's write lock: tasks, threads, loops, cancellation and time."""
 
 import asyncio
 import gc
