@@ -78,7 +78,7 @@ def _timeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (submit, "_FIRST_CHECK_SECONDS"),
         (submit, "_IDLE_SECONDS"),
         (identity, "_LONGEST_TRUST_SECONDS"),
-        (writer, "_LOOK_SECONDS"),
+        (writer, "_POLL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 3600.0)
     interval = sys.getswitchinterval()

@@ -1,17 +1,17 @@
-"""Hands the outcome of a write to its caller, or tells that the caller has gone."""
+"""Delivers the outcome of a write to its caller, or reports that the caller was cancelled."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
 OnAbandoned = Callable[[list[Any] | None], None]
-"""Takes the results of a write that were not delivered, or `None` if nothing was written."""
+"""Called with the results of a write that were not delivered, or with `None` if nothing was written."""
 
 
 async def delivered(future: "asyncio.Future[Any]", on_abandoned: OnAbandoned) -> Any:
-    """Return a future's result; if the caller is cancelled while the result is on its way, hand that over instead.
+    """Return a future's result; if the caller is cancelled meanwhile, pass the result to `on_abandoned`.
 
-    Cancels a future that is not done; then the engine calls `on_abandoned` once it knows the outcome.
+    A future that is not done is cancelled, and the engine calls `on_abandoned` once it knows the outcome.
     """
     try:
         return await future

@@ -1,6 +1,6 @@
-"""The form of a file of JSON lines: a line about the whole, then one for each row, table by table in order of arrival.
+"""The JSON lines format: a header line, then one line for each row, table by table in order of arrival.
 
-A row is written as its record, in the public form, with what no record shows: its sequence, and the hidden columns.
+A line holds the public form of the record, and what no record shows: its sequence and hidden columns.
 """
 
 import os
@@ -28,12 +28,12 @@ _TABLES: Mapping[str, Table[Any]] = {table.label: table for table in TABLES}
 
 
 class Header(msgspec.Struct, omit_defaults=True):
-    """The first line. Version 1 has no more than that, and its lines no more than records."""
+    """The first line. Version 1 has only the first two fields, and lines with only the record."""
 
     format: str = FORMAT
     version: int = _LATEST
     counts: dict[str, int] | None = None
-    """How many lines of each table follow; `None` if the file may grow."""
+    """The number of lines of each table; `None` if the file may grow."""
     numbers: dict[str, int] | None = None
     """The highest sequence that each table had given out."""
     floors: dict[str, int] | None = None
@@ -41,7 +41,7 @@ class Header(msgspec.Struct, omit_defaults=True):
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """Any other line."""
+    """A line of one record."""
 
     kind: str
     record: msgspec.Raw
@@ -50,17 +50,17 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
-    """A record, and what it does not show of its row."""
+    """A record, with the sequence and hidden columns of its row."""
 
     table: Table[Any]
     record: Any
     sequence: int | None
     hidden: dict[str, int] | None
-    """`None` if that is not known."""
+    """`None` if unknown."""
 
     @classmethod
     def of(cls, table: Table[Any], row: Row) -> "StoredRecord":
-        """Return what a row holds."""
+        """Return the stored record of a row."""
         hidden: Any = {
             column.name: row[table.positions[column.name]] for column in table.hidden if column.name != CHANGE_NUMBER
         }
@@ -69,7 +69,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
         return cls(table, record, sequence, {name: int(value) for name, value in hidden.items()})
 
     def row(self) -> Row:
-        """Return it as a row; what is not known is 0."""
+        """Return its row; unknown values are 0."""
         hidden = self.hidden or {}
         values: list[Any] = [*codec_of(self.table.model).encode(self.record)]
         if self.table.is_versioned:
@@ -77,18 +77,18 @@ class StoredRecord(msgspec.Struct, frozen=True):
         return (*values, *(hidden.get(column.name, 0) for column in self.table.hidden), self.sequence or 0)
 
     def line(self) -> bytes:
-        """Return it as a line."""
+        """Return its line."""
         record = msgspec.Raw(self.record.to_json().encode())
         return msgspec.json.encode(Line(self.table.label, record, self.sequence, self.hidden)) + b"\n"
 
 
 def header_line(header: Header) -> bytes:
-    """Return the first line."""
+    """Return the text of a header."""
     return msgspec.json.encode(header, order="deterministic") + b"\n"
 
 
 def read_header(file: BinaryIO, name: str) -> Header:
-    """Read the first line; `OtherError` if it is not that of such a file."""
+    """Read the header; raise `OtherError` if the file has another format or a newer version."""
     try:
         header = msgspec.json.decode(file.readline(), type=Header)
     except (msgspec.DecodeError, UnicodeError):
@@ -104,7 +104,7 @@ def read_header(file: BinaryIO, name: str) -> Header:
 
 
 def read_line(line: bytes, number: int, name: str) -> StoredRecord:
-    """Return what a line holds; `SerializationError`, which names it, if it cannot be read."""
+    """Parse a line; raise `SerializationError`, which names file and line, if that fails."""
     place = f"{name!r}, line {number}"
     try:
         parsed = msgspec.json.decode(line, type=Line)
@@ -120,7 +120,7 @@ def read_line(line: bytes, number: int, name: str) -> StoredRecord:
 
 
 def read_lines(path: str, name: str) -> Iterator[StoredRecord]:
-    """Yield what all lines but the first hold, up to the last whole one."""
+    """Yield the records of a file, up to the last complete line."""
     with open(path, "rb") as file:
         file.readline()
         for number, line in enumerate(file, 2):
@@ -172,10 +172,10 @@ async def back_up_lines(
 
 
 def check_lines(path: str, name: str, *, is_thorough: bool) -> Header:
-    """Raise an error unless a file holds what its first line says, and, if asked for, each line can be read back.
+    """Check that a file has the lines that its header counts and, if `is_thorough`, parse each line.
 
     Raises:
-        OtherError: it is no such file.
+        OtherError: the file has another format.
         DatabaseError: lines are missing.
         SerializationError: a line cannot be read.
 

@@ -1,4 +1,4 @@
-"""Gives a file its name once it is whole and on the disk: no reader ever meets a half, and no other file is lost."""
+"""Publishes a file under its name once it is complete and synced: no reader sees a part, and no file is lost."""
 
 import errno
 import glob
@@ -13,16 +13,16 @@ from swarm_persistence.errors import DatabaseError, OtherError
 _MODE = 0o600  # records may hold secrets
 _ENDING = ".partial"
 _LEFTOVER_SECONDS = 3600.0
-"""A partial file that was not written to for so long has lost its process."""
+"""A partial file that was not written to for so long is stale: its process was killed."""
 COMPANIONS = ("-wal", "-shm", "-journal")
-"""What the names of the files end in that SQLite keeps beside a database's."""
+"""The suffixes of the files that SQLite keeps beside a database."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
 
 class PartialFile:
-    """A file in the making, in the directory of its later name."""
+    """A file under a temporary name, in the directory of its final name."""
 
     def __init__(self, target: str) -> None:
         """Create it, for its owner only."""
@@ -37,11 +37,11 @@ class PartialFile:
             text = text[os.write(self.descriptor, text) :]
 
     def sync_data(self) -> None:
-        """Bring what was written so far to the disk: in small portions, it does not hold up other files' commits."""
+        """Sync what was written so far; small portions do not delay the commits of other files."""
         _sync_data(self.descriptor)
 
     def close(self) -> None:
-        """Bring the file to the disk, and let go of it. A second call does nothing."""
+        """Sync the file and close its descriptor. A second call does nothing."""
         if self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
             try:
@@ -50,7 +50,7 @@ class PartialFile:
                 os.close(descriptor)
 
     def publish(self) -> None:
-        """Give it its name; `OtherError` if another file has that name by now."""
+        """Give it its final name; raise `OtherError` if another file has that name by now."""
         self.close()
         if self._is_linked():
             os.unlink(self.path)
@@ -62,14 +62,14 @@ class PartialFile:
         sync_directory_of(self.target)
 
     def replace(self) -> None:
-        """Give it its name, in place of the file that has it."""
+        """Give it its final name, replacing the file that has it."""
         self.close()
         os.replace(self.path, self.target)
         self._is_placed = True
         sync_directory_of(self.target)
 
     def _is_linked(self) -> bool:
-        """Give it its name beside the one it has, and tell whether the file system can do that."""
+        """Link the final name to it, and return whether the file system can do that."""
         if not hasattr(os, "link"):  # in a browser
             return False
         try:
@@ -83,7 +83,7 @@ class PartialFile:
         return True
 
     def discard(self) -> None:
-        """Remove it, unless it has got its name."""
+        """Remove it, unless it was published."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -95,7 +95,7 @@ class PartialFile:
 
 @contextmanager
 def partial_file(target: str) -> Iterator[PartialFile]:
-    """Create a partial file for the block, after removing those that killed processes have left behind.
+    """Create a partial file for the block, and remove stale ones of killed processes.
 
     Raises:
         DatabaseError: the directory is missing, or the file cannot be created, written or renamed.
@@ -115,7 +115,7 @@ def partial_file(target: str) -> Iterator[PartialFile]:
 
 
 def require_target(target: str, source: str | None = None) -> None:
-    """Refuse what no file may be written to, nor take the place of: `target` stands without links, as far as they lead.
+    """Refuse a path that no file can be written to; `target` has its symbolic links resolved.
 
     Raises:
         DatabaseError: it is a directory, a device, a pipe or a link to itself, or SQLite uses such a name by itself.
@@ -139,18 +139,18 @@ def require_target(target: str, source: str | None = None) -> None:
 
 
 def require_no_file(path: str) -> None:
-    """Raise `OtherError` if there is anything at the path."""
+    """Raise `OtherError` if the path exists, also as a dangling link."""
     if os.path.lexists(path):
         raise exists_already(path)
 
 
 def exists_already(path: str) -> OtherError:
-    """Return the error that says that another file has the name already."""
+    """Return the error for a name that another file has."""
     return OtherError(f"{path!r} exists already, and was left as it is; name another file, or ask to overwrite it")
 
 
 def sync_directory_of(path: str) -> None:
-    """Bring the names in a file's directory to the disk."""
+    """Sync the directory of a file, and with it the names there."""
     descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The settings of a pool of connections, each default in its one home."""
+"""The settings of a connection pool, with their defaults."""
 
 import threading
 from typing import ClassVar, Literal, Self
@@ -13,7 +13,7 @@ Durability = Literal["full", "normal"]
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a builder sets for each engine that has connections; durations in seconds."""
+    """The settings of every engine that has connections; durations in seconds."""
 
     LONGEST_SECONDS: ClassVar[float] = threading.TIMEOUT_MAX
 
@@ -22,10 +22,9 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_idle_connections: int = 1
     """Connections that stay open however long they are idle."""
     connection_timeout: float = 30.0
-    """How long an operation waits for a connection, for a lock, or for its turn to write, before it raises
-    `PoolError`."""
+    """How long an operation waits for a connection or a lock before it raises `PoolError`."""
     idle_timeout: float = 600.0
-    """How long a connection stays open with nothing to do."""
+    """How long an idle connection stays open."""
     transaction_timeout: float = 30.0
     """How long a transaction may stay open before it is rolled back, so that others can write."""
 
@@ -38,7 +37,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether opening brings the schema up to date. If not, one on which this code cannot work is refused."""
 
     def checked(self) -> Self:
-        """Return these settings; one that makes no sense raises `OtherError`, which names it."""
+        """Return these settings; an invalid one raises `OtherError`, which names it."""
         require_real_threads()
         limit = self.max_connections
         self.require("max_connections", type(limit) is int and limit >= 1, "1 or more")
@@ -52,7 +51,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self
 
     def require(self, name: str, is_met: bool, expected: str) -> None:
-        """Raise `OtherError` for a setting that is not as expected."""
+        """Raise `OtherError` for this setting unless its condition is met."""
         if not is_met:
             raise OtherError(f"{name} is {shown(getattr(self, name))}, expected {expected}")
 

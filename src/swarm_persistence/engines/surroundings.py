@@ -1,4 +1,4 @@
-"""What a storage needs of the program around it: asyncio's event loop, and real threads."""
+"""Checks the program around a storage: it must run asyncio's event loop, and real threads."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from swarm_persistence.errors import OtherError
 if sys.platform == "emscripten":
     from contextlib import nullcontext
 
-    new_gate = nullcontext  # a browser has no threads to keep out
+    new_gate = nullcontext  # a browser has no threads
 else:
     from threading import Lock
 
@@ -19,7 +19,7 @@ _GEVENT_PARTS = ("threading", "thread", "queue", "select")
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop that the caller runs in; without one, raise `OtherError`, which names what runs instead."""
+    """Return the running event loop; without one, raise `OtherError`, which names the library that runs instead."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -36,7 +36,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 def require_real_threads() -> None:
-    """Raise `OtherError` in a program whose threads are not the system's: they would wait for each other for ever."""
+    """Raise `OtherError` if gevent or eventlet has replaced threads: they would deadlock."""
     gevent: Any = sys.modules.get("gevent.monkey")
     if gevent is not None and any(gevent.is_module_patched(part) for part in _GEVENT_PARTS):
         raise OtherError(
@@ -53,7 +53,7 @@ def require_real_threads() -> None:
 
 
 def _other_library() -> str | None:
-    """Return the name of the library that runs this coroutine, as sniffio tells it, which such libraries bring."""
+    """Return the async library that runs this coroutine, if it brings sniffio, which tells."""
     sniffio: Any = sys.modules.get("sniffio")
     if sniffio is None:
         return None

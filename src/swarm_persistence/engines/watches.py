@@ -1,4 +1,4 @@
-"""Tells those who wait for commits that there was one: from any thread, in their own event loops."""
+"""Notifies watches of commits: from any thread, in the event loop of each watch."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Watches:
         self._gate = new_gate()
         self._is_closed = False
         self.is_empty = True
-        """Whether there is no watch; every commit looks at it."""
+        """Whether there is no watch; an attribute, for every commit reads it."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -42,7 +42,7 @@ class Watches:
             self.is_empty = not self._watches
 
     def ring(self, names: Iterable[str] | None = None) -> None:
-        """Wake those who watch one of these tables; with no names, all of them."""
+        """Wake the watches of any of these tables; with no names, all of them."""
         if not self._watches:
             return
         wanted = None if names is None else frozenset(names)
@@ -52,7 +52,7 @@ class Watches:
             watch.ring()
 
     def close(self) -> None:
-        """Wake all, and let them learn that nothing will come any more."""
+        """Wake all watches; their waits raise `ClosedError` from then on."""
         with self._gate:
             self._is_closed = True
             watches, self._watches = self._watches, set()
@@ -77,12 +77,12 @@ class TableWatch:
             await self._ring_within(seconds)
         if self._has_ended:
             raise ClosedError("the storage was closed while this call waited")
-        # Set back before the caller looks: what is committed from here on rings again.
+        # Reset before the caller reads: a later commit sets it again.
         has_rung, self._has_rung = self._has_rung, False
         return has_rung
 
     def ring(self) -> None:
-        """Tell that there was a commit; from any thread."""
+        """Note a commit, and wake the waiting calls; from any thread."""
         if self._has_rung:
             return
         self._has_rung = True
@@ -92,7 +92,7 @@ class TableWatch:
             self.close()  # the loop is closed, and with it all that waited
 
     def end(self) -> None:
-        """Tell that there will be no commit any more; from any thread."""
+        """Let waits raise `ClosedError`; from any thread."""
         self._has_ended = True
         self.ring()
 

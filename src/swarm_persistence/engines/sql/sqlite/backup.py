@@ -1,4 +1,4 @@
-"""Copies a database page by page, as it is at one moment, beside those who write, and checks the copy."""
+"""Copies a database page by page, as it is at one moment, while writers go on, and checks the copy."""
 
 import threading
 from collections.abc import Callable

@@ -154,7 +154,7 @@ class SqliteEngine:
                 raise
             session.opened()
             # What others committed while it waited: they can't any more, and it may keep the writer from looking.
-            self._writer.look()
+            self._writer.poll()
             return session
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""Opens a file to look at it: not a byte of the database, its log or its journal is changed, and no file is made."""
+"""Opens a database read-only: no byte of the file, its log or its journal changes, and no file is created."""
 
 import os
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 
 @contextmanager
 def looking(path: Path, busy_milliseconds: int, *, with_log: bool = True) -> Iterator[apsw.Connection]:
-    """Yield a connection that reads the file, with what its log or journal says, or as it stands without them.
+    """Yield a connection that reads the file, with or without its log or journal.
 
-    Where connections are at work, it is one more reader; its snapshot is that of its first statement.
+    Beside other connections, it is one more reader; its snapshot is that of its first statement.
     """
     log, index, journal = companions(path)
     if not with_log:
@@ -54,7 +54,7 @@ def _opened(uri: str, flags: int, busy_milliseconds: int) -> Iterator[apsw.Conne
 
 
 def _is_hot(path: Path, busy_milliseconds: int) -> bool:
-    """Tell whether a write was interrupted, so that SQLite must undo it before it reads; else, one may be going on."""
+    """Tell whether the journal is hot: SQLite must roll an interrupted write back before it reads."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     with _opened(uri, apsw.SQLITE_OPEN_READONLY, busy_milliseconds) as connection:
         try:
@@ -66,13 +66,13 @@ def _is_hot(path: Path, busy_milliseconds: int) -> bool:
 
 @contextmanager
 def rolled_back(path: Path, journal: Path) -> Iterator[Path]:
-    """Yield the path of a copy, in which SQLite has undone the write that the journal was made for."""
+    """Yield the path of a copy in which SQLite has rolled the journal back."""
     with TemporaryDirectory() as directory:
         copy = Path(directory) / "copy.db"
         copy_bytes(path.resolve(), copy)
         copy_bytes(journal, copy.with_name(f"{copy.name}-journal"))
         with _opened(copy.as_uri(), apsw.SQLITE_OPEN_READWRITE, 0) as connection, suppress(apsw.Error):
-            # Undoes it before it looks at the content, which may be damaged.
+            # Rolls it back before it reads the content, which may be damaged.
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         if hasattr(os, "SEEK_DATA"):
             _cut_hole_at_end(copy)
@@ -80,7 +80,7 @@ def rolled_back(path: Path, journal: Path) -> Iterator[Path]:
 
 
 def _cut_hole_at_end(file: Path) -> None:
-    """Cut what was never written: a damaged journal may say that the file had thousands of millions of pages."""
+    """Truncate what was never written: a damaged journal may claim billions of pages."""
     with file.open("r+b") as opened:
         parts = list(_parts_with_data(opened.fileno()))
         while parts:

@@ -1,4 +1,4 @@
-"""What tasks wait for, as hidden columns and links keep it: finds where these contradict each other, and mends it."""
+"""Finds and repairs contradictions between tasks and what they wait for, as links and hidden columns keep it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -53,7 +53,7 @@ _UNDELAYED = "UPDATE tasks SET is_delayed = 0 WHERE is_delayed = 1 AND run_at IS
 
 
 def find_contradictions(connection: apsw.Connection) -> tuple[str, ...]:
-    """Say which tasks wait for other things than they say; reads only."""
+    """Describe the tasks whose links or hidden columns contradict their fields; reads only."""
     found = []
     for what, text in _CONTRADICTIONS.items():
         rows: Any = connection.execute(text).fetchall()
@@ -65,7 +65,7 @@ def find_contradictions(connection: apsw.Connection) -> tuple[str, ...]:
 
 
 def repair(connection: apsw.Connection) -> None:
-    """Mend it in a transaction of its own."""
+    """Repair links and hidden columns in a transaction of its own."""
     connection.execute("BEGIN IMMEDIATE").fetchall()
     try:
         mend(connection)
@@ -77,7 +77,7 @@ def repair(connection: apsw.Connection) -> None:
 
 
 def mend(connection: apsw.Connection) -> None:
-    """Give each task the links that it lacks, take those away that hold it for ever, and count them.
+    """Add the links that tasks lack, delete those that would block them forever, and recount them.
 
     A dependency that is stored and not completed has a link. One that is not stored may have been completed and pruned,
     or is lost, or never was stored: of those, as many have links as the task counted. Runs in the caller's transaction.
@@ -92,7 +92,7 @@ def mend(connection: apsw.Connection) -> None:
 
 
 def derive(connection: apsw.Connection) -> None:
-    """Do to the tasks of a file of version 1 what the step to version 2 does. Runs in the caller's transaction."""
+    """Migrate the tasks of a file from version 1 to 2. Runs in the caller's transaction."""
     for text in _DERIVED:
         connection.execute(text).fetchall()
     mend(connection)

@@ -1,4 +1,4 @@
-"""The writer: one thread with the one connection that writes; it serves batches in the order of their arrival."""
+"""The writer thread: it has the one connection that writes, and runs batches in the order of their arrival."""
 
 import threading
 import time
@@ -17,19 +17,19 @@ from swarm_persistence.engines.sql.sqlite.submit import Batch, answer, refuse
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import ClosedError, StorageError
 
-_LOOK_SECONDS = 0.02
-"""How often the writer looks for other processes' commits while somebody watches for them."""
+_POLL_SECONDS = 0.02
+"""How often the writer polls for other processes' commits while there is a watch."""
 
 LARGEST_GROUP = MOST_ROWS
 """Operations in one commit: enough to share its cost, and few enough that the first need not wait for the last."""
 
 
-class _Look:
-    """Asks the writer to look for other processes' commits."""
+class _Poll:
+    """Asks the writer to poll for other processes' commits."""
 
 
 class Writer:
-    """Takes what waits, and hands it to `commits` as one."""
+    """Takes the batches that wait, and runs them as one group."""
 
     commits: GroupCommit
 
@@ -48,13 +48,13 @@ class Writer:
         self._wait_for_readers = wait_for_readers
         self._watches = watches
         self._data_version: int | None = None
-        self._looked_at = 0.0
-        self._has_failed_to_look = False
+        self._polled_at = 0.0
+        self._has_failed_to_poll = False
         self._open_connection = open_connection
         self._identity = identity
         self._busy_handler = busy_handler
         self._translate = translate
-        self._inbox: SimpleQueue[Batch | _Look | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Batch | _Poll | None] = SimpleQueue()
         # A daemon: a program that forgets close() must still be able to end.
         self._thread = threading.Thread(target=self._run, name="swarm-persistence writer", daemon=True)
         self._opened = threading.Event()
@@ -74,17 +74,17 @@ class Writer:
         if self._is_over:
             self._refuse_the_rest()
 
-    def look(self) -> None:
-        """Wake those who watch if another process has committed; runs in the writer's thread."""
+    def poll(self) -> None:
+        """Wake the watches if another process has committed; runs in the writer's thread."""
         if not self._watches.is_empty:
-            self._look()
+            self._poll()
 
     def watch(self) -> None:
-        """Look for the commits of other processes from now on, while somebody watches."""
-        self._inbox.put(_Look())
+        """Start to poll for other processes' commits, for as long as there is a watch."""
+        self._inbox.put(_Poll())
 
     def stop(self) -> None:
-        """Let the thread end once it has done what it was sent."""
+        """Let the thread end after the batches that it was sent."""
         self._inbox.put(None)
 
     def join(self) -> None:
@@ -121,15 +121,15 @@ class Writer:
 
     def _run_next_group(self) -> bool:
         try:
-            batch = self._inbox.get(timeout=None if self._watches.is_empty else _LOOK_SECONDS)
+            batch = self._inbox.get(timeout=None if self._watches.is_empty else _POLL_SECONDS)
         except Empty:
-            self._look()
+            self._poll()
             return True
         group: list[Batch] = []
         size = 0
         while batch is not None:
-            if isinstance(batch, _Look):
-                self._look(is_first=True)
+            if isinstance(batch, _Poll):
+                self._poll(is_first=True)
             elif isinstance(batch.operations[0], Action):
                 self.commits.run_group(group)
                 group, size = [], 0
@@ -141,26 +141,26 @@ class Writer:
                 break
             batch = self._inbox.get_nowait()
         self.commits.run_group(group)
-        if not self._watches.is_empty and time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._look()
+        if not self._watches.is_empty and time.monotonic() - self._polled_at >= _POLL_SECONDS:
+            self._poll()
         return batch is not None
 
-    def _look(self, is_first: bool = False) -> None:
-        """Wake those who watch if another process has committed: that, and only that, changes this connection's number.
+    def _poll(self, is_first: bool = False) -> None:
+        """Wake the watches if another process has committed: only that changes the `data_version` of this connection.
 
-        The first look wakes them anyway, for a commit between their own reading and this number would be lost. If it
-        fails, they are woken once, so that their own reading tells them why, and the next look tries again.
+        The first poll wakes them anyway: a commit between their own read and this poll would be missed. After a failed
+        poll, they are woken once, so that their own reads raise the error.
         """
-        self._looked_at = time.monotonic()
+        self._polled_at = time.monotonic()
         try:
             self.commits.prepare()
             rows: Any = self.commits.cursor.execute("PRAGMA data_version").fetchall()
         except (StorageError, apsw.Error) as error:
             self.commits.translate(error)
-            must_ring, self._has_failed_to_look, self._data_version = not self._has_failed_to_look, True, None
+            must_ring, self._has_failed_to_poll, self._data_version = not self._has_failed_to_poll, True, None
         else:
             number: int = rows[0][0]
-            must_ring, self._has_failed_to_look, self._data_version = number != self._data_version, False, number
+            must_ring, self._has_failed_to_poll, self._data_version = number != self._data_version, False, number
         if must_ring or is_first:
             self._watches.ring()
 
@@ -182,7 +182,7 @@ class Writer:
             operation.following()
 
     def _refuse_the_rest(self) -> None:
-        # Whoever sends sees that it is over, or is seen here: nothing waits for ever.
+        # A sender either sees `_is_over`, or has its batch refused here: none waits forever.
         while True:
             try:
                 batch = self._inbox.get_nowait()
