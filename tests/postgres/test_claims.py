@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from swarm_persistence import PostgresStorage, TaskPriority
+from swarm_persistence import PostgresStorage, TaskPriority, TaskStatus
 from swarm_persistence.clock import from_microseconds
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.plans import Plans
-from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.claims import _READY
 from swarm_persistence.storage.tasks import IS_DUE, MOST_URGENT_FIRST
@@ -27,20 +27,33 @@ FROM generate_series(1, 30700) AS n
 """
 
 
-async def plan_of(admin: asyncpg.Connection, schema: str, types: tuple[str, ...], limit: int) -> list[dict[str, Any]]:
-    """Return the parts of the generic plan of a claim, with the rows that each has found."""
-    fits = (Condition("task_type", "IN", types),) if types else ()
+async def plan_of(
+    admin: asyncpg.Connection, schema: str, types: tuple[str, ...], limit: int, *, is_shared: bool = False
+) -> list[dict[str, Any]]:
+    """Return the parts of the generic plan of a claim, or of one for several callers, with the rows that each found."""
+    fits = (one_of("task_type", types),) if types else ()
     claim = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, limit)
     compiler = Plans(schema).compiler
     due = Query(TASKS, IS_DUE, (Order("run_at"),), 500)
-    text, values = compiler.claim_alone(claim, {"assigned_to": "agent-1"}, due, is_wide=False)
-    literals = ", ".join("NULL" if value is None else f"'{value}'" for value in values)
+    changes = {"assigned_to": "agent-1"}
+    text, values = (
+        compiler.claim_together(claim, [changes] * limit, due, is_wide=False)
+        if is_shared
+        else compiler.claim_alone(claim, changes, due, is_wide=False)
+    )
+    literals = ", ".join(map(_literal, values))
     async with admin.transaction():
         await admin.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await admin.execute(f"PREPARE claim AS {text}")
         (row,) = await admin.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim({literals})")
         await admin.execute("DEALLOCATE claim")
     return _parts(json.loads(row[0])[0]["Plan"])
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"'{{{','.join(map(str, value))}}}'"
+    return "NULL" if value is None else f"'{value}'"
 
 
 def _parts(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -117,6 +130,32 @@ async def test_a_claim_walks_over_no_blocked_or_delayed_tasks(
     found = {part.get("Index Name"): part["Actual Rows"] for part in parts if part.get("Index Name")}
     assert found == {"tasks_by_readiness": limit, "tasks_delayed": 0, "tasks_pkey": 1}
     assert not [part for part in parts if part["Node Type"] in ("Sort", "Seq Scan")], parts
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+@pytest.mark.parametrize("types", [(), ("other",), ("other", "type-1")])
+@pytest.mark.parametrize("statistics", ["none", "of an empty table", "of few", "of all"])
+async def test_a_claim_reads_no_more_tasks_than_it_takes_whatever_the_statistics_are_of(
+    url: str, admin: asyncpg.Connection, statistics: str, types: tuple[str, ...], is_shared: bool
+) -> None:
+    schema = url.rpartition("=")[2]
+    async with await PostgresStorage.open(url) as storage:
+        await admin.execute(f"ALTER TABLE {schema}.tasks SET (autovacuum_enabled = false)")
+        if statistics == "of few":
+            await storage.store_tasks([a_task(f"done-{n}", status=TaskStatus.COMPLETED) for n in range(60)])
+    if statistics in ("of an empty table", "of few"):
+        await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+    await admin.execute(_FILLING.replace("{schema}", schema))
+    if statistics == "of all":
+        await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+
+    parts = await plan_of(admin, schema, types, 16, is_shared=is_shared)
+
+    assert {part["Index Name"] for part in parts if "Index Name" in part} >= {"tasks_pkey", "tasks_delayed"}
+    reads = [part for part in parts if part.get("Relation Name") == "tasks"]
+    assert max(part["Actual Rows"] for part in reads) <= 17
+    assert not [part for part in reads if "Seq Scan" in part["Node Type"] or "Bitmap" in part["Node Type"]], parts
+    assert not [part for part in parts if "Sort" in part["Node Type"] and part["Actual Rows"] > 16], parts
 
 
 async def test_a_claim_of_several_types_gives_them_in_their_common_order(storage: PostgresStorage) -> None:

@@ -53,6 +53,11 @@ class Batches(Generic[T]):
         """Return how many are not under way yet."""
         return len(self._collected)
 
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether none is collected or under way."""
+        return not self._collected and self._under_way == 0
+
     def add(self, item: T) -> "asyncio.Future[Any]":
         """Take an item, and return where its outcome will be."""
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -109,7 +114,7 @@ class RowAdder:
         try:
             await self._turn(operation, lambda: self._add(operation, batch))
         except StorageError as error:
-            _refuse(batch, error)
+            refuse(batch, error)
 
     async def _add(
         self, operation: PendingOperation, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]"
@@ -125,7 +130,7 @@ class RowAdder:
             sequences = await self._retrier.write(operation, steps)
         except StorageError as error:
             if len(wanted) == 1 or not blames_a_row(error):
-                _refuse(wanted, error)
+                refuse(wanted, error)
                 return
             # One row's fault, and the server has undone the statement: look for it in each half.
             middle = len(wanted) // 2
@@ -161,7 +166,7 @@ class RowUpdater:
         try:
             await self._turn(operation, lambda: self._update_in_order(operation, batch))
         except StorageError as error:
-            _refuse(batch, error)
+            refuse(batch, error)
 
     async def _update_in_order(
         self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]"
@@ -179,7 +184,7 @@ class RowUpdater:
             outcomes = await self._retrier.update_rows(operation, self._plan, [update for update, _ in items])
         except StorageError as error:
             if not (blames_a_row(error) or waited_for_lock(error)):
-                _refuse(items, error)
+                refuse(items, error)
                 return
             outcomes = [None] * len(items)  # the server has undone the statement
         if any(results is not None for results in outcomes):
@@ -207,7 +212,7 @@ class RowReader:
         try:
             rows = await self._retrier.make(operation, lambda attempt: attempt.connection.run(self._text, (ids,)))
         except StorageError as error:
-            _refuse(batch, error)
+            refuse(batch, error)
             return
         found = {row[0]: row for row in rows}
         for id, future in batch:
@@ -220,7 +225,8 @@ class RowReader:
                 future.set_exception(error)
 
 
-def _refuse(batch: "list[tuple[Any, asyncio.Future[Any]]]", error: StorageError) -> None:
+def refuse(batch: "list[tuple[Any, asyncio.Future[Any]]]", error: StorageError) -> None:
+    """Give an error to all callers of a batch that are not answered yet."""
     for _, future in batch:
         if not future.done():
             future.set_exception(copy_error(error))

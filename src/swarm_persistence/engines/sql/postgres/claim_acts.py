@@ -1,15 +1,20 @@
 """Claims that stand alone: statements that take the place of a transaction, and commit by themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.interface import Claim, Step, Upkeep
+from swarm_persistence.engines.sql.compiler import changes_shape
 from swarm_persistence.engines.sql.postgres.acts import Act, ClaimAct, CountAct, Steps
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE
+
+_MOST_SHARED = 64
+"""A claim of more rows than this has a statement of its own."""
 
 
 class ClaimAloneAct:
@@ -31,6 +36,13 @@ class ClaimAloneAct:
         connection.table_has(self._compiler.dialect.table(self.table), rows[0][-1])
         if rows[0][0] is None:
             return None if rows[0][-2] == "due" else []
+        return await self._given(connection, rows)
+
+    async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
+        claim = self._claim
+        return await connection.run(*self._compiler.claim_alone(claim.query, claim.changes, self._due, is_wide=is_wide))
+
+    async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
         try:
             return ClaimAct.records(self._claim.query, rows)
         except UnreadableError:
@@ -38,10 +50,6 @@ class ClaimAloneAct:
             for row in rows:
                 await self._undo(connection, row)
             raise
-
-    async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
-        claim = self._claim
-        return await connection.run(*self._compiler.claim_alone(claim.query, claim.changes, self._due, is_wide=is_wide))
 
     async def _undo(self, connection: Connection, row: Any) -> None:
         """Give a claimed row back what it held before, unless it was changed since."""
@@ -51,23 +59,97 @@ class ClaimAloneAct:
         await connection.count(*self._compiler.update(Query(self.table, claimed), changes))
 
 
-class ClaimPlan:
-    """A write that brings rows up to date and then claims some: statements that stand alone, each of which commits."""
+class ClaimTogetherAct(ClaimAloneAct):
+    """Claims for several callers, as if one had come after the other.
 
-    def __init__(self, compiler: ClaimCompiler, upkeep: Upkeep[Any], claim: Claim[Any]) -> None:
+    For each claim that got any rows, it gives its place and the records, or the error of one that cannot be read.
+    """
+
+    def __init__(self, compiler: ClaimCompiler, claims: Sequence[Claim[Any]], due: Query[Any] | None) -> None:
+        super().__init__(compiler, claims[0], due)
+        # A row for each that is asked for: whose it is, and how it is changed.
+        self._owners = [place for place, claim in enumerate(claims) for _ in range(claim.query.limit or 0)]
+        self._changes = [claims[owner].changes for owner in self._owners]
+
+    async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
+        query = self._claim.query
+        return await connection.run(*self._compiler.claim_together(query, self._changes, self._due, is_wide=is_wide))
+
+    async def _given(self, connection: Connection, rows: list[Any]) -> list[tuple[int, list[Any] | UnreadableError]]:
+        place = len(self.table.stored_names) + 1
+        rows_of: dict[int, list[Any]] = {}
+        for row in sorted(rows, key=lambda row: int(row[place])):
+            rows_of.setdefault(self._owners[row[place] - 1], []).append(row)
+        decode = codec_of(self.table.model).decode
+        found: list[tuple[int, list[Any] | UnreadableError]] = []
+        for owner, own in rows_of.items():
+            try:
+                found.append((owner, [*map(decode, own)]))
+            except UnreadableError as error:
+                for row in own:
+                    await self._undo(connection, row)
+                found.append((owner, error))
+        return found
+
+
+class ClaimPlan:
+    """Writes that bring rows up to date and then claim some: statements that stand alone, each of which commits."""
+
+    def __init__(self, compiler: ClaimCompiler, upkeep: Upkeep[Any], claims: Sequence[Claim[Any]]) -> None:
+        """Take one claim, or several of one `shape`."""
         self.kind = upkeep
-        self.unless_due = _alone(ClaimAloneAct(compiler, claim, upkeep.query))
-        self.upkeep = _alone(CountAct(upkeep.query.table, *compiler.upkeep(upkeep.query, upkeep.changes)))
-        self.claim = _alone(ClaimAloneAct(compiler, claim, None))
-        self.tables = {claim.query.table.name}
+        self.tables = {claims[0].query.table.name}
+        self._compiler = compiler
+        self._claims = claims
 
     @classmethod
     def of(cls, compiler: ClaimCompiler, steps: Sequence[Step]) -> "ClaimPlan | None":
         """Return the plan of a write, if that is what it does; a row can be given back by its version only."""
         match steps:
             case [Upkeep() as upkeep, Claim() as claim] if claim.query.table.is_versioned:
-                return cls(compiler, upkeep, claim)
+                return cls(compiler, upkeep, (claim,))
         return None
+
+    @classmethod
+    def together(cls, plans: "Sequence[ClaimPlan]") -> "ClaimPlan":
+        """Return the plan of several writes of one claim each, which gives what `ClaimTogetherAct` gives."""
+        first = plans[0]
+        return cls(first._compiler, first.kind, [plan._claims[0] for plan in plans])
+
+    @property
+    def shape(self) -> Hashable | None:
+        """Return what claims have in common that can be made together; `None` if this one cannot."""
+        claim = self._claims[0]
+        query = claim.query
+        if not query.limit or query.limit > _MOST_SHARED or query.offset:
+            return None
+        return self.kind, query.conditions, query.order, changes_shape(claim.changes)
+
+    @property
+    def most(self) -> int:
+        """Return how many rows are claimed at most; one without a limit counts as one."""
+        return sum(claim.query.limit or 1 for claim in self._claims)
+
+    @property
+    def unless_due(self) -> Steps:
+        """Return what claims, or gives `None` if there is anything to bring up to date."""
+        return _alone(self._act(self.kind.query))
+
+    @property
+    def claim(self) -> Steps:
+        """Return what claims without a look at that."""
+        return _alone(self._act(None))
+
+    @property
+    def upkeep(self) -> Steps:
+        """Return what brings rows up to date."""
+        upkeep = self.kind
+        return _alone(CountAct(upkeep.query.table, *self._compiler.upkeep(upkeep.query, upkeep.changes)))
+
+    def _act(self, due: Query[Any] | None) -> Act:
+        if len(self._claims) == 1:
+            return ClaimAloneAct(self._compiler, self._claims[0], due)
+        return ClaimTogetherAct(self._compiler, self._claims, due)
 
 
 def _alone(act: Act) -> Steps:

@@ -1,6 +1,6 @@
 """Compiles claims for PostgreSQL: they step over the rows that others hold, along indexes, by plans that are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -8,10 +8,12 @@ import msgspec
 from swarm_persistence.engines.interface import Change
 from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
+from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.split_in import split_for_merge
 from swarm_persistence.query.text import Marks, where_text
-from swarm_persistence.schema.tables import SEQUENCE
+from swarm_persistence.schema.tables import SEQUENCE, Kind, Table
 
 _FEWEST_HEADS = 2
 _LARGEST_BOUND = 1024
@@ -44,7 +46,18 @@ class ClaimCompiler(Compiler):
         column but one why: `due` if the other query finds any; `cut` if there may be rows behind all that others hold,
         as a wide one finds out. The last column is the size of the table: see `Connection.table_has`.
         """
-        return self._claim(query, changes, due, _MOST_HELD if is_wide else _OFTEN_HELD, is_alone=True)
+        return self._claim(query, changes, due, _MOST_HELD if is_wide else _OFTEN_HELD)
+
+    def claim_together(
+        self, query: Query[Any], changes: Sequence[Mapping[str, Change]], due: Query[Any] | None, *, is_wide: bool
+    ) -> tuple[str, Values]:
+        """Return the text of such a claim for several callers: of one change for each row, all of one shape.
+
+        The rows are given out in their order; behind its sequence, each has the place of its change, counted from 1.
+        """
+        together = msgspec.structs.replace(query, limit=len(changes))
+        text, values = self._claim(together, changes[0], due, _MOST_HELD if is_wide else _OFTEN_HELD, is_shared=True)
+        return text, [*values, *zip(*map(self._change_values, changes), strict=True)]
 
     def upkeep(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text of a claim that gives no rows."""
@@ -52,14 +65,22 @@ class ClaimCompiler(Compiler):
         return text[: text.rindex("\nRETURNING")], values
 
     def _claim(
-        self, query: Query[Any], changes: Mapping[str, Change], due: Query[Any] | None, held: int, *, is_alone: bool
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        due: Query[Any] | None,
+        held: int,
+        *,
+        is_alone: bool = True,
+        is_shared: bool = False,
     ) -> Compiled:
         bound = _bound_of(query)
         unbounded = query if bound is None else msgspec.structs.replace(query, limit=None)
         merge = None if bound is None else _merge_of(query)
         parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
         due_shape = None if due is None else self._conditions_shape(due)
-        key = ("claim", is_alone, due_shape, held, bound, tuple(map(self._shape, parts)), changes_shape(changes))
+        kind = ("claim", is_alone, is_shared, held, bound)
+        key = (*kind, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
@@ -75,9 +96,7 @@ class ClaimCompiler(Compiler):
                 lines = self._merged(merge, choice, marks)
             # Materialized: a plan that runs the choice twice would lock, and change, more rows than were asked for.
             tables["chosen"] = "\n  ".join(_bounded(lines, bound, self._is_estimable(parts[0]), marks))
-            returned = ", ".join((*query.table.stored_names, SEQUENCE, *map(_before, choice.kept)))
-            change = self._change(query.table, changes, marks)
-            changed = f"{change}\nFROM chosen\nWHERE {SEQUENCE} = claimed\nRETURNING {returned}"
+            changed = self._changed(query.table, changes, choice, marks, is_shared=is_shared)
             text = "WITH " + ", ".join(f"{name} AS MATERIALIZED (\n  {each}\n)" for name, each in tables.items())
             if is_alone:
                 cut = "" if merge is None or bound is None else _cut(bound + held)
@@ -90,7 +109,20 @@ class ClaimCompiler(Compiler):
         values += [value for part in parts for value in self._values(part)]
         if bound is not None and bound > 1:
             values.append(query.limit)
-        return text, [*values, *self._change_values(changes)]
+        return text, values if is_shared else [*values, *self._change_values(changes)]
+
+    def _changed(
+        self, table: Table[Any], changes: Mapping[str, Change], choice: "_Choice", marks: Marks, *, is_shared: bool
+    ) -> str:
+        """Return the text that changes the chosen rows and gives them."""
+        source, returned = "chosen", [*table.stored_names, SEQUENCE]
+        change = self._change(table, changes, GivenMarks(self.dialect) if is_shared else marks)
+        if is_shared:
+            values = given(types_of(self.dialect, table, changes.items()), marks)
+            source = f"(SELECT *, row_number() OVER () AS place FROM chosen) AS placed JOIN {values} USING (place)"
+            returned.append("place")
+        returned += map(_before, choice.kept)
+        return f"{change}\nFROM {source}\nWHERE {SEQUENCE} = claimed\nRETURNING {', '.join(returned)}"
 
     def _look(self, query: Query[Any], marks: Marks) -> str:
         """Return the text that finds one row if there is any, along the index of the query's order.
@@ -105,14 +137,32 @@ class ClaimCompiler(Compiler):
         # Who asks for one row by its id wants no other one, and waits for it.
         is_one = any(condition.field == "id" and condition.operator == "=" for condition in query.conditions)
         lock = "FOR UPDATE" if is_one else "FOR UPDATE SKIP LOCKED"
-        conditions = [where_text(query, marks)] if query.conditions else []
         return [
             choice.columns,
             f"FROM {self.dialect.table(query.table)}",
-            *choice.where(conditions),
+            *choice.where(self._conditions(query, marks)),
             *self._order_and_bounds(query, marks),
             lock,
         ]
+
+    def _conditions(self, query: Query[Any], marks: Marks) -> list[str]:
+        """Return the texts of a query's conditions.
+
+        The index of the types holds ready rows only, in an order that a claim of any type has no use for. The planner
+        would read and sort all of them, as soon as it takes them for one: it is not to see that they are ready.
+        """
+        counts = []
+        if self._is_estimable(query):
+            table = query.table
+            counts = [each for each in query.conditions if self._is_literal_count(table, each)]
+            query = msgspec.structs.replace(
+                query, conditions=tuple(each for each in query.conditions if each not in counts)
+            )
+        texts = [where_text(query, marks)] if query.conditions else []
+        return [*texts, *(f"{each.field} = (SELECT {each.value})" for each in counts)]
+
+    def _is_literal_count(self, table: Table[Any], condition: Condition) -> bool:
+        return self.dialect.is_literal(table, condition) and table.column(condition.field).kind is Kind.COUNT
 
     def _union_of(self, merge: "_Merge", most: int, marks: Marks) -> str:
         """Return the text of the first rows of several queries in their common order.

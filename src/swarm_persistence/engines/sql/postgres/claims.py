@@ -31,7 +31,7 @@ class Claims:
 
     async def run(self, operation: PendingOperation, plan: ClaimPlan) -> list[Any]:
         """Give the results of the upkeep and the claim."""
-        if self._takes_from_lead(plan.kind):
+        if self._takes_from_lead(plan):
             (records,) = await self._retrier.write(operation, plan.claim)
             if records:
                 return [0, records]
@@ -52,10 +52,10 @@ class Claims:
                 await asyncio.sleep(pause)
                 pause *= 2
 
-    def _takes_from_lead(self, kind: Upkeep[Any]) -> bool:
-        claims, end = self._leads.get(kind, (0, 0.0))
-        if claims and asyncio.get_running_loop().time() < end:
-            self._leads[kind] = claims - 1, end
+    def _takes_from_lead(self, plan: ClaimPlan) -> bool:
+        rows, end = self._leads.get(plan.kind, (0, 0.0))
+        if rows >= plan.most and asyncio.get_running_loop().time() < end:
+            self._leads[plan.kind] = rows - plan.most, end
             return True
         return False
 

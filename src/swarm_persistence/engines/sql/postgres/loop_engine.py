@@ -12,6 +12,7 @@ from swarm_persistence.engines.interface import Insert, Step
 from swarm_persistence.engines.reads import Get, Read
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
+from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
 from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
@@ -61,6 +62,7 @@ class LoopEngine:
         self._write_lock = shared.write_lock
         self._retrier = Retrier(self.pool, shared.pools.connector, self.plans, self.settings)
         self._claims = Claims(self._retrier)
+        self._claim_batches = ClaimBatches(self.pending, self._claims, self._in_turn, self.committed)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
@@ -77,7 +79,7 @@ class LoopEngine:
     def waiting(self) -> int:
         """Return how many callers wait for a connection, or for their turn."""
         batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values())
-        return self.pending.waiting + sum(batch.waiting for batch in batches)
+        return self.pending.waiting + self._claim_batches.waiting + sum(batch.waiting for batch in batches)
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Do all steps or none of them."""
@@ -91,6 +93,9 @@ class LoopEngine:
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         """Write, and tell of results whose caller was cancelled."""
+        claim = self.plans.claim(steps)
+        if claim is not None and (shape := claim.shape) is not None:
+            return self._claim_batches.add(claim, shape, on_abandoned)
         work = self._work(steps)
         # A run whose caller gives up before its turn writes nothing, and gives no results.
         writing = self.pending.start(

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from swarm_persistence.engines.interface import Change, CountOf, Increment
+from swarm_persistence.engines.interface import Change
 from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres import id_locks
-from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
-from swarm_persistence.query.query import Condition, FromNow, Query
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -49,12 +50,12 @@ class RowUpdateCompiler(Compiler):
         What `literals` say stands in the text.
         """
         table, schema = query.table, self.dialect.schema
-        columns = _GivenMarks(self.dialect)
+        columns = GivenMarks(self.dialect)
         change = self._change(table, changes, columns)
         conditions = [where_text(query, columns), *(self._literal(table, condition) for condition in literals)]
         choices = {
             "chosen": f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
-            f"  FROM {self._given(query, changes)}, {self.dialect.table(table)}\n"
+            f"  FROM {given(self._types(query, changes), Marks(self.dialect))}, {self.dialect.table(table)}\n"
             f"  WHERE {' AND '.join(conditions)}\n"
             # All writers lock in the same order, and this one waits for none: a row that is held is passed over.
             f"  ORDER BY {SEQUENCE}\n  FOR UPDATE OF {table.name} SKIP LOCKED"
@@ -76,13 +77,6 @@ class RowUpdateCompiler(Compiler):
             return f"WITH {chosen}\n{changed}"
         return f"WITH {chosen}, changed AS (\n{changed}\n)\nSELECT {names}, ({meeting}), place\nFROM changed"
 
-    def _given(self, query: Query[Any], changes: Mapping[str, Change]) -> str:
-        """Return the list of values and their places, as a table."""
-        marks = Marks(self.dialect)
-        arrays = [f"{marks.next()}::{each}[]" for each in self._types(query, changes)]
-        names = [f"v{place}" for place in range(1, len(arrays) + 1)]
-        return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS given ({', '.join(names)}, place)"
-
     def _types(self, query: Query[Any], changes: Mapping[str, Change]) -> list[str]:
         table = query.table
         compared = [
@@ -90,23 +84,10 @@ class RowUpdateCompiler(Compiler):
             for condition in query.conditions
             if not condition.operator.endswith("NULL") and not self.dialect.is_literal(table, condition)
         ]
-        types: list[str] = []
-        for name, value in (*changes.items(), *compared):
-            if isinstance(value, FromNow):
-                types += self.dialect.moment_types(value)
-            elif not isinstance(value, Increment | CountOf):
-                types.append(type_of(table.column(name)))
-        return types
+        return types_of(self.dialect, table, (*changes.items(), *compared))
 
     def _literal(self, table: Table[Any], condition: Condition) -> str:
         """Return the condition that a column holds one of some values."""
         values: Any = condition.value
         column = table.column(condition.field)
         return f"{condition.field} IN ({', '.join(self.dialect.literal(column, value) for value in values)})"
-
-
-class _GivenMarks(Marks):
-    """Names the columns of a list of values instead of marking one value each."""
-
-    def next(self) -> str:
-        return f"v{next(self._positions)}"

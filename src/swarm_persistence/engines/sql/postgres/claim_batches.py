@@ -1,0 +1,154 @@
+"""Collects the claims of one event loop: those that can be made together are one statement."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+from swarm_persistence.engines.delivery import OnAbandoned, delivered
+from swarm_persistence.engines.sql.postgres.batches import Batches, refuse
+from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
+from swarm_persistence.engines.sql.postgres.claims import Claims
+from swarm_persistence.engines.sql.postgres.comments import VERB
+from swarm_persistence.engines.sql.postgres.failures import blames_a_row
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
+from swarm_persistence.errors import StorageError
+
+_MOST_ROWS = 512
+"""How many rows one statement claims at most."""
+_MOST_SHAPES = 100
+"""How many kinds of claims are remembered that none is under way of."""
+
+
+class _Request:
+    """A claim, and where to tell of it if its caller has given up."""
+
+    __slots__ = ("is_told", "on_abandoned", "plan", "verb")
+
+    def __init__(self, plan: ClaimPlan, on_abandoned: OnAbandoned) -> None:
+        self.plan = plan
+        self.on_abandoned = on_abandoned
+        self.verb = VERB.get()
+        self.is_told = False
+
+    def tell(self, results: list[Any] | None) -> None:
+        if not self.is_told:
+            self.is_told = True
+            self.on_abandoned(results)
+
+
+_Item = tuple[_Request, "asyncio.Future[Any]"]
+
+
+class ClaimBatches:
+    """The claims that are collected or under way, by what those have in common that are made together."""
+
+    def __init__(
+        self,
+        pending: PendingOperations,
+        claims: Claims,
+        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
+        committed: Callable[[set[str]], None],
+    ) -> None:
+        self._pending = pending
+        self._claims = claims
+        self._turn = turn
+        self._committed = committed
+        self._batches: dict[Hashable, Batches[_Request]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Return how many are not under way yet."""
+        return sum(batches.waiting for batches in self._batches.values())
+
+    def add(self, plan: ClaimPlan, shape: Hashable, on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
+        """Make a claim of this shape, and tell of results whose caller was cancelled."""
+        batches = self._batches.get(shape)
+        if batches is None:
+            if len(self._batches) >= _MOST_SHAPES:
+                self._batches = {key: each for key, each in self._batches.items() if not each.is_idle}
+            batches = self._batches[shape] = Batches(self._pending, self._run, verb="claim", is_write=True)
+        return delivered(batches.add(_Request(plan, on_abandoned)), on_abandoned)
+
+    async def _run(self, operation: PendingOperation, batch: list[_Item]) -> None:
+        """Claim, and answer each caller."""
+        VERB.set(batch[0][0].verb)
+        try:
+            await self._turn(operation, lambda: self._claim(operation, batch))
+        except StorageError as error:
+            refuse(batch, error)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                for _, caller in batch:
+                    caller.cancel()
+            raise
+        finally:
+            for request, caller in batch:
+                if caller.cancelled():
+                    request.tell(None)
+
+    async def _claim(self, operation: PendingOperation, batch: list[_Item]) -> None:
+        rest = batch
+        while rest := [item for item in rest if not item[1].done()]:
+            group, later = _split(rest)
+            if len(group) == 1:
+                await self._claim_alone(operation, *group[0])
+                rest = later
+            else:
+                rest = [*await self._claim_together(operation, group), *later]
+
+    async def _claim_alone(self, operation: PendingOperation, request: _Request, caller: "asyncio.Future[Any]") -> None:
+        try:
+            results = await self._claims.run(operation, request.plan)
+        except StorageError as error:
+            if not caller.done():
+                caller.set_exception(error)
+            return
+        if any(results):
+            self._committed(request.plan.tables)
+        _answer(request, caller, results)
+
+    async def _claim_together(self, operation: PendingOperation, group: list[_Item]) -> list[_Item]:
+        """Claim for several callers, and return those who got nothing while others did: there may be more."""
+        plan = ClaimPlan.together([request.plan for request, _ in group])
+        try:
+            brought_up, found = await self._claims.run(operation, plan)
+        except StorageError as error:
+            if not blames_a_row(error):
+                raise
+            # One caller's fault, and the server has undone the statement.
+            for request, caller in group:
+                if not caller.done():
+                    await self._claim_alone(operation, request, caller)
+            return []
+        if brought_up or found:
+            self._committed(plan.tables)
+        for place, records in found:
+            request, caller = group[place]
+            if not isinstance(records, StorageError):
+                _answer(request, caller, [brought_up, records])
+            elif not caller.done():
+                caller.set_exception(records)
+        served = {place for place, _ in found}
+        rest = [item for place, item in enumerate(group) if place not in served]
+        if found:
+            return rest
+        for request, caller in rest:
+            _answer(request, caller, [brought_up, []])
+        return []
+
+
+def _split(items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
+    """Return the first ones, as many as one statement claims for, and the others."""
+    rows = 0
+    for place, (request, _) in enumerate(items):
+        rows += request.plan.most
+        if rows > _MOST_ROWS:
+            return items[:place], items[place:]
+    return items, []
+
+
+def _answer(request: _Request, caller: "asyncio.Future[Any]", results: list[Any]) -> None:
+    if not caller.done():
+        caller.set_result(results)
+    elif caller.cancelled():
+        request.tell(results)

@@ -1,0 +1,35 @@
+"""Writes values as a table that a statement joins: an array for each column, so that one text serves any number."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import CountOf, Increment
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
+from swarm_persistence.query.query import FromNow
+from swarm_persistence.query.text import Marks
+from swarm_persistence.schema.tables import Table
+
+
+class GivenMarks(Marks):
+    """Names the columns of such a table instead of marking one value each."""
+
+    def next(self) -> str:
+        return f"v{next(self._positions)}"
+
+
+def given(types: Sequence[str], marks: Marks) -> str:
+    """Return the table of values of these types, with the place of each row, counted from 1."""
+    arrays = [f"{marks.next()}::{each}[]" for each in types]
+    names = [f"v{place}" for place in range(1, len(arrays) + 1)]
+    return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS given ({', '.join(names)}, place)"
+
+
+def types_of(dialect: PostgresDialect, table: Table[Any], values: Iterable[tuple[str, object]]) -> list[str]:
+    """Return the types of the values that columns are changed to, or compared with."""
+    types: list[str] = []
+    for name, value in values:
+        if isinstance(value, FromNow):
+            types += dialect.moment_types(value)
+        elif not isinstance(value, Increment | CountOf):
+            types.append(type_of(table.column(name)))
+    return types
