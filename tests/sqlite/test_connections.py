@@ -4,12 +4,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import apsw
+import msgspec
 import pytest
 
 from sqlite.tracing import Watch
@@ -17,21 +18,21 @@ from sqlite.turns import until
 from swarm_persistence import OtherError, PoolError, PoolStatus, SqliteStorage, SqliteStorageBuilder, TransactionError
 from swarm_persistence.engines.sql.sqlite.operations import QueryOperation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.statements import TextStatement
+from swarm_persistence.schema.tables import AGENTS, Table
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids
 
 
-class Blockade:
+class Blockade(TextStatement, eq=False):
     """A statement that keeps its connection busy until it is lifted, or its block ends."""
 
-    can_fail_after_change = False
-    is_short = False
-    table_name = ""
+    text: str = "SELECT 1"
+    values: Sequence[object] = ()
+    table: Table[Any] = AGENTS
+    _lifted: threading.Event = msgspec.field(default_factory=threading.Event)
 
-    def __init__(self) -> None:
-        self._lifted = threading.Event()
-
-    def run(self, _cursor: object, _parameters: object) -> None:
+    def result(self, rows: list[Any]) -> None:
         """Wait until it is lifted."""
         assert self._lifted.wait(30)
 
@@ -48,7 +49,7 @@ class Blockade:
 
 def occupy_reader(storage: SqliteStorage, blockade: Blockade) -> "asyncio.Future[Any]":
     """Let a reading connection run the blockade."""
-    operation = QueryOperation(asyncio.get_running_loop().create_future(), ((blockade, ()),))
+    operation = QueryOperation(asyncio.get_running_loop().create_future(), (blockade,))
     _, reading = storage._engine._submitters()
     reading.send_alone(operation)
     return operation.future

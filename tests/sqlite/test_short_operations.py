@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -10,8 +11,9 @@ import pytest
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite import sessions, submit
-from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, RecordStatement
+from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
 from swarm_persistence.engines.sql.sqlite.submit import Batch
+from swarm_persistence.engines.sql.statements import RecordStatement
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
@@ -33,14 +35,14 @@ def _on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
     """Give the names of the threads that point reads and inserts ran in."""
     names: Threads = []
-    for statement in (RecordStatement, InsertStatement):
-        run = statement.run
+    for statement, method in ((RecordStatement, "result"), (BulkInsertStatement, "run_on")):
+        run = getattr(statement, method)
 
-        def noted(self: object, cursor: object, parameters: object, run: object = run) -> object:
+        def noted(self: object, given: object, run: Callable[..., object] = run) -> object:
             names.append(threading.current_thread().name)
-            return run(self, cursor, parameters)  # type: ignore[operator]
+            return run(self, given)
 
-        monkeypatch.setattr(statement, "run", noted)
+        monkeypatch.setattr(statement, method, noted)
     return names
 
 
@@ -112,15 +114,15 @@ class TestPointReads:
     async def test_one_that_would_have_to_wait_for_a_lock_goes_to_a_thread(
         self, reading: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        run = RecordStatement.run
+        result = RecordStatement.result
 
-        def meet_a_lock(self: RecordStatement, cursor: apsw.Cursor, parameters: object) -> object:
+        def meet_a_lock(self: RecordStatement, rows: list[object]) -> object:
             if threading.current_thread() is threading.main_thread():
                 threads.append("refused")
                 raise apsw.BusyError("another process has the file for itself")
-            return run(self, cursor, parameters)  # type: ignore[arg-type]
+            return result(self, rows)
 
-        monkeypatch.setattr(RecordStatement, "run", meet_a_lock)
+        monkeypatch.setattr(RecordStatement, "result", meet_a_lock)
 
         assert await reading.get_agent("agent-1") is not None
         assert threads[0] == "refused"

@@ -33,15 +33,16 @@ from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.opening import prepare
-from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, Part, QueryOperation
-from swarm_persistence.engines.sql.sqlite.parts import Parts
+from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import Settings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
+from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.submit import Submitter
 from swarm_persistence.engines.sql.sqlite.writer import Writer
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
@@ -63,7 +64,7 @@ class SqliteEngine:
         self.schema_name = schema_name
         self.path = file.resolve(path)
         self.settings = settings.checked()
-        self._plans = Parts()
+        self._compiler = SqliteStatementCompiler()
         self._busy_handler = BusyHandler(settings.connection_timeout)
         self._watches = Watches()
         self._identity = FileIdentity(self.path, is_virtual=settings.vfs is not None)
@@ -129,17 +130,17 @@ class SqliteEngine:
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         def delivery_of(future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
-            return Delivery(future, [*map(self._plans.of_step, steps)], on_abandoned=on_abandoned)
+            return Delivery(future, self._compiler.write(steps), on_abandoned=on_abandoned)
 
         return delivered(self._submitters()[0].submit(delivery_of, steps), on_abandoned)
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        return self._submitters()[1].submit(_query_operation, self._plans.of_read(read))
+        return self._submitters()[1].submit(_query_operation, self._compiler.read(read))
 
     async def begin(self) -> Session:
         writing = self._submitters()[0]
         session = SqliteSession(
-            self._writer, self._plans, lambda: self._submitters()[0], self.settings.transaction_timeout
+            self._writer, self._compiler, lambda: self._submitters()[0], self.settings.transaction_timeout
         )
         deadline = time.monotonic() + self.settings.connection_timeout
 
@@ -190,7 +191,9 @@ class SqliteEngine:
     async def snapshot(self) -> SqliteSnapshot:
         if self._is_closing:
             raise ClosedError("the storage is closed")
-        snapshot = SqliteSnapshot(self._plans, self._opened_reader, self._identity.verify_now_and_then, self._translate)
+        snapshot = SqliteSnapshot(
+            self._compiler, self._opened_reader, self._identity.verify_now_and_then, self._translate
+        )
         self._snapshots = {other for other in self._snapshots if not other.is_closed} | {snapshot}
         await snapshot.open()
         return snapshot
@@ -283,8 +286,7 @@ class SqliteEngine:
         self._writer.join()
 
     def _operation_of(self, future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
-        of_step = self._plans.of_step
-        return Operation(future, (of_step(steps[0]),) if len(steps) == 1 else [of_step(step) for step in steps])
+        return Operation(future, self._compiler.write(steps))
 
     def _checkpoint(self) -> None:
         """Move the log into the file and cut it, as far as other processes' reads allow within a short busy_handler.
@@ -408,8 +410,8 @@ class SqliteEngine:
         return f"all {self.settings.max_connections - 1} reading connections were in use"
 
 
-def _query_operation(future: "asyncio.Future[Any]", part: Part) -> QueryOperation:
-    return QueryOperation(future, (part,))
+def _query_operation(future: "asyncio.Future[Any]", statement: Statement) -> QueryOperation:
+    return QueryOperation(future, (statement,))
 
 
 def _never() -> bool:

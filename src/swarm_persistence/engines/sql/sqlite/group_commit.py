@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.conditional import Done, run_parts, tables_changed
+from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
 from swarm_persistence.engines.sql.sqlite.operations import Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
-from swarm_persistence.engines.sql.sqlite.statements import InsertStatement, insert_rows
+from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement
 from swarm_persistence.engines.sql.sqlite.submit import Batch, answer
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
+from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
 from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, copy_error
 
 
@@ -23,7 +24,7 @@ class GroupCommit(WriterConnection):
     is answered.
     """
 
-    _upkeep: Done
+    _upkeep: UpkeepResults
 
     def begin(self, deadline: float) -> None:
         """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
@@ -73,7 +74,7 @@ class GroupCommit(WriterConnection):
             self._run_transaction(lost, 0, deadline, has_savepoints=True)
             for operation in lost:
                 if isinstance(operation.error, ConflictError):
-                    operation.result = stored_sequences(self.cursor, operation.parts)
+                    operation.result = stored_sequences(self.cursor, operation.statements)
                     operation.error = None if operation.result is not None else operation.error
         except (DatabaseError, apsw.Error) as error:
             self.translate(error)
@@ -89,21 +90,19 @@ class GroupCommit(WriterConnection):
             _HalfDoneError: without a savepoint, it has failed when a part of it may have been done.
 
         """
-        parts = operation.parts
-        is_whole = len(parts) == 1 and not parts[0][0].can_fail_after_change
+        statements = operation.statements
         try:
-            if is_whole:
-                # SQLite undoes a statement that fails by itself.
-                statement, parameters = parts[0]
-                result = statement.run(self.cursor, parameters)
-                operation.result = result if isinstance(operation, QueryOperation) else (result,)
-            elif has_savepoint:
-                self._run_parts(operation)
+            if isinstance(operation, QueryOperation):
+                operation.result = fetch(self.cursor, operation.statements[0])
+            elif not has_savepoint:
+                operation.result = execute(self.cursor, run_all(statements), self._upkeep)
+            elif _is_atomic(statements):
+                operation.result = execute(self.cursor, run_all(statements))
             else:
-                operation.result = run_parts(self.cursor, operation.parts, self._upkeep)
+                self._run_in_savepoint(operation)
         except BaseException as error:
             operation.error = self.translate(error)
-            if not is_whole and not has_savepoint and self.connection.in_transaction:
+            if not has_savepoint and not _is_atomic(statements) and self.connection.in_transaction:
                 raise _HalfDoneError from error
 
     def _run_alone(self, operations: list[Operation], deadline: float) -> bool:
@@ -112,17 +111,15 @@ class GroupCommit(WriterConnection):
         The driver gives the interpreter lock away once a statement, so all of it, the disk's part included, runs beside
         the event loop.
         """
-        if not operations or len(operations[0].parts) != 1:
+        bulk = _bulk_of(operations[0])
+        if bulk is None or len(operations) > bulk.largest_chunk:
             return False
-        statement = operations[0].parts[0][0]
-        if not isinstance(statement, InsertStatement) or len(operations) > statement.largest_chunk:
-            return False
-        rows = [each.parts[0][1] for each in operations if len(each.parts) == 1 and each.parts[0][0] is statement]
+        rows = [each.statements[0].rows[0] for each in operations if _bulk_of(each) is bulk]  # type: ignore[attr-defined]
         if len(rows) < len(operations):
             return False
         try:
             with self._busy_handler.until(deadline):
-                sequences = statement.run_chunk(self.cursor, rows)
+                sequences = bulk.add_chunk(self.cursor, rows)
         except (apsw.ConstraintError, apsw.TooBigError):
             return False  # One row's fault: in a transaction, each fails or succeeds alone.
         except apsw.Error as error:
@@ -162,20 +159,20 @@ class GroupCommit(WriterConnection):
     def _run_some(self, operations: list[Operation], position: int, has_savepoint: bool) -> int:
         """Run the next operation, or all inserts into one table that stand next; return the place after them."""
         operation = operations[position]
-        if len(operation.parts) == 1 and isinstance(operation.parts[0][0], InsertStatement):
-            statement = operation.parts[0][0]
+        bulk = _bulk_of(operation)
+        if bulk is not None:
             end = position + 1
-            while end < len(operations) and _is_single(operations[end], statement):
+            while end < len(operations) and _bulk_of(operations[end]) is bulk:
                 end += 1
-            self._run_inserts(statement, operations[position:end])
+            self._run_inserts(bulk, operations[position:end])
             return end
         self.run_operation(operation, has_savepoint=has_savepoint)
         return position + 1
 
-    def _run_inserts(self, statement: InsertStatement, operations: list[Operation]) -> None:
-        rows = [operation.parts[0][1] for operation in operations]
+    def _run_inserts(self, bulk: BulkInsert, operations: list[Operation]) -> None:
+        rows = [operation.statements[0].rows[0] for operation in operations]  # type: ignore[attr-defined]
         try:
-            outcomes = insert_rows(self.cursor, statement, rows)
+            outcomes = bulk.add(self.cursor, rows)
         except BaseException as error:
             # Which rows are in is not known: undo them all.
             self.roll_back()
@@ -192,10 +189,10 @@ class GroupCommit(WriterConnection):
         if changed:
             self.watches.ring(changed)
 
-    def _run_parts(self, operation: Operation) -> None:
+    def _run_in_savepoint(self, operation: Operation) -> None:
         self.cursor.execute("SAVEPOINT operation")
         try:
-            operation.result = run_parts(self.cursor, operation.parts, {})
+            operation.result = execute(self.cursor, run_all(operation.statements))
             self.cursor.execute("RELEASE operation")
         except BaseException:
             if self.connection.in_transaction:
@@ -209,11 +206,10 @@ class _HalfDoneError(Exception):
 
 
 def changed_by(operation: Operation) -> set[str]:
-    """Return the names of the tables that an operation has changed."""
-    if operation.error is not None or operation.result is None or isinstance(operation, QueryOperation):
+    """Return the names of the tables that an operation may have changed."""
+    if operation.error is not None or isinstance(operation, QueryOperation) or not any(operation.result or ()):
         return set()
-    parts = zip(operation.parts, operation.result, strict=True)
-    return {name for part, result in parts for name in tables_changed(part, result)}
+    return tables_changed(operation.statements)
 
 
 def _to_do(batches: list[Batch]) -> list[Operation]:
@@ -222,8 +218,19 @@ def _to_do(batches: list[Batch]) -> list[Operation]:
     return [operation for operation in operations if operation.error is None and not operation.future.cancelled()]
 
 
-def _is_single(operation: Operation, statement: InsertStatement) -> bool:
-    return len(operation.parts) == 1 and operation.parts[0][0] is statement
+def _is_atomic(statements: Sequence[Statement]) -> bool:
+    """Tell whether SQLite undoes all of them by itself if they fail."""
+    return len(statements) == 1 and statements[0].is_single and not statements[0].can_fail_after_change
+
+
+def _bulk_of(operation: Operation) -> BulkInsert | None:
+    """Return what adds the row of an operation that does nothing else; `None` for others."""
+    statements = operation.statements
+    if len(statements) == 1:
+        statement = statements[0]
+        if isinstance(statement, BulkInsertStatement) and len(statement.rows) == 1:
+            return statement.bulk
+    return None
 
 
 def _fail(operations: Sequence[Operation], error: BaseException) -> None:

@@ -6,9 +6,7 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
-
-Part = tuple[Statement, Parameters]
+from swarm_persistence.engines.sql.statements import Statement
 
 
 # Structs that the garbage collector need not look at: thousands of them are on their way at once, in no cycle.
@@ -16,7 +14,7 @@ class Operation(msgspec.Struct, eq=False, gc=False):
     """One or more statements that succeed or fail together; its result holds one of each."""
 
     future: "asyncio.Future[Any]"
-    parts: Sequence[Part] = ()
+    statements: Sequence[Statement] = ()
     result: Any = None
     error: BaseException | None = None
 

@@ -8,12 +8,13 @@ from queue import Empty, SimpleQueue
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
+from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.settings import Settings
-from swarm_persistence.engines.sql.sqlite.statements import Parameters, Statement
 from swarm_persistence.engines.sql.sqlite.submit import Batch, answer, refuse
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import ClosedError, PoolError, copy_error
 
 _BETWEEN_GROWTHS_SECONDS = 1.0
@@ -82,24 +83,24 @@ class Readers:
 
         It never waits, for another process's lock as little as for a thread. Runs in whichever thread calls it.
         """
-        ((statement, values),) = operation.parts
+        (statement,) = operation.statements
         if not statement.is_short:
             return False
         for reader in self._pooled_readers:
             if reader.cursor is not None and reader.lock.acquire(blocking=False):
                 try:
-                    return self._run_with(reader, operation, statement, values)
+                    return self._run_with(reader, operation, statement)
                 finally:
                     reader.lock.release()
         return False
 
-    def _run_with(self, reader: PooledReader, operation: Operation, statement: Statement, values: Parameters) -> bool:
+    def _run_with(self, reader: PooledReader, operation: Operation, statement: Statement) -> bool:
         if reader.cursor is None:
             return False  # it was closed just now
         try:
             self._identity.verify_now_and_then()
             with reader.busy_handler.until(0.0):
-                operation.result = statement.run(reader.cursor, values)
+                operation.result = fetch(reader.cursor, statement)
         except apsw.BusyError:
             return False
         except Exception as error:
@@ -221,8 +222,8 @@ class Readers:
         try:
             for operation in operations:
                 try:
-                    ((statement, values),) = operation.parts
-                    operation.result = statement.run(cursor, values)
+                    (statement,) = operation.statements
+                    operation.result = fetch(cursor, statement)
                 except Exception as error:
                     operation.error = self._failure_of(reader, error)
         finally:

@@ -5,20 +5,19 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
-from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, Part, QueryOperation
-from swarm_persistence.engines.sql.sqlite.statements import CountStatement
+from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, QueryOperation
+from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
+from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
 from swarm_persistence.engines.sql.sqlite.submit import LONGEST_BLOCK_SECONDS, Batch, Submitter, answer, refuse
 from swarm_persistence.engines.sql.sqlite.writer import Writer
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error
-
-if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.sqlite.parts import Parts
 
 T = TypeVar("T")
 
@@ -29,12 +28,12 @@ class SqliteSession:
     def __init__(
         self,
         writer: Writer,
-        parts: "Parts",
+        compiler: SqliteStatementCompiler,
         submitter: Callable[[], Submitter],
         timeout: float,
     ) -> None:
         self._writer = writer
-        self._plans = parts
+        self._compiler = compiler
         self._submitter = submitter
         self._timeout = timeout
         self._deadline = 0.0
@@ -54,11 +53,11 @@ class SqliteSession:
         self._deadline = time.monotonic() + self._timeout
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._submit([self._plans.of_step(step) for step in steps])
+        return self._submit(self._compiler.write(steps))
 
     def read(self, read: Read[T]) -> "asyncio.Future[T]":
-        part = self._plans.of_read(read)
-        return self._send(QueryOperation(asyncio.get_running_loop().create_future(), (part,)))
+        statement = self._compiler.read(read)
+        return self._send(QueryOperation(asyncio.get_running_loop().create_future(), (statement,)))
 
     def savepoint(self, name: str) -> Awaitable[None]:
         return self._run(f"SAVEPOINT {name}")
@@ -91,10 +90,10 @@ class SqliteSession:
         return self._is_over
 
     async def _run(self, text: str) -> None:
-        await self._submit([(CountStatement(text, is_short=True), ())])
+        await self._submit((ShortCommand(text),))
 
-    def _submit(self, parts: Sequence[Part]) -> "asyncio.Future[list[Any]]":
-        return self._send(Operation(asyncio.get_running_loop().create_future(), parts))
+    def _submit(self, statements: Sequence[Statement]) -> "asyncio.Future[list[Any]]":
+        return self._send(Operation(asyncio.get_running_loop().create_future(), statements))
 
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
         if self._is_done_here(operation):
@@ -116,11 +115,11 @@ class SqliteSession:
         It takes a fraction of the time that the way to the writer's thread and back takes. If one has taken longer,
         because the disk had to be asked, the others of this transaction take that way.
         """
-        parts = operation.parts
+        statements = operation.statements
         if (
             self._is_slow
-            or len(parts) != 1
-            or not parts[0][0].is_short
+            or len(statements) != 1
+            or not statements[0].is_short
             or not self._connection_lock.acquire(blocking=False)
         ):
             return False

@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import apsw
 
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, numbers_of
+from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import SEQUENCE, TABLES
-
-if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.sqlite.parts import Parts
 
 T = TypeVar("T")
 
@@ -24,12 +23,12 @@ class SqliteSnapshot:
 
     def __init__(
         self,
-        parts: "Parts",
+        compiler: SqliteStatementCompiler,
         opened: Callable[[], AbstractContextManager[apsw.Connection]],
         verify: Callable[[], None],
         translate: Callable[[BaseException], BaseException],
     ) -> None:
-        self._plans = parts
+        self._compiler = compiler
         self._opened = opened
         self._verify = verify
         self._uses = ExitStack()
@@ -69,8 +68,8 @@ class SqliteSnapshot:
         return self._is_closed
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        statement, values = self._plans.of_read(read)
-        return self._run(lambda: statement.run(self._used().cursor(), values))
+        statement = self._compiler.read(read)
+        return self._run(lambda: fetch(self._used().cursor(), statement))
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._is_closed:

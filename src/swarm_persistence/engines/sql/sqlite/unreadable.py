@@ -4,30 +4,24 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.statements import ClaimStatement, RecordsStatement, TextStatement
 from swarm_persistence.errors import UnreadableError
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES, Kind, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Kind, Table
 
 _TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS)
-_BY_NAME = {table.name: table for table in TABLES}
 
 
-def unreadable_in(
-    cursor: apsw.Cursor, table_name: str, text: str, parameters: Any, error: UnicodeDecodeError
-) -> UnreadableError:
-    """Return the error for the first unreadable row that a SELECT of whole rows gives."""
-    return _unreadable(cursor, _BY_NAME[table_name], f"({text})", parameters, error)
-
-
-def unreadable_claimed(cursor: apsw.Cursor, table_name: str, error: UnicodeDecodeError) -> UnreadableError:
-    """Return the error for the first unreadable row of those that were changed last, in this transaction."""
-    latest = f"{table_name} WHERE {CHANGE_NUMBER} = (SELECT max({CHANGE_NUMBER}) FROM {table_name})"
-    return _unreadable(cursor, _BY_NAME[table_name], latest, (), error)
-
-
-def unreadable_somewhere(cursor: apsw.Cursor, table_name: str, error: UnicodeDecodeError) -> UnreadableError:
-    """Return the error for the row of a table that holds what could not be read; reads the whole table."""
-    table = _BY_NAME[table_name]
-    holds = f"{table_name} WHERE ? IN ({', '.join(_blobs(table))})"
+def unreadable(cursor: apsw.Cursor, statement: TextStatement, error: UnicodeDecodeError) -> UnreadableError:
+    """Return the error for the first unreadable row of those that a statement gives."""
+    table = statement.table
+    if isinstance(statement, RecordsStatement):
+        return _unreadable(cursor, table, f"({statement.text})", statement.values, error)
+    if isinstance(statement, ClaimStatement):
+        # It has changed them last, in this transaction.
+        latest = f"{table.name} WHERE {CHANGE_NUMBER} = (SELECT max({CHANGE_NUMBER}) FROM {table.name})"
+        return _unreadable(cursor, table, latest, (), error)
+    # It gives some columns only: look in the whole table for what could not be read.
+    holds = f"{table.name} WHERE ? IN ({', '.join(_blobs(table))})"
     return _unreadable(cursor, table, holds, (bytes(error.object),), error)
 
 

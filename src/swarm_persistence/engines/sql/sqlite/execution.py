@@ -1,0 +1,59 @@
+"""Runs compiled statements on a connection, in the calling thread."""
+
+from typing import Any, TypeVar
+
+import apsw
+
+from swarm_persistence.engines.interface import Upkeep
+from swarm_persistence.engines.sql.sqlite.statements import UpkeepStatement
+from swarm_persistence.engines.sql.sqlite.unreadable import unreadable
+from swarm_persistence.engines.sql.statements import CountStatement, Exchange, Statement, TextStatement
+
+T = TypeVar("T")
+
+UpkeepResults = dict[Upkeep[Any], int]
+"""The results of the upkeep that a transaction has done."""
+
+
+def execute(cursor: apsw.Cursor, exchange: Exchange[T], done: UpkeepResults | None = None) -> T:
+    """Run what statements yield, and return their result. Upkeep that is done is not repeated."""
+    try:
+        statement: Any = next(exchange)
+        while True:
+            try:
+                if isinstance(statement, CountStatement):
+                    answer: Any = _count(cursor, statement, done)
+                elif isinstance(statement, TextStatement):
+                    answer = _rows(cursor, statement)
+                else:
+                    answer = statement.run_on(cursor)
+            except Exception as error:
+                statement = exchange.throw(error)
+            else:
+                statement = exchange.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def fetch(cursor: apsw.Cursor, statement: Statement) -> Any:
+    """Run a statement that reads, and return its result: a read is one text, and needs no exchange."""
+    assert isinstance(statement, TextStatement)
+    return statement.result(_rows(cursor, statement))
+
+
+def _rows(cursor: apsw.Cursor, statement: TextStatement) -> list[Any]:
+    try:
+        return cursor.execute(statement.text, statement.values).fetchall()
+    except UnicodeDecodeError as error:
+        raise unreadable(cursor, statement, error) from error
+
+
+def _count(cursor: apsw.Cursor, statement: CountStatement, done: UpkeepResults | None) -> int:
+    if done is None or not isinstance(statement, UpkeepStatement):
+        cursor.execute(statement.text, statement.values)
+        return cursor.connection.changes()
+    count = done.get(statement.step)
+    if count is None:
+        count = done[statement.step] = _count(cursor, statement, None)
+    return count

@@ -1,0 +1,70 @@
+"""Compiles what SQLite does in its own way."""
+
+from typing import Any
+
+from swarm_persistence.engines.interface import Hold, Reserve, Restore, Upkeep
+from swarm_persistence.engines.reads import Get
+from swarm_persistence.engines.sql.compiler import Compiler, restored_values
+from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
+from swarm_persistence.engines.sql.sqlite.statements import (
+    BulkInsert,
+    BulkInsertStatement,
+    InsertUnlessStatement,
+    NoStatement,
+    ReserveStatement,
+    RestoreStatement,
+    UpkeepStatement,
+)
+from swarm_persistence.engines.sql.statement_compiler import Row, StatementCompiler
+from swarm_persistence.engines.sql.statements import (
+    ExistsStatement,
+    RecordStatement,
+    Statement,
+)
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import TABLES, Table
+
+_NOTHING = NoStatement()
+
+
+class SqliteStatementCompiler(StatementCompiler):
+    """Compiles for any file."""
+
+    def __init__(self) -> None:
+        super().__init__(Compiler(SqliteDialect()))
+        self._bulk_inserts = {table.name: self._bulk_insert(table) for table in TABLES}
+        self._gets = {
+            table.name: self.compiler.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES
+        }
+        self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
+
+    def insert(self, table: Table[Any], row: Row) -> BulkInsertStatement:
+        return BulkInsertStatement(table, [row], self._bulk_inserts[table.name])
+
+    def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
+        key = row[table.positions[field]]
+        exists = ExistsStatement(*self.compiler.exists(Query(table, (Condition(field, "=", key),))), table)
+        return InsertUnlessStatement(exists, self.insert(table, row))
+
+    def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
+        statement = self._upkeep.get(step)
+        if statement is None:
+            text, values = self.compiler.update(step.query, step.changes)
+            statement = self._upkeep[step] = UpkeepStatement(text, values, step.query.table, step)
+        return statement
+
+    def lock_rows(self, step: Hold) -> Statement:
+        return _NOTHING
+
+    def restore(self, step: Restore[Any]) -> Statement:
+        rows = restored_values(step.table, step.rows, step.keeps_sequences)
+        return RestoreStatement(self.compiler.restore(step.table, step.keeps_sequences), rows, step.table)
+
+    def reserve(self, step: Reserve) -> Statement:
+        return ReserveStatement(step.table, step.number, step.floor)
+
+    def get(self, read: Get[Any]) -> RecordStatement:
+        return RecordStatement(self._gets[read.table.name], (read.id,), read.table)
+
+    def _bulk_insert(self, table: Table[Any]) -> BulkInsert:
+        return BulkInsert(table, lambda rows: self.compiler.insert(table, rows))

@@ -1,0 +1,190 @@
+"""Compiles the steps of a write, and reads, into statements; knows no database."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import (
+    Claim,
+    Delete,
+    Hold,
+    Insert,
+    Replace,
+    Reserve,
+    Restore,
+    Save,
+    Step,
+    Unless,
+    Update,
+    Upkeep,
+    When,
+)
+from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
+from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.statements import (
+    ClaimStatement,
+    CountStatement,
+    ExistsStatement,
+    IfChangedStatement,
+    IfNoneStatement,
+    InsertStatement,
+    PageStatement,
+    RecordsStatement,
+    ReplaceStatement,
+    SaveStatement,
+    Statement,
+    TextStatement,
+    TuplesStatement,
+    ValueStatement,
+)
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import TABLES, Table
+
+Row = tuple[Any, ...]
+
+
+class StatementCompiler(ABC):
+    """Compiles what all databases do in the same way. A subclass compiles the rest for its own."""
+
+    def __init__(self, compiler: Compiler) -> None:
+        self.compiler = compiler
+        self._encoders: dict[type[Any], tuple[Table[Any], Callable[[Any], Any]]] = {
+            table.model: (table, codec_of(table.model).encode) for table in TABLES
+        }
+        # Looked up by class: a chain of `isinstance` or `match` tries half of the classes for each step.
+        self._by_class: Mapping[type[Any], Callable[[Any], Any]] = {
+            Insert: self._insert_unless,
+            Save: self._save,
+            Replace: self._replace,
+            Update: self._update,
+            Upkeep: self.upkeep,
+            Claim: self._claim,
+            Delete: self._delete,
+            Hold: self.lock_rows,
+            Restore: self.restore,
+            Reserve: self.reserve,
+            When: self._if_changed,
+            Unless: self._if_none,
+            Get: self.get,
+            Select: self.select,
+            Page: self._page,
+            Values: self._values,
+            Count: self._count,
+            Aggregate: self._aggregate,
+            LastSequence: self.last_sequence,
+        }
+
+    def write(self, steps: Sequence[Step]) -> list[Statement]:
+        """Return the statements of a write; a value that no column can hold raises `SerializationError`.
+
+        Neighbouring inserts into one table are one statement.
+        """
+        statements: list[Statement] = []
+        last: InsertStatement | None = None
+        for step in steps:
+            if type(step) is Insert and (step.unless is None or not has_key(step)):
+                table, encode = self._encoders[type(step.model)]
+                row = encode(step.model)
+                if last is None or last.table is not table:
+                    last = self.insert(table, row)
+                    statements.append(last)
+                else:
+                    last.rows.append(row)
+            else:
+                last = None
+                statements.append(self._by_class[type(step)](step))
+        return statements
+
+    def read(self, read: Read[Any]) -> Any:
+        """Return the statement of a read."""
+        return self._by_class[type(read)](read)
+
+    def row_of(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> tuple[Table[Any], Row]:
+        """Return the table of a step's record, and its row."""
+        table, encode = self._encoders[type(step.model)]
+        return table, encode(step.model)
+
+    @abstractmethod
+    def insert(self, table: Table[Any], row: Row) -> InsertStatement:
+        """Return the statement that adds a row; more rows may join it."""
+
+    @abstractmethod
+    def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
+        """Return the statement that adds a row unless another one holds its value in a field."""
+
+    @abstractmethod
+    def upkeep(self, step: Upkeep[Any]) -> Statement:
+        """Return the statement of an upkeep."""
+
+    @abstractmethod
+    def lock_rows(self, step: Hold) -> Statement:
+        """Return the statement that locks rows by their ids."""
+
+    @abstractmethod
+    def restore(self, step: Restore[Any]) -> Statement:
+        """Return the statement that adds rows as another store kept them."""
+
+    @abstractmethod
+    def reserve(self, step: Reserve) -> Statement:
+        """Return the statement that lets a table number on from a number."""
+
+    @abstractmethod
+    def get(self, read: Get[Any]) -> TextStatement:
+        """Return the statement that reads the record of an id."""
+
+    def save(self, table: Table[Any], row: Row) -> Statement:
+        """Return the statement that replaces or adds a row."""
+        return SaveStatement(self.compiler.save(table), row, table)
+
+    def select(self, read: Select[Any]) -> Any:
+        """Return the statement that reads a query's records."""
+        return RecordsStatement(*self.compiler.select(read.query), read.query.table)
+
+    def last_sequence(self, read: LastSequence) -> Any:
+        """Return the statement that finds the highest sequence of a table, deleted rows included."""
+        return ValueStatement(*self.compiler.last_sequence(read.table, read.before), read.table)
+
+    def _insert_unless(self, step: Insert[Any]) -> Statement:
+        assert step.unless is not None
+        return self.insert_unless(*self.row_of(step), step.unless)
+
+    def _save(self, step: Save[Any]) -> Statement:
+        return self.save(*self.row_of(step))
+
+    def _replace(self, step: Replace[Any]) -> Statement:
+        table, row = self.row_of(step)
+        values = self.compiler.replace_values(table, row, step.is_forced)
+        return ReplaceStatement(self.compiler.replace(table, step.is_forced), values, table)
+
+    def _update(self, step: Update[Any]) -> Statement:
+        return CountStatement(*self.compiler.update(step.query, step.changes), step.query.table)
+
+    def _claim(self, step: Claim[Any]) -> Statement:
+        return ClaimStatement(*self.compiler.claim(step.query, step.changes), step.query.table, step.query)
+
+    def _delete(self, step: Delete[Any]) -> Statement:
+        return CountStatement(*self.compiler.delete(step.query), step.query.table)
+
+    def _if_changed(self, step: When) -> Statement:
+        return IfChangedStatement(self.write((step.step,)), self.write(step.then))
+
+    def _if_none(self, step: Unless) -> Statement:
+        exists = ExistsStatement(*self.compiler.exists(step.query), step.query.table)
+        return IfNoneStatement(exists, self.write(step.then))
+
+    def _page(self, read: Page[Any]) -> Statement:
+        return PageStatement(*self.compiler.select(read.query), read.query.table)
+
+    def _values(self, read: Values) -> Statement:
+        return TuplesStatement(*self.compiler.values(read.query, read.fields), read.query.table)
+
+    def _count(self, read: Count) -> Statement:
+        return ValueStatement(*self.compiler.count(read.query), read.query.table)
+
+    def _aggregate(self, read: Aggregate) -> Statement:
+        return TuplesStatement(*self.compiler.aggregate(read), read.query.table)
+
+
+def has_key(step: Insert[Any]) -> bool:
+    """Tell whether a row with the same key may prevent an insert."""
+    return step.unless is not None and getattr(step.model, step.unless) is not None

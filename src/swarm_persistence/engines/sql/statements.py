@@ -1,0 +1,231 @@
+"""The statements that steps and reads compile to, as generators: each yields the SQL to run and is sent what it gave.
+
+They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postgres/execution.py` in an event loop.
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from swarm_persistence.query.query import Query
+from swarm_persistence.query.semantics import sorted_rows
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import Table
+
+T = TypeVar("T")
+
+Exchange = Generator["Statement", Any, T]
+"""Yields statements for a driver to run, is sent what each gave or thrown its error, and returns a result.
+
+A driver answers a `CountStatement` with the number of changed rows, any other `TextStatement` with its rows.
+"""
+
+
+# The garbage collector need not look at them: thousands are in flight at once, in no cycle.
+class Statement(msgspec.Struct, eq=False, gc=False):
+    """A compiled step or read."""
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether it runs one SQL statement at most, and so is atomic without a transaction around it."""
+        return True
+
+    @property
+    def is_short(self) -> bool:
+        """Tell whether it reads or writes one row, which an index finds."""
+        return False
+
+    @property
+    def can_fail_after_change(self) -> bool:
+        """Tell whether it may raise after the database has done its part."""
+        return False
+
+    def run(self) -> Exchange[Any]:
+        """Run it and return its result."""
+        raise NotImplementedError
+
+    def tables_changed(self) -> Iterable[str]:
+        """Return the names of the tables that it may change."""
+        return ()
+
+
+class TextStatement(Statement, eq=False, gc=False):
+    """One SQL statement; gives its rows."""
+
+    text: str
+    values: Sequence[Any]
+    table: Table[Any]
+
+    def run(self) -> Exchange[Any]:
+        """Return what is made of the rows."""
+        return self.result((yield self))
+
+    def result(self, rows: list[Any]) -> Any:
+        """Return what the caller gets for the rows."""
+        return rows
+
+
+class CountStatement(TextStatement, eq=False, gc=False):
+    """Changes rows; gives how many."""
+
+    def result(self, rows: Any) -> int:
+        return int(rows)
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
+class SaveStatement(CountStatement, eq=False, gc=False):
+    """Replaces or adds one row; gives how many it wrote."""
+
+    @property
+    def is_short(self) -> bool:
+        return True
+
+
+class ValueStatement(TextStatement, eq=False, gc=False):
+    """Gives the first value of the first row, or `None` if there is no row."""
+
+    def result(self, rows: list[Any]) -> Any:
+        return rows[0][0] if rows else None
+
+
+class ReplaceStatement(ValueStatement, eq=False, gc=False):
+    """Replaces one row; gives its version, or `None` if there is no such row."""
+
+    @property
+    def is_short(self) -> bool:
+        return True
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
+class ExistsStatement(TextStatement, eq=False, gc=False):
+    """Tells whether there is a row."""
+
+    def result(self, rows: list[Any]) -> bool:
+        return bool(rows)
+
+
+class RecordsStatement(TextStatement, eq=False, gc=False):
+    """Gives the records of whole rows."""
+
+    def result(self, rows: list[Any]) -> Any:
+        return [*map(codec_of(self.table.model).decode, rows)]
+
+
+class RecordStatement(RecordsStatement, eq=False, gc=False):
+    """Gives the record of an id, or `None` if there is no row."""
+
+    @property
+    def is_short(self) -> bool:
+        return True
+
+    def result(self, rows: list[Any]) -> Any:
+        return codec_of(self.table.model).decode(rows[0]) if rows else None
+
+
+class PageStatement(RecordsStatement, eq=False, gc=False):
+    """Gives the records of whole rows, and the sequence of the last one."""
+
+    def result(self, rows: list[Any]) -> Any:
+        return RecordsStatement.result(self, rows), rows[-1][-1] if rows else 0
+
+
+class TuplesStatement(TextStatement, eq=False, gc=False):
+    """Gives rows as tuples."""
+
+    def result(self, rows: list[Any]) -> Any:
+        return [*map(tuple, rows)]
+
+
+class ClaimStatement(TextStatement, eq=False, gc=False):
+    """Changes the first rows of a query; gives their records in its order: RETURNING has none."""
+
+    query: Query[Any]
+
+    @property
+    def can_fail_after_change(self) -> bool:
+        return True  # a claimed row may be unreadable
+
+    def result(self, rows: list[Any]) -> list[Any]:
+        return claimed_records(self.query, rows)
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
+class InsertStatement(Statement, eq=False, gc=False):
+    """Adds rows of one table, one for each step; gives the sequences, which are the results of its steps."""
+
+    table: Table[Any]
+    rows: list[Any]
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
+class IfChangedStatement(Statement, eq=False, gc=False):
+    """Runs a step, and if it added or changed anything, other ones; gives the result of the first."""
+
+    first: Sequence[Statement]
+    then: Sequence[Statement]
+
+    @property
+    def is_single(self) -> bool:
+        return False
+
+    def run(self) -> Exchange[Any]:
+        (result,) = yield from run_all(self.first)
+        if result:
+            yield from run_all(self.then)
+        return result
+
+    def tables_changed(self) -> Iterable[str]:
+        return tables_changed((*self.first, *self.then))
+
+
+class IfNoneStatement(Statement, eq=False, gc=False):
+    """Runs steps if a query finds no row; gives their results, or `None` if there is such a row."""
+
+    exists: ExistsStatement
+    then: Sequence[Statement]
+
+    @property
+    def is_single(self) -> bool:
+        return False
+
+    def run(self) -> Exchange[list[Any] | None]:
+        is_met = yield from self.exists.run()
+        return None if is_met else (yield from run_all(self.then))
+
+    def tables_changed(self) -> Iterable[str]:
+        return tables_changed(self.then)
+
+
+def run_all(statements: Iterable[Statement]) -> Exchange[list[Any]]:
+    """Run the statements of a write in their order; return the result of each step."""
+    results: list[Any] = []
+    for statement in statements:
+        if isinstance(statement, TextStatement):
+            # What `run` does, without a generator more for each statement of a claim.
+            results.append(statement.result((yield statement)))
+        elif isinstance(statement, InsertStatement):
+            results += yield from statement.run()
+        else:
+            results.append((yield from statement.run()))
+    return results
+
+
+def tables_changed(statements: Iterable[Statement]) -> set[str]:
+    """Return the names of the tables that statements may change."""
+    return {name for statement in statements for name in statement.tables_changed()}
+
+
+def claimed_records(query: Query[Any], rows: list[Any]) -> list[Any]:
+    """Return the records of claimed rows in the query's order."""
+    if len(rows) > 1:
+        rows = sorted_rows(query, rows)
+    return [*map(codec_of(query.table.model).decode, rows)]
