@@ -97,6 +97,12 @@ format: $(VENV)/dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: dist
+dist: $(VENV)/dev ## Build the distributions of the library and of its conformance suite
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -d dist
+	@cd conformance && $(abspath $(BIN))/python -m hatchling build -d ../dist
+
 .PHONY: clean
 clean: ## Remove what was made, the demo's database excepted
 	@rm -rf $(VENV) .browser .servers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -57,7 +57,7 @@ def test_a_transaction_notices_what_was_written_past_its_lock(tabs: list[Tab], n
     assert payloads == {"update": ["past the lock"], "delete": []}[what]
 
 
-def test_a_tab_that_is_closed_within_a_transaction_leaves_nothing_and_blocks_nobody(
+def test_a_tab_that_is_closed_within_a_transaction_leaves_nothing_and_blocks_no_other_tab(
     tabs: list[Tab], open_tab: OpenTab, name: str
 ) -> None:
     tabs[0].call("swarms.store", name, "before")

@@ -25,7 +25,7 @@ def test_an_agent_of_an_ended_process_is_dead() -> None:
         assert not is_alive(agent_at(process.pid))
 
 
-def test_an_agent_of_a_process_that_nobody_has_buried_is_dead() -> None:
+def test_an_agent_of_a_zombie_process_is_dead() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
         assert not is_alive(agent_at(process.pid))

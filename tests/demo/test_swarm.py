@@ -99,7 +99,7 @@ def test_a_falsified_result_fails_the_check(finished: tuple[Path, str], tmp_path
     assert "lines: the swarm has" in done.stdout
 
 
-def test_nobody_is_killed_if_so_asked(finished: tuple[Path, str]) -> None:
+def test_no_worker_is_killed_if_so_asked(finished: tuple[Path, str]) -> None:
     with open_storage(finished[0]) as storage:
         assert events_of(storage, WORKER_KILLED) == []
         assert len(events_of(storage, WORKER_STOPPED)) == len(events_of(storage, WORKER_STARTED)) == 2

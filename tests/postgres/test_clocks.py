@@ -36,7 +36,7 @@ async def test_the_task_of_a_client_an_hour_behind_is_not_claimed_before_those_t
 
 
 @pytest.mark.parametrize(("claimer", "judge"), [(1, -1), (-1, 1), (0, 1), (0, -1)])
-async def test_a_lease_that_holds_is_left_alone_whoever_judges_it(
+async def test_a_lease_that_holds_is_kept_whatever_the_clock_of_the_recoverer(
     storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection, claimer: int, judge: int
 ) -> None:
     await storage.store_task(a_task("task"))
@@ -54,7 +54,7 @@ async def test_a_lease_that_holds_is_left_alone_whoever_judges_it(
 
 
 @pytest.mark.parametrize(("claimer", "judge"), [(1, -1), (-1, 1)])
-async def test_a_lease_that_ran_out_is_given_back_whoever_judges_it(
+async def test_an_expired_lease_is_given_back_whatever_the_clock_of_the_recoverer(
     storage: PostgresStorage, other: PostgresStorage, claimer: int, judge: int
 ) -> None:
     await storage.store_task(a_task("task"))

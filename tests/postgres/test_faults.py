@@ -62,7 +62,7 @@ class TestLostConnections:
         stored = await storage.repository(TaskModel).find_all()
         assert sorted(task.payload for task in stored) == [*range(600)]
 
-    async def test_a_claim_whose_answer_is_lost_says_that_nobody_knows(
+    async def test_a_claim_whose_answer_is_lost_says_that_its_outcome_is_unknown(
         self, storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
         await storage.store_task(a_task())

@@ -44,7 +44,7 @@ class TestOpening:
             await refusal(f"postgresql://me:{PASSWORD}@{host}/swarm")
         )
 
-    async def test_a_port_where_nobody_listens_is_named(self) -> None:
+    async def test_a_port_without_a_server_is_named(self) -> None:
         port = free_port()
 
         assert f"127.0.0.1:{port}: nothing listens there" in str(
@@ -58,9 +58,9 @@ class TestOpening:
         assert "/missing" in str(error)
 
     async def test_a_role_without_rights_is_told_so(self, server: Server, admin: asyncpg.Connection) -> None:
-        await admin.execute("CREATE ROLE nobody_much LOGIN PASSWORD 'x'")
+        await admin.execute("CREATE ROLE stranger LOGIN PASSWORD 'x'")
 
-        error = await refusal(server.url(user="nobody_much", password="x", schema="not_theirs"))
+        error = await refusal(server.url(user="stranger", password="x", schema="not_theirs"))
 
         assert isinstance(error, MigrationError)
         assert f"127.0.0.1:{server.port}: the schema 'not_theirs'" in str(error)

@@ -48,7 +48,7 @@ class TestOpening:
 
 
 class TestWrites:
-    async def test_a_store_whose_answer_is_lost_says_that_nobody_knows(
+    async def test_a_store_whose_answer_is_lost_says_that_its_outcome_is_unknown(
         self, impatient: PostgresStorage, proxy: Proxy, admin: asyncpg.Connection, schema: str
     ) -> None:
         proxy.fatal_words = b"task-1"

@@ -126,7 +126,7 @@ class TestClosedLoops:
         ids=["write", "read", "begin", "vacuum"],
     )
     @pytest.mark.parametrize("turns", [0, 1, 2, 3])
-    def test_a_loop_that_closes_with_a_call_in_flight_holds_nobody_up(
+    def test_a_loop_that_closes_with_a_call_in_flight_blocks_no_other_call(
         self, opened: SqliteStorage, start: Callable[[SqliteStorage], Coroutine[Any, Any, Any]], turns: int
     ) -> None:
         loop = asyncio.new_event_loop()
@@ -143,7 +143,7 @@ class TestClosedLoops:
 
     @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited", "ignore:A transaction")
     @pytest.mark.parametrize("turns", [1, 2, 3])
-    def test_a_loop_that_is_abandoned_while_it_begins_a_transaction_holds_nobody_up(
+    def test_a_loop_that_is_abandoned_while_it_begins_a_transaction_blocks_no_other_call(
         self, path: Path, turns: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         storage = asyncio.run(SqliteStorage.builder().transaction_timeout(0.2).build(path))
@@ -161,7 +161,7 @@ class TestClosedLoops:
 
 
 class TestCancelling:
-    async def test_a_begin_cancelled_at_any_moment_holds_nobody_up(self, storage: SqliteStorage) -> None:
+    async def test_a_begin_cancelled_at_any_moment_blocks_no_other_call(self, storage: SqliteStorage) -> None:
         async def begin() -> None:
             transaction = await storage.begin_transaction()
             await transaction.rollback()
@@ -176,7 +176,7 @@ class TestCancelling:
         async with asyncio.timeout(15):
             await storage.store_agent(an_agent("after"))
 
-    async def test_a_begin_cancelled_as_its_answer_arrives_holds_nobody_up(self, storage: SqliteStorage) -> None:
+    async def test_a_begin_cancelled_as_its_answer_arrives_blocks_no_other_call(self, storage: SqliteStorage) -> None:
         engine = storage._engine
         call = asyncio.ensure_future(engine.begin())
         (writing, _) = engine._submitters()

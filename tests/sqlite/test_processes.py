@@ -132,7 +132,9 @@ class TestDeath:
             assert len(stored - acknowledged) <= 8  # each caller's last, stored and not yet told
             await storage.store_agent(an_agent("after"))
 
-    async def test_a_killed_writer_keeps_nobody_else_from_writing(self, storage: SqliteStorage, path: Path) -> None:
+    async def test_a_killed_writer_keeps_no_other_process_from_writing(
+        self, storage: SqliteStorage, path: Path
+    ) -> None:
         program = Program(
             """
             import asyncio, sys

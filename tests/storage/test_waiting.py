@@ -11,7 +11,7 @@ from swarm_persistence.engines.reads import Read
 from swarm_persistence_conformance.records import a_task
 
 
-async def test_a_due_task_that_fits_somebody_else_does_not_keep_a_waiter_looking(
+async def test_a_due_task_for_another_agent_does_not_keep_a_waiter_polling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage = MemoryStorage()

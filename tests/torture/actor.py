@@ -16,7 +16,7 @@ from swarm_persistence import (
     TaskStatus,
 )
 from torture.acts import Act, Expected, Key, absent, exactly, nearly, new
-from torture.caller import Caller, tell_nobody
+from torture.caller import Caller, discard
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _OLD = datetime(2021, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ class Actor(Caller):
         is_over: Callable[[], bool],
         *,
         prunes: bool = False,
-        tell: Callable[[int, Act], None] = tell_nobody,
+        tell: Callable[[int, Act], None] = discard,
     ) -> None:
         super().__init__(name, rng, is_over, tell)
         self._storage = storage

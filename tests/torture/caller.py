@@ -92,5 +92,5 @@ class Caller:
             self._pending.pop(id, None)
 
 
-def tell_nobody(_number: int, _act: Act) -> None:
+def discard(_number: int, _act: Act) -> None:
     """Keep what was told in the caller's own history only."""

@@ -122,7 +122,7 @@ async def test_a_lease_is_extended_for_as_long_as_the_handler_works(storage: Sto
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-async def test_a_handler_whose_claim_is_ended_by_somebody_is_cancelled_at_once(storage: Storage, end: str) -> None:
+async def test_a_handler_whose_claim_is_ended_by_another_agent_is_cancelled_at_once(storage: Storage, end: str) -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
     async def wait(_: TaskModel) -> str:

@@ -82,7 +82,7 @@ async def test_a_result_that_the_database_refuses_is_written_later(path: Path) -
     assert (task.result, task.claim_count, worker.outcomes) == ("done", 1, {"completed": 1})
 
 
-async def test_a_row_that_cannot_be_read_stops_nobody(path: Path) -> None:
+async def test_a_row_that_cannot_be_read_stops_no_worker(path: Path) -> None:
     async def work(_: TaskModel) -> str:
         return "done"
 

@@ -77,7 +77,9 @@ async def test_a_signal_lets_what_runs_finish_and_nothing_new_begin(
 
 
 @pytest.mark.usefixtures("two_tasks")
-async def test_a_second_signal_hands_everything_back_and_a_thread_that_hangs_holds_nobody_up(path: Path) -> None:
+async def test_a_second_signal_hands_everything_back_and_a_hanging_thread_does_not_block_the_exit(
+    path: Path,
+) -> None:
     process = program(path, handler="hang")
     assert process.wait_for_line() == "begun a"
     process.process.send_signal(signal.SIGINT)

@@ -161,7 +161,7 @@ async def test_what_is_claimed_while_the_stop_comes_is_handed_back(
     assert worker.outcomes == {"given back": 2}
 
 
-async def test_a_handler_that_ignores_its_cancellation_holds_nobody_up(
+async def test_a_handler_that_ignores_its_cancellation_does_not_block_the_stop(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swarm_persistence.worker.runs.CANCEL_GRACE_SECONDS", 0.05)
@@ -183,7 +183,7 @@ async def test_a_handler_that_ignores_its_cancellation_holds_nobody_up(
     go.set()
 
 
-async def test_a_thread_that_does_not_end_holds_nobody_up(storage: Storage) -> None:
+async def test_a_thread_that_does_not_end_does_not_block_the_stop(storage: Storage) -> None:
     begun, go = threading.Event(), threading.Event()
 
     def hang(_: TaskModel) -> None:

@@ -20,7 +20,7 @@ from swarm_persistence_conformance.values import nested
 from swarm_persistence_conformance.verbs import arguments, call, furnish
 
 
-class Text(str):
+class MisleadingText(str):
     """A string whose `str` and `repr` show another one."""
 
     __slots__ = ()
@@ -38,33 +38,33 @@ class Text(str):
         return 0
 
 
-class Count(int):
+class IntSubclass(int):
     """A subclass of int."""
 
 
-class Real(float):
+class FloatSubclass(float):
     """A subclass of float."""
 
 
-class Color(StrEnum):
+class TextMember(StrEnum):
     """A string enum."""
 
     RED = "red"
 
 
-class Size(IntEnum):
+class IntMember(IntEnum):
     """An integer enum."""
 
     LARGE = 3
 
 
-class OldColor(str, Enum):  # noqa: UP042 - members of such classes show themselves otherwise than a StrEnum's
+class OldTextMember(str, Enum):  # noqa: UP042 - members of such classes show themselves otherwise than a StrEnum's
     """A string enum in the style of older programs."""
 
     RED = "red"
 
 
-class Unshown:
+class Unprintable:
     """A value whose `repr` raises."""
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ def _deep_tuples() -> Any:
 HOSTILE: dict[str, Any] = {
     "lists and dicts, 10,000 deep": nested(10_000),
     "tuples, 10,000 deep": _deep_tuples(),
-    "what cannot be shown": Unshown(),
+    "what cannot be shown": Unprintable(),
     "an object": object(),
     "a class": dict,
     "bytes": b"bytes",
@@ -98,7 +98,7 @@ def subclassed(value: Any) -> Any:
         case Enum() | bool() | type() | None:
             return value
         case str():
-            return Text(value)
+            return MisleadingText(value)
         case list():
             return [subclassed(part) for part in value]
         case dict():
@@ -213,15 +213,15 @@ class TestHostileValues:
     async def test_a_query_by_a_text_of_a_subclass_finds_what_the_text_finds(self, storage: Storage) -> None:
         await furnish(storage)
         query = QueryBuilder(TaskModel)
-        kind, key = Text("analyze-data"), Text("task_type")
+        kind, key = MisleadingText("analyze-data"), MisleadingText("task_type")
 
         for found in (
             query.where_eq(key, kind),
             query.where_in(key, [kind]),
-            query.where_like(key, Text("analyze%")),
+            query.where_like(key, MisleadingText("analyze%")),
             query.where_ge(key, kind).order_by(key),
-            query.where_eq(Text("priority"), Text("medium")).where_not_null(key),
-            query.where_ne(Text("status"), Text("failed")),
+            query.where_eq(MisleadingText("priority"), MisleadingText("medium")).where_not_null(key),
+            query.where_ne(MisleadingText("status"), MisleadingText("failed")),
         ):
             assert len(await storage.repository(TaskModel).query(found)) == 2
             assert "shown" not in found.build()[0]
@@ -229,13 +229,16 @@ class TestHostileValues:
     @pytest.mark.parametrize(
         ("given", "expected"),
         [
-            (Text("a"), "a"),
-            (Count(3), 3),
-            (Real(0.5), 0.5),
-            (Color.RED, "red"),
-            (OldColor.RED, "red"),
-            (Size.LARGE, 3),
-            ({Text("key"): [Text("a"), {Color.RED: Real(1.0)}]}, {"key": ["a", {"red": 1.0}]}),
+            (MisleadingText("a"), "a"),
+            (IntSubclass(3), 3),
+            (FloatSubclass(0.5), 0.5),
+            (TextMember.RED, "red"),
+            (OldTextMember.RED, "red"),
+            (IntMember.LARGE, 3),
+            (
+                {MisleadingText("key"): [MisleadingText("a"), {TextMember.RED: FloatSubclass(1.0)}]},
+                {"key": ["a", {"red": 1.0}]},
+            ),
         ],
     )
     async def test_a_value_of_a_subclass_in_json_comes_back_as_json_has_it(
@@ -249,7 +252,7 @@ class TestHostileValues:
         assert stored.payload == expected
         assert [*subclasses_in(stored.payload)] == []
 
-    @pytest.mark.parametrize("member", [Color.RED, OldColor.RED])
+    @pytest.mark.parametrize("member", [TextMember.RED, OldTextMember.RED])
     async def test_a_member_that_is_a_text_comes_back_as_its_text(self, storage: Storage, member: str) -> None:
         await storage.store_task(a_task(task_type=member))
 
@@ -257,7 +260,7 @@ class TestHostileValues:
 
         assert (stored.task_type, type(stored.task_type)) == ("red", str)
 
-    @pytest.mark.parametrize("number", [Real(0.5), Count(3), Size.LARGE])
+    @pytest.mark.parametrize("number", [FloatSubclass(0.5), IntSubclass(3), IntMember.LARGE])
     async def test_a_number_of_a_subclass_comes_back_as_a_float(self, storage: Storage, number: float) -> None:
         await storage.store_metric(a_metric(value=number))
 

@@ -244,7 +244,7 @@ async def test_a_transaction_that_was_open_for_too_long_says_so(engine: MemoryEn
     assert engine.pool_status().active == 0
 
 
-async def test_a_cancelled_waiter_does_not_write_and_loses_nobody_the_turn(engine: MemoryEngine) -> None:
+async def test_a_cancelled_waiter_does_not_write_and_passes_the_lock_on(engine: MemoryEngine) -> None:
     session = await engine.begin()
     waiters = []
     for number, call in enumerate([engine.begin(), engine.write([Insert(task("a"))]), engine.begin()], 1):
@@ -355,7 +355,7 @@ async def test_writers_of_many_threads_and_loops_lose_nothing(engine: MemoryEngi
     assert status == PoolStatus(active=0, idle=0, max=1, waiting=0)
 
 
-async def test_a_loop_that_was_closed_while_it_waited_keeps_nobody_waiting(engine: MemoryEngine) -> None:
+async def test_a_loop_that_was_closed_while_it_waited_blocks_no_other_one(engine: MemoryEngine) -> None:
     session = await engine.begin()
     dead = asyncio.new_event_loop()
     calls = [engine.begin(), engine.write([Insert(task("a"))])]
@@ -380,7 +380,7 @@ async def test_a_loop_that_was_closed_while_it_waited_keeps_nobody_waiting(engin
         call.close()
 
 
-async def test_a_loop_that_stands_still_keeps_nobody_waiting_but_with_a_transaction(
+async def test_a_loop_that_stands_still_blocks_others_only_with_a_transaction(
     engine: MemoryEngine, clock: Time
 ) -> None:
     session = await engine.begin()
