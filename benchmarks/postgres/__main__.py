@@ -147,7 +147,7 @@ async def _rate(peer: Any, verb: str, in_flight: int, seconds: float) -> float:
         case "store_many":
             return BULK * await rate_of(lambda _: peer["store_many"](_tasks(BULK)), 1, seconds)
     prepare = peer.get("prepare_claims") or peer["store_many"]
-    await prepare(_tasks(int(seconds * 6_000) + 1000))
+    await prepare(_tasks(int(seconds * 20_000) + 1000))
     return await rate_of(peer["claim_next"], in_flight, seconds)
 
 

@@ -7,15 +7,14 @@ import msgspec
 
 from swarm_persistence.engines.interface import Change
 from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
+from swarm_persistence.engines.sql.postgres.claim_merges import Merge, merge_of, power_of_two
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.query.split_in import split_for_merge
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Kind, Table
 
-_FEWEST_HEADS = 2
 _LARGEST_BOUND = 1024
 _OFTEN_HELD = 128
 """How many of the first rows of several types other claims may hold. A server before version 17 reads them all."""
@@ -76,7 +75,7 @@ class ClaimCompiler(Compiler):
     ) -> Compiled:
         bound = _bound_of(query)
         unbounded = query if bound is None else msgspec.structs.replace(query, limit=None)
-        merge = None if bound is None else _merge_of(query)
+        merge = None if bound is None else merge_of(query)
         parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
         due_shape = None if due is None else self._conditions_shape(due)
         kind = ("claim", is_alone, is_shared, held, bound)
@@ -164,7 +163,7 @@ class ClaimCompiler(Compiler):
     def _is_literal_count(self, table: Table[Any], condition: Condition) -> bool:
         return self.dialect.is_literal(table, condition) and table.column(condition.field).kind is Kind.COUNT
 
-    def _union_of(self, merge: "_Merge", most: int, marks: Marks) -> str:
+    def _union_of(self, merge: Merge, most: int, marks: Marks) -> str:
         """Return the text of the first rows of several queries in their common order.
 
         An index gives those of each in this order. The server takes each row from the query that is ahead, and only as
@@ -181,7 +180,7 @@ class ClaimCompiler(Compiler):
         ]
         return "\n  ".join(["\n  UNION ALL ".join(heads), f"ORDER BY {self._order_of_heads(merge)}", limit])
 
-    def _merged(self, merge: "_Merge", choice: "_Choice", marks: Marks) -> list[str]:
+    def _merged(self, merge: Merge, choice: "_Choice", marks: Marks) -> list[str]:
         """Return the text that locks the rows of a union.
 
         Each is locked before the next one is asked for: so no more are locked than claimed. The conditions stand here
@@ -210,7 +209,7 @@ class ClaimCompiler(Compiler):
         """
         return not any(self.dialect.has_any_length(condition.field) for condition in query.conditions)
 
-    def _order_of_heads(self, merge: "_Merge") -> str:
+    def _order_of_heads(self, merge: Merge) -> str:
         return ", ".join(_of_head(self.dialect.order(term)) for term in merge.rest.full_order)
 
 
@@ -229,29 +228,6 @@ class _Choice(NamedTuple):
         return [f"WHERE {' AND '.join(every)}"] if every else []
 
 
-class _Merge(NamedTuple):
-    """A query for several values of a field, split into one for each; `rest` are its other conditions."""
-
-    field: str
-    heads: list[Query[Any]]
-    rest: Query[Any]
-
-
-def _merge_of(query: Query[Any]) -> _Merge | None:
-    heads = split_for_merge(query)
-    if heads is None or len(heads) < _FEWEST_HEADS:
-        return None
-    heads = [msgspec.structs.replace(head, limit=None) for head in heads]
-    pairs = enumerate(zip(query.conditions, heads[0].conditions, strict=True))
-    place, condition = next((place, several) for place, (several, one) in pairs if several != one)
-    others = (*query.conditions[:place], *query.conditions[place + 1 :])
-    # As few texts as possible: what is prepared once serves other numbers of values as well. Null equals nothing.
-    nothing = (*query.conditions[:place], Condition(condition.field, "="), *query.conditions[place + 1 :])
-    missing = _power_of_two(len(heads)) - len(heads)
-    heads += [msgspec.structs.replace(heads[0], conditions=nothing)] * missing
-    return _Merge(condition.field, heads, msgspec.structs.replace(query, conditions=others, limit=None))
-
-
 def _cut(most: int) -> str:
     return f" WHEN (SELECT count(*) FROM heads) = {most} THEN 'cut'"
 
@@ -268,11 +244,7 @@ def _bound_of(query: Query[Any]) -> int | None:
     """Return a number that a query's rows do not exceed, the same for many limits; `None` if it should not be told."""
     if not query.limit or query.limit > _LARGEST_BOUND or query.offset:
         return None
-    return _power_of_two(query.limit)
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()
+    return power_of_two(query.limit)
 
 
 def _unknown(limit: int) -> str:
