@@ -300,7 +300,7 @@ class TakesAnyType(MemoryStorage):
 @pytest.mark.parametrize("storage", [Replaces, HasADecoy, ForgetsWhoHolds, TakesAnyType])
 def test_random_verbs_of_tasks_find_a_storage_with_a_defect(storage: type[MemoryStorage]) -> None:
     with pytest.raises(AssertionError):
-        conformance.assert_tasks_match_model(opening(storage))
+        conformance.assert_tasks_match_model(opening(storage), examples=400)
 
 
 class SkipsTheFirst(MemoryStorage):
