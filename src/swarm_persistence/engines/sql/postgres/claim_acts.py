@@ -67,7 +67,7 @@ class ClaimTogetherAct(ClaimAloneAct):
 
     def __init__(self, compiler: ClaimCompiler, claims: Sequence[Claim[Any]], due: Query[Any] | None) -> None:
         super().__init__(compiler, claims[0], due)
-        # A row for each that is asked for: whose it is, and how it is changed.
+        # For each row that is asked for, the claim that it belongs to, and how it is changed.
         self._owners = [place for place, claim in enumerate(claims) for _ in range(claim.query.limit or 0)]
         self._changes = [claims[owner].changes for owner in self._owners]
 

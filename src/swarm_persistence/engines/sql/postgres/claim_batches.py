@@ -108,7 +108,7 @@ class ClaimBatches:
         _answer(request, caller, results)
 
     async def _claim_together(self, operation: PendingOperation, group: list[_Item]) -> list[_Item]:
-        """Claim for several callers, and return those who got nothing while others did: there may be more."""
+        """Claim for several callers, and return the items that got nothing while others did: there may be more rows."""
         plan = ClaimPlan.together([request.plan for request, _ in group])
         try:
             brought_up, found = await self._claims.run(operation, plan)

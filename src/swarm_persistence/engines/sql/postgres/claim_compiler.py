@@ -133,7 +133,7 @@ class ClaimCompiler(Compiler):
 
     def _first_rows(self, query: Query[Any], choice: "_Choice", marks: Marks) -> list[str]:
         """Return the text that locks a query's rows in its order."""
-        # Who asks for one row by its id wants no other one, and waits for it.
+        # A claim of one row by its id wants no other one, and waits for it.
         is_one = any(condition.field == "id" and condition.operator == "=" for condition in query.conditions)
         lock = "FOR UPDATE" if is_one else "FOR UPDATE SKIP LOCKED"
         return [
