@@ -19,6 +19,7 @@ from swarm_persistence.models import AgentModel, EventModel, MessageModel, Model
 from swarm_persistence.schema.tables import table_of
 from swarm_persistence.storage import Storage, Transaction
 from swarm_persistence.storage.recovery import Recovery
+from swarm_persistence.storage.rewriting import update
 from swarm_persistence_conformance import FACTS
 from swarm_persistence_conformance.agreement import open_memory
 from swarm_persistence_conformance.fixtures import OpenStorage
@@ -214,7 +215,7 @@ class ModifiesBlindly(MemoryStorage):
         record = await self._get(table_of(model), id)
         await asyncio.sleep(0)  # every other caller reads as well
         function(record)
-        await self._update(table_of(model), record, True)
+        await update(self, table_of(model), record, True)
         return record
 
 

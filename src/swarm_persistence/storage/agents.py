@@ -10,6 +10,8 @@ from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.held_claims import GIVEN_BACK
+from swarm_persistence.storage.rewriting import update
+from swarm_persistence.storage.storing import store
 
 _NEWEST_FIRST = (Order("created_at", is_descending=True),)
 
@@ -25,7 +27,7 @@ class AgentVerbs(StorageCore):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._store(AGENTS, agent)
+        await store(self, AGENTS, agent)
 
     async def get_agent(self, id: str) -> AgentModel | None:
         """Return the agent, or `None` if there is none with this id."""
@@ -40,7 +42,7 @@ class AgentVerbs(StorageCore):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._update(AGENTS, agent, force)
+        await update(self, AGENTS, agent, force)
 
     async def delete_agent(self, id: str) -> None:
         """Delete the agent, if there is one, and give its unfinished tasks back to pending, as one step.

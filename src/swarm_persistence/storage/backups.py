@@ -15,6 +15,7 @@ from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, Table
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.transactions import TransactionBlock
 
 
@@ -90,7 +91,7 @@ class BackupVerbs(StorageCore):
         if table.is_versioned:
             for model in models:
                 model.version -= 1  # which the write raises
-        await self._store_all(models)
+        await store_all(self, models)
 
 
 def source_path(path: str | os.PathLike[str]) -> str:

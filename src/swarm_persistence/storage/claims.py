@@ -19,7 +19,7 @@ from swarm_persistence.storage.arguments import texts
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.held_claims import claim_of
 from swarm_persistence.storage.readable import pass_over, without
-from swarm_persistence.storage.scopes import Scope
+from swarm_persistence.storage.scopes import Scope, innermost_scope
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
@@ -107,7 +107,7 @@ class ClaimVerbs(TaskVerbs):
         """
         seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
         seconds(lease, "lease")
-        fits = _fitting(texts(task_types, "task_types"), texts(capabilities, "capabilities"))
+        fits = _fitting(task_types, capabilities)
         ready = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, bound("limit", limit))
         if seconds_to_wait and self._scope() is not None:
             raise TransactionError("waiting for a task is not possible within a transaction: nobody else could write")
@@ -122,7 +122,9 @@ class ClaimVerbs(TaskVerbs):
     async def _claim_ready(self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta) -> list[TaskModel]:
         passed_over: list[UnreadableError] = []
         while True:
-            query = Query(TASKS, (*ready.conditions, *without(passed_over)), ready.order, ready.limit)
+            query = ready
+            if passed_over:
+                query = Query(TASKS, (*ready.conditions, *without(passed_over)), ready.order, ready.limit)
             changes = {**_claimed(agent_id, lease), "started_at": NOW}
             steps: list[Step] = [_LET_DUE_BE_READY, Claim(query, changes)]
             tasks: list[TaskModel]
@@ -139,10 +141,10 @@ class ClaimVerbs(TaskVerbs):
             return tasks
 
     def _write_claim(self, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> Awaitable[list[Any]]:
-        scope = self._scope()
-        if scope is not None:
+        if innermost_scope() is not None and (scope := self._scope()) is not None:
             return self._claim_within(scope, steps, held_of)
-        return self._abandoned_claims.deliver(self._engine_outside(), steps, held_of)
+        engine = self._engine_outside() if self._held_transactions.scopes else self._engine
+        return self._abandoned_claims.deliver(engine, steps, held_of)
 
     async def _claim_within(
         self, scope: Scope, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]
@@ -201,14 +203,15 @@ class ClaimVerbs(TaskVerbs):
 _FITS_NOTHING = Condition("task_type", "IN", ())
 
 
-def _fitting(task_types: tuple[str, ...] | None, capabilities: tuple[str, ...] | None) -> tuple[Condition, ...]:
-    """Return the conditions that a task's type fits."""
-    if task_types is None or capabilities is None:
-        types = capabilities if task_types is None else task_types
-    else:
-        types = tuple(each for each in task_types if each in capabilities)
-    if types is None:
+def _fitting(task_types: Iterable[str] | None, capabilities: Iterable[str] | None) -> tuple[Condition, ...]:
+    """Return the conditions that a task's type is among these."""
+    if task_types is None and capabilities is None:
         return ()
+    wanted, possible = texts(task_types, "task_types"), texts(capabilities, "capabilities")
+    if wanted is None or possible is None:
+        types = wanted or possible or ()
+    else:
+        types = tuple(each for each in wanted if each in possible)
     return (one_of("task_type", types),) if types else (_FITS_NOTHING,)
 
 

@@ -14,6 +14,7 @@ from swarm_persistence.schema.tables import EVENTS, SEQUENCE
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.arguments import several, texts
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.storing import store, store_all
 from swarm_persistence.storage.watching import watched
 
 _END_OF_LOG = "the end of the log"
@@ -34,7 +35,7 @@ class EventVerbs(StorageCore):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        return await self._store(EVENTS, event)
+        return await store(self, EVENTS, event)
 
     async def get_events_by_agent(self, agent_id: str, limit: int) -> list[EventModel]:
         """Return at most `limit` events of this agent, newest first."""
@@ -88,7 +89,7 @@ class EventVerbs(StorageCore):
             if expected_sequence is not None and records:
                 # Of several that expect the same, one is to succeed, and not to wait for the others.
                 await self._executor().write([Hold(EVENTS, alone=(_END_OF_LOG,))])
-            stored = await self._store_all(records)
+            stored = await store_all(self, records)
             added = [event.sequence or 0 for event, record in zip(stored, records, strict=True) if event is record]
             if expected_sequence is not None and (added or not records):
                 # No other event gets a place before these from now on: so look afterwards.

@@ -30,22 +30,19 @@ class HeldTransactions:
     """Those of one storage. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._scopes: dict[Scope, None] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._scopes)
+        self.scopes: dict[Scope, None] = {}
 
     def add(self, scope: Scope) -> None:
         """Note a transaction that a caller has begun."""
-        self._scopes[scope] = None
+        self.scopes[scope] = None
 
     def discard(self, scope: Scope) -> None:
         """Forget a transaction that its caller has ended, or does not hold any more."""
-        self._scopes.pop(scope, None)
+        self.scopes.pop(scope, None)
 
     def refuse_write(self) -> None:
         """Raise `TransactionError` for a write that its caller may take for a part of a transaction."""
-        for scope in list(self._scopes):
+        for scope in list(self.scopes):
             if scope.is_inherited:
                 continue
             if scope.is_rolled_back:
@@ -58,7 +55,7 @@ class HeldTransactions:
 
     def refuse_transaction(self) -> None:
         """Raise `TransactionError` for a new transaction that would wait for one that no call can join."""
-        for scope in list(self._scopes):
+        for scope in list(self.scopes):
             if not scope.is_inherited:
                 _refuse_to_wait(scope)
 

@@ -165,7 +165,7 @@ class LeaseVerbs(ClaimVerbs):
 
     def _show(self, task: TaskModel, stored: TaskModel) -> None:
         """Bring the caller's object up to date."""
-        self._tell(self._scope(), task, **{field: getattr(stored, field) for field in task.__struct_fields__})
+        self._tell(task, **{field: getattr(stored, field) for field in task.__struct_fields__})
 
 
 def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:

@@ -13,6 +13,7 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import MESSAGES, SEQUENCE
 from swarm_persistence.schema.values import identifier, json_text
 from swarm_persistence.storage.core import NOW, StorageCore, by_id
+from swarm_persistence.storage.storing import store
 from swarm_persistence.storage.watching import watched
 
 
@@ -27,7 +28,7 @@ class MessageVerbs(StorageCore):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._store(MESSAGES, message)
+        await store(self, MESSAGES, message)
 
     async def get_messages_between(self, agent1: str, agent2: str, limit: int) -> list[MessageModel]:
         """Return at most `limit` messages that the two sent each other, in either direction, newest first."""

@@ -12,6 +12,7 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import METRICS
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.storing import store
 from swarm_persistence.storage.summaries import DEFAULT_FUNCTIONS, MetricSummary, Summing
 
 _FUNCTIONS = (
@@ -35,7 +36,7 @@ class MetricVerbs(StorageCore):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._store(METRICS, metric)
+        await store(self, METRICS, metric)
 
     async def get_metrics_by_agent(self, agent_id: str, metric_type: str) -> list[MetricModel]:
         """Return the metrics of this type that this agent measured, newest first."""

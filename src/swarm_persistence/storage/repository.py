@@ -13,6 +13,7 @@ from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.pickling import NotPicklable
+from swarm_persistence.storage.rewriting import save, update
 from swarm_persistence.storage.tasks import steps_to_delete_task
 
 
@@ -39,7 +40,7 @@ class Repository(NotPicklable, Generic[M]):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._storage._save(self._table, entity)
+        await save(self._storage, self._table, entity)
 
     async def update(self, entity: M) -> None:
         """Replace the stored record of this id.
@@ -50,7 +51,7 @@ class Repository(NotPicklable, Generic[M]):
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await self._storage._update(self._table, entity)
+        await update(self._storage, self._table, entity)
 
     async def delete(self, id: str) -> None:
         """Delete the record, if there is one; an agent's unfinished tasks go back to pending."""

@@ -22,7 +22,9 @@ from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
+from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.schemas import Schemas
+from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         records = several(models, "models", "a list of models")
         for record in records:
             self._require_model(table_of(type(record)), record)
-        stored = await self._store_all(records)
+        stored = await store_all(self, records)
         return sum(given is kept for given, kept in zip(records, stored, strict=True))
 
     async def modify(self, model: type[V], id: str, function: Callable[[V], V | None]) -> V:
@@ -82,7 +84,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             if isinstance(written, Model) and written.id != id:
                 raise InvalidQueryError(f"the function returned {table.label} {written.id!r}, expected {id!r}")
             try:
-                await self._update(table, written)
+                await update(self, table, written)
             except ConflictError:
                 stored: Any = await self._get(table, id)
                 if stored is not None and stored.version == version:

@@ -1,0 +1,114 @@
+"""Replaces stored records by changed copies, and with a task what belongs to it: the links to its dependencies."""
+
+from typing import Any, NoReturn
+
+from swarm_persistence.engines.interface import Replace, Save, Step, Update, When
+from swarm_persistence.engines.reads import Count
+from swarm_persistence.errors import ConflictError, NotFoundError
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import TASKS, M, Table
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.dependencies import (
+    IS_COMPLETED,
+    dependencies_of,
+    hold_to_link,
+    id_of,
+    refuse_cycle,
+    refuse_cycles_with_stored,
+    steps_after_replacing,
+    steps_to_wait_again,
+)
+from swarm_persistence.storage.linked_tasks import (
+    fail_dependents_of_any,
+    show_failures,
+    write_among_others,
+    write_unless_awaited,
+)
+from swarm_persistence.storage.new_tasks import may_be_linked
+
+
+async def save(core: StorageCore, table: Table[M], model: M) -> None:
+    """Store a record, or replace the stored one of its id and version."""
+    core._require_model(table, model)
+    if not await _write(core, Save(model)):
+        await _refuse_stale(core, table, model)
+    _note_rewritten(core, table, model)
+
+
+async def update(core: StorageCore, table: Table[M], model: M, is_forced: bool = False) -> None:
+    """Replace the stored record of this id, and of this version unless it is forced."""
+    core._require_model(table, model)
+    version = await _write(core, Replace(model, is_forced))
+    if version is None:
+        await _refuse_stale(core, table, model)
+    _note_rewritten(core, table, model, version)
+
+
+async def _write(core: StorageCore, step: Save[Any] | Replace[Any]) -> Any:
+    if isinstance(step.model, TaskModel):
+        return await _rewrite_task(core, step, step.model)
+    return await core._write_one(step)
+
+
+async def _refuse_stale(core: StorageCore, table: Table[M], model: M) -> NoReturn:
+    stored: Any = await core._get(table, model.id)
+    name = f"{table.label} {model.id!r}"
+    if stored is None:
+        raise NotFoundError(f"{name}; store it first")
+    raise ConflictError(
+        f"{name} has changed since it was read: version {stored.version} is stored, "
+        f"and the copy to write has {getattr(model, 'version', None)}; read it again"
+    )
+
+
+def _note_rewritten(core: StorageCore, table: Table[Any], model: Any, version: int | None = None) -> None:
+    if table.is_versioned:
+        core._tell(model, version=model.version + 1 if version is None else version)
+
+
+async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
+    whole = When(step, steps_after_replacing(task))
+    version = task.version
+    if may_be_linked(task):
+        refuse_cycle({id_of(task): dependencies_of(task)})
+        result = await _write_linked(core, whole, task)
+    else:
+        result = await core._write_one(whole)
+    if not result and task.status is not TaskStatus.COMPLETED:
+        result = await _set_back(core, step, whole, task) or result
+    # One that has failed at once has been written twice.
+    return result if task.version == version or isinstance(step, Save) else task.version + 1
+
+
+async def _write_linked(core: StorageCore, whole: Step, task: TaskModel) -> Any:
+    hold = hold_to_link([task])
+
+    async def write() -> list[Any]:
+        await core._executor().write([hold])
+        return await write_among_others(core, [whole], [task])
+
+    results = await write_unless_awaited(core, hold, [whole], [task])
+    return (await core._as_one(write) if results is None else results)[0]
+
+
+async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], whole: Step, task: TaskModel) -> Any:
+    """Rewrite a task that was completed, and is to be so no longer: those that depend on it wait for it again."""
+    is_forced = isinstance(step, Replace) and step.is_forced
+    is_same = () if is_forced else (Condition("version", "=", task.version),)
+    id = id_of(task)
+    completed = Query(TASKS, (Condition("id", "=", id), IS_COMPLETED, *is_same))
+    if not await core._executor().read(Count(completed)):
+        return None
+
+    async def write() -> Any:
+        freed = Update(completed, {"status": task.status.value})
+        result = (await core._executor().write([hold_to_link([task]), freed, whole]))[-1]
+        if result:
+            await core._executor().write(await steps_to_wait_again(core._executor(), id))
+            await refuse_cycles_with_stored(core._executor(), [task])
+            await fail_dependents_of_any(core, (id, *dependencies_of(task)))
+            await show_failures(core, [task])
+        return result
+
+    return await core._as_one(write)

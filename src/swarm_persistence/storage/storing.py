@@ -1,0 +1,123 @@
+"""Stores new records, and with tasks what belongs to them: the links to their dependencies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from swarm_persistence.engines.interface import Hold, Insert
+from swarm_persistence.engines.reads import Select
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.task_statuses import FINISHED
+from swarm_persistence.schema.tables import TASKS, M, Table, table_of
+from swarm_persistence.schema.values import text
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.dependencies import hold_to_link, id_of
+from swarm_persistence.storage.linked_tasks import write_among_others, write_unless_awaited
+from swarm_persistence.storage.new_tasks import (
+    is_plain_task,
+    linked_among,
+    may_close_cycle,
+    places_of_duplicates,
+    steps_to_store,
+)
+from swarm_persistence.storage.scopes import Scope, innermost_scope
+
+
+async def store(core: StorageCore, table: Table[M], model: M) -> M:
+    """Store a new record and return it, or the stored one of its key."""
+    if not _stands_alone(core, table, model):
+        return (await store_all(core, [model]))[0]
+    scope = None if innermost_scope() is None else core._scope()
+    executor = scope or (core._engine_outside() if core._held_transactions.scopes else core._engine)
+    sequences = await executor.write((Insert(model),))
+    if scope is None and table.is_versioned:
+        model.version += 1  # type: ignore[attr-defined]
+    else:
+        _note_stored(scope, table, model, sequences[0])
+    return model
+
+
+async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
+    """Store new records as one, and return them, or in their places the stored ones of their keys."""
+    stored: list[M] = [*models]
+    left = [*range(len(models))]
+    while left:
+        sequences = await _write(core, [_insert(models[place]) for place in left])
+        scope = core._scope()
+        duplicates = []
+        for place, sequence in zip(left, sequences, strict=True):
+            if sequence:
+                _note_stored(scope, table_of(type(models[place])), models[place], sequence)
+            else:
+                duplicates.append(place)
+        left = []
+        for place in duplicates:
+            found = await _stored_of_key(core, models[place])
+            if found is None:  # it was deleted in between
+                left.append(place)
+            else:
+                stored[place] = found
+    return stored
+
+
+def _stands_alone(core: StorageCore, table: Table[Any], model: Any) -> bool:
+    """Tell whether nothing is to be looked up, or written along with a new record; refuse one of another model."""
+    if type(model) is not table.model:
+        core._refuse_model(table, model)
+    if table is TASKS and (model.dependencies != [] or model.run_at is not None or model.status in FINISHED):
+        return False
+    return not table.has_key or model.idempotency_key is None
+
+
+def _insert(model: M) -> Insert[M]:
+    has_key = getattr(model, "idempotency_key", None) is not None
+    return Insert(model, "idempotency_key" if has_key else None)
+
+
+async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]:
+    """Add records, and what belongs to the tasks among them; return the sequence of each, 0 for a duplicate."""
+    linked = linked_among(inserts)
+    if not linked:
+        return (await core._executor().write(steps_to_store(inserts)))[: len(inserts)]
+    hold = hold_to_link(linked, own=(id_of(step.model) for step in inserts if is_plain_task(step)))
+    results = None
+    if not may_close_cycle(inserts, linked):
+        results = await write_unless_awaited(core, hold, steps_to_store(inserts), linked)
+    if results is None:
+        results = await _write_new(core, hold, inserts)
+    return results[: len(inserts)]
+
+
+async def _write_new(core: StorageCore, hold: Hold, inserts: Sequence[Insert[Any]]) -> list[Any]:
+    """Write those of the records whose key is not stored, as one; the result of the others is 0.
+
+    A duplicate stores nothing: what it depends on closes no cycle, and hides none that its namesake closes.
+    """
+
+    async def write() -> list[Any]:
+        await core._executor().write([hold])
+        known = await places_of_duplicates(core._executor(), inserts)
+        new = [step for place, step in enumerate(inserts) if place not in known]
+        results = iter(await write_among_others(core, steps_to_store(new), linked_among(new)) if new else ())
+        return [0 if place in known else next(results) for place in range(len(inserts))]
+
+    return await core._as_one(write)
+
+
+async def _stored_of_key(core: StorageCore, model: M) -> M | None:
+    table = table_of(type(model))
+    key = text(getattr(model, "idempotency_key", None), f"{table.label}.idempotency_key")
+    query = Query(table, (Condition("idempotency_key", "=", key),), limit=1)
+    found = await core._executor().read(Select(query))
+    return found[0] if found else None
+
+
+def _note_stored(scope: Scope | None, table: Table[Any], model: Any, sequence: int) -> None:
+    """Set on the caller's object what the write has made of it."""
+    if table.is_versioned:
+        if scope is not None:
+            scope.remember(model, ("version",))
+        model.version += 1
+    elif table.is_numbered:
+        if scope is not None:
+            scope.remember(model, ("sequence",))
+        model.sequence = sequence
