@@ -3,50 +3,58 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
-from swarm_persistence.engines.interface import (
-    Engine,
-    FeedPage,
-    FeedPosition,
-    MigrationStatus,
-    PoolStatus,
-    Progress,
-    Session,
-    Snapshot,
-    Step,
-    Watch,
-)
-from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.interface import Engine, Step, Watch
 from swarm_persistence.engines.surroundings import new_gate, running_loop
 from swarm_persistence.errors import ClosedError, StorageError
-from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import Table
 
 E = TypeVar("E", bound=Engine)
-T = TypeVar("T")
+
+
+def lazy_engine(make: Callable[[], E], start: Callable[[E], Awaitable[object]]) -> Engine:
+    """Return an engine that its first operation opens: `make` makes it, and `start` leaves nothing open if it fails."""
+    engine: Any = LazyEngine(make, start)
+    return cast(Engine, engine)  # by `__getattr__`, of which a protocol knows nothing
+
+
+def _is_awaited(name: str) -> bool:
+    method = getattr(Engine, name, None)
+    return callable(method) and get_origin(get_type_hints(method).get("return")) is Awaitable
+
+
+_AWAITED = frozenset(name for name in dir(Engine) if not name.startswith("_") and _is_awaited(name))
+"""The methods that open the engine, derived from the interface."""
 
 
 class LazyEngine(Generic[E]):
-    """Stands for an engine until that is open, and passes all calls on to it from then on.
+    """Stands in for an engine: what it does not define itself is the engine's, which an awaited method opens first.
 
-    A failure to open is met by every call that waits for it; the next one tries again.
+    A failure to open is raised by every call that waits for it; the next call tries again.
     """
 
     def __init__(self, make: Callable[[], E], start: Callable[[E], Awaitable[object]]) -> None:
-        """Take what makes an engine and what opens it; a start that fails leaves nothing open."""
         self._make = make
         self._start = start
         self._engine = make()
-        self.is_ephemeral = self._engine.is_ephemeral
-        self.schema_name = self._engine.schema_name
         self._is_open = False
         self._is_closed = False
         self._gate = new_gate()
         self._attempts: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
+        if name not in _AWAITED:
+            return getattr(self._engine, name)
+        if self._is_open:
+            method = getattr(self._engine, name)
+            setattr(self, name, method)  # from now on, it is found without this method
+            return method
+
+        async def open_and_call(*args: Any, **kwargs: Any) -> Any:
+            return await getattr(await self.opened(), name)(*args, **kwargs)
+
+        return open_and_call
 
     async def opened(self) -> E:
         """Open the engine unless it is open, and return it; the calls of one loop share one attempt."""
@@ -66,66 +74,13 @@ class LazyEngine(Generic[E]):
                 raise type(error)(error.message) if isinstance(error, StorageError) else error from error.__cause__
         return self._engine
 
-    def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._engine.write(steps) if self._is_open else self._later(lambda engine: engine.write(steps))
-
     def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> Awaitable[list[Any]]:
         if self._is_open:
             return self._engine.deliver(steps, on_abandoned)
-        return self._deliver(steps, on_abandoned)
-
-    def read(self, read: Read[T]) -> Awaitable[T]:
-        return self._engine.read(read) if self._is_open else self._later(lambda engine: engine.read(read))
-
-    def begin(self) -> Awaitable[Session]:
-        return self._engine.begin() if self._is_open else self._later(lambda engine: engine.begin())
-
-    def follow(
-        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
-    ) -> Awaitable[FeedPage]:
-        return self._later(lambda engine: engine.follow(query, after, limit, upto))
-
-    def snapshot(self) -> Awaitable[Snapshot]:
-        return self._later(lambda engine: engine.snapshot())
-
-    def time(self) -> Awaitable[int]:
-        return self._later(lambda engine: engine.time())
+        return self._open_and_deliver(steps, on_abandoned)
 
     def watch(self, tables: tuple[Table[Any], ...]) -> Watch:
         return self._engine.watch(tables) if self._is_open else _LazyWatch(self, tables)
-
-    def vacuum(self) -> Awaitable[None]:
-        return self._later(lambda engine: engine.vacuum())
-
-    def checkpoint(self) -> Awaitable[None]:
-        return self._later(lambda engine: engine.checkpoint())
-
-    def back_up(
-        self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None
-    ) -> Awaitable[None]:
-        return self._later(
-            lambda engine: engine.back_up(
-                target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
-            )
-        )
-
-    def migrate_to(self, version: int) -> Awaitable[None]:
-        return self._later(lambda engine: engine.migrate_to(version))
-
-    def migration_status(self) -> Awaitable[MigrationStatus]:
-        return self._later(lambda engine: engine.migration_status())
-
-    def size(self) -> Awaitable[int]:
-        return self._later(lambda engine: engine.size())
-
-    def pool_status(self) -> PoolStatus:
-        return self._engine.pool_status()
-
-    def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> Awaitable[int]:
-        return self._later(lambda engine: engine.drop_parts(table, stale))
-
-    def beside(self, schema: str) -> Engine:
-        return self._engine.beside(schema)
 
     async def close(self) -> None:
         self._is_closed = True
@@ -140,10 +95,9 @@ class LazyEngine(Generic[E]):
         if self._is_open:
             self._engine.abandon()
 
-    async def _later(self, call: Callable[[E], Awaitable[T]]) -> T:
-        return await call(await self.opened())
-
-    async def _deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> list[Any]:
+    async def _open_and_deliver(
+        self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]
+    ) -> list[Any]:
         try:
             engine = await self.opened()
         except (asyncio.CancelledError, GeneratorExit):

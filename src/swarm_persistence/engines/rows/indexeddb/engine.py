@@ -14,6 +14,7 @@ from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
     AppliedMigration,
+    Engine,
     FeedPage,
     FeedPosition,
     MigrationStatus,
@@ -21,7 +22,7 @@ from swarm_persistence.engines.interface import (
     Progress,
     Step,
 )
-from swarm_persistence.engines.lazy import LazyEngine
+from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.indexeddb import messages
@@ -99,8 +100,8 @@ class IndexedDbEngine:
             raise
         self._is_open = True
 
-    def beside(self, schema: str) -> LazyEngine["IndexedDbEngine"]:
-        return LazyEngine(
+    def beside(self, schema: str) -> Engine:
+        return lazy_engine(
             lambda: IndexedDbEngine(f"{self.name}.{schema}", self.settings, schema), lambda engine: engine.start()
         )
 

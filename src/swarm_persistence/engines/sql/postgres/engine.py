@@ -12,6 +12,7 @@ import msgspec
 from swarm_persistence.clock import is_system_clock, microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.interface import (
+    Engine,
     FeedPage,
     FeedPosition,
     MigrationStatus,
@@ -21,7 +22,7 @@ from swarm_persistence.engines.interface import (
     Snapshot,
     Step,
 )
-from swarm_persistence.engines.lazy import LazyEngine
+from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
@@ -92,9 +93,9 @@ class PostgresEngine:
         settings = target.settings(settings)
         return cls(ConnectionPools(target, settings), settings, owns_pools=True)
 
-    def beside(self, schema: str) -> LazyEngine["PostgresEngine"]:
+    def beside(self, schema: str) -> Engine:
         settings = msgspec.structs.replace(self.settings, schema=schema)
-        return LazyEngine(
+        return lazy_engine(
             lambda: PostgresEngine(self.pools, settings, owns_pools=False),
             lambda engine: engine.open(must_exist=self._must_exist),
         )

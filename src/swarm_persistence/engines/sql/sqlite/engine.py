@@ -14,6 +14,7 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
+    Engine,
     FeedPage,
     FeedPosition,
     MigrationStatus,
@@ -22,7 +23,7 @@ from swarm_persistence.engines.interface import (
     Session,
     Step,
 )
-from swarm_persistence.engines.lazy import LazyEngine
+from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
@@ -98,9 +99,9 @@ class SqliteEngine:
             self.abandon()  # the thread goes on opening; what it opens must not stay open
             raise
 
-    def beside(self, schema: str) -> LazyEngine["SqliteEngine"]:
+    def beside(self, schema: str) -> Engine:
         root, ending = os.path.splitext(self.path)
-        return LazyEngine(
+        return lazy_engine(
             lambda: SqliteEngine(f"{root}.{schema}{ending}", self.settings, schema),
             lambda engine: engine.open(must_exist=self._must_exist),
         )
