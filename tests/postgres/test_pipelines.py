@@ -8,11 +8,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from postgres.pauses import RecordingAsyncio
 from postgres.poolers import FIRST_TO_KEEP_STATEMENTS, new_pooler, new_restartable_pooler, pooler_version
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_cached_plans import change_types
 from swarm_persistence import EventModel, PostgresStorage, TaskModel, Worker
+from swarm_persistence.engines.sql.postgres import notifications
 from swarm_persistence.engines.sql.postgres.codecs import ARRAY_TYPES
 from swarm_persistence.engines.sql.postgres.statements import OutdatedTypesError
 from swarm_persistence_conformance.callers import elsewhere
@@ -104,7 +106,11 @@ class TestCosts:
 
             assert proxy.round_trips - trips == 2 * len(ARRAY_TYPES)  # to prepare, and to execute
 
-    async def test_waiting_behind_a_pooler_takes_ever_fewer_statements(self, counting_server: Server) -> None:
+    async def test_waiting_behind_a_pooler_takes_ever_fewer_statements(
+        self, counting_server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recording = RecordingAsyncio()
+        monkeypatch.setattr(notifications, "asyncio", recording)
         counting = await asyncpg.connect(counting_server.url())
         count = "SELECT sum(calls)::bigint FROM pg_stat_statements"
         async with new_pooler(counting_server) as url, await PostgresStorage.open(f"{url}?schema=idle") as storage:
@@ -117,6 +123,7 @@ class TestCosts:
         # About 13 times, a look is one statement. The claim, and what comes before the wait, are the others.
         assert statements <= 80
         assert settings <= 2  # by the pooler, which could do so before each transaction
+        assert 0 < max(recording.pauses) < 0.05  # before a poll that follows another commit
 
     async def test_an_idle_worker_behind_a_pooler_takes_no_notice_of_strangers(self, counting_server: Server) -> None:
         counting = await asyncpg.connect(counting_server.url())

@@ -8,10 +8,12 @@ from itertools import count
 import asyncpg
 import pytest
 
+from postgres.pauses import RecordingAsyncio
 from swarm_persistence import ConflictError, EventModel, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres import notifications
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_event, ids
+from swarm_persistence_conformance.waiting import SOON_SECONDS
 
 WORKER = """
 import asyncio, sys
@@ -160,9 +162,12 @@ class TestEvents:
 
 
 class TestWakeUps:
-    async def test_a_commit_of_another_process_wakes_by_its_notification_and_not_by_a_poll(
+    async def test_a_commit_of_another_process_wakes_by_its_notification_within_50_ms(
         self, storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # Polls are too rare to wake it, so a notification does; and none is held back for longer than promised.
+        recording = RecordingAsyncio()
+        monkeypatch.setattr(notifications, "asyncio", recording)
         monkeypatch.setattr(notifications, "_BETWEEN_RARE_LOOKS_SECONDS", 3600.0)
         for number in range(5):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
@@ -171,7 +176,10 @@ class TestWakeUps:
                 await asyncio.sleep(0.001)
             await storage.list_agents()
             await other.store_task(a_task(str(number)))
-            assert await waiting is not None
+            async with asyncio.timeout(SOON_SECONDS):
+                assert await waiting is not None
+
+        assert max(recording.pauses) < 0.05
 
     async def test_many_commits_are_one_notification(
         self, storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection, schema: str
