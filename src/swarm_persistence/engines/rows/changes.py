@@ -23,7 +23,7 @@ class Changes:
 
     def __init__(self, source_of: Callable[[Table[Any]], RowSource]) -> None:
         self._source_of = source_of
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[tuple[RowSource, Callable[[], None]]] = []
         self._savepoints: list[tuple[str, int]] = []
 
     def run(self, steps: Sequence["CompiledStep"]) -> list[Any]:
@@ -42,7 +42,12 @@ class Changes:
     def undo(self, mark: int) -> None:
         """Undo the changes since a mark."""
         while len(self._undo) > mark:
-            self._undo.pop()()
+            _, undo = self._undo.pop()
+            undo()
+
+    def changed_tables(self) -> set[str]:
+        """Return the names of the tables that were changed since the undo log was last dropped."""
+        return {source.table.name for source, _ in self._undo}
 
     def forget(self) -> None:
         """Drop the undo log and all savepoints."""
@@ -103,7 +108,7 @@ class Changes:
 
     def reserve(self, table: Table[Any], number: int) -> None:
         source = self._source_of(table)
-        self._undo.append(partial(setattr, source, "last_sequence", source.last_sequence))
+        self._undo.append((source, partial(setattr, source, "last_sequence", source.last_sequence)))
         source.last_sequence = max(source.last_sequence, number)
 
     def save(self, table: Table[Any], values: Values) -> int:
@@ -164,7 +169,7 @@ class Changes:
         rows = matching_rows(source, settled(query, self._source_of))
         for row in rows:
             source.remove(row)
-            self._undo.append(partial(source.add, row))
+            self._undo.append((source, partial(source.add, row)))
         return len(rows)
 
     def when(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
@@ -191,7 +196,7 @@ class Changes:
             source.last_change += 1
             row = (*row[:-2], source.last_change, sequence)
         source.add(row)
-        self._undo.append(partial(_take_back, source, row, source.last_sequence))
+        self._undo.append((source, partial(_take_back, source, row, source.last_sequence)))
         source.last_sequence = max(source.last_sequence, sequence)
 
     def _change(self, source: RowSource, before: Row, values: list[ColumnValue], is_marked: bool = True) -> Row:
@@ -200,7 +205,7 @@ class Changes:
             values[-2] = source.last_change
         after = tuple(values)
         source.change(before, after)
-        self._undo.append(partial(source.change, after, before))
+        self._undo.append((source, partial(source.change, after, before)))
         return after
 
     def _changed(self, table: Table[Any], row: Row, changes: Mapping[str, Change]) -> list[ColumnValue]:

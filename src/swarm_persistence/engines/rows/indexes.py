@@ -5,7 +5,8 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.rows.planner import AccessPath, Bound, IndexColumn, columns_of
+from swarm_persistence.engines.rows.key_ranges import key_range
+from swarm_persistence.engines.rows.planner import AccessPath, IndexColumn, columns_of
 from swarm_persistence.engines.rows.sorted_entries import HIGHEST, Entry, SortedEntries
 from swarm_persistence.query.query import Order, pair_of
 from swarm_persistence.query.semantics import compiled_key, key_text
@@ -13,6 +14,8 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Index, Table
 
 T = TypeVar("T")
+
+_HIGHEST: Entry = (HIGHEST,)
 
 
 class IndexKeys:
@@ -30,21 +33,7 @@ class IndexKeys:
 
     def ends(self, path: AccessPath) -> tuple[Entry | None, Entry | None]:
         """Return the bounds of the entries on an access path."""
-        if not path.equal and path.lower is None and path.upper is None:
-            return None, None
-        begin = tuple([encode(value) for encode, value in zip(self._encoders, path.equal, strict=False)])
-        place = len(begin)
-        low, high = path.lower, path.upper
-        if place < len(self._directions) and self._directions[place]:
-            low, high = high, low
-        start = (begin or None) if low is None else self._end(begin, low, stands_after=not low.is_inclusive)
-        if high is not None:
-            return start, self._end(begin, high, stands_after=high.is_inclusive)
-        return start, (*begin, HIGHEST) if begin else None
-
-    def _end(self, begin: Entry, bound: Bound, stands_after: bool) -> Entry:
-        end = (*begin, self._encoders[len(begin)](bound.value))
-        return (*end, HIGHEST) if stands_after else end
+        return key_range(path, self._encoders, self._directions, _HIGHEST)
 
 
 @cache
@@ -128,8 +117,7 @@ def _row_text(table: Table[Any], column: IndexColumn) -> str:
     return f"(({first}, {second}) if {first} <= {second} else ({second}, {first}))"
 
 
-def _encoder(table: Table[Any], column: IndexColumn) -> Callable[[Any], Any]:
+def _encoder(table: Table[Any], column: IndexColumn) -> Callable[[Any], Entry]:
     if "|" in column.field:
-        return lambda pair: tuple(sorted(pair))
-    key = compiled_key([key_text(table, Order(*column), "row")])
-    return lambda value: key(value)[0]
+        return lambda pair: (tuple(sorted(pair)),)
+    return compiled_key([key_text(table, Order(*column), "row")])

@@ -3,8 +3,7 @@
 Encoding raises `SerializationError` for a value that no column can store, before anything is written.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from swarm_persistence.engines.interface import (
     Claim,
@@ -62,22 +61,3 @@ def _compiled(step: Step) -> CompiledStep:
             return lambda changes: changes.claim(query, column_changes)
         case Delete(query):
             return lambda changes: changes.delete(query)
-
-
-def changed_tables(step: Step, result: Any) -> Iterator[str]:
-    """Yield the names of the tables that a step with this result may have changed."""
-    if not result:
-        return
-    match step:
-        case When(first, then):
-            for each in (first, *then):
-                yield from changed_tables(each, True)
-        case Unless(_, then):
-            for each in then:
-                yield from changed_tables(each, True)
-        case Insert(model) | Save(model) | Replace(model):
-            yield codec_of(type(model)).table.name
-        case Restore(table):
-            yield table.name
-        case Update(query) | Claim(query) | Delete(query):
-            yield query.table.name

@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from swarm_persistence.engines.rows.indexes import limited
-from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath, Bound, IndexColumn, columns_of
+from swarm_persistence.engines.rows.key_ranges import key_range
+from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath, IndexColumn, columns_of
 from swarm_persistence.query.query import pair_of
 from swarm_persistence.query.semantics import may_be_null
 from swarm_persistence.schema.codec import Row
@@ -46,19 +47,7 @@ class TextKeys:
 
     def span(self, path: AccessPath) -> Span:
         """Return the range of the keys on an access path."""
-        begin = "".join([encode(value) for encode, value in zip(self._encoders, path.equal, strict=False)])
-        place = len(path.equal)
-        low, high = path.lower, path.upper
-        if place < len(self._directions) and self._directions[place]:
-            low, high = high, low
-        lower = (begin or None) if low is None else self._end(begin, place, low, stands_after=not low.is_inclusive)
-        if high is not None:
-            return Span(lower, self._end(begin, place, high, stands_after=high.is_inclusive))
-        return Span(lower, begin + HIGHEST if begin else None)
-
-    def _end(self, begin: str, place: int, bound: Bound, stands_after: bool) -> str:
-        end = begin + self._encoders[place](bound.value)
-        return end + HIGHEST if stands_after else end
+        return Span(*key_range(path, self._encoders, self._directions, HIGHEST))
 
 
 def every_index(table: Table[Any]) -> tuple[Index, ...]:

@@ -24,7 +24,7 @@ from swarm_persistence.engines.rows.memory.sessions import MemorySession
 from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
 from swarm_persistence.engines.rows.memory.write_queue import WriteQueue
 from swarm_persistence.engines.rows.reading import evaluate, finish
-from swarm_persistence.engines.rows.steps import changed_tables, compile_steps
+from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.surroundings import running_loop
@@ -78,9 +78,9 @@ class MemoryEngine:
             self._require_open()
             is_free = self._writers.is_free()
             if is_free:
-                results = self._run(steps, compiled)
+                results = self._run(compiled)
             else:
-                waiter = self._writers.join(lambda: self._run(steps, compiled), on_abandoned=_forget)
+                waiter = self._writers.join(lambda: self._run(compiled), on_abandoned=_forget)
         return await self._answered(results) if is_free else await waiter.wait()
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
@@ -89,8 +89,8 @@ class MemoryEngine:
         with self._lock:
             self._require_open()
             if self._writers.is_free():
-                return self._run(steps, compiled)
-            waiter = self._writers.join(lambda: self._run(steps, compiled), on_abandoned)
+                return self._run(compiled)
+            waiter = self._writers.join(lambda: self._run(compiled), on_abandoned)
         results: list[Any] = await waiter.wait()
         return results
 
@@ -196,13 +196,12 @@ class MemoryEngine:
         running_loop()
         await asyncio.sleep(0)
 
-    def _run(self, steps: Sequence[Step], compiled: Sequence[CompiledStep]) -> list[Any]:
+    def _run(self, compiled: Sequence[CompiledStep]) -> list[Any]:
         results = self._changes.run(compiled)
+        changed = () if self._watches.is_empty else self._changes.changed_tables()
         self._changes.forget()
-        if not self._watches.is_empty:
-            self._watches.ring(
-                {name for step, result in zip(steps, results, strict=True) for name in changed_tables(step, result)}
-            )
+        if changed:
+            self._watches.ring(changed)
         return results
 
     def _open_session(self) -> MemorySession:
