@@ -1,7 +1,7 @@
-// Moves rows between Python and one IndexedDB database. Python decides; nothing here knows what a row means.
+// Moves rows between Python and one IndexedDB database. Python evaluates; this code does not interpret rows.
 //
-// A transaction of IndexedDB lives only while its own callbacks run, so no part of it may be awaited: Python answers in
-// the callback, with the next fetches, or with what to write. Rows cross as text, many in one.
+// A transaction of IndexedDB is active only while its callbacks run, so nothing in it can be awaited: Python answers in
+// the callback, with further requests or with the rows to write. Rows are passed as text, many at once.
 (() => {
   "use strict";
 
@@ -31,7 +31,7 @@
     get(transaction, done, name, ids) {
       const store = transaction.objectStore(name);
       const requests = ids.map((id) => store.get(id));
-      // Requests are answered in their order: with the last one, all are there.
+      // Requests are answered in order, so all are done when the last one is.
       requests.at(-1).onsuccess = () =>
         done(`[${requests.map(({ result }) => (result === undefined ? "null" : result.d)).join(",")}]`);
     },
@@ -57,7 +57,7 @@
       request.onsuccess = () => done(String(request.result));
     },
 
-    // The bytes that the records of a store take: all of it is text, keys included, and counts as UTF-8.
+    // The bytes of a store's records: all of it is text, keys included, and is counted as UTF-8.
     size(transaction, done, name) {
       let total = 0;
       const encoder = new TextEncoder();
@@ -81,7 +81,7 @@
     });
   }
 
-  // A message is a line of JSON, and a line for each row that it puts.
+  // A message is a line of JSON, followed by a line for each row to put.
   function write(transaction, { remove, put, meta }, rows) {
     const tables = [...Object.keys(remove ?? {}), ...Object.keys(put ?? {})];
     for (const [name, ids] of Object.entries(remove ?? {})) {
@@ -93,7 +93,7 @@
       const store = transaction.objectStore(name);
       for (const [id, ...values] of records) {
         const record = { id, d: rows[place++] };
-        // A field that is missing keeps the record out of a partial index.
+        // A record without the field is not in that index, which is partial.
         values.forEach((value, key) => { if (value !== null) record[keys[key]] = value; });
         store.put(record);
       }
@@ -104,7 +104,7 @@
     return tables;
   }
 
-  // Let Python answer until it asks for nothing more; adds the tables that it has written.
+  // Runs the messages of one Python generator until it requests nothing more; adds the written tables to `tables`.
   function drive(transaction, number, message, python, tables) {
     const [first, ...rows] = message.split("\n");
     const order = JSON.parse(first);
@@ -142,8 +142,8 @@
     }
   }
 
-  // Asking for a lock costs as much as a small write: it is kept for the next one, but not so long that those in other
-  // tabs who want it for themselves would notice.
+  // Requesting a lock costs as much as a small write, so it is kept for the next write, but only briefly, because
+  // transactions of other tabs may wait for it.
   const IDLE_MILLISECONDS = 5;
   const LONGEST_MILLISECONDS = 50;
 
@@ -158,7 +158,7 @@
       this.transact = this.transact.bind(this);
       this.channel = new BroadcastChannel(this.name);
       this.channel.onmessage = ({ data }) => python.notice("written", data);
-      // A page that was frozen has missed what others told.
+      // A frozen page has missed the broadcasts of other tabs.
       this.awake = () => python.notice("written", "");
       globalThis.document?.addEventListener("visibilitychange", this.awake);
     }
@@ -170,7 +170,7 @@
       database.onclose = () => this.python.notice("lost", "");
     }
 
-    // Runs a transaction. Of one that only reads, Python knows the end when it asks for nothing more.
+    // Runs a transaction. The end of a read-only one is not reported: Python requests nothing more by itself.
     transact(number, message, isWrite, lock) {
       const mode = isWrite ? "readwrite" : "readonly";
       const transaction = this.database.transaction(this.stores, mode, { durability: this.durability });
@@ -202,7 +202,7 @@
       this.python.released(number);
     }
 
-    // The next write to the store of the state waits until all before it are on the disk.
+    // A strict write to the META store completes once all earlier writes have reached the disk.
     flush(number) {
       const transaction = this.database.transaction([META], "readwrite", { durability: "strict" });
       transaction.oncomplete = () => this.python.settle(number, "", "");
@@ -228,7 +228,7 @@
       });
     }
 
-    // Give a lock back, or wait for it no longer.
+    // Releases a lock, or stops waiting for it.
     unlock(number) {
       const lock = this.locks.get(number);
       if (!lock) return;
@@ -245,7 +245,7 @@
       this.leave();
     }
 
-    // What was written until the database was closed is still written under its lock, and then told to others.
+    // Writes that began before the database was closed still commit under its lock, and are broadcast.
     leave() {
       if (this.writes) return;
       for (const number of [...this.locks.keys()]) this.unlock(number);
@@ -260,12 +260,12 @@
       return "";
     },
 
-    // Opens a database, or creates and upgrades it; `python.opened` learns how that went.
+    // Opens a database, or creates and upgrades it; `python.opened` is called with the outcome.
     open(name, version, stores, durability, message, milliseconds, python) {
       const connection = new Connection(name, durability, python);
       const request = indexedDB.open(name, version);
       let failure = null;
-      // Nothing can call the request back: if we close before it is through, it must not leave the database open.
+      // An open request cannot be cancelled: if it succeeds after the connection was closed, close the database then.
       const give = (kind, text) => {
         clearTimeout(timer);
         if (connection.isClosed) return;
@@ -280,7 +280,7 @@
           failure = "ForeignError";
           return transaction.abort();
         }
-        // The request itself tells of an abort only.
+        // The request's own error says only that it was aborted.
         transaction.onabort = () => { failure ??= transaction.error?.name ?? null; };
         try {
           shape(database, transaction, JSON.parse(stores));
@@ -307,7 +307,7 @@
       return JSON.stringify([usage ?? null, quota ?? null]);
     },
 
-    // A worker cannot ask; it can tell whether its page has.
+    // A worker cannot ask for persistence; it can only see whether it was granted.
     async persist() {
       return navigator.storage.persist ? navigator.storage.persist() : navigator.storage.persisted();
     },
