@@ -1,6 +1,8 @@
 """Runs the command line in a process of its own."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +23,8 @@ def run_command(
         cwd=cwd,
         env={**os.environ, "COLUMNS": "80", "PYTHONSAFEPATH": "1", **environment},
     )
+
+
+def commands_in(remedy: str) -> list[list[str]]:
+    """Return the arguments of each command of ours that a text advises in backquotes, as a shell takes it."""
+    return [shlex.split(text) for text in re.findall("`swarm-persistence (.*?)`", remedy)]

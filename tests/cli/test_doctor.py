@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
+from cli.commands import commands_in
 from swarm_persistence import TaskModel, open_storage
 from swarm_persistence.cli.examination import examine_content
 from swarm_persistence.cli.finding import Finding, Level
@@ -191,3 +192,41 @@ def test_a_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_server_that_is_unknown_is_none_of_its_business(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "mysql://user:secret@host/swarm"]) == 2
     assert "secret" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", range(1, LATEST))
+def test_a_file_that_went_back_to_an_older_version_is_sound(database: Path, version: int) -> None:
+    with changing(database) as connection:
+        schema_version.migrate(connection, version)
+    levels = {check: finding.level for check, finding in findings_of(database).items()}
+    assert (levels["schema"], Level.WRONG in levels.values()) == (Level.ADVICE, False)
+
+
+def _go_back(connection: apsw.Connection) -> None:
+    schema_version.migrate(connection, 2)
+
+
+def _lose_an_index(connection: apsw.Connection) -> None:
+    connection.execute("DROP INDEX tasks_pending").fetchall()
+
+
+def _be_opened_by_the_rust_crate(connection: apsw.Connection) -> None:
+    connection.execute("CREATE INDEX idx_tasks_status ON tasks(status)").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("change", "verbs"),
+    [(_go_back, ["migrate"]), (_lose_an_index, ["recover"]), (_be_opened_by_the_rust_crate, ["doctor"])],
+)
+def test_what_is_advised_can_be_run_as_it_is_printed(
+    database: Path, change: Callable[[apsw.Connection], None], verbs: list[str]
+) -> None:
+    path = database.rename(database.with_name("the swarm's.db"))
+    with changing(path) as connection:
+        change(connection)
+    remedies = [finding.remedy or "" for finding in findings_of(path).values()]
+
+    commands = [command for remedy in remedies for command in commands_in(remedy)]
+
+    assert [command[0] for command in commands] == verbs
+    assert [main(command) for command in commands] == [0] * len(verbs)

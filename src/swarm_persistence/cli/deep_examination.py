@@ -7,6 +7,7 @@ from typing import Any
 import apsw
 
 from swarm_persistence.cli.finding import Finding, ok, wrong
+from swarm_persistence.cli.remedies import recover, restore
 from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.looking import looking
@@ -18,10 +19,6 @@ from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError
 from swarm_persistence.schema.tables import CHANGE_NUMBER, PUBLIC_TABLES, TASKS
 
-_REMEDY = (
-    "restore a backup; without one, `swarm-persistence recover` takes all that can be read into a new file, and writes "
-    "down what is left of the rest"
-)
 _MOST_NAMED = 5
 _BUSY_MILLISECONDS = 5000
 _SEQUENCES_BEHIND = """
@@ -36,25 +33,25 @@ def examine_records(path: Path) -> Iterator[Finding]:
     try:
         with looking(path, _BUSY_MILLISECONDS) as connection:
             connection.execute("BEGIN").fetchall()  # one state of all tables
-            yield from _examine(connection)
+            yield from _examine(path, connection)
     except apsw.Error as error:
-        yield wrong("records", f"they cannot be read (SQLite: {error})", _REMEDY)
+        yield wrong("records", f"they cannot be read (SQLite: {error})", restore(path))
 
 
-def _examine(connection: apsw.Connection) -> Iterator[Finding]:
+def _examine(path: Path, connection: apsw.Connection) -> Iterator[Finding]:
     known = shapes()
     unreadable = 0
     for table in PUBLIC_TABLES:
         # A file that was not opened since an upgrade has fewer columns.
         stored = _columns(connection, table.name)
         losses, count = _read_all(connection, known[table.name], stored)
-        yield _records(table.name, losses, count)
+        yield _records(path, table.name, losses, count)
         unreadable += len(losses)
     if unreadable:
-        yield wrong("waiting", "not checked, since some records cannot be read", _REMEDY)
+        yield wrong("waiting", "not checked, since some records cannot be read", restore(path))
     elif schema_version.status(connection).version == LATEST:
-        yield from examine_needs(connection, is_deep=True)
-        yield _numbers(connection)
+        yield from examine_needs(path, connection, is_deep=True)
+        yield _numbers(path, connection)
 
 
 def _columns(connection: apsw.Connection, table: str) -> set[str]:
@@ -81,22 +78,22 @@ def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tu
     return losses, count
 
 
-def _records(table: str, losses: list[Loss], count: int) -> Finding:
+def _records(path: Path, table: str, losses: list[Loss], count: int) -> Finding:
     if not losses:
         return ok(table, f"{count:,}, each can be read")
     more = f"; and {len(losses) - _MOST_NAMED:,} more" if len(losses) > _MOST_NAMED else ""
     detail = (
         f"{len(losses):,} of {count:,} cannot be read: {'; '.join(loss.shown() for loss in losses[:_MOST_NAMED])}{more}"
     )
-    return wrong(table, detail, _REMEDY)
+    return wrong(table, detail, restore(path))
 
 
-def _numbers(connection: apsw.Connection) -> Finding:
+def _numbers(path: Path, connection: apsw.Connection) -> Finding:
     check = "numbers"
     behind: Any = connection.execute(_SEQUENCES_BEHIND).fetchall()
     unnumbered: int = connection.execute(f"SELECT count(*) FROM {TASKS.name} WHERE {CHANGE_NUMBER} <= 0").get
     problems = [f"numbers of {name} may be given out twice" for (name,) in behind]
     problems += [f"{unnumbered:,} tasks have no number of change, and watchers miss them"] if unnumbered else []
     if problems:
-        return wrong(check, "; ".join(problems), "`swarm-persistence recover` makes a file with right numbers")
+        return wrong(check, "; ".join(problems), f"{recover(path)} makes a file with right numbers")
     return ok(check, "none was given out twice")

@@ -10,6 +10,7 @@ import apsw
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
 from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
+from swarm_persistence.cli.remedies import command, restore
 from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import checksums, schema_version
 from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
@@ -19,11 +20,6 @@ from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, is_for_log, page_size_of, size_of
 
 SQLITE_RELEASE = apsw.sqlite_lib_version()
-
-RESTORE = (
-    "restore a backup; without one, `swarm-persistence recover` takes all that can be read into a new file and lists "
-    "what is lost"
-)
 
 _MOST_LINES = 5
 _BUSY_MILLISECONDS = 5000
@@ -117,7 +113,7 @@ def _examine_safely(path: Path, check: str, large_log_bytes: int) -> Iterator[Fi
     try:
         yield from _examine(path, check, large_log_bytes)
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        yield wrong("content", f"damaged (SQLite: {error})", RESTORE)
+        yield wrong("content", f"damaged (SQLite: {error})", restore(path))
     except (apsw.BusyError, apsw.LockedError) as error:
         yield wrong("lock", f"another process holds the file (SQLite: {error})", "try again when it has finished")
     except apsw.Error as error:
@@ -141,10 +137,10 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
         yield examine_log(path, log, large_log_bytes)
     else:
         yield ok("log (WAL)", "none, or empty: all is in the file")
-    yield _integrity(check, problems, " without the log" if reason else "")
+    yield _integrity(path, check, problems, " without the log" if reason else "")
     with looking(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
-        yield _schema(connection)
-        yield from examine_needs(connection, is_deep=False)
+        yield _schema(path, connection)
+        yield from examine_needs(path, connection, is_deep=False)
     yield from _checksums(path)
 
 
@@ -166,8 +162,8 @@ def _checksums(path: Path) -> Iterator[Finding]:
     more = f" and {len(pages) - _MOST_LINES} more" if len(pages) > _MOST_LINES else ""
     detail = f"wrong in {len(pages):,} pages: {', '.join(map(str, pages[:_MOST_LINES]))}{more}"
     remedy = (
-        f"{RESTORE}; if all else is well, another SQLite program may have written to the file, "
-        "and `swarm-persistence checksums` makes them anew"
+        f"{restore(path)}; if all else is well, another SQLite program may have written to the file, "
+        f"and {command('checksums', path)} makes them anew"
     )
     yield wrong(check, detail, remedy)
 
@@ -194,14 +190,14 @@ def _problems(path: Path, check: str, *, with_log: bool) -> list[str]:
     return [text for (text,) in rows if text != "ok"]
 
 
-def _integrity(check: str, problems: list[str], where: str = "") -> Finding:
+def _integrity(path: Path, check: str, problems: list[str], where: str = "") -> Finding:
     if not problems:
         return ok(check, f"ok{where}")
     more = f"; and {len(problems) - _MOST_LINES} more" if len(problems) > _MOST_LINES else ""
-    return wrong(check, "; ".join(problems[:_MOST_LINES]) + more, RESTORE)
+    return wrong(check, "; ".join(problems[:_MOST_LINES]) + more, restore(path))
 
 
-def _schema(connection: apsw.Connection) -> Finding:
+def _schema(path: Path, connection: apsw.Connection) -> Finding:
     check = "schema"
     status = schema_version.status(connection)
     version = status.version
@@ -213,15 +209,15 @@ def _schema(connection: apsw.Connection) -> Finding:
     missing = sorted(_objects_of(version).items() - _objects(connection).items())
     if missing:
         names = ", ".join(f"{kind} {name}" for (kind, name), _ in missing)
-        return wrong(check, f"version {version}, but missing or changed: {names}", RESTORE)
+        return wrong(check, f"version {version}, but missing or changed: {names}", restore(path))
     if version < LATEST:
-        remedy = "run `swarm-persistence migrate`, or open it: that brings it up to date"
+        remedy = f"run {command('migrate', path)}, or open it: that brings it up to date"
         return advice(check, f"version {version}; the latest is {LATEST}", remedy)
     return ok(check, f"version {version}, the latest")
 
 
 def _objects_of(version: int) -> dict[tuple[str, str], str]:
-    """Return what a sound file of this version has: the text of each table and index."""
+    """Return what a sound file of this version has: the definition of each table and index."""
     model = apsw.Connection(":memory:")
     try:
         schema_version.migrate(model, version)
@@ -232,4 +228,5 @@ def _objects_of(version: int) -> dict[tuple[str, str], str]:
 
 def _objects(connection: apsw.Connection) -> dict[tuple[str, str], str]:
     rows: Any = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    return {(kind, name): text for kind, name, text in rows}
+    # One that went back from a later version has other blanks and quotes in the text.
+    return {(kind, name): " ".join(text.replace('"', "").split()) for kind, name, text in rows}

@@ -5,10 +5,12 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import join, quote
 
 import msgspec
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.cli.remedies import backup
 
 SUFFIXES = ("", "-wal", "-shm")
 
@@ -58,7 +60,7 @@ def examine_names(path: Path) -> Iterator[Finding]:
         yield ok(check, f"leads to {path.resolve()}; the log lies beside that")
     links = path.stat().st_nlink
     if links > 1:
-        remedy = f"make real copies (`swarm-persistence backup`) instead of links; `find / -samefile {path}` lists them"
+        remedy = f"make real copies ({backup(path)}) instead of links; `find / -samefile {quote(str(path))}` lists them"
         yield advice(check, f"the file has {links} names (hard links), and each would have a log of its own", remedy)
 
 
@@ -91,7 +93,7 @@ def examine_modes(path: Path) -> Finding:
     shown = ", ".join(f"{each.name} {mode:04o}" for each, mode in modes.items())
     if os.name != "posix":
         return ok(check, "not checked: this system has no POSIX modes")
-    remedy = f"chmod 600 {' '.join(str(each) for each in modes)}"
+    remedy = join(("chmod", "600", *map(str, modes)))
     if not os.access(path, os.W_OK):
         return wrong(check, f"{shown}: this user cannot write to it", f"as its owner: {remedy}")
     if any(mode & 0o022 for mode in modes.values()):

@@ -8,6 +8,7 @@ import apsw
 from swarm_persistence.cli.file_system import name_of
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.cli.log_readers import old_readers
+from swarm_persistence.cli.remedies import backup, recover
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.log import Log, read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
@@ -57,7 +58,7 @@ def only_in_log(path: Path) -> Finding | None:
         return None
     state = "empty" if path.exists() else "missing"
     detail = f"the file is {state}, and its log of {size_of(log_file):,} bytes holds its content"
-    remedy = "open it with nothing: that would destroy the log. `swarm-persistence recover` takes the content from it"
+    remedy = f"open it with nothing: that would destroy the log. {recover(path)} takes the content from it"
     return wrong("content", detail, remedy)
 
 
@@ -66,7 +67,7 @@ def foreign(path: Path, reason: str) -> Finding:
     log, _, _ = companions(path)
     remedy = (
         f"open it with nothing: the next checkpoint would write that into the file. Copy the file and {log.name}, then "
-        f"move {log.name} away; `swarm-persistence recover --log ignore` reads the file alone"
+        f"move {log.name} away; {recover(path, '--log', 'ignore')} reads the file alone"
     )
     return wrong(_CHECK, f"{size_of(log):,} bytes, the log of another database or state: {reason}", remedy)
 
@@ -78,7 +79,7 @@ def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
     if log is None or not log.frames:
         return ok(_CHECK, f"{size:,} bytes, left by an earlier use of the log; SQLite ignores them")
     if dropped := _settled(file, log, is_in_use=index.exists()):
-        return _damaged(size, log, dropped)
+        return _damaged(path, size, log, dropped)
     frames, copied = _progress(path) if index.exists() else (len(log.applied()), 0)
     shown = f"{size:,} bytes, {copied:,} of {frames:,} frames copied into the file"
     if copied < frames and index.exists() and (readers := old_readers(index)):
@@ -87,7 +88,7 @@ def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
         remedy = f"end the reader's transaction, or its process: {holders}"
         return (wrong if size > large_log_bytes else advice)(_CHECK, detail, remedy)
     if _birth(path, with_log=False) is None:
-        remedy = "to copy the database, use `swarm-persistence backup`, never `cp` of the file alone"
+        remedy = f"to copy the database, run {backup(path)}, never `cp` of the file alone"
         return advice(_CHECK, f"{shown}: the database exists in its log only, and the file alone holds nothing", remedy)
     if size > large_log_bytes:
         remedy = "await storage.checkpoint() shrinks it; no reader stands in the way"
@@ -102,7 +103,7 @@ def _progress(path: Path) -> tuple[int, int]:
         return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 
-def _damaged(size: int, log: Log, dropped: int) -> Finding:
+def _damaged(path: Path, size: int, log: Log, dropped: int) -> Finding:
     applied = len(log.applied())
     place = f"frame {applied + 1:,}" if log.has_header else "its header"
     detail = (
@@ -111,7 +112,7 @@ def _damaged(size: int, log: Log, dropped: int) -> Finding:
     )
     remedy = (
         "a power cut may do so to one that was not acknowledged yet; else, before anything opens the file, "
-        "`swarm-persistence recover` reads what is dropped, too"
+        f"{recover(path)} reads what is dropped, too"
     )
     # A power cut can tear what was not yet synced: with durability "full", that is one transaction.
     return (advice if dropped == 1 and log.has_header else wrong)(_CHECK, detail, remedy)

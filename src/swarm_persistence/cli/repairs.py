@@ -8,12 +8,11 @@ import apsw
 import msgspec
 
 from swarm_persistence.cli.finding import Finding, ok, wrong
+from swarm_persistence.cli.remedies import command
 from swarm_persistence.engines.sql.sqlite import rust_crate, schema_version, waits
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.settings import Settings
-
-_REMEDY = "make a backup, and run `swarm-persistence doctor --repair`"
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -41,13 +40,15 @@ REPAIRS = (
 )
 
 
-def examine_needs(connection: apsw.Connection, *, is_deep: bool) -> Iterator[Finding]:
+def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> Iterator[Finding]:
     """Yield a finding for each repair of this kind: is it needed?"""
     for repair in REPAIRS:
         if repair.is_deep is not is_deep:
             continue
         if found := repair.find(connection):
-            yield wrong(repair.check, "; ".join(found), _REMEDY)
+            # No backup first: the storage, which makes one, refuses a file that another program has written to.
+            remedy = f"run {command('doctor', path, '--repair')}, which does it in one transaction, or not at all"
+            yield wrong(repair.check, "; ".join(found), remedy)
         else:
             yield ok(repair.check, repair.sound)
 

@@ -92,7 +92,7 @@ async def _swollen(connection: Connection, schema: str) -> AsyncIterator[Finding
             yield wrong(
                 "dead rows",
                 f"autovacuum is switched off for {name}",
-                f'ALTER TABLE "{schema}".{name} RESET (autovacuum_enabled)',
+                f'run: ALTER TABLE "{schema}".{name} RESET (autovacuum_enabled)',
             )
         if dead > _MANY_DEAD_ROWS and dead > live:
             yield advice(

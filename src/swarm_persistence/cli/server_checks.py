@@ -9,6 +9,11 @@ from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.headroom import limits_of
 
+
+def _set(name: str, setting: str) -> str:
+    return f"run: ALTER SYSTEM SET {name} = {setting}; then: SELECT pg_reload_conf()"
+
+
 _LAST_DAYS = {
     13: date(2025, 11, 13),
     14: date(2026, 11, 12),
@@ -32,11 +37,11 @@ _WEAKNESSES = {
     ),
     ("autovacuum", "off"): (
         "dead rows of a queue pile up, and every claim gets slower",
-        "ALTER SYSTEM SET autovacuum = on, and reload the configuration",
+        _set("autovacuum", "on"),
     ),
     ("track_counts", "off"): (
         "autovacuum does not learn which tables need it, and does nothing",
-        "ALTER SYSTEM SET track_counts = on, and reload the configuration",
+        _set("track_counts", "on"),
     ),
 }
 _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)"
@@ -130,7 +135,7 @@ async def examine_settings(connection: Connection) -> AsyncIterator[Finding]:
     names = sorted({name for name, _ in (*_DANGERS, *_WEAKNESSES)})
     found = {(name, setting) for name, setting in await connection.run(_SETTINGS, (names,))}
     for name, setting in sorted(found & _DANGERS.keys()):
-        yield wrong("settings", f"{name} is {setting}: {_DANGERS[name, setting]}", f"set it {_other(setting)}")
+        yield wrong("settings", f"{name} is {setting}: {_DANGERS[name, setting]}", _set(name, _other(setting)))
     for name, setting in sorted(found & _WEAKNESSES.keys()):
         detail, remedy = _WEAKNESSES[name, setting]
         yield advice("settings", f"{name} is {setting}: {detail}", remedy)
@@ -183,7 +188,7 @@ async def examine_waits(connection: Connection, long_seconds: float = _LONG_WAIT
         yield advice(
             "locks",
             f"process {process} ({name}) waits for {_duration(seconds)} for the processes {blockers}",
-            "see in pg_stat_activity what these do",
+            f"see what these do: SELECT pid, state, query FROM pg_stat_activity WHERE pid = ANY('{blockers}')",
         )
     if not rows:
         yield ok("locks", f"no session waits for one longer than {_duration(long_seconds)}")
