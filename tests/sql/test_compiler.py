@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, TaskModel, TaskStatus
-from swarm_persistence.engines.interface import Increment
 from swarm_persistence.engines.reads import Aggregate, Function
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
+from swarm_persistence.engines.steps import Increment
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.text import Dialect
 from swarm_persistence.schema.tables import AGENTS, EVENTS

@@ -12,7 +12,7 @@ from sqlite.tracing import Watch
 from sqlite.turns import until
 from swarm_persistence import QueryBuilder, SerializationError, SqliteStorage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.engines.interface import Claim, Increment
+from swarm_persistence.engines.steps import Claim, Increment
 from swarm_persistence_conformance.records import a_task, ids
 
 CHANGES: dict[str, Any] = {"status": "assigned", "assigned_to": "a", "version": Increment()}

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from swarm_persistence import Storage, TaskModel, TaskStatus
-from swarm_persistence.engines.interface import Step, Update
+from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.interfering_engines import ForgetfulEngine

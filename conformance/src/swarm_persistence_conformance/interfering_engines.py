@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any, cast
 
 from swarm_persistence import DatabaseError, Storage
-from swarm_persistence.engines.interface import Engine, Step
+from swarm_persistence.engines.interface import Engine
+from swarm_persistence.engines.steps import Step
 
 
 class InterferingEngine:

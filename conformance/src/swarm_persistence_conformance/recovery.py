@@ -16,7 +16,7 @@ from swarm_persistence import (
     TaskModel,
     TaskStatus,
 )
-from swarm_persistence.engines.interface import Step, Update
+from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import a_claimed_task, claimed, is_about, statuses, stored

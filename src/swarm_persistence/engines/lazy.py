@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
-from swarm_persistence.engines.interface import Engine, Step, Watch
+from swarm_persistence.engines.interface import Engine, Watch
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.surroundings import new_gate, running_loop
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.schema.tables import Table

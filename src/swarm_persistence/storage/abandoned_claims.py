@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.background import HAS_THREADS, submit
 from swarm_persistence.backoff import Backoff
-from swarm_persistence.engines.interface import Engine, Step, Update
+from swarm_persistence.engines.interface import Engine
+from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS

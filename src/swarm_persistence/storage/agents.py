@@ -1,7 +1,7 @@
 """The verbs of agents."""
 
-from swarm_persistence.engines.interface import Delete, Step, Update
 from swarm_persistence.engines.reads import Select
+from swarm_persistence.engines.steps import Delete, Step, Update
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query

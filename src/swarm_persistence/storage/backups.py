@@ -7,9 +7,10 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
-from swarm_persistence.engines.interface import Delete, Progress, Reserve, Restore, Snapshot
+from swarm_persistence.engines.interface import Progress, Snapshot
 from swarm_persistence.engines.lines import BATCH, Header, StoredRecord
 from swarm_persistence.engines.reads import Count
+from swarm_persistence.engines.steps import Delete, Reserve, Restore
 from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, Table

@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.interface import Change, Claim, Engine, Increment, Step, Upkeep
+from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import Change, Claim, Increment, Step, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound

@@ -7,8 +7,9 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, NoReturn, Self, TypeVar, cast
 
-from swarm_persistence.engines.interface import Change, Engine, Executor, Increment, Step
+from swarm_persistence.engines.interface import Engine, Executor
 from swarm_persistence.engines.reads import Get
+from swarm_persistence.engines.steps import Change, Increment, Step
 from swarm_persistence.errors import ClosedError, TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.query.query import Condition, FromNow, Query

@@ -8,17 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from swarm_persistence.engines.interface import (
-    CountOf,
-    Delete,
-    Executor,
-    Hold,
-    Increment,
-    Insert,
-    Step,
-    Update,
-)
+from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import CountOf, Delete, Increment, Insert, LockRows, Step, Update
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
@@ -57,7 +49,7 @@ def dependents_of(ids: Sequence[str], *conditions: Condition) -> Query[TaskModel
     return Query(TASKS, (Condition("id", "IN SUBQUERY", Subquery(waiting_for(ids), "task_id")), *conditions))
 
 
-def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> Hold:
+def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> LockRows:
     """Return the step that precedes all looks for what tasks that are to be linked wait for, and what waits for them.
 
     Until they are written, none of their dependencies ends unseen, and no other task comes to wait for one of them.
@@ -65,7 +57,7 @@ def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> Hold:
     """
     waiting = {id_of(task): dependencies_of(task) for task in tasks}
     dependencies = dict.fromkeys(id for several in waiting.values() for id in several)
-    return Hold(TASKS, tuple(dependencies.keys() - {*own}), tuple(waiting))
+    return LockRows(TASKS, tuple(dependencies.keys() - {*own}), tuple(waiting))
 
 
 def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
@@ -147,7 +139,7 @@ async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskMode
     unknown = {id for dependencies in graph.values() for id in dependencies} - graph.keys()
     while unknown:
         # What a task waits for cannot change until this is committed, once it was looked at here.
-        await executor.write([Hold(TASKS, tuple(unknown))])
+        await executor.write([LockRows(TASKS, tuple(unknown))])
         links = await executor.read(
             Values(Query(TASK_LINKS, (one_of("task_id", sorted(unknown)),)), ("task_id", "dependency_id"))
         )

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 
 from swarm_persistence.engines.following import end_of
-from swarm_persistence.engines.interface import Hold
 from swarm_persistence.engines.reads import LastSequence, Select
+from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
 from swarm_persistence.query.builder import bound, query_value
@@ -88,7 +88,7 @@ class EventVerbs(StorageCore):
         async def append() -> list[int]:
             if expected_sequence is not None and records:
                 # Of several that expect the same, one is to succeed, and not to wait for the others.
-                await self._executor().write([Hold(EVENTS, alone=(_END_OF_LOG,))])
+                await self._executor().write([LockRows(EVENTS, alone=(_END_OF_LOG,))])
             stored = await store_all(self, records)
             added = [event.sequence or 0 for event, record in zip(stored, records, strict=True) if event is record]
             if expected_sequence is not None and (added or not records):

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Executor, Update
+from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import Update
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import TaskStatus
 from swarm_persistence.query.query import Condition, Query, one_of

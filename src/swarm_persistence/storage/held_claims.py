@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from swarm_persistence.engines.interface import Change
+from swarm_persistence.engines.steps import Change
 from swarm_persistence.errors import LeaseLostError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Engine, Session, Step
+from swarm_persistence.engines.interface import Engine, Session
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import TransactionError
 from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.tables import Table

@@ -13,8 +13,8 @@ import msgspec
 
 from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.interface import Change, Claim, Hold, Step, Unless, Update, When
 from swarm_persistence.engines.reads import Count
+from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
 from swarm_persistence.errors import LeaseLostError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query
@@ -129,8 +129,8 @@ class LeaseVerbs(ClaimVerbs):
 
     async def _end_with_dependents(self, step: Claim[Any] | Update[Any], id: str, reason: str) -> Any:
         """Do a step that ends a task without success, and fail the tasks that wait for it, as one."""
-        hold = Hold(TASKS, alone=(id,))
-        _, results = await self._executor().write([hold, Unless(waiting_for([id]), (step,))])
+        hold = LockRows(TASKS, alone=(id,))
+        _, results = await self._executor().write([hold, IfNone(waiting_for([id]), (step,))])
         if results is not None:
             return results[0]
 
@@ -144,7 +144,7 @@ class LeaseVerbs(ClaimVerbs):
 
     async def _change_held(self, task: TaskModel, changes: Mapping[str, Change], *then: Step) -> None:
         step: Step = Claim(Query(TASKS, claim_of(task), limit=1), changes)
-        records = await self._write_one(When(step, then) if then else step)
+        records = await self._write_one(IfChanged(step, then) if then else step)
         if not records:
             await self._held(task)
             raise AssertionError("the claim holds, and yet its task was not found")

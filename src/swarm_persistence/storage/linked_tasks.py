@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Hold, Step, Unless
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import IfNone, LockRows, Step
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.query.task_statuses import IS_UNSUCCESSFUL, UNSUCCESSFUL
@@ -16,7 +16,7 @@ from swarm_persistence.storage.new_tasks import dependencies_of_any
 
 
 async def write_unless_awaited(
-    core: StorageCore, hold: Hold, steps: Sequence[Step], tasks: Sequence[TaskModel]
+    core: StorageCore, hold: LockRows, steps: Sequence[Step], tasks: Sequence[TaskModel]
 ) -> list[Any] | None:
     """Write tasks in one go if none is waited for yet, and none would wait in vain; else return `None`.
 
@@ -28,7 +28,7 @@ async def write_unless_awaited(
     # One that is written here is not stored yet, where the query would find it.
     if any(task.status in UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
         return None
-    _, results = await core._executor().write([hold, Unless(links, (Unless(is_vain, tuple(steps)),))])
+    _, results = await core._executor().write([hold, IfNone(links, (IfNone(is_vain, tuple(steps)),))])
     return None if results is None or results[0] is None else list(results[0])
 
 

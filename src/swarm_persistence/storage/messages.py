@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from swarm_persistence.engines.following import end_of
-from swarm_persistence.engines.interface import Change, Update
 from swarm_persistence.engines.reads import Count, Select, Values
+from swarm_persistence.engines.steps import Change, Update
 from swarm_persistence.errors import InvalidQueryError, NotFoundError, shown
 from swarm_persistence.models import MessageModel
 from swarm_persistence.query.builder import bound

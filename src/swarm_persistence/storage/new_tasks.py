@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Executor, Insert, Step, When
+from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import IfChanged, Insert, Step
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Query, one_of
@@ -43,7 +44,7 @@ def steps_to_store(inserts: Sequence[Insert[Any]]) -> list[Step]:
     """Return the steps that add records, in their order, and then the steps that follow those of tasks."""
     # The stored one of a key may be another task, which must not wait for this one's dependencies.
     written: list[Step] = [
-        When(step, tuple(steps_after_storing([step.model]))) if is_keyed_task(step) else step for step in inserts
+        IfChanged(step, tuple(steps_after_storing([step.model]))) if is_keyed_task(step) else step for step in inserts
     ]
     return [*written, *steps_after_storing([step.model for step in inserts if is_plain_task(step)])]
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.interface import Delete, Hold, Step, Unless, When
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import Delete, IfChanged, IfNone, LockRows, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
@@ -138,8 +138,8 @@ class PruningVerbs(StorageCore):
             without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
             # A task may be stored meanwhile that waits for one of them.
-            hold = Hold(TASKS, alone=tuple(ids), are_stored=True)
-            still_unneeded = Unless(dependents_of(ids, IS_UNFINISHED), steps)
+            hold = LockRows(TASKS, alone=tuple(ids), are_stored=True)
+            still_unneeded = IfNone(dependents_of(ids, IS_UNFINISHED), steps)
             results: list[int] | None
             _, results = await self._executor().write([hold, still_unneeded])
             if results is not None:
@@ -157,7 +157,7 @@ class PruningVerbs(StorageCore):
 
 def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:
     links = Delete(Query(TASK_LINKS, (Condition("task_id", "=", id),)))
-    return When(Delete(Query(TASKS, (Condition("id", "=", id), *stale))), (links,))
+    return IfChanged(Delete(Query(TASKS, (Condition("id", "=", id), *stale))), (links,))
 
 
 def _over(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Condition, ...]]:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.interface import Update
 from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import Update
 from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Generic
 
-from swarm_persistence.engines.interface import Delete, Step
 from swarm_persistence.engines.reads import Count, Page, Select
+from swarm_persistence.engines.steps import Delete, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder, bound

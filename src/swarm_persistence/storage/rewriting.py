@@ -2,8 +2,8 @@
 
 from typing import Any, NoReturn
 
-from swarm_persistence.engines.interface import Replace, Save, Step, Update, When
 from swarm_persistence.engines.reads import Count
+from swarm_persistence.engines.steps import IfChanged, Replace, Save, Step, Update
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, Query
@@ -68,7 +68,7 @@ def _note_rewritten(core: StorageCore, table: Table[Any], model: Any, version: i
 
 
 async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
-    whole = When(step, steps_after_replacing(task))
+    whole = IfChanged(step, steps_after_replacing(task))
     version = task.version
     if may_be_linked(task):
         refuse_cycle({id_of(task): dependencies_of(task)})

@@ -16,8 +16,9 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Engine, Session, Step
+from swarm_persistence.engines.interface import Engine, Session
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import Model

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Hold, Insert
 from swarm_persistence.engines.reads import Select
+from swarm_persistence.engines.steps import Insert, LockRows
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.schema.tables import TASKS, M, Table, table_of
@@ -87,7 +87,7 @@ async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]
     return results[: len(inserts)]
 
 
-async def _write_new(core: StorageCore, hold: Hold, inserts: Sequence[Insert[Any]]) -> list[Any]:
+async def _write_new(core: StorageCore, hold: LockRows, inserts: Sequence[Insert[Any]]) -> list[Any]:
     """Write those of the records whose key is not stored, as one; the result of the others is 0.
 
     A duplicate stores nothing: what it depends on closes no cycle, and hides none that its namesake closes.

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from swarm_persistence.engines.following import BEFORE_ALL
-from swarm_persistence.engines.interface import Delete, Step
 from swarm_persistence.engines.reads import Select, Values
+from swarm_persistence.engines.steps import Delete, Step
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.engines.interface import Claim, Delete, Increment, Insert, Replace, Save, Step, Update
 from swarm_persistence.engines.reads import Count, Select
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
+from swarm_persistence.engines.steps import Claim, Delete, Increment, Insert, Replace, Save, Step, Update
 from swarm_persistence.errors import ConflictError, SerializationError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel, TaskPriority
 from swarm_persistence.query.query import Condition, Order, Query

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from swarm_persistence.engines.interface import Delete, Increment, Insert, PoolStatus, Update
+from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.engines.reads import Count, Select
 from swarm_persistence.engines.rows import sessions
 from swarm_persistence.engines.rows.memory import write_queue
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
+from swarm_persistence.engines.steps import Delete, Increment, Insert, Update
 from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Condition, Query

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.interface import Change, CountOf, Increment
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of, settled
 from swarm_persistence.engines.rows.row_source import RowSource
+from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of

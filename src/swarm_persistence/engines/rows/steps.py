@@ -5,21 +5,21 @@ Encoding raises `SerializationError` for a value that no column can store, befor
 
 from collections.abc import Sequence
 
-from swarm_persistence.engines.interface import (
+from swarm_persistence.engines.rows.changes import CompiledStep
+from swarm_persistence.engines.steps import (
     Claim,
     Delete,
-    Hold,
+    IfChanged,
+    IfNone,
     Insert,
+    LockRows,
     Replace,
     Reserve,
     Restore,
     Save,
     Step,
-    Unless,
     Update,
-    When,
 )
-from swarm_persistence.engines.rows.changes import CompiledStep
 from swarm_persistence.schema.codec import codec_of
 
 
@@ -35,17 +35,17 @@ def _compiled(step: Step) -> CompiledStep:
         unless = step.unless
         return lambda changes: changes.insert(table, values, unless)
     match step:
-        case When(first, then):
+        case IfChanged(first, then):
             compiled, followers = _compiled(first), compile_steps(then)
             return lambda changes: changes.when(compiled, followers)
-        case Unless(query, then):
+        case IfNone(query, then):
             steps = compile_steps(then)
             return lambda changes: changes.unless(query, steps)
         case Restore(table, rows, keeps_sequences):
             return lambda changes: changes.restore(table, rows, keeps_sequences)
         case Reserve(table, number, _):
             return lambda changes: changes.reserve(table, number)
-        case Hold():
+        case LockRows():
             return lambda changes: None  # writes are serialized
         case Save(model):
             codec = codec_of(type(model))

@@ -7,8 +7,8 @@ collecting the values.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Change, CountOf, Increment
 from swarm_persistence.engines.reads import Aggregate, Bucket, Function
+from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.query.query import FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
 from swarm_persistence.query.text import Dialect, Marks, where_text

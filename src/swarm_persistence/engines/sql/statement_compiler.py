@@ -4,21 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import (
-    Claim,
-    Delete,
-    Hold,
-    Insert,
-    Replace,
-    Reserve,
-    Restore,
-    Save,
-    Step,
-    Unless,
-    Update,
-    Upkeep,
-    When,
-)
 from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
@@ -36,6 +21,21 @@ from swarm_persistence.engines.sql.statements import (
     TextStatement,
     TuplesStatement,
     ValueStatement,
+)
+from swarm_persistence.engines.steps import (
+    Claim,
+    Delete,
+    IfChanged,
+    IfNone,
+    Insert,
+    LockRows,
+    Replace,
+    Reserve,
+    Restore,
+    Save,
+    Step,
+    Update,
+    Upkeep,
 )
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Table
@@ -60,11 +60,11 @@ class StatementCompiler(ABC):
             Upkeep: self.upkeep,
             Claim: self._claim,
             Delete: self._delete,
-            Hold: self.lock_rows,
+            LockRows: self.lock_rows,
             Restore: self.restore,
             Reserve: self.reserve,
-            When: self._if_changed,
-            Unless: self._if_none,
+            IfChanged: self._if_changed,
+            IfNone: self._if_none,
             Get: self.get,
             Select: self.select,
             Page: self._page,
@@ -117,7 +117,7 @@ class StatementCompiler(ABC):
         """Return the statement of an upkeep."""
 
     @abstractmethod
-    def lock_rows(self, step: Hold) -> Statement:
+    def lock_rows(self, step: LockRows) -> Statement:
         """Return the statement that locks rows by their ids."""
 
     @abstractmethod
@@ -165,10 +165,10 @@ class StatementCompiler(ABC):
     def _delete(self, step: Delete[Any]) -> Statement:
         return CountStatement(*self.compiler.delete(step.query), step.query.table)
 
-    def _if_changed(self, step: When) -> Statement:
+    def _if_changed(self, step: IfChanged) -> Statement:
         return IfChangedStatement(self.write((step.step,)), self.write(step.then))
 
-    def _if_none(self, step: Unless) -> Statement:
+    def _if_none(self, step: IfNone) -> Statement:
         exists = ExistsStatement(*self.compiler.exists(step.query), step.query.table)
         return IfNoneStatement(exists, self.write(step.then))
 

@@ -20,7 +20,6 @@ from swarm_persistence.engines.interface import (
     MigrationStatus,
     PoolStatus,
     Progress,
-    Step,
 )
 from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import back_up_lines
@@ -37,6 +36,7 @@ from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
 from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
 from swarm_persistence.query.query import Condition, Query

@@ -6,13 +6,13 @@ from math import inf
 from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned
-from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
 from swarm_persistence.engines.rows.evaluator import access_path_of
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FIRST_ROWS
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.reading import evaluate, finish
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.query.query import FromNow, Query, Subquery
 from swarm_persistence.schema.tables import Table
 

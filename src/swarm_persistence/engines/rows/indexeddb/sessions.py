@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from contextvars import Context
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import LastSequence, Read
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled, settle
@@ -21,6 +20,7 @@ from swarm_persistence.engines.rows.overlays import Difference, Overlays, Overla
 from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.sessions import RowSession
 from swarm_persistence.engines.rows.steps import compile_steps
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import DatabaseError
 from swarm_persistence.schema.tables import TABLES, Table
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Insert, Replace, Save, Step, Unless, When
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable, Receiver, Request
+from swarm_persistence.engines.steps import IfChanged, IfNone, Insert, Replace, Save, Step
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 
@@ -55,9 +55,9 @@ class DatabaseView:
         for step in steps:
             if isinstance(step, Insert | Save | Replace):
                 self.table(codec_of(type(step.model)).table).want(str.__str__(step.model.id))
-            elif isinstance(step, When):
+            elif isinstance(step, IfChanged):
                 self.want((step.step, *step.then))
-            elif isinstance(step, Unless):
+            elif isinstance(step, IfNone):
                 self.want(step.then)
 
     def fetch(self) -> Fetch:

@@ -8,14 +8,7 @@ from typing import Any, TypeVar
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
 from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import (
-    FeedPage,
-    FeedPosition,
-    MigrationStatus,
-    PoolStatus,
-    Progress,
-    Step,
-)
+from swarm_persistence.engines.interface import FeedPage, FeedPosition, MigrationStatus, PoolStatus, Progress
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
@@ -27,6 +20,7 @@ from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 from swarm_persistence.engines.rows.overlays import Overlays
@@ -11,6 +10,7 @@ from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.sessions import RowSession
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.engines.steps import Step
 
 T = TypeVar("T")
 

@@ -3,11 +3,11 @@
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Claim, Step, Upkeep
 from swarm_persistence.engines.sql.compiler import changes_shape
 from swarm_persistence.engines.sql.postgres.acts import Act, ClaimAct, CountAct, Steps
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.steps import Claim, Step, Upkeep
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import codec_of

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from swarm_persistence.engines.interface import Change
 from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres.claim_merges import Merge, merge_of, power_of_two
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Kind, Table

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-from swarm_persistence.engines.interface import Upkeep
 from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation
 from swarm_persistence.engines.sql.postgres.retry import Retrier
+from swarm_persistence.engines.steps import Upkeep
 
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.1

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import Hold
 from swarm_persistence.engines.sql.compiler import restored_names
 from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, type_of
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
+from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.query.text import Marks
 from swarm_persistence.schema.tables import (
     CHANGE_NUMBER,
@@ -125,7 +125,7 @@ class PostgresCompiler(ClaimCompiler):
         chosen = ", ".join((*table.stored_names, SEQUENCE))
         return f"SELECT {chosen}\nFROM {self.dialect.table(table)}\nWHERE id = ANY({Marks(self.dialect).next()})"
 
-    def hold(self, step: Hold) -> tuple[str, Sequence[Sequence[str]]]:
+    def hold(self, step: LockRows) -> tuple[str, Sequence[Sequence[str]]]:
         """Return the text that holds rows by their ids, and its two arrays."""
         key = ("hold", step.table.name, step.are_stored)
         text = self._texts.get(key)

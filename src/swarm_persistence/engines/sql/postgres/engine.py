@@ -20,7 +20,6 @@ from swarm_persistence.engines.interface import (
     Progress,
     Session,
     Snapshot,
-    Step,
 )
 from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import back_up_lines
@@ -42,6 +41,7 @@ from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Period, PostgresSettings
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, StorageError

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import CountOf, Increment
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
+from swarm_persistence.engines.steps import CountOf, Increment
 from swarm_persistence.query.query import FromNow
 from swarm_persistence.query.text import Marks
 from swarm_persistence.schema.tables import Table

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.interface import Insert, Step
 from swarm_persistence.engines.reads import Get, Read
 from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
@@ -27,6 +26,7 @@ from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
+from swarm_persistence.engines.steps import Insert, Step
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES

@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 
-from swarm_persistence.engines.interface import CountOf, Delete, Hold, Insert, Step, Unless, Update
 from swarm_persistence.engines.sql.postgres.acts import InsertAct, refused
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.engines.steps import CountOf, Delete, IfNone, Insert, LockRows, Step, Update
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.query import Condition, Query, Subquery, one_of
@@ -34,7 +34,7 @@ class InsertDependentsAct(InsertAct):
 
     is_single = True
 
-    def __init__(self, text: str, hold: Hold, links: Sequence[Values], tasks: Sequence[Values]) -> None:
+    def __init__(self, text: str, hold: LockRows, links: Sequence[Values], tasks: Sequence[Values]) -> None:
         super().__init__(TASKS, text)
         self.rows += tasks
         dependencies = [*dict.fromkeys(link[TASK_LINKS.positions["dependency_id"]] for link in links)]
@@ -59,10 +59,10 @@ class InsertDependentsAct(InsertAct):
 
 def links_and_tasks(
     steps: Sequence[Step], has_key: Callable[[Insert[Any]], bool]
-) -> tuple[Hold, list[Insert[TaskLink]], list[Insert[TaskModel]]] | None:
+) -> tuple[LockRows, list[Insert[TaskLink]], list[Insert[TaskModel]]] | None:
     """Return what a write that adds tasks and their links holds and adds; `None` if it is anything else."""
     match steps:
-        case [Hold() as hold, Unless(query=awaited, then=(Unless(query=vain, then=then),))]:
+        case [LockRows() as hold, IfNone(query=awaited, then=(IfNone(query=vain, then=then),))]:
             pass
         case _:
             return None
@@ -73,7 +73,7 @@ def links_and_tasks(
     ids = [*dict.fromkeys(link.model.task_id for link in links)]
     dependencies = [*dict.fromkeys(link.model.dependency_id for link in links)]
     is_such = (
-        hold == Hold(TASKS, hold.referred, hold.alone)
+        hold == LockRows(TASKS, hold.referred, hold.alone)
         and awaited == Query(TASK_LINKS, (one_of("dependency_id", hold.alone),))
         and vain == Query(TASKS, (one_of("id", dependencies), IS_UNSUCCESSFUL))
         and [*then[len(tasks) + len(links) :]] == _steps_after_linking(ids, dependencies)

@@ -3,21 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swarm_persistence.engines.interface import (
-    Claim,
-    Delete,
-    Hold,
-    Insert,
-    Replace,
-    Reserve,
-    Restore,
-    Save,
-    Step,
-    Unless,
-    Update,
-    Upkeep,
-    When,
-)
 from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.sql.compiler import restored_values
 from swarm_persistence.engines.sql.postgres.acts import (
@@ -44,6 +29,21 @@ from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependen
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveAct
+from swarm_persistence.engines.steps import (
+    Claim,
+    Delete,
+    IfChanged,
+    IfNone,
+    Insert,
+    LockRows,
+    Replace,
+    Reserve,
+    Restore,
+    Save,
+    Step,
+    Update,
+    Upkeep,
+)
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Table
@@ -163,11 +163,11 @@ class Plans:
             case Reserve():
                 room = self._room_for(step.table, step.number + 1)
                 return ReserveAct(compiler.dialect, step.table, step.number, step.floor, room)
-            case Hold():
+            case LockRows():
                 return HoldAct(*compiler.hold(step))
-            case When():
+            case IfChanged():
                 return WhenAct(self._act(step.step), [self._act(each) for each in step.then])
-            case Unless():
+            case IfNone():
                 look = RowsAct(*compiler.exists(step.query), bool)
                 return UnlessAct(look, self.steps(step.then))
 

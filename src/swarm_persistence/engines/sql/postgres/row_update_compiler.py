@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from swarm_persistence.engines.interface import Change
 from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
+from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table

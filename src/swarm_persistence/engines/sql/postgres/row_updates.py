@@ -7,21 +7,21 @@ none, so no caller waits for another one's row. What was passed over is then tri
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.interface import (
+from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
+from swarm_persistence.engines.steps import (
     Change,
     Claim,
     CountOf,
     Delete,
-    Hold,
+    IfChanged,
+    IfNone,
     Increment,
+    LockRows,
     Step,
-    Unless,
     Update,
-    When,
 )
-from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
-from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
 from swarm_persistence.query.query import Condition, Query, Subquery
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
@@ -101,9 +101,9 @@ class RowUpdates:
 def _change_of(steps: Sequence[Step]) -> Step | None:
     """Return the step that is to change a row, if it can be told."""
     last = steps[-1] if steps else None
-    if isinstance(last, When):
+    if isinstance(last, IfChanged):
         return last.step
-    if isinstance(last, Unless):
+    if isinstance(last, IfNone):
         return last.then[0] if len(last.then) == 1 else None
     return last
 
@@ -113,9 +113,9 @@ def _ending_of(steps: Sequence[Step], change: Step, id: str) -> Ending | None:
     if len(steps) == 1 and steps[0] is change:
         return Ending.NONE
     links: Query[Any] = Query(TASK_LINKS, (Condition("dependency_id", "=", id),))
-    if len(steps) == 1 and isinstance(steps[0], When):
+    if len(steps) == 1 and isinstance(steps[0], IfChanged):
         return Ending.MEETS if steps[0].then == _steps_to_meet(links) else None
-    return Ending.UNLESS_AWAITED if [*steps] == [Hold(TASKS, alone=(id,)), Unless(links, (change,))] else None
+    return Ending.UNLESS_AWAITED if [*steps] == [LockRows(TASKS, alone=(id,)), IfNone(links, (change,))] else None
 
 
 def _guard_of(query: Query[Any]) -> tuple[str, tuple[Condition, ...], tuple[Condition, ...]] | None:

@@ -7,7 +7,6 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
-from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import (
@@ -22,6 +21,7 @@ from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError, copy_error
 
 T = TypeVar("T")

@@ -21,7 +21,6 @@ from swarm_persistence.engines.interface import (
     PoolStatus,
     Progress,
     Session,
-    Step,
 )
 from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.reads import Read
@@ -45,6 +44,7 @@ from swarm_persistence.engines.sql.sqlite.submit import Submitter
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError

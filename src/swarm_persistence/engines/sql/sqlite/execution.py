@@ -4,10 +4,10 @@ from typing import Any, TypeVar
 
 import apsw
 
-from swarm_persistence.engines.interface import Upkeep
 from swarm_persistence.engines.sql.sqlite.statements import UpkeepStatement
 from swarm_persistence.engines.sql.sqlite.unreadable import unreadable
 from swarm_persistence.engines.sql.statements import CountStatement, Exchange, Statement, TextStatement
+from swarm_persistence.engines.steps import Upkeep
 
 T = TypeVar("T")
 

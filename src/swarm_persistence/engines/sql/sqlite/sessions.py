@@ -8,7 +8,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
-from swarm_persistence.engines.interface import Step
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, QueryOperation
@@ -17,6 +16,7 @@ from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
 from swarm_persistence.engines.sql.sqlite.submit import LONGEST_BLOCK_SECONDS, Batch, Submitter, answer, refuse
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
+from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error
 
 T = TypeVar("T")

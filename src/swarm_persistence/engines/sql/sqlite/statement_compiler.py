@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from swarm_persistence.engines.interface import Hold, Reserve, Restore, Upkeep
 from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
@@ -21,6 +20,7 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
 )
+from swarm_persistence.engines.steps import LockRows, Reserve, Restore, Upkeep
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TABLES, Table
 
@@ -53,7 +53,7 @@ class SqliteStatementCompiler(StatementCompiler):
             statement = self._upkeep[step] = UpkeepStatement(text, values, step.query.table, step)
         return statement
 
-    def lock_rows(self, step: Hold) -> Statement:
+    def lock_rows(self, step: LockRows) -> Statement:
         return _NOTHING
 
     def restore(self, step: Restore[Any]) -> Statement:

@@ -7,9 +7,9 @@ from typing import Any
 
 import apsw
 
-from swarm_persistence.engines.interface import Upkeep
 from swarm_persistence.engines.sql.sqlite.numbers import raise_numbers
 from swarm_persistence.engines.sql.statements import CountStatement, Exchange, InsertStatement, Statement, TextStatement
+from swarm_persistence.engines.steps import Upkeep
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.schema.tables import SEQUENCE, Table
 
