@@ -77,7 +77,7 @@ async def blocked_by(admin: asyncpg.Connection, call: "asyncio.Task[Any]") -> No
 def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
     """Record the statements about the schema's tables, and those of transactions."""
     texts: list[str] = []
-    call, order = Connection._call, Connection.order
+    call, order = Connection._call, Connection.execute
 
     async def record_call(self: Connection, method: Any, text: str, values: Any) -> Any:
         if f'"{schema}".' in text:
@@ -89,5 +89,5 @@ def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
         await order(self, text)
 
     monkeypatch.setattr(Connection, "_call", record_call)
-    monkeypatch.setattr(Connection, "order", record_order)
+    monkeypatch.setattr(Connection, "execute", record_order)
     return texts

@@ -24,7 +24,7 @@ async def look(storage: PostgresStorage, admin: asyncpg.Connection) -> None:
     """Let a storage see that a period is over, until the next one has begun for all tables."""
     over = f"SELECT count(*) FROM {storage.schema_name}.current_periods() WHERE ends_at <= clock_timestamp()"
     while True:
-        await storage._engine.on_a_connection(storage._engine.periods.look)
+        await storage._engine.on_a_connection(storage._engine.periods.check)
         if not await admin.fetchval(over):
             return
 

@@ -216,7 +216,7 @@ async def until_something_waits(connection: asyncpg.Connection) -> None:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the statements that connections run, those of transactions included."""
     run: list[str] = []
-    call, order = Connection._call, Connection.order
+    call, order = Connection._call, Connection.execute
 
     async def record_call(self: Connection, method: Any, text: str, values: Any) -> Any:
         run.append(text)
@@ -227,7 +227,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         await order(self, text)
 
     monkeypatch.setattr(Connection, "_call", record_call)
-    monkeypatch.setattr(Connection, "order", record_order)
+    monkeypatch.setattr(Connection, "execute", record_order)
     return run
 
 

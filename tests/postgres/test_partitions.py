@@ -152,7 +152,7 @@ class TestIdentity:
             working = asyncio.gather(store_all(storage, names), store_all(other, names[::-1]))
             for _ in range(3):
                 await let_time_pass(storage, admin)
-                looks = [one._engine.on_a_connection(one._engine.periods.look) for one in (storage, other)]
+                looks = [one._engine.on_a_connection(one._engine.periods.check) for one in (storage, other)]
                 await asyncio.gather(*looks)
                 await look(storage, admin)
             await working
@@ -194,7 +194,7 @@ class TestPeriods:
             await let_time_pass(storage, admin)
             async with storage.transaction():
                 within = await storage.store_event(an_event("within"))
-                await other._engine.on_a_connection(other._engine.periods.look)
+                await other._engine.on_a_connection(other._engine.periods.check)
                 assert await begun_periods(storage, admin) == [1, 2, 2]
                 await other.store_metric(a_metric("beside"))
             await look(other, admin)
@@ -208,7 +208,7 @@ class TestPeriods:
     ) -> None:
         await storage.store_event(an_event("before"))
         await let_time_pass(storage, admin)
-        storage._engine.periods._next_look = 0.0
+        storage._engine.periods._next_check = 0.0
 
         await storage.store_event(an_event("before, too"))
         async with asyncio.timeout(20):

@@ -103,10 +103,10 @@ class TestReading:
 
     async def test_the_connection_that_cannot_listen_is_kept_to_look_on(self, replica: PostgresStorage) -> None:
         waiting = elsewhere(next_event(replica))
-        signals = replica._engine._loop_engine().notifications
-        while signals._last_look == "":  # noqa: ASYNC110 - it signals nothing
+        notifications = replica._engine._loop_engine().notifications
+        while notifications._last_snapshot == "":  # noqa: ASYNC110 - it signals nothing
             await asyncio.sleep(0.001)
-        link = signals._connection
+        link = notifications._connection
         waiting.cancel()
 
         assert link is not None

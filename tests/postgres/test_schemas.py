@@ -54,13 +54,13 @@ async def until_woken_by_others(tenants: list[PostgresStorage]) -> None:
 def polls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Record whether each poll of a listener has found a write."""
     polls: list[bool] = []
-    poll = Notifications._look_for_unheard
+    poll = Notifications._poll_for_missed
 
     async def record(self: Notifications, connection: Connection) -> bool:
         polls.append(await poll(self, connection))
         return polls[-1]
 
-    monkeypatch.setattr(Notifications, "_look_for_unheard", record)
+    monkeypatch.setattr(Notifications, "_poll_for_missed", record)
     return polls
 
 

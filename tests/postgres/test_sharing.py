@@ -168,11 +168,11 @@ class TestWakeUps:
         # Polls are too rare to wake it, so a notification does; and none is held back for longer than promised.
         recording = RecordingAsyncio()
         monkeypatch.setattr(notifications, "asyncio", recording)
-        monkeypatch.setattr(notifications, "_BETWEEN_RARE_LOOKS_SECONDS", 3600.0)
+        monkeypatch.setattr(notifications, "_BETWEEN_RARE_POLLS_SECONDS", 3600.0)
         for number in range(5):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
-            signals = storage._engine._loop_engine().notifications
-            while signals._connection is None:  # noqa: ASYNC110 - the listener has no event for it
+            here = storage._engine._loop_engine().notifications
+            while here._connection is None:  # noqa: ASYNC110 - the listener has no event for it
                 await asyncio.sleep(0.001)
             await storage.list_agents()
             await other.store_task(a_task(str(number)))

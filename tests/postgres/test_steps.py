@@ -487,7 +487,7 @@ class TestPartitionedTables:
         self, parts: Ground, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
     ) -> None:
         before = await parts.catalog()
-        order = Connection.order
+        order = Connection.execute
 
         async def broken_order(self: Connection, text: str) -> None:
             if "events_p1_by_tag" in text:
@@ -495,7 +495,7 @@ class TestPartitionedTables:
             await order(self, text)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Connection, "order", broken_order)
+            patch.setattr(Connection, "execute", broken_order)
             with pytest.raises(MigrationError, match="division by zero"):
                 await parts.migrate(LATEST + 1, TAGGED)
         assert [name for name in await self.valid(parts) if "events" in name] == [

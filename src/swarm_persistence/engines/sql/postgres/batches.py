@@ -1,6 +1,6 @@
-"""Collects what many callers ask for at the same time, so that one round trip serves all of them.
+"""Batches the operations that callers start at the same time, so that one round trip serves all of them.
 
-While a batch is under way, the next one fills. A single caller after the other waits for nobody.
+While a batch is in flight, the next one fills. A single sequential caller does not wait.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 LARGEST_BATCH = 512
 _MOST_AT_ONCE = 4
-"""Batches of one kind under way at once: more than one only when so many wait that they fill it."""
+"""Batches of one kind in flight at once: more than one only if each is full."""
 
 
 class Batches(Generic[T]):
@@ -37,7 +37,7 @@ class Batches(Generic[T]):
         verb: str,
         is_write: bool,
     ) -> None:
-        """Take what does a batch, and what to call it: its items may be several verbs'."""
+        """Take the function that runs a batch, and the verb to name it by: its items may belong to several verbs."""
         self._verb = verb
         self._loop = asyncio.get_running_loop()
         self._pending = pending
@@ -50,7 +50,7 @@ class Batches(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """Return how many are not under way yet."""
+        """Return how many items are not in flight yet."""
         return len(self._collected)
 
     @property
@@ -59,7 +59,7 @@ class Batches(Generic[T]):
         return not self._collected and self._under_way == 0
 
     def add(self, item: T) -> "asyncio.Future[Any]":
-        """Take an item, and return where its outcome will be."""
+        """Add an item, and return the future of its result."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._collected.append((item, future))
         if self._was_single and self._under_way == 0 and len(self._collected) == 1:
@@ -91,7 +91,7 @@ class Batches(Generic[T]):
 
 
 class RowAdder:
-    """Adds the rows of a batch, each of which may fail alone."""
+    """Inserts the rows of a batch, each of which may fail alone."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class RowAdder:
     async def run(
         self, operation: PendingOperation, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]"
     ) -> None:
-        """Add the rows, and answer each caller."""
+        """Insert the rows, and set the result of each caller."""
         try:
             await self._turn(operation, lambda: self._add(operation, batch))
         except StorageError as error:
@@ -132,7 +132,7 @@ class RowAdder:
             if len(wanted) == 1 or not blames_a_row(error):
                 refuse(wanted, error)
                 return
-            # One row's fault, and the server has undone the statement: look for it in each half.
+            # One row is to blame, and the server has rolled the statement back: bisect.
             middle = len(wanted) // 2
             await self._add(operation, wanted[:middle])
             await self._add(operation, wanted[middle:])
@@ -144,7 +144,7 @@ class RowAdder:
 
 
 class RowUpdater:
-    """Does changes of equal shape, each of one row. What the statement passes over, each caller tries alone."""
+    """Runs changes of equal shape, each of one row. Rows that the statement skips as locked are retried one by one."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class RowUpdater:
         committed: Callable[[set[str]], None],
         try_alone: "Callable[[RowUpdate, asyncio.Future[Any], bool], None]",
     ) -> None:
-        """Take what does a change alone; it is told whether an earlier try may have done it, unheard."""
+        """Take a function that runs one change; it is told whether the answer to an earlier attempt was lost."""
         self._plan = plan
         self._retrier = retrier
         self._turn = turn
@@ -162,7 +162,7 @@ class RowUpdater:
         self._try_alone = try_alone
 
     async def run(self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
-        """Change the rows, and answer each caller."""
+        """Change the rows, and set the result of each caller."""
         try:
             await self._turn(operation, lambda: self._update_in_order(operation, batch))
         except StorageError as error:
@@ -186,7 +186,7 @@ class RowUpdater:
             if not (blames_a_row(error) or waited_for_lock(error)):
                 refuse(items, error)
                 return
-            outcomes = [None] * len(items)  # the server has undone the statement
+            outcomes = [None] * len(items)  # the server has rolled the statement back
         if any(results is not None for results in outcomes):
             self._committed({self._plan.table.name})
         for (update, future), results in zip(items, outcomes, strict=True):
@@ -207,7 +207,7 @@ class RowReader:
         self._decode = codec_of(table.model).decode
 
     async def run(self, operation: PendingOperation, batch: "list[tuple[str, asyncio.Future[Any]]]") -> None:
-        """Read the rows, and answer each caller."""
+        """Read the rows, and set the result of each caller."""
         ids = [*{id for id, future in batch if not future.done()}]
         try:
             rows = await self._retrier.make(operation, lambda attempt: attempt.connection.run(self._text, (ids,)))

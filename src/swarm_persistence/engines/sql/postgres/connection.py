@@ -1,4 +1,4 @@
-"""One connection to a server: runs statements on their own or in a transaction, and gives up on a silent server."""
+"""One connection to a server: runs statements, alone or in a transaction, and times out if the server is silent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,12 +25,12 @@ from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, Storage
 _SMALL_TABLE_BYTES = 65_536
 """A table up to this size is read as a whole in no time."""
 
-_MOST_LOOKS_IN_VAIN = 2
-"""More than one: a statement may have ended just before the look, with its answer under way."""
+_MOST_FAILED_CHECKS = 2
+"""More than one: a statement may have ended just before the check, with its answer in flight."""
 
 
 class Connection:
-    """A connection. Whoever holds it runs one thing at a time on it."""
+    """A connection. The caller that has acquired it runs one statement at a time."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Connection:
         settings: PostgresSettings,
         *,
         named: NamedStatements,
-        is_at_work: Callable[[str], Awaitable[bool]],
+        is_running: Callable[[str], Awaitable[bool]],
     ) -> None:
         """Take a connection.
 
@@ -47,11 +47,11 @@ class Connection:
         transactions. `is_at_work` asks on another connection whether the server runs a statement.
         """
         self.driver = driver
-        self._is_at_work = is_at_work
+        self._is_running = is_running
         self.server = server
         self.idle_since = 0.0
-        self.application_name = ""  # under which it shows on the server
-        self.has_expired = False  # given up, as the server was silent
+        self.application_name = ""  # as the server shows it
+        self.has_expired = False  # terminated, as the server did not answer in time
         self.has_outdated_plans = False  # as a table has changed, or grown
         self.must_prepare_anew = False
         self.arrivals: dict[str, Any] = {}  # what `arrivals` knows of a standby's tables
@@ -67,21 +67,21 @@ class Connection:
 
     @property
     def owns_session(self) -> bool:
-        """Tell whether what the session is set to, and the locks that it holds, are ours alone."""
+        """Return whether no pooler shares the session: its settings and locks are ours."""
         return self._owns_session
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it is of no more use."""
+        """Return whether the connection is closed."""
         return self.driver.is_closed()
 
     @property
     def is_in_transaction(self) -> bool:
-        """Tell whether a transaction is open on it."""
+        """Return whether a transaction is open."""
         return self.driver.is_in_transaction()
 
     def failure(self, error: BaseException) -> BaseException:
-        """Return the error that callers know for one that has come up here."""
+        """Translate an error of the driver into ours."""
         known = translate(error, self.server, self._session.longest_wait_for_a_lock)
         if self.has_expired and known is not error:
             known = DatabaseError(f"{self.server}: {self._silence}; the connection was given up")
@@ -89,32 +89,32 @@ class Connection:
         return known
 
     def lost_answer(self, error: BaseException) -> OutcomeUnknownError:
-        """Return the error that says that nobody knows whether what was sent here was done."""
+        """Return the error for a write whose answer was lost."""
         return unknown_outcome(self.server, error, self._silence if self.has_expired else None)
 
     def lost_transaction(self, error: BaseException) -> StorageError:
-        """Return the error of a transaction whose commit was not yet sent when the connection was lost."""
-        if self.has_expired:  # it might take as long again, and so is not one to be done again by itself
+        """Return the error of a transaction that lost its connection before the commit was sent."""
+        if self.has_expired:  # a retry might time out again, so it is left to the caller
             return DatabaseError(f"{self.server}: {self._silence}; the connection was given up, and the transaction")
         return lost_transaction(self.server, error)
 
-    async def greet(self) -> None:
-        """Prepare the session for its use. Whoever opens the connection gives up on a silent server."""
+    async def set_up(self) -> None:
+        """Set up the session. The connector enforces a timeout."""
         if self._owns_session:
             await self.driver.execute(self._session.for_session())
         else:
             ((default,),) = await self.run(DEFAULT_COMMIT)
             self._session.take_default(default)
 
-    async def show_as(self, application_name: str) -> None:
-        """Show under another name from here on; behind a pooler, where others would show under it, do nothing."""
+    async def set_application_name(self, application_name: str) -> None:
+        """Set the application name; behind a pooler, which shares the session, do nothing."""
         if self.application_name != application_name and self._owns_session:
             self.application_name = application_name
             quoted = application_name.replace("'", "''")
-            await self.order(f"SET application_name = '{quoted}'")
+            await self.execute(f"SET application_name = '{quoted}'")
 
     async def run(self, text: str, values: Values = ()) -> list[Any]:
-        """Run a statement, outside of a transaction as one of its own, and return its rows."""
+        """Run a statement, in its own transaction unless one is open, and return its rows."""
         rows: list[Any] = await self._call(self._statements.fetch, self._commented(text), values)
         return rows
 
@@ -129,12 +129,12 @@ class Connection:
             self.has_outdated_plans = True
 
     async def run_regardless(self, text: str) -> list[Any]:
-        """Run a statement that no setting of the session matters to, and return its rows: that is the least work."""
+        """Run a statement that depends on no setting of the session, with the least overhead, and return its rows."""
         rows: list[Any] = await self._call(self._statements.fetch_regardless, text)
         return rows
 
     async def count(self, text: str, values: Values = ()) -> int:
-        """Run a statement, outside of a transaction as one of its own, and return how many rows it changed."""
+        """Run a statement, in its own transaction unless one is open, and return how many rows it changed."""
         tag: str = await self._call(self._statements.execute, self._commented(text), values)
         return int(tag.rpartition(" ")[2])
 
@@ -155,16 +155,16 @@ class Connection:
         finally:
             timer.cancel()
 
-    async def order(self, text: str) -> None:
-        """Run statements without values, as they are."""
+    async def execute(self, text: str) -> None:
+        """Run statements without parameters, unprepared."""
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
             await self.driver.execute(text)
         finally:
             timer.cancel()
 
-    async def order_patiently(self, text: str) -> None:
-        """Run a statement that may take any time, as long as the server is seen to work on it."""
+    async def execute_watched(self, text: str) -> None:
+        """Run a statement without a timeout, as long as another connection sees the server work on it."""
         watching = self._loop.create_task(self._watch(text), context=Context())
         try:
             await self.driver.execute(text)
@@ -173,7 +173,7 @@ class Connection:
             await asyncio.wait((watching,))
 
     async def listen(self, channel: str, heard: Callable[..., None]) -> None:
-        """Have a function called for each notification."""
+        """Listen on a channel, with a callback for each notification."""
         timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
             await self.driver.add_listener(channel, heard)
@@ -181,16 +181,16 @@ class Connection:
             timer.cancel()
 
     async def begin(self) -> None:
-        """Open a transaction of our own."""
-        await self.order(self._begin())
+        """Begin a transaction of ours."""
+        await self.execute(self._begin())
 
     async def begin_for_caller(self) -> None:
-        """Open a transaction that may stay open for as long as a caller's may."""
-        await self.order(self._session.begin_for_caller(sets_up=not self._owns_session))
+        """Begin a caller's transaction, which may stay open up to `transaction_timeout`."""
+        await self.execute(self._session.begin_for_caller(sets_up=not self._owns_session))
 
     async def begin_snapshot(self, hold: str) -> None:
-        """Open a transaction that reads one moment, and writes nothing; before that, run `hold`."""
-        await self.order(self._session.begin_snapshot(hold, sets_up=not self._owns_session))
+        """Begin a read-only transaction with one snapshot; run `hold` before that is taken."""
+        await self.execute(self._session.begin_snapshot(hold, sets_up=not self._owns_session))
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -200,20 +200,20 @@ class Connection:
         finally:
             timer.cancel()
         if tag != "COMMIT":
-            # That is how PostgreSQL ends a transaction in which something has failed.
+            # PostgreSQL answers ROLLBACK to the commit of a failed transaction.
             raise TransactionError(f"{self.server}: the transaction had failed before, and was rolled back")
 
     async def roll_back(self) -> None:
-        """Undo the transaction; where the connection is gone, the server has done that."""
+        """Roll the transaction back; if the connection is lost, the server has done so."""
         if self.is_closed:
             return
         try:
-            await self.order("ROLLBACK")
+            await self.execute("ROLLBACK")
         except DRIVER_ERRORS:
             self.terminate()
 
     async def close(self, seconds: float = 2.0) -> None:
-        """Say goodbye to the server."""
+        """Close the connection; terminate it if the server does not answer in time."""
         if self.is_closed:
             return
         try:
@@ -222,7 +222,7 @@ class Connection:
             self.terminate()
 
     def terminate(self) -> None:
-        """Drop the connection at once."""
+        """Close the connection at once, without a message to the server."""
         if not self.is_closed and not self._loop.is_closed():
             self.driver.terminate()
 
@@ -230,10 +230,10 @@ class Connection:
         return self._session.begin(sets_up=not self._owns_session)
 
     async def _watch(self, text: str) -> None:
-        looks_in_vain = 0
-        while looks_in_vain < _MOST_LOOKS_IN_VAIN:
+        failed_checks = 0
+        while failed_checks < _MOST_FAILED_CHECKS:
             await asyncio.sleep(self._settings.operation_timeout)
-            looks_in_vain = 0 if await self._is_at_work(text) else looks_in_vain + 1
+            failed_checks = 0 if await self._is_running(text) else failed_checks + 1
         self._expire()
 
     @property

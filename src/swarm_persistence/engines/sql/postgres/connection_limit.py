@@ -1,23 +1,23 @@
-"""How many connections may be open: one number for all event loops of a storage."""
+"""The limit on open connections, which the pools of all event loops share."""
 
 import threading
 from typing import Protocol
 
 
 class LimitedPool(Protocol):
-    """Whoever opens connections. Both methods may be called from any thread."""
+    """A pool under the limit. Both methods may be called from any thread."""
 
     def slot_came_free(self) -> bool:
-        """Take a place that was waited for, and tell whether somebody is there to take it."""
+        """Take the slot that the pool has waited for; return whether it could."""
         ...
 
     def make_room(self) -> None:
-        """Close an idle connection, for another one's sake."""
+        """Close an idle connection, so that another pool can open one."""
         ...
 
 
 class ConnectionLimit:
-    """Counts the places that are left, and remembers who waits for one."""
+    """Counts the free slots, and queues the pools that wait for one."""
 
     def __init__(self, number: int) -> None:
         self._free = number
@@ -26,7 +26,7 @@ class ConnectionLimit:
         self._pools: list[LimitedPool] = []
 
     def register(self, pool: LimitedPool) -> None:
-        """Let a pool know of the others' needs."""
+        """Let a pool be asked for its idle connections."""
         with self._gate:
             self._pools.append(pool)
 
@@ -37,7 +37,7 @@ class ConnectionLimit:
             self._waiting.pop(pool, None)
 
     def acquire(self) -> bool:
-        """Take a place if one is free."""
+        """Take a free slot; return whether there was one."""
         with self._gate:
             if self._free == 0:
                 return False
@@ -45,7 +45,7 @@ class ConnectionLimit:
             return True
 
     def wait(self, pool: LimitedPool) -> None:
-        """Stand in the queue for the next place that comes free."""
+        """Queue a pool for the next slot that comes free, and ask the others to close an idle connection."""
         with self._gate:
             self._waiting[pool] = None
             others = [other for other in self._pools if other is not pool]
@@ -53,25 +53,25 @@ class ConnectionLimit:
             other.make_room()
 
     def stop_waiting(self, pool: LimitedPool) -> None:
-        """Leave the queue."""
+        """Remove a pool from the queue."""
         if self._waiting:
             with self._gate:
                 self._waiting.pop(pool, None)
 
     @property
     def is_wanted(self) -> bool:
-        """Tell whether somebody waits for a place."""
+        """Return whether a pool waits for a slot."""
         return bool(self._waiting)
 
     def is_wanted_by_others(self, pool: LimitedPool) -> bool:
-        """Tell whether somebody else waits for a place."""
+        """Return whether another pool waits for a slot."""
         if not self._waiting:
             return False
         with self._gate:
             return any(other is not pool for other in self._waiting)
 
     def release(self) -> None:
-        """Give a place back: to the first who waits."""
+        """Free a slot, or hand it to the pool that has waited longest."""
         while True:
             with self._gate:
                 if not self._waiting:

@@ -1,4 +1,4 @@
-"""Opens connections: to the first server of the URL that can be used, or an error that says what each one answered."""
+"""Opens connections to the first usable server of a URL; an error gives the reason for each server."""
 
 import asyncio
 import time
@@ -25,11 +25,11 @@ OLDEST_SERVER = 13
 
 _FULL = {"53300", "53400"}
 """The server, the database or the role has no connection left."""
-_PASSING_STATES = {"57P03", "25006", *_FULL}
+_TRANSIENT_STATES = {"57P03", "25006", *_FULL}
 """The server starts up, is a standby that may be promoted, or has no connection left."""
 
-# By the text, which may be cut off: behind a pooler, nobody knows the number of the process. Where activities are not
-# tracked, any session stands for the one that is looked for.
+# By the text, which may be truncated: behind a pooler, the process id is unknown. Where activities are not tracked, any
+# session of the role counts as the one searched for.
 _FIND_STATEMENT = """
 SELECT 1
 FROM pg_stat_activity
@@ -40,17 +40,17 @@ LIMIT 1
 
 
 class UnreachableError(Exception):
-    """No server could be used: `failure` is what to tell the caller."""
+    """No server could be used; `failure` is the error for the caller."""
 
     def __init__(self, failure: StorageError, *, is_hopeless: bool) -> None:
-        """Keep the failure; a hopeless one would be met by another try as well."""
+        """Keep the failure; a hopeless one is not worth a retry."""
         super().__init__(failure.message)
         self.failure = failure
         self.is_hopeless = is_hopeless
 
 
 class Connector:
-    """Knows the servers, and what it has learnt of them."""
+    """Opens connections, and remembers what it has learnt of the servers."""
 
     def __init__(self, target: PostgresUrl, settings: PostgresSettings) -> None:
         self.target = target
@@ -59,28 +59,28 @@ class Connector:
         self.has_pooler = False
         self.named = NamedStatements()
         self.has_written = False
-        self._has_looked = False
-        self._has_been_there = False
+        self._has_checked = False
+        self._was_reached = False
         self._first = 0
 
     @property
     def owns_sessions(self) -> bool:
-        """Tell whether what a statement leaves on its connection is there for the next one."""
+        """Return whether a session is ours alone, so that settings and prepared statements stay."""
         return not self.has_pooler and self.settings.prepared_statements != "off"
 
     @property
     def awaits_primary(self) -> bool:
-        """Tell whether a server that takes no writes is worth the wait: for its promotion, or for the one after it."""
+        """Return whether to wait for a primary if the server is read-only: for its promotion, or for another server."""
         return self.has_written or self.target.seeks_primary
 
     async def open(self, deadline: float) -> Connection:
-        """Return a new connection, to the first server that can be used; each is tried once.
+        """Return a new connection to the first usable server; each is tried once.
 
-        A server that was there once is worth another try: it may be restarted, or another one take its place. At
-        first, only one that says itself that it is about to be ready is.
+        Once a server has been reached, a failure is worth a retry: the server may restart or fail over. Before that,
+        only the failure of a server that announces that it will be ready is.
 
         Raises:
-            UnreachableError: no server can be used; its failure says why, for each.
+            UnreachableError: no server can be used; its failure gives the reason for each.
 
         """
         failures: list[tuple[str, BaseException]] = []
@@ -94,16 +94,16 @@ class Connector:
             except (*DRIVER_ERRORS, StorageError, UnicodeError, OverflowError) as error:
                 failures.append((self.target.name_of(host, port), error))
             else:
-                self._has_been_there = True
+                self._was_reached = True
                 self._first = position
                 return connection
-        is_hopeless = not any(self._may_pass(error) for _, error in failures)
+        is_hopeless = not any(self._is_transient(error) for _, error in failures)
         raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
 
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Connection:
         try:
             return await self._try_to_open(host, port, deadline)
-        except asyncpg.InvalidCachedStatementError:  # lost by the pooler, which is trusted with no other one now
+        except asyncpg.InvalidCachedStatementError:  # lost by the pooler, which is not trusted with further ones
             return await self._try_to_open(host, port, deadline)
 
     async def _try_to_open(self, host: str | None, port: int | None, deadline: float) -> Connection:
@@ -111,8 +111,8 @@ class Connector:
         application_name = self.application.text
         driver = await self._connect(host, port, deadline)
         try:
-            if not self._has_looked:
-                await self._look_for_a_pooler(driver, deadline)
+            if not self._has_checked:
+                await self._detect_pooler(driver, deadline)
                 if self.owns_sessions is not owned_sessions:
                     driver.terminate()
                     driver = await self._connect(host, port, deadline)
@@ -121,17 +121,17 @@ class Connector:
                 self.target.name_of(host, port),
                 self.settings,
                 named=self.named,
-                is_at_work=partial(self._is_at_work, host, port),
+                is_running=partial(self._is_running, host, port),
             )
             connection.application_name = application_name
-            async with _given_up_at(deadline, driver):
+            async with _terminated_at(deadline, driver):
                 self._require_usable(driver)
                 await set_codecs(driver)
                 if not self.owns_sessions:
                     await learn_arrays(driver)
-                await connection.greet()
+                await connection.set_up()
         except BaseException:
-            driver.terminate()  # nobody else knows of it, whoever was cancelled here
+            driver.terminate()  # no other code has a reference to it
             raise
         return connection
 
@@ -155,19 +155,19 @@ class Connector:
         # As the server writes it: the driver's own 'utf-8' would let PgBouncer set it before each transaction.
         return names if self.owns_sessions else {**names, "client_encoding": "UTF8"}
 
-    async def _look_for_a_pooler(self, driver: asyncpg.Connection, deadline: float) -> None:
-        """See whether the server tells the number of the process that answers; a pooler tells one of its own making."""
-        async with _given_up_at(deadline, driver), driver.transaction():
+    async def _detect_pooler(self, driver: asyncpg.Connection, deadline: float) -> None:
+        """Detect a pooler by its process id, which differs from that of the server process."""
+        async with _terminated_at(deadline, driver), driver.transaction():
             # Without a name, so that nothing is left behind at a pooler's server.
             number = await (await driver.prepare("SELECT pg_catalog.pg_backend_pid()", name="")).fetchval()
             self.has_pooler = number != driver.get_server_pid()
             if self.has_pooler:
                 choice = self.settings.prepared_statements
                 self.named.are_kept = choice == "on" or (choice == "auto" and await _keeps_statements(driver))
-        self._has_looked = True
+        self._has_checked = True
 
-    async def _is_at_work(self, host: str | None, port: int | None, text: str) -> bool:
-        """Ask a server on a new connection whether it runs a statement of this role."""
+    async def _is_running(self, host: str | None, port: int | None, text: str) -> bool:
+        """Check on a new connection whether the server runs a statement of this role."""
         try:
             connection = await self._open_one(host, port, time.monotonic() + self.settings.connection_timeout)
         except (*DRIVER_ERRORS, StorageError) as error:
@@ -188,14 +188,14 @@ class Connector:
         if encoding != "UTF8":
             raise DatabaseError(f"the database keeps its text as {encoding}; create one with ENCODING 'UTF8'")
 
-    def _may_pass(self, error: BaseException) -> bool:
-        if state_of(error) in _PASSING_STATES or isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+    def _is_transient(self, error: BaseException) -> bool:
+        if state_of(error) in _TRANSIENT_STATES or isinstance(error, asyncpg.TargetServerAttributeNotMatched):
             return True
-        return self._has_been_there and (is_lost(error) or isinstance(error, TimeoutError))
+        return self._was_reached and (is_lost(error) or isinstance(error, TimeoutError))
 
     def _failure(self, failures: list[tuple[str, BaseException]], is_hopeless: bool) -> StorageError:
         causes = [self._explained(server, error) for server, error in failures]
-        kind = DatabaseError if is_hopeless or not self._has_been_there else PoolError
+        kind = DatabaseError if is_hopeless or not self._was_reached else PoolError
         within = "" if is_hopeless else f" within connection_timeout ({self.settings.connection_timeout:g} s)"
         failure = kind(f"{self.target}: no server can be used{within}: {'; '.join(causes)}")
         failure.__cause__ = failures[-1][1]
@@ -225,7 +225,7 @@ class Connector:
 
 
 async def _keeps_statements(driver: asyncpg.Connection) -> bool:
-    """Tell whether a pooler keeps apart the statements of its clients: then the server knows ours by another name."""
+    """Return whether a pooler maps prepared statements for each client: the server then has ours under another name."""
     name = f"swarm_{uuid.uuid4().hex}"
     statement = await driver.prepare(
         f"SELECT /* {name} */ pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_prepared_statements "
@@ -239,10 +239,10 @@ async def _keeps_statements(driver: asyncpg.Connection) -> bool:
 
 
 @asynccontextmanager
-async def _given_up_at(deadline: float, driver: asyncpg.Connection) -> AsyncIterator[None]:
-    """Drop the connection at the deadline, and on any error.
+async def _terminated_at(deadline: float, driver: asyncpg.Connection) -> AsyncIterator[None]:
+    """Terminate the connection at the deadline, and on any error.
 
-    A timeout that only cancels would let a transaction send its rollback, and wait for the answer to that for ever.
+    A timeout that only cancels would let a transaction send its rollback and wait for its answer without limit.
     """
     has_expired = False
 

@@ -127,7 +127,7 @@ class PostgresEngine:
         )
         if self.settings.partition_by is not None:
             await self._layout.require(connection, self.settings.partition_by, self.settings.connection_timeout)
-        await self.periods.look(connection)
+        await self.periods.check(connection)
 
     async def require(self) -> None:
         """Reach the server; raise `DatabaseError` unless the schema holds a swarm, of whatever version."""
@@ -207,7 +207,7 @@ class PostgresEngine:
             return 0
 
         async def drop(connection: Connection) -> int:
-            await self.periods.look(connection)
+            await self.periods.check(connection)
             return await PartDropping(connection, self.plans.compiler, table, stale).run()
 
         dropped: int = await self.on_a_connection(drop)

@@ -1,4 +1,4 @@
-"""Turns the driver's errors into ours, by SQLSTATE, and says what may be done again."""
+"""Translates the driver's errors into ours, by SQLSTATE, and decides which of them are retried."""
 
 from enum import Enum
 
@@ -18,24 +18,24 @@ RETRY_ADVICE = "run the transaction again, or use storage.run_transaction, which
 
 
 class RetryDecision(Enum):
-    """What helps against an error."""
+    """Whether an operation is retried after an error, and how."""
 
     FINAL = "final"
-    RETRY = "retry"  # the server has undone the operation
-    NEW_CONNECTION = "new connection"  # nothing was done, but this server is not the one to ask
-    UNKNOWN_OUTCOME = "unknown outcome"  # the connection is gone, and with it the answer
+    RETRY = "retry"  # the server has rolled the operation back: retry it on the same connection
+    NEW_CONNECTION = "new connection"  # nothing was done: retry it on another connection
+    UNKNOWN_OUTCOME = "unknown outcome"  # the connection was lost, and with it the answer
 
 
 _REPEATABLE = {"40001", "40P01"}
 """Serialization failure, deadlock."""
 _CROWDED = "53200"
-"""No memory: mostly that of locks, of which others hold some thousands at the moment."""
+"""Out of memory: mostly that of the lock table, which other transactions fill at the moment."""
 _UNFIT = {"25006", "57P03", "53300"}
-"""A standby or a server that was made read-only; one that starts or stops; one with too many connections."""
+"""Read-only server; one that starts or stops; one with too many connections."""
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
-"""The server has ended the connection: shut down, crashed, or tired of waiting."""
+"""The server has closed the connection: shutdown, crash, or timeout."""
 _ABOUT_VALUES = {"22", "23"}
-"""The classes of states of a value that cannot be stored, and of one that a constraint refuses."""
+"""Classes of SQLSTATEs: data exception, integrity constraint violation."""
 _READ_IT_BACK = "so the write may or may not have been stored; read it back before you repeat it"
 _CAUSES = {
     "28P01": "the password was refused",
@@ -53,16 +53,16 @@ _CAUSES = {
 
 
 DRIVER_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What the driver raises; the last one if a connection ends while it begins."""
+"""What the driver raises; the last one if a connection is closed while it is set up."""
 
 
 def state_of(error: BaseException) -> str:
-    """Return the SQLSTATE of a server's error; of any other, nothing."""
+    """Return the SQLSTATE of an error of the server; of any other error, an empty string."""
     return getattr(error, "sqlstate", None) or ""
 
 
 def is_lost(error: BaseException) -> bool:
-    """Tell whether the connection is gone."""
+    """Return whether the connection was lost."""
     state = state_of(error)
     return (
         isinstance(error, OSError | EOFError | asyncpg.InternalClientError) or state in _LOST or state.startswith("08")
@@ -70,23 +70,23 @@ def is_lost(error: BaseException) -> bool:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Tell whether a server has refused to write: it is a standby, or was made read-only."""
+    """Return whether a server has refused a write as read-only."""
     return state_of(error) == "25006"
 
 
 def is_outdated_plan(error: BaseException) -> bool:
-    """Tell whether a statement was prepared for columns that have another type now."""
+    """Return whether a prepared statement is outdated: a column has changed its type since."""
     return isinstance(error, asyncpg.InvalidCachedStatementError)
 
 
 class StaleSequenceError(DatabaseError):
-    """A sequence gave out a number that a row of its table has already; the record itself may be stored or not."""
+    """A sequence is behind its table: its next number is taken. The record itself may be stored or not."""
 
     table = ""
 
 
 def stale_sequence(table: str, error: asyncpg.UniqueViolationError) -> StaleSequenceError:
-    """Return the error that says that the numbers of a table's rows have to catch up."""
+    """Return the error for a sequence that has to be advanced."""
     stale = StaleSequenceError(
         f"the sequence that numbers the {table} is behind its table, as after a logical replication, which carries no "
         "sequences; nothing was stored"
@@ -97,16 +97,16 @@ def stale_sequence(table: str, error: asyncpg.UniqueViolationError) -> StaleSequ
 
 
 class OvertakenError(DatabaseError):
-    """Another transaction has added the same record since this one looked for it; another try finds it there."""
+    """Another transaction has inserted the same record since this one searched for it; a retry finds it."""
 
 
 def is_without_partition(error: BaseException) -> bool:
-    """Tell whether a row found no partition: the statement had begun before that was attached, or detached."""
+    """Return whether a row had no partition: it was attached or detached after the statement began."""
     return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
 
 
 def retry_decision(error: BaseException, is_closed: bool) -> RetryDecision:
-    """Return what helps against an error after which the connection is closed or not."""
+    """Decide whether an operation is retried after an error; `is_closed` tells whether its connection is closed now."""
     state = state_of(error)
     if state in _REPEATABLE or state == _CROWDED or is_outdated_plan(error) or is_without_partition(error):
         return RetryDecision.RETRY
@@ -118,7 +118,7 @@ def retry_decision(error: BaseException, is_closed: bool) -> RetryDecision:
 
 
 def translate(error: BaseException, server: str, lock_timeout: float) -> BaseException:
-    """Return the error that callers know for one of the driver's; any other error as it is."""
+    """Translate an error of the driver; return any other error unchanged."""
     is_the_drivers = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError)
     if isinstance(error, StorageError) or not (is_the_drivers or is_lost(error)):
         return error
@@ -150,9 +150,7 @@ def _translated(error: BaseException, server: str, lock_timeout: float) -> Stora
 
 
 def blames_a_row(error: StorageError) -> bool:
-    """Tell whether a value or an id was refused: that says something of one row, and no other try would be answered
-    otherwise.
-    """
+    """Return whether one row is to blame, for its value or its id: a retry would fail as well."""
     if isinstance(error, ConflictError | SerializationError):
         return True
     if isinstance(error, StaleSequenceError | OvertakenError):
@@ -161,14 +159,12 @@ def blames_a_row(error: StorageError) -> bool:
 
 
 def waited_for_lock(error: StorageError) -> bool:
-    """Tell whether another transaction held what was to be written, for as long as an operation waits."""
+    """Return whether the operation timed out waiting for a lock."""
     return error.__cause__ is not None and state_of(error.__cause__) == "55P03"
 
 
 def unknown_outcome(server: str, error: BaseException, reason: str | None = None) -> OutcomeUnknownError:
-    """Return the error that says that nobody knows whether an operation was done; the reason is the error's own text
-    unless it is given.
-    """
+    """Return the error for a write whose answer was lost; without a `reason`, it gives the text of the error."""
     text = reason or _text_of(error)
     unknown = OutcomeUnknownError(f"{server}: the connection was lost before the answer came ({text}), {_READ_IT_BACK}")
     unknown.__cause__ = error
@@ -176,21 +172,21 @@ def unknown_outcome(server: str, error: BaseException, reason: str | None = None
 
 
 def still_unknown_outcome(error: StorageError) -> OutcomeUnknownError:
-    """Return the error that says so once no other try could tell it either."""
+    """Return the error for a write whose answer was lost, and whose retries failed too."""
     unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier try was lost, {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
 
 
 def unknown_change() -> OutcomeUnknownError:
-    """Return the error that says so of a change of a row that another try does not find as it was before."""
+    """Return the error for a change whose answer was lost, and whose row has changed since it was read."""
     return OutcomeUnknownError(
         "the connection was lost before the answer came, and the row is not as it was before, " + _READ_IT_BACK
     )
 
 
 def lost_transaction(server: str, error: BaseException) -> CollisionError:
-    """Return the error of a transaction that has ended with its connection, before its commit was sent."""
+    """Return the error of a transaction that lost its connection before the commit was sent."""
     return CollisionError(
         f"{server}: the connection was lost ({_text_of(error)}), and the server has rolled the transaction back; "
         f"{RETRY_ADVICE}"
@@ -198,7 +194,7 @@ def lost_transaction(server: str, error: BaseException) -> CollisionError:
 
 
 def conflict(label: str, identity: object, error: BaseException | None) -> ConflictError:
-    """Return the error that says that an id is taken."""
+    """Return the error for an id that is taken."""
     taken = ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged")
     taken.__cause__ = error
     return taken
@@ -206,5 +202,5 @@ def conflict(label: str, identity: object, error: BaseException | None) -> Confl
 
 def _text_of(error: BaseException) -> str:
     if isinstance(error, asyncpg.InternalClientError):
-        return "it ended as a statement began"  # which the driver tells in terms of its own states
+        return "it ended as a statement began"  # the driver's text names internal states only
     return str(error) or type(error).__name__

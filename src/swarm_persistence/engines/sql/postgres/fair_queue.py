@@ -1,4 +1,4 @@
-"""The line of callers that wait for a connection: fair among schemas, first come, first served within each."""
+"""A queue of callers that wait for a connection: round-robin over schemas, first in, first out within each."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Waiting futures, by the schema that each waits for. The schemas take turns, whatever their lines' lengths."""
+    """The futures of waiting callers, by schema."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, deque[asyncio.Future[T]]] = OrderedDict()
@@ -18,7 +18,7 @@ class FairQueue(Generic[T]):
         return self._length
 
     def add(self, schema: str, waiter: "asyncio.Future[T]") -> None:
-        """Let a caller wait behind the others of its schema."""
+        """Append a caller to the queue of its schema."""
         line = self._lines.get(schema)
         if line is None:
             line = self._lines[schema] = deque()
@@ -26,7 +26,7 @@ class FairQueue(Generic[T]):
         self._length += 1
 
     def discard(self, schema: str, waiter: "asyncio.Future[T]") -> None:
-        """Let a caller wait no longer."""
+        """Remove a caller."""
         line = self._lines.get(schema)
         if line is not None and waiter in line:
             line.remove(waiter)
@@ -35,7 +35,7 @@ class FairQueue(Generic[T]):
                 del self._lines[schema]
 
     def pop(self) -> "asyncio.Future[T] | None":
-        """Take out the first that still waits, of the schema whose turn it is; its schema's next turn comes last."""
+        """Remove and return the first future that is not done, of the next schema in turn; `None` if there is none."""
         while self._lines:
             schema, line = self._lines.popitem(last=False)
             while line:

@@ -28,7 +28,7 @@ WHERE nspname = $1 AND relname = $2
 async def become_owner(connection: Connection, schema: str, table: str) -> None:
     """Act as the role that owns a table until the transaction ends, if this one may: a superuser may do so for it."""
     for (owner,) in await connection.run(_OWNER, (schema, table)):
-        await connection.order(f"SET LOCAL ROLE {owner}")
+        await connection.execute(f"SET LOCAL ROLE {owner}")
 
 
 async def tables_of(connection: Connection, schema: str) -> set[str]:
@@ -39,7 +39,7 @@ async def tables_of(connection: Connection, schema: str) -> set[str]:
 async def copy_grants(connection: Connection, schema: str, model: str, table: str) -> None:
     """Grant on a new table what is granted on another one."""
     for grant in await grants_of(connection, f'"{schema}"."{model}"'):
-        await connection.order(grant.format(object=f'"{schema}"."{table}"'))
+        await connection.execute(grant.format(object=f'"{schema}"."{table}"'))
 
 
 async def grants_of(connection: Connection, name: str) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""How many connections a pool has: it grows for those who wait, and leaves the last ones of a server to others.
+"""The growth of a pool: it opens connections for waiting callers, and leaves the last ones of a server to others.
 
-A pool that has a connection needs no other one. So a refused growth fails no call, it is tried again after ever longer
-pauses, and a pool that finds a server nearly full gives half of its connections back: then each of many processes has
-one, instead of few of them all.
+A pool with one connection can serve all callers. So a refused connection fails no call; it is retried with backoff. And
+a pool that finds the server nearly full closes half of its connections, so that every process can have one.
 """
 
 import asyncio
@@ -22,15 +21,15 @@ from swarm_persistence.errors import PoolError, StorageError
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
-"""Between two tries to open a first connection."""
+"""Between attempts to open the first connection."""
 _LONGEST_GROWTH_PAUSE_SECONDS = 5.0
-"""Between two tries to open another one beside those that are open."""
-_BETWEEN_LOOKS_SECONDS = 0.5
-"""Between two looks at what the server has left, while there is more than one connection."""
+"""Between attempts to open a further connection."""
+_BETWEEN_CHECKS_SECONDS = 0.5
+"""Between checks of the server's headroom, while the pool has more than one connection."""
 
 
 class GrowingPool(LimitedPool, Protocol):
-    """A pool, as its growth uses it."""
+    """What the growth of a pool uses of it."""
 
     loop: asyncio.AbstractEventLoop
     is_closed: bool
@@ -49,15 +48,15 @@ class GrowingPool(LimitedPool, Protocol):
 
     def drop_surplus(self) -> None: ...
 
-    def fail_first(self, failure: StorageError) -> None: ...
+    def fail_longest_waiting(self, failure: StorageError) -> None: ...
 
-    def begin_errand(self) -> None: ...
+    def begin_internal_use(self) -> None: ...
 
-    def errand_ended(self) -> None: ...
+    def end_internal_use(self) -> None: ...
 
 
 class Growth:
-    """The growth of the pool of one event loop."""
+    """Opens the connections of one pool."""
 
     def __init__(
         self,
@@ -67,29 +66,29 @@ class Growth:
         settings: PostgresSettings,
         total: Callable[[], int],
     ) -> None:
-        """Take a pool; `total` counts the open connections of all loops."""
+        """Take a pool; `total` returns how many connections are open over all event loops."""
         self._pool = pool
         self._connector = connector
         self._limit = limit
         self._settings = settings
         self._total = total
         self._openings: list[asyncio.Task[None]] = []
-        self._looks: set[asyncio.Task[Headroom]] = set()
+        self._checks: set[asyncio.Task[Headroom]] = set()
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_GROWTH_PAUSE_SECONDS)
         self._timer: asyncio.TimerHandle | None = None
-        self._next_look = 0.0
+        self._next_check = 0.0
         self.surplus = 0
-        """How many connections are to be closed, for the sake of others."""
+        """How many connections are to be closed, so that other processes can have one."""
         self.trouble: StorageError | None = None
-        """Why the last try to open a connection failed."""
+        """Why the last attempt to open a connection failed."""
 
     @property
     def under_way(self) -> list["asyncio.Task[Any]"]:
-        """Return the tasks of connections that are about to be open, or are being looked at."""
-        return [*self._openings, *self._looks]
+        """Return the tasks that open a connection or check the headroom."""
+        return [*self._openings, *self._checks]
 
     def grow(self) -> None:
-        """Open connections for those who wait, as many as may be; one at a time after one could not be had."""
+        """Open connections for waiting callers, up to the limit; one at a time after a failure."""
         if self._pool.is_closed or (self._timer is not None and self._pool.open):
             return
         most = self._pool.waiting if self.trouble is None else min(1, self._pool.waiting)
@@ -100,7 +99,7 @@ class Growth:
             self._open_one()
 
     def use_slot(self) -> None:
-        """Open a connection in a place that was waited for, if it is still wanted."""
+        """Open a connection in the slot that was waited for, or free it if no caller waits."""
         if self._pool.waiting <= len(self._openings) or self._pool.is_closed:
             self._limit.release()
             return
@@ -108,15 +107,15 @@ class Growth:
             self._limit.wait(self._pool)
         self._open_one()
 
-    def looks_at(self, connection: Connection) -> bool:
-        """Use a connection to look at what the server has left, if that is due; then give it back to the pool."""
-        if self._pool.open <= 1 or self._connector.has_pooler or time.monotonic() < self._next_look:
+    def checks_headroom(self, connection: Connection) -> bool:
+        """Check the server's headroom on a connection if that is due, and release it then; return whether it is due."""
+        if self._pool.open <= 1 or self._connector.has_pooler or time.monotonic() < self._next_check:
             return False
-        self._look(connection, self._has_looked)
+        self._check(connection, self._has_checked)
         return True
 
     def stop(self) -> None:
-        """Try no more."""
+        """Make no further attempts."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -143,7 +142,7 @@ class Growth:
             except UnreachableError as error:
                 self.trouble = error.failure
                 is_over = error.is_hopeless or time.monotonic() + pause >= deadline
-                # Without any connection, one task goes on for all who wait.
+                # Without any connection, one task keeps retrying for all waiting callers.
                 if is_over or self._pool.open or self._openings[0] is not task or self._pool.is_closed:
                     self._openings.remove(task)
                     self._limit.release()
@@ -162,7 +161,7 @@ class Growth:
         if is_first or self._connector.has_pooler:
             self._has_grown(connection)
         else:
-            self._look(connection, self._has_looked_at_first)
+            self._check(connection, self._has_checked_new)
 
     def _has_grown(self, connection: Connection) -> None:
         self.trouble = None
@@ -175,7 +174,7 @@ class Growth:
             return
         if not self._pool.open:
             if is_over and self.trouble is not None:
-                self._pool.fail_first(self.trouble)
+                self._pool.fail_longest_waiting(self.trouble)
             self.grow()
             return
         if self._timer is None:
@@ -189,37 +188,39 @@ class Growth:
         if self._total() > self._pool.open:
             self._limit.wait(self._pool)
 
-    def _look(self, connection: Connection, looked: "Callable[[Connection, Headroom | None], None]") -> None:
-        self._next_look = time.monotonic() + _BETWEEN_LOOKS_SECONDS
-        self._pool.begin_errand()
+    def _check(self, connection: Connection, checked: "Callable[[Connection, Headroom | None], None]") -> None:
+        self._next_check = time.monotonic() + _BETWEEN_CHECKS_SECONDS
+        self._pool.begin_internal_use()
         task = self._pool.loop.create_task(headroom_of(connection), context=Context())
-        self._looks.add(task)
-        task.add_done_callback(partial(self._end_look, connection, looked))
+        self._checks.add(task)
+        task.add_done_callback(partial(self._end_check, connection, checked))
 
-    def _end_look(
+    def _end_check(
         self,
         connection: Connection,
-        looked: "Callable[[Connection, Headroom | None], None]",
+        checked: "Callable[[Connection, Headroom | None], None]",
         task: "asyncio.Task[Headroom]",
     ) -> None:
-        self._looks.discard(task)
+        self._checks.discard(task)
         headroom = None
         if task.cancelled() or task.exception() is not None:
-            connection.terminate()  # it may have been in the midst of the look
+            connection.terminate()  # its state is unknown
         else:
             headroom = task.result()
-        self._pool.errand_ended()
-        looked(connection, headroom)
+        self._pool.end_internal_use()
+        checked(connection, headroom)
 
-    def _has_looked_at_first(self, connection: Connection, headroom: Headroom | None) -> None:
+    def _has_checked_new(self, connection: Connection, headroom: Headroom | None) -> None:
         if headroom is None or not headroom.is_used_up or self._pool.open <= 1:
             self._has_grown(connection)
             return
-        self.trouble = PoolError(f"{connection.server}: the server has few connections left, and those are for others")
+        self.trouble = PoolError(
+            f"{connection.server}: the server has few connections left, which are reserved for other processes"
+        )
         self._pool.drop(connection)
         self._has_failed(is_over=False)
 
-    def _has_looked(self, connection: Connection, headroom: Headroom | None) -> None:
+    def _has_checked(self, connection: Connection, headroom: Headroom | None) -> None:
         if headroom is not None and headroom.is_short:
             least = max(1, self._settings.min_idle_connections, self._pool.open // 2)
             self.surplus = max(0, self._pool.open - least)

@@ -1,11 +1,11 @@
-"""How many connections a server has left, so that the pools of other processes find one too."""
+"""The headroom of a server: how many more connections it accepts."""
 
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
 
-# Of sessions of other roles, a role without rights sees that they are there, and not of which kind. The limits of a
-# role and of a database are no limits to a superuser.
+# An unprivileged role sees that other roles' sessions exist, but not of which type they are. The limits of roles and
+# databases do not apply to superusers.
 _LIMITS_AND_CLIENTS = """
 WITH clients AS MATERIALIZED (
   SELECT usesysid, datid
@@ -28,38 +28,38 @@ WHERE datname = current_database() AND datconnlimit >= 0 AND NOT rolsuper
 """
 
 _RESERVED_SHARE = 10
-"""One connection in so many is left for those who have none yet."""
+"""One connection in so many is reserved for processes that have none."""
 
 
 class Headroom:
-    """What is left of each limit that holds for a connection."""
+    """What is left of each limit that applies to a connection."""
 
     def __init__(self, left: list[tuple[int, int]]) -> None:
-        """Take what is left, and what should be, for each limit."""
+        """Take, for each limit, how many connections are left and how many are to be reserved."""
         self._left = left
 
     @property
     def is_used_up(self) -> bool:
-        """Tell whether a pool that has a connection should not have taken another one."""
+        """Return whether a pool that has a connection must not open another one."""
         return any(left < reserve for left, reserve in self._left)
 
     @property
     def is_short(self) -> bool:
-        """Tell whether a pool should give connections back, since others come to have none."""
+        """Return whether a pool should close connections, as other processes may get none."""
         return any(left < (reserve + 1) // 2 for left, reserve in self._left)
 
 
 async def headroom_of(connection: Connection) -> Headroom:
-    """Ask a server for its limits, and for the connections that it has; one that does not tell has room."""
+    """Query the limits and the clients of a server; one that hides them counts as having room."""
     try:
         limits = await limits_of(connection)
     except asyncpg.PostgresError:
         if connection.is_closed:
             raise
-        return Headroom([])  # an operator may hide what others do, and not every service has these views
+        return Headroom([])  # an operator may hide these views, and not every service has them
     return Headroom([(most - clients, max(1, most // _RESERVED_SHARE)) for most, clients in limits])
 
 
 async def limits_of(connection: Connection) -> list[tuple[int, int]]:
-    """Return, for each limit that holds for this role's connections, how many it allows and how many there are."""
+    """Return, for each limit that applies to this role, how many connections it allows and how many are open."""
     return [(most, clients) for most, clients in await connection.run(_LIMITS_AND_CLIENTS)]

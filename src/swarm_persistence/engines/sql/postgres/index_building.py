@@ -55,7 +55,7 @@ async def drop_index(connection: Connection, schema: str, index: DropIndex, pati
     if (await connection.run(_IS_PARTITIONED, (whole,)))[0][0]:
         # PostgreSQL cannot drop it concurrently: it is a matter of the catalog, once all tables are locked.
         async def drop() -> None:
-            await connection.order(f"DROP INDEX IF EXISTS {whole}")
+            await connection.execute(f"DROP INDEX IF EXISTS {whole}")
 
         await online.in_short_transaction(connection, drop, patience)
     else:
@@ -72,7 +72,7 @@ async def _build_partitioned(connection: Connection, schema: str, index: CreateI
     definition = index.definition.replace("ON ", "ON ONLY ", 1).replace("{schema}", f'"{schema}"')
 
     async def begin() -> None:
-        await connection.order(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
+        await connection.execute(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
 
     # From now on, a partition that is attached to the table gets such an index with that.
     await online.in_short_transaction(connection, begin, patience)
@@ -82,7 +82,7 @@ async def _build_partitioned(connection: Connection, schema: str, index: CreateI
             continue
 
         async def attach(own: str = own) -> None:
-            await connection.order(f'ALTER INDEX {whole} ATTACH PARTITION "{schema}".{own}')
+            await connection.execute(f'ALTER INDEX {whole} ATTACH PARTITION "{schema}".{own}')
 
         try:
             await online.in_short_transaction(connection, attach, patience)

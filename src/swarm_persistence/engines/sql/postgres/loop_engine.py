@@ -1,4 +1,4 @@
-"""What one event loop has of one schema: its batches, its transactions, and what is under way."""
+"""The engine of one schema in one event loop: its batches, transactions, and operations in flight."""
 
 import asyncio
 import time
@@ -62,14 +62,14 @@ class LoopEngine:
         self._write_lock = shared.write_lock
         self._retrier = Retrier(self.pool, shared.pools.connector, self.plans, self.settings)
         self._claims = Claims(self._retrier)
-        self._claim_batches = ClaimBatches(self.pending, self._claims, self._in_turn, self.committed)
+        self._claim_batches = ClaimBatches(self.pending, self._claims, self._under_write_lock, self.committed)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
         self._updaters: dict[RowUpdatePlan, Batches[RowUpdate]] = {}
         for table in TABLES:
             _, text, _ = self.plans.inserts[table.model]
-            adder = RowAdder(table, text, self._retrier, self._in_turn, self.committed)
+            adder = RowAdder(table, text, self._retrier, self._under_write_lock, self.committed)
             self._adders[table.name] = Batches(self.pending, adder.run, verb="store", is_write=True)
             reader = RowReader(table, self.plans.gets[table.model], self._retrier)
             self._readers[table.name] = Batches(self.pending, reader.run, verb="get", is_write=False)
@@ -77,12 +77,12 @@ class LoopEngine:
 
     @property
     def waiting(self) -> int:
-        """Return how many callers wait for a connection, or for their turn."""
+        """Return how many callers wait for a connection, or for the write lock."""
         batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values())
         return self.pending.waiting + self._claim_batches.waiting + sum(batch.waiting for batch in batches)
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        """Do all steps or none of them."""
+        """Run all steps, or none."""
         if len(steps) == 1 and isinstance(steps[0], Insert) and not has_key(steps[0]):
             table, _, row = self.plans.row_of(steps[0])
             return self._adders[table.name].add(row)
@@ -92,12 +92,12 @@ class LoopEngine:
         return self.pending.start(self._work(steps), is_write=True)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
-        """Write, and tell of results whose caller was cancelled."""
+        """Run all steps, or none; call `on_abandoned` with the results if the caller is cancelled."""
         claim = self.plans.claim(steps)
         if claim is not None and (shape := claim.shape) is not None:
             return self._claim_batches.add(claim, shape, on_abandoned)
         work = self._work(steps)
-        # A run whose caller gives up before its turn writes nothing, and gives no results.
+        # If the caller is cancelled before the operation begins, nothing is written, and there are no results.
         writing = self.pending.start(
             work,
             is_write=True,
@@ -122,7 +122,7 @@ class LoopEngine:
         )
 
     async def begin(self) -> PostgresSession:
-        """Wait for the turn to write and open a transaction."""
+        """Wait for the write lock, and begin a transaction."""
         opening = self.pending.start(self._begin, is_write=True)
         try:
             return await opening
@@ -132,7 +132,7 @@ class LoopEngine:
             raise
 
     async def snapshot(self) -> PostgresSnapshot:
-        """Take what is committed now."""
+        """Begin a snapshot of what is committed now."""
         opening = self.pending.start(self._take_snapshot, is_write=False)
         try:
             return await opening
@@ -142,32 +142,32 @@ class LoopEngine:
             raise
 
     def listen(self) -> None:
-        """Let the schema's watches learn of the commits of other processes."""
+        """Wake the schema's watches after commits of other processes."""
         self.notifications.listen(self.settings.schema, self._shared.watches)
 
     def committed(self, tables: set[str]) -> None:
-        """Tell those who watch, here and elsewhere, that there was a commit."""
+        """Wake the watches of these tables, here and in other processes."""
         self._shared.pools.connector.has_written = True
         if tables:
             self._shared.watches.ring(tables)
             self.notifications.send(self._channel, tables)
         if self._shared.periods.is_due:
-            self._look_at_periods()
+            self._check_periods()
 
     async def close(self) -> None:
-        """Finish what is under way; a cancelled close drops it at once."""
+        """Finish what is in flight; if cancelled, terminate it."""
         try:
             for session in [*self._sessions]:
                 session.abandon("the storage was closed")
             await asyncio.sleep(0)
-            await self.pending.all_are_done(self.settings.connection_timeout)
+            await self.pending.wait_for_all(self.settings.connection_timeout)
         finally:
             self.terminate()
 
     def terminate(self) -> None:
-        """Drop the transactions with their connections, and use the others no more.
+        """Terminate the transactions, and forget this engine.
 
-        What else is under way fails with the connections, or goes on to its end if other schemas keep those open.
+        Other operations in flight fail with the connections, or finish if other schemas keep those open.
         """
         for session in [*self._sessions]:
             session.die(TransactionError("the transaction was rolled back: the storage was closed"))
@@ -176,21 +176,21 @@ class LoopEngine:
         self._on_end(self)
 
     def terminate_soon(self) -> None:
-        """Do the same from any thread."""
+        """Terminate from any thread."""
         try:
             self.loop.call_soon_threadsafe(self.terminate)
-        except RuntimeError:  # the loop is closed, and has ended what it had
+        except RuntimeError:  # the loop is closed, and its tasks with it
             self.terminate()
 
     def _updater(self, plan: RowUpdatePlan) -> Batches[RowUpdate]:
         updater = self._updaters.get(plan)
         if updater is None:
-            changes = RowUpdater(plan, self._retrier, self._in_turn, self.committed, self._update_alone)
+            changes = RowUpdater(plan, self._retrier, self._under_write_lock, self.committed, self._update_alone)
             updater = self._updaters[plan] = Batches(self.pending, changes.run, verb="update", is_write=True)
         return updater
 
     def _update_alone(self, update: RowUpdate, caller: "asyncio.Future[Any]", has_lost_an_answer: bool) -> None:
-        """Change a row, and wait for it if another transaction holds it."""
+        """Change one row, and wait for its lock if another transaction holds it."""
         planned = self.plans.steps(update.steps)
 
         async def answer(operation: PendingOperation) -> None:
@@ -210,12 +210,12 @@ class LoopEngine:
         planned = self.plans.steps(steps)
         return lambda operation: self._write(operation, planned)
 
-    def _look_at_periods(self) -> None:
-        self._shared.periods.put_off()
+    def _check_periods(self) -> None:
+        self._shared.periods.postpone()
 
         async def look(operation: PendingOperation) -> None:
-            with suppress(StorageError):  # which the next look meets, too
-                await self._retrier.make(operation, lambda attempt: self._shared.periods.look(attempt.connection))
+            with suppress(StorageError):  # the next check meets it, too
+                await self._retrier.make(operation, lambda attempt: self._shared.periods.check(attempt.connection))
 
         self.pending.start(look, is_write=False)
 
@@ -225,26 +225,26 @@ class LoopEngine:
     async def _do(
         self, operation: PendingOperation, work: Callable[[], Awaitable[list[Any]]], tables: set[str]
     ) -> list[Any]:
-        """Do some writing in turn, and tell of it unless it has changed nothing."""
+        """Write under the write lock, and wake the watches unless nothing has changed."""
         results: list[Any] = []
 
         async def write() -> None:
             results.extend(await work())
 
-        await self._in_turn(operation, write)
+        await self._under_write_lock(operation, write)
         if any(results):
             self.committed(tables)
         return results
 
-    async def _in_turn(self, operation: PendingOperation, work: Callable[[], Awaitable[Any]]) -> None:
-        """Write after those who came before, and beside the others."""
-        await self.pending.forsaken_writes_are_done(operation)
-        await self._write_lock.share(time.monotonic() + self.settings.connection_timeout)
+    async def _under_write_lock(self, operation: PendingOperation, work: Callable[[], Awaitable[Any]]) -> None:
+        """Write under the shared write lock, after earlier writes whose caller was cancelled."""
+        await self.pending.wait_for_abandoned_writes(operation)
+        await self._write_lock.acquire_shared(time.monotonic() + self.settings.connection_timeout)
         try:
-            if not operation.is_unwanted:
+            if not operation.has_no_caller:
                 await work()
         finally:
-            self._write_lock.end_share()
+            self._write_lock.release_shared()
 
     async def _begin(self, operation: PendingOperation) -> PostgresSession:
         async def begin(attempt: Attempt) -> Connection:
@@ -252,35 +252,35 @@ class LoopEngine:
             attempt.keeps_connection = True
             return attempt.connection
 
-        await self.pending.forsaken_writes_are_done(operation)
-        await self._write_lock.hold(time.monotonic() + self.settings.connection_timeout)
+        await self.pending.wait_for_abandoned_writes(operation)
+        await self._write_lock.acquire(time.monotonic() + self.settings.connection_timeout)
         try:
             connection = await self._retrier.make(operation, begin)
         except BaseException:
-            self._write_lock.end_hold()
+            self._write_lock.release()
             raise
         session = PostgresSession(
             connection, self.plans, self.settings, self.pending, committed=self.committed, ended=self._session_ended
         )
         self._sessions.add(session)
-        if operation.is_unwanted:
+        if operation.has_no_caller:
             session.abandon()
         return session
 
     def _session_ended(self, session: PostgresSession, connection: Connection) -> None:
         self._sessions.discard(session)
         self.pool.release(connection)
-        self._write_lock.end_hold()
+        self._write_lock.release()
 
     async def _take_snapshot(self, operation: PendingOperation) -> PostgresSnapshot:
         async def begin(attempt: Attempt) -> Connection:
-            # A partition that was dropped belongs to no moment any more: who holds the table keeps it.
+            # A dropped partition is part of no snapshot: a lock on the table keeps its partitions.
             await attempt.connection.begin_snapshot(self.plans.compiler.hold_tables())
             attempt.keeps_connection = True
             return attempt.connection
 
         connection = await self._retrier.make(operation, begin)
         snapshot = PostgresSnapshot(connection, self.plans, self.settings.schema, self.pending, self.pool.release)
-        if operation.is_unwanted:
+        if operation.has_no_caller:
             await snapshot.close()
         return snapshot

@@ -61,12 +61,12 @@ async def vacuum(connection: Connection, schema: str) -> None:
         raise DatabaseError(
             f"{connection.server}: this role may not vacuum the tables; {remedy} (autovacuum goes on anyway)"
         )
-    await connection.order_patiently(f"VACUUM (ANALYZE) {', '.join(names)}")
+    await connection.execute_watched(f"VACUUM (ANALYZE) {', '.join(names)}")
 
 
 async def checkpoint(connection: Connection) -> None:
     """Move what the log holds to its final place."""
-    await connection.order_patiently("CHECKPOINT")
+    await connection.execute_watched("CHECKPOINT")
 
 
 async def size(connection: Connection, schema: str) -> int:

@@ -1,8 +1,8 @@
-"""Tells the commits to a schema from all others of the server, by marks that only the former move.
+"""Detects commits to a schema by high-water marks, which the server's other commits do not move.
 
-Every insert, and every change of a table that is followed, takes a number above those before it, of which an index
-gives the last one that is committed. A commit that others with higher numbers have overtaken moves no mark: so the
-transactions that are open when a mark moves count as well, until they end.
+Every insert, and every change of a followed table, takes a number above all earlier ones; an index gives the highest
+committed one. A commit that others with higher numbers have overtaken moves no mark: so the transactions that are open
+when a mark moves count as well, until they end.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, TABLES
 _NUMBERS = {table.name: CHANGE_NUMBER if table.is_followed else SEQUENCE for table in TABLES}
 
 SNAPSHOT = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text"
-"""What the commits of all programs and databases move."""
+"""Changes with every commit on the server."""
 
 
 class WriteMarks:
-    """The marks of all schemas whose commits are waited for, as they were last seen."""
+    """The high-water marks of all watched schemas, as they were last read."""
 
     def __init__(self) -> None:
         self._seen: dict[Watches, str] = {}
@@ -26,17 +26,17 @@ class WriteMarks:
         """The transactions that have been open since the marks moved: they may have lower numbers."""
 
     def add(self, watches: Watches, schema: str) -> None:
-        """Let some watches belong to a schema."""
+        """Watch a schema."""
         self._schemas[watches] = schema
 
     def discard(self, watches: Watches) -> None:
-        """Forget some watches."""
+        """Stop watching for these watches."""
         self._schemas.pop(watches, None)
         self._seen.pop(watches, None)
         self._overtaken.pop(watches, None)
 
     def query(self) -> tuple[str, list[Watches]]:
-        """Return a query of the snapshot, and of the marks of the watches that it returns, too, in their order."""
+        """Return a query of the snapshot and the marks, and the watches to which the marks belong, in order."""
         watched = [watches for watches in self._schemas if not watches.is_empty]
         # No search_path is set for it, and no operator is used in it.
         marks = [_mark(self._schemas[watches], watches.names) for watches in watched]

@@ -128,12 +128,12 @@ class Migrator:
     async def _run_in_transaction(self, connection: Connection, group: Group) -> None:
         match group:
             case CreateIndex() | DropIndex():
-                await connection.order_patiently(self._text(group.statement(is_online=False)))
+                await connection.execute_watched(self._text(group.statement(is_online=False)))
             case FillRows():
                 pass  # there are no rows
             case _:
                 for statement in group:
-                    await connection.order_patiently(self._text(statement))
+                    await connection.execute_watched(self._text(statement))
 
     async def _take(self, connection: Connection, move: Move, patience: float, report: Report) -> None:
         step, is_upwards = move.step, move.is_upwards

@@ -63,7 +63,7 @@ class MigrationTurn:
             try:
                 await self.begin(holder, patience)
                 # By the simple protocol: the portal of the last query would keep its snapshot as long as it is there.
-                await holder.order("SET LOCAL idle_in_transaction_session_timeout = 0")
+                await holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield
             finally:
                 await holder.roll_back()

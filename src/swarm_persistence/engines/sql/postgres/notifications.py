@@ -1,4 +1,4 @@
-"""Tells other processes of commits, and learns of theirs: by LISTEN and NOTIFY, and by looking now and then.
+"""Notifies other processes of commits, and receives their notifications: by NOTIFY and LISTEN, and by polling.
 
 A notification goes out after the commit and by itself, many commits in one: NOTIFY inside the transaction would let
 commits wait for each other. Should it get lost with its process, a look finds what was written.
@@ -24,20 +24,20 @@ from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import PoolError, StorageError
 
 _BETWEEN_NOTIFICATIONS_SECONDS = 0.01
-_BETWEEN_LOOKS_SECONDS = 0.03
+_BETWEEN_POLLS_SECONDS = 0.03
 """Behind a pooler, where LISTEN is not possible: so that others' commits are seen within 50 ms while there are any."""
 _BETWEEN_WAKES_SECONDS = 5.0
-"""Behind a pooler, if there were commits, but none that the marks tell of: most likely those of strangers."""
-_LONGEST_BETWEEN_LOOKS_SECONDS = 0.5
-_SLOWING = 1.5
-"""By how much each look that finds no commit of the swarm lengthens the pause before the next one."""
-_BETWEEN_RARE_LOOKS_SECONDS = 1.0
-"""With LISTEN: for what nobody told of."""
-_BETWEEN_GENTLE_LOOKS_SECONDS = 0.25
-"""On a standby, and while there is no connection to listen on: then on one of the pool's, if one is idle."""
+"""Behind a pooler, if there were commits that moved no mark: most likely those of other programs."""
+_LONGEST_BETWEEN_POLLS_SECONDS = 0.5
+_SLOWDOWN = 1.5
+"""The factor by which each poll that finds no commit of the swarm lengthens the delay before the next one."""
+_BETWEEN_RARE_POLLS_SECONDS = 1.0
+"""With LISTEN: for commits whose notification was lost."""
+_BETWEEN_GENTLE_POLLS_SECONDS = 0.25
+"""On a standby, and on an idle connection of the pool while there is none to listen on."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
-"""Between two tries to listen."""
+"""Between attempts to listen."""
 
 _NOTIFY = """
 SELECT pg_notify(channel, name)
@@ -48,12 +48,12 @@ _FAILURES = (*DRIVER_ERRORS, StorageError, UnreachableError)
 
 
 def channel_of(schema: str) -> str:
-    """Return the channel on which the commits to a schema are told of; its notifications name the tables."""
+    """Return the channel for the commits to a schema; a notification names a table."""
     return f"swarm {schema}"[:63]
 
 
 class Notifications:
-    """The signals of one event loop: one sender, one listener and one poller for all schemas that share the pool."""
+    """The notifications of one event loop: a sender, and a listener that also polls, for all schemas of the pool."""
 
     def __init__(self, pool: ConnectionPool, connector: Connector, settings: PostgresSettings) -> None:
         self._loop = asyncio.get_running_loop()
@@ -62,14 +62,14 @@ class Notifications:
         self._settings = settings
         self._unsent: dict[str, set[str]] = {}
         self._audiences: dict[str, set[Watches]] = {}
-        """Those to be told of commits, by channel: of two schemas with a long name, one channel may serve both."""
+        """The watches to wake, by channel. Two schemas with a long name may share a channel."""
         self._sender: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._channels: set[str] | None = None
-        """Those that the connection listens on; `None` where nothing can listen."""
+        """The channels listened on; `None` where LISTEN is not possible."""
         self._has_news = asyncio.Event()
-        self._last_look = ""
+        self._last_snapshot = ""
         self._marks = WriteMarks()
         self._can_read_marks = True
         self._woke_all_at = 0.0
@@ -77,7 +77,7 @@ class Notifications:
         self._is_closed = False
 
     def send(self, channel: str, tables: set[str]) -> None:
-        """Tell other processes of commits to some tables."""
+        """Notify other processes of commits to some tables."""
         self._unsent.setdefault(channel, set()).update(tables)
         if self._channels is None and any(
             not tables.isdisjoint(watches.names) for watches in self._audiences.get(channel, ())
@@ -87,7 +87,7 @@ class Notifications:
             self._sender = self._start(self._send())
 
     def listen(self, schema: str, watches: Watches) -> None:
-        """Tell a schema's watches of the commits of other processes from here on, while there are any."""
+        """Wake a schema's watches after commits of other processes from here on, while there are watches."""
         channel = channel_of(schema)
         self._marks.add(watches, schema)
         audience = self._audiences.setdefault(channel, set())
@@ -98,7 +98,7 @@ class Notifications:
             self._listener = self._start(self._listen())
 
     def forget(self, channel: str, watches: Watches) -> None:
-        """Tell some watches of nothing any more."""
+        """Stop waking these watches."""
         self._marks.discard(watches)
         audience = self._audiences.get(channel, set())
         audience.discard(watches)
@@ -106,7 +106,7 @@ class Notifications:
             self._audiences.pop(channel, None)
 
     async def close(self) -> None:
-        """Send what is to be told, and listen no more."""
+        """Stop listening, and flush the notifications that are not sent yet."""
         self._is_closed = True
         if self._listener is not None:
             self._listener.cancel()
@@ -115,7 +115,7 @@ class Notifications:
             await asyncio.wait((self._sender,), timeout=1.0)
 
     def terminate(self) -> None:
-        """Drop everything at once."""
+        """Cancel all tasks, and terminate the connection."""
         self._is_closed = True
         if self._connection is not None:
             self._connection.terminate()
@@ -128,7 +128,7 @@ class Notifications:
     def _is_watched(self) -> bool:
         return any(not watches.is_empty for audience in self._audiences.values() for watches in audience)
 
-    def _ring_all(self) -> None:
+    def _wake_all(self) -> None:
         for audience in [*self._audiences.values()]:
             for watches in audience:
                 watches.ring()
@@ -141,22 +141,22 @@ class Notifications:
         try:
             while self._unsent and not self._pool.is_closed:
                 unsent, self._unsent = self._unsent, {}
-                await self._tell([(channel, table) for channel, tables in unsent.items() for table in tables])
+                await self._notify([(channel, table) for channel, tables in unsent.items() for table in tables])
                 if not self._is_closed:
                     await asyncio.sleep(_BETWEEN_NOTIFICATIONS_SECONDS)
         finally:
             self._sender = None
 
-    async def _tell(self, commits: list[tuple[str, str]]) -> None:
-        connection = self._pool.take_for_errand()
-        if connection is None:  # all are in use: those who listen look by themselves
+    async def _notify(self, commits: list[tuple[str, str]]) -> None:
+        connection = self._pool.acquire_for_internal_use()
+        if connection is None:  # all are in use: the listeners poll as well
             return
         try:
             await connection.run(_NOTIFY, [*zip(*commits, strict=True)])
         except _FAILURES:
             connection.terminate()
         finally:
-            self._pool.end_errand(connection)
+            self._pool.release_from_internal_use(connection)
 
     async def _listen(self) -> None:
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
@@ -168,26 +168,26 @@ class Notifications:
                 except _FAILURES:
                     if self._has_listened:
                         backoff.reset()
-                    await self._look_without_a_connection(self._loop.time() + backoff.next())
+                    await self._poll_without_listening(self._loop.time() + backoff.next())
         finally:
             self._listener = None
 
-    async def _look_without_a_connection(self, end: float) -> None:
+    async def _poll_without_listening(self, end: float) -> None:
         while self._is_watched:
-            connection = self._pool.take_for_errand()
+            connection = self._pool.acquire_for_internal_use()
             if connection is None:
-                self._ring_all()  # those who watch look for themselves
+                self._wake_all()  # the watchers query the tables then
             else:
                 try:
-                    await self._look(connection)
+                    await self._poll(connection)
                 except _FAILURES:
                     connection.terminate()
                 finally:
-                    self._pool.end_errand(connection)
+                    self._pool.release_from_internal_use(connection)
             remaining = end - self._loop.time()
             if remaining <= 0:
                 return
-            await asyncio.sleep(min(remaining, _BETWEEN_GENTLE_LOOKS_SECONDS))
+            await asyncio.sleep(min(remaining, _BETWEEN_GENTLE_POLLS_SECONDS))
 
     async def _listen_on_a_connection(self) -> None:
         deadline = self._loop.time() + self._settings.connection_timeout
@@ -195,21 +195,21 @@ class Notifications:
         try:
             shortest, longest = await self._start_to_listen(connection)
             self._has_listened = True
-            self._ring_all()  # for what was committed before
+            self._wake_all()  # for what was committed before
             self._can_read_marks = True
             pause = shortest
             while self._is_watched:
                 self._has_news.clear()
                 if self._channels is not None:
                     await self._listen_to_new(connection, self._channels)
-                await connection.show_as(self._connector.application.text)
+                await connection.set_application_name(self._connector.application.text)
                 if shortest < longest:
-                    has_found = await self._look_for_marks(connection, has_calmed=pause == longest)
+                    has_found = await self._poll_marks(connection, has_calmed=pause == longest)
                 elif self._channels is not None:
-                    has_found = await self._look_for_unheard(connection)
+                    has_found = await self._poll_for_missed(connection)
                 else:
-                    has_found = await self._look(connection)
-                pause = shortest if has_found else min(pause * _SLOWING, longest)
+                    has_found = await self._poll(connection)
+                pause = shortest if has_found else min(pause * _SLOWDOWN, longest)
                 if await self._has_news_within(pause, shortest if shortest < longest else 0.0):
                     pause = shortest
         finally:
@@ -217,90 +217,90 @@ class Notifications:
             connection.terminate()
 
     async def _has_news_within(self, seconds: float, least: float) -> bool:
-        """Wait so long, and tell whether there is a new channel, or a commit here: others may be at work as well."""
+        """Wait for a new channel or a commit of this process; return whether there was one."""
         await asyncio.sleep(least)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._has_news.wait(), seconds - least)
         return self._has_news.is_set()
 
     async def _start_to_listen(self, connection: Connection) -> tuple[float, float]:
-        """Listen if that is possible, and return after how many seconds to poll as well, at least and at most."""
+        """Start to listen if possible; return the shortest and the longest delay between polls, in seconds."""
         self._channels = None
-        # A pooler lends its servers' connections for a transaction: what one of them hears is lost.
+        # A pooler assigns a server connection for each transaction: notifications that one receives are lost.
         if self._connector.has_pooler:
-            return _BETWEEN_LOOKS_SECONDS, _LONGEST_BETWEEN_LOOKS_SECONDS
+            return _BETWEEN_POLLS_SECONDS, _LONGEST_BETWEEN_POLLS_SECONDS
         if (await headroom_of(connection)).is_short:
-            raise PoolError(f"{connection.server}: the few connections that are left are for others")
+            raise PoolError(f"{connection.server}: the few connections that are left are reserved for other processes")
         channels: set[str] = set()
         try:
             await self._listen_to_new(connection, channels)
         except asyncpg.ReadOnlySQLTransactionError:  # a standby
-            return _BETWEEN_GENTLE_LOOKS_SECONDS, _BETWEEN_GENTLE_LOOKS_SECONDS
+            return _BETWEEN_GENTLE_POLLS_SECONDS, _BETWEEN_GENTLE_POLLS_SECONDS
         self._channels = channels
-        return _BETWEEN_RARE_LOOKS_SECONDS, _BETWEEN_RARE_LOOKS_SECONDS
+        return _BETWEEN_RARE_POLLS_SECONDS, _BETWEEN_RARE_POLLS_SECONDS
 
     async def _listen_to_new(self, connection: Connection, channels: set[str]) -> None:
-        """Listen on the channels that have come up; none is given up before the connection is."""
+        """Listen on the new channels; none is dropped before the connection is."""
         for channel in [*self._audiences]:
             if channel not in channels:
-                await connection.listen(channel, self._heard)
+                await connection.listen(channel, self._receive)
                 channels.add(channel)
                 for watches in self._audiences.get(channel, ()):
                     watches.ring()
 
-    async def _look(self, connection: Connection) -> bool:
-        """Wake those who watch if anybody has written anything since the last look, and tell whether that is so."""
+    async def _poll(self, connection: Connection) -> bool:
+        """Wake all watches if any transaction has committed since the last poll; return whether one has."""
         rows = await connection.run_regardless(SNAPSHOT)
-        if rows[0][0] == self._last_look:
+        if rows[0][0] == self._last_snapshot:
             return False
-        self._last_look = rows[0][0]
-        self._ring_all()
+        self._last_snapshot = rows[0][0]
+        self._wake_all()
         return True
 
-    async def _look_for_unheard(self, connection: Connection) -> bool:
-        """Wake those to whose schemas something was written since the last look, and tell whether there are any."""
+    async def _poll_for_missed(self, connection: Connection) -> bool:
+        """Wake the watches whose schemas were written to since the last poll; return whether there are any."""
         moved = await self._moved(connection)
         if moved is None:
-            return await self._look(connection)
+            return await self._poll(connection)
         for watches in moved:
             watches.ring()
         return bool(moved)
 
-    async def _look_for_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
-        """Do the same where nothing can listen: at first, and every few seconds later on, a write wakes all.
+    async def _poll_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
+        """Do so where LISTEN is not possible: at first, and every few seconds later on, any commit wakes all.
 
         The server may well be busy with strangers: only the swarm's own writes keep the looks close to each other.
         """
-        last_look = self._last_look
+        last_look = self._last_snapshot
         moved = await self._moved(connection)
         if moved is None:
-            await self._look(connection)
+            await self._poll(connection)
             return False
-        if self._last_look == last_look:
+        if self._last_snapshot == last_look:
             return False
         if not has_calmed or self._loop.time() - self._woke_all_at >= _BETWEEN_WAKES_SECONDS:
             self._woke_all_at = self._loop.time()
-            self._ring_all()
+            self._wake_all()
         else:
             for watches in moved:
                 watches.ring()
         return bool(moved)
 
     async def _moved(self, connection: Connection) -> list[Watches] | None:
-        """Return the watches whose marks have moved since the last look; `None` if the marks cannot be read."""
+        """Return the watches whose marks have moved since the last poll; `None` if the marks cannot be read."""
         if not self._can_read_marks:
             return None
         text, watched = self._marks.query()
         try:
             ((snapshot, *marks),) = await connection.run_regardless(text)
-        except asyncpg.PostgresError:  # without a right to read them, or one of the schemas is no more
+        except asyncpg.PostgresError:  # the role may not read them, or a schema was dropped
             self._can_read_marks = False
             return None
-        if snapshot == self._last_look:
+        if snapshot == self._last_snapshot:
             return []
-        self._last_look = snapshot
+        self._last_snapshot = snapshot
         return self._marks.moved(watched, marks, snapshot)
 
-    def _heard(self, _connection: object, _number: int, channel: str, table: object) -> None:
+    def _receive(self, _connection: object, _number: int, channel: str, table: object) -> None:
         for watches in self._audiences.get(channel, ()):
             watches.ring((str(table),))

@@ -1,4 +1,4 @@
-"""Changes tables beside their readers and writers: short waits for locks, indexes built concurrently, short writes."""
+"""Changes tables online, by short waits for locks, concurrent index builds, and writes in small batches."""
 
 import asyncio
 import time
@@ -9,19 +9,17 @@ import asyncpg
 
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.failures import state_of
+from swarm_persistence.engines.sql.postgres.failures import RetryDecision, retry_decision, state_of
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, FillRows
 
 _LOCK_MILLISECONDS = 100
-"""How long a change of a table waits in front of all others that need the table."""
+"""How long a change of a table waits for its lock, with all later users of the table queued behind it."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
-_REPEATABLE = {"55P03", "40001", "40P01"}
-"""Lock not available in time, serialization failure, deadlock."""
 _FIRST_ROWS = 500
 _MOST_ROWS = 10_000
 _BATCH_SECONDS = 0.1
-"""How long a short write should take; it holds its rows for as long. The next one begins after a pause of half that."""
+"""How long a batch should take, as it locks its rows for that long. The next one begins after half that time."""
 
 _FIND_INDEX = """
 SELECT indisvalid
@@ -34,7 +32,7 @@ _FIND_NEXT = "SELECT max(sequence) FROM (SELECT sequence FROM {table} WHERE sequ
 
 
 async def in_short_transaction(connection: Connection, work: Callable[[], Awaitable[None]], patience: float) -> None:
-    """Do some work in a transaction that soon gives up on a lock, and again until the patience is over, in seconds.
+    """Run some work in a transaction with a short lock timeout, and retry it for `patience` seconds.
 
     Raises:
         asyncpg.LockNotAvailableError: others held a lock for longer.
@@ -44,7 +42,7 @@ async def in_short_transaction(connection: Connection, work: Callable[[], Awaita
     async def attempt() -> None:
         await connection.begin()
         try:
-            await connection.order(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
+            await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
             await work()
             await connection.commit()
         except BaseException:
@@ -63,12 +61,12 @@ async def build_index(connection: Connection, schema: str, index: CreateIndex, p
             return
         drop = f'DROP INDEX CONCURRENTLY IF EXISTS "{schema}".{index.name}'
         if found:
-            await connection.order_patiently(drop)
+            await connection.execute_watched(drop)
         try:
-            await connection.order_patiently(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
+            await connection.execute_watched(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
         except asyncpg.PostgresError:
             if not connection.is_closed:
-                await connection.order_patiently(drop)  # what is left of it would slow writers down, or refuse rows
+                await connection.execute_watched(drop)  # what is left of it would slow writers down, or refuse rows
             raise
 
     async with _without_lock_timeout(connection):
@@ -79,7 +77,7 @@ async def drop_index(connection: Connection, schema: str, index: DropIndex, pati
     """Drop an index beside readers and writers."""
 
     async def attempt() -> None:
-        await connection.order_patiently(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
+        await connection.execute_watched(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
 
     async with _without_lock_timeout(connection):
         await _again_and_again(attempt, patience)
@@ -122,7 +120,8 @@ async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: flo
             await attempt()
             return
         except asyncpg.PostgresError as error:
-            if state_of(error) not in _REPEATABLE or time.monotonic() >= deadline:
+            is_retried = state_of(error) == "55P03" or retry_decision(error, is_closed=False) is RetryDecision.RETRY
+            if not is_retried or time.monotonic() >= deadline:
                 raise
         await asyncio.sleep(backoff.next())
 
@@ -134,7 +133,7 @@ async def _without_lock_timeout(connection: Connection) -> AsyncIterator[None]:
         yield  # the session is not ours to change
         return
     before = (await connection.run("SELECT current_setting('lock_timeout')"))[0][0]
-    await connection.order("SET lock_timeout = 0")
+    await connection.execute("SET lock_timeout = 0")
     try:
         yield
     finally:
@@ -144,7 +143,7 @@ async def _without_lock_timeout(connection: Connection) -> AsyncIterator[None]:
 
 async def _set_lock_timeout(connection: Connection, value: str) -> None:
     try:
-        await connection.order(f"SET lock_timeout = '{value}'")
+        await connection.execute(f"SET lock_timeout = '{value}'")
     except BaseException:
         connection.terminate()  # others would wait for ever on it
         raise

@@ -32,7 +32,7 @@ async def is_made_whole(connection: Connection, schema: str, table: str) -> bool
 async def attach_again(connection: Connection, schema: str, table: str, part: str, borders: tuple[int, int]) -> None:
     """Attach a partition that this transaction has locked."""
     lower, upper = borders
-    await connection.order(
+    await connection.execute(
         f"ALTER TABLE {schema}.{table} ATTACH PARTITION {schema}.{part} "
         f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
     )

@@ -78,14 +78,14 @@ class PartDropping:
 
     async def _detach(self, part: str, *, is_attached: bool, is_pending: bool) -> bool:
         if is_pending:
-            await self._connection.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} FINALIZE")
+            await self._connection.execute_watched(f"ALTER TABLE {self._parent} DETACH PARTITION {part} FINALIZE")
             return True
         if not is_attached:
             return True
         look = f"SELECT EXISTS (SELECT FROM {part} WHERE NOT ({self._is_stale}))"
         if (await self._connection.run(look, self._values))[0][0]:
             return False
-        await self._connection.order_patiently(f"ALTER TABLE {self._parent} DETACH PARTITION {part} CONCURRENTLY")
+        await self._connection.execute_watched(f"ALTER TABLE {self._parent} DETACH PARTITION {part} CONCURRENTLY")
         return True
 
     async def _drop(self, name: str) -> int:
@@ -115,6 +115,6 @@ class PartDropping:
         if self._table.floor is not None and highest is not None:
             floor = self._dialect.floor(self._table)
             await self._connection.run(f"UPDATE {floor} SET number = $1 WHERE number < $1", (highest,))
-        await self._connection.order(f"DROP TABLE {part}")
+        await self._connection.execute(f"DROP TABLE {part}")
         await self._connection.run(f"DELETE FROM {schema}.partitions WHERE name = $1", (name,))
         return int(rows)

@@ -31,7 +31,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
         )
 
     async def turn() -> None:
-        await connection.order(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         shape = await shape_of(connection, schema, name)
         await order_all(connection, *_partitioned(schema, shape, border, upper))
         await connection.run(f"INSERT INTO {schema}.partitioned_tables (name, period) VALUES ($1, $2)", (name, period))
@@ -44,7 +44,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
 
     # A border that was checked beside writers saves reading the table while it is locked.
     await in_short_transaction(connection, add_border, patience)
-    await connection.order_patiently(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
+    await connection.execute_watched(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
     await in_short_transaction(connection, turn, patience)
 
 

@@ -1,7 +1,7 @@
-"""What is under way in one event loop: each operation in a task of its own, which its caller's cancellation spares.
+"""The operations in flight in one event loop: each runs in its own task, which is not cancelled with its caller.
 
-A caller who gives up leaves either nothing behind, or an operation that goes on to its end; then whatever is written
-later waits for that end.
+An operation whose caller is cancelled either has not begun, and does nothing, or runs to its end. Later writes wait for
+that end.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class PendingOperation:
-    """A task, and those who wait for its answer.
+    """A task, and the callers that wait for its result.
 
-    `has_lost_an_answer` tells whether a write of it was sent, and nobody knows whether it is stored.
+    `has_lost_an_answer` tells whether the answer to a write was lost, so that its outcome is unknown.
     """
 
     __slots__ = ("callers", "has_lost_an_answer", "is_waiting", "is_write", "number", "task")
@@ -29,18 +29,18 @@ class PendingOperation:
         self.task: asyncio.Task[None]
 
     @property
-    def is_forsaken(self) -> bool:
-        """Tell whether a caller has given up on a write."""
+    def has_cancelled_caller(self) -> bool:
+        """Return whether this is a write, and a caller of it was cancelled."""
         return self.is_write and any(caller.cancelled() for caller in self.callers)
 
     @property
-    def is_unwanted(self) -> bool:
-        """Tell whether nobody waits for the answer any more."""
+    def has_no_caller(self) -> bool:
+        """Return whether no caller waits for the result any more."""
         return all(caller.done() for caller in self.callers)
 
 
 class PendingOperations:
-    """The operations of one loop."""
+    """The operations in flight in one event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -49,7 +49,7 @@ class PendingOperations:
 
     @property
     def waiting(self) -> int:
-        """Return how many callers wait for a connection, or for their turn."""
+        """Return how many callers wait for a connection, or for the write lock."""
         return sum(len(operation.callers) for operation in self._operations if operation.is_waiting)
 
     def start(
@@ -59,9 +59,9 @@ class PendingOperations:
         is_write: bool,
         on_abandoned: Callable[[T | None], None] | None = None,
     ) -> "asyncio.Future[T]":
-        """Do some work for one caller, and return where its outcome will be.
+        """Start an operation for one caller, and return the future of its result.
 
-        `on_abandoned` is called if the caller has given up by then: with the result, or with `None` if there is none.
+        If the caller is cancelled, `on_abandoned` is called at the end: with the result, or `None` if it failed.
         """
         caller: asyncio.Future[T] = self._loop.create_future()
         operation = PendingOperation(next(self._numbers), (caller,), is_write)
@@ -91,7 +91,7 @@ class PendingOperations:
         work: Callable[[PendingOperation], Coroutine[Any, Any, None]],
         is_write: bool,
     ) -> None:
-        """Do some work that answers many callers itself."""
+        """Start an operation that sets the results of its callers' futures itself."""
         operation = PendingOperation(next(self._numbers), callers, is_write)
 
         async def answer() -> None:
@@ -108,16 +108,18 @@ class PendingOperations:
 
         self._launch(operation, answer())
 
-    async def forsaken_writes_are_done(self, own: PendingOperation) -> None:
-        """Wait for the earlier writes whose callers have given up."""
-        forsaken = [
-            operation.task for operation in self._operations if operation.number < own.number and operation.is_forsaken
+    async def wait_for_abandoned_writes(self, own: PendingOperation) -> None:
+        """Wait for earlier writes whose caller was cancelled."""
+        abandoned = [
+            operation.task
+            for operation in self._operations
+            if operation.number < own.number and operation.has_cancelled_caller
         ]
-        if forsaken:
-            await asyncio.wait(forsaken)
+        if abandoned:
+            await asyncio.wait(abandoned)
 
-    async def all_are_done(self, seconds: float) -> None:
-        """Wait for all work, and for what that starts, for so long at most."""
+    async def wait_for_all(self, seconds: float) -> None:
+        """Wait for all operations, and for those that they start, for so many seconds at most."""
         deadline = self._loop.time() + seconds
         while (tasks := [operation.task for operation in self._operations]) and (
             rest := deadline - self._loop.time()

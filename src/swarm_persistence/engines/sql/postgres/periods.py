@@ -26,27 +26,27 @@ WHERE NOT pg_is_in_recovery()
 
 
 class Periods:
-    """Looks from time to time whether a period is over. One for all loops of a storage."""
+    """Checks from time to time whether a period is over. All event loops of a storage share it."""
 
     def __init__(self, schema: str) -> None:
         self._schema = f'"{schema}"'
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     @property
     def is_due(self) -> bool:
-        """Tell whether it is time to look."""
-        return time.monotonic() >= self._next_look
+        """Return whether a check is due."""
+        return time.monotonic() >= self._next_check
 
-    def put_off(self) -> None:
-        """Let no other call look soon."""
-        self._next_look = time.monotonic() + _PAUSE_SECONDS
+    def postpone(self) -> None:
+        """Postpone the next check, so that no other call makes one meanwhile."""
+        self._next_check = time.monotonic() + _PAUSE_SECONDS
 
-    async def look(self, connection: Connection) -> None:
+    async def check(self, connection: Connection) -> None:
         """Begin the periods that are due, and make the partitions of those after them; what fails is tried later.
 
         A period may begin late: what arrives meanwhile belongs to the one before.
         """
-        self.put_off()
+        self.postpone()
         try:
             pauses = [await self._begin(connection, *row) for row in await connection.run(self._text(_PERIODS))]
         except DRIVER_ERRORS as error:
@@ -54,10 +54,10 @@ class Periods:
                 "%s: a new partition could not be made or begun, and will be later (%s)", connection.server, error
             )
         else:
-            self._next_look = time.monotonic() + min(pauses, default=_LONGEST_PAUSE_SECONDS)
+            self._next_check = time.monotonic() + min(pauses, default=_LONGEST_PAUSE_SECONDS)
 
     async def _begin(self, connection: Connection, table: str, has_next: bool, left: float) -> float:
-        """Return after how many seconds to look again."""
+        """Return in how many seconds the next check is due."""
         if not has_next:
             await connection.run(self._text("SELECT {schema}.add_partition($1)"), (table,))
         if left > 0:

@@ -1,4 +1,4 @@
-"""What the schemas of one database share: the servers, and for each event loop its connections and its signals."""
+"""What the schemas of one database share: for each event loop a connection pool and the notifications of commits."""
 
 import asyncio
 import threading
@@ -17,19 +17,19 @@ from swarm_persistence.errors import ClosedError
 
 
 class Closable(Protocol):
-    """What a schema has in one event loop. Both methods run there."""
+    """What a schema holds in one event loop. Both methods run there."""
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finish what is in flight."""
         ...
 
     def terminate(self) -> None:
-        """Drop everything at once."""
+        """Terminate all connections and tasks."""
         ...
 
 
 class ConnectionPools:
-    """The connections to one database, over all event loops."""
+    """The pools of one database, one for each event loop, under a common limit."""
 
     def __init__(self, target: PostgresUrl, settings: PostgresSettings) -> None:
         self.target = target
@@ -41,7 +41,7 @@ class ConnectionPools:
         self._is_closed = False
 
     def here(self) -> "LoopResources":
-        """Return the connections of the running loop."""
+        """Return the resources of the running event loop."""
         loop = asyncio.get_running_loop()
         with self._gate:
             connections = self._loops.get(loop)
@@ -52,12 +52,12 @@ class ConnectionPools:
         return connections
 
     def begin_service(self, agent: str) -> None:
-        """Let the connections show the name of an agent whose worker begins; from any thread."""
+        """Add the name of an agent whose worker has started to the connections' application name; from any thread."""
         self.connector.application.add(agent)
         self._rename()
 
     def end_service(self, agent: str) -> None:
-        """Let them show it no longer; from any thread."""
+        """Remove it again; from any thread."""
         self.connector.application.discard(agent)
         self._rename()
 
@@ -67,10 +67,10 @@ class ConnectionPools:
 
     def active_connections(self) -> int:
         """Return how many connections are in use."""
-        return sum(connections.pool.lent for connections in self._all())
+        return sum(connections.pool.in_use for connections in self._all())
 
     async def close(self) -> None:
-        """Finish what is under way in this loop, and close all connections; a second call does nothing."""
+        """Finish what is in flight in this loop, and close all connections; a second call does nothing."""
         self._is_closed = True
         own = self._loops.get(asyncio.get_running_loop())
         for connections in self._all():
@@ -81,13 +81,13 @@ class ConnectionPools:
             self.forget(own)
 
     def abandon(self) -> None:
-        """Drop all connections; from any thread."""
+        """Terminate all connections; from any thread."""
         self._is_closed = True
         for connections in self._all():
             connections.terminate_soon()
 
     def forget(self, connections: "LoopResources") -> None:
-        """Let go of a loop that has ended."""
+        """Forget the resources of a loop that has ended."""
         with self._gate:
             if self._loops.get(connections.loop) is connections:
                 del self._loops[connections.loop]
@@ -103,7 +103,7 @@ class ConnectionPools:
 
 
 class LoopResources:
-    """The connections of one event loop, the signals that go over them, and the ports that use both.
+    """The pool of one event loop, its notifications of commits, and the schemas' engines that use both.
 
     They end with the loop.
     """
@@ -116,11 +116,11 @@ class LoopResources:
         self._pools = pools
         self._end = self._until_the_loop_ends()
         with suppress(StopIteration):
-            # A loop ends what it has seen begin: so much for those who end it without a close of the storage.
+            # A loop closes the generators that it has seen start, also if it ends before the storage is closed.
             self._end.__anext__().send(None)
 
     async def close(self) -> None:
-        """Let the ports finish what is under way, and close the connections; a cancelled close drops them at once."""
+        """Let the engines finish what is in flight, and close the connections; if cancelled, terminate them."""
         try:
             for engine in [*self.loop_engines]:
                 await engine.close()
@@ -131,17 +131,17 @@ class LoopResources:
             raise
 
     def terminate(self) -> None:
-        """Drop everything at once."""
+        """Terminate all connections and tasks."""
         for engine in [*self.loop_engines]:
             engine.terminate()
         self.notifications.terminate()
         self.pool.terminate()
 
     def terminate_soon(self) -> None:
-        """Drop everything at once; from any thread."""
+        """Terminate all connections and tasks; from any thread."""
         try:
             self.loop.call_soon_threadsafe(self.terminate)
-        except RuntimeError:  # the loop is closed, and has ended what it had
+        except RuntimeError:  # the loop is closed, and its tasks with it
             self.terminate()
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:

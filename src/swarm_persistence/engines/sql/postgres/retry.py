@@ -1,4 +1,4 @@
-"""Tries an operation on a connection, and again on another one where that can do no harm."""
+"""Runs operations on connections of the pool, and retries them where that is safe."""
 
 import asyncio
 import time
@@ -34,13 +34,13 @@ T = TypeVar("T")
 _FIRST_PAUSE_SECONDS = 0.005
 _LONGEST_PAUSE_SECONDS = 0.25
 _CHANGED_LATER = frozenset({"read", "acknowledged_at", "result"})
-"""The fields of records without a version that others may have changed since."""
+"""The fields of unversioned records that may be changed after the insert."""
 
 
 class Attempt:
-    """One try. `is_sent` tells whether something was sent that commits: then its answer matters.
+    """One attempt. `is_sent` tells whether something that commits was sent: without its answer, the outcome is unknown.
 
-    With `keeps_connection`, whoever has the result gives the connection back.
+    With `keeps_connection`, the caller releases the connection.
     """
 
     __slots__ = ("connection", "is_sent", "keeps_connection")
@@ -52,7 +52,7 @@ class Attempt:
 
 
 class Retrier:
-    """Tries operations on the connections of one loop."""
+    """Runs operations on the connections of one event loop."""
 
     def __init__(self, pool: ConnectionPool, connector: Connector, plans: Plans, settings: PostgresSettings) -> None:
         self._pool = pool
@@ -61,14 +61,14 @@ class Retrier:
         self._settings = settings
 
     async def read(self, operation: PendingOperation, act: Act) -> Any:
-        """Do something that changes nothing."""
+        """Run a read."""
         return await self.make(operation, lambda attempt: act.run(attempt.connection))
 
     async def write(self, operation: PendingOperation, steps: Steps) -> list[Any]:
-        """Do all steps, or none.
+        """Run all steps, or none.
 
         Raises:
-            OutcomeUnknownError: an answer was lost, and no other try could tell what had become of the write.
+            OutcomeUnknownError: an answer was lost, and no retry could find out whether the write is stored.
 
         """
         inserts = steps.inserts
@@ -77,13 +77,13 @@ class Retrier:
             try:
                 results = await self._write(attempt, steps)
                 if inserts and operation.has_lost_an_answer and results[-1] is None:
-                    # Nothing was added, perhaps as others have built on what an earlier try has added.
+                    # Nothing was inserted, perhaps as other records depend on what an earlier attempt has inserted.
                     attempt.is_sent = False
                     return await self._stored(attempt.connection, inserts) or results
                 return results
             except ConflictError:
-                attempt.is_sent = False  # it was answered, and what follows only looks
-                # Perhaps with what an earlier try has added, whose answer was lost.
+                attempt.is_sent = False  # it was answered, and what follows only reads
+                # Perhaps with what an earlier attempt has inserted, whose answer was lost.
                 stored = (
                     await self._stored(attempt.connection, inserts)
                     if operation.has_lost_an_answer and inserts
@@ -94,20 +94,20 @@ class Retrier:
                 return stored
             except Exception as error:
                 if inserts:
-                    self._try_again_if_lost(operation, attempt, error)
+                    self._retry_if_lost(operation, attempt, error)
                 raise
 
-        return await self._make_known(operation, write)
+        return await self._with_known_outcome(operation, write)
 
     async def update_rows(
         self, operation: PendingOperation, plan: RowUpdatePlan, updates: Sequence[RowUpdate]
     ) -> list[list[Any] | None]:
         """Change rows, and return the results of each change's steps; `None` where no row was changed.
 
-        After a lost answer, `run` tells so, and it may be an earlier try that has changed a row that is not now.
+        If `operation.has_lost_an_answer`, an earlier attempt may have changed the rows that give `None`.
 
         Raises:
-            OutcomeUnknownError: an answer was lost, and no other try could tell what had become of the write.
+            OutcomeUnknownError: an answer was lost, and no retry could find out whether the write is stored.
 
         """
 
@@ -117,13 +117,13 @@ class Retrier:
                 return await plan.run(attempt.connection, updates)
             except Exception as error:
                 if plan.is_repeatable:
-                    self._try_again_if_lost(operation, attempt, error)
+                    self._retry_if_lost(operation, attempt, error)
                 raise
 
-        return await self._make_known(operation, update)
+        return await self._with_known_outcome(operation, update)
 
     async def make(self, operation: PendingOperation, work: Callable[[Attempt], Awaitable[T]]) -> T:
-        """Do some work on a connection; after a passing failure, again."""
+        """Run some work on a connection; retry it after a transient failure."""
         deadline = time.monotonic() + self._settings.connection_timeout
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         has_expired = False
@@ -133,25 +133,25 @@ class Retrier:
             operation.is_waiting = False
             attempt = Attempt(connection)
             try:
-                if operation.is_unwanted:
+                if operation.has_no_caller:
                     raise asyncio.CancelledError
                 return await work(attempt)
             except Exception as error:
-                failure = self._passing(attempt, error)
+                failure = self._transient(attempt, error)
                 if isinstance(error, StaleSequenceError):
-                    with suppress(*DRIVER_ERRORS):  # which another try meets, too
+                    with suppress(*DRIVER_ERRORS):  # the next attempt meets it, too
                         await advance_sequence(connection, self._settings.schema, error.table)
                 answer = (
                     None if retry_decision(error, connection.is_closed) is RetryDecision.UNKNOWN_OUTCOME else failure
                 )
                 if connection.has_expired and not has_expired:
-                    # A statement's time is over, but not yet the time to find a server that answers.
+                    # The statement has timed out, but there is time left to find a server that answers.
                     has_expired = True
                     deadline = time.monotonic() + self._settings.connection_timeout
                 elif connection.has_expired or time.monotonic() >= deadline:
                     raise failure from failure.__cause__
             except BaseException:
-                if not operation.is_unwanted:
+                if not operation.has_no_caller:
                     connection.terminate()
                 raise
             finally:
@@ -161,12 +161,12 @@ class Retrier:
             await asyncio.sleep(min(backoff.next(), max(0.0, deadline - time.monotonic())))
 
     @staticmethod
-    def _try_again_if_lost(operation: PendingOperation, attempt: Attempt, error: Exception) -> None:
+    def _retry_if_lost(operation: PendingOperation, attempt: Attempt, error: Exception) -> None:
         if attempt.is_sent and retry_decision(error, attempt.connection.is_closed) is RetryDecision.UNKNOWN_OUTCOME:
             operation.has_lost_an_answer = True
-            attempt.is_sent = False  # another try shows what has become of it
+            attempt.is_sent = False  # the next attempt finds out whether it is stored
 
-    async def _make_known(self, operation: PendingOperation, work: Callable[[Attempt], Awaitable[T]]) -> T:
+    async def _with_known_outcome(self, operation: PendingOperation, work: Callable[[Attempt], Awaitable[T]]) -> T:
         try:
             return await self.make(operation, work)
         except StorageError as error:
@@ -176,7 +176,7 @@ class Retrier:
             raise still_unknown_outcome(error) from error
 
     async def _take(self, deadline: float, answer: BaseException | None) -> Connection:
-        """Return a connection for another try; if none comes in time, raise the answer to the last one, if any."""
+        """Return a connection for the next attempt; if none comes in time, raise the last attempt's answer, if any."""
         if answer is not None and time.monotonic() >= deadline:
             raise answer from answer.__cause__
         try:
@@ -186,8 +186,8 @@ class Retrier:
                 raise answer from answer.__cause__
             raise
 
-    def _passing(self, attempt: Attempt, error: Exception) -> BaseException:
-        """Return the caller's error for a failure after which the work may be done again; raise that of any other."""
+    def _transient(self, attempt: Attempt, error: Exception) -> BaseException:
+        """Return the caller's error for a failure that is retried; raise that of any other."""
         connection = attempt.connection
         remedy = retry_decision(error, connection.is_closed)
         is_final = is_read_only(error) and not self._connector.awaits_primary
@@ -216,7 +216,7 @@ class Retrier:
         return results
 
     async def _stored(self, connection: Connection, inserts: list[InsertAct]) -> list[Any] | None:
-        """Return the results of inserts of rows that are stored as they were to be added; `None` if one is not."""
+        """Return the results of inserts whose rows are stored as they were sent; `None` if one is not."""
         results: list[Any] = []
         for act in inserts:
             sequences: list[int] = []
@@ -232,7 +232,7 @@ class Retrier:
 
 
 def _is_same(table: Table[Any], stored: Row, row: Row) -> bool:
-    """Tell whether a stored row is the one that was added, whatever others have changed in it since."""
+    """Return whether a stored row is the one that was sent, but for fields that may have been changed since."""
     if not table.is_versioned:
         names = [name for name in table.names if name not in _CHANGED_LATER]
     elif stored[table.positions["version"]] == row[table.positions["version"]]:

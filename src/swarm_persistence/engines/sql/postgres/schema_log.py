@@ -128,12 +128,12 @@ class SchemaLog:
     async def prepare(self, connection: Connection) -> None:
         """Make the schema and its log where they are missing; in a transaction."""
         if not await connection.run("SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._name,)):
-            await connection.order(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
-        await connection.order(self._text(_CREATE_FIRST_LOG))
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
+        await connection.execute(self._text(_CREATE_FIRST_LOG))
 
     async def empty(self, connection: Connection) -> None:
         """Leave only the log that an empty schema has; in the transaction that took all steps back."""
-        await connection.order(self._text(_DROP_STEPS))
+        await connection.execute(self._text(_DROP_STEPS))
 
     async def record(
         self, connection: Connection, step: PostgresMigration, groups_done: int, *, is_upwards: bool
@@ -154,7 +154,7 @@ class SchemaLog:
     async def _create_steps(self, connection: Connection) -> None:
         tables = {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}
         if STEPS not in tables:
-            await connection.order(self._text(_CREATE_STEPS))
+            await connection.execute(self._text(_CREATE_STEPS))
 
     async def _delete(self, connection: Connection, step: PostgresMigration) -> None:
         if step.version > _LAST_OF_FIRST_LOG:

@@ -1,4 +1,4 @@
-"""A caller's own transaction: one connection, and in this process the turn to write, until it ends."""
+"""A caller's transaction: it has a connection, and the write lock of this process, until it ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -26,8 +26,8 @@ from swarm_persistence.errors import CollisionError, DatabaseError, TransactionE
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 1.0
-"""How long a rollback waits for a statement that is under way."""
+_GRACE_SECONDS = 1.0
+"""How long a rollback waits for a statement in flight."""
 
 
 class PostgresSession:
@@ -71,15 +71,15 @@ class PostgresSession:
         return self._submit(write)
 
     def savepoint(self, name: str) -> Awaitable[None]:
-        # With the savepoint, a transaction gives up the locks that tell of its writes, but not its number.
+        # A rollback to the savepoint releases the locks that announce its writes, but keeps its transaction id.
         mark = self._plans.compiler.mark_as_writer()
-        return self._submit(lambda: self._connection.order(f"{mark}; SAVEPOINT {name}"))
+        return self._submit(lambda: self._connection.execute(f"{mark}; SAVEPOINT {name}"))
 
     def release(self, name: str) -> Awaitable[None]:
-        return self._submit(lambda: self._connection.order(f"RELEASE {name}"))
+        return self._submit(lambda: self._connection.execute(f"RELEASE {name}"))
 
     def rollback_to(self, name: str) -> Awaitable[None]:
-        return self._submit(lambda: self._connection.order(f"ROLLBACK TO {name}; RELEASE {name}"))
+        return self._submit(lambda: self._connection.execute(f"ROLLBACK TO {name}; RELEASE {name}"))
 
     def commit(self) -> Awaitable[None]:
         return self._submit(self._commit, is_write=True)
@@ -87,18 +87,18 @@ class PostgresSession:
     def rollback(self) -> Awaitable[None]:
         return self._pending.start(lambda operation: self._roll_back(None), is_write=True)
 
-    def abandon(self, reason: str = "nobody held it any more") -> None:
+    def abandon(self, reason: str = "no reference to it was left") -> None:
         failure = TransactionError(f"the transaction was rolled back: {reason}")
         try:
-            self._loop.call_soon_threadsafe(self._give_up, failure, context=Context())
+            self._loop.call_soon_threadsafe(self._abandon, failure, context=Context())
         except RuntimeError:  # the loop is closed, and the connection with it
             self.die(failure)
 
     def die(self, failure: Exception) -> None:
-        """End at once, with the connection."""
+        """Terminate the transaction with its connection."""
         self._close(failure)
         self._connection.terminate()
-        self._let_go()
+        self._release()
 
     def read(self, read: Read[T]) -> Awaitable[T]:
         act = self._plans.of_read(read)
@@ -135,7 +135,7 @@ class PostgresSession:
                 raise
 
     async def _commit(self) -> None:
-        if self._connection.is_closed:  # nothing is sent, and so it is known that nothing is committed
+        if self._connection.is_closed:  # nothing was sent, so nothing is committed
             raise ConnectionError("it was closed before the commit")
         self._close(None)
         try:
@@ -148,39 +148,39 @@ class PostgresSession:
         else:
             self._committed(self._tables)
         finally:
-            self._let_go()
+            self._release()
 
     async def _roll_back(self, failure: Exception | None) -> None:
         self._close(failure)
         if self._has_released:
             return
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_GRACE_SECONDS):
                 await self._one_at_a_time.acquire()
         except TimeoutError:
-            # A statement is under way, and nobody wants its answer any more: the server undoes it with the rest.
+            # A statement is in flight, and its result is not needed: the server rolls it back with the transaction.
             self._connection.terminate()
             await self._one_at_a_time.acquire()
         try:
             if not self._has_released:
                 await self._connection.roll_back()
                 await self._advance_sequence()
-                self._let_go()
+                self._release()
         finally:
             self._one_at_a_time.release()
 
     async def _advance_sequence(self) -> None:
         if self._stale_table and not self._connection.is_closed:
-            with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction meets what is still so
+            with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction meets it, too
                 await advance_sequence(self._connection, self._settings.schema, self._stale_table)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _abandon(self, failure: Exception) -> None:
         if not self._is_over:
             self._close(failure)
             self._pending.start(lambda operation: self._roll_back(failure), is_write=True)
 
     def _expire(self) -> None:
-        self._give_up(was_open_too_long(self._settings.transaction_timeout))
+        self._abandon(was_open_too_long(self._settings.transaction_timeout))
 
     def _close(self, failure: Exception | None) -> None:
         if not self._is_over:
@@ -188,8 +188,8 @@ class PostgresSession:
             self.failure = failure
             self._timer.cancel()
 
-    def _let_go(self) -> None:
-        """Give connection and turn back, once."""
+    def _release(self) -> None:
+        """Release the connection and the write lock, once."""
         if not self._has_released:
             self._has_released = True
             self._ended(self, self._connection)

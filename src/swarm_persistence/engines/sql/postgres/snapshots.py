@@ -1,4 +1,4 @@
-"""Reads of one moment: a connection with an open transaction at REPEATABLE READ."""
+"""Reads of one snapshot: a transaction at REPEATABLE READ on a connection of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class PostgresSnapshot:
-    """A moment of the schema, and a connection for it alone."""
+    """A snapshot of the schema, on a connection of its own."""
 
     def __init__(
         self,

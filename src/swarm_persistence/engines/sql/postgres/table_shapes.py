@@ -96,4 +96,4 @@ async def shape_of(connection: Connection, schema: str, name: str) -> TableShape
 async def order_all(connection: Connection, *statements: str) -> None:
     """Run statements without values, one after the other."""
     for statement in statements:
-        await connection.order(statement)
+        await connection.execute(statement)

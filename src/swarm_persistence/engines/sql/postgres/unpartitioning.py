@@ -92,10 +92,10 @@ class Unpartitioning:
         await self._attach_all()
         await self._copy_all()
         for index in indexes:
-            await self._connection.order_patiently(index.create(self._schema, f"{self._name}_whole"))
+            await self._connection.execute_watched(index.create(self._schema, f"{self._name}_whole"))
 
         async def turn() -> None:
-            await self._connection.order(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
+            await self._connection.execute(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
             if await detached_parts(self._connection, self._schema, self._name):
                 raise _DetachedError
             while await self._copy_noted_here():
@@ -136,7 +136,7 @@ class Unpartitioning:
 
     async def _finalize(self, part: str) -> None:
         with suppress(*_FINALIZED):
-            await self._connection.order_patiently(
+            await self._connection.execute_watched(
                 f"ALTER TABLE {self._table} DETACH PARTITION {self._schema}.{part} FINALIZE"
             )
 
