@@ -1,4 +1,4 @@
-"""The name under which connections show on the server: the package, its version, and the agents that they work for."""
+"""The application name of connections: the package, its version, and the agents whose workers run."""
 
 import os
 import re
@@ -7,14 +7,14 @@ from collections import Counter
 from swarm_persistence.version import VERSION
 
 _LONGEST_BYTES = 63
-"""A server cuts what is longer."""
+"""The server truncates longer names."""
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
-"""Of other characters, each server makes something else."""
+"""Servers replace other characters, each in its way."""
 
 
 class ApplicationName:
-    """The name of a pool's connections. One that the user has given, by the URL or the environment, stays as it is."""
+    """The application name of a pool's connections. One that the URL or the environment gives is never changed."""
 
     def __init__(self, given: str | None) -> None:
         self.given = given if given is not None else os.environ.get("PGAPPNAME") or None
@@ -22,12 +22,12 @@ class ApplicationName:
         self.text = self._text()
 
     def add(self, agent: str) -> None:
-        """Name an agent too, whose worker begins."""
+        """Add an agent whose worker has started."""
         self._agents[agent] += 1
         self.text = self._text()
 
     def discard(self, agent: str) -> None:
-        """Name an agent no longer, whose worker has ended."""
+        """Remove an agent whose worker has ended."""
         self._agents[agent] -= 1
         self._agents += Counter()  # drops those that are not above 0
         self.text = self._text()

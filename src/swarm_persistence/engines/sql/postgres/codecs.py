@@ -1,4 +1,4 @@
-"""How values travel: in binary, and as the rows of all engines keep them, so that nothing is translated twice."""
+"""The driver's codecs: values travel in binary, in the form that the rows of all engines have."""
 
 import asyncpg
 
@@ -9,7 +9,7 @@ ARRAY_TYPES = (
     "bool", "int2", "int4", "int8", "float8", "numeric", "text", "varchar", "timestamptz", "json", "jsonb", "bytea",
     "name", "oid",
 )  # fmt: skip
-"""The types of the values, single and in arrays, that statements have or may come to have if a column is altered."""
+"""The types of values and arrays in our statements, also after a column is altered."""
 
 _FALSE, _TRUE = b"\0", b"\1"
 
@@ -25,9 +25,9 @@ async def set_codecs(connection: asyncpg.Connection) -> None:
 
 
 async def learn_arrays(connection: asyncpg.Connection) -> None:
-    """Let the driver ask for the types of arrays now, in one transaction, and not when a statement first has some.
+    """Make the driver introspect the types of arrays now, in one transaction, not when a statement first has some.
 
-    Its question is a statement of two round trips, between which a pooler would give it another server's session.
+    Its query takes two round trips, between which a pooler would switch to another session.
     """
     async with connection.transaction():
         await connection.prepare(f"SELECT {', '.join(f'NULL::pg_catalog.{type}[]' for type in ARRAY_TYPES)}", name="")

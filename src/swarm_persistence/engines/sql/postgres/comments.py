@@ -1,4 +1,4 @@
-"""Comments that tell a server which verb a statement belongs to, in sqlcommenter's format.
+"""Comments that name the verb of a statement, in sqlcommenter's format.
 
 A text has one comment for each verb, so that it is prepared once for each of them and not at every call.
 """
@@ -8,13 +8,13 @@ from functools import lru_cache
 from urllib.parse import quote
 
 VERB: ContextVar[str | None] = ContextVar("verb", default=None)
-"""The verb that the calling task is at, where a storage tells it."""
+"""The verb that the current task runs, if the storage sets it."""
 
 _MOST_TEXTS = 10_000
 
 
 def commented(text: str) -> str:
-    """Return a statement with a comment that names the present verb, if there is one."""
+    """Return a statement with a comment that names the current verb, if any."""
     verb = VERB.get()
     return text if verb is None else _commented(text, verb)
 

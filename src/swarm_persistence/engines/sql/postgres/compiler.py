@@ -63,7 +63,7 @@ class PostgresCompiler(ClaimCompiler):
         if table.is_followed:
             names.append(CHANGE_NUMBER)
             values.append(CURRENT_CHANGE)
-        # The look before saves the number that a refused row would use up; the conflict is for those who come at once.
+        # The read before saves the number that a refused row would use up; the conflict covers concurrent inserts.
         found = f"SELECT 1 FROM {self.dialect.table(table)} WHERE {field} = {mark_of[field]}"
         return (
             f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(values)}\n"

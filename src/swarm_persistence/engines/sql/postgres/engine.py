@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: one schema, with a port for each event loop, over a pool that other schemas may share."""
+"""The PostgreSQL engine: one schema, with a `LoopEngine` for each event loop, over pools that schemas may share."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ from swarm_persistence.engines.sql.postgres.connector import UnreachableError
 from swarm_persistence.engines.sql.postgres.following import FollowAct
 from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine, SharedState
 from swarm_persistence.engines.sql.postgres.migrating import Move
-from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
+from swarm_persistence.engines.sql.postgres.migration_lock import MigrationLock
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
 from swarm_persistence.engines.sql.postgres.partition_layout import PartitionLayout
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE, Periods
@@ -56,12 +56,12 @@ _SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
 
 
 class PostgresEngine:
-    """One schema of one database. `start` opens it; all methods but `abandon` belong to an event loop."""
+    """One schema of one database. All methods but `abandon` are called in an event loop."""
 
     is_ephemeral = False
 
     def __init__(self, pools: ConnectionPools, settings: PostgresSettings, *, owns_pools: bool) -> None:
-        """Take a pool; the engine that owns it ends it with itself."""
+        """Take the pools; an engine that owns them closes them with itself."""
         self.pools = pools
         self.settings = settings
         self.schema_name = settings.schema
@@ -80,7 +80,7 @@ class PostgresEngine:
         )
         self._version = SchemaVersion(self.settings.schema, pools.target, self._open_aside)
         self._layout = PartitionLayout(
-            self.settings.schema, pools.target, MigrationTurn(self.settings.schema, self._open_aside)
+            self.settings.schema, pools.target, MigrationLock(self.settings.schema, self._open_aside)
         )
         self._loop_engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
         self._gate = threading.Lock()
@@ -88,7 +88,7 @@ class PostgresEngine:
 
     @classmethod
     def of(cls, url: str, settings: PostgresSettings) -> "PostgresEngine":
-        """Return the engine of a database, with a pool of its own."""
+        """Return an engine with pools of its own."""
         target = PostgresUrl(url)
         settings = target.settings(settings)
         return cls(ConnectionPools(target, settings), settings, owns_pools=True)
@@ -101,7 +101,7 @@ class PostgresEngine:
         )
 
     async def open(self, *, must_exist: bool = False) -> None:
-        """Reach the server, bring the schema up to date, and mend it; what fails leaves nothing open."""
+        """Connect, migrate and mend the schema; after a failure, nothing is left open."""
         try:
             await self.start(must_exist=must_exist)
             await self.mend()
@@ -110,11 +110,11 @@ class PostgresEngine:
             raise
 
     async def opened(self) -> "PostgresEngine":
-        """Return itself, as one that its first operation opens returns it then."""
+        """Return itself: it is open already."""
         return self
 
     async def start(self, *, must_exist: bool = False) -> None:
-        """Reach the server, and bring the schema up to date if that is wanted; one that must exist is not created."""
+        """Connect, and migrate the schema if the settings say so; one that must exist is not created."""
         self._must_exist = must_exist
         # Perhaps on a connection that has waited for work since long before, and is dead: then on another one.
         await self.on_a_connection(lambda connection: self._bring_up_to_date(connection, must_exist=must_exist))
@@ -130,11 +130,11 @@ class PostgresEngine:
         await self.periods.check(connection)
 
     async def require(self) -> None:
-        """Reach the server; raise `DatabaseError` unless the schema holds a swarm, of whatever version."""
+        """Connect; raise `DatabaseError` unless the schema holds a swarm, of any version."""
         await self.on_a_connection(self._version.require)
 
     async def mend(self) -> None:
-        """Renumber the changes that come from another server, by a dump; where that is not possible, log a warning."""
+        """Replace change numbers of another server, restored from a dump; if that is not possible, log a warning."""
         try:
             if not await self.on_a_connection(
                 lambda connection: change_numbers.are_foreign(connection, self.settings.schema)
@@ -157,14 +157,14 @@ class PostgresEngine:
             )
 
     async def count_foreign_changes(self) -> int:
-        """Return how many tasks bear a number that another server gave out."""
+        """Return how many tasks have a change number of another server."""
         count: int = await self.on_a_connection(
             lambda connection: change_numbers.count_foreign(connection, self.settings.schema)
         )
         return count
 
     async def replace_foreign_changes(self) -> int:
-        """Give these tasks numbers of this server, as if they were written now, and return how many there were."""
+        """Give these tasks change numbers of this server, as if they were written now; return how many there were."""
         replaced: int = await self.on_a_connection(
             lambda connection: change_numbers.replace_foreign(connection, self.settings.schema)
         )
@@ -214,12 +214,12 @@ class PostgresEngine:
         return dropped
 
     async def partition(self, period: Period | None, report: Callable[[str], object]) -> None:
-        """Partition events, messages and metrics by a period from now on, or no longer."""
+        """Partition events, messages and metrics by a period, or make the tables plain again."""
         patience = self.settings.connection_timeout
         await self.on_a_connection(lambda connection: self._layout.change(connection, period, patience, report))
 
     async def partitions(self) -> dict[str, str]:
-        """Return the periods of the tables that are partitioned."""
+        """Return the periods of the partitioned tables."""
         periods: dict[str, str] = await self.on_a_connection(self._layout.periods)
         return periods
 
@@ -238,20 +238,20 @@ class PostgresEngine:
         await self.migrate_patiently(version, self.settings.connection_timeout, _log.info)
 
     async def migrate_patiently(self, version: int, patience: float, report: Callable[[str], None]) -> None:
-        """Bring the schema to this version; wait for locks for so many seconds, and report each step."""
+        """Migrate the schema to a version; wait for locks for up to `patience` seconds, and report each step."""
         await self.on_a_connection(
             lambda connection: self._version.migrate(connection, version, patience=patience, report=report)
         )
 
     async def migration_plan(self, version: int) -> tuple[int, list[Move]]:
-        """Return the version of the schema, and the steps that lead from there to another one."""
+        """Return the version of the schema, and the steps that lead to another one."""
         plan: tuple[int, list[Move]] = await self.on_a_connection(
             lambda connection: self._version.plan(connection, version)
         )
         return plan
 
     def command(self, verb: str) -> str:
-        """Return a command of ours for this schema, as a shell takes it; without user and password."""
+        """Return a shell command of ours for this schema, without user and password."""
         return self.pools.target.command(verb, self.settings.schema)
 
     async def migration_status(self) -> MigrationStatus:
@@ -301,14 +301,14 @@ class PostgresEngine:
                 del self._loop_engines[loop_engine.loop]
 
     async def _open_aside(self) -> Connection:
-        """Return a connection beside those of the pool, which its user closes."""
+        """Return a connection outside of the pool, which the caller closes."""
         try:
             return await self.pools.connector.open(time.monotonic() + self.settings.connection_timeout)
         except UnreachableError as error:
             raise error.failure from error
 
     def on_a_connection(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
-        """Do some work on a connection; it is done again where a lost connection or a deadlock allows that."""
+        """Run some work on a connection; retry it after a lost connection or a deadlock where that is safe."""
         return self._loop_engine().order(work)
 
     def _loop_engine(self) -> LoopEngine:

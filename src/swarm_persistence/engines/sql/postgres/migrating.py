@@ -1,4 +1,4 @@
-"""Takes the steps of a schema, forwards and back: at once if nothing is there, else beside readers and writers."""
+"""Runs the migrations of a schema, up and down: in one transaction if it is empty, else online."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,7 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import RetryDecision, retry_decision
 from swarm_persistence.engines.sql.postgres.grants import become_owner, copy_grants, tables_of
 from swarm_persistence.engines.sql.postgres.index_building import build_index, drop_index
-from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn
+from swarm_persistence.engines.sql.postgres.migration_lock import MigrationLock
 from swarm_persistence.engines.sql.postgres.migrations.migration import (
     CreateIndex,
     DropIndex,
@@ -32,22 +32,22 @@ class Waits(msgspec.Struct, frozen=True):
     for_turn: float
     """For another process that changes the schema."""
     for_locks: float
-    """For transactions that are in the way of a change."""
+    """For transactions that block a change."""
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A step to take, or the rest of one."""
+    """A step to run, or the rest of one."""
 
     step: PostgresMigration
     is_upwards: bool
     first: int = 0
-    """The place of the first of its groups that is to be done."""
+    """The index of the first group to run."""
 
 
 class Migrator:
-    """Takes the steps of one schema."""
+    """Runs the migrations of one schema."""
 
-    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[PostgresMigration], turn: MigrationTurn) -> None:
+    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[PostgresMigration], turn: MigrationLock) -> None:
         self._name = schema
         self._log = log
         self._steps = steps
@@ -59,7 +59,7 @@ class Migrator:
         One that is empty, or is to be, changes as a whole or not at all; otherwise each step does.
 
         Raises:
-            TurnTakenError: another process is at it.
+            MigrationLockedError: another process is at it.
             MigrationError: the schema is newer than this code, or a step failed.
             asyncpg.PostgresError: the role has no rights, or the server takes no writes.
 

@@ -269,7 +269,7 @@ class Notifications:
     async def _poll_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
         """Do so where LISTEN is not possible: at first, and every few seconds later on, any commit wakes all.
 
-        The server may well be busy with strangers: only the swarm's own writes keep the looks close to each other.
+        The server may be busy with other programs: only the swarm's own writes keep the polls frequent.
         """
         last_look = self._last_snapshot
         moved = await self._moved(connection)

@@ -53,7 +53,7 @@ async def in_short_transaction(connection: Connection, work: Callable[[], Awaita
 
 
 async def build_index(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
-    """Build an index beside writers; one that is there and complete is left as it is."""
+    """Build an index concurrently, unless a valid one exists."""
 
     async def attempt() -> None:
         found = await connection.run(_FIND_INDEX, (schema, index.name))
@@ -74,7 +74,7 @@ async def build_index(connection: Connection, schema: str, index: CreateIndex, p
 
 
 async def drop_index(connection: Connection, schema: str, index: DropIndex, patience: float) -> None:
-    """Drop an index beside readers and writers."""
+    """Drop an index concurrently."""
 
     async def attempt() -> None:
         await connection.execute_watched(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
@@ -86,7 +86,7 @@ async def drop_index(connection: Connection, schema: str, index: DropIndex, pati
 async def fill_rows(
     connection: Connection, schema: str, part: FillRows, patience: float, report: Callable[[str], None]
 ) -> None:
-    """Change all rows that are there now, a few at a time."""
+    """Change all rows that are stored now, in batches."""
     table = f'"{schema}".{part.table}'
     text = part.statement.replace("{schema}", f'"{schema}"')
     end: int = (await connection.run(_FIND_END.format(table=table)))[0][0]
@@ -128,7 +128,7 @@ async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: flo
 
 @asynccontextmanager
 async def _without_lock_timeout(connection: Connection) -> AsyncIterator[None]:
-    """Let a concurrent build wait for old transactions as long as it must: no reader or writer waits behind it."""
+    """Let a concurrent build wait for old transactions without limit, as no reader or writer waits behind it."""
     if not connection.owns_session:
         yield  # the session is not ours to change
         return

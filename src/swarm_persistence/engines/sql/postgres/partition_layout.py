@@ -5,7 +5,7 @@ from collections.abc import Callable
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, TurnTakenError
+from swarm_persistence.engines.sql.postgres.migration_lock import MigrationLock, MigrationLockedError
 from swarm_persistence.engines.sql.postgres.partitioning import partition
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.settings import Period
@@ -22,7 +22,7 @@ Report = Callable[[str], object]
 class PartitionLayout:
     """The layout of one schema's tables."""
 
-    def __init__(self, schema: str, target: PostgresUrl, turn: MigrationTurn) -> None:
+    def __init__(self, schema: str, target: PostgresUrl, turn: MigrationLock) -> None:
         """Take the schema's name, where its database is, and the turn to change the schema."""
         self._name = schema
         self._schema = f'"{schema}"'
@@ -67,7 +67,7 @@ class PartitionLayout:
             async with self._turn.held(connection, patience):
                 for table in sorted(PARTITIONABLE):
                     await self._change_one(connection, table, period, patience, report)
-        except TurnTakenError as error:
+        except MigrationLockedError as error:
             raise MigrationError(
                 f"{connection.server}: another process was changing the schema {self._name!r} for longer than "
                 f"{patience:g} s; try again once it has finished"

@@ -1,10 +1,10 @@
-"""Sends what belongs together in one go: what sets up a transaction, the text of a statement, and its values.
+"""Pipelines the setup of a transaction, the text of a statement and its parameters into one round trip.
 
-The driver waits for the answer to each message of its own. Behind a pooler, which may give each transaction to another
-session of the server, each statement needs all of that, and a BEGIN and COMMIT: that would be four round trips. Here,
-the driver only binds and executes a statement that it takes for prepared, and what has to come before it goes out just
-ahead of its messages. The server takes all that comes before a Sync, which ends the driver's messages, for one
-transaction, and so does any pooler. Of the answers, the driver gets to see those to its own messages.
+The driver waits for the answer to each of its messages. Behind a pooler, which may run each transaction in another
+session, each statement needs all of these, and BEGIN and COMMIT: four round trips. Here, the driver only binds and
+executes a statement that it assumes to be prepared, and the messages that must precede it are sent just ahead of its
+own. The server, and any pooler, runs everything up to a Sync, which ends the driver's messages, as one transaction. The
+driver receives only the answers to its own messages.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ _TYPE = struct.Struct("!i")
 
 _READY, _COMPLETE, _FAILURE, _ROW_DESCRIPTION, _ROW = b"ZCETD"
 _AT_ANY_TIME = frozenset(b"SAN")
-"""Changes of settings, notifications and notices belong to no statement."""
+"""Parameter status, notification and notice belong to no statement."""
 _OF_PARSING = frozenset(b"1tTn")
 
 
 def parse(name: str, text: str, types: Sequence[int] = ()) -> bytes:
-    """Return the message that lets the server know a statement, with the types of its values if they are known."""
+    """Return the message that parses a statement, with the types of its parameters if they are known."""
     values = _COUNT.pack(len(types)) + b"".join(map(_TYPE.pack, types))
     return _message(b"P", name.encode() + b"\0" + text.encode() + b"\0" + values)
 
 
 def execute(name: str) -> bytes:
-    """Return the messages that execute a statement without values."""
+    """Return the messages that execute a statement without parameters."""
     return _message(b"B", b"\0" + name.encode() + b"\0" + bytes(6)) + _message(b"E", bytes(5))
 
 
@@ -46,7 +46,7 @@ def _message(kind: bytes, content: bytes) -> bytes:
 
 
 class PipelinedConnection(asyncpg.Connection):
-    """A connection of the driver whose transport another protocol may share."""
+    """A connection of the driver whose transport another protocol can share."""
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *others: Any) -> None:
         super().__init__(protocol, transport, *others)
@@ -55,14 +55,14 @@ class PipelinedConnection(asyncpg.Connection):
 
 
 class Prepared:
-    """A statement as the driver knows it, and the message that lets the server know it, if it forgets it each time."""
+    """A prepared statement of the driver, and the message that parses it, if the server does not keep it."""
 
     def __init__(self, statement: "PreparedStatement[Any]", text: str, *, is_named: bool) -> None:
         self.statement = statement
         self.is_named = is_named
         self.result_types = [attribute.type.oid for attribute in statement.get_attributes()]
         self.description = b""
-        """The columns as the server has described them: what was found to be of these types."""
+        """The columns as the server last described them, with the expected types."""
         self.introduction = b""
         if not is_named:
             # The values are encoded for these types, whatever the columns may have become since.
@@ -71,7 +71,7 @@ class Prepared:
 
 
 class Pipeline(asyncio.Protocol):
-    """Stands between the transport of a connection and the driver."""
+    """A protocol between the transport of a connection and the driver."""
 
     def __init__(self, connection: PipelinedConnection) -> None:
         self._connection = connection
@@ -79,19 +79,19 @@ class Pipeline(asyncio.Protocol):
         self._protocol = connection.protocol
         self._rest = bytearray()
         self.is_under_way = False
-        """Whether there is still to come what is not for the driver, or the beginning of what is."""
+        """Whether messages are expected that are not for the driver, or part of one that is has arrived."""
         self._is_setting_up = False
-        """Whether the next that is answered is what sets up the transaction."""
+        """Whether the next answer is that of the transaction's setup."""
         self._prepared: Prepared | None = None
         self.has_outdated_types = False
-        """Whether columns have had other types than the driver takes them for; then the connection was dropped."""
+        """Whether columns had other types than the driver expected, so that the connection was closed."""
         # A TCP socket, as others know nothing of packets.
         found = self._transport.get_extra_info("socket")
         self._socket = found if _CORK and found.family in (socket.AF_INET, socket.AF_INET6) else None
         self._transport.set_protocol(self)
 
     async def prepare(self, text: str, name: str, setup: bytes) -> Prepared:
-        """Let the driver get to know a statement, in a transaction that is set up for it."""
+        """Prepare a statement in the driver, in a transaction that is set up for it."""
         self._start(setup, None)
         self._write(setup)
         statement = await _Followed(self._connection.prepare(text, name=name), self._flush)
@@ -108,7 +108,7 @@ class Pipeline(asyncio.Protocol):
         return rows
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what the driver expects."""
+        """Pass the driver's messages on."""
         if not self.is_under_way:
             self._protocol.data_received(data)
             return
@@ -118,19 +118,19 @@ class Pipeline(asyncio.Protocol):
             self._protocol.data_received(passed)
 
     def eof_received(self) -> Any:
-        """Pass it on."""
+        """Pass the call on to the driver."""
         return self._protocol.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
+        """Pass the call on to the driver."""
         self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass it on."""
+        """Pass the call on to the driver."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
+        """Pass the call on to the driver."""
         self._protocol.resume_writing()
 
     def _start(self, setup: bytes, prepared: Prepared | None) -> None:
@@ -139,7 +139,7 @@ class Pipeline(asyncio.Protocol):
         self.is_under_way = self._is_setting_up or prepared is not None
 
     def _write(self, data: bytes) -> None:
-        """Send something together with what the driver will send, as each packet wakes the pooler."""
+        """Send data together with the driver's next message, as each packet wakes the pooler."""
         if data:
             if self._socket is not None:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
@@ -150,7 +150,7 @@ class Pipeline(asyncio.Protocol):
             self._socket.setsockopt(socket.IPPROTO_TCP, _CORK, 0)
 
     def _take_messages(self) -> bytes:
-        """Return what is for the driver of the whole messages that have arrived, and keep the beginning of another."""
+        """Return the driver's share of the complete messages that have arrived, and keep an incomplete one."""
         passed = bytearray()
         position = 0
         while self.is_under_way and len(self._rest) - position >= _HEAD.size:
@@ -185,7 +185,7 @@ class Pipeline(asyncio.Protocol):
         return not (kind in _OF_PARSING or self.has_outdated_types)
 
     def _check_types(self, prepared: Prepared, description: bytes) -> None:
-        """Drop the connection if the columns are of other types: the driver would take their bytes for others."""
+        """Close the connection if the columns have other types, as the driver would misread their bytes."""
         if description == prepared.description:
             return
         if _types_in(description) == prepared.result_types:
@@ -196,7 +196,7 @@ class Pipeline(asyncio.Protocol):
 
 
 class _Followed(Generic[T]):
-    """Awaits what the driver does, and does something of ours as soon as the driver waits: it has sent its messages."""
+    """Awaits the driver's coroutine, and runs a callback once it waits, when its messages are sent."""
 
     def __init__(self, work: Coroutine[Any, Any, T], follow: Callable[[], None]) -> None:
         self._work = work

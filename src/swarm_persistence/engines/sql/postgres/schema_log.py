@@ -1,8 +1,8 @@
-"""Reads and writes the log of a schema's steps: which were taken, which one is half done, and which code may open it.
+"""Reads and writes the log of a schema's migrations: which are done or interrupted, and which code may open it.
 
-There are two tables. `schema_migrations` is what the code of version 2 reads: it refuses a schema with a higher number
-there, and works on all steps that are not in it. So that table has, of the later steps, those that would break that
-code, and `schema_steps` has them all.
+There are two tables. Code of version 2 reads `schema_migrations`: it refuses a schema with a higher number there, and
+ignores steps that are not in it. So that table has only those of the later steps that would break that code, and
+`schema_steps` has all.
 """
 
 from typing import Any
@@ -77,7 +77,7 @@ SET applied_at = excluded.applied_at, is_upwards = excluded.is_upwards, groups_d
 
 
 class Interrupted(msgspec.Struct, frozen=True):
-    """A step that is half done."""
+    """A step that was interrupted."""
 
     version: int
     name: str
@@ -86,7 +86,7 @@ class Interrupted(msgspec.Struct, frozen=True):
 
 
 class SchemaState(msgspec.Struct, frozen=True):
-    """What the log says."""
+    """The state of a schema by its log."""
 
     applied: tuple[AppliedMigration, ...] = ()
     opens_from: int = 0
@@ -102,7 +102,7 @@ class SchemaState(msgspec.Struct, frozen=True):
 
     @property
     def newest(self) -> int:
-        """Return the version of the last step that is done or half done."""
+        """Return the version of the last step that is done or interrupted."""
         return max(self.version, self.interrupted.version if self.interrupted else 0)
 
 
@@ -114,7 +114,7 @@ class SchemaLog:
         self._quoted = f'"{schema}"'
 
     async def read(self, connection: Connection) -> SchemaState:
-        """Return what the log says."""
+        """Return the state of the schema by its log."""
         # Not to_regclass: within a transaction it may remember that there was no such table.
         tables = {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}
         if FIRST_LOG not in tables:
@@ -126,7 +126,7 @@ class SchemaLog:
         return _state([rows[version] for version in sorted(rows)])
 
     async def prepare(self, connection: Connection) -> None:
-        """Make the schema and its log where they are missing; in a transaction."""
+        """Create the schema and its log if they are missing; in a transaction."""
         if not await connection.run("SELECT 1 FROM pg_namespace WHERE nspname = $1", (self._name,)):
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
         await connection.execute(self._text(_CREATE_FIRST_LOG))
@@ -138,7 +138,7 @@ class SchemaLog:
     async def record(
         self, connection: Connection, step: PostgresMigration, groups_done: int, *, is_upwards: bool
     ) -> None:
-        """Write that so much of a step is done, in the transaction that has done it."""
+        """Record how many groups of a step are done, in the transaction that has done them."""
         is_done = groups_done >= len(step.groups(is_upwards=is_upwards))
         if is_done and not is_upwards:
             await self._delete(connection, step)

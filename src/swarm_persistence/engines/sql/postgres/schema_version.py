@@ -1,4 +1,4 @@
-"""Decides whether this code may work on a schema, and brings it to a version; many processes may do so at once."""
+"""Decides whether this code may use a schema, and migrates it; safe in many processes at once."""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import asyncpg
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrating import Migrator, Move, Report, Waits
-from swarm_persistence.engines.sql.postgres.migration_turn import MigrationTurn, OpenConnection, TurnTakenError
+from swarm_persistence.engines.sql.postgres.migration_lock import MigrationLock, MigrationLockedError, OpenConnection
 from swarm_persistence.engines.sql.postgres.migrations import MIGRATIONS
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 from swarm_persistence.engines.sql.postgres.schema_log import SchemaLog, SchemaState
@@ -28,11 +28,11 @@ class SchemaVersion:
         open_connection: OpenConnection,
         migrations: Sequence[PostgresMigration] = MIGRATIONS,
     ) -> None:
-        """Take the schema's name, where its database is, and the way to a second connection."""
+        """Take the schema's name, the URL of its database, and a function that opens another connection."""
         self._name = schema
         self._target = target
         self._log = SchemaLog(schema)
-        self._migrator = Migrator(schema, self._log, migrations, MigrationTurn(schema, open_connection))
+        self._migrator = Migrator(schema, self._log, migrations, MigrationLock(schema, open_connection))
         self.latest = migrations[-1].version
         self.required = max(step.version for step in migrations if step.is_required)
         """The oldest version on which all statements of this code work."""
@@ -41,7 +41,7 @@ class SchemaVersion:
         """Bring the schema up to date, or refuse one on which this code cannot work.
 
         One on which it can is left as it is if it is not to be migrated; if another process is at it; if this role may
-        not change it; or if others kept it locked for longer than the patience, in seconds.
+        not change it; or if others kept it locked for longer than `patience` seconds.
 
         Raises:
             MigrationError: the schema is too new; or it is missing or too old, and is not migrated.
@@ -58,7 +58,7 @@ class SchemaVersion:
             return
         try:
             await self._migrate(connection, self.latest, Waits(0 if is_usable else patience, patience), _log.info)
-        except TurnTakenError as error:
+        except MigrationLockedError as error:
             if not is_usable:
                 raise self._is_being_migrated(connection, patience) from error
         except MigrationError as error:
@@ -69,11 +69,11 @@ class SchemaVersion:
     async def migrate(
         self, connection: Connection, target: int, *, patience: float, report: Report = _log.info
     ) -> None:
-        """Bring the schema to a version, forwards or back.
+        """Migrate the schema to a version, up or down.
 
         Raises:
             MigrationError: the target is unknown, the schema is newer than this code, or a step failed.
-            PoolError: another process was changing the schema for longer than the patience, in seconds.
+            PoolError: another process was changing the schema for longer than `patience` seconds.
 
         """
         self._require_target(target)
@@ -83,11 +83,11 @@ class SchemaVersion:
             return
         try:
             await self._migrate(connection, target, Waits(patience, patience), report)
-        except TurnTakenError as error:
+        except MigrationLockedError as error:
             raise self._is_being_migrated(connection, patience) from error
 
     async def require(self, connection: Connection) -> None:
-        """Raise `DatabaseError` unless the schema holds our tables, of whatever version."""
+        """Raise `DatabaseError` unless the schema holds our tables, of any version."""
         if not (await self._log.read(connection)).exists:
             raise DatabaseError(
                 f"{connection.server}: there is no swarm in the schema {self._name!r}; name another one"
@@ -100,7 +100,7 @@ class SchemaVersion:
         return state.version, self._migrator.plan(state, target)
 
     async def status(self, connection: Connection) -> MigrationStatus:
-        """Return where the schema stands."""
+        """Return the status of the schema's migrations."""
         state = await self._log.read(connection)
         return MigrationStatus(state.version, self.latest, state.applied, state.opens_from)
 
@@ -156,4 +156,4 @@ class SchemaVersion:
 
 
 _PASSED_OVER = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError, asyncpg.LockNotAvailableError)
-"""What keeps a step from being taken now, and says nothing against the schema as it is."""
+"""Errors that prevent a step now, while the schema can be used as it is."""

@@ -1,24 +1,24 @@
-"""What a session must be set to for our statements, whatever the server, the database or the role is set to.
+"""The settings that our statements need of a session, whatever the defaults of server, database and role are.
 
 A role's `search_path` could replace every function and operator, its `synchronous_commit` could lose what was
-acknowledged, and its limits could end our connections. A connection that is ours is set up once. Behind a pooler, the
-session belongs to other clients as well, and one that they have changed may be lent to us: there, each transaction sets
-up itself, in the message that begins it.
+acknowledged, and its limits could end our connections. A session of our own is set up once. A pooler
+shares sessions among clients, which may have changed their settings: there, each transaction is set up in the message
+that begins it.
 
-Left as they are: `default_transaction_read_only`, which keeps a role or a full server from writing on purpose, and what
-decides only how fast a statement is.
+Unchanged are `default_transaction_read_only`, which keeps a role or a full server from writing on purpose, and settings
+that only affect performance.
 """
 
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
 _GRACE_SECONDS = 2.0
-"""How much later than the client the server ends a transaction: the client can say why it did."""
+"""How much later than the client the server ends a transaction, as the client can give the reason."""
 
 _MOST_DURABLE = "remote_apply"
-"""The one value of synchronous_commit that promises more than `on`."""
+"""The only value of synchronous_commit that is stronger than `on`."""
 
 DEFAULT_COMMIT = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
-"""What the sessions of a role begin with, whatever a client has changed since."""
+"""The default of the role's sessions, whatever a client has set since."""
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -32,7 +32,7 @@ _SNAPSHOT_IDLE_SECONDS = 600.0
 
 
 class SessionSettings:
-    """The settings of the sessions of one pool on a server of one version."""
+    """The settings for sessions on a server of one version."""
 
     def __init__(self, settings: PostgresSettings, server_version: int) -> None:
         # A client that was stopped must not hold its locks: the server ends its transaction after this time.
@@ -76,7 +76,7 @@ class SessionSettings:
             self._of_transactions["synchronous_commit"] = f"'{_MOST_DURABLE}'"
 
     def for_session(self) -> str:
-        """Return the text that sets up a session that is ours."""
+        """Return the text that sets up a session of our own."""
         return f"SET search_path = {_SEARCH_PATH}; {_set_config(self._of_session, 'false')}"
 
     def for_transaction(self) -> str:

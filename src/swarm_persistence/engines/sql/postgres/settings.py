@@ -1,4 +1,4 @@
-"""The settings of a PostgreSQL engine, each default in its one home."""
+"""The settings of a PostgreSQL engine, and their defaults."""
 
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -14,7 +14,7 @@ PERIODS: tuple[Period, ...] = get_args(Period)
 
 
 class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
-    """What the builder and the URL set; `connection_timeout` also limits the wait for a server that is replaced."""
+    """What the builder and the URL set; `connection_timeout` also limits the wait for a failover."""
 
     # PostgreSQL counts timeouts in milliseconds of 32 bits.
     LONGEST_SECONDS: ClassVar[float] = 2_000_000.0
@@ -24,7 +24,7 @@ class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
     schema: str = DEFAULT_SCHEMA
     """The schema that holds the tables. Nothing is written to any other one."""
     operation_timeout: float = 60.0
-    """How long the server may take for one statement before its connection is given up."""
+    """How long the server may take for one statement before its connection is terminated."""
     parallel_transactions: bool = False
     """Whether the transactions and writes of this storage go on beside an open transaction, as those of other processes
     do, instead of waiting for its end."""
@@ -34,10 +34,10 @@ class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
     """Whether statements stay prepared on a connection. `auto`: behind a pooler, if it keeps those of clients apart."""
 
     query_comments: bool = False
-    """Whether each statement names the verb that it belongs to, in a comment of sqlcommenter's format."""
+    """Whether each statement names its verb in a comment, in sqlcommenter's format."""
 
     def checked(self) -> Self:
-        """Return these settings; one that makes no sense raises `OtherError`, which names it."""
+        """Return these settings; an invalid one raises `OtherError`, which names it."""
         require_name(self.schema)
         super().checked()
         self.require_duration("operation_timeout")
@@ -48,7 +48,7 @@ class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
         return self
 
     def changed_by(self, options: dict[str, str]) -> "PostgresSettings":
-        """Return the settings with those of a URL's options in place of the defaults."""
+        """Return the settings, overridden by the options of a URL."""
         try:
             # Not strict: a URL's values are texts.
             changes = msgspec.convert(options, _Options, strict=False)

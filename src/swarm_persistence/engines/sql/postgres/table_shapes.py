@@ -57,7 +57,7 @@ class TableShape(NamedTuple):
     last_number: int
 
     def rights(self, schema: str) -> list[str]:
-        """Return the statements that give a table and its sequence, made by this name anew, to those who had it."""
+        """Return the statements that grant a new table and its sequence to the roles that had the old one."""
         table, numbers = f"{schema}.{self.name}", f"SEQUENCE {schema}.{self.name}_{SEQUENCE}_seq"
         return [
             f"ALTER TABLE {table} OWNER TO {self.owner}",

@@ -1,4 +1,4 @@
-"""Reads a PostgreSQL URL: which servers, as whom, with which options; shows it without its password."""
+"""Parses a PostgreSQL URL into servers, user and options, and shows it without its password."""
 
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -39,7 +39,7 @@ _OWN_NAMES = {"connect_timeout": "connection_timeout"}  # libpq's name for it
 
 
 class PostgresUrl:
-    """Where a URL leads. Its text, a URL that leads there as well, and its `repr` hold no user and no password."""
+    """A parsed URL. Its `str`, which is a URL as well, and its `repr` hold no user and no password."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -65,27 +65,27 @@ class PostgresUrl:
         if len(self.hosts) > 1:
             kept.setdefault("target_session_attrs", "read-write")
         self.application_name = options.get("application_name")
-        """What the connections are to be called, if the URL says so."""
+        """The application name, if the URL gives one."""
         self.seeks_primary = kept.get("target_session_attrs") in ("read-write", "primary")
-        """Whether a server that takes no writes is not the one that is meant."""
+        """Whether the URL asks for a primary."""
         self.database = unquote(parts.path[1:]) or options.get("dbname") or options.get("database") or ""
         user = parts.netloc.rpartition("@")[0]
         self._dsn = urlunsplit((parts.scheme, f"{user}@" if user else "", parts.path, urlencode(kept), ""))
 
     def settings(self, defaults: PostgresSettings) -> PostgresSettings:
-        """Return the settings with the URL's own in place of the defaults."""
+        """Return the settings, overridden by the options of the URL."""
         return defaults.changed_by(self._own_options).checked()
 
     def dsn(self) -> str:
-        """Return what the driver needs to know beside the host. It holds the password: show it to nobody."""
+        """Return the driver's connection string, without hosts. It holds the password: never log it."""
         return self._dsn
 
     def command(self, verb: str, schema: str) -> str:
-        """Return a command of ours for a schema there, as a shell takes it."""
+        """Return a shell command of ours for a schema of this database."""
         return f"swarm-persistence {verb} '{self}?schema={schema}'"
 
     def name_of(self, host: str | None, port: int | None) -> str:
-        """Return a server's name for messages."""
+        """Return the name of a server for messages."""
         return "the default server" if host is None else f"{host}:{port or _DEFAULT_PORT}"
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class PostgresUrl:
 
 
 def shown(url: str) -> str:
-    """Return a URL as it may be printed: without a password, and as good as nothing of one that cannot be read."""
+    """Return a URL without its password, fit for printing; one that cannot be parsed is hidden almost entirely."""
     try:
         parts = urlsplit(url)
         _require_one_userinfo(parts)
@@ -133,7 +133,7 @@ def _require_no_channel_binding(use: str) -> None:
 
 
 def _shown_server(host: str | None, port: int | None) -> str:
-    """Return a server as it stands in a URL."""
+    """Return a server in the form of a URL."""
     if host is None:
         return "" if port is None else f":{port}"
     return f"{f'[{host}]' if ':' in host else quote(host, safe='')}:{port or _DEFAULT_PORT}"
@@ -147,7 +147,7 @@ def _shown_option(option: str) -> str:
 
 
 def _hosts(servers: str, ports: str) -> list[tuple[str | None, int | None]]:
-    """Return the servers in order; none named means the driver's default."""
+    """Return the servers in order; without any, the driver's default."""
     named: list[tuple[str | None, int | None]] = [(None, None)]
     if servers:
         named = [_host_and_port(server) for server in servers.split(",")]

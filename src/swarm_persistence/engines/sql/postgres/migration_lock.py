@@ -1,4 +1,4 @@
-"""The turn to change a schema: one process at a time, and those that ask in vain wait without a snapshot."""
+"""The lock of migrations: one process at a time changes a schema; the others wait without holding a snapshot."""
 
 import asyncio
 import time
@@ -15,27 +15,27 @@ _KEY = "hashtextextended($1, 0)"
 OpenConnection = Callable[[], Awaitable[Connection]]
 
 
-class TurnTakenError(Exception):
-    """Another process has the turn."""
+class MigrationLockedError(Exception):
+    """Another process holds the migration lock."""
 
 
-class MigrationTurn:
-    """An advisory lock, which ends with its connection, too.
+class MigrationLock:
+    """An advisory lock, which is also released when its connection is lost.
 
-    A session that waits for one holds a snapshot, and an index that is built concurrently would wait for the end of
-    that: so the lock is asked for again and again, each time in a transaction of its own.
+    A session that waits for one holds a snapshot, and a concurrent index build would wait for the end of that. So the
+    lock is polled for, each time in a new transaction.
     """
 
     def __init__(self, schema: str, open_connection: OpenConnection) -> None:
-        """Take the name of the schema, and the way to a second connection."""
+        """Take the name of the schema, and a function that opens another connection."""
         self._name = (f"swarm-persistence {schema}",)
         self._open_connection = open_connection
 
     async def begin(self, connection: Connection, patience: float) -> None:
-        """Open a transaction that has the turn until it ends.
+        """Begin a transaction that holds the lock until it ends.
 
         Raises:
-            TurnTakenError: another process had it for longer than the patience, in seconds.
+            MigrationLockedError: another process held it for longer than `patience` seconds.
 
         """
 
@@ -54,9 +54,9 @@ class MigrationTurn:
 
     @asynccontextmanager
     async def held(self, connection: Connection, patience: float) -> AsyncIterator[None]:
-        """Have the turn within the block, in which the connection is free for anything.
+        """Hold the lock within the block, in which the connection can be used for anything.
 
-        Where the session is lent to others between two transactions, a second connection has it.
+        If a pooler shares the session, a second connection holds it.
         """
         if not connection.owns_session:
             holder = await self._open_connection()
@@ -99,5 +99,5 @@ async def _until(attempt: Callable[[], Awaitable[bool]], patience: float) -> Non
     deadline = time.monotonic() + patience
     while not await attempt():
         if time.monotonic() >= deadline:
-            raise TurnTakenError
+            raise MigrationLockedError
         await asyncio.sleep(_PAUSE_SECONDS)
