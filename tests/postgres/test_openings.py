@@ -33,6 +33,26 @@ class TestOpening:
         assert f"127.0.0.1:{server.port}: the password was refused" in str(error)
         assert "wrong" not in str(error)
 
+    async def test_an_option_that_the_driver_refuses_is_named_at_once(self) -> None:
+        async with asyncio.timeout(20):  # less than connection_timeout
+            error = await refusal(f"postgresql://me:{PASSWORD}@127.0.0.1/swarm?sslmode=nonsense")
+
+        assert isinstance(error, OtherError)
+        assert "`sslmode` parameter must be one of" in str(error)
+
+    async def test_a_failure_of_the_driver_itself_is_told_at_once(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(*_: object) -> None:
+            raise RecursionError
+
+        monkeypatch.setattr("swarm_persistence.engines.sql.postgres.connector.set_codecs", fail)
+        async with asyncio.timeout(20):  # less than connection_timeout
+            error = await refusal(url)
+
+        assert "no connection could be opened (RecursionError)" in str(error)
+        assert isinstance(error.__cause__, RecursionError)
+
     async def test_an_unknown_host_is_named(self) -> None:
         assert "nowhere.invalid:5432: the host is unknown" in str(
             await refusal(f"postgresql://me:{PASSWORD}@nowhere.invalid/swarm")

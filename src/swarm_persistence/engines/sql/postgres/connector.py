@@ -100,6 +100,14 @@ class Connector:
         is_hopeless = not any(self._is_transient(error) for _, error in failures)
         raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
 
+    def unforeseen(self, error: Exception) -> StorageError:
+        """Return the caller's error for a failure that is not about a server."""
+        if isinstance(error, StorageError):
+            return error
+        failure = DatabaseError(f"{self.target}: no connection could be opened ({type(error).__name__})")
+        failure.__cause__ = error
+        return failure
+
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Connection:
         try:
             return await self._try_to_open(host, port, deadline)

@@ -140,17 +140,19 @@ class Growth:
             try:
                 connection = await self._connector.open(deadline)
             except UnreachableError as error:
-                self.trouble = error.failure
-                is_over = error.is_hopeless or time.monotonic() + pause >= deadline
-                # Without any connection, one task keeps retrying for all waiting callers.
-                if is_over or self._pool.open or self._openings[0] is not task or self._pool.is_closed:
-                    self._openings.remove(task)
-                    self._limit.release()
-                    self._has_failed(is_over=is_over)
-                    return
+                self.trouble, is_hopeless = error.failure, error.is_hopeless
+            except Exception as error:  # the driver refuses the configuration, or has failed itself
+                self.trouble, is_hopeless = self._connector.unforeseen(error), True
             else:
                 self._openings.remove(task)
                 self._take_in(connection)
+                return
+            is_over = is_hopeless or time.monotonic() + pause >= deadline
+            # Without any connection, one task keeps retrying for all waiting callers.
+            if is_over or self._pool.open or self._openings[0] is not task or self._pool.is_closed:
+                self._openings.remove(task)
+                self._limit.release()
+                self._has_failed(is_over=is_over)
                 return
             self._ask_other_loops()
             await asyncio.sleep(pause)
