@@ -21,24 +21,24 @@ class ConnectionLimit:
 
     def __init__(self, number: int) -> None:
         self._free = number
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
         self._waiting: dict[LimitedPool, None] = {}
         self._pools: list[LimitedPool] = []
 
     def register(self, pool: LimitedPool) -> None:
         """Let a pool be asked for its idle connections."""
-        with self._gate:
+        with self._lock:
             self._pools.append(pool)
 
     def unregister(self, pool: LimitedPool) -> None:
         """Forget a pool."""
-        with self._gate:
+        with self._lock:
             self._pools = [other for other in self._pools if other is not pool]
             self._waiting.pop(pool, None)
 
     def acquire(self) -> bool:
         """Take a free slot; return whether there was one."""
-        with self._gate:
+        with self._lock:
             if self._free == 0:
                 return False
             self._free -= 1
@@ -46,7 +46,7 @@ class ConnectionLimit:
 
     def wait(self, pool: LimitedPool) -> None:
         """Queue a pool for the next slot that comes free, and ask the others to close an idle connection."""
-        with self._gate:
+        with self._lock:
             self._waiting[pool] = None
             others = [other for other in self._pools if other is not pool]
         for other in others:
@@ -55,7 +55,7 @@ class ConnectionLimit:
     def stop_waiting(self, pool: LimitedPool) -> None:
         """Remove a pool from the queue."""
         if self._waiting:
-            with self._gate:
+            with self._lock:
                 self._waiting.pop(pool, None)
 
     @property
@@ -67,13 +67,13 @@ class ConnectionLimit:
         """Return whether another pool waits for a slot."""
         if not self._waiting:
             return False
-        with self._gate:
+        with self._lock:
             return any(other is not pool for other in self._waiting)
 
     def release(self) -> None:
         """Free a slot, or hand it to the pool that has waited longest."""
         while True:
-            with self._gate:
+            with self._lock:
                 if not self._waiting:
                     self._free += 1
                     return

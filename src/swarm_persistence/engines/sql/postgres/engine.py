@@ -83,7 +83,7 @@ class PostgresEngine:
             self.settings.schema, pools.target, MigrationLock(self.settings.schema, self._open_aside)
         )
         self._loop_engines: dict[asyncio.AbstractEventLoop, LoopEngine] = {}
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
         self._is_closed = False
 
     @classmethod
@@ -296,7 +296,7 @@ class PostgresEngine:
             self.pools.abandon()
 
     def _forget(self, loop_engine: LoopEngine) -> None:
-        with self._gate:
+        with self._lock:
             if self._loop_engines.get(loop_engine.loop) is loop_engine:
                 del self._loop_engines[loop_engine.loop]
 
@@ -318,10 +318,10 @@ class PostgresEngine:
         loop_engine = self._loop_engines.get(loop)
         if loop_engine is None:
             loop_engine = LoopEngine(self._shared, self._forget)
-            with self._gate:
+            with self._lock:
                 self._loop_engines[loop] = loop_engine
         return loop_engine
 
     def _all_loop_engines(self) -> list[LoopEngine]:
-        with self._gate:
+        with self._lock:
             return [*self._loop_engines.values()]

@@ -147,7 +147,8 @@ class Growth:
                 self._openings.remove(task)
                 self._take_in(connection)
                 return
-            is_over = is_hopeless or time.monotonic() + pause >= deadline
+            # The last attempt needs time as well: without it, a mere timeout would replace the cause.
+            is_over = is_hopeless or time.monotonic() + 1.5 * pause >= deadline
             # Without any connection, one task keeps retrying for all waiting callers.
             if is_over or self._pool.open or self._openings[0] is not task or self._pool.is_closed:
                 self._openings.remove(task)

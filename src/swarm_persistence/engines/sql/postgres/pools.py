@@ -37,13 +37,13 @@ class ConnectionPools:
         self.connector = Connector(target, settings)
         self.limit = ConnectionLimit(settings.max_connections)
         self._loops: dict[asyncio.AbstractEventLoop, LoopResources] = {}
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
         self._is_closed = False
 
     def here(self) -> "LoopResources":
         """Return the resources of the running event loop."""
         loop = asyncio.get_running_loop()
-        with self._gate:
+        with self._lock:
             connections = self._loops.get(loop)
             if connections is None:
                 if self._is_closed:
@@ -88,7 +88,7 @@ class ConnectionPools:
 
     def forget(self, connections: "LoopResources") -> None:
         """Forget the resources of a loop that has ended."""
-        with self._gate:
+        with self._lock:
             if self._loops.get(connections.loop) is connections:
                 del self._loops[connections.loop]
 
@@ -98,7 +98,7 @@ class ConnectionPools:
                 connections.loop.call_soon_threadsafe(connections.pool.rename_idle, context=Context())
 
     def _all(self) -> "list[LoopResources]":
-        with self._gate:
+        with self._lock:
             return [*self._loops.values()]
 
 
