@@ -11,6 +11,7 @@ import pytest
 
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage
+from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.submit import Batch
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
@@ -307,3 +308,17 @@ class TestBusyLoop:
             assert in_time == []
 
         await waiting
+
+    async def test_a_loop_that_waits_for_its_own_commit_does_not_hold_it_up(
+        self, storage: SqliteStorage, in_time: list[bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(submit, "_LONGEST_YIELD_SECONDS", 20.0)
+        writing, _ = storage._engine._submitters()
+        transaction = await storage.begin_transaction()
+        await storage.store_agent(an_agent())
+        in_time.clear()
+        writing._is_busy = True
+
+        await transaction.commit()
+
+        assert in_time == [True]

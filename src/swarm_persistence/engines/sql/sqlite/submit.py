@@ -135,10 +135,13 @@ class Submitter:
         """Send an operation in a batch of its own, after what was collected before."""
         self.flush()
         self._size += 1
-        return self._dispatch(Batch(self, [operation], time.monotonic(), time.monotonic() + self._timeout), self._send)
+        batch = self._dispatch(Batch(self, [operation], now := time.monotonic(), now + self._timeout), self._send)
+        if self._is_busy:
+            self._yield_to(batch)
+        return batch
 
     def send_to(self, send: Callable[[Batch], None], operation: Operation) -> Batch:
-        """Send an operation to an open transaction, which has the writer, and a time limit of its own."""
+        """Send an operation to an open transaction, which has the writer, and a time limit of its own; never blocks."""
         self._size += 1
         batch = Batch(self, [operation], time.monotonic(), float("inf"), waits_for_writer=False)
         return self._dispatch(batch, send)
@@ -148,8 +151,9 @@ class Submitter:
         operations, self._collected = self._collected, []
         if operations:
             self._was_single = len(operations) == 1
-            now = time.monotonic()
-            self._dispatch(Batch(self, operations, now, now + self._timeout), self._send)
+            batch = self._dispatch(Batch(self, operations, now := time.monotonic(), now + self._timeout), self._send)
+            if self._is_busy:
+                self._yield_to(batch)
 
     def settle(self, batch: Batch) -> None:
         """Give the outcomes of a batch to the callers; runs in the loop."""
@@ -168,7 +172,9 @@ class Submitter:
         Most are done in less time than it takes to put the loop to sleep and to wake it. A loop that has blocked in
         vain does not for a while, and for twice as long each time.
         """
-        if self._skipped:
+        if self._is_busy:
+            self._yield_to(batch)
+        elif self._skipped:
             self._skipped -= 1
         else:
             self.loop.call_soon(self._block, batch)
@@ -185,8 +191,8 @@ class Submitter:
             self._has_run_here = True
             self.loop.call_soon(self._answer_here, operation)
         elif is_single and not self._is_busy:
-            now = time.monotonic()
-            self.block_on(self._dispatch(Batch(self, [operation], now, now + self._timeout), self._send))
+            batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
+            self.block_on(self._dispatch(batch, self._send))
         else:
             self._collected.append(operation)
             self.loop.call_soon(self.flush)
@@ -238,8 +244,6 @@ class Submitter:
         if self._timer is None:
             self._check_in(_FIRST_CHECK_SECONDS)
         send(batch)
-        if self._is_busy:
-            self._yield_to(batch)
         return batch
 
     def _check_in(self, seconds: float) -> None:
