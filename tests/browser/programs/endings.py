@@ -27,7 +27,7 @@ async def cancel_a_write_and_close(name: str) -> Any:
     async def write(storage: Storage) -> None:
         await storage.store_task(TaskModel(id="task", task_type="x"))
 
-    return await _cancel_and_close(name, write, lambda engine: engine._commits.is_running)
+    return await _cancel_and_close(name, write, lambda engine: engine._writes.is_running)
 
 
 async def cancel_a_commit_and_close(name: str) -> Any:
