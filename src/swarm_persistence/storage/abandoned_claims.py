@@ -1,7 +1,7 @@
-"""Releases claims whose caller was cancelled before it could learn of them: no retry is counted.
+"""Releases claims whose caller was cancelled before it got the result; no retry is counted.
 
-The release runs in the background loop, since the caller's loop may be about to end, and is repeated until it succeeds:
-a claim without a lease would hold for ever.
+The release runs in the background loop, since the caller's loop may be about to end, and is retried until it succeeds:
+a claim without a lease would never expire.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 Held = Mapping[str, tuple[Condition, ...]]
-"""The conditions that a claim still holds, by the ids of the tasks."""
+"""By task id: the conditions under which the claim still holds."""
 
 _LONGEST_WAIT_SECONDS = 5.0
-"""How long the end of a storage, or of the interpreter, waits for releases."""
+"""How long `close`, or interpreter exit, waits for releases."""
 
 _unfinished: "set[Future[None]]" = set()
 
@@ -37,13 +37,13 @@ _log = logging.getLogger("swarm_persistence")
 
 
 class AbandonedClaims:
-    """The claims of one storage whose callers have gone, until each is released."""
+    """The abandoned claims of one storage that are not released yet."""
 
     def __init__(self) -> None:
         self._outstanding: set[Future[None]] = set()
 
     async def deliver(self, engine: Engine, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> list[Any]:
-        """Write steps that claim, and return their results; if the caller is cancelled, release what was claimed."""
+        """Write claiming steps and return their results; release the claims if the caller is cancelled."""
         claim = _Claim(self, engine, held_of)
         try:
             return await engine.deliver(steps, claim.abandoned)
@@ -52,7 +52,7 @@ class AbandonedClaims:
             raise
 
     def release(self, engine: Engine, held: Held) -> None:
-        """Release claims, however often the database refuses; from any thread."""
+        """Release claims in the background, with retries; from any thread."""
         if not held:
             return
         try:
@@ -61,13 +61,13 @@ class AbandonedClaims:
             _log.error("%s, and cannot be released: %s", _named(held), error)
 
     def add(self, future: "Future[None]") -> None:
-        """Let `settled`, and the interpreter's exit, wait for a future."""
+        """Make `settled`, and interpreter exit, wait for a future."""
         for outstanding in (self._outstanding, _unfinished):
             outstanding.add(future)
             future.add_done_callback(outstanding.discard)
 
     async def settled(self) -> None:
-        """Wait until all is released, but not for ever."""
+        """Wait until all claims are released, or the time limit is reached."""
         deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
         while (outstanding := list(self._outstanding)) and (rest := deadline - time.monotonic()) > 0:
             await asyncio.wait([asyncio.wrap_future(each) for each in outstanding], timeout=rest)
@@ -78,7 +78,7 @@ class AbandonedClaims:
 
 
 class _Claim:
-    """A claim on its way to its caller."""
+    """A claim whose result has not reached its caller yet."""
 
     __slots__ = ("_claims", "_engine", "_held_of", "_is_known", "_waiting")
 
@@ -90,21 +90,21 @@ class _Claim:
         self._waiting: Future[None] | None = None
 
     def abandoned(self, results: list[Any] | None) -> None:
-        """Release what was claimed; from any thread."""
+        """Release the claims, if any were made; from any thread."""
         if results is not None:
             self._claims.release(self._engine, self._held_of(results))
         self._is_known = True
         self._end_wait()
 
     def await_outcome(self) -> None:
-        """Let the storage not close before the outcome is known."""
+        """Make `close` wait until the outcome is known."""
         if not self._is_known:
-            from concurrent.futures import Future  # where needed only: a browser loads none of it before
+            from concurrent.futures import Future  # imported only when needed: browsers would load it needlessly
 
             self._waiting = Future()
             self._claims.add(self._waiting)
         if self._is_known:
-            self._end_wait()  # it became known in another thread meanwhile
+            self._end_wait()  # another thread has just learned the outcome
 
     def _end_wait(self) -> None:
         if self._waiting is not None:
@@ -130,7 +130,7 @@ async def _release(engine: Engine, held: Held) -> None:
 
 
 def _finish() -> None:
-    """Wait for releases whose storage was never closed: their thread ends with the interpreter."""
+    """Wait for the releases of storages that were never closed, before their daemon thread ends."""
     deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
     while _unfinished and (rest := deadline - time.monotonic()) > 0:
         from concurrent.futures import wait

@@ -1,4 +1,4 @@
-"""Checks the arguments of verbs, and says which one is wrong."""
+"""Validates the arguments of verbs; the error names the argument."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 def several(value: Iterable[T], name: str, expected: str) -> list[T]:
-    """Return several values as a list; what is none raises `InvalidQueryError`."""
+    """Return the values of an iterable as a list; raise `InvalidQueryError` for anything else."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise InvalidQueryError(f"{name} is {shown(value)}, expected {expected}")
     return list(value)
 
 
 def texts(value: Iterable[str] | None, name: str) -> tuple[str, ...] | None:
-    """Return several texts, each once; `None` stays."""
+    """Return the distinct texts of an iterable; `None` stays `None`."""
     if value is None:
         return None
     items = several(value, name, "a list of str")

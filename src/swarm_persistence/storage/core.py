@@ -1,4 +1,4 @@
-"""What the nouns of a storage share: the engine, the transaction that a call joins, and single records by id."""
+"""The base class of all verbs: the engine, the transaction that a call joins, and reads of one record by its id."""
 
 import os
 import sys
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class StorageCore(NotPicklable):
-    """The base of the nouns; users meet it as `Storage`."""
+    """The base class of the verbs of each noun; users see it as `Storage`."""
 
     _first: "Self | None" = None
-    """The storage that was opened first, and ends this one with itself, if this one is of another schema."""
+    """For the storage of another schema: the storage that was opened first, whose `close` also closes this one."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -50,16 +50,16 @@ class StorageCore(NotPicklable):
 
     @property
     def _is_usable(self) -> bool:
-        """Tell whether the storage is neither closed nor another process's."""
+        """Whether the storage is open and belongs to this process."""
         return not isinstance(self._engine, _NoEngine)
 
     def _executor(self) -> Executor:
         if innermost_scope() is None and not self._held_transactions.scopes:
-            return self._engine  # the way of most calls
+            return self._engine  # the common case
         return self._scope() or self._engine_outside()
 
     def _engine_outside(self) -> Engine:
-        """Return the engine as calls outside of a transaction use it."""
+        """Return the engine for calls outside of a transaction, guarded while callers hold transactions."""
         if not self._held_transactions.scopes:
             return self._engine
         guarded: Any = GuardedEngine(self._engine, self._held_transactions)
@@ -76,19 +76,19 @@ class StorageCore(NotPicklable):
     def _scope(self) -> Scope | None:
         if innermost_scope() is None:
             return None
-        # A closed storage has no open transaction: its engine says so to whoever calls.
+        # A closed storage has no open transaction; its engine raises ClosedError.
         return find_scope(self) if self._is_usable else None
 
     async def _write_one(self, step: Step) -> Any:
         return (await self._executor().write((step,)))[0]
 
     def _require_no_transaction(self, verb: str) -> None:
-        # It would wait for its turn to write, which its own caller holds.
+        # It would wait for the write lock, which its own caller holds.
         if self._scope() is not None:
             raise TransactionError(f"{verb} is not possible within a transaction; call it after commit or rollback")
 
     async def _as_one(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do some work in a transaction, and if it collides with another one, all of it again."""
+        """Run `work` in a transaction; retry all of it if the transaction collides with another one."""
 
         if self._held_transactions.scopes and self._scope() is None:
             self._held_transactions.refuse_write()
@@ -99,15 +99,15 @@ class StorageCore(NotPicklable):
         return await transactions.run(block, work, self._pauses(ATTEMPTS))
 
     def _pauses(self, attempts: int) -> Iterator[float]:
-        """Return the pauses between the attempts of a transaction: a nested one has but one attempt."""
+        """Yield the pauses between the attempts of a transaction. A nested transaction is not retried."""
         return transactions.pauses(attempts if self._scope() is None else 1)
 
     def _get(self, table: Table[M], id: str) -> Awaitable[M | None]:
-        executor = self._engine if innermost_scope() is None else self._executor()  # a read needs no guard
+        executor = self._engine if innermost_scope() is None else self._executor()  # reads need no guard
         return executor.read(Get(table, identifier(id, table.id_field)))
 
     def _tell(self, model: Model, **values: object) -> None:
-        """Set fields of the caller's object, which are set back if the transaction is rolled back."""
+        """Set fields of the caller's object; a rollback of the transaction restores them."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:
             scope.remember(model, values)
         for field, value in values.items():
@@ -126,7 +126,7 @@ class StorageCore(NotPicklable):
         engine = getattr(self, "_engine", None)
         if engine is None or isinstance(engine, _NoEngine) or engine.is_ephemeral:
             return
-        # At the interpreter's end, the other threads have stopped for good, with the locks that they hold.
+        # At interpreter exit, other threads have stopped and never release their locks.
         if not sys.is_finalizing():
             engine.abandon()
         if self._first is None:
@@ -134,19 +134,19 @@ class StorageCore(NotPicklable):
 
 
 NOW = FromNow()
-"""What stamps a record: the time of the write, by the clock of the database where it has one of its own."""
+"""The timestamp of a write, from the database server's clock if there is one."""
 
 TOUCHED: Mapping[str, Change] = {"updated_at": NOW, "version": Increment()}
-"""The changes that come with every other one: when it was, and that the record has a new version."""
+"""The changes that accompany every other change of a versioned record."""
 
 
 def by_id(table: Table[M], id: str) -> Query[M]:
-    """Return the query for one record."""
+    """Return the query for the record of this id."""
     return Query(table, (Condition("id", "=", identifier(id, table.id_field)),))
 
 
 class _NoEngine:
-    """Stands in for the engine of a storage that can't be used, and says why to every call."""
+    """Replaces the engine of a storage that cannot be used; every call raises `ClosedError` with the reason."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -155,16 +155,16 @@ class _NoEngine:
         raise ClosedError(self._reason)
 
     async def close(self) -> None:
-        """Do nothing: there is nothing left to close."""
+        """Do nothing: the storage is closed already."""
 
 
 _storages: "weakref.WeakSet[StorageCore]" = weakref.WeakSet()
 _inherited: list[Engine] = []
-"""The engines of the process that this one was forked from. Even to close their files here could harm them there."""
+"""Engines of the parent process, kept alive after a fork: closing their files here could damage them there."""
 
 
 def disable(storage: StorageCore, reason: str) -> None:
-    """Let every further call raise `ClosedError`."""
+    """Make every further call raise `ClosedError` with this reason."""
     storage._engine = _NoEngine(reason)  # type: ignore[assignment]
 
 

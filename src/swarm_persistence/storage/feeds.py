@@ -1,4 +1,4 @@
-"""Reads what is written to a table once for all watchers of the same query, and gives it to each of them."""
+"""Feeds: read the changes of a table once for all watchers of the same query."""
 
 import asyncio
 import random
@@ -24,17 +24,17 @@ _LONGEST_PAUSE_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS = 0.01
 """After a poll that another writer held back, even if there are commits all the time."""
 LARGEST_BACKLOG = 2 * BATCH
-"""Rows that wait for one watcher. One that is further behind reads for itself, and joins again."""
+"""Rows buffered for one watcher. A watcher that falls further behind leaves the feed, reads by itself and rejoins."""
 
 
 class Subscription:
-    """What a feed has for one watcher: rows that were not taken yet, the latest version of each only."""
+    """The rows that a feed buffers for one watcher, only the latest version of each."""
 
     def __init__(self, query: Query[Any], start: FeedPosition | None) -> None:
         self.start = start
-        """The place from which on the feed gives rows; `None` if it has not begun."""
+        """The position after which the feed delivers rows; `None` if it has not begun."""
         self.end: FeedPosition | None = None
-        """The place up to which it gave rows, once it gives no more."""
+        """The position up to which it delivered rows, once it has finished."""
         self._table = query.table
         self._id = query.table.positions["id"]
         self._rows: OrderedDict[Any, Row] = OrderedDict()
@@ -43,14 +43,14 @@ class Subscription:
 
     @property
     def backlog(self) -> int:
-        """Return how many rows wait."""
+        """Return how many rows are buffered."""
         return len(self._rows)
 
     def add(self, rows: list[Row]) -> None:
-        """Take rows in their order; those at or before a place that was seen are no news."""
+        """Add rows in their order; skip those at or before the last position seen."""
         for row in rows:
             position = position_of(self._table, row)
-            # A feed goes back if the newest rows are deleted while others may still come before them.
+            # A feed moves back if the newest rows are deleted while earlier ones may still be committed.
             if position > self._seen:
                 self._seen = position
                 id = row[self._id]
@@ -59,18 +59,18 @@ class Subscription:
         self._wake()
 
     def finish(self, end: FeedPosition) -> None:
-        """Say that no more will come."""
+        """Mark the end: no more rows will come."""
         self.end = end
         self._wake()
 
     def skip(self, upto: FeedPosition) -> None:
-        """Drop the rows that the watcher has read for itself, also those that are still to come."""
+        """Drop the rows up to a position that the watcher has read by itself, including later arrivals."""
         self._seen = max(self._seen, upto)
         while self._rows and position_of(self._table, next(iter(self._rows.values()))) <= upto:
             self._rows.popitem(last=False)
 
     async def take(self) -> Row | None:
-        """Return the next row, or `None` once there is no more."""
+        """Wait for the next row and return it, or `None` at the end."""
         while not self._rows:
             if self.end is not None:
                 return None
@@ -84,7 +84,7 @@ class Subscription:
 
 
 class Feed:
-    """The reader of one query in one event loop. It reads while anything is subscribed."""
+    """The reader of one query in one event loop. It runs while it has subscriptions."""
 
     def __init__(self, engine: Engine, query: Query[Any]) -> None:
         self._engine = engine
@@ -95,32 +95,32 @@ class Feed:
 
     @property
     def is_unused(self) -> bool:
-        """Tell whether nothing is subscribed."""
+        """Whether there is no subscription."""
         return not self._subscriptions
 
     def subscribe(self) -> Subscription:
-        """Collect for a watcher what lies behind the present place."""
+        """Return a new subscription to the rows after the present position."""
         subscription = Subscription(self._query, None if self._reader is None else self._position)
         self._subscriptions.add(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Collect no more. A second call does nothing."""
+        """Cancel a subscription; idempotent."""
         self._subscriptions.discard(subscription)
         if not self._subscriptions and self._reader is not None:
             self._reader.cancel()
             self._reader = None
 
     def begin(self, position: FeedPosition) -> None:
-        """Read on from a place, for all that are subscribed."""
+        """Start to read from a position, for all subscriptions."""
         self._position = position
         for subscription in self._subscriptions:
             subscription.start = position
-        # Not in the watcher's context, which it would keep alive.
+        # In an empty context: it would keep the watcher's context alive.
         self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
 
     def read(self, after: FeedPosition, upto: FeedPosition | None) -> Awaitable[FeedPage]:
-        """Read for one watcher that is behind."""
+        """Read a page for one watcher that is behind."""
         return self._engine.follow(self._query, after, BATCH, upto)
 
     async def _read(self) -> None:
@@ -132,7 +132,7 @@ class Feed:
             finally:
                 watch.close()
         except StorageError:
-            # Each watcher reads for itself, then, and meets the failure where its caller sees it.
+            # Each watcher then reads by itself, and its caller sees the failure.
             return
         finally:
             if self._reader is own:
@@ -179,11 +179,11 @@ class Feeds:
         self._feeds: dict[tuple[asyncio.AbstractEventLoop, Engine, Query[Any]], Feed] = {}
 
     def of(self, engine: Engine, query: Query[Any]) -> Feed:
-        """Return the feed of a query in this event loop."""
+        """Return the feed of a query in this event loop, or a new one."""
         key = (running_loop(), engine, query)
         feed = self._feeds.get(key)
         if feed is None:
-            # Some end with a loop that closes no watcher. Copied, as other threads may add theirs.
+            # A loop may end without closing its watchers. Iterate over a copy, since other threads may add feeds.
             known = self._feeds.copy().items()
             self._feeds = {other: one for other, one in known if not one.is_unused and not other[0].is_closed()}
             feed = self._feeds[key] = Feed(engine, query)

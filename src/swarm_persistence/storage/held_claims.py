@@ -1,4 +1,4 @@
-"""What tells a claim from every other one, and what ends it without success."""
+"""What identifies a claim, and the changes that give its task back."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from swarm_persistence.storage.core import TOUCHED
 
 
 def claim_of(task: TaskModel) -> tuple[Condition, ...]:
-    """Return the conditions that the claim of this copy still holds."""
+    """Return the conditions under which the claim of this copy still holds."""
     id = id_of(task)
     if task.assigned_to is None:
         raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
@@ -21,7 +21,7 @@ def claim_of(task: TaskModel) -> tuple[Condition, ...]:
 
 
 def held_by(id: str, agent_id: str) -> tuple[Condition, ...]:
-    """Return the conditions that an agent holds a task."""
+    """Return the conditions under which an agent holds a task."""
     return (
         Condition("id", "=", identifier(id, "task.id")),
         IS_HELD,
@@ -30,7 +30,7 @@ def held_by(id: str, agent_id: str) -> tuple[Condition, ...]:
 
 
 def id_of(task: TaskModel) -> str:
-    """Return the id of what must be a task."""
+    """Return the id of a task; refuse any other object."""
     if type(task) is not TaskModel:
         refuse(TASKS.label, task, "a TaskModel")
     return identifier(task.id, "task.id")
@@ -43,4 +43,4 @@ GIVEN_BACK: Mapping[str, Change] = {
     "lease_expires_at": None,
     **TOUCHED,
 }
-"""The changes of a task that is pending again."""
+"""The changes that make a task pending again."""

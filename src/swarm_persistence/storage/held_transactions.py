@@ -1,8 +1,8 @@
-"""The transactions that callers hold and have not ended, and what a write makes of those that no call can join.
+"""Refuses writes beside an open transaction that no call can join any more.
 
-A transaction belongs to the context that began it. A fixture, a dependency or a cell of a notebook is a task of its
-own, and a call in a thread has a context of its own; once that has ended, no call can join the transaction. A caller
-that still holds it means to write into it.
+A transaction belongs to the context that began it. A fixture, a dependency or a notebook cell runs in a task of its
+own, and a call in a thread in a context of its own; once that has ended, no call can join the transaction. A caller
+that still references the transaction expects to write into it.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from swarm_persistence.storage.scopes import Scope
 
 T = TypeVar("T")
 
-_PAUSES = (0.005, 0.05, 0.5)
-"""When a call that waits looks again, in seconds: a context that has ended is gone by then."""
+_CHECK_DELAYS = (0.005, 0.05, 0.5)
+"""Delays between the checks of a waiting call, in seconds: by then, a context that has ended is gone."""
 _ADVICE = (
     "begin and end a transaction in the task, or the thread's call, that writes: `async with storage.transaction():`, "
     "or `with` in the blocking form"
@@ -28,21 +28,21 @@ _ADVICE = (
 
 
 class HeldTransactions:
-    """Those of one storage. All methods may be called from any thread."""
+    """The open transactions that the callers of one storage reference. Thread-safe."""
 
     def __init__(self) -> None:
         self.scopes: dict[Scope, None] = {}
 
     def add(self, scope: Scope) -> None:
-        """Note a transaction that a caller has begun."""
+        """Add a transaction that a caller has begun."""
         self.scopes[scope] = None
 
     def discard(self, scope: Scope) -> None:
-        """Forget a transaction that its caller has ended, or does not hold any more."""
+        """Remove a transaction that its caller has ended, or no longer references."""
         self.scopes.pop(scope, None)
 
     def refuse_write(self) -> None:
-        """Raise `TransactionError` for a write that its caller may take for a part of a transaction."""
+        """Raise `TransactionError` for a write that its caller may believe to be part of a transaction."""
         for scope in list(self.scopes):
             if scope.is_inherited:
                 continue
@@ -55,7 +55,7 @@ class HeldTransactions:
             _refuse_to_wait(scope)
 
     def refuse_transaction(self) -> None:
-        """Raise `TransactionError` for a new transaction that would wait for one that no call can join."""
+        """Raise `TransactionError` for a new transaction that would wait for one that no call can end."""
         for scope in list(self.scopes):
             if not scope.is_inherited:
                 _refuse_to_wait(scope)
@@ -70,10 +70,10 @@ def _refuse_to_wait(scope: Scope) -> None:
 
 
 class GuardedEngine:
-    """The engine of a storage, as calls use it that are outside of the transactions that are held.
+    """The engine for calls outside of the transactions that callers hold.
 
-    Each of its calls that may wait for the turn to write looks again while it waits: the context of a thread's call
-    goes only a moment after the call has returned.
+    A call that may wait for the write lock repeats the check while it waits: the context of a thread's call is
+    destroyed shortly after the call has returned.
     """
 
     def __init__(self, engine: Engine, held: HeldTransactions) -> None:
@@ -81,37 +81,37 @@ class GuardedEngine:
         self._held = held
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        """Write, unless the caller may take that for a part of a transaction."""
+        """Write, unless the caller may believe that to be part of a transaction."""
         self._held.refuse_write()
-        return await _looking_again(self._engine.write(steps), self._held.refuse_write)
+        return await _checked_while_waiting(self._engine.write(steps), self._held.refuse_write)
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> list[Any]:
-        """Write and hand over, unless the caller may take that for a part of a transaction."""
+        """Write and deliver the results, unless the caller may believe that to be part of a transaction."""
         self._held.refuse_write()
-        return await _looking_again(self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
+        return await _checked_while_waiting(self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
-        """Drop parts, unless the caller may take that for a part of a transaction."""
+        """Drop parts, unless the caller may believe that to be part of a transaction."""
         self._held.refuse_write()
-        return await _looking_again(self._engine.drop_parts(table, stale), self._held.refuse_write)
+        return await _checked_while_waiting(self._engine.drop_parts(table, stale), self._held.refuse_write)
 
     async def begin(self) -> Session:
-        """Begin a transaction, unless it would wait for one that no call can join."""
+        """Begin a transaction, unless it would wait for one that no call can end."""
         self._held.refuse_transaction()
-        return await _looking_again(self._engine.begin(), self._held.refuse_transaction)
+        return await _checked_while_waiting(self._engine.begin(), self._held.refuse_transaction)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
 
-async def _looking_again(call: Awaitable[T], refuse: Callable[[], None]) -> T:
-    """Wait for a call; if it takes long, look whether it is to be refused."""
+async def _checked_while_waiting(call: Awaitable[T], refuse: Callable[[], None]) -> T:
+    """Await a call; while it waits, check repeatedly whether to refuse it."""
     loop = asyncio.get_running_loop()
-    pauses = iter(_PAUSES)
+    pauses = iter(_CHECK_DELAYS)
     refusal: TransactionError | None = None
     timer: asyncio.TimerHandle
 
-    def look() -> None:
+    def check() -> None:
         nonlocal refusal, timer
         try:
             refuse()
@@ -120,9 +120,9 @@ async def _looking_again(call: Awaitable[T], refuse: Callable[[], None]) -> T:
             limit.reschedule(loop.time())
             return
         if (pause := next(pauses, None)) is not None:
-            timer = loop.call_later(pause, look, context=Context())
+            timer = loop.call_later(pause, check, context=Context())
 
-    timer = loop.call_later(next(pauses), look, context=Context())
+    timer = loop.call_later(next(pauses), check, context=Context())
     try:
         async with asyncio.timeout(None) as limit:
             return await call

@@ -1,4 +1,4 @@
-"""Says why a storage, and what belongs to one, can neither be pickled nor copied."""
+"""Refuses to pickle or copy a storage and its parts, with the reason."""
 
 from typing import NoReturn, SupportsIndex
 
@@ -6,7 +6,7 @@ from swarm_persistence.errors import OtherError
 
 
 class NotPicklable:
-    """The base of what holds connections: they belong to the process that opened them."""
+    """Base class of objects that hold connections, which belong to the process that opened them."""
 
     def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
         raise OtherError(

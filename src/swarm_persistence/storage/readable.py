@@ -1,4 +1,4 @@
-"""Reads columns of the rows that can be read: a damaged row must not keep a verb from all the others."""
+"""Reads columns of all readable rows, so that one damaged row does not block a verb for all others."""
 
 import logging
 from typing import Any
@@ -17,7 +17,7 @@ _log = logging.getLogger("swarm_persistence")
 async def readable_values(
     executor: Executor, query: Query[Any], fields: tuple[str, ...]
 ) -> tuple[list[Any], list[UnreadableError]]:
-    """Return the values of a query's readable rows, and an error for each other row, which is logged."""
+    """Return the values of a query's readable rows, and the error of each unreadable row, which is logged."""
     passed_over: list[UnreadableError] = []
     while True:
         others = msgspec.structs.replace(query, conditions=(*query.conditions, *without(passed_over)))
@@ -28,12 +28,12 @@ async def readable_values(
 
 
 def without(passed_over: list[UnreadableError]) -> tuple[Condition, ...]:
-    """Return the conditions that leave out rows which were passed over."""
+    """Return the conditions that exclude the rows that were passed over."""
     return tuple(Condition(SEQUENCE, "<>", error.sequence) for error in passed_over)
 
 
 def pass_over(error: UnreadableError, passed_over: list[UnreadableError]) -> None:
-    """Log a row that cannot be read, and add it to those that were passed over; raise if it cannot be left out."""
+    """Log an unreadable row and add it to `passed_over`; re-raise the error if the row cannot be excluded."""
     if error.sequence is None or any(error.sequence == each.sequence for each in passed_over):
         raise error
     _log.error("passed over: %s", error)

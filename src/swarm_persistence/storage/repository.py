@@ -1,4 +1,4 @@
-"""The repository: one model's records by id and by query."""
+"""The repository: the records of one model, by id and by query."""
 
 from collections.abc import AsyncIterator
 from typing import Generic
@@ -18,7 +18,7 @@ from swarm_persistence.storage.tasks import steps_to_delete_task
 
 
 class Repository(NotPicklable, Generic[M]):
-    """The records of one model. Joins the transaction of the calling task, as the storage's own methods do."""
+    """The records of one model. Joins the transaction of the calling task, as the storage's methods do."""
 
     def __init__(self, storage: StorageCore, model: type[M]) -> None:
         self._storage = storage
@@ -29,7 +29,7 @@ class Repository(NotPicklable, Generic[M]):
         return await self._storage._get(self._table, id)
 
     async def find_all(self) -> list[M]:
-        """Return all records in the order of their arrival."""
+        """Return all records in the order in which they were stored."""
         return await self._storage._executor().read(Select(Query(self._table)))
 
     async def save(self, entity: M) -> None:
@@ -54,7 +54,7 @@ class Repository(NotPicklable, Generic[M]):
         await update(self._storage, self._table, entity)
 
     async def delete(self, id: str) -> None:
-        """Delete the record, if there is one; an agent's unfinished tasks go back to pending."""
+        """Delete the record, if it exists; an agent's unfinished tasks become pending again."""
         steps: list[Step]
         if self._table.model is AgentModel:
             steps = steps_to_delete_agent(id)
@@ -65,14 +65,14 @@ class Repository(NotPicklable, Generic[M]):
         await self._storage._executor().write(steps)
 
     async def query(self, builder: QueryBuilder[M]) -> list[M]:
-        """Return the records that the query finds, in its order."""
+        """Return the records that match the query, in its order."""
         return await self._storage._executor().read(Select(self._query_of(builder)))
 
     async def iterate(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> AsyncIterator[M]:
-        """Yield the records that fulfil the query's conditions, or all, in the order of their arrival.
+        """Yield the records that match the query's conditions, or all, in the order in which they were stored.
 
-        They are read in batches, so that memory stays flat however many there are. Each batch is a snapshot of its own:
-        outside of a transaction, records that are stored meanwhile follow.
+        Reads in batches, so that memory use does not grow with the table. Each batch is a separate snapshot: outside of
+        a transaction, records that are stored meanwhile are yielded as well.
 
         Raises:
             InvalidQueryError: the query has an order, a limit or an offset, which a batch could not keep.
@@ -85,7 +85,7 @@ class Repository(NotPicklable, Generic[M]):
     async def batches(
         self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000
     ) -> AsyncIterator[list[M]]:
-        """Yield what `iterate` yields, a batch at a time."""
+        """Yield the records of `iterate` in batches."""
         query = Query(self._table) if builder is None else self._query_of(builder)
         if query.order or query.limit is not None or query.offset:
             raise InvalidQueryError("records are iterated in the order of their arrival; leave order, limit and offset")
@@ -102,7 +102,7 @@ class Repository(NotPicklable, Generic[M]):
                 return
 
     async def count(self, builder: QueryBuilder[M] | None = None) -> int:
-        """Count the records that fulfil the query's conditions, or all; its limit and offset do not count."""
+        """Count the records that match the query's conditions, or all; its limit and offset are ignored."""
         query = Query(self._table) if builder is None else self._query_of(builder)
         return await self._storage._executor().read(Count(query))
 

@@ -1,4 +1,4 @@
-"""The storages of one database that lie beside the one that was opened first, each of a schema of its own."""
+"""The storages of further schemas of one database, by the names of the schemas."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -10,7 +10,7 @@ S = TypeVar("S")
 
 
 class Schemas(Generic[S]):
-    """Those that are open, by the names of their schemas. May be used from any thread."""
+    """The open storages of further schemas. Thread-safe."""
 
     def __init__(self) -> None:
         self._storages: dict[str, S] = {}
@@ -18,7 +18,7 @@ class Schemas(Generic[S]):
         self._is_closed = False
 
     def of(self, name: str, make: Callable[[str], S]) -> S:
-        """Return the storage of a schema; a new one if none is open."""
+        """Return the open storage of a schema, or a new one."""
         with self._gate:
             if self._is_closed:
                 raise ClosedError("the storage is closed")
@@ -28,13 +28,13 @@ class Schemas(Generic[S]):
             return storage
 
     def forget(self, name: str, storage: S) -> None:
-        """Let go of a storage that is being closed."""
+        """Remove a storage that is being closed."""
         with self._gate:
             if self._storages.get(name) is storage:
                 del self._storages[name]
 
     def end(self) -> list[S]:
-        """Give out no more storages, and return those that are open."""
+        """Refuse further storages, and return the open ones."""
         with self._gate:
             self._is_closed = True
             return [*self._storages.values()]

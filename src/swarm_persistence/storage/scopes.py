@@ -1,8 +1,8 @@
-"""The scopes of transactions: which one a call joins, when one is doomed, and how it ends.
+"""Transaction scopes: which transaction a call joins, when it is doomed, and how it ends.
 
-A scope belongs to the asyncio task that began it, by a context variable, and so to every task started from there. It is
-bound and let go where `begin_transaction`, `commit` and `rollback` are *called*, not where they are awaited:
-`asyncio.wait_for` awaits in a task of its own on Python 3.11.
+A context variable binds a scope to the asyncio task that began it, and to every task started from there. The scope is
+bound and unbound when `begin_transaction`, `commit` and `rollback` are *called*, not when they are awaited, because
+`asyncio.wait_for` awaits in a separate task on Python 3.11.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ _DOOMING = (DatabaseError, PoolError, TransactionError, asyncio.CancelledError)
 
 
 class Scope:
-    """One level of an open transaction: the whole, or a savepoint in it. Runs the operations that join it."""
+    """One level of an open transaction: the outermost, or a savepoint. Runs the operations that join it."""
 
     def __init__(self, owner: object, engine: Engine) -> None:
         self.owner = owner
         self.parent = find_scope(owner)
         self.ending = ""
-        """What has ended it, if no caller has."""
+        """What ended the scope, unless a caller did."""
         self._binding: weakref.ref[_Binding]
         self._engine = engine
         self._state = _State.OPENING
@@ -65,22 +65,22 @@ class Scope:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether operations still join it."""
+        """Whether operations can still join the scope."""
         return self._state is _State.OPEN
 
     @property
     def is_visible(self) -> bool:
-        """Tell whether a call made in its context has to do with it."""
-        # The task that began it is done with it once it is over, whoever ended it.
+        """Whether a call in this context concerns the scope."""
+        # Once the scope is over, only other tasks of its context still see it: they must not write outside of it.
         return self._state is _State.OPEN or (self._state is _State.OVER and self._task is not _current_task())
 
     @property
     def is_inherited(self) -> bool:
-        """Tell whether the transaction belongs to the process that this one was forked from."""
+        """Whether the transaction belongs to the parent process, before a fork."""
         return self._process != os.getpid()
 
     async def begin(self) -> None:
-        """Wait for the turn to write, or for the scope around this one, and open."""
+        """Acquire the write lock, or the enclosing scope, and open."""
         self._loop = running_loop()
         try:
             if self.parent is None:
@@ -97,7 +97,7 @@ class Scope:
             self._task.add_done_callback(self._outlived)
 
     async def commit(self) -> None:
-        """End the scope, keeping its work; a doomed one is rolled back and raises `TransactionError`."""
+        """Commit the scope; a doomed scope is rolled back and raises `TransactionError`."""
         if self._nested is not None:
             self._failure = self._failure or TransactionError(
                 "a nested transaction was still open, so this one was rolled back; end the nested one first"
@@ -134,7 +134,7 @@ class Scope:
             self.parent._take_back()
 
     async def rollback(self) -> None:
-        """End the scope, undoing its work."""
+        """Roll the scope back."""
         self._end()
         self._undo_objects()
         if self.parent is None:
@@ -151,23 +151,23 @@ class Scope:
 
     @property
     def is_rolled_back(self) -> bool:
-        """Tell whether the task that began it has ended without ending it: then it is rolled back, or about to be."""
+        """Whether it is rolled back, or about to be, because its task ended without commit or rollback."""
         return bool(self.ending) or (self.is_open and self._task is not None and self._task.done())
 
     @property
     def is_unreachable(self) -> bool:
-        """Tell whether it is open, and there is no context any more whose calls could join it."""
+        """Whether it is open, but every context whose calls could join it is gone."""
         return self.is_open and self._binding() is None
 
     def bind(self) -> None:
-        """Let the calls of this context, and of those that are copied from it, join the scope."""
+        """Bind the scope to this context and its copies, so that their calls join it."""
         binding = _Binding(self, _living(_innermost.get()))
-        # Contexts alone hold the binding, so that it tells their end: a thread's call that has returned, for one.
+        # Only contexts reference the binding: it dies with them, for example when a thread's call returns.
         self._binding = weakref.ref(binding)
         _innermost.set(binding)
 
     def drop(self, reason: str) -> None:
-        """Roll back without waiting, from any thread, and warn. What a nested one is in is rolled back with it."""
+        """Roll back without waiting, and warn; from any thread. The scopes around it are rolled back as well."""
         if self._state is not _State.OPEN or self.is_inherited:
             return
         self._state = _State.DROPPED
@@ -180,18 +180,18 @@ class Scope:
             self.parent._failure = self.parent._failure or TransactionError(
                 f"a nested transaction {reason} without commit or rollback, which rolled all of it back"
             )
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            with suppress(RuntimeError):  # the loop is closed, so no call waits
                 self._loop.call_soon_threadsafe(self.parent._take_back)
         message = f"A transaction {reason} without commit or rollback; it was rolled back."
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def let_go(self) -> None:
-        """Let this context's calls no longer join the scope."""
+        """Unbind the scope from this context."""
         inner = _innermost.get()
         if inner is not None and inner.scope is self:
             _innermost.set(inner.outer)
             return
-        # Transactions of two storages may end in any order: take it out from under the others.
+        # Transactions of two storages may end in any order: remove it from the middle of the chain.
         while inner is not None:
             outer = inner.outer
             if outer is not None and outer.scope is self:
@@ -200,7 +200,7 @@ class Scope:
             inner = outer
 
     def remember(self, model: Model, fields: Iterable[str]) -> None:
-        """Set these fields of the object back to what they are now if the scope is rolled back."""
+        """Restore the present values of these fields if the scope is rolled back."""
         values = [(field, getattr(model, field)) for field in fields]
 
         def set_back() -> None:
@@ -210,7 +210,7 @@ class Scope:
         self._undo.append(set_back)
 
     def if_unheard(self, action: Callable[[], None]) -> None:
-        """Do something if the caller of the whole transaction's commit is cancelled before it learns of the outcome."""
+        """Call `action` if the outermost commit is cancelled before its caller learns the outcome."""
         self._unheard.append(action)
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
@@ -231,7 +231,7 @@ class Scope:
                 raise
 
     async def _lend(self, savepoint: Callable[[], Awaitable[None]]) -> None:
-        """Let nobody but a nested scope work from here on; the nested one gives the lock back when it ends."""
+        """Acquire the lock for a nested scope, which releases it when it ends."""
         await self._one_at_a_time.acquire()
         try:
             self._require_open()
@@ -243,7 +243,7 @@ class Scope:
             raise
 
     def _take_back(self) -> None:
-        """Let others work here again: the nested scope has ended."""
+        """Release the lock of a nested scope that has ended."""
         if self._nested is not None:
             self._nested = None
             self._one_at_a_time.release()
@@ -263,10 +263,10 @@ class Scope:
         if self._task is not None:
             self._task.remove_done_callback(self._outlived)
         if self._nested is not None:
-            # It ends with what it is in, and whoever waits here must learn of it.
+            # A nested scope ends with this one, and callers that wait for it must be woken.
             self._nested._end()
             self._nested._undo_objects()
-            # Its context may never let it go: what was ended from outside must not be in the way of later calls.
+            # Its context may never unbind it, and a scope that was ended from outside must not capture later calls.
             self._nested._state = _State.DROPPED
             self._take_back()
 
@@ -275,17 +275,17 @@ class Scope:
             self._undo.pop()()
 
     def drop_if_outlived(self) -> None:
-        """Roll back at once what is rolled back because its task has ended, though its loop has not told so yet."""
+        """Roll back at once if the task that began it has ended, without waiting for the done callback."""
         if not self.ending:
             self._outlived(None)
 
     def _outlived(self, _task: object) -> None:
         self.drop("outlived the task that began it")
-        self._task = None  # whose result may be the transaction's object, which would hold itself
+        self._task = None  # its result may be the transaction object: a reference cycle
 
 
 class _Binding:
-    """What contexts hold of a scope, and of the one that was innermost before."""
+    """Links a context to its innermost scope, and to the binding of the scope around it."""
 
     __slots__ = ("__weakref__", "outer", "scope")
 
@@ -298,11 +298,11 @@ _innermost: ContextVar[_Binding | None] = ContextVar("swarm_persistence_transact
 
 
 innermost_scope = _innermost.get
-"""Return what holds the innermost scope of any storage that the calling context is in: mostly nothing."""
+"""Return the binding of the innermost scope of any storage in this context, usually `None`."""
 
 
 def find_scope(owner: object) -> Scope | None:
-    """Return the scope of this storage that the calling context is in."""
+    """Return the scope of this storage that calls of this context join, or `None`."""
     binding = _innermost.get()
     while binding is not None and not (binding.scope.owner is owner and binding.scope.is_visible):
         binding = binding.outer
@@ -310,14 +310,14 @@ def find_scope(owner: object) -> Scope | None:
 
 
 def bind(owner: object, engine: Engine) -> Scope:
-    """Return a new scope that the calling context's calls join once it is open."""
+    """Return a new scope, bound to the calling context; calls join it once it is open."""
     scope = Scope(owner, engine)
     scope.bind()
     return scope
 
 
 def _living(binding: _Binding | None) -> _Binding | None:
-    """Return the innermost binding whose scope was not dropped: a context keeps no row of dead ones."""
+    """Return the innermost binding whose scope was not dropped, so that dropped scopes do not pile up in a context."""
     while binding is not None and binding.scope._state is _State.DROPPED:
         binding = binding.outer
     return binding

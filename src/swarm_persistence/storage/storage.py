@@ -1,4 +1,4 @@
-"""The storage: the verbs of all nouns, transactions and maintenance, over any engine."""
+"""The public class `Storage`: all verbs, transactions and maintenance, over any engine."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -34,9 +34,9 @@ V = TypeVar("V", AgentModel, TaskModel)
 class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs):
     """A durable store of agents, tasks, events, messages and metrics.
 
-    May be used from many tasks, threads and event loops at once. A call that has returned has reached the store; what
-    it returns is a copy. Every call may raise `DatabaseError` (the database failed; the call did nothing), `PoolError`
-    (no connection or turn to write within `connection_timeout`), `ClosedError`, and, inside a transaction,
+    Safe for concurrent use from many tasks, threads and event loops. A write is durable once its call has returned;
+    returned records are copies. Every call may raise `DatabaseError` (the database failed, and the call had no effect),
+    `PoolError` (no connection or write lock within `connection_timeout`), `ClosedError`, and, inside a transaction,
     `TransactionError`.
     """
 
@@ -45,9 +45,9 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         self._schemas: Schemas[Any] = Schemas()
 
     async def store_many(self, models: Iterable[Model]) -> int:
-        """Store new records of any models in one atomic write, and return how many they were.
+        """Store new records of any models in one atomic write, and return how many were stored.
 
-        A record whose `idempotency_key` a stored one has already is left out, and not counted.
+        A record whose `idempotency_key` is stored already is skipped, and not counted.
 
         Raises:
             ConflictError: an id is taken; none of them is stored.
@@ -61,14 +61,14 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         return sum(given is kept for given, kept in zip(records, stored, strict=True))
 
     async def modify(self, model: type[V], id: str, function: Callable[[V], V | None]) -> V:
-        """Read a record, let a function change it, write it, and return it; again if it has changed in between.
+        """Read a record, apply a function to it, write and return it; retry if the record has changed in between.
 
-        The function gets a copy, and changes it in place or returns another one of the same id. It may be called more
-        than once. What it raises leaves the record as it is.
+        The function gets a copy, which it changes in place, or returns another record of the same id. It may be called
+        more than once. If it raises, the record is unchanged.
 
         Raises:
             NotFoundError: no record has this id.
-            InvalidQueryError: records of this model have no version, by which a change in between shows.
+            InvalidQueryError: records of this model have no version by which a concurrent change could be detected.
 
         """
         table = table_of(model)
@@ -88,19 +88,19 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             except ConflictError:
                 stored: Any = await self._get(table, id)
                 if stored is not None and stored.version == version:
-                    raise  # for another reason than its age
+                    raise  # not because the record was stale
             else:
                 return written
 
     def schema(self, name: str) -> Self:
-        """Return the storage of another schema of this database: a swarm of its own, over the same connections.
+        """Return the storage of another schema of this database: a separate swarm over the same connections.
 
-        It is created, or brought up to date, by `async with` or its first call, which meets what opening it raises.
-        The same name gives the same storage until that is closed; the name of the storage that was opened first
-        (`schema_name`) gives that one. Its `close` closes them all; `close` of another one ends what is under way
-        there, and leaves the connections open. No transaction spans two schemas.
+        `async with`, or the first call, creates the schema or migrates it, and raises what opening it raises. The same
+        name returns the same storage until that is closed; the `schema_name` of the storage that was opened first
+        returns that storage. Closing that one closes them all; closing another one waits for its own operations and
+        leaves the connections open. No transaction spans two schemas.
 
-        On SQLite, it is a file of its own: `swarm.acme.db` beside `swarm.db`. In a browser it is the database
+        On SQLite, each schema is a separate file: `swarm.acme.db` beside `swarm.db`. In a browser it is the database
         `swarm.acme`.
 
         Raises:
@@ -118,18 +118,18 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         return other
 
     def repository(self, model: type[M]) -> Repository[M]:
-        """Return the records of one model, by id and by query."""
+        """Return the repository of one model: its records by id and by query."""
         return Repository(self, model)
 
     def begin_transaction(self) -> Coroutine[Any, Any, Transaction]:
-        """Begin a transaction that this task's further calls join, and those of tasks started from here.
+        """Begin a transaction that further calls of this task, and of tasks started from it, join.
 
-        Others see committed data only, and wait to write, not to read. Within a transaction, this begins a nested one,
-        whose rollback undoes its own part only. An error from the database dooms the transaction: later calls and
+        Other callers see only committed data; their writes wait, their reads do not. Within a transaction, this begins
+        a nested one, whose rollback undoes only its own part. A database error dooms the transaction: later calls and
         `commit` raise `TransactionError`.
 
         Raises:
-            PoolError: another transaction kept writing for longer than `connection_timeout`.
+            PoolError: another transaction held the write lock for longer than `connection_timeout`.
 
         """
         return self._begin()
@@ -139,66 +139,65 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         return TransactionBlock(self.begin_transaction)
 
     async def run_transaction(self, work: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
-        """Call `work` in a transaction, and return what it returns.
+        """Call `work` in a transaction, and return its result.
 
-        If the transaction collides with another one, as two that wait for each other's rows do on a server, or loses
-        its connection before the commit is sent, all of it is undone, and `work` is called again: what it does beside
-        the storage may so be done twice. Within a transaction, it is a nested one, which is not repeated: the outer one
-        has to be.
+        If the transaction collides with another one (a deadlock, for example), or loses its connection before the
+        commit is sent, it is rolled back and `work` is called again, so its other side effects may happen twice. Within
+        a transaction, this is a nested one, which is not retried: retry the outer one.
 
         Raises:
-            CollisionError: that happened so many times.
+            CollisionError: the last of `attempts` has collided as well.
 
         """
         return await transactions.run(self.transaction, work, self._pauses(attempts))
 
     async def vacuum(self) -> None:
-        """Give the room of deleted records back to the system; not possible within a transaction."""
+        """Return the disk space of deleted records to the operating system; not possible within a transaction."""
         self._require_no_transaction("vacuum")
         await self._engine.vacuum()
 
     async def checkpoint(self) -> None:
-        """Move what the log holds to its final place; not possible within a transaction."""
+        """Run a checkpoint of the write-ahead log; not possible within a transaction."""
         self._require_no_transaction("checkpoint")
         await self._engine.checkpoint()
 
     async def migrate_to(self, version: int) -> None:
-        """Bring the schema to this version, forwards or back; not possible within a transaction.
+        """Migrate the schema to this version, up or down; not possible within a transaction.
 
-        Below the version that this code needs, the other methods fail. A storage without a schema, such as memory,
-        knows version 0. SQLite takes all steps or none. PostgreSQL takes them beside readers and writers, one after the
-        other: after an error, or if it was interrupted, the next opening or call goes on from where it was.
+        Below the version that this code needs, the other methods fail. A storage without a schema, such as memory, has
+        only version 0. SQLite runs all migrations or none. PostgreSQL runs them one by one while others read and write;
+        after an error or an interruption, the next opening or call resumes.
 
         Raises:
-            MigrationError: the version is unknown, or a step failed; the text says what was done.
+            MigrationError: the version is unknown, or a migration failed; the message says what was done.
 
         """
         self._require_no_transaction("migrate_to")
         await self._engine.migrate_to(version)
 
     async def migration_status(self) -> MigrationStatus:
-        """Return the schema's version, the latest that this code knows, and the steps taken."""
+        """Return the schema's version, the latest version that this code knows, and the migrations applied."""
         self._require_no_transaction("migration_status")
         return await self._engine.migration_status()
 
     async def get_storage_size(self) -> int:
-        """Return the bytes that the store takes, its log included."""
+        """Return the size of the store in bytes, including its log."""
         return await self._engine.size()
 
     def _begin_service(self, agent: AgentModel) -> None:
-        """Note that a worker begins; where connections show a name on a server, the agent's is a part of it."""
+        """Note that a worker begins; PostgreSQL's connections show the agent's name in their application name."""
 
     def _end_service(self, agent: AgentModel) -> None:
         """Note that a worker has ended."""
 
     def pool_status(self) -> PoolStatus:
-        """Return what the connections are doing."""
+        """Return the state of the connection pool."""
         return self._engine.pool_status()
 
     async def close(self) -> None:
-        """Finish what was submitted and let go of everything; a second call does nothing, any other one raises.
+        """Wait for pending operations and release all resources; idempotent. Any other call afterwards raises.
 
-        The storages of other schemas, which `schema` has returned, are closed with the one that was opened first.
+        Closing the storage that was opened first also closes those that `schema` has returned.
         """
         engine = self._engine
         disable(self, f"{self!r} is closed")
@@ -213,7 +212,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
     def _beside(self, name: str) -> Self:
         """Return the storage of another schema."""
         storage = object.__new__(type(self))
-        storage.__dict__.update(self.__dict__)  # for what a subclass has added
+        storage.__dict__.update(self.__dict__)  # keeps the attributes of subclasses
         Storage.__init__(storage, self._engine.beside(name))
         storage._first = self
         return storage

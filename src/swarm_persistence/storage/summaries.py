@@ -1,4 +1,4 @@
-"""What is asked about metrics, and what comes out: numbers for each bucket of time and group."""
+"""Summaries of metrics: aggregates for each time bucket and group."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -25,18 +25,18 @@ _EARLIEST = microseconds(datetime.min.replace(tzinfo=UTC))
 
 
 class MetricSummary(msgspec.Struct, frozen=True):
-    """Numbers about the metrics of one bucket of time and one group."""
+    """The aggregates of the metrics of one time bucket and group."""
 
     bucket: datetime | None
-    """When the bucket begins; `None` if there are no buckets."""
+    """The start of the bucket; `None` without buckets."""
     group: dict[str, str | None]
-    """What these metrics have in common, by the fields that were asked for."""
+    """The values that define the group, by field."""
     values: dict[str, float]
-    """The numbers, by the functions that were asked for; `count` is an int."""
+    """The aggregates, by function; `count` is an int."""
 
 
 class Summing:
-    """A question about metrics, its arguments checked."""
+    """A validated request for summaries."""
 
     def __init__(self, bucket: float | timedelta | None, group_by: Iterable[str], functions: Iterable[str]) -> None:
         self._bucket = None if bucket is None else _bucket(bucket)
@@ -44,20 +44,20 @@ class Summing:
         self._functions = _functions(functions)
 
     def aggregate(self, query: Query[MetricModel]) -> Aggregate:
-        """Return what an engine is to compute about the metrics that a query finds."""
+        """Return the aggregate to read from the engine for the metrics of a query."""
         buckets = () if self._bucket is None else (self._bucket,)
-        # The count tells whether there is anything at all.
+        # The count tells whether any metric matched.
         functions = (*self._functions.values(), Function("count"))
         return Aggregate(query, (*buckets, *self._fields), functions)
 
     def summaries(self, rows: Sequence[AggregateRow]) -> list[MetricSummary]:
-        """Return what the engine's rows say."""
+        """Return the summaries that the engine's rows hold."""
         return [self._summary(row) for row in rows if row[-1]]
 
     def _summary(self, row: AggregateRow) -> MetricSummary:
         rest: list[Any] = list(row)
         bucket = None if self._bucket is None else from_microseconds(max(rest.pop(0), _EARLIEST))
-        # A row has one value more, the count that was added.
+        # Each row has the added count as its last value.
         group = dict(zip(self._fields, rest, strict=False))
         values = dict(zip(self._functions, rest[len(group) : -1], strict=True))
         return MetricSummary(bucket, group, values)

@@ -1,4 +1,4 @@
-"""What a caller holds of a transaction: the object that ends it, and the block that does so by itself."""
+"""The transaction object, the `async with` block, and the retries of `run_transaction`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -16,14 +16,14 @@ from swarm_persistence.storage.scopes import Scope, bind
 T = TypeVar("T")
 
 ATTEMPTS = 20
-"""How often a transaction is begun that collides each time."""
+"""How often a transaction that collides is tried."""
 
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
 def begin(owner: object, engine: Engine, held: HeldTransactions) -> Coroutine[Any, Any, "Transaction"]:
-    """Bind a new transaction to the calling context; the coroutine opens it, and notes it among those that are held."""
+    """Bind a new transaction to the calling context; the coroutine opens it and adds it to `held`."""
     return _open(bind(owner, engine), held)
 
 
@@ -33,7 +33,7 @@ async def _open(scope: Scope, held: HeldTransactions) -> "Transaction":
 
 
 class Transaction(NotPicklable):
-    """An open transaction. Dropping it without a call of `commit` or `rollback` rolls back, with a warning."""
+    """An open transaction. If it is dropped without `commit` or `rollback`, it is rolled back with a warning."""
 
     def __init__(self, scope: Scope, held: HeldTransactions) -> None:
         self._scope = scope
@@ -43,16 +43,16 @@ class Transaction(NotPicklable):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it can still be committed or rolled back."""
+        """Whether it can still be committed or rolled back."""
         return self._scope.is_open
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether `commit` or `rollback` was called."""
+        """Whether `commit` or `rollback` was called."""
         return self._is_finished
 
     def commit(self) -> Coroutine[Any, Any, None]:
-        """Make the work durable, as one. A doomed transaction is rolled back instead.
+        """Commit atomically and durably. A doomed transaction is rolled back instead.
 
         Raises:
             TransactionError: the transaction is over already, was doomed by an error, or was open for too long.
@@ -62,7 +62,7 @@ class Transaction(NotPicklable):
         return self._finish(self._scope.commit)
 
     def rollback(self) -> Coroutine[Any, Any, None]:
-        """Undo the work.
+        """Roll the transaction back.
 
         Raises:
             TransactionError: the transaction is over already.
@@ -94,7 +94,7 @@ class Transaction(NotPicklable):
 
 
 async def run(begin: Callable[[], "TransactionBlock"], work: Callable[[], Awaitable[T]], pauses: Iterator[float]) -> T:
-    """Do some work in a transaction, and if it collides with another one, all of it again, after each of the pauses."""
+    """Run `work` in a transaction; after a collision, retry all of it after the next pause."""
     while True:
         try:
             async with begin():
@@ -107,12 +107,12 @@ async def run(begin: Callable[[], "TransactionBlock"], work: Callable[[], Awaita
 
 
 def pauses(attempts: int) -> Iterator[float]:
-    """Return how long to wait between so many attempts."""
+    """Yield the pauses, in seconds, between this many attempts."""
     return (backoff_seconds(retry, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS) for retry in range(1, attempts))
 
 
 class TransactionBlock(NotPicklable):
-    """The transaction of an `async with`: commits on success, rolls back on any exception, cancellation included."""
+    """A transaction for `async with`: commits on success, rolls back on any exception, including cancellation."""
 
     def __init__(self, begin: Callable[[], Coroutine[Any, Any, Transaction]]) -> None:
         self._begin = begin

@@ -1,4 +1,4 @@
-"""Watches a table: first what is stored already, then what is written, without a gap and without a repetition."""
+"""Watches a table: yields the stored records, then the changes, without gaps or repetitions."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,19 +11,19 @@ from swarm_persistence.storage.feeds import Feeds
 
 
 async def watched(feeds: Feeds, engine: Engine, query: Query[M], after: FeedPosition) -> AsyncGenerator[M, None]:
-    """Yield the records that were written since a place, as they are now, then wait for more, without an end."""
+    """Yield the records written after a position, in their present state, then wait for more; never ends by itself."""
     feed = feeds.of(engine, query)
-    # Every watcher has records of its own: the caller may change them.
+    # Each watcher decodes its own records, since the caller may change them.
     decode = codec_of(query.table.model).decode
     while True:
-        # Subscribed before it reads: what lies behind the start comes from the feed, all else is read here.
+        # Subscribe before reading: the feed delivers the rows after its start, all earlier ones are read here.
         subscription = feed.subscribe()
         try:
             has_caught_up = False
             while not has_caught_up:
                 start = subscription.start
                 page = await feed.read(after, start)
-                # Nothing is held while the caller has the record: it may take its time, and write.
+                # No lock or connection is held while the caller handles the record.
                 for row in page.rows:
                     yield decode(row)
                 after = max(after, page.position)
