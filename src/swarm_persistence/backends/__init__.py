@@ -1,1 +1,1 @@
-"""The storages that users name: each a `Storage` over its engine."""
+"""The public storages: each a `Storage` over its engine."""

@@ -1,4 +1,4 @@
-"""A class of storages whose statements name the verb that they belong to."""
+"""Storages whose SQL statements name their verb in a comment."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -13,15 +13,15 @@ from swarm_persistence.storage import Repository, Storage
 S = TypeVar("S", bound=Storage)
 
 _PASS_ON = ("close", "run_transaction")
-"""Verbs that do the work of others, or none."""
+"""Verbs that run others, or no statement."""
 
 
 def commenting(storage: type[S]) -> type[S]:
-    """Return a subclass that tells each verb to the statements below.
+    """Return a subclass that passes the name of each verb to its statements.
 
-    It costs a coroutine more for each call, which those who do not ask for comments need not pay.
+    It costs one more coroutine per call, only for storages that ask for comments.
     """
-    known: Any = storage  # mypy takes no class for hashable
+    known: Any = storage  # mypy does not accept a class as hashable
     made: type[S] = _commenting(known)
     return made
 
@@ -34,7 +34,7 @@ def _commenting(storage: Any) -> Any:
     members: dict[str, Any] = {
         name: _telling(name, method) for name, method in _verbs(storage).items() if name not in _PASS_ON
     }
-    # The blocking form calls it past the verb.
+    # The blocking storage calls it directly.
     members |= {"_claim_by_id": _telling("claim_task", storage._claim_by_id), "repository": repository}
     members |= {name: getattr(storage, name) for name in ("__module__", "__qualname__", "__doc__")}
     return type(storage.__name__, (storage,), members)
@@ -48,7 +48,7 @@ def _verbs(owner: type[Any]) -> dict[str, Callable[..., Coroutine[Any, Any, Any]
 def _telling(verb: str, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        if VERB.get() is not None:  # one that calls others is the one to name
+        if VERB.get() is not None:  # the outermost verb gives the name
             return await method(*args, **kwargs)
         token = VERB.set(verb)
         try:
@@ -60,7 +60,7 @@ def _telling(verb: str, method: Callable[..., Coroutine[Any, Any, Any]]) -> Call
 
 
 class _CommentingRepository(Repository[M]):
-    """Tells its verbs, too."""
+    """A repository that passes on the names of its verbs as well."""
 
     async def batches(
         self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000

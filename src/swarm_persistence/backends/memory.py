@@ -1,4 +1,4 @@
-"""`MemoryStorage`: the storage in this process's memory, for tests, for work that needs no disk, and for trying out."""
+"""`MemoryStorage`: the storage in this process's memory, for tests and for work that needs no durability."""
 
 from datetime import timedelta
 
@@ -8,10 +8,10 @@ from swarm_persistence.storage import Storage
 
 
 class MemoryStorage(Storage):
-    """A storage that lives as long as this object, or until `close`.
+    """A storage that exists as long as this object, or until `close`.
 
-    It keeps every promise of a storage but durability: copies, transactions, order, errors. It starts no thread and may
-    be used from any number of tasks, threads and event loops.
+    It behaves as every other storage, but is not durable. It starts no thread, and is safe for use from any number of
+    tasks, threads and event loops.
     """
 
     def __init__(
@@ -19,8 +19,8 @@ class MemoryStorage(Storage):
     ) -> None:
         """Create an empty storage. Durations: seconds or timedelta.
 
-        `connection_timeout` is how long a write waits for another one's transaction before it raises `PoolError`;
-        `transaction_timeout` is how long a transaction may stay open before it is rolled back. A duration without sense
+        `connection_timeout` is how long a write waits for another transaction before it raises `PoolError`;
+        `transaction_timeout` is how long a transaction may stay open before it is rolled back. An invalid duration
         raises `OtherError`.
         """
         super().__init__(

@@ -1,4 +1,4 @@
-"""What the builders of storages with connections have in common."""
+"""The base class of the builders of storages with a connection pool."""
 
 from datetime import timedelta
 from typing import Generic, Self, TypeVar
@@ -12,12 +12,12 @@ S = TypeVar("S", bound=PoolSettings)
 
 
 class PooledStorageBuilder(Generic[S]):
-    """Sets up a storage; each method changes the builder and returns it. Durations: seconds or timedelta."""
+    """Configures a storage; each method changes the builder and returns it. Durations: seconds or timedelta."""
 
     _settings: S
 
     def max_connections(self, max: int) -> Self:
-        """Set how many connections may be open at once. Default 16."""
+        """Set the limit on open connections. Default 16."""
         return self._set(max_connections=max)
 
     def min_idle_connections(self, min: int) -> Self:
@@ -25,11 +25,11 @@ class PooledStorageBuilder(Generic[S]):
         return self._set(min_idle_connections=min)
 
     def connection_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long an operation waits for a connection, a lock or its turn, before `PoolError`. Default 30 s."""
+        """Set how long an operation waits for a connection or a lock before it raises `PoolError`. Default 30 s."""
         return self._set(connection_timeout=in_seconds(timeout))
 
     def idle_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long a connection stays open with nothing to do. Default 600 s."""
+        """Set how long an idle connection stays open. Default 600 s."""
         return self._set(idle_timeout=in_seconds(timeout))
 
     def transaction_timeout(self, timeout: float | timedelta) -> Self:
@@ -37,11 +37,11 @@ class PooledStorageBuilder(Generic[S]):
         return self._set(transaction_timeout=in_seconds(timeout))
 
     def durability(self, durability: Durability) -> Self:
-        """Set what a power cut may take: `full` nothing (the default), `normal` the last commits before it."""
+        """Set what a power cut may lose: nothing with `full` (the default), the last commits with `normal`."""
         return self._set(durability=durability)
 
     def migrate(self, migrate: bool = True) -> Self:
-        """Set whether opening brings the schema up to date, or refuses one on which this code cannot work."""
+        """Set whether opening migrates the schema, or refuses one on which this code cannot work."""
         return self._set(migrate=migrate)
 
     def _set(self, **changes: object) -> Self:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Self
 
 try:
-    import asyncpg  # noqa: F401 - looked for here, to say in one line what is missing
+    import asyncpg  # noqa: F401 - imported here to report a missing extra in one line
 except ImportError as error:
     raise ImportError("PostgreSQL needs asyncpg; pip install 'swarm-persistence[postgres]' brings it") from error
 
@@ -41,24 +41,24 @@ class PostgresStorage(Storage):
         must_exist: bool = False,
         migrate: bool = True,
     ) -> Self:
-        """Reach the server, and bring the schema up to date.
+        """Connect to the server, and migrate the schema to the latest version.
 
         The URL is `postgresql://user:password@host1:5432,host2:5432/database`, with options as `?name=value&…`:
-        PostgreSQL's own ones, such as `sslmode` and `target_session_attrs`, and the builder's. With several hosts, the
-        one that takes writes is used. `schema` names the schema that holds the tables; it is `swarm` unless the URL
-        says otherwise. `durability="full"` keeps every write whose call has returned, whatever the role is set to.
-        With `"normal"`, a crash of the server may take the last ones before it, and the numbers of those events and
-        messages may be given out again, as on SQLite. With `must_exist`, a schema without a swarm is refused, and none
-        is created.
+        those of PostgreSQL, such as `sslmode` and `target_session_attrs`, and those of the builder. With several hosts,
+        the one that accepts writes is used. `schema` is the schema of the tables, `swarm` unless the URL names another
+        one. With `durability="full"`, every write whose call has returned is durable, whatever the role's settings.
+        With `"normal"`, a crash of the server may lose the last writes, and the sequences of lost events and messages
+        may be assigned again, as on SQLite. With `must_exist`, a schema without a swarm is refused, and none is
+        created.
 
-        A newer schema is opened if it says that this code may work on it. With `migrate=False`, the schema is left as
-        it is, and refused if it is missing or too old; `swarm-persistence migrate` changes it.
+        A newer schema is opened if it is marked as compatible with this code. With `migrate=False`, the schema is not
+        changed, and refused if it is missing or too old; run `swarm-persistence migrate` to change it.
 
         Raises:
-            DatabaseError: no server can be used; the text names each and the cause. Or the schema must exist, and does
-                not.
-            MigrationError: the schema is too new or, with `migrate=False`, too old for this code; or a step failed.
-            OtherError: the URL or an option of it makes no sense.
+            DatabaseError: no server can be used (the message names each, with the cause), or the schema must exist and
+                does not.
+            MigrationError: the schema is too new, or too old with `migrate=False`, or a migration failed.
+            OtherError: the URL or one of its options is invalid.
 
         """
         settings = PostgresSettings(durability=durability, migrate=migrate)
@@ -79,14 +79,14 @@ class PostgresStorage(Storage):
         return (commenting(cls) if engine.settings.query_comments else cls)(engine)
 
     async def partition(self, period: Period | None, report: Callable[[str], object] | None = None) -> None:
-        """Partition events, messages and metrics by `day`, `week` or `month` from now on, or no longer (`None`).
+        """Partition events, messages and metrics by `day`, `week` or `month`, or with `None` merge the partitions.
 
-        Readers and writers go on meanwhile. What is stored already becomes the first partition. `prune` drops a
-        partition whose period is over, and of which all is to be deleted. `report` is told of each table.
+        This does not block readers and writers. The stored rows become the first partition. `prune` drops a partition
+        if its period is over and all of its rows are to be deleted. `report` is called for each table.
 
         Raises:
             MigrationError: the role does not own the tables, or they stayed locked, or the server is older than 14.
-            OtherError: the period is none of these.
+            OtherError: the period is unknown.
 
         """
         self._require_no_transaction("partition")
@@ -114,48 +114,48 @@ class PostgresStorage(Storage):
 
 
 class PostgresStorageBuilder(PooledStorageBuilder[PostgresSettings]):
-    """Sets up a `PostgresStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
+    """Configures a `PostgresStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
 
-    What the URL says goes before what the builder says. `connection_timeout` also limits the wait for a server that is
-    restarted or replaced.
+    URL options override builder settings. `connection_timeout` also limits the wait for a server that is restarting or
+    failing over.
     """
 
     def __init__(self) -> None:
         self._settings = PostgresSettings()
 
     def schema(self, name: str) -> Self:
-        """Set the schema that holds the tables. Default `swarm`."""
+        """Set the schema of the tables. Default `swarm`."""
         return self._set(schema=name)
 
     def operation_timeout(self, timeout: float | timedelta) -> Self:
-        """Set how long the server may take for one statement before its connection is given up. Default 60 s."""
+        """Set how long one statement may take before its connection is closed. Default 60 s."""
         return self._set(operation_timeout=in_seconds(timeout))
 
     def parallel_transactions(self, are_parallel: bool = True) -> Self:
-        """Let this storage's transactions and writes go on beside an open transaction. Default: they wait for it.
+        """Let transactions and writes of this storage run in parallel. Default: they wait for an open transaction.
 
-        Then a read followed by a write, in one transaction, may be overtaken by another one, as it may by other
-        processes: the write of an agent or a task whose version has changed raises `ConflictError`.
+        In parallel, a read followed by a write in one transaction may race with another transaction, as it may with
+        those of other processes: writing an agent or task whose version has changed raises `ConflictError`.
         """
         return self._set(parallel_transactions=are_parallel)
 
     def partition_by(self, period: Period) -> Self:
-        """Partition events, messages and metrics of a new schema by `day`, `week` or `month`; `prune` drops those.
+        """Partition events, messages and metrics of a new schema by `day`, `week` or `month`; `prune` drops partitions.
 
-        A schema that holds such records and is not partitioned so is refused: `swarm-persistence partition` changes it.
+        A schema with such records and another partitioning is refused: run `swarm-persistence partition` to change it.
         """
         return self._set(partition_by=period)
 
     def prepared_statements(self, use: PreparedStatements) -> Self:
-        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default): behind a pooler, if it keeps
-        the statements of its clients apart.
+        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default). With `auto`, they do behind a
+        pooler only if it tracks the prepared statements of its clients.
         """
         return self._set(prepared_statements=use)
 
     def query_comments(self, has_comments: bool = True) -> Self:
-        """Let each statement name the verb that it belongs to, in a comment of sqlcommenter's format. Default: not."""
+        """Append a comment with the name of the verb, in sqlcommenter's format, to each statement. Default `False`."""
         return self._set(query_comments=has_comments)
 
     async def build(self, url: str) -> PostgresStorage:
-        """Open the storage; raises what `PostgresStorage.open` raises, and `OtherError` for a setting without sense."""
+        """Open the storage; raises what `PostgresStorage.open` raises, and `OtherError` for an invalid setting."""
         return await PostgresStorage._open(url, self._settings)

@@ -12,7 +12,7 @@ from swarm_persistence.storage import Storage
 
 
 class SqliteStorage(Storage):
-    """A storage on one SQLite file, which any number of processes of one machine may share."""
+    """A storage in one SQLite file, which any number of processes on one machine may share."""
 
     _engine: SqliteEngine
 
@@ -26,30 +26,31 @@ class SqliteStorage(Storage):
         must_exist: bool = False,
         migrate: bool = True,
     ) -> Self:
-        """Open the file, or create it, and bring its schema up to date.
+        """Open or create the file, and migrate its schema to the latest version.
 
-        With `must_exist`, a file that is missing or holds no swarm is refused, and none is created. One that cannot be
-        written, as on a read-only file system, can then be read: writes raise `DatabaseError`.
+        With `must_exist`, a file that is missing or holds no swarm is refused, and none is created. A file that cannot
+        be written, such as one on a read-only file system, can then still be read; writes raise `DatabaseError`.
 
-        `durability="full"` keeps every write whose call has returned, whatever happens. With `"normal"`, a power cut or
-        a crash of the operating system may take the last commits before it; the file stays sound, and a crash of the
-        process alone takes nothing. The numbers of events and messages that were taken are given out again, so a reader
-        that has seen those, and goes on from its place, misses as many new ones: after such a crash, let it start anew.
+        With `durability="full"`, every write whose call has returned is durable. With `"normal"`, a power cut or a
+        crash of the operating system may lose the last commits; the file stays consistent, and a crash of the process
+        alone loses nothing. The sequences of lost events and messages are assigned again, so a reader that has seen
+        them and resumes from its position misses as many new ones: after such a crash, let it start over.
 
-        A newer file is opened if it says that this code may work on it. With `migrate=False`, no file is created and no
-        schema changed: a file that is missing, or too old for this code, is refused; `swarm-persistence migrate`
-        changes it.
+        A newer file is opened if it is marked as compatible with this code. With `migrate=False`, no file is created
+        and no schema changed: a file that is missing, or too old for this code, is refused; run
+        `swarm-persistence migrate` to change it.
 
-        `checksums=True` makes a new file keep a checksum of each page: what a disk has changed raises `DatabaseError`
-        when it is read, instead of being returned. A file that keeps them goes on doing so however it is opened.
+        `checksums=True` makes a new file keep a checksum of each page: reading a page that was corrupted on disk raises
+        `DatabaseError`. A file that was created with checksums keeps them, however it is opened.
 
         Raises:
-            DatabaseError: the path is a directory, its parent is missing, the file cannot be read or written, is no
-                SQLite database, or is another program's, or is missing or empty beside its log; it is left as it is.
+            DatabaseError: the path is a directory, its parent is missing, or the file cannot be read or written, is not
+                an SQLite database, belongs to another program, or is missing or empty beside its log. The file is
+                unchanged.
             MigrationError: the file is too new or, with `migrate=False`, too old for this code, or another program has
-                taken it for its own, or a migration failed; it is left as it is.
+                marked it as its own, or a migration failed. The file is unchanged.
             PoolError: another process kept the file locked for longer than `connection_timeout`.
-            OtherError: checksums are asked for, and the file was made without; or they are not to be had here.
+            OtherError: checksums are requested, but the file was created without them, or they are not available here.
 
         """
         settings = Settings(durability=durability, checksums=checksums, migrate=migrate)
@@ -77,9 +78,9 @@ class SqliteStorage(Storage):
 
 
 class SqliteStorageBuilder(PooledStorageBuilder[Settings]):
-    """Sets up an `SqliteStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
+    """Configures an `SqliteStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
 
-    Of the connections, one writes, and stays open; the others read.
+    One connection writes and stays open; the others read.
     """
 
     def __init__(self) -> None:
@@ -90,5 +91,5 @@ class SqliteStorageBuilder(PooledStorageBuilder[Settings]):
         return self._set(checksums=checksums)
 
     async def build(self, path: str | os.PathLike[str]) -> SqliteStorage:
-        """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for a setting without sense."""
+        """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for an invalid setting."""
         return await SqliteStorage._open(path, self._settings)

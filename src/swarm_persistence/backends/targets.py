@@ -24,17 +24,17 @@ _DEFAULT = DEFAULT_DATABASE if _IS_BROWSER else DEFAULT_PATH
 async def init_storage(target: str | os.PathLike[str] | None = None, *, migrate: bool = True) -> Storage:
     """Open the storage that the target names.
 
-    That is a file's path, `sqlite:///path`, `postgresql://…`, `:memory:`, or, in a browser, `indexeddb://name`.
+    A target is a file's path, `sqlite:///path`, `postgresql://…`, `:memory:`, or, in a browser, `indexeddb://name`.
 
     Without a target, `$SWARM_DATABASE_URL` names it; if that is not set, it is `swarm.db` in the current directory, and
     `indexeddb://swarm` in a browser, which has no SQLite.
 
-    With `migrate=False`, or `?migrate=false` in the URL, a file or a server's schema that is missing, or on which this
-    code cannot work, is refused instead of changed. Memory and a browser's database have no such steps.
+    With `migrate=False`, or `?migrate=false` in the URL, a file or schema that is missing, or on which this code cannot
+    work, is refused instead of migrated. Memory and IndexedDB ignore this.
 
     Raises:
-        OtherError: the scheme is unknown; the text lists the known ones.
-        StorageError: what the storage raises when it is opened.
+        OtherError: the scheme is unknown; the message lists the known ones.
+        StorageError: opening the storage failed.
 
     """
     name = target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT
@@ -70,12 +70,12 @@ def sqlite_path(name: str) -> str:
 
 
 def sqlite_target(name: str) -> tuple[str, bool | None]:
-    """Return the path that a target for SQLite names, and its option `migrate`, `None` if it has none.
+    """Return the path that a target for SQLite names, and its option `migrate`, or `None` without the option.
 
-    It is a path itself, or `sqlite:///path`, perhaps with `?migrate=false`.
+    The target is a path, or `sqlite:///path`, perhaps with `?migrate=false`.
 
     Raises:
-        OtherError: it names no file; the text lists what is known.
+        OtherError: the target names no file; the message lists the known forms.
 
     """
     scheme, separator, rest = name.partition("://")

@@ -14,14 +14,14 @@ from swarm_persistence.storage import Storage
 
 
 class StorageEstimate(msgspec.Struct, frozen=True):
-    """What the browser says of this site's room, in bytes; rough, and of everything that the site keeps."""
+    """The browser's rough estimate of the disk space of this whole site, in bytes."""
 
     usage: int | None
     quota: int | None
 
 
 class WasmStorage(Storage):
-    """A storage in the browser, which all tabs and workers of one site share. It outlives them, and the browser."""
+    """A persistent storage in the browser, shared by all tabs and workers of one site."""
 
     _engine: IndexedDbEngine
 
@@ -34,17 +34,17 @@ class WasmStorage(Storage):
         connection_timeout: float | timedelta = 30.0,
         transaction_timeout: float | timedelta = 30.0,
     ) -> Self:
-        """Open the database of this name, or create it, and bring its stores up to date.
+        """Open or create the database of this name, and migrate its object stores to the latest version.
 
-        With `durability="relaxed"`, a write whose call has returned outlives the page and the browser; a power cut or a
-        crash of the operating system may take the last ones before it. `"strict"` waits for the disk. Durations:
+        With `durability="relaxed"`, a write whose call has returned survives a crash of the page or the browser; a
+        power cut or a crash of the operating system may lose the last ones. `"strict"` waits for the disk. Durations:
         seconds or timedelta.
 
         Raises:
-            DatabaseError: this is no browser, or it has no IndexedDB here; or the database belongs to another program.
+            DatabaseError: this is not a browser, has no IndexedDB, or the database belongs to another program.
             MigrationError: the database is newer than this code.
             PoolError: another tab kept an older version open for longer than `connection_timeout`.
-            OtherError: an argument without sense.
+            OtherError: an argument is invalid.
 
         """
         if durability not in ("relaxed", "strict"):
@@ -70,17 +70,17 @@ class WasmStorage(Storage):
         return self._engine.name
 
     async def storage_estimate(self) -> StorageEstimate:
-        """Return what the browser says of the room that this site takes and may take.
+        """Return the browser's estimate of the disk space that this site uses, and of its quota.
 
-        `get_storage_size` is exact, and about this storage's own records.
+        `get_storage_size` returns the exact size of this storage's records.
         """
         usage, quota = msgspec.json.decode(await script().estimate())
         return StorageEstimate(usage, quota)
 
     async def request_persistence(self) -> bool:
-        """Ask the browser not to clear this site's data when room runs short, and return whether it will not.
+        """Ask the browser to make this site's data persistent, and return whether it is.
 
-        Browsers decide by themselves, or ask the user. In a worker, this only tells whether the page has asked.
+        Browsers decide by themselves or ask the user. In a worker, this only returns whether the data is persistent.
         """
         is_kept: Any = await script().persist()
         return bool(is_kept)

@@ -1,7 +1,7 @@
-"""What a storage asks of an engine: write some steps as one, read, and hold a transaction.
+"""The engine interface: atomic writes, reads, transactions, and notifications of commits.
 
-An engine knows rows and conditions, not swarms. Every verb is awaitable. A value that no column can hold raises
-`SerializationError` before anything is submitted; an engine's own failure raises `DatabaseError`.
+An engine knows rows and conditions, not swarms. Its operations are awaitable. A value that no column can store raises
+`SerializationError` before anything is submitted; a failure of the database raises `DatabaseError`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,130 +19,130 @@ T = TypeVar("T")
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
-    """What a storage's connections are doing."""
+    """The state of a storage's connection pool."""
 
     active: int
-    """Connections that run an operation, or hold a transaction, now."""
+    """Connections in use by an operation or a transaction."""
     idle: int
-    """Open connections that wait for work."""
+    """Open connections that are not in use."""
     max: int
-    """The most connections that may be open at once."""
+    """The limit on open connections."""
     waiting: int
-    """Operations that wait for a connection, or for their turn to write."""
+    """Operations that wait for a connection or the write lock."""
 
 
 class AppliedMigration(msgspec.Struct, frozen=True):
-    """A step that the schema has taken."""
+    """A migration that was applied to the schema."""
 
     version: int
     name: str
     applied_at: str
-    """When, as ISO 8601 in UTC."""
+    """ISO 8601, in UTC."""
 
 
 class MigrationStatus(msgspec.Struct, frozen=True):
-    """Where a storage's schema stands."""
+    """The version of a storage's schema, and its migrations."""
 
     version: int
-    """The version of the schema; 0 before the first step."""
+    """The version of the schema; 0 before the first migration."""
     latest: int
-    """The newest version that this code knows."""
+    """The latest version that this code knows."""
     applied: tuple[AppliedMigration, ...]
-    """The steps taken, in order."""
+    """The applied migrations, in order."""
     opens_from: int = 0
-    """The oldest version whose code may open it."""
+    """The oldest version whose code can work with this schema."""
 
 
 class Reader(Protocol):
-    """What can be read from: an engine, a transaction, or a moment."""
+    """Anything that can be read: an engine, a transaction or a snapshot."""
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        """Do a read, and return what its type says."""
+        """Run a read and return its result, whose type the read declares."""
         ...
 
 
 class Executor(Reader, Protocol):
-    """Whatever can run operations: an engine, each on its own, or a session, inside its transaction."""
+    """Anything that can read and write: an engine, or a session within its transaction."""
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        """Do all steps or none of them, and give the result of each."""
+        """Run the steps atomically, and return the result of each."""
         ...
 
 
 class Snapshot(Reader, Protocol):
-    """All that was committed at one moment, however long it is read; what is committed later does not show.
+    """A consistent view of all that was committed when it was taken; later commits are not visible.
 
-    It waits for no turn to write, and holds back no writer but in a browser. A log or a vacuum cannot pass it while it
-    is open: close it soon.
+    It needs no write lock and, except in a browser, blocks no writer. While it is open, it prevents the truncation of
+    SQLite's log and holds back PostgreSQL's vacuum, so close it soon.
     """
 
     def numbers(self) -> Awaitable[Mapping[str, int]]:
-        """Return the highest sequence that each table has ever given out, or a higher number, by the tables' names."""
+        """Return for each table, by name, a number that is at least the highest sequence ever assigned."""
         ...
 
     def close(self) -> Awaitable[None]:
-        """Let go of the moment. A second call does nothing."""
+        """Release the snapshot; idempotent."""
         ...
 
 
 class Session(Executor, Protocol):
-    """An open transaction of an engine. Its operations run one at a time, in the order in which they are called."""
+    """An open transaction. Its operations run one at a time, in the order of the calls."""
 
     def savepoint(self, name: str) -> Awaitable[None]:
-        """Remember this point."""
+        """Create a savepoint."""
         ...
 
     def release(self, name: str) -> Awaitable[None]:
-        """Forget the point and keep what came after it."""
+        """Release a savepoint, keeping the changes since."""
         ...
 
     def rollback_to(self, name: str) -> Awaitable[None]:
-        """Undo all that came after the point, and forget the point."""
+        """Undo the changes since a savepoint, and release it."""
         ...
 
     def commit(self) -> Awaitable[None]:
-        """Make the work durable. If this raises, none of it is stored."""
+        """Commit durably. If this raises, nothing is stored, unless the error says that the outcome is unknown."""
         ...
 
     def rollback(self) -> Awaitable[None]:
-        """Undo the work. Called at once, even if nobody awaits it; a second call does nothing."""
+        """Roll back; idempotent. The rollback starts with the call, whether or not the result is awaited."""
         ...
 
     def abandon(self) -> None:
-        """Undo the work without waiting, from any thread."""
+        """Roll back without waiting, from any thread."""
         ...
 
     @property
     def failure(self) -> Exception | None:
-        """Why the engine has ended the transaction by itself, if it has."""
+        """The reason why the engine ended the transaction by itself, or `None`."""
         ...
 
 
 Progress = Callable[[int, int], object]
-"""Is told how much of some work is done, and of how much."""
+"""A callback that receives the amount done and the total."""
 
 
 class Watch(Protocol):
-    """Sees the commits to some tables, from this process and from others, since it was made."""
+    """Notifies of commits to some tables, by this process or others, since it was created."""
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Return once something may have been committed since the last return (`True`), or the time is up (`False`).
+        """Return `True` once something may have been committed since the last return, `False` after the timeout.
 
-        Commits of this process are seen at once, those of others within 50 ms; within half a second where PostgreSQL
-        cannot notify (behind a pooler, at a standby, with no connection left to listen on), and within five seconds if
-        one behind a pooler was overtaken by others. It may also see what did not happen.
+        Commits of this process wake it at once, those of other processes within 50 ms; within half a second where
+        PostgreSQL cannot notify (behind a pooler, at a standby, or with no connection left to listen on), and within
+        five seconds if a commit behind a pooler was overtaken by others. Spurious wake-ups happen.
         """
         ...
 
     def close(self) -> None:
-        """Look no longer. A second call does nothing."""
+        """Stop watching; idempotent."""
         ...
 
 
 class FeedPosition(NamedTuple):
-    """A place in the order of a table's last writes. Of a table that is not `is_followed`, only the sequence counts.
+    """A position in the order of a table's last writes; in a table that is not `is_followed`, of its inserts.
 
-    Rows of one statement may share the number of their change, so the sequence is a part of it.
+    Rows of one statement may share a change number, so the sequence is part of the position.
     """
 
     number: int
@@ -150,9 +150,9 @@ class FeedPosition(NamedTuple):
 
 
 class FeedPage(NamedTuple):
-    """Rows in the form that codecs decode, and the place up to which they are complete.
+    """Rows as codecs decode them, and the position up to which they are complete.
 
-    That lies before the place that was asked for if this one is ahead of all rows.
+    The position lies before the requested one if that is ahead of all rows.
     """
 
     rows: "list[Row]"
@@ -160,110 +160,112 @@ class FeedPage(NamedTuple):
     is_full: bool = False
     """Whether there may be more rows already."""
     is_held_back: bool = False
-    """Whether what was written since may show only after another writer has ended, which may ring no watch."""
+    """Whether later rows may become visible only when another writer ends, of which no watch may be notified."""
 
 
 class Engine(Executor, Protocol):
-    """A store of rows."""
+    """A store of rows, such as a database."""
 
     is_ephemeral: bool
-    """Whether dropping the storage without `close` loses nothing and holds nothing open."""
+    """Whether a storage can be dropped without `close`: nothing is lost or stays open."""
 
     @property
     def schema_name(self) -> str:
-        """Return the name of the schema that it keeps."""
+        """The name of its schema."""
         ...
 
     def beside(self, schema: str) -> "Engine":
-        """Return the engine of another schema of the same database, which its first operation opens, and may create.
+        """Return an engine for another schema of the same database, which its first operation opens or creates.
 
-        It shares what the database has to share, such as connections, and ends before this one does.
+        It shares connections with this engine where the database allows that, and must be closed before this one.
         """
         ...
 
     def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> Awaitable[list[Any]]:
-        """Write, and do not lose the results if the caller is cancelled while it waits for them.
+        """Write, and report the results even if the caller is cancelled while it waits for them.
 
-        Then `on_abandoned` is called once the outcome is known, in any thread, and must return at once: with the
-        results, or with `None` if nothing was written. It is not called if the results reach the caller.
+        In that case, `on_abandoned` is called once the outcome is known: with the results, or with `None` if nothing
+        was written. It may be called in any thread and must not block. If the results reach the caller, it is not
+        called.
         """
         ...
 
     def begin(self) -> Awaitable[Session]:
-        """Wait for the turn to write and open a transaction; `PoolError` after `connection_timeout`."""
+        """Acquire the write lock and open a transaction; raises `PoolError` after `connection_timeout`."""
         ...
 
     def follow(
         self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
     ) -> Awaitable[FeedPage]:
-        """Read the rows that were written since the place `after` and fulfil a query's conditions, as they are now.
+        """Read the rows that were written after a position and match the query's conditions, in their present state.
 
-        Gives them in the order of their last writes, `limit` at most, and the place to go on from; with `upto`, none
-        behind that one. No write that is committed later ever lies before a place that this has given.
+        Returns at most `limit` rows in the order of their last writes, none after `upto`, and the position to continue
+        from. No later commit ever lies at or before a position that this has returned.
         """
         ...
 
     def snapshot(self) -> Awaitable[Snapshot]:
-        """Return what is committed now, to be read from as often as needed; `PoolError` as for other reads."""
+        """Take a snapshot of what is committed now; raises `PoolError` as other reads do."""
         ...
 
     def time(self) -> Awaitable[int]:
-        """Return the present time by the clock that `FromNow` goes by, in microseconds since 1970."""
+        """Return the current time of the clock that `FromNow` uses, in microseconds since 1970."""
         ...
 
     def watch(self, tables: tuple[Table[Any], ...]) -> Watch:
-        """Return a watch of the commits to these tables."""
+        """Return a watch for commits to these tables."""
         ...
 
     def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> Awaitable[int]:
-        """Drop the parts that a table is kept in of which each row fulfils one of several lists of conditions.
+        """Drop the partitions of a table in which every row matches one of several lists of conditions.
 
-        Gives how many rows that were; an engine that keeps tables in one piece, 0. Not to be undone.
+        Returns the number of rows dropped, 0 for an unpartitioned table. Cannot be rolled back.
         """
         ...
 
     def vacuum(self) -> Awaitable[None]:
-        """Give back the room of what was deleted."""
+        """Return the disk space of deleted rows to the operating system."""
         ...
 
     def checkpoint(self) -> Awaitable[None]:
-        """Move what the log holds to its final place."""
+        """Run a checkpoint of the write-ahead log."""
         ...
 
     def back_up(
         self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None
     ) -> Awaitable[None]:
-        """Write all that is stored at one moment to a new file, beside the writers; there is none unless all is in it.
+        """Write a consistent copy of everything to a new file, without blocking writers; never leave a partial file.
 
-        `target` is an absolute path without links. It is written to the disk before this returns. Raises `OtherError`
-        if there is such a file, and it is not to be overwritten; `DatabaseError` if it cannot be written, or what was
-        written does not pass its check: thoroughly, if it is to be verified.
+        `target` is an absolute path without links; it is synced to disk before this returns. Raises `OtherError` if the
+        file exists and is not to be overwritten; `DatabaseError` if it cannot be written or fails its check, which is
+        thorough with `is_verified`.
         """
         ...
 
     def migrate_to(self, version: int) -> Awaitable[None]:
-        """Bring the schema to this version, forwards or back: each step in whole, or a `MigrationError`.
+        """Migrate the schema to this version, up or down; a failure raises `MigrationError`.
 
-        An engine that changes it beside readers and writers may leave a step half done, which goes on the next time.
+        Each migration is atomic, except in an engine that migrates online: there, an interrupted one is resumed by the
+        next call.
         """
         ...
 
     def migration_status(self) -> Awaitable[MigrationStatus]:
-        """Return where the schema stands."""
+        """Return the version and the migrations of the schema."""
         ...
 
     def size(self) -> Awaitable[int]:
-        """Return the bytes that the store takes, its log included."""
+        """Return the size of the store in bytes, including its log."""
         ...
 
     def pool_status(self) -> PoolStatus:
-        """Return what the connections are doing."""
+        """Return the state of the connection pool."""
         ...
 
     def close(self) -> Awaitable[None]:
-        """Finish what was submitted, then let go of everything. A second call does nothing."""
+        """Wait for pending operations, then release all resources; idempotent."""
         ...
 
     def abandon(self) -> None:
-        """Let go of everything without waiting, from any thread."""
+        """Release all resources without waiting, from any thread."""
         ...

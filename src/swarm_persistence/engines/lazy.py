@@ -1,4 +1,4 @@
-"""An engine that its first operation opens."""
+"""An engine that is opened by its first operation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,9 +15,9 @@ E = TypeVar("E", bound=Engine)
 
 
 def lazy_engine(make: Callable[[], E], start: Callable[[E], Awaitable[object]]) -> Engine:
-    """Return an engine that its first operation opens: `make` makes it, and `start` leaves nothing open if it fails."""
+    """Return an engine that is opened by its first operation. A `start` that fails must leave nothing open."""
     engine: Any = LazyEngine(make, start)
-    return cast(Engine, engine)  # by `__getattr__`, of which a protocol knows nothing
+    return cast(Engine, engine)  # through `__getattr__`, which type checkers ignore for protocols
 
 
 def _is_awaited(name: str) -> bool:
@@ -30,7 +30,7 @@ _AWAITED = frozenset(name for name in dir(Engine) if not name.startswith("_") an
 
 
 class LazyEngine(Generic[E]):
-    """Stands in for an engine: what it does not define itself is the engine's, which an awaited method opens first.
+    """A proxy of an engine that an awaitable method opens first.
 
     A failure to open is raised by every call that waits for it; the next call tries again.
     """
@@ -49,7 +49,7 @@ class LazyEngine(Generic[E]):
             return getattr(self._engine, name)
         if self._is_open:
             method = getattr(self._engine, name)
-            setattr(self, name, method)  # from now on, it is found without this method
+            setattr(self, name, method)  # further lookups bypass __getattr__
             return method
 
         async def open_and_call(*args: Any, **kwargs: Any) -> Any:
@@ -64,14 +64,14 @@ class LazyEngine(Generic[E]):
             attempt = self._attempts.get(loop)
             if attempt is None:
                 self._require_not_closed()
-                # Not in the caller's context, which it would keep alive; and not ended by the caller's cancellation.
+                # In an empty context, since it would keep the caller's alive; not cancelled along with the caller.
                 attempt = self._attempts[loop] = loop.create_task(self._open(), context=Context())
                 attempt.add_done_callback(lambda _: self._attempts.pop(loop, None))
             await asyncio.wait((attempt,))
             if attempt.cancelled():
                 raise asyncio.CancelledError
             if (error := attempt.exception()) is not None:
-                # A copy: callers that shared one would write their tracebacks into each other's.
+                # A copy for each caller: raising a shared error would mix their tracebacks.
                 raise type(error)(error.message) if isinstance(error, StorageError) else error from error.__cause__
         return self._engine
 
@@ -114,7 +114,7 @@ class LazyEngine(Generic[E]):
             if is_needed:
                 self._engine = engine
                 self._is_open = True
-        if not is_needed:  # another loop was faster, or the storage is closed
+        if not is_needed:  # another loop has opened one, or the storage is closed
             await engine.close()
         self._require_not_closed()
 
@@ -140,7 +140,7 @@ class _LazyWatch:
             watch.close()
         else:
             self._watch = watch
-        return True  # something may have been committed before
+        return True  # something may have been committed meanwhile
 
     def close(self) -> None:
         self._is_closed = True

@@ -1,4 +1,4 @@
-"""The reads of an engine as values: `read(Get(TASKS, id))`. The type of a read says what it gives."""
+"""The reads of an engine as values: `read(Get(TASKS, id))`. The type of a read declares the type of its result."""
 
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -13,9 +13,9 @@ from swarm_persistence.schema.values import ColumnValue
 R_co = TypeVar("R_co", covariant=True)
 
 
-# The garbage collector need not look at reads: thousands of them are in flight at once, in no cycle.
+# Untracked by the garbage collector: thousands of reads may be in flight, and none is part of a cycle.
 class Read(msgspec.Struct, Generic[R_co], frozen=True, gc=False):
-    """The base of all reads; `R_co` is the type of the result."""
+    """Base class of all reads; `R_co` is the type of the result."""
 
 
 class Get(Read[M | None], Generic[M], frozen=True, gc=False):
@@ -26,36 +26,36 @@ class Get(Read[M | None], Generic[M], frozen=True, gc=False):
 
 
 class Select(Read[list[M]], Generic[M], frozen=True, gc=False):
-    """Read the records that a query finds, in its full order."""
+    """Read the records that match a query, in its full order."""
 
     query: Query[M]
 
 
 class Page(Read[tuple[list[M], int]], Generic[M], frozen=True, gc=False):
-    """Read the records that a query finds, and the sequence of the last one; 0 if there is none."""
+    """Read the records that match a query, and the sequence of the last one; 0 without a record."""
 
     query: Query[M]
 
 
 class Values(Read[list[Row]], frozen=True, gc=False):
-    """Read some columns of the rows that a query finds, in its full order, as the columns store them."""
+    """Read some columns of the rows that match a query, in its full order, as they are stored."""
 
     query: Query[Any]
     fields: tuple[str, ...]
 
 
 class Count(Read[int], frozen=True, gc=False):
-    """Count the rows that fulfil a query's conditions."""
+    """Count the rows that match a query's conditions."""
 
     query: Query[Any]
 
 
 class LastSequence(Read[int], frozen=True, gc=False):
-    """Read the highest sequence that a row of a table with a `floor` has or had, below another one; 0: none yet.
+    """Read the highest sequence that a row of a table with a `floor` has or had, below `before`; 0 if there was none.
 
-    Deleted rows count if their transaction has committed, or is this one; rows that were rolled back do not. With
-    `before`, the read waits for other writes that may still add a row below it. Without, no row that is committed later
-    lies at or below the result, except for a snapshot.
+    Deleted rows count if they were committed, or belong to this transaction; rolled-back rows do not. With `before`,
+    the read waits for writes in flight that may still add a row below it. Without, no row at or below the result is
+    committed later, except when a snapshot is read.
     """
 
     table: Table[Any]
@@ -63,9 +63,9 @@ class LastSequence(Read[int], frozen=True, gc=False):
 
 
 class Function(NamedTuple):
-    """A number about a group of rows; nulls don't count. `count` counts rows and takes no field.
+    """An aggregate function over a group of rows; nulls are ignored. `count` counts rows and takes no field.
 
-    `percentile` gives what `query.percentiles` says for the `fraction`, which the others don't have.
+    `percentile` computes `query.percentiles` for the `fraction`, which the other functions do not have.
     """
 
     name: Literal["count", "avg", "min", "max", "sum", "percentile"]
@@ -74,9 +74,9 @@ class Function(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """A way to group by a field of whole numbers or times: rounded down to a multiple of `width`.
+    """Group by an integer or time field, rounded down to a multiple of `width`.
 
-    Times count in microseconds since 1970.
+    Times are in microseconds since 1970.
     """
 
     field: str
@@ -84,11 +84,11 @@ class Bucket(NamedTuple):
 
 
 AggregateRow = Sequence[ColumnValue]
-"""The values that the rows of the group share, then those of the functions."""
+"""The values that define the group, then those of the functions."""
 
 
 class Aggregate(Read[list[AggregateRow]], frozen=True, gc=False):
-    """Compute numbers about the groups of the rows that a query finds, sorted by what they are grouped by."""
+    """Compute functions over the groups of the rows that match a query, sorted by the group's values."""
 
     query: Query[Any]
     group_by: tuple[str | Bucket, ...]

@@ -1,4 +1,4 @@
-"""Runs long blocking work in steps, in a thread of its own, so that an event loop can follow it and stop it."""
+"""Runs long blocking work step by step in a thread, so that an event loop can report progress and cancel it."""
 
 import asyncio
 import sys
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Steps = Generator[tuple[int, int], None, T]
-"""Work that tells after each step how much is done, and of how much. Closing it undoes what it has begun."""
+"""Work that yields the amount done and the total after each step. Closing it undoes the work."""
 
 
 async def run_in_steps(begin: "Callable[[threading.Event], Steps[T]]", progress: Progress | None) -> T:
-    """Run the work to its end, and return what it returns.
+    """Run the work to its end, and return its result.
 
-    `begin` gets the event by which a long step learns that it is to be cut short. If the caller is cancelled, or
-    `progress` raises, what was begun is undone before this raises.
+    `begin` gets an event that tells a long step to stop early. If the caller is cancelled, or `progress` raises, the
+    work is undone before this raises.
     """
-    # Loaded here: a browser, which has no threads, takes the rest of this module.
+    # Imported here: a browser has no threads, but uses the rest of this module.
     from concurrent.futures import ThreadPoolExecutor
     from threading import Event
 
     loop = running_loop()
     stop = Event()
     steps = begin(stop)
-    # One thread for all steps: they own connections, and no other work of the program can keep them waiting.
+    # One dedicated thread: the steps own connections, and must not queue behind other work.
     thread = ThreadPoolExecutor(1, thread_name_prefix="swarm-persistence steps")
     try:
         while True:
@@ -41,16 +41,16 @@ async def run_in_steps(begin: "Callable[[threading.Event], Steps[T]]", progress:
                 progress(*outcome)
     finally:
         stop.set()
-        # It waits in the thread for the step that may be under way, whatever becomes of this await.
+        # The thread closes the work after the current step, even if this await is cancelled.
         closing = loop.run_in_executor(thread, steps.close)
         thread.shutdown(wait=False)
         await asyncio.shield(closing)
 
 
 async def run_beside(work: Callable[[], T]) -> T:
-    """Do what may wait for the disk in a thread, and wait for its end even if the caller is cancelled.
+    """Run blocking work in a thread, and wait for its end even if the caller is cancelled.
 
-    A browser has no threads, and no disk to wait for.
+    In a browser, which has no threads, run it directly.
     """
     if sys.platform == "emscripten":
         return work()
@@ -64,7 +64,7 @@ async def run_beside(work: Callable[[], T]) -> T:
 
 
 class _End(Generic[T]):
-    """The return of a generator: no future carries a StopIteration."""
+    """The return value of a generator, since a future cannot hold a StopIteration."""
 
     def __init__(self, result: T) -> None:
         self.result = result

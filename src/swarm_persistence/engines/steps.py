@@ -1,4 +1,4 @@
-"""The steps of a write as values: `write([Insert(task)])` does all of them or none, and gives the result of each."""
+"""The steps of a write as values: `write([Insert(task)])` runs them atomically and returns the result of each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic
@@ -12,9 +12,9 @@ from swarm_persistence.schema.values import ColumnValue
 
 
 class Insert(msgspec.Struct, Generic[M], frozen=True):
-    """Add a record. Gives its sequence; a known id raises `ConflictError`, which names model and id.
+    """Add a record. Result: its sequence. A stored id raises `ConflictError`, which names model and id.
 
-    Where `unless` names a field, and a row holds the same value in it (not null), nothing is added, and 0 is given.
+    If `unless` names a field, and a row has the same value in it (not null), nothing is added; the result is 0.
     """
 
     model: M
@@ -22,7 +22,7 @@ class Insert(msgspec.Struct, Generic[M], frozen=True):
 
 
 class Save(msgspec.Struct, Generic[M], frozen=True):
-    """Add a record, or replace the one of its id and version. Gives the rows written: 0 if the version differs.
+    """Add a record, or replace the one of its id and version. Result: the rows written, 0 if the version differs.
 
     It is also 0 if the stored one has the sticky value (`Table.sticky`), and the new one does not.
     """
@@ -33,7 +33,7 @@ class Save(msgspec.Struct, Generic[M], frozen=True):
 class Replace(msgspec.Struct, Generic[M], frozen=True):
     """Replace the record of this id, and of this version unless it is forced.
 
-    Gives the version that it has now (0 where the model counts none), or `None` if there is no such record, or it has
+    Result: its new version (0 if the model has none), or `None` if there is no such record, or it has
     the sticky value (`Table.sticky`) and the new one does not.
     """
 
@@ -42,13 +42,13 @@ class Replace(msgspec.Struct, Generic[M], frozen=True):
 
 
 class Increment(msgspec.Struct, frozen=True):
-    """A change by so much instead of to a value."""
+    """A change that adds a number to the present value."""
 
     by: int = 1
 
 
 class CountOf(msgspec.Struct, frozen=True):
-    """A change to the number of another table's rows that hold this row's id in a field."""
+    """A change to the count of another table's rows that have this row's id in a field."""
 
     table: Table[Any]
     field: str
@@ -58,23 +58,23 @@ Change = ColumnValue | Increment | FromNow | CountOf
 
 
 class Update(msgspec.Struct, Generic[M], frozen=True):
-    """Change the rows that a query finds, the first ones up to its limit if it has one. Gives how many they were."""
+    """Change the rows that match a query, at most its limit. Result: the number of rows changed."""
 
     query: Query[M]
     changes: Mapping[str, Change]
 
 
 class Upkeep(Update[M], Generic[M], frozen=True, eq=False):
-    """An update that brings rows up to the present time, the same for whoever writes: one object for all writes.
+    """An update that depends only on the current time, and precedes many writes: one shared object for all of them.
 
-    An engine may do it once for the writes that it commits together, and give each of them the result.
+    An engine may run it once for the writes that it commits together, and give each of them the result.
     """
 
 
 class Claim(msgspec.Struct, Generic[M], frozen=True):
-    """Change the first rows that a query finds, in its order and up to its limit. Gives them, changed, in that order.
+    """Change the first rows that match a query, at most its limit. Result: the changed records, in the query's order.
 
-    No two claims ever get the same row while its change takes it out of the query.
+    If the change makes a row no longer match, no two claims ever get the same row.
     """
 
     query: Query[M]
@@ -82,19 +82,19 @@ class Claim(msgspec.Struct, Generic[M], frozen=True):
 
 
 class Delete(msgspec.Struct, Generic[M], frozen=True):
-    """Delete the rows that a query finds (its order and limit do not count). Gives how many they were."""
+    """Delete the rows that match a query; its order and limit are ignored. Result: the number of rows deleted."""
 
     query: Query[M]
 
 
 class LockRows(msgspec.Struct, frozen=True):
-    """Hold rows of a table by their ids, stored or not, until this write is committed. Gives nothing.
+    """Lock ids of a table, whether or not they are stored, until this write is committed. No result.
 
-    Any number of writes may hold the `referred` ones at once: other rows are about to name them. Those `alone` no other
-    write holds, nor the other way round. A write that ends a task holds it alone by itself before it is done: so a look
-    for rows that name it finds all that were stored before, and those that are stored later see that it is over.
+    The locks on `referred` ids are shared: rows that refer to them are about to be written. Those on `alone` ids are
+    exclusive. A write that ends a task locks its id exclusively: a query for the rows that refer to it then finds all
+    that were stored before, and later writers see that it has ended.
 
-    No other transaction changes a stored row that is held. With `are_stored`, ids that are not stored do not matter.
+    No other transaction changes a stored row that is locked. With `are_stored`, ids that are not stored need no lock.
     """
 
     table: Table[Any]
@@ -104,10 +104,10 @@ class LockRows(msgspec.Struct, frozen=True):
 
 
 class Restore(msgspec.Struct, Generic[M], frozen=True):
-    """Add rows as another store kept them, in the form of `Table.stored_names` and the sequence. Gives how many.
+    """Add rows from another store: the columns of `Table.stored_names`, then the sequence. Result: the number of rows.
 
-    Hidden columns are taken as they are, but for the number of the change, which is the next one. Sequences are kept,
-    or given anew in the order of the rows. A known id, sequence or key raises `ConflictError`.
+    Hidden columns are kept, except the change number, which is assigned anew. Sequences are kept, or assigned anew in
+    the order of the rows. A stored id, sequence or key raises `ConflictError`.
     """
 
     table: Table[M]
@@ -116,9 +116,9 @@ class Restore(msgspec.Struct, Generic[M], frozen=True):
 
 
 class Reserve(msgspec.Struct, frozen=True):
-    """Let every later row of a table have a sequence above this number. Gives nothing.
+    """Make every later row of a table get a sequence above this number. No result.
 
-    Of a table with a floor, that is set, too: to the highest sequence of the rows that were deleted.
+    In a table with a floor, also set the floor: the highest sequence of its deleted rows.
     """
 
     table: Table[Any]
@@ -127,16 +127,16 @@ class Reserve(msgspec.Struct, frozen=True):
 
 
 class IfChanged(msgspec.Struct, frozen=True):
-    """Do a step, and if it added or changed anything, the steps after it. Gives the result of the first one."""
+    """Run a step and, if it added or changed a row, the steps after it. Result: that of the first step."""
 
     step: "Step"
     then: "tuple[Step, ...]"
 
 
 class IfNone(msgspec.Struct, frozen=True):
-    """Do the steps if no row fulfils a query's conditions. Gives their results, or `None` if there is such a row.
+    """Run the steps if no row matches a query's conditions. Result: those of the steps, or `None` if a row matches.
 
-    Another write may add such a row meanwhile, unless a `LockRows` before keeps it from that.
+    Another write may add a matching row meanwhile, unless an earlier `LockRows` prevents that.
     """
 
     query: Query[Any]

@@ -45,9 +45,9 @@ class AgentVerbs(StorageCore):
         await update(self, AGENTS, agent, force)
 
     async def delete_agent(self, id: str) -> None:
-        """Delete the agent, if there is one, and give its unfinished tasks back to pending, as one step.
+        """Atomically delete the agent, if it exists, and make its unfinished tasks pending again.
 
-        Its events, messages and metrics stay: they are history.
+        Its events, messages and metrics are kept as history.
         """
         await self._executor().write(steps_to_delete_agent(id))
 
@@ -62,7 +62,7 @@ class AgentVerbs(StorageCore):
 
 
 def steps_to_delete_agent(id: str) -> list[Step]:
-    """Return the steps that delete an agent and give back what it had not finished."""
+    """Return the steps that delete an agent and make its unfinished tasks pending again."""
     agent_id = identifier(id, "agent.id")
     held = Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD))
     return [Delete(by_id(AGENTS, agent_id)), Update(held, GIVEN_BACK)]

@@ -1,4 +1,4 @@
-"""The verb that writes all records of one moment to a file."""
+"""The verbs of backups: write a consistent copy to a file, and restore records from one."""
 
 import os
 from collections import Counter
@@ -31,24 +31,24 @@ class BackupVerbs(StorageCore):
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Write all that is stored at one moment to a new file, beside those who write; `restore` brings it back.
+        """Write a consistent copy of everything to a new file, without blocking writers; `restore` reads it.
 
-        On SQLite it is a database, checked page by page; on the others a file of JSON lines, read once more. `verify`
-        also checks each index against its table, counts all rows and reads each of them back. The file gets its name
-        once all of it is checked and on the disk: a backup that fails, is cancelled or killed leaves none. `progress`
-        is called with what is done and the total, in bytes on SQLite and in records on the others. The log of an SQLite
-        database grows while its pages are copied. Not possible within a transaction.
+        On SQLite the file is a database, checked page by page; elsewhere it is a file of JSON lines, read again to
+        check it. `verify` also checks each index against its table, counts all rows and reads each of them back. The
+        file is renamed into place once it is checked and synced to disk: a backup that fails, is cancelled or killed
+        leaves no file. `progress` is called with the amount done and the total, in bytes on SQLite and in records
+        elsewhere. SQLite's log grows while the pages are copied. Not possible within a transaction.
 
         Raises:
-            OtherError: there is such a file already, and `overwrite` is not set.
-            DatabaseError: the file cannot be written, or what was written does not pass its check.
+            OtherError: the file exists already, and `overwrite` is not set.
+            DatabaseError: the file cannot be written, or fails its check.
 
         """
         self._require_no_transaction("backup")
         await self._engine.back_up(target_path(path), is_verified=verify, is_overwriting=overwrite, progress=progress)
 
     async def _snapshot(self) -> Snapshot:
-        """Return all that is committed now, to be read from as often as needed; close it soon."""
+        """Return a snapshot of what is committed now; close it soon."""
         return await self._engine.snapshot()
 
     async def _restore(
@@ -59,7 +59,7 @@ class BackupVerbs(StorageCore):
         is_overwriting: bool,
         progress: Callable[[int], object],
     ) -> None:
-        """Store the records of a backup in one transaction, and number on from where it had come.
+        """Store the records of a backup in one transaction, and continue its sequences.
 
         Raises:
             OtherError: the storage holds records, and they are not to be replaced.
@@ -84,24 +84,24 @@ class BackupVerbs(StorageCore):
             )
 
     async def _write_stored(self, table: Table[Any], records: Sequence[StoredRecord], *, keeps_sequences: bool) -> None:
-        """Store records with what they do not show, as far as that is known; else find it out, as for new ones."""
+        """Store records with their hidden columns, if all are known; else compute those, as for new records."""
         if all(stored.hidden is not None for stored in records):
             await self._executor().write([Restore(table, [stored.row() for stored in records], keeps_sequences)])
             return
         models = [stored.record for stored in records]
         if table.is_versioned:
             for model in models:
-                model.version -= 1  # which the write raises
+                model.version -= 1  # which the write increments
         await store_all(self, models)
 
 
 def source_path(path: str | os.PathLike[str]) -> str:
-    """Return the path of a file to read as it stands without links, which SQLite's VFS does not follow."""
+    """Return the path of a file to read with symbolic links resolved, which SQLite's VFS does not follow."""
     return os.path.realpath(_name_of(path))
 
 
 def target_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as it stands without links: a file takes the place of what a link leads to, not of the link."""
+    """Return a path with symbolic links resolved, so that a new file replaces a link's target, not the link."""
     return os.path.realpath(_name_of(path))
 
 

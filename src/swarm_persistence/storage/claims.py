@@ -1,4 +1,4 @@
-"""The verbs that give a task to an agent: by id, or the next one that is ready."""
+"""The verbs that assign a task to an agent: by id, or the next ready one."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -24,20 +24,20 @@ from swarm_persistence.storage.scopes import Scope, innermost_scope
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
-"""How long a claim of the next task holds if nobody says otherwise."""
+"""The default lease of a claim of the next task."""
 
 _READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
 _MOST_MARKED = 500
-"""How many delayed tasks whose time has come one claim lets be ready: a hundred thousand would hold it up for long."""
+"""How many due tasks one claim marks as ready: to mark a hundred thousand would delay the claim."""
 _LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED), {IS_DELAYED: 0})
 _SHORTEST_PAUSE_SECONDS = 0.01
 
 
 class ClaimVerbs(TaskVerbs):
-    """Claims: a task of a known id, or the next that is ready.
+    """Claims: of a task by its id, or of the next ready task.
 
-    A claim that is cancelled, and was committed all the same, is released in the background. Within a transaction, its
-    cancellation dooms the transaction, and a cancelled commit that came through releases the claims that it holds.
+    If a claim is cancelled but was committed, it is released in the background. Within a transaction, the cancellation
+    dooms the transaction; if a commit is cancelled but succeeded, the claims of the transaction are released.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -45,11 +45,11 @@ class ClaimVerbs(TaskVerbs):
         self._abandoned_claims = AbandonedClaims()
 
     async def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:
-        """Assign the task to the agent if it is pending, and tell whether that happened; atomic.
+        """Atomically assign the task to the agent if it is pending; return whether it was.
 
-        Of any number of agents that claim one task, in any number of processes, one gets `True`. A task that does not
-        exist gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up, or its
-        agent is registered and found lost.
+        Of any number of agents in any number of processes that claim one task, exactly one gets `True`. A missing task
+        gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up, or its
+        registered agent is found lost.
         """
         return bool(await self._claim_by_id(task_id, agent_id, lease))
 
@@ -68,23 +68,23 @@ class ClaimVerbs(TaskVerbs):
         lease: float | timedelta = LEASE_SECONDS,
         wait: float | timedelta = 0.0,
     ) -> TaskModel | None:
-        """Assign the next ready task to the agent and return it, or `None` if there is none; atomic.
+        """Atomically assign the next ready task to the agent and return it, or `None` if there is none.
 
-        That is the pending task of the highest priority, then the one stored first, whose dependencies are all
-        completed, whose `run_at` has come, and whose type is among `task_types` and `capabilities`, where these are
-        given. No two agents ever get one task. The claim holds for `lease` seconds; extend it before they are over. If
-        there is no task, `wait` seconds may pass until there is one; a commit ends the wait at once, another process's
-        within 50 ms. Where PostgreSQL cannot tell of it (behind a pooler, or with no connection left to listen on),
-        that takes half a second at most.
+        The next ready task is the pending one of the highest priority, then the one stored first, whose dependencies
+        are all completed, whose `run_at` has passed, and whose type is in both `task_types` and `capabilities`, where
+        given. No two agents ever get the same task. The claim holds for `lease` seconds; extend it before it expires.
+        If no task is ready, wait up to `wait` seconds for one. A commit of this process wakes the waiter at once, one
+        of another process within 50 ms, or within half a second where PostgreSQL cannot notify (behind a pooler, or
+        with no connection left to listen on).
 
-        Of more than 500 tasks that become due between two claims, those of the earliest `run_at` are considered first;
-        on PostgreSQL, the others up to half a second later.
-        The agent need not be registered. A stored task that cannot be read is passed over as long as there is another.
+        If more than 500 tasks become due between two claims, those with the earliest `run_at` are considered first; on
+        PostgreSQL, the others up to half a second later. The agent need not be registered. A stored task that cannot be
+        read is skipped as long as another one is ready.
 
         Raises:
-            InvalidQueryError: a lease that is not above 0, a negative wait, or types that are no texts.
-            SerializationError: what would be next is a stored task that cannot be read; it stays pending.
-            TransactionError: a wait within a transaction, whose turn to write would keep everybody waiting.
+            InvalidQueryError: the lease is not above 0, the wait is negative, or the types are not texts.
+            SerializationError: the only ready task cannot be read; it stays pending.
+            TransactionError: a wait within a transaction, which would block all other writers.
 
         """
         tasks = await self.claim_next_tasks(
@@ -102,9 +102,9 @@ class ClaimVerbs(TaskVerbs):
         lease: float | timedelta = LEASE_SECONDS,
         wait: float | timedelta = 0.0,
     ) -> list[TaskModel]:
-        """Assign the next ready tasks, `limit` at most, in one write, and return them in their order.
+        """Assign up to `limit` next ready tasks in one write, and return them in order.
 
-        Waits until there is at least one. See `claim_next_task`.
+        Waits as `claim_next_task` does, until there is at least one.
         """
         seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
         seconds(lease, "lease")
@@ -132,11 +132,11 @@ class ClaimVerbs(TaskVerbs):
             try:
                 marked, tasks = await self._write_claim(steps, lambda results: _held(results[1]))
             except UnreadableError as error:
-                # The write is undone. One bad row must not stop the swarm; it is told of, and stays as it is.
+                # The write was rolled back. One unreadable row must not stop the swarm; it is logged and left as it is.
                 pass_over(error, passed_over)
                 continue
             if not tasks and marked == _MOST_MARKED:
-                continue  # what fits may be among those that are due as well
+                continue  # a matching task may be among the due tasks that are not marked yet
             if passed_over and not tasks:
                 raise passed_over[0]
             return tasks
@@ -152,12 +152,12 @@ class ClaimVerbs(TaskVerbs):
     ) -> list[Any]:
         results = await scope.write(steps)
         if held := held_of(results):
-            # The release waits for its turn to write, and so for the outcome of the commit.
+            # The release waits for the write lock, and so for the outcome of the commit.
             scope.if_unheard(lambda: self._abandoned_claims.release(self._engine, held))
         return results
 
     def _release_claims(self, tasks: Iterable[TaskModel]) -> None:
-        """Release claims that did not reach their caller."""
+        """Release claims whose result did not reach the caller."""
         self._abandoned_claims.release(self._engine, _held(tasks))
 
     async def _claim_once_ready(
@@ -167,8 +167,8 @@ class ClaimVerbs(TaskVerbs):
         is_due = False
         try:
             while True:
-                # A look costs no turn to write; most commits that wake a waiter make no task ready. But what is due is
-                # marked by a claim only, and would else end every wait from then on, though it may fit nobody here.
+                # Read first, without the write lock: most commits that wake a waiter make no task ready. But only a
+                # claim marks due tasks, which would otherwise end every further wait, even if none matches here.
                 is_worthwhile = is_due or await self._is_any_ready(ready)
                 if is_worthwhile and (tasks := await self._claim_ready(ready, agent_id, lease)):
                     return tasks
@@ -189,7 +189,7 @@ class ClaimVerbs(TaskVerbs):
         return False
 
     async def _seconds_to_next_due(self, most: float) -> float:
-        """Return how long it is until the next delayed task is due, and not much more than `most`."""
+        """Return the seconds until the next delayed task is due, about `most` at most."""
         delayed = Query(
             TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow(most))), (Order("run_at"),), 1
         )
@@ -205,7 +205,7 @@ _FITS_NOTHING = Condition("task_type", "IN", ())
 
 
 def _fitting(task_types: Iterable[str] | None, capabilities: Iterable[str] | None) -> tuple[Condition, ...]:
-    """Return the conditions that a task's type is among these."""
+    """Return the conditions for a task's type."""
     if task_types is None and capabilities is None:
         return ()
     wanted, possible = texts(task_types, "task_types"), texts(capabilities, "capabilities")
@@ -221,7 +221,7 @@ def _held(tasks: Iterable[TaskModel]) -> Held:
 
 
 def _claimed(agent_id: str, lease: float | timedelta | None) -> dict[str, Change]:
-    """Return the changes of a task that is claimed."""
+    """Return the changes that claim a task."""
     return {
         "status": TaskStatus.ASSIGNED.value,
         "assigned_to": identifier(agent_id, "task.assigned_to"),

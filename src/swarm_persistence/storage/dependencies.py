@@ -1,7 +1,7 @@
-"""What is written along with a task, so that it waits for its dependencies and those that wait for it go on.
+"""The links between tasks and their dependencies, and the steps that keep them.
 
-A task has a link for each of its dependencies that is not completed, and counts its links. Whoever completes a task
-takes its dependents' links away. So the ready ones are found by one index, however many tasks are finished or wait.
+A task has a link for each dependency that is not completed, and a count of its links. The write that completes a task
+deletes its dependents' links. One index on the count finds the ready tasks, however many are finished or waiting.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 10_000
 
 
 def dependencies_of(task: TaskModel) -> tuple[str, ...]:
-    """Return the ids of a task's dependencies, each once; what is no id raises `SerializationError`."""
+    """Return the distinct ids of a task's dependencies; an invalid id raises `SerializationError`."""
     dependencies: Any = task.dependencies
     if not dependencies and isinstance(dependencies, list):
         return ()
@@ -35,25 +35,25 @@ def dependencies_of(task: TaskModel) -> tuple[str, ...]:
 
 
 def id_of(task: TaskModel) -> str:
-    """Return a task's id, as it is stored; what is no id raises `SerializationError`."""
+    """Return a task's id; an invalid id raises `SerializationError`."""
     return identifier(task.id, TASKS.id_field)
 
 
 def waiting_for(ids: Sequence[str]) -> Query[TaskLink]:
-    """Return the query for the links of the tasks that wait for one of these."""
+    """Return the query for the links to these dependencies."""
     return Query(TASK_LINKS, (one_of("dependency_id", ids),))
 
 
 def dependents_of(ids: Sequence[str], *conditions: Condition) -> Query[TaskModel]:
-    """Return the query for the tasks that wait for one of these and fulfil some more conditions."""
+    """Return the query for the tasks that wait for one of these and match further conditions."""
     return Query(TASKS, (Condition("id", "IN SUBQUERY", Subquery(waiting_for(ids), "task_id")), *conditions))
 
 
 def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> LockRows:
-    """Return the step that precedes all looks for what tasks that are to be linked wait for, and what waits for them.
+    """Return the lock that must precede every query for the dependencies and dependents of tasks to be linked.
 
-    Until they are written, none of their dependencies ends unseen, and no other task comes to wait for one of them.
-    Those of `own` ids are written along with them in any case.
+    Until they are written, none of their dependencies can end unnoticed, and no other task can start to wait for them.
+    Dependencies among `own` are written along with them and need no lock.
     """
     waiting = {id_of(task): dependencies_of(task) for task in tasks}
     dependencies = dict.fromkeys(id for several in waiting.values() for id in several)
@@ -61,7 +61,7 @@ def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> LockRow
 
 
 def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
-    """Return the steps that follow the storing of new tasks."""
+    """Return the steps that must follow the inserts of tasks."""
     waiting = {id_of(task): dependencies for task in tasks if (dependencies := dependencies_of(task))}
     delayed = [id_of(task) for task in tasks if task.run_at is not None]
     completed = [id_of(task) for task in tasks if task.status is TaskStatus.COMPLETED]
@@ -76,7 +76,7 @@ def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
 
 
 def steps_after_replacing(task: TaskModel) -> tuple[Step, ...]:
-    """Return the steps that follow the replacing of a task, whose dependencies may be other ones now."""
+    """Return the steps that must follow the replacement of a task, whose dependencies may have changed."""
     id = id_of(task)
     links: Query[TaskLink] = Query(TASK_LINKS, (Condition("task_id", "=", id),))
     dependencies = dependencies_of(task)
@@ -90,9 +90,9 @@ def steps_after_replacing(task: TaskModel) -> tuple[Step, ...]:
 
 
 def steps_to_meet(ids: Sequence[str]) -> list[Step]:
-    """Return the steps that let the dependents of completed tasks wait for one thing less.
+    """Return the steps that mark completed tasks as met dependencies of their dependents.
 
-    For a dependent of several of them, that is one thing less each.
+    A dependent of several of them is decremented once for each.
     """
     if len(ids) > 1:
         return [step for id in ids for step in steps_to_meet([id])]
@@ -100,9 +100,9 @@ def steps_to_meet(ids: Sequence[str]) -> list[Step]:
 
 
 async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:
-    """Return the steps that let the unfinished dependents of a task wait for it, which was completed, and is no longer.
+    """Return the steps that make the unfinished dependents of a task that is no longer completed wait for it again.
 
-    Nothing leads to them but what they say themselves: who has nothing to wait for has no link.
+    Only their own lists of dependencies name the task, since links to completed tasks are deleted.
     """
     ids: list[str] = []
     last: Any = 0
@@ -121,12 +121,12 @@ async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:
 
 
 def refuse_cycle(graph: Mapping[str, Iterable[str]]) -> None:
-    """Raise `DependencyCycleError` if tasks would wait for each other, or one for itself."""
+    """Raise `DependencyCycleError` if the graph has a cycle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         cycle: list[str] = error.args[1]
-        # The sorter tells it from the dependency on.
+        # The sorter lists the cycle from dependency to dependent.
         path = " → ".join(repr(id) for id in reversed(cycle))
         raise DependencyCycleError(
             f"the tasks would wait for each other for ever: {path}; nothing was written"
@@ -134,11 +134,11 @@ def refuse_cycle(graph: Mapping[str, Iterable[str]]) -> None:
 
 
 async def refuse_cycles_with_stored(executor: Executor, tasks: Iterable[TaskModel]) -> None:
-    """Raise `DependencyCycleError` if tasks to be written would wait for each other by way of stored ones."""
+    """Raise `DependencyCycleError` if tasks to be written would form a cycle through stored ones."""
     graph = {id_of(task): dependencies_of(task) for task in tasks}
     unknown = {id for dependencies in graph.values() for id in dependencies} - graph.keys()
     while unknown:
-        # What a task waits for cannot change until this is committed, once it was looked at here.
+        # Lock before reading: the dependencies of these tasks cannot change until this is committed.
         await executor.write([LockRows(TASKS, tuple(unknown))])
         links = await executor.read(
             Values(Query(TASK_LINKS, (one_of("task_id", sorted(unknown)),)), ("task_id", "dependency_id"))
@@ -156,7 +156,7 @@ _LINKS = CountOf(TASK_LINKS, "task_id")
 
 
 def _names(dependencies: str, id: str) -> bool:
-    """Tell whether a stored list of dependencies names one; what cannot be read names none."""
+    """Whether a stored list of dependencies contains an id; an unreadable list contains none."""
     try:
         return id in decode_json(dependencies)
     except (ValueError, TypeError):

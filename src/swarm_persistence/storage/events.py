@@ -18,12 +18,12 @@ from swarm_persistence.storage.storing import store, store_all
 from swarm_persistence.storage.watching import watched
 
 _END_OF_LOG = "the end of the log"
-"""What a write holds that expects a last event; the id of none."""
+"""What a write that expects a last event locks; no event has this id."""
 _NEWEST_FIRST = (Order("timestamp", is_descending=True),)
 
 
 class EventVerbs(StorageCore):
-    """Events: store, read by agent, type, time or place in the log, append, watch."""
+    """Events: store, read by agent, type, time or position in the log, append, watch."""
 
     async def store_event(self, event: EventModel) -> EventModel:
         """Store a new event, set its `sequence`, and return it.
@@ -56,26 +56,26 @@ class EventVerbs(StorageCore):
     async def read_events(
         self, after: int = 0, limit: int = 1000, *, types: Iterable[str] | None = None
     ) -> list[EventModel]:
-        """Return at most `limit` events behind a place in the log, in its order.
+        """Return at most `limit` events after a position in the log, in log order.
 
-        A reader that has seen the event of a `sequence` never finds a new one at or before it later: an event shows
-        once those before it are committed or undone. Within a transaction that has stored events itself, all that is
-        committed shows, too, and the last place is none to go on from.
+        A reader that has seen a `sequence` never misses an event at or before it: an event is visible once all earlier
+        ones are committed or rolled back. Within a transaction that has stored events itself, every committed event is
+        visible, so do not resume from its last `sequence`.
         """
         conditions = (Condition(SEQUENCE, ">", bound("after", after)), *_of_types(types))
         query = Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit), without_gaps=True)
         return await self._executor().read(Select(query))
 
     async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:
-        """Store new events behind all others, in their order, and return the sequence of the last.
+        """Append new events to the log in this order, and return the sequence of the last.
 
-        With `expected_sequence`, they are stored only if that is the sequence of the last event (0: there was none).
-        The last event counts, and is what an empty call returns, whether or not it was pruned or deleted since.
-        An event whose `idempotency_key` is stored already is not stored again, and a call that finds all of its events
-        stored is a repetition: it gives the same answer, whatever it expects.
+        With `expected_sequence`, they are stored only if that is the sequence of the last event (0 for an empty log).
+        The last event counts even if it was pruned or deleted since; an empty call returns its sequence. An event whose
+        `idempotency_key` is stored already is not stored again, and a call whose events are all stored is a repetition:
+        it returns the same result, whatever it expects.
 
         Raises:
-            ConflictError: the log has another last event; nothing was written. Or an id is taken.
+            ConflictError: the log has another last event, or an id is taken; nothing was written.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
@@ -87,32 +87,32 @@ class EventVerbs(StorageCore):
 
         async def append() -> list[int]:
             if expected_sequence is not None and records:
-                # Of several that expect the same, one is to succeed, and not to wait for the others.
+                # Of several that expect the same event, one must succeed without waiting for the others.
                 await self._executor().write([LockRows(EVENTS, alone=(_END_OF_LOG,))])
             stored = await store_all(self, records)
             added = [event.sequence or 0 for event, record in zip(stored, records, strict=True) if event is record]
             if expected_sequence is not None and (added or not records):
-                # No other event gets a place before these from now on: so look afterwards.
+                # No other event can get a sequence below these from now on, so check afterwards.
                 await self._require_last(expected_sequence, before=min(added, default=None))
             return [event.sequence or 0 for event in stored]
 
         return max(await self._as_one(append), default=0) or await self._executor().read(LastSequence(EVENTS))
 
     def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
-        """Yield the events behind a place in the log, then each new one once it is committed; it never ends by itself.
+        """Yield the events after a position in the log, then each new one once it is committed; never ends by itself.
 
-        In the order of the log, without a gap or a repetition, whichever process stores them. To go on later,
-        keep the `sequence` of the last event that was dealt with.
+        Events come in log order, without gaps or repetitions, whichever process stores them. To resume later, keep the
+        `sequence` of the last event that was handled.
 
         Raises:
-            TransactionError: within a transaction, which sees no commits of others.
+            TransactionError: called within a transaction, which does not see other commits.
 
         """
         self._require_no_transaction("watch_events")
         return watched(self._feeds, self._engine, Query(EVENTS, _of_types(types)), end_of(bound("after", after)))
 
     async def _require_last(self, expected: int, before: int | None) -> None:
-        """Refuse if the log, as it was before a place in it, did not end with the expected event."""
+        """Raise unless the log, up to a position, ends with the expected event."""
         last = await self._executor().read(LastSequence(EVENTS, before))
         if last != expected:
             raise ConflictError(

@@ -1,4 +1,4 @@
-"""What follows when a task will never be completed: those that wait for it fail as well, and say why."""
+"""Fails the dependents of a task that will never be completed, with the cause."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,14 +16,14 @@ from swarm_persistence.storage.readable import readable_values
 
 _MAY_FAIL = (Condition("status", "=", TaskStatus.PENDING.value), Condition("fails_with_dependencies", "=", 1))
 _LONGEST_CAUSE = 500
-"""How many characters of a reason each dependent keeps, however many they are."""
+"""How many characters of the cause each dependent keeps."""
 
 
 async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
-    """Fail the pending tasks that wait for one that will never be completed, and those that wait for them.
+    """Fail the pending tasks that wait, directly or through others, for a task that will never be completed.
 
-    Each names the dependency that it waited for and the first cause, and no more: handed on from one to the next, the
-    reason would grow with every task. The executor must be a transaction: all of it happens, or none.
+    The error of each names its own dependency and the first cause only, since a chain of reasons would grow with every
+    task. The executor must be a transaction.
     """
     cause = _shortened(reason)
     level = [id]
@@ -39,13 +39,13 @@ async def fail_dependents(executor: Executor, id: str, reason: str) -> None:
         ]
         if sum(await executor.write(steps)) < sum(map(len, doomed.values())):
             raise CollisionError("a task was claimed by its id while one that it waits for failed; try again")
-        # From now on, whoever stores a task behind one of these sees that it has failed. Before, one may not have.
+        # From now on, a write that stores a dependent of one of these sees its failure; an earlier one may not have.
         over = sorted({*level, *(each for several in doomed.values() for each in several)})
         level = sorted({dependency for task_id, dependency in await _links_to(executor, over) if task_id not in ids})
 
 
 def failed(error: str) -> dict[str, Any]:
-    """Return the changes of a task that has failed for good."""
+    """Return the changes that fail a task for good."""
     return {
         "status": TaskStatus.FAILED.value,
         "error": error,
@@ -56,7 +56,7 @@ def failed(error: str) -> dict[str, Any]:
 
 
 async def _waiting_behind(executor: Executor, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return which tasks wait for each of these, and for each of those."""
+    """Return the dependents of these tasks and, transitively, of those, by dependency."""
     waiting: dict[str, list[str]] = {}
     seen = set(ids)
     level = list(ids)
@@ -75,7 +75,7 @@ async def _links_to(executor: Executor, ids: Sequence[str]) -> list[tuple[str, s
 
 
 def _doomed_by(ids: Iterable[str], waiting: Mapping[str, Iterable[str]], may_fail: set[str]) -> dict[str, list[str]]:
-    """Return which tasks fail with each of these, and with each of those; of several dependencies, with the nearest."""
+    """Return the tasks that fail, by dependency; a task with several failed dependencies is under the nearest."""
     doomed: dict[str, list[str]] = {}
     level = sorted(ids)
     while level:

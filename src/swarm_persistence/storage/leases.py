@@ -1,8 +1,8 @@
-"""The verbs of who holds a claim: keep it, finish the task, or give it back. Each is refused once the claim is over.
+"""The verbs for the holder of a claim: extend it, finish the task, or give it back.
 
-A claim is told by the agent and by the task's `claim_count`, which no other claim of the task has: it never falls. So a
-worker that was thought dead cannot change what another one has taken over, whatever its clock says. (A task that is
-deleted and stored anew is another one, and begins at what it says, mostly 0.)
+Each is refused once the claim is over. The agent and the task's `claim_count`, a fencing token that never decreases,
+identify a claim. So a worker that was presumed dead cannot change a task that another one has taken over, whatever its
+clock says. (A task that is deleted and stored anew is another task, with its own `claim_count`, usually 0.)
 """
 
 from collections.abc import Mapping
@@ -32,20 +32,19 @@ LONGEST_RETRY_SECONDS = 300.0
 
 
 class LeaseVerbs(ClaimVerbs):
-    """Claims that are held: extend, complete, fail, release; and cancel, which needs none.
+    """Held claims: extend, complete, fail, release; and cancel, which needs no claim.
 
-    The task that is given must be the copy that the claim returned, or one that was read since. It is brought up to
-    date. Each verb raises `LeaseLostError`, and writes nothing, if the claim is over: the task was given back, taken
-    over by another agent, finished or cancelled. A lease that ran out ends a claim only once somebody gives the task
-    back.
+    Pass the copy that the claim returned, or one that was read since; it is updated in place. Each verb raises
+    `LeaseLostError`, and writes nothing, if the claim is over: the task was given back, taken over by another agent,
+    finished or cancelled. An expired lease ends the claim only when a worker requeues the task.
     """
 
     async def extend_lease(self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS) -> None:
-        """Let the claim hold for `lease` seconds from now on."""
+        """Extend the claim to `lease` seconds from now."""
         await self._change_held(task, {"lease_expires_at": FromNow(seconds(lease, "lease")), **TOUCHED})
 
     async def complete_task(self, task: TaskModel, result: Any = None) -> None:
-        """Mark the task as completed with this result, and let those that wait for it go on.
+        """Complete the task with this result; its dependents no longer wait for it.
 
         Raises:
             LeaseLostError: this claim of the task is over; nothing was written.
@@ -63,11 +62,12 @@ class LeaseVerbs(ClaimVerbs):
         await self._change_held(task, changes, *steps_to_meet([id_of(task)]))
 
     async def fail_task(self, task: TaskModel, error: str, *, retry_in: float | timedelta | None = None) -> None:
-        """Record that the task has failed: it becomes pending again after a while, or has failed for good.
+        """Record a failure of the task: it is retried after a delay, or has failed for good.
 
-        As long as `retry_count` is below `max_retries`, it counts a retry, and waits `retry_in` seconds, or else one
-        second, doubled with each retry up to five minutes, and half as much more or less by chance. After that, the
-        task has failed for good and keeps its error; the tasks that wait for it fail too, unless they say otherwise.
+        While `retry_count` is below `max_retries`, a retry is counted, and the task becomes pending again after
+        `retry_in` seconds; by default after an exponential backoff from one second to five minutes, with a jitter of
+        half of it either way. After that, the task has failed for good and keeps its error, and its dependents fail,
+        unless their `fails_with_dependencies` is false.
 
         Raises:
             LeaseLostError: this claim of the task is over; nothing was written.
@@ -78,19 +78,19 @@ class LeaseVerbs(ClaimVerbs):
         self._require_model(TASKS, task)
         copy = msgspec.structs.replace(task)
         while not await self._try_to_fail(copy, reason, pause):
-            # Its counters have changed since the copy was read, and the claim may hold all the same.
+            # The counters have changed since the copy was read, but the claim may still hold.
             stored = await self._held(task)
             copy.retry_count, copy.max_retries = stored.retry_count, stored.max_retries
         self._show(task, copy)
 
     async def release_task(self, task: TaskModel) -> None:
-        """Give the task back, as if it had not been claimed: it is pending again, and no retry is counted."""
+        """Release the claim: the task is pending again, and no retry is counted."""
         await self._change_held(task, GIVEN_BACK)
 
     async def cancel_task(self, id: str) -> bool:
-        """Cancel the task unless it is finished, and tell whether that happened; whoever holds it loses it.
+        """Cancel the task unless it is finished; return whether it was cancelled. Its holder loses the claim.
 
-        The tasks that wait for it fail, unless they say otherwise.
+        Its dependents fail, unless their `fails_with_dependencies` is false.
 
         Raises:
             NotFoundError: no task has this id.
@@ -111,7 +111,7 @@ class LeaseVerbs(ClaimVerbs):
         raise NotFoundError(f"task {task_id!r}")
 
     async def _try_to_fail(self, task: TaskModel, error: str, pause: float | None) -> bool:
-        """Fail the task if its counters are what the copy says, and bring the copy up to date."""
+        """Fail the task if its counters equal those of the copy, and update the copy."""
         counters = (
             Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
             Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
@@ -128,7 +128,7 @@ class LeaseVerbs(ClaimVerbs):
         return bool(records)
 
     async def _end_with_dependents(self, step: Claim[Any] | Update[Any], id: str, reason: str) -> Any:
-        """Do a step that ends a task without success, and fail the tasks that wait for it, as one."""
+        """Atomically run a step that ends a task without success, and fail its dependents."""
         hold = LockRows(TASKS, alone=(id,))
         _, results = await self._executor().write([hold, IfNone(waiting_for([id]), (step,))])
         if results is not None:
@@ -151,7 +151,7 @@ class LeaseVerbs(ClaimVerbs):
         self._show(task, records[0])
 
     async def _held(self, task: TaskModel) -> TaskModel:
-        """Return the stored task of a claim that holds; else raise `LeaseLostError`, which says what became of it."""
+        """Return the stored task if the claim holds; else raise `LeaseLostError` with what became of it."""
         stored = await self._get(TASKS, task.id)
         name = f"the claim number {task.claim_count} of task {task.id!r} by {task.assigned_to!r} is over"
         if stored is None:
@@ -164,12 +164,12 @@ class LeaseVerbs(ClaimVerbs):
         raise LeaseLostError(f"{name}: the task is {stored.status}")
 
     def _show(self, task: TaskModel, stored: TaskModel) -> None:
-        """Bring the caller's object up to date."""
+        """Update the caller's object."""
         self._tell(task, **{field: getattr(stored, field) for field in task.__struct_fields__})
 
 
 def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
-    """Return the changes of a task that is to be tried again after a delay in seconds."""
+    """Return the changes that retry a task after a delay in seconds."""
     delayed: dict[str, Change] = {"run_at": FromNow(delay), IS_DELAYED: 1} if delay else {}
     return {**GIVEN_BACK, "error": error, "retry_count": retry_count, **delayed}
 

@@ -1,4 +1,4 @@
-"""Writes tasks that depend on others, or that others may depend on: without a cycle, and none waits in vain."""
+"""Writes tasks with dependencies or dependents: refuses cycles, and fails tasks whose dependency has failed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,14 +18,14 @@ from swarm_persistence.storage.new_tasks import dependencies_of_any
 async def write_unless_awaited(
     core: StorageCore, hold: LockRows, steps: Sequence[Step], tasks: Sequence[TaskModel]
 ) -> list[Any] | None:
-    """Write tasks in one go if none is waited for yet, and none would wait in vain; else return `None`.
+    """Write tasks in one write if none has dependents or a failed dependency; else write nothing and return `None`.
 
-    So it is with most of them: then there can be no cycle, and no task to fail.
+    This is the common case: there can be no cycle, and no task has to fail.
     """
     links = waiting_for([id_of(task) for task in tasks])
     dependencies = dependencies_of_any(tasks)
     is_vain = Query(TASKS, (one_of("id", dependencies or ("",)), IS_UNSUCCESSFUL))
-    # One that is written here is not stored yet, where the query would find it.
+    # The query does not find a failed dependency that is among the tasks to write.
     if any(task.status in UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
         return None
     _, results = await core._executor().write([hold, IfNone(links, (IfNone(is_vain, tuple(steps)),))])
@@ -33,20 +33,20 @@ async def write_unless_awaited(
 
 
 async def write_among_others(core: StorageCore, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
-    """Write tasks that are held already, unless that closes a cycle; fail those that wait in vain.
+    """Write tasks that are locked already, unless that closes a cycle; fail those with a failed dependency.
 
-    Returns the results of the steps.
+    Return the results of the steps.
     """
     await refuse_cycles_with_stored(core._executor(), tasks)
     results = await core._executor().write(steps)
     await fail_dependents_of_any(core, (*map(id_of, tasks), *dependencies_of_any(tasks)))
-    if any(results):  # a stale copy, of which nothing was written, is not told what the stored one is
+    if any(results):  # nothing was written of a stale copy, so it stays as it is
         await show_failures(core, tasks)
     return results
 
 
 async def fail_dependents_of_any(core: StorageCore, ids: Sequence[str]) -> None:
-    """Fail the tasks that wait for one of these that has failed or is cancelled."""
+    """Fail the dependents of those of these tasks that have failed or were cancelled."""
     failed_ones = Query(TASKS, (one_of("id", ids), IS_UNSUCCESSFUL))
     rows: list[Any] = await core._executor().read(Values(failed_ones, ("id", "status", "error")))
     for id, status, error in rows:
@@ -54,7 +54,7 @@ async def fail_dependents_of_any(core: StorageCore, ids: Sequence[str]) -> None:
 
 
 async def show_failures(core: StorageCore, tasks: Sequence[TaskModel]) -> None:
-    """Show in the caller's objects which tasks have failed at once; the write itself still counts a version."""
+    """Update the caller's objects of tasks that failed at once; the version of the write itself is added later."""
     for task in tasks:
         if task.status is TaskStatus.PENDING and dependencies_of(task):
             stored = await core._get(TASKS, task.id)

@@ -31,7 +31,7 @@ class MessageVerbs(StorageCore):
         await store(self, MESSAGES, message)
 
     async def get_messages_between(self, agent1: str, agent2: str, limit: int) -> list[MessageModel]:
-        """Return at most `limit` messages that the two sent each other, in either direction, newest first."""
+        """Return at most `limit` messages between the two agents, in either direction, newest first."""
         pair = (identifier(agent1, "agent1"), identifier(agent2, "agent2"))
         condition = Condition("from_agent|to_agent", "PAIR", pair)
         newest_first = (Order("timestamp", is_descending=True),)
@@ -45,7 +45,7 @@ class MessageVerbs(StorageCore):
         return await self._executor().read(Select(query))
 
     async def mark_message_read(self, message_id: str) -> None:
-        """Mark the message as read; one that is read already stays so.
+        """Mark the message as read; idempotent.
 
         Raises:
             NotFoundError: no message has this id.
@@ -55,9 +55,9 @@ class MessageVerbs(StorageCore):
             raise NotFoundError(f"message {message_id!r}")
 
     async def mark_messages_read(self, agent_id: str, *, up_to: MessageModel) -> int:
-        """Mark the messages to this agent that had arrived when `up_to` did as read, and return how many were unread.
+        """Mark the messages to this agent up to `up_to`, in order of arrival, as read; return how many were unread.
 
-        A message that arrived after it, which the reader cannot have seen, stays unread, whatever its timestamp says.
+        A message that arrived later, which the reader cannot have seen, stays unread, whatever its timestamp.
 
         Raises:
             InvalidQueryError: `up_to` is not a message to this agent.
@@ -82,10 +82,9 @@ class MessageVerbs(StorageCore):
         return marked
 
     async def acknowledge_message(self, message_id: str, result: Any = None) -> bool:
-        """Record that the message was dealt with, and what came of it, and tell whether this was the first time.
+        """Acknowledge the message, with a result; return whether this was the first acknowledgement.
 
-        That is kept apart from reading: an unread message may be acknowledged, and stays unread. The first result
-        stays.
+        Acknowledging is independent of reading: an unread message stays unread. A repeated call keeps the first result.
 
         Raises:
             NotFoundError: no message has this id.
@@ -105,13 +104,13 @@ class MessageVerbs(StorageCore):
         raise NotFoundError(f"message {message_id!r}")
 
     def watch_messages(self, agent_id: str, after: int = 0) -> AsyncGenerator[MessageModel, None]:
-        """Yield the messages to this agent that arrived behind a place, then each new one; it never ends by itself.
+        """Yield the messages to this agent after a `sequence`, then each new one; never ends by itself.
 
-        In the order of their arrival, without a gap or a repetition, whichever process stores them, read or not. To go
-        on later, keep the `sequence` of the last message that was dealt with.
+        Messages come in order of arrival, without gaps or repetitions, whichever process stores them, read or not. To
+        resume later, keep the `sequence` of the last message that was handled.
 
         Raises:
-            TransactionError: within a transaction, which sees no commits of others.
+            TransactionError: called within a transaction, which does not see other commits.
 
         """
         self._require_no_transaction("watch_messages")

@@ -51,7 +51,7 @@ class MetricVerbs(StorageCore):
     async def get_aggregated_metrics(
         self, metric_type: str, start_time: float | datetime, end_time: float | datetime
     ) -> list[MetricModel]:
-        """Return one metric per agent and unit, computed from those of this type within the times, both included.
+        """Return one aggregated metric per agent and unit, of this type and time range, both bounds inclusive.
 
         Times are Unix seconds or aware datetimes; an `int` as the end means its whole second. The value is the average;
         the tags hold `count`, `min`, `max` and `sum` as text; the timestamp is that of the latest metric. Sorted by
@@ -62,7 +62,7 @@ class MetricVerbs(StorageCore):
         aggregate = Aggregate(measured, ("agent_id", "unit"), _FUNCTIONS)
         return [_aggregated(name, row) for row in await self._executor().read(aggregate)]
 
-    async def aggregate_metrics(  # noqa: PLR0917 - a span, a bucket and a grouping are told apart by their places
+    async def aggregate_metrics(  # noqa: PLR0917 - type, range, bucket and grouping have a natural order
         self,
         metric_type: str,
         start: float | datetime,
@@ -71,17 +71,17 @@ class MetricVerbs(StorageCore):
         group_by: Iterable[str] = (),
         functions: Iterable[str] = DEFAULT_FUNCTIONS,
     ) -> list[MetricSummary]:
-        """Compute numbers about the metrics of this type within the times, both included.
+        """Summarize the metrics of this type and time range, both bounds inclusive.
 
         Times are Unix seconds or aware datetimes; an `int` as the end means its whole second. There is one summary for
-        each `bucket` of time (seconds or a timedelta; buckets begin at multiples of it since 1970, in UTC) and each
-        group of the fields in `group_by` (`agent_id`, `unit`), and none where nothing was measured; earliest first,
-        then sorted by the fields, no agent before all others. `functions` are `avg`, `min`, `max`, `sum`, `count`, and
-        percentiles such as `p95` or `p99.9`, which lie between two values in proportion.
+        each time `bucket` (seconds or a timedelta; buckets start at multiples of it since 1970, in UTC) and each group
+        of the fields in `group_by` (`agent_id`, `unit`), and none without metrics. Sorted by bucket, then by the
+        fields, metrics without an agent first. `functions` are `avg`, `min`, `max`, `sum`, `count`, and percentiles
+        such as `p95` or `p99.9`, which are interpolated linearly.
 
         Raises:
-            InvalidQueryError: a bucket that is not above 0, an unknown field or function.
-            SerializationError: a time that is none.
+            InvalidQueryError: the bucket is not above 0, or a field or function is unknown.
+            SerializationError: a time is invalid.
 
         """
         measured = _measured(text(metric_type, "metric.metric_type"), ("start", start), ("end", end))
@@ -93,7 +93,7 @@ class MetricVerbs(StorageCore):
 def _measured(
     metric_type: str, start: tuple[str, float | datetime], end: tuple[str, float | datetime]
 ) -> Query[MetricModel]:
-    """Return the query for the metrics of a type within two times, which are given with their names."""
+    """Return the query for the metrics of a type between two times, each given with its name for errors."""
     column = METRICS.column("timestamp")
     conditions = (
         Condition("metric_type", "=", metric_type),

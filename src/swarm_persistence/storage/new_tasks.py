@@ -1,4 +1,4 @@
-"""What the storing of tasks adds: which are duplicates by their key, and what is written along with the others."""
+"""New tasks: which of them are duplicates, and the steps that store the others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,33 +16,33 @@ from swarm_persistence.storage.dependencies import dependencies_of, id_of, refus
 
 
 def may_be_linked(task: TaskModel) -> bool:
-    """Tell whether a task waits for others, or others may wait for it in vain."""
+    """Whether a task has dependencies, or its dependents may have to fail."""
     return bool(dependencies_of(task)) or task.status in UNSUCCESSFUL
 
 
 def linked_among(inserts: Sequence[Insert[Any]]) -> list[TaskModel]:
-    """Return the tasks among records that may be linked."""
+    """Return the tasks among these inserts that may be linked."""
     return [step.model for step in inserts if isinstance(step.model, TaskModel) and may_be_linked(step.model)]
 
 
 def dependencies_of_any(tasks: Sequence[TaskModel]) -> tuple[str, ...]:
-    """Return the ids of what any of the tasks depends on, each once."""
+    """Return the distinct ids of the tasks' dependencies."""
     return tuple(dict.fromkeys(id for task in tasks for id in dependencies_of(task)))
 
 
 def is_plain_task(step: Insert[Any]) -> bool:
-    """Tell whether a step adds a task in any case, for it has no key that may be stored."""
+    """Whether a step inserts a task without an idempotency key."""
     return isinstance(step.model, TaskModel) and step.unless is None
 
 
 def is_keyed_task(step: Insert[Any]) -> bool:
-    """Tell whether a step adds a task unless its key is stored."""
+    """Whether a step inserts a task with an idempotency key, which may be stored already."""
     return isinstance(step.model, TaskModel) and step.unless is not None
 
 
 def steps_to_store(inserts: Sequence[Insert[Any]]) -> list[Step]:
-    """Return the steps that add records, in their order, and then the steps that follow those of tasks."""
-    # The stored one of a key may be another task, which must not wait for this one's dependencies.
+    """Return the inserts in their order, then the steps that link the tasks among them."""
+    # A duplicate must not link the stored task of its key to its own dependencies.
     written: list[Step] = [
         IfChanged(step, tuple(steps_after_storing([step.model]))) if is_keyed_task(step) else step for step in inserts
     ]
@@ -50,9 +50,9 @@ def steps_to_store(inserts: Sequence[Insert[Any]]) -> list[Step]:
 
 
 def may_close_cycle(inserts: Sequence[Insert[Any]], tasks: Sequence[TaskModel]) -> bool:
-    """Tell whether these tasks would wait for each other if all of them are stored, though some may be duplicates.
+    """Whether the tasks form a cycle if all of them are stored, though some may be duplicates.
 
-    Raises `DependencyCycleError` where none can be one.
+    Raises `DependencyCycleError` if none of them can be a duplicate.
     """
     graph: dict[str, list[str]] = {}
     for task in tasks:
@@ -67,7 +67,7 @@ def may_close_cycle(inserts: Sequence[Insert[Any]], tasks: Sequence[TaskModel]) 
 
 
 async def places_of_duplicates(executor: Executor, inserts: Sequence[Insert[Any]]) -> set[int]:
-    """Return the places of the tasks whose key is stored already, or comes earlier among these."""
+    """Return the indexes of the tasks whose key is stored already, or occurs earlier among these."""
     keys = {
         place: text(step.model.idempotency_key, "task.idempotency_key")
         for place, step in enumerate(inserts)

@@ -1,4 +1,4 @@
-"""The verb that deletes what is old and over, in batches so small that nobody waits long for his turn to write."""
+"""The verb that deletes old records, in batches small enough not to block other writers for long."""
 
 import asyncio
 from collections.abc import Iterable
@@ -31,16 +31,16 @@ from swarm_persistence.storage.dependencies import dependents_of, waiting_for
 from swarm_persistence.storage.readable import readable_values
 
 _BATCH = 500
-"""Rows deleted in one write."""
+"""Rows deleted per write."""
 _SPAN = 20_000
-"""Places looked at in one read."""
+"""Sequence numbers scanned per read."""
 
 _UPWARDS = (Order(SEQUENCE),)
 _DOWNWARDS = (Order(SEQUENCE, is_descending=True),)
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """How many records `prune` has deleted, of each kind."""
+    """The number of records that `prune` has deleted, by kind."""
 
     tasks: int = 0
     events: int = 0
@@ -49,7 +49,7 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 class PruningVerbs(StorageCore):
-    """Housekeeping: delete what is over."""
+    """Housekeeping: delete old records."""
 
     async def prune(
         self,
@@ -61,23 +61,23 @@ class PruningVerbs(StorageCore):
         metrics: bool = True,
         task_statuses: Iterable[TaskStatus | str] = FINISHED,
     ) -> Pruned:
-        """Delete what is older than this and over, and return how many records that were.
+        """Delete old records that are finished or handled, and return how many.
 
-        `older_than` is an age (seconds or a timedelta), which counts back from now by the clock of the database where
-        it has one of its own, or an aware datetime. What goes: finished tasks, by the time when they were completed,
-        failed or cancelled; events; messages that are read or acknowledged; metrics. A finished task that others still
-        wait for stays. A task that is stored later and depends on one that is gone waits until one of that id is stored
-        and completed, as for every unknown id.
+        `older_than` is an aware datetime, or an age (seconds or a timedelta) before the present time of the database's
+        clock. Deleted are: finished tasks, by the time when they were completed, failed or cancelled; events; messages
+        that are read or acknowledged; metrics. A finished task with unfinished dependents is kept. A task that is
+        stored later and depends on a deleted one waits until a task of that id is stored and completed, as for every
+        unknown id.
 
-        The end of a task is stamped by the same clock as the age; only one that was stored or updated as a finished one
-        goes by the times in its record. Events, messages and metrics go by their `timestamp`, which is that of the
-        program that made them: if its clock is behind, they are old earlier by so much.
+        The end of a task is stamped by the same clock as the age; only a task that was stored or updated as finished
+        has the times of its record. Events, messages and metrics have the `timestamp` of the program that created them:
+        if its clock is behind, they are deleted earlier.
 
-        Each batch is a write of its own, after which others get their turn; whoever stops it half-way keeps what was
-        deleted so far. Within a transaction, all of it belongs to that.
+        Each batch is a separate write, between which others can write; if the call is cancelled, what was deleted so
+        far stays deleted. Within a transaction, all of it belongs to the transaction.
 
         Raises:
-            InvalidQueryError: an argument is none of these, or a status is not one of a finished task.
+            InvalidQueryError: an argument is invalid, or a status is not one of a finished task.
 
         """
         limit = _limit(older_than)
@@ -90,17 +90,17 @@ class PruningVerbs(StorageCore):
         )
 
     async def _prune(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
-        # What is deleted within a transaction must come back if that is rolled back.
+        # A dropped partition could not be rolled back.
         dropped = 0 if self._scope() is not None else await self._engine_outside().drop_parts(table, stale)
         return dropped + sum([await self._prune_all(table, conditions) for conditions in stale])
 
     async def _prune_all(self, table: Table[Any], stale: tuple[Condition, ...]) -> int:
-        """Delete the rows that fulfil these conditions: one pass over the arrivals, whatever indexes there are."""
-        # What arrives from now on is not waited for: else a busy swarm would keep this going.
+        """Delete the rows that match these conditions in one pass by sequence, which needs no other index."""
+        # Rows that arrive from now on are left: on a busy swarm, the pass would otherwise never end.
         end = await self._place(Query(table, (), _DOWNWARDS, 1))
         place = deleted = 0
         while place < end:
-            # A span, so that no read is long, however few of the rows are stale.
+            # A bounded range, so that no read takes long, however few of its rows are old.
             span = (Condition(SEQUENCE, ">", place), Condition(SEQUENCE, "<=", min(place + _SPAN, end)))
             rows, _ = await readable_values(
                 self._executor(), Query(table, (*stale, *span), _UPWARDS, _BATCH), (SEQUENCE, "id")
@@ -111,10 +111,10 @@ class PruningVerbs(StorageCore):
             if len(rows) == _BATCH:
                 place = rows[-1][0]
             else:
-                # Over what was deleted long ago, in one step.
+                # Skip a range that was deleted earlier in one step.
                 following = await self._place(Query(table, (Condition(SEQUENCE, ">", place + _SPAN),), _UPWARDS, 1))
                 place = following - 1 if following else end
-            await asyncio.sleep(0)  # in memory, nothing else lets the others go on
+            await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
         return deleted
 
     async def _place(self, query: Query[Any]) -> int:
@@ -122,11 +122,11 @@ class PruningVerbs(StorageCore):
         return int(rows[0][0]) if rows else 0
 
     async def _delete(self, table: Table[Any], ids: list[str], stale: tuple[Condition, ...]) -> int:
-        # The conditions again: what has changed since it was looked at stays.
+        # Check the conditions again: rows that have changed since they were read stay.
         return int(await self._write_one(Delete(Query(table, (one_of("id", ids), *stale)))))
 
     async def _delete_tasks(self, _table: Table[TaskModel], ids: list[str], stale: tuple[Condition, ...]) -> int:
-        """Delete tasks along with the links to what they wait for, but none that others wait for."""
+        """Delete tasks and their links, except tasks with unfinished dependents."""
         while True:
             needed = await self._needed(ids)
             ids = [id for id in ids if id not in needed]
@@ -137,7 +137,7 @@ class PruningVerbs(StorageCore):
             )
             without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
-            # A task may be stored meanwhile that waits for one of them.
+            # A dependent of one of them may be stored meanwhile.
             hold = LockRows(TASKS, alone=tuple(ids), are_stored=True)
             still_unneeded = IfNone(dependents_of(ids, IS_UNFINISHED), steps)
             results: list[int] | None
@@ -146,7 +146,7 @@ class PruningVerbs(StorageCore):
                 return sum(results)
 
     async def _needed(self, ids: list[str]) -> set[Any]:
-        """Return those of these tasks that others wait for, which are not finished themselves."""
+        """Return those of these tasks that have unfinished dependents."""
         rows = await self._executor().read(Values(dependents_of(ids, IS_UNFINISHED), ("id",)))
         if not rows:
             return set()
@@ -161,7 +161,7 @@ def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:
 
 
 def _over(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Condition, ...]]:
-    """Return the conditions of finished tasks, those without a time of their end included."""
+    """Return the conditions of finished tasks, including those without `completed_at`."""
     if not statuses:
         return []
     finished = one_of("status", statuses)
@@ -172,7 +172,7 @@ def _over(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Conditi
 
 
 def _done_with(limit: int | FromNow) -> list[tuple[Condition, ...]]:
-    """Return the conditions of messages that are read, and of those that are acknowledged without being read."""
+    """Return the conditions of read messages, and of unread ones that are acknowledged."""
     return [
         (Condition("read", "=", 1), _before("timestamp", limit)),
         (Condition("read", "=", 0), Condition("acknowledged_at", "IS NOT NULL"), _before("timestamp", limit)),
@@ -184,7 +184,7 @@ def _before(field: str, limit: int | FromNow) -> Condition:
 
 
 def _limit(older_than: object) -> int | FromNow:
-    """Return the time before which records are old: by the database's clock, if an age is given."""
+    """Return the time before which records are old; an age counts back by the database's clock."""
     if not isinstance(older_than, datetime):
         return FromNow(-seconds(older_than, "older_than", is_zero_possible=True))
     if older_than.utcoffset() is None:

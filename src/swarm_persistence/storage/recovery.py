@@ -1,4 +1,4 @@
-"""The verbs that find what dead agents have left: tasks whose lease ran out, and agents without a sign of life."""
+"""The verbs that recover from dead agents: heartbeats, expired leases and lost agents."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from swarm_persistence.storage.leases import LeaseVerbs, retried
 from swarm_persistence.storage.readable import readable_values
 
 HEARTBEAT_TIMEOUT_SECONDS = 300.0
-"""The age of a heartbeat after which an agent counts as lost, if nobody says otherwise."""
+"""The default age of a heartbeat after which an agent is lost."""
 
 T = TypeVar("T")
 
@@ -35,21 +35,21 @@ _log = logging.getLogger("swarm_persistence")
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What `requeue_expired_tasks` has done, by ids."""
+    """The result of `requeue_expired_tasks`, as ids."""
 
     requeued: tuple[str, ...]
     """The tasks that are pending again."""
     failed: tuple[str, ...]
-    """The tasks that had no retry left, and have failed for good."""
+    """The tasks that had no retry left and have failed for good."""
     lost_agents: tuple[str, ...]
-    """The agents that are marked as `error` now."""
+    """The agents that were marked as `error`."""
 
 
 class RecoveryVerbs(LeaseVerbs):
-    """Recovery: heartbeats, and what to do without them."""
+    """Recovery: heartbeats, and requeueing what lost agents hold."""
 
     async def heartbeat(self, agent_id: str) -> None:
-        """Record a sign of life of the agent.
+        """Record a heartbeat of the agent.
 
         Raises:
             NotFoundError: no agent has this id.
@@ -62,13 +62,13 @@ class RecoveryVerbs(LeaseVerbs):
     async def requeue_expired_tasks(
         self, *, heartbeat_timeout: float | timedelta | None = HEARTBEAT_TIMEOUT_SECONDS
     ) -> Recovery:
-        """Give back the tasks whose lease ran out, and mark the agents whose heartbeat is too old as `error`.
+        """Requeue the tasks whose lease has expired, and mark the agents whose heartbeat is too old as `error`.
 
-        Such an agent also gives back the tasks that it holds without a lease, in the write that marks it. An agent
-        that is not registered sends no heartbeats, and keeps them. Each task counts a retry; one without any left
-        fails for good, with that reason. Any number of workers may call this at any time: each task is given back
-        once. `None` leaves the agents alone. A row that cannot be read delays no other: it is given back as well. Nor
-        does one that cannot be written: all errors are logged, and the first is raised once all others are done.
+        The write that marks an agent also requeues the tasks that it holds without a lease. An agent that is not
+        registered sends no heartbeats and keeps its tasks. Each task counts a retry; a task without retries left fails
+        for good. Any number of workers may call this concurrently: each task is requeued once. With `None`, no agent is
+        checked. Unreadable rows are requeued as well. A row that cannot be written delays no other: all errors are
+        logged, and the first is raised at the end.
         """
         timeout = None if heartbeat_timeout is None else seconds(heartbeat_timeout, "heartbeat_timeout")
         errors: list[Exception] = []
@@ -85,7 +85,7 @@ class RecoveryVerbs(LeaseVerbs):
         return recovery
 
     async def _give_back_expired(self, errors: list[Exception]) -> list[tuple[str, bool]]:
-        """Give back what can be, and tell of each task whether it is pending again."""
+        """Requeue expired tasks; return for each whether it is pending again."""
 
         def give_back(row: Any) -> Awaitable[bool | None]:
             return self._give_back(row[0], row[1:4], _IS_EXPIRED, _ran_out(row[4]))
@@ -96,7 +96,7 @@ class RecoveryVerbs(LeaseVerbs):
         while True:
             rows, unreadable = await readable_values(
                 self._executor(),
-                # What is stuck stays in front of all that comes later.
+                # Rows that cannot be requeued stay in front of all later ones.
                 Query(TASKS, _IS_EXPIRED, (Order("lease_expires_at"),), _BATCH, len(stuck)),
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
@@ -111,14 +111,14 @@ class RecoveryVerbs(LeaseVerbs):
                 elif isinstance(outcome, Exception) or id in passed:
                     stuck.add(id)
                 else:
-                    passed.add(id)  # somebody was faster, or it has changed; then it may still be there
+                    passed.add(id)  # another worker was faster, or the row has changed and may still be expired
             if len(rows) < _BATCH or not fresh:
                 return done
 
     async def _give_back_unreadable(
         self, error: UnreadableError, held: tuple[Condition, ...], reason: str
     ) -> list[tuple[str, bool]]:
-        """Give back a task of which a text cannot be read: all that the decision rests on are numbers."""
+        """Requeue a task with an unreadable text; the decision needs only its numbers."""
         row = Condition(SEQUENCE, "=", error.sequence)
         fields = ("claim_count", "retry_count", "max_retries")
         done: list[tuple[str, bool]] = []
@@ -132,14 +132,14 @@ class RecoveryVerbs(LeaseVerbs):
     async def _each(
         self, rows: Sequence[Any], work: Callable[[Any], Awaitable[T]], label: str, errors: list[Exception]
     ) -> list[T | Exception]:
-        """Do some work for each row, and return what came of each; one that fails keeps no other one from it."""
+        """Run `work` for each row and return the results; a failure does not stop the others."""
 
         async def attempt(row: Any) -> T | Exception:
             try:
                 return await work(row)
             except Exception as error:
                 if self._scope() is not None:
-                    raise  # It has doomed the caller's transaction, all of which may be done again.
+                    raise  # It has doomed the caller's transaction, which the caller can retry.
                 _log.error("the %s %r cannot be recovered: %s", label, row[0], error)
                 errors.append(error)
                 return error
@@ -154,9 +154,9 @@ class RecoveryVerbs(LeaseVerbs):
         error: str,
         row: Condition | None = None,
     ) -> bool | None:
-        """Give a task back; tells whether it is pending again, or `None` if another caller was faster."""
+        """Requeue a task; return whether it is pending again, or `None` if another caller was faster."""
         claim_count, retry_count, max_retries = numbers
-        # All that the decision rests on is looked at again by the statement that does it.
+        # The statement checks again all that the decision depends on.
         conditions = (
             row or Condition("id", "=", id),
             *held,
@@ -200,7 +200,7 @@ class RecoveryVerbs(LeaseVerbs):
         return tuple(str(row[0]) for row, is_marked in zip(rows, marked, strict=True) if is_marked is True)
 
     async def _holders_without_lease(self, agent_ids: Sequence[str]) -> set[str]:
-        """Return which of these agents hold a task without a lease: mostly none, and then one write marks an agent."""
+        """Return which of these agents hold a task without a lease; the others are marked in a single write."""
         holders: set[str] = set()
         for place in range(0, len(agent_ids), _BATCH):
             some = one_of("assigned_to", agent_ids[place : place + _BATCH])
@@ -209,7 +209,7 @@ class RecoveryVerbs(LeaseVerbs):
         return holders
 
     async def _give_back_without_lease(self, agent_id: str) -> list[tuple[str, bool]]:
-        """Give back what a lost agent holds without a lease, and tell of each task whether it is pending again."""
+        """Requeue the tasks that a lost agent holds without a lease; return for each whether it is pending again."""
         held = (Condition("assigned_to", "=", agent_id), *_HAS_NO_LEASE)
         reason = f"agent {agent_id!r} gave no sign of life"
         fields = ("id", "claim_count", "retry_count", "max_retries")

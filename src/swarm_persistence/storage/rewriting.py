@@ -1,4 +1,4 @@
-"""Replaces stored records by changed copies, and with a task what belongs to it: the links to its dependencies."""
+"""Replaces stored records, and for a task also the links to its dependencies."""
 
 from typing import Any, NoReturn
 
@@ -77,7 +77,7 @@ async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task:
         result = await core._write_one(whole)
     if not result and task.status is not TaskStatus.COMPLETED:
         result = await _set_back(core, step, whole, task) or result
-    # One that has failed at once has been written twice.
+    # A task that failed at once was written twice.
     return result if task.version == version or isinstance(step, Save) else task.version + 1
 
 
@@ -93,7 +93,7 @@ async def _write_linked(core: StorageCore, whole: Step, task: TaskModel) -> Any:
 
 
 async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], whole: Step, task: TaskModel) -> Any:
-    """Rewrite a task that was completed, and is to be so no longer: those that depend on it wait for it again."""
+    """Rewrite a completed task as one that is not completed: its dependents wait for it again."""
     is_forced = isinstance(step, Replace) and step.is_forced
     is_same = () if is_forced else (Condition("version", "=", task.version),)
     id = id_of(task)

@@ -1,4 +1,4 @@
-"""Stores new records, and with tasks what belongs to them: the links to their dependencies."""
+"""Stores new records, and for tasks also the links to their dependencies."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from swarm_persistence.storage.scopes import Scope, innermost_scope
 
 
 async def store(core: StorageCore, table: Table[M], model: M) -> M:
-    """Store a new record and return it, or the stored one of its key."""
+    """Store a new record and return it, or the stored record of its idempotency key."""
     if not _stands_alone(core, table, model):
         return (await store_all(core, [model]))[0]
     scope = None if innermost_scope() is None else core._scope()
@@ -37,7 +37,7 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
 
 
 async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
-    """Store new records as one, and return them, or in their places the stored ones of their keys."""
+    """Store new records atomically, and return them; a duplicate is replaced by the stored record of its key."""
     stored: list[M] = [*models]
     left = [*range(len(models))]
     while left:
@@ -60,7 +60,7 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
 
 
 def _stands_alone(core: StorageCore, table: Table[Any], model: Any) -> bool:
-    """Tell whether nothing is to be looked up, or written along with a new record; refuse one of another model."""
+    """Whether a new record takes one insert and no lookup; refuse a record of another model."""
     if type(model) is not table.model:
         core._refuse_model(table, model)
     if table is TASKS and (model.dependencies != [] or model.run_at is not None or model.status in FINISHED):
@@ -74,7 +74,7 @@ def _insert(model: M) -> Insert[M]:
 
 
 async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]:
-    """Add records, and what belongs to the tasks among them; return the sequence of each, 0 for a duplicate."""
+    """Insert records, and the links of the tasks among them; return the sequence of each, 0 for a duplicate."""
     linked = linked_among(inserts)
     if not linked:
         return (await core._executor().write(steps_to_store(inserts)))[: len(inserts)]
@@ -88,9 +88,9 @@ async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]
 
 
 async def _write_new(core: StorageCore, hold: LockRows, inserts: Sequence[Insert[Any]]) -> list[Any]:
-    """Write those of the records whose key is not stored, as one; the result of the others is 0.
+    """Insert the records whose key is not stored, atomically; the result of the others is 0.
 
-    A duplicate stores nothing: what it depends on closes no cycle, and hides none that its namesake closes.
+    A duplicate stores nothing: its dependencies close no cycle, and hide none that the record of the same key closes.
     """
 
     async def write() -> list[Any]:
@@ -112,7 +112,7 @@ async def _stored_of_key(core: StorageCore, model: M) -> M | None:
 
 
 def _note_stored(scope: Scope | None, table: Table[Any], model: Any, sequence: int) -> None:
-    """Set on the caller's object what the write has made of it."""
+    """Set the version or sequence of the caller's object after the write."""
     if table.is_versioned:
         if scope is not None:
             scope.remember(model, ("version",))

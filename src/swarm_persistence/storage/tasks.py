@@ -1,4 +1,4 @@
-"""The verbs of tasks: what is stored, and what waits."""
+"""The verbs of tasks: store, read, update, list, watch."""
 
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
@@ -25,28 +25,28 @@ MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order(SEQUENCE))
 
 
 class TaskVerbs(StorageCore):
-    """Tasks: store, read, update, list."""
+    """Tasks: store, read, update, list, watch."""
 
     async def store_task(self, task: TaskModel) -> TaskModel:
         """Store a new task, raise its `version`, and return it.
 
-        If a task with its `idempotency_key` is stored already, that one is returned, and nothing is written. A
-        dependency need not be stored yet; the task waits for it all the same. If one has failed for good or was
-        cancelled, the task fails at once, unless it says otherwise.
+        If a task with its `idempotency_key` is stored already, that one is returned and nothing is written. A
+        dependency need not be stored yet; the task waits for it all the same. If a dependency has failed for good or
+        was cancelled, the task fails at once, unless its `fails_with_dependencies` is false.
 
         Raises:
             ConflictError: the id is taken; the stored task is unchanged.
-            DependencyCycleError: the task would wait for itself, by way of others or at once.
+            DependencyCycleError: the task would wait for itself, directly or through others.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
         return await store(self, TASKS, task)
 
     async def store_tasks(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
-        """Store new tasks in one atomic write, and return what is stored now, as `store_task` does for each.
+        """Store new tasks in one atomic write, and return what `store_task` would return for each.
 
-        They may depend on each other, in any order. One that depends on another of them that has failed or is cancelled
-        fails at once, as if they were stored one after the other.
+        They may depend on each other, in any order. A task that depends on a failed or cancelled one of them fails at
+        once, as if they were stored one after the other.
         """
         records = several(tasks, "tasks", "a list of TaskModel")
         for task in records:
@@ -60,16 +60,16 @@ class TaskVerbs(StorageCore):
     async def update_task(self, task: TaskModel, *, force: bool = False) -> None:
         """Replace the stored task by this one, and raise its `version`.
 
-        One that is completed by this lets its dependents go on; one that failed or is cancelled fails them. If it was
-        completed, and is so no longer, those of its dependents that are not finished wait for it again; all unfinished
-        tasks are looked through for them. `claim_count` never falls, whatever the copy says: no two claims of a stored
-        task share a number.
+        If this completes the task, its dependents no longer wait for it; if it fails or cancels the task, they fail. If
+        the task was completed and no longer is, its unfinished dependents wait for it again, which takes a scan of all
+        unfinished tasks. `claim_count` never decreases, whatever the copy says: no two claims of a stored task share a
+        number.
 
         Raises:
             NotFoundError: no task has this id.
-            ConflictError: the stored task has changed since this copy was read; `force=True` overwrites it. Or another
+            ConflictError: the stored task has changed since this copy was read (`force=True` overwrites it), or another
                 task has its `idempotency_key`.
-            DependencyCycleError: the task would wait for itself, by way of others or at once.
+            DependencyCycleError: the task would wait for itself, directly or through others.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
@@ -78,18 +78,18 @@ class TaskVerbs(StorageCore):
             await self._tell_claim_count(task)
 
     async def get_pending_tasks(self) -> list[TaskModel]:
-        """Return the tasks that wait for an agent: highest priority first, then first stored."""
+        """Return the pending tasks: highest priority first, then first stored."""
         return await self._executor().read(Select(Query(TASKS, (IS_PENDING,), MOST_URGENT_FIRST)))
 
     async def get_ready_tasks(self, limit: int | None = None) -> list[TaskModel]:
         """Return the pending tasks that could be claimed now: highest priority first, then first stored.
 
-        Their dependencies are completed, and their `run_at` has come.
+        Their dependencies are completed, and their `run_at` has passed.
         """
         if limit is not None:
             bound("limit", limit)
         executor = self._executor()
-        # What becomes due between these two reads is found by both, never by none.
+        # A task that becomes due between these two reads is found twice rather than missed.
         due = await executor.read(Select(Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE), MOST_URGENT_FIRST, limit)))
         ready = await executor.read(
             Select(Query(TASKS, (IS_PENDING, IS_MET, IS_NOT_DELAYED), MOST_URGENT_FIRST, limit))
@@ -99,7 +99,7 @@ class TaskVerbs(StorageCore):
         every = {task.id: task for task in (*due, *ready)}
         rows: list[Any] = await executor.read(Values(Query(TASKS, (one_of("id", [*every]),)), ("id", SEQUENCE)))
         arrivals = dict(rows)
-        # One that was deleted in between has no arrival any more.
+        # A task that was deleted in between has no sequence any more.
         left = [task for id, task in every.items() if id in arrivals]
         return sorted(left, key=lambda task: (-task.priority.rank, arrivals[task.id]))[:limit]
 
@@ -116,26 +116,26 @@ class TaskVerbs(StorageCore):
         )
 
     def watch_tasks(self) -> AsyncGenerator[TaskModel, None]:
-        """Yield the tasks as they are, then each again whenever it was written; it never ends by itself.
+        """Yield all tasks, then each task again whenever any process writes it; never ends by itself.
 
-        In the order of their last writes, whichever process writes. Of several writes between two looks, only the last
-        one shows; no version of a task comes twice, and the last one always comes.
+        Tasks come in the order of their last writes. Writes between two polls are coalesced: only the latest version is
+        yielded. No version is yielded twice, and the latest is never missed.
 
         Raises:
-            TransactionError: within a transaction, which sees no commits of others.
+            TransactionError: called within a transaction, which does not see other commits.
 
         """
         self._require_no_transaction("watch_tasks")
         return watched(self._feeds, self._engine, Query(TASKS), BEFORE_ALL)
 
     async def _tell_claim_count(self, task: TaskModel) -> None:
-        """Tell the caller's object, which may be older than claims that it did not know, how many there were."""
+        """Set the caller's `claim_count`, which may be older than claims that were made since."""
         stored = await self._get(TASKS, task.id)
         if stored is not None and stored.version == task.version:
             self._tell(task, claim_count=stored.claim_count)
 
 
 def steps_to_delete_task(id: str) -> list[Step]:
-    """Return the steps that delete a task; those that wait for it wait until one of its id is stored and completed."""
+    """Return the steps that delete a task; its dependents wait until a task of its id is stored and completed."""
     links = Query(TASK_LINKS, (Condition("task_id", "=", identifier(id, TASKS.id_field)),))
     return [Delete(by_id(TASKS, id)), Delete(links)]
