@@ -18,13 +18,14 @@ class Backoff:
     def __init__(self, first: float = 0.1, longest: float = 15.0) -> None:
         self._first = first
         self._longest = longest
-        self._retries = 0
+        self.retries = 0
+        """How many delays were taken since the last success."""
 
     def next(self) -> float:
         """Return the seconds to wait now."""
-        self._retries += 1
-        return backoff_seconds(self._retries, self._first, self._longest)
+        self.retries += 1
+        return backoff_seconds(self.retries, self._first, self._longest)
 
     def reset(self) -> None:
         """Begin anew, as an attempt has succeeded."""
-        self._retries = 0
+        self.retries = 0

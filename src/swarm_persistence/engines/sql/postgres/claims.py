@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation
 from swarm_persistence.engines.sql.postgres.retry import Retrier
@@ -10,8 +11,8 @@ from swarm_persistence.engines.steps import Upkeep
 
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.1
-
-
+_MOST_RETRIES = 6
+"""After that, a claim gives what it has: the upkeep may be held by a caller's transaction."""
 _LONGEST_LEAD_SECONDS = 0.5
 """How long claims go on with what an upkeep has brought, if it has left more."""
 
@@ -36,7 +37,7 @@ class Claims:
             if records:
                 return [0, records]
         brought_up = 0
-        pause = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         while True:
             (records,) = await self._retrier.write(operation, plan.unless_due)
             if records is not None:
@@ -45,12 +46,11 @@ class Claims:
             if count is not None:
                 brought_up += count
                 (records,) = await self._retrier.write(operation, plan.claim)
-                if records or pause > _LONGEST_PAUSE_SECONDS:
+                if records or backoff.retries == _MOST_RETRIES:
                     return [brought_up, records]
                 # Another process is about to bring up to date what is due; or a caller's transaction has, and takes
                 # its time.
-                await asyncio.sleep(pause)
-                pause *= 2
+                await asyncio.sleep(backoff.next())
 
     def _takes_from_lead(self, plan: ClaimPlan) -> bool:
         rows, end = self._leads.get(plan.kind, (0, 0.0))
