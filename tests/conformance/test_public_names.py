@@ -13,9 +13,10 @@ PUBLIC = {
     "swarm_persistence": set(swarm_persistence.__all__),
     "swarm_persistence.testing": None,
     "swarm_persistence.transfer.restoring": {"restore"},
-    # The engine interface, and the values that it speaks of.
+    # The engine interface: an engine, its reads and steps, and the values that these hold.
     "swarm_persistence.engines.interface": None,
     "swarm_persistence.engines.reads": None,
+    "swarm_persistence.engines.steps": None,
     "swarm_persistence.query.query": None,
     "swarm_persistence.schema.tables": None,
 }
