@@ -172,14 +172,14 @@ class Changes:
             self._undo.append((source, partial(source.add, row)))
         return len(rows)
 
-    def when(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
+    def if_changed(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
         result = step(self)
         if result:
             for follower in then:
                 follower(self)
         return result
 
-    def unless(self, query: Query[Any], then: Sequence["CompiledStep"]) -> list[Any] | None:
+    def if_none(self, query: Query[Any], then: Sequence["CompiledStep"]) -> list[Any] | None:
         if count_of(self._source_of(query.table), settled(query, self._source_of)):
             return None
         return [step(self) for step in then]
