@@ -21,7 +21,7 @@ from swarm_persistence import (
     SqliteStorage,
     TransactionError,
 )
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence_conformance.records import an_agent, an_event, complete_records
 
 WRITE = """
@@ -257,7 +257,7 @@ class TestEnds:
             return apsw.SQLITE_FULL if method == "xWrite" and name.startswith(str(target)) else None
 
         with faulty_disk() as disk:
-            async with await SqliteStorage._open(path, Settings(vfs=disk.name)) as storage:
+            async with await SqliteStorage._open(path, SqliteSettings(vfs=disk.name)) as storage:
                 await fill(storage, 1)
                 disk.fault = fault
                 with pytest.raises(DatabaseError, match=r"copy\.db.*disk is full"):

@@ -16,8 +16,8 @@ import pytest
 from sqlite.tracing import Watch
 from sqlite.turns import until
 from swarm_persistence import OtherError, PoolError, PoolStatus, SqliteStorage, SqliteStorageBuilder, TransactionError
-from swarm_persistence.engines.sql.sqlite.operations import QueryOperation
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
+from swarm_persistence.engines.sql.sqlite.submit import QueryOperation
 from swarm_persistence.engines.sql.statements import TextStatement
 from swarm_persistence.schema.tables import AGENTS, Table
 from swarm_persistence_conformance.callers import elsewhere
@@ -133,7 +133,7 @@ class TestFiles:
 
 class TestSettings:
     def test_the_defaults_are_the_seeds(self) -> None:
-        settings = Settings()
+        settings = SqliteSettings()
 
         assert (settings.max_connections, settings.connection_timeout, settings.idle_timeout) == (16, 30, 600)
         assert (settings.transaction_timeout, settings.durability) == (30, "full")

@@ -21,7 +21,7 @@ from swarm_persistence import (
     TaskStatus,
     TransactionError,
 )
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence_conformance.records import a_task
 
 
@@ -35,7 +35,7 @@ def disk() -> Iterator[FaultyDisk]:
 @pytest_asyncio.fixture
 async def storage(path: Path, disk: FaultyDisk) -> AsyncIterator[SqliteStorage]:
     """Give a storage on that disk."""
-    async with await SqliteStorage._open(path, Settings(vfs=disk.name, connection_timeout=2.0)) as storage:
+    async with await SqliteStorage._open(path, SqliteSettings(vfs=disk.name, connection_timeout=2.0)) as storage:
         yield storage
         disk.fault = None
 

@@ -19,7 +19,7 @@ KILLED = """
     sys.path.insert(0, sys.argv[1])
     from sqlite.faulty_disk import FaultyDisk
     from swarm_persistence import SqliteStorage
-    from swarm_persistence.engines.sql.sqlite.settings import Settings
+    from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
     async def open_until(path, call):
         disk, calls = FaultyDisk(), itertools.count()
@@ -29,7 +29,7 @@ KILLED = """
                 os.kill(os.getpid(), signal.SIGKILL)
 
         disk.fault = meet
-        storage = await SqliteStorage._open(path, Settings(vfs=disk.name))
+        storage = await SqliteStorage._open(path, SqliteSettings(vfs=disk.name))
         os._exit(0 if storage.path == path else 1)
 
     folder, template = sys.argv[2:]

@@ -12,7 +12,7 @@ from sqlite.programs import run_program
 from swarm_persistence import EventModel, MessageModel, SqliteStorage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
 
@@ -55,7 +55,7 @@ class SyncedLog:
 
 
 async def open_on(disk: FaultyDisk, path: Path) -> SqliteStorage:
-    engine = SqliteEngine(path, Settings(durability="normal", vfs=disk.name))
+    engine = SqliteEngine(path, SqliteSettings(durability="normal", vfs=disk.name))
     engine.start()
     return SqliteStorage(engine)
 

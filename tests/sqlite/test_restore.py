@@ -12,7 +12,7 @@ import pytest
 from sqlite.programs import Program
 from swarm_persistence import DatabaseError, EventModel, OtherError, SqliteStorage
 from swarm_persistence.engines.sql.sqlite.checksums import damaged_pages
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.transfer.restoring import restore
 from swarm_persistence_conformance.records import an_event, complete_records
 
@@ -342,12 +342,12 @@ class TestChecksums:
         self, tmp_path: Path, path: Path, are_in_backup: bool, are_in_target: bool
     ) -> None:
         original, copy = tmp_path / "original.db", tmp_path / "copy"
-        async with await SqliteStorage._open(original, Settings(checksums=are_in_backup)) as storage:
+        async with await SqliteStorage._open(original, SqliteSettings(checksums=are_in_backup)) as storage:
             # More pages than are kept in memory, and some of them in the log only.
             for _ in range(8):
                 await storage.store_many(EventModel.new("filler", "x" * 10_000) for _ in range(100))
             await storage.backup(copy, verify=True)
-        async with await SqliteStorage._open(path, Settings(checksums=are_in_target)) as storage:
+        async with await SqliteStorage._open(path, SqliteSettings(checksums=are_in_target)) as storage:
             await storage.store_event(an_event("mine"))
 
         await restore(copy, path, overwrite=True)
@@ -361,7 +361,7 @@ class TestChecksums:
             assert damaged_pages(file) == expected
 
     async def test_a_page_that_the_disk_has_changed_fails_the_backup(self, tmp_path: Path, path: Path) -> None:
-        async with await SqliteStorage._open(path, Settings(checksums=True)) as storage:
+        async with await SqliteStorage._open(path, SqliteSettings(checksums=True)) as storage:
             await storage.store_event(EventModel.new("filler", "needle" * 1000))
         put(path, content_of(path).replace(b"needleneedle", b"noodlenoodle", 1))
 

@@ -6,7 +6,7 @@ from typing import Self
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.storage import Storage
 
@@ -53,7 +53,7 @@ class SqliteStorage(Storage):
             OtherError: checksums are requested, but the file was created without them, or they are not available here.
 
         """
-        settings = Settings(durability=durability, checksums=checksums, migrate=migrate)
+        settings = SqliteSettings(durability=durability, checksums=checksums, migrate=migrate)
         return await cls._open(path, settings, must_exist=must_exist)
 
     @classmethod
@@ -62,7 +62,7 @@ class SqliteStorage(Storage):
         return SqliteStorageBuilder()
 
     @classmethod
-    async def _open(cls, path: str | os.PathLike[str], settings: Settings, *, must_exist: bool = False) -> Self:
+    async def _open(cls, path: str | os.PathLike[str], settings: SqliteSettings, *, must_exist: bool = False) -> Self:
         running_loop()
         engine = SqliteEngine(path, settings)
         await engine.open(must_exist=must_exist)
@@ -77,14 +77,14 @@ class SqliteStorage(Storage):
         return f"SqliteStorage({self._engine.path!r})" if self._is_usable else "SqliteStorage"
 
 
-class SqliteStorageBuilder(PooledStorageBuilder[Settings]):
+class SqliteStorageBuilder(PooledStorageBuilder[SqliteSettings]):
     """Configures an `SqliteStorage`; each method changes the builder and returns it. Durations: seconds or timedelta.
 
     One connection writes and stays open; the others read.
     """
 
     def __init__(self) -> None:
-        self._settings = Settings()
+        self._settings = SqliteSettings()
 
     def checksums(self, checksums: bool = True) -> Self:
         """Set whether a new file keeps a checksum of each page. Default `False`."""

@@ -75,11 +75,11 @@ def _run_on_file(name: str, version: int | None, *, is_plan: bool) -> None:
     from swarm_persistence.engines.sql.sqlite.failures import translate
     from swarm_persistence.engines.sql.sqlite.file import resolve
     from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-    from swarm_persistence.engines.sql.sqlite.settings import Settings
+    from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
     version = _checked(version, LATEST)
     path = resolve(name)
-    settings = Settings()
+    settings = SqliteSettings()
     try:
         current = _version_of(path, settings.connection_timeout)
         steps = planned_on_file(current, version)
@@ -114,9 +114,9 @@ def _migrate_file(path: str, version: int) -> None:
     from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
     from swarm_persistence.engines.sql.sqlite.opening import prepare
     from swarm_persistence.engines.sql.sqlite.schema_version import migrate
-    from swarm_persistence.engines.sql.sqlite.settings import Settings
+    from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
-    settings = Settings()
+    settings = SqliteSettings()
     timeout = settings.connection_timeout
     prepare(path, timeout)
     with closing(open_connection(path, settings, BusyHandler(timeout), is_reader=False)) as connection:

@@ -12,7 +12,7 @@ from swarm_persistence.cli.remedies import command
 from swarm_persistence.engines.sql.sqlite import rust_crate, schema_version, waits
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> 
 
 def repair_all(path: Path) -> Iterator[Finding]:
     """Put right what can be, and yield what that was."""
-    settings = Settings()
+    settings = SqliteSettings()
     patience = BusyHandler(settings.connection_timeout)
     with closing(open_connection(str(path.resolve()), settings, patience, is_reader=False)) as connection:
         for repair in REPAIRS:

@@ -9,7 +9,7 @@ from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.sql.sqlite.access import Access, is_writable, reading_access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.storage.backups import source_path, target_path
 
@@ -23,7 +23,7 @@ async def back_up_file(
     progress: Progress | None = None,
 ) -> None:
     """Do what `Storage.backup` does."""
-    source, copy, settings = source_path(path), target_path(target), Settings()
+    source, copy, settings = source_path(path), target_path(target), SqliteSettings()
 
     def opened() -> AbstractContextManager[apsw.Connection]:
         access = Access.WRITE if is_writable(source) else reading_access(source)

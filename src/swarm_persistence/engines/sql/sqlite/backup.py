@@ -17,7 +17,7 @@ from swarm_persistence.engines.sql.sqlite.resting import (
     require_ours,
     row_counts,
 )
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.stepping import Steps
 
 _PAGES_A_STEP = 1024
@@ -28,7 +28,7 @@ _CACHE_KIBIBYTES = 4096
 def back_up(
     source: Callable[[], AbstractContextManager[apsw.Connection]],
     path: str,
-    settings: Settings,
+    settings: SqliteSettings,
     target: str,
     stop: threading.Event,
     *,

@@ -11,7 +11,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite import checksums
 from swarm_persistence.engines.sql.sqlite.access import Access, connect
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.query.query import FromNow
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
@@ -55,7 +55,7 @@ class BusyHandler:
 
 
 def open_connection(
-    path: str, settings: Settings, busy_handler: BusyHandler, *, is_reader: bool, access: Access = Access.WRITE
+    path: str, settings: SqliteSettings, busy_handler: BusyHandler, *, is_reader: bool, access: Access = Access.WRITE
 ) -> apsw.Connection:
     """Open the file, which must exist, and set up the connection; pages are verified if the file keeps checksums.
 

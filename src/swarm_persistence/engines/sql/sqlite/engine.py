@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import apsw
@@ -33,14 +34,13 @@ from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.opening import prepare
-from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
-from swarm_persistence.engines.sql.sqlite.settings import Settings
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
-from swarm_persistence.engines.sql.sqlite.submit import Submitter
+from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation, Submitter
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
@@ -61,7 +61,9 @@ class SqliteEngine:
 
     is_ephemeral = False
 
-    def __init__(self, path: str | os.PathLike[str], settings: Settings, schema_name: str = DEFAULT_SCHEMA) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], settings: SqliteSettings, schema_name: str = DEFAULT_SCHEMA
+    ) -> None:
         self.schema_name = schema_name
         self.path = file.resolve(path)
         self.settings = settings.checked()
@@ -88,8 +90,9 @@ class SqliteEngine:
         self._is_open = False
         self._is_closing = False
         self._access = Access.WRITE
-        # Kept, for those that are put off would hold an object more each.
-        self._operation = self._operation_of
+        # Kept: each deferred operation would hold a bound method of its own.
+        self._compile_write = self._compiler.write
+        self._compile_read = self._statements_of_read
 
     async def open(self, *, must_exist: bool = False) -> None:
         """Do what `start` does, in a thread; one that is cancelled leaves nothing open."""
@@ -127,16 +130,14 @@ class SqliteEngine:
         self._is_open = True
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._submitters()[0].submit(self._operation, steps)
+        return self._submitters()[0].submit(Operation, self._compile_write, steps)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
-        def delivery_of(future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
-            return Delivery(future, self._compiler.write(steps), on_abandoned=on_abandoned)
-
-        return delivered(self._submitters()[0].submit(delivery_of, steps), on_abandoned)
+        kind = partial(Delivery, on_abandoned=on_abandoned)
+        return delivered(self._submitters()[0].submit(kind, self._compile_write, steps), on_abandoned)
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        return self._submitters()[1].submit(_query_operation, self._compiler.read(read))
+        return self._submitters()[1].submit(QueryOperation, self._compile_read, read)
 
     async def begin(self) -> Session:
         writing = self._submitters()[0]
@@ -179,7 +180,7 @@ class SqliteEngine:
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
-            # It may be open, or about to be, and nobody else knows of it. The answer may find the loop closed.
+            # It may be open, or about to be, and has no other owner. The answer may find the loop closed.
             session.abandon()
             raise
         return opened
@@ -286,8 +287,8 @@ class SqliteEngine:
         self._readers.join()
         self._writer.join()
 
-    def _operation_of(self, future: "asyncio.Future[Any]", steps: Sequence[Step]) -> Operation:
-        return Operation(future, self._compiler.write(steps))
+    def _statements_of_read(self, read: Read[Any]) -> Sequence[Statement]:
+        return (self._compiler.read(read),)
 
     def _checkpoint(self) -> None:
         """Move the log into the file and cut it, as far as other processes' reads allow within a short busy_handler.
@@ -409,10 +410,6 @@ class SqliteEngine:
 
     def _why_reads_wait(self) -> str:
         return f"all {self.settings.max_connections - 1} reading connections were in use"
-
-
-def _query_operation(future: "asyncio.Future[Any]", statement: Statement) -> QueryOperation:
-    return QueryOperation(future, (statement,))
 
 
 def _never() -> bool:

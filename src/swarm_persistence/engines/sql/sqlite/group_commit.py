@@ -7,10 +7,9 @@ import apsw
 
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
-from swarm_persistence.engines.sql.sqlite.operations import Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement
-from swarm_persistence.engines.sql.sqlite.submit import Batch, answer
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, QueryOperation, answer
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
 from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, copy_error
@@ -38,7 +37,9 @@ class GroupCommit(WriterConnection):
             operations = _to_do(batches)
             try:
                 if operations:
-                    self._run_all(operations, deadline)
+                    self.prepare()
+                    if not self._run_alone(operations, deadline):
+                        self._run_transactions(operations, deadline)
             except apsw.BusyError as error:
                 # Nothing of this transaction has run. Batches whose time is not up yet are tried again.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
@@ -56,10 +57,7 @@ class GroupCommit(WriterConnection):
                 self._notify_watches(operations)
             return
 
-    def _run_all(self, operations: list[Operation], deadline: float) -> None:
-        self.prepare()
-        if self._run_alone(operations, deadline):
-            return
+    def _run_transactions(self, operations: list[Operation], deadline: float) -> None:
         start = 0
         while start < len(operations):
             start = self._run_transaction(operations, start, deadline)

@@ -11,9 +11,8 @@ from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
-from swarm_persistence.engines.sql.sqlite.operations import Operation
-from swarm_persistence.engines.sql.sqlite.settings import Settings
-from swarm_persistence.engines.sql.sqlite.submit import Batch, answer, refuse
+from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, answer, refuse
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import ClosedError, PoolError, copy_error
 
@@ -41,7 +40,7 @@ class Readers:
         open_connection: Callable[[BusyHandler], apsw.Connection],
         identity: FileIdentity,
         translate: Callable[[BaseException], BaseException],
-        settings: Settings,
+        settings: SqliteSettings,
     ) -> None:
         self._open_connection = open_connection
         self._identity = identity

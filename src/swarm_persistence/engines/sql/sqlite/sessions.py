@@ -1,4 +1,4 @@
-"""A caller's own transaction: it holds the writer until it ends, and reads go on beside it."""
+"""A caller's transaction: it holds the writer until it ends, while the readers go on."""
 
 import asyncio
 import threading
@@ -10,10 +10,18 @@ from typing import Any, TypeVar
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
-from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
-from swarm_persistence.engines.sql.sqlite.submit import LONGEST_BLOCK_SECONDS, Batch, Submitter, answer, refuse
+from swarm_persistence.engines.sql.sqlite.submit import (
+    LONGEST_BLOCK_SECONDS,
+    Action,
+    Batch,
+    Operation,
+    QueryOperation,
+    Submitter,
+    answer,
+    refuse,
+)
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.steps import Step
@@ -49,7 +57,7 @@ class SqliteSession:
         self.failure: Exception | None = None
 
     def opened(self) -> None:
-        """Start the time that the transaction may stay open."""
+        """Start the transaction's time limit."""
         self._deadline = time.monotonic() + self._timeout
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
@@ -86,7 +94,7 @@ class SqliteSession:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the writer is free again, or about to be."""
+        """Tell whether it has ended, so that the writer is free or about to be."""
         return self._is_over
 
     async def _run(self, text: str) -> None:
@@ -97,7 +105,7 @@ class SqliteSession:
 
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
         if self._is_done_here(operation):
-            # In a later tick, as if it had been away: a loop of awaits must let the other tasks run.
+            # In a later tick, as if it had been sent: a loop of awaits must let the other tasks run.
             operation.future.get_loop().call_soon(operation.settle)
             return operation.future
         with self._end_lock:
@@ -162,7 +170,7 @@ class SqliteSession:
 
     def _run_batch(self, batch: Batch) -> None:
         operation = batch.operations[0]
-        batch.take()  # Nobody else asks: it has no time to be given up at.
+        batch.take()  # No loop gives it up: it has no deadline of its own.
         if isinstance(operation, Action):
             try:
                 operation.action()

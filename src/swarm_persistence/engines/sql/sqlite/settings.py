@@ -5,7 +5,7 @@ from typing import Self
 from swarm_persistence.engines.pools import PoolSettings
 
 
-class Settings(PoolSettings, frozen=True, kw_only=True):
+class SqliteSettings(PoolSettings, frozen=True, kw_only=True):
     """What the builder sets. Of the connections, one writes and the others read; those are the ones that go idle."""
 
     checksums: bool = False

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from threading import Lock
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.operations import Operation
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import PoolError, copy_error
 
 LONGEST_BLOCK_SECONDS = 0.0005
@@ -28,7 +28,59 @@ _MOST_OPERATIONS = 8192
 """Operations of one loop in flight: some groups' worth. More of them wait before they are encoded, so that memory
 does not grow with their number."""
 
-_Make = Callable[["asyncio.Future[Any]", Any], Operation]
+
+# Structs that the garbage collector need not look at: thousands are in flight at once, in no cycle.
+class Operation(msgspec.Struct, eq=False, gc=False):
+    """One or more statements that succeed or fail together; its result holds one of each."""
+
+    future: "asyncio.Future[Any]"
+    statements: Sequence[Statement] = ()
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Give the outcome to the caller; runs in the caller's loop."""
+        if not self.future.done():
+            if self.error is None:
+                self.future.set_result(self.result)
+            else:
+                self.future.set_exception(self.error)
+
+    def discard(self) -> None:
+        """Undo what has no caller any more."""
+
+
+class QueryOperation(Operation, eq=False, gc=False):
+    """One statement that changes nothing; its result is the operation's."""
+
+
+class Delivery(Operation, eq=False, kw_only=True):
+    """An operation whose result must not be lost when its caller is cancelled."""
+
+    on_abandoned: Callable[[Any], None] | None = None
+    """Called when the caller was cancelled: with the result, or with `None` if there is none."""
+
+    def settle(self) -> None:
+        """Give the outcome to the caller, or call `on_abandoned` if the caller was cancelled."""
+        if self.future.done():
+            self.discard()
+        Operation.settle(self)
+
+    def discard(self) -> None:
+        """Call `on_abandoned`."""
+        if self.on_abandoned is not None:
+            self.on_abandoned(None if self.error is not None else self.result)
+
+
+class Action(Delivery, eq=False, kw_only=True):
+    """A function that the writer runs, outside of any group."""
+
+    action: Callable[[], Any]
+    following: Callable[[], None] | None = None
+    """What the writer does once the action has succeeded and its result was sent."""
+
+
+_Deferred = tuple["asyncio.Future[Any]", Callable[..., Operation], Callable[[Any], Sequence[Statement]], Any]
 
 
 class Batch(msgspec.Struct, eq=False):
@@ -98,7 +150,7 @@ class Submitter:
         self._collected: list[Operation] = []
         self._in_flight: dict[Batch, None] = {}
         self._size = 0
-        self._deferred: deque[tuple[asyncio.Future[Any], _Make, Any]] = deque()
+        self._deferred: deque[_Deferred] = deque()
         self._was_single = False
         self._skipped = 0
         self._skipped_next = _FEWEST_SKIPPED
@@ -119,16 +171,18 @@ class Submitter:
         """Return how many batches are being run."""
         return sum(batch.taken.locked() for batch in list(self._in_flight))
 
-    def submit(self, make: _Make, argument: Any) -> "asyncio.Future[Any]":
-        """Send the operation that `make` makes of a future and the argument; return the future.
+    def submit(
+        self, kind: Callable[..., Operation], compile: Callable[[Any], Sequence[Statement]], argument: Any
+    ) -> "asyncio.Future[Any]":
+        """Send an operation of the statements that `compile` returns; return the future of its result.
 
-        While too many are in flight, the operation is made later, in the order of the calls.
+        While too many are in flight, the argument is compiled later, in the order of the calls.
         """
         future: asyncio.Future[Any] = self.loop.create_future()
         if self._size >= _MOST_OPERATIONS:
-            self._deferred.append((future, make, argument))
+            self._deferred.append((future, kind, compile, argument))
         else:
-            self._collect(make(future, argument))
+            self._collect(kind(future, compile(argument)))
         return future
 
     def send_alone(self, operation: Operation) -> Batch:
@@ -199,10 +253,10 @@ class Submitter:
 
     def _admit(self) -> None:
         while self._deferred and self._size < _MOST_OPERATIONS:
-            future, make, argument = self._deferred.popleft()
+            future, kind, compile, argument = self._deferred.popleft()
             # Also one whose caller was cancelled: it is skipped by the receiver, and settled like all others.
             try:
-                operation = make(future, argument)
+                operation = kind(future, compile(argument))
             except Exception as error:
                 if not future.done():
                     future.set_exception(error)
