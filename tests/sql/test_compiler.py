@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, TaskModel, TaskStatus
-from swarm_persistence.engines.reads import Aggregate, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.steps import Increment
@@ -82,7 +82,7 @@ class TestTexts:
             compiler.update(query, {"name": HOSTILE})[0],
             compiler.claim(query, {"name": HOSTILE})[0],
             compiler.delete(query)[0],
-            compiler.aggregate(Aggregate(query, ("name",), (Function("count"),)))[0],
+            compiler.aggregate(Aggregate(query, ("name",), (AggregateFunction("count"),)))[0],
         ]
 
         assert not [text for text in texts if "DROP" in text]
@@ -152,6 +152,8 @@ class TestSteps:
         assert text.splitlines()[1:] == ["VALUES (?,?,?,?,?,?),(?,?,?,?,?,?)"]
 
     def test_an_aggregate_without_groups_is_one_row(self, compiler: Compiler) -> None:
-        aggregate = Aggregate(QueryBuilder(MetricModel).query, (), (Function("max", "value"), Function("count")))
+        aggregate = Aggregate(
+            QueryBuilder(MetricModel).query, (), (AggregateFunction("max", "value"), AggregateFunction("count"))
+        )
 
         assert compiler.aggregate(aggregate) == ("SELECT max(value), count(*)\nFROM metrics", [])

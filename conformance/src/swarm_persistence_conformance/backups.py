@@ -20,7 +20,7 @@ from swarm_persistence import (
     TransactionError,
     init_storage,
 )
-from swarm_persistence.engines.reads import Aggregate, Count, Function, Get, Page, Select, Values
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Count, Get, Page, Select, Values
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import EVENTS, TASKS
 from swarm_persistence_conformance.records import a_message, a_task, an_event, complete_records, everything_in, ids
@@ -70,7 +70,7 @@ class TestSnapshots:
         assert await snapshot.read(Values(Query(EVENTS), ("id", "sequence"))) == [("x", x.sequence), ("y", y.sequence)]
         page, last = await snapshot.read(Page(Query(EVENTS, limit=1)))
         assert (ids(page), last) == (["x"], x.sequence)
-        assert await snapshot.read(Aggregate(Query(EVENTS), (), (Function("count"),))) == [(2,)]
+        assert await snapshot.read(Aggregate(Query(EVENTS), (), (AggregateFunction("count"),))) == [(2,)]
         assert (await snapshot.numbers())["events"] >= (z.sequence or 0)
         await snapshot.close()
         await asyncio.gather(*later)

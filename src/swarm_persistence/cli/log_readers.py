@@ -22,7 +22,7 @@ _FIRST_READ_LOCK = 123
 _LOCK = Struct("@hhqqi")
 
 
-class Reader(msgspec.Struct, frozen=True):
+class OldReader(msgspec.Struct, frozen=True):
     """A process that reads a state before the last commit."""
 
     process: int
@@ -30,16 +30,16 @@ class Reader(msgspec.Struct, frozen=True):
     """The last frame of the log that it sees."""
 
 
-def old_readers(index: Path) -> list[Reader]:
+def old_readers(index: Path) -> list[OldReader]:
     """Return the readers that keep an old state for a second; if there are any, that is how long it takes."""
     if sys.platform != "linux":
         return []  # other systems keep their locks in another form
     command = [sys.executable, "-P", "-m", __name__, str(index)]
     done = subprocess.run(command, capture_output=True, check=True)
-    return msgspec.json.decode(done.stdout, type=list[Reader])
+    return msgspec.json.decode(done.stdout, type=list[OldReader])
 
 
-def _lasting_readers(index: Path) -> set[Reader]:
+def _lasting_readers(index: Path) -> set[OldReader]:
     lasting = _readers(index)
     for _ in range(_LOOKS - 1):
         if not lasting:
@@ -49,7 +49,7 @@ def _lasting_readers(index: Path) -> set[Reader]:
     return lasting
 
 
-def _readers(index: Path) -> set[Reader]:
+def _readers(index: Path) -> set[OldReader]:
     """Return the readers that do not see the last commit."""
     import fcntl
 
@@ -67,7 +67,7 @@ def _readers(index: Path) -> set[Reader]:
             wanted = _LOCK.pack(fcntl.F_WRLCK, 0, _FIRST_READ_LOCK + place, 1, 0)
             kind, *_, process = _LOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, wanted))
             if kind != fcntl.F_UNLCK and mark < frames:
-                found.add(Reader(process, mark))
+                found.add(OldReader(process, mark))
         return found
 
 

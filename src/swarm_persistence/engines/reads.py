@@ -62,7 +62,7 @@ class LastSequence(Read[int], frozen=True, gc=False):
     before: int | None = None
 
 
-class Function(NamedTuple):
+class AggregateFunction(NamedTuple):
     """An aggregate function over a group of rows; nulls are ignored. `count` counts rows and takes no field.
 
     `percentile` computes `query.percentiles` for the `fraction`, which the other functions do not have.
@@ -92,4 +92,4 @@ class Aggregate(Read[list[AggregateRow]], frozen=True, gc=False):
 
     query: Query[Any]
     group_by: tuple[str | Bucket, ...]
-    functions: tuple[Function, ...]
+    functions: tuple[AggregateFunction, ...]

@@ -111,7 +111,9 @@ class ClaimVerbs(TaskVerbs):
         fits = _fitting(task_types, capabilities)
         ready = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, bound("limit", limit))
         if seconds_to_wait and self._scope() is not None:
-            raise TransactionError("waiting for a task is not possible within a transaction: nobody else could write")
+            raise TransactionError(
+                "waiting for a task is not possible within a transaction, which blocks other writers"
+            )
         if limit == 0 or fits == (_FITS_NOTHING,):
             identifier(agent_id, "task.assigned_to")
             return []

@@ -14,7 +14,7 @@ from swarm_persistence.storage.core import TOUCHED
 
 def claim_of(task: TaskModel) -> tuple[Condition, ...]:
     """Return the conditions under which the claim of this copy still holds."""
-    id = id_of(task)
+    id = id_of_task(task)
     if task.assigned_to is None:
         raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
     return (*held_by(id, task.assigned_to), Condition("claim_count", "=", count(task.claim_count, "task.claim_count")))
@@ -29,7 +29,7 @@ def held_by(id: str, agent_id: str) -> tuple[Condition, ...]:
     )
 
 
-def id_of(task: TaskModel) -> str:
+def id_of_task(task: TaskModel) -> str:
     """Return the id of a task; refuse any other object."""
     if type(task) is not TaskModel:
         refuse(TASKS.label, task, "a TaskModel")

@@ -25,7 +25,7 @@ from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_of, id_of
+from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_of, id_of_task
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -59,7 +59,7 @@ class LeaseVerbs(ClaimVerbs):
             "completed_at": NOW,
             **TOUCHED,
         }
-        await self._change_held(task, changes, *steps_to_meet([id_of(task)]))
+        await self._change_held(task, changes, *steps_to_meet([id_of_task(task)]))
 
     async def fail_task(self, task: TaskModel, error: str, *, retry_in: float | timedelta | None = None) -> None:
         """Record a failure of the task: it is retried after a delay, or has failed for good.

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from swarm_persistence.clock import from_microseconds
-from swarm_persistence.engines.reads import Aggregate, AggregateRow, Function, Select
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Select
 from swarm_persistence.models import MetricModel
 from swarm_persistence.query.builder import bound_value
 from swarm_persistence.query.query import Condition, Order, Query
@@ -16,12 +16,12 @@ from swarm_persistence.storage.storing import store
 from swarm_persistence.storage.summaries import DEFAULT_FUNCTIONS, MetricSummary, Summing
 
 _FUNCTIONS = (
-    Function("avg", "value"),
-    Function("count"),
-    Function("min", "value"),
-    Function("max", "value"),
-    Function("sum", "value"),
-    Function("max", "timestamp"),
+    AggregateFunction("avg", "value"),
+    AggregateFunction("count"),
+    AggregateFunction("min", "value"),
+    AggregateFunction("max", "value"),
+    AggregateFunction("sum", "value"),
+    AggregateFunction("max", "timestamp"),
 )
 
 

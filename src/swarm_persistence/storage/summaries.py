@@ -10,7 +10,7 @@ import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.reads import Aggregate, AggregateRow, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Bucket
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import MetricModel
 from swarm_persistence.query.query import Query
@@ -47,7 +47,7 @@ class Summing:
         """Return the aggregate to read from the engine for the metrics of a query."""
         buckets = () if self._bucket is None else (self._bucket,)
         # The count tells whether any metric matched.
-        functions = (*self._functions.values(), Function("count"))
+        functions = (*self._functions.values(), AggregateFunction("count"))
         return Aggregate(query, (*buckets, *self._fields), functions)
 
     def summaries(self, rows: Sequence[AggregateRow]) -> list[MetricSummary]:
@@ -78,21 +78,21 @@ def _fields(group_by: Iterable[str]) -> tuple[str, ...]:
     return fields
 
 
-def _functions(functions: Iterable[str]) -> dict[str, Function]:
+def _functions(functions: Iterable[str]) -> dict[str, AggregateFunction]:
     names = _named(functions, "functions")
     if not names:
         raise InvalidQueryError("functions is empty, expected one at least, such as avg, count or p95")
     return {name: _function(name, f"functions[{place}]") for place, name in enumerate(names)}
 
 
-def _function(name: str, argument: str) -> Function:
+def _function(name: str, argument: str) -> AggregateFunction:
     if name == "count":
-        return Function("count")
+        return AggregateFunction("count")
     if name in _PLAIN:
-        return Function(cast(Literal["avg", "min", "max", "sum"], name), "value")
+        return AggregateFunction(cast(Literal["avg", "min", "max", "sum"], name), "value")
     percentile = _PERCENTILE.fullmatch(name)
     if percentile is not None and (percent := Decimal(percentile[1])) <= 100:
-        return Function("percentile", "value", float(percent / 100))
+        return AggregateFunction("percentile", "value", float(percent / 100))
     raise InvalidQueryError(
         f"{argument} is {shown(name)}, expected one of {', '.join(_PLAIN)}, count, or a percentile from p0 to p100"
     )

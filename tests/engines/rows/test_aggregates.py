@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from row_strategies import column_values, rows
 
-from swarm_persistence.engines.reads import Aggregate, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.sql.compiler import Compiler
@@ -36,9 +36,9 @@ def test_aggregates_are_those_of_sqlite(
 ) -> None:
     fields = ("retry_count", "started_at", "priority")
     functions = (
-        Function("count"),
-        *(Function(name, field) for field in fields for name in _NAMES),
-        *(Function("percentile", "retry_count", fraction) for fraction in (0.0, 0.5, 0.95, 0.999, 1.0)),
+        AggregateFunction("count"),
+        *(AggregateFunction(name, field) for field in fields for name in _NAMES),
+        *(AggregateFunction("percentile", "retry_count", fraction) for fraction in (0.0, 0.5, 0.95, 0.999, 1.0)),
     )
     aggregate = Aggregate(Query(TASKS), group_by, functions)
     source, database = RowTable(TASKS), apsw.Connection(":memory:")
@@ -79,7 +79,9 @@ def metrics(*numbers: float) -> RowTable:
     ],
 )
 def test_sums_of_reals_are_exact_and_floats(numbers: tuple[float, ...], total: float, average: float) -> None:
-    aggregate = Aggregate(Query(METRICS), ("unit",), (Function("sum", "value"), Function("avg", "value")))
+    aggregate = Aggregate(
+        Query(METRICS), ("unit",), (AggregateFunction("sum", "value"), AggregateFunction("avg", "value"))
+    )
 
     [(_, summed, averaged)] = aggregate_rows(metrics(*numbers), aggregate)
 
@@ -88,7 +90,7 @@ def test_sums_of_reals_are_exact_and_floats(numbers: tuple[float, ...], total: f
 
 def test_of_no_rows_there_is_one_row_unless_they_are_grouped() -> None:
     nothing: Query[Any] = Query(METRICS, (Condition("unit", "=", "none"),))
-    functions = (Function("count"), Function("sum", "value"), Function("min", "value"))
+    functions = (AggregateFunction("count"), AggregateFunction("sum", "value"), AggregateFunction("min", "value"))
 
     assert aggregate_rows(metrics(1.0), Aggregate(nothing, (), functions)) == [(0, None, None)]
     assert aggregate_rows(metrics(1.0), Aggregate(nothing, ("unit",), functions)) == []

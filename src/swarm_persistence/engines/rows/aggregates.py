@@ -6,7 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from swarm_persistence.engines.reads import Aggregate, AggregateRow, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Bucket
 from swarm_persistence.engines.rows.evaluator import matching_rows
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.percentiles import percentile_of
@@ -53,7 +53,7 @@ def _sort_key(table: Table[Any], place: int, group: str | Bucket) -> Callable[[t
     return lambda found: in_order(found[1][0])
 
 
-def _function(table: Table[Any], function: Function) -> Callable[[Sequence[Row]], Any]:
+def _function(table: Table[Any], function: AggregateFunction) -> Callable[[Sequence[Row]], Any]:
     if function.field is None:
         return len
     position = table.positions[function.field]
@@ -70,7 +70,7 @@ def _function(table: Table[Any], function: Function) -> Callable[[Sequence[Row]]
     return compute_field
 
 
-def _computation(function: Function) -> Callable[[Sequence[Any]], Any]:
+def _computation(function: AggregateFunction) -> Callable[[Sequence[Any]], Any]:
     if function.name != "percentile":
         return _FUNCTIONS[function.name]
     assert function.fraction is not None

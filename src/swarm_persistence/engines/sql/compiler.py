@@ -7,7 +7,7 @@ collecting the values.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swarm_persistence.engines.reads import Aggregate, Bucket, Function
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
 from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.query.query import FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
@@ -248,7 +248,7 @@ class Compiler:
             return group
         return f"{self.dialect.rounded_down(group.field, marks)} AS {_group_name(group)}"
 
-    def _function(self, table: Table[Any], function: Function, marks: Marks) -> str:
+    def _function(self, table: Table[Any], function: AggregateFunction, marks: Marks) -> str:
         if function.name == "percentile":
             assert function.field is not None
             return self.dialect.percentile(function.field, marks)
