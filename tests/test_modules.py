@@ -11,9 +11,6 @@ import swarm_persistence
 
 ROOT = Path(swarm_persistence.__file__).parent
 
-SHARED_NAMES_LEFT = {"Function", "Plan", "Reader", "Worker", "_Call", "_End"}
-"""Names that two or more classes still have. This set must only shrink."""
-
 
 @cache
 def modules() -> dict[str, ast.Module]:
@@ -72,4 +69,4 @@ def test_no_two_classes_share_a_name() -> None:
                 homes[node.name].add(module)
     shared = {name for name, places in homes.items() if len(places) > 1}
 
-    assert shared <= SHARED_NAMES_LEFT
+    assert shared == set()

@@ -22,7 +22,7 @@ from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.library import Module
 from swarm_persistence.demo.liveness import SILENCE_SECONDS, whereabouts
-from swarm_persistence.demo.plan import Plan, make_plan
+from swarm_persistence.demo.plan import TaskPlan, make_plan
 from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR,
@@ -43,7 +43,7 @@ async def storage() -> AsyncIterator[Storage]:
         yield storage
 
 
-def coordinator_of(storage: Storage, plan: Plan, target: str = "unused") -> Coordinator:
+def coordinator_of(storage: Storage, plan: TaskPlan, target: str = "unused") -> Coordinator:
     return Coordinator(storage, plan, Fleet(target), Stopping(), lambda _done: None)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm_persistence.demo.measures import Function, Measures, longer, measure_module, measure_source
+from swarm_persistence.demo.measures import MeasuredFunction, Measures, longer, measure_module, measure_source
 
 SOURCE = """\
 import os, os.path
@@ -58,13 +58,13 @@ def test_imports_are_top_level_names_once_and_a_relative_one_is_its_own_package(
 
 
 def test_the_longest_function_counts_no_decorators() -> None:
-    assert measured(SOURCE).longest_function == Function("package.module", "outer", 17, 9)
+    assert measured(SOURCE).longest_function == MeasuredFunction("package.module", "outer", 17, 9)
     decorated = measured("@staticmethod\n@other\ndef short():\n    pass\n").longest_function
-    assert decorated == Function("package.module", "short", 3, 2)
+    assert decorated == MeasuredFunction("package.module", "short", 3, 2)
 
 
 def test_of_equally_long_functions_the_first_is_the_longest() -> None:
-    first, second = Function("a", "f", 1, 9), Function("a", "g", 20, 9)
+    first, second = MeasuredFunction("a", "f", 1, 9), MeasuredFunction("a", "g", 20, 9)
     assert longer(first, second) == longer(second, first) == first
     assert longer(None, second) == second
     assert longer(None, None) is None

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_persistence.demo.measures import Function, Measures
+from swarm_persistence.demo.measures import MeasuredFunction, Measures
 from swarm_persistence.demo.totals import MOST_COMPLEX, sum_modules, sum_totals
 
 counts = st.integers(0, 50)
@@ -21,7 +21,7 @@ def modules(draw: st.DrawFn) -> list[Measures]:
             functions=draw(counts),
             classes=draw(counts),
             branches=draw(counts),
-            longest_function=draw(st.none() | st.builds(Function, st.just(name), st.just("f"), counts, counts)),
+            longest_function=draw(st.none() | st.builds(MeasuredFunction, st.just(name), st.just("f"), counts, counts)),
             imports=draw(st.lists(st.sampled_from(["os", "re", "sys"]), unique=True)),
             problem=draw(st.none() | st.just("cannot be parsed")),
         )

@@ -11,13 +11,13 @@ from swarm_persistence.demo.coordinator import Coordinator
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.library import Module, find_modules
 from swarm_persistence.demo.plain_count import count_plainly
-from swarm_persistence.demo.plan import Plan, make_plan
+from swarm_persistence.demo.plan import TaskPlan, make_plan
 from swarm_persistence.demo.records import Records, read_records
 from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.totals import Totals
 from swarm_persistence.demo.verification import find_differences
 from swarm_persistence.demo.vocabulary import WORKER, WORKER_KILLED
-from swarm_persistence.demo.worker import Worker
+from swarm_persistence.demo.worker import DemoWorker
 from swarm_persistence.models import AgentModel, EventModel
 
 SOURCES = {
@@ -30,7 +30,7 @@ SOURCES = {
 class Done(msgspec.Struct):
     """A run that is finished, and the plain count of the same files."""
 
-    plan: Plan
+    plan: TaskPlan
     records: Records
     counted: Totals
 
@@ -61,7 +61,7 @@ async def done(storage: Storage, modules: list[Module]) -> Done:
 
     coordinator = Coordinator(storage, plan, Fleet("unused"), stopping, stop_when_done)
     await coordinator.prepare()
-    worker = Worker(storage, AgentModel.new("worker-1", WORKER), stopping)
+    worker = DemoWorker(storage, AgentModel.new("worker-1", WORKER), stopping)
     while not coordinator.is_finished:
         task = await worker._start_next_task()
         assert task is not None

@@ -22,7 +22,7 @@ from swarm_persistence.demo.vocabulary import (
     WORKER,
     WORKER_STOPPED,
 )
-from swarm_persistence.demo.worker import Worker
+from swarm_persistence.demo.worker import DemoWorker
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Bench:
         self.storage = storage
         self.agent = AgentModel.new("worker-1", WORKER)
         self.stopping = Stopping()
-        self.worker = Worker(storage, self.agent, self.stopping)
+        self.worker = DemoWorker(storage, self.agent, self.stopping)
 
     async def run_until(self, event_type: str, times: int = 1) -> None:
         async with asyncio.timeout(20):

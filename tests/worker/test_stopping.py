@@ -164,7 +164,7 @@ async def test_what_is_claimed_while_the_stop_comes_is_handed_back(
 async def test_a_handler_that_ignores_its_cancellation_does_not_block_the_stop(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swarm_persistence.worker.runs.CANCEL_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("swarm_persistence.worker.task_runs.CANCEL_GRACE_SECONDS", 0.05)
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def ignore(_: TaskModel) -> None:

@@ -21,7 +21,7 @@ from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.library import find_modules, library_path
 from swarm_persistence.demo.plain_count import count_plainly
-from swarm_persistence.demo.plan import Plan, make_plan
+from swarm_persistence.demo.plan import TaskPlan, make_plan
 from swarm_persistence.demo.records import read_records
 from swarm_persistence.demo.stopping import Stopping, stop_on_signals
 from swarm_persistence.demo.totals import Totals
@@ -110,7 +110,7 @@ class _Demo:
             return self._stopping.exit_code
         return await self._conclude(plan, worked, *counting)
 
-    async def _work(self, plan: Plan) -> tuple[int, float] | None:
+    async def _work(self, plan: TaskPlan) -> tuple[int, float] | None:
         """Let the swarm do what is left; return how many tasks that was and the seconds, `None` if it was stopped."""
         with meter(self._console, quantity(self._workers, "worker"), len(plan.tasks)) as show:
             coordinator = Coordinator(self._storage, plan, Fleet(self._target), self._stopping, show)
@@ -133,7 +133,7 @@ class _Demo:
             say(self._console, "all tasks are done already, in an earlier run")
         return coordinator.completed - before, seconds
 
-    async def _count(self, plan: Plan) -> tuple[Totals, float] | None:
+    async def _count(self, plan: TaskPlan) -> tuple[Totals, float] | None:
         """Count the same files plainly, and return the totals and the seconds it took; `None` if it was stopped."""
         with meter(self._console, "plain count in a single process", len(plan.modules)) as show:
 
@@ -150,7 +150,7 @@ class _Demo:
         say(self._console, f"stopped: all tasks are done, and not yet checked; to check them: {self._command()}")
         return None
 
-    async def _conclude(self, plan: Plan, worked: tuple[int, float], counted: Totals, count_seconds: float) -> int:
+    async def _conclude(self, plan: TaskPlan, worked: tuple[int, float], counted: Totals, count_seconds: float) -> int:
         records = await read_records(self._storage, plan)
         differences = find_differences(plan, records, counted)
         for table in tables(records, counted):

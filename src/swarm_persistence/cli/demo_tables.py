@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from swarm_persistence.cli.terminal import new_table
 from swarm_persistence.demo.performance import name_of, performances
-from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.plan import TaskPlan
 from swarm_persistence.demo.records import Records
 from swarm_persistence.demo.totals import Totals
 from swarm_persistence.models import MetricModel
@@ -43,7 +43,7 @@ def comparison(worked: tuple[int, float], workers: int, count_seconds: float) ->
     return f"{quantity(tasks, 'task')} by {quantity(workers, 'worker')}: {seconds:.1f} s; {plain}"
 
 
-def check_lines(plan: Plan, records: Records, counted: Totals, differences: list[str]) -> list[str]:
+def check_lines(plan: TaskPlan, records: Records, counted: Totals, differences: list[str]) -> list[str]:
     """Return the check line; if something is wrong, what, a line each."""
     if differences:
         shown = [f"  {difference}" for difference in differences[:_MOST_DIFFERENCES]]

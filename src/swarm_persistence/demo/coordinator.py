@@ -8,10 +8,10 @@ from typing import Any
 from swarm_persistence.clock import now
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
+from swarm_persistence.demo.kill_target import KillTarget
 from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, SILENCE_SECONDS, is_alive, whereabouts
-from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.plan import TaskPlan
 from swarm_persistence.demo.stopping import Stopping
-from swarm_persistence.demo.trap import Trap
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR,
     COORDINATOR_ID,
@@ -40,7 +40,7 @@ class Coordinator:
     """One run over a plan. Tells `on_progress` how many of the plan's tasks are done."""
 
     def __init__(
-        self, storage: Storage, plan: Plan, fleet: Fleet, stopping: Stopping, on_progress: Callable[[int], None]
+        self, storage: Storage, plan: TaskPlan, fleet: Fleet, stopping: Stopping, on_progress: Callable[[int], None]
     ) -> None:
         self._storage = storage
         self._plan = plan
@@ -50,7 +50,7 @@ class Coordinator:
         self._agent = AgentModel.new("coordinator", COORDINATOR)
         self._completed: set[str] = set()
         self._workers_started = 0
-        self._trap: Trap | None = None
+        self._kill_target: KillTarget | None = None
         self.killed: str | None = None
         """The name of the worker that was killed in this run."""
 
@@ -81,7 +81,7 @@ class Coordinator:
         """Kill one worker half-way, with the task in hand that lies in the middle of what is left to do now."""
         left = [task.id for task in self._plan.tasks if task.id not in self._completed]
         if left:
-            self._trap = Trap(left[len(left) // 2], new_id())
+            self._kill_target = KillTarget(left[len(left) // 2], new_id())
 
     async def run(self, workers: int) -> None:
         """Work with so many workers until the report is written, or a stop is requested.
@@ -95,8 +95,8 @@ class Coordinator:
                 await self._start_workers(workers)
                 await self._watch(spare=workers)
         finally:
-            for crew in await self._fleet.stop(self._stopping.urgent):
-                await self._bury(crew.agent_id, crew.ended.result())
+            for worker in await self._fleet.stop(self._stopping.urgent):
+                await self._bury(worker.agent_id, worker.ended.result())
         await self._read_messages()
 
     async def sign_off(self) -> None:
@@ -158,7 +158,7 @@ class Coordinator:
 
     async def _start_worker(self) -> None:
         self._workers_started += 1
-        await self._fleet.start(f"worker-{self._workers_started}", self._trap)
+        await self._fleet.start(f"worker-{self._workers_started}", self._kill_target)
 
     async def _watch(self, spare: int) -> None:
         beaten = looked = now()
@@ -167,12 +167,12 @@ class Coordinator:
             failures = await self._read_messages()
             if failures:
                 raise DemoError(f"a task failed for good ({failures[0]['task_type']}): {failures[0]['error']}")
-            if self._trap is not None and self.killed is None:
-                await self._kill_whoever_is_in(self._trap)
-            for crew in self._fleet.take_ended():
-                await self._bury(crew.agent_id, crew.ended.result())
+            if self._kill_target is not None and self.killed is None:
+                await self._kill_holder(self._kill_target)
+            for worker in self._fleet.take_ended():
+                await self._bury(worker.agent_id, worker.ended.result())
                 if spare == 0:
-                    raise DemoError(f"the workers keep ending; the last one said: {crew.ended.result()}")
+                    raise DemoError(f"the workers keep ending; the last one said: {worker.ended.result()}")
                 spare -= 1
                 await self._start_worker()
             if now() - beaten >= timedelta(seconds=HEARTBEAT_SECONDS):
@@ -183,21 +183,28 @@ class Coordinator:
                 await self._take_back_from_the_dead()
                 looked = now()
 
-    async def _kill_whoever_is_in(self, trap: Trap) -> None:
-        holder = await trap.holder(self._storage)
-        crew = next((crew for crew in self._fleet.crews if crew.agent_id == holder and not crew.ended.done()), None)
-        if crew is None:
+    async def _kill_holder(self, kill_target: KillTarget) -> None:
+        holder = await kill_target.holder(self._storage)
+        worker = next(
+            (worker for worker in self._fleet.workers if worker.agent_id == holder and not worker.ended.done()), None
+        )
+        if worker is None:
             return
-        await self._fleet.kill(crew)
-        self.killed = crew.name
+        await self._fleet.kill(worker)
+        self.killed = worker.name
         async with self._storage.transaction():
-            left = await trap.left_by(self._storage, crew.agent_id)
+            left = await kill_target.left_by(self._storage, worker.agent_id)
             # Its tasks stay with it: that its leases run out is what the others go by.
-            agent = await self._storage.get_agent(crew.agent_id)
+            agent = await self._storage.get_agent(worker.agent_id)
             if agent is not None:
                 agent.set_status(AgentStatus.ERROR)
                 await self._storage.update_agent(agent)
-            told = {"run": trap.run, "worker": crew.agent_id, "exit_code": crew.process.returncode, "tasks": left}
+            told = {
+                "run": kill_target.run,
+                "worker": worker.agent_id,
+                "exit_code": worker.process.returncode,
+                "tasks": left,
+            }
             await self._tell(WORKER_KILLED, told)
 
     async def _read_messages(self) -> list[Any]:
@@ -213,7 +220,7 @@ class Coordinator:
         """Give the tasks of workers that died in an earlier run back to the others."""
         of_kills = QueryBuilder(EventModel).where_eq("event_type", WORKER_KILLED)
         kills = await self._storage.repository(EventModel).query(of_kills)
-        known = {crew.agent_id for crew in self._fleet.crews} | {event.data["worker"] for event in kills}
+        known = {worker.agent_id for worker in self._fleet.workers} | {event.data["worker"] for event in kills}
         for agent in await self._storage.list_agents():
             is_stranger = agent.agent_type == WORKER and agent.id not in known
             if is_stranger and agent.status is not AgentStatus.SHUTDOWN and not is_alive(agent):

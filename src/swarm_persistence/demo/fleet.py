@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 from swarm_persistence.backends.targets import DATABASE_VARIABLE
-from swarm_persistence.demo.trap import Trap
+from swarm_persistence.demo.kill_target import KillTarget
 from swarm_persistence.models.identifiers import new_id
 
 _GRACE_SECONDS = 8.0
 """Many times what the longest task takes."""
 
 
-class Crew:
+class WorkerProcess:
     """One worker's process. `ended` gives its last words when it has ended."""
 
     def __init__(self, agent_id: str, name: str, process: Process) -> None:
@@ -40,47 +40,47 @@ class Fleet:
     def __init__(self, target: str) -> None:
         # The target goes by the environment: others can read a command line, and a URL may hold a password.
         self._environment = {**os.environ, DATABASE_VARIABLE: target}
-        self.crews: list[Crew] = []
+        self.workers: list[WorkerProcess] = []
 
-    async def start(self, name: str, trap: Trap | None = None) -> None:
+    async def start(self, name: str, kill_target: KillTarget | None = None) -> None:
         """Start a worker; whichever gets the trap's task keeps it until one has been killed."""
         agent_id = new_id()
         command = [sys.executable, "-m", "swarm_persistence.demo.worker", "--agent-id", agent_id, "--name", name]
-        if trap is not None:
-            command += ["--trap", trap.task_id, "--run", trap.run]
+        if kill_target is not None:
+            command += ["--kill-target", kill_target.task_id, "--run", kill_target.run]
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=self._environment, **_own_group()
         )
-        self.crews.append(Crew(agent_id, name, process))
+        self.workers.append(WorkerProcess(agent_id, name, process))
 
-    def take_ended(self) -> list[Crew]:
+    def take_ended(self) -> list[WorkerProcess]:
         """Return the workers that have ended since the last call, and forget them."""
-        ended = [crew for crew in self.crews if crew.ended.done()]
-        self.crews = [crew for crew in self.crews if crew not in ended]
+        ended = [worker for worker in self.workers if worker.ended.done()]
+        self.workers = [worker for worker in self.workers if worker not in ended]
         return ended
 
-    async def kill(self, crew: Crew) -> None:
+    async def kill(self, worker: WorkerProcess) -> None:
         """Kill a worker, and return when it is dead; nobody takes its place."""
         with suppress(ProcessLookupError):  # it may have ended by itself just now
-            crew.process.kill()
-        await crew.ended
-        self.crews.remove(crew)
+            worker.process.kill()
+        await worker.ended
+        self.workers.remove(worker)
 
-    async def stop(self, urgent: asyncio.Event) -> list[Crew]:
+    async def stop(self, urgent: asyncio.Event) -> list[WorkerProcess]:
         """Let the workers finish the task in hand; kill those that take too long. Return the killed and the failed."""
-        for crew in self.crews:
-            if crew.process.stdin is not None:
-                crew.process.stdin.close()
+        for worker in self.workers:
+            if worker.process.stdin is not None:
+                worker.process.stdin.close()
         hurry: asyncio.Future[Any] = asyncio.create_task(urgent.wait())
-        everyone: asyncio.Future[Any] = asyncio.gather(*(crew.ended for crew in self.crews))
+        everyone: asyncio.Future[Any] = asyncio.gather(*(worker.ended for worker in self.workers))
         await asyncio.wait({everyone, hurry}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
-        for crew in self.crews:
-            if not crew.ended.done():
-                crew.process.kill()
+        for worker in self.workers:
+            if not worker.ended.done():
+                worker.process.kill()
         await everyone
-        crews, self.crews = self.crews, []
-        return [crew for crew in crews if crew.process.returncode]
+        workers, self.workers = self.workers, []
+        return [worker for worker in workers if worker.process.returncode]
 
 
 def _own_group() -> dict[str, Any]:

@@ -15,7 +15,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _UNPARSABLE = (SyntaxError, ValueError, LookupError, RecursionError, MemoryError)
 
 
-class Function(msgspec.Struct, frozen=True):
+class MeasuredFunction(msgspec.Struct, frozen=True):
     """A function and its length, decorators not counted."""
 
     module: str
@@ -32,7 +32,7 @@ class Measures(msgspec.Struct, kw_only=True):
     functions: int = 0
     classes: int = 0
     branches: int = 0
-    longest_function: Function | None = None
+    longest_function: MeasuredFunction | None = None
     imports: list[str] = []
     """The top-level modules that it imports, each once, sorted."""
     problem: str | None = None
@@ -85,15 +85,15 @@ def measure_source(module: str, source: str, lines: int) -> Measures:
     return measures
 
 
-def longer(one: Function | None, other: Function | None) -> Function | None:
+def longer(one: MeasuredFunction | None, other: MeasuredFunction | None) -> MeasuredFunction | None:
     """Return the longer function; of equal ones, the first by module and line."""
     if one is None or other is None:
         return one or other
     return min(one, other, key=lambda function: (-function.lines, function.module, function.line))
 
 
-def _function(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
-    return Function(module, node.name, node.lineno, (node.end_lineno or node.lineno) - node.lineno + 1)
+def _function(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> MeasuredFunction:
+    return MeasuredFunction(module, node.name, node.lineno, (node.end_lineno or node.lineno) - node.lineno + 1)
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:

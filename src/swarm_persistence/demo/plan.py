@@ -14,7 +14,7 @@ _WAY_OF_MEASURING = "1"
 """Change it whenever the same file would be measured differently: old results are then not taken for new ones."""
 
 
-class Plan(msgspec.Struct):
+class TaskPlan(msgspec.Struct):
     """The tasks of a run: modules first, then the packages that depend on them, then the report."""
 
     modules: list[Module]
@@ -32,7 +32,7 @@ class Plan(msgspec.Struct):
         return len(self.report.dependencies)
 
 
-def make_plan(modules: list[Module]) -> Plan:
+def make_plan(modules: list[Module]) -> TaskPlan:
     """Return the tasks that measure these modules, the largest first: what takes longest must not start last."""
     by_size = sorted(modules, key=lambda module: -module.size)
     of_modules = {module.path: _module_task(module) for module in by_size}
@@ -41,7 +41,7 @@ def make_plan(modules: list[Module]) -> Plan:
         members[module.package].append(of_modules[module.path].id)
     of_packages = [_package_task(package, ids) for package, ids in members.items()]
     tasks = [*of_modules.values(), *of_packages, _report_task(of_packages)]
-    return Plan(modules, tasks, frozenset(task.id for task in tasks))
+    return TaskPlan(modules, tasks, frozenset(task.id for task in tasks))
 
 
 def _module_task(module: Module) -> TaskModel:

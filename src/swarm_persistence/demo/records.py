@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from swarm_persistence.clock import now
-from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.plan import TaskPlan
 from swarm_persistence.demo.totals import Totals
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR_ID,
@@ -58,7 +58,7 @@ class Records(msgspec.Struct):
         return msgspec.convert(self.report.result, Totals)
 
 
-async def read_records(storage: Storage, plan: Plan) -> Records:
+async def read_records(storage: Storage, plan: TaskPlan) -> Records:
     """Read what the storage holds about the plan's tasks."""
     of_task = QueryBuilder(TaskModel).where_in("task_type", TASK_TYPES)
     tasks = {task.id: task for task in await storage.repository(TaskModel).query(of_task) if task.id in plan.ids}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from swarm_persistence.demo.measures import Function, Measures, longer
+from swarm_persistence.demo.measures import MeasuredFunction, Measures, longer
 
 MOST_COMPLEX = 10
 """How many of the most complex modules a sum keeps."""
@@ -31,7 +31,7 @@ class Totals(msgspec.Struct, kw_only=True):
     functions: int = 0
     classes: int = 0
     branches: int = 0
-    longest_function: Function | None = None
+    longest_function: MeasuredFunction | None = None
     imports: dict[str, int] = {}
     """How many of the modules import each top-level module."""
     most_complex: list[Ranked] = []

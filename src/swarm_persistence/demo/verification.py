@@ -3,18 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from swarm_persistence.demo.plan import Plan
+from swarm_persistence.demo.plan import TaskPlan
 from swarm_persistence.demo.records import Records
 from swarm_persistence.demo.totals import Totals
 from swarm_persistence.models import TaskStatus
 
 
-def find_differences(plan: Plan, records: Records, counted: Totals) -> list[str]:
+def find_differences(plan: TaskPlan, records: Records, counted: Totals) -> list[str]:
     """Return what is not as it must be, a sentence each; nothing, if all is well."""
     return [*_in_tasks(plan, records), *_in_totals(records.totals, counted)]
 
 
-def _in_tasks(plan: Plan, records: Records) -> list[str]:
+def _in_tasks(plan: TaskPlan, records: Records) -> list[str]:
     differences = []
     for task in plan.tasks:
         stored = records.tasks.get(task.id)
@@ -43,7 +43,7 @@ def _not_taken_over(records: Records) -> list[str]:
     ]
 
 
-def _not_once(what: str, plan: Plan, task_ids: Iterable[str]) -> list[str]:
+def _not_once(what: str, plan: TaskPlan, task_ids: Iterable[str]) -> list[str]:
     counts = Counter(task_ids)
     return [f"task {task.id} has {counts[task.id]} {what}" for task in plan.tasks if counts[task.id] != 1]
 

@@ -16,10 +16,9 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.backends.targets import init_storage
-from swarm_persistence.demo.labor import perform
+from swarm_persistence.demo.kill_target import KillTarget
 from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, LEASE_SECONDS, whereabouts
 from swarm_persistence.demo.stopping import Stopping, stop_on_signals
-from swarm_persistence.demo.trap import Trap
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR_ID,
     DURATION,
@@ -33,6 +32,7 @@ from swarm_persistence.demo.vocabulary import (
     WORKER_STARTED,
     WORKER_STOPPED,
 )
+from swarm_persistence.demo.work import perform
 from swarm_persistence.errors import LeaseLostError, NotFoundError, StorageError
 from swarm_persistence.models import (
     AgentModel,
@@ -50,14 +50,16 @@ _WAIT_SECONDS = 0.25
 _LOOK_SECONDS = 0.1
 
 
-class Worker:
+class DemoWorker:
     """One agent at work."""
 
-    def __init__(self, storage: Storage, agent: AgentModel, stopping: Stopping, trap: Trap | None = None) -> None:
+    def __init__(
+        self, storage: Storage, agent: AgentModel, stopping: Stopping, kill_target: KillTarget | None = None
+    ) -> None:
         self._storage = storage
         self._agent = agent
         self._stopping = stopping
-        self._trap = trap
+        self._kill_target = kill_target
         self._held: TaskModel | None = None
         self._is_over = asyncio.Event()
 
@@ -147,13 +149,13 @@ class Worker:
             await self._fail(task, f"{type(error).__name__}: {error}")
             return
         duration_ms = (time.perf_counter() - start) * 1000
-        if self._trap is not None and self._trap.task_id == task.id:
-            await self._keep_back(task, self._trap)
+        if self._kill_target is not None and self._kill_target.task_id == task.id:
+            await self._keep_back(task, self._kill_target)
         await self._complete(task, result, duration_ms)
 
-    async def _keep_back(self, task: TaskModel, trap: Trap) -> None:
+    async def _keep_back(self, task: TaskModel, kill_target: KillTarget) -> None:
         """Wait until a worker was killed, most likely this one, or there is no reason to wait any more."""
-        while self._held is task and not self._stopping.is_requested and not await trap.has_sprung(self._storage):
+        while self._held is task and not self._stopping.is_requested and not await kill_target.is_killed(self._storage):
             await self._stopping.wait(_LOOK_SECONDS)
 
     async def _complete(self, task: TaskModel, result: Any, duration_ms: float) -> None:
@@ -184,14 +186,14 @@ class Worker:
         return EventModel.new(event_type, data).with_agent(self._agent.id)
 
 
-async def _run(agent_id: str, name: str, trap: Trap | None) -> None:
+async def _run(agent_id: str, name: str, kill_target: KillTarget | None) -> None:
     with stop_on_signals() as stopping:
         threading.Thread(target=_watch_coordinator, args=(stopping,), daemon=True).start()
         agent = AgentModel.new(name, WORKER, TASK_TYPES)
         agent.id = agent_id
         agent.metadata = whereabouts()
         async with await init_storage() as storage:
-            await Worker(storage, agent, stopping, trap).run()
+            await DemoWorker(storage, agent, stopping, kill_target).run()
 
 
 def _watch_coordinator(stopping: Stopping) -> None:
@@ -206,13 +208,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m swarm_persistence.demo.worker")
     parser.add_argument("--agent-id", required=True)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--trap")
+    parser.add_argument("--kill-target")
     parser.add_argument("--run")
     arguments = parser.parse_args()
-    trap = Trap(arguments.trap, arguments.run) if arguments.trap else None
+    kill_target = KillTarget(arguments.kill_target, arguments.run) if arguments.kill_target else None
     failure: BaseException | None = None
     try:
-        asyncio.run(_run(arguments.agent_id, arguments.name, trap))
+        asyncio.run(_run(arguments.agent_id, arguments.name, kill_target))
     except* StorageError as errors:
         failure = errors.exceptions[0]
     if failure is not None:

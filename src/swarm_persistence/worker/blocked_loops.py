@@ -13,7 +13,7 @@ from threading import Event, Thread, get_ident
 from swarm_persistence.background import submit
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker.runs import Run, Terms
+from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
 
 _LONGEST_LIMIT_SECONDS = 5.0
 _SHORTEST_LIMIT_SECONDS = 0.05
@@ -29,15 +29,20 @@ class LoopGuard:
     """
 
     def __init__(
-        self, storage: Storage, agent_id: str, runs: Callable[[], Iterable[Run]], terms: Terms, heartbeat_pause: float
+        self,
+        storage: Storage,
+        agent_id: str,
+        runs: Callable[[], Iterable[TaskRun]],
+        limits: TaskLimits,
+        heartbeat_pause: float,
     ) -> None:
         self._storage = storage
         self._agent_id = agent_id
         self._runs = runs
-        self._lease_pause = terms.lease / 3
+        self._lease_pause = limits.lease / 3
         self._heartbeat_pause = heartbeat_pause
         # An extension was due a third of a lease after the last one: what follows must be quicker than the rest.
-        limit = min(terms.lease / 4, heartbeat_pause, _LONGEST_LIMIT_SECONDS)
+        limit = min(limits.lease / 4, heartbeat_pause, _LONGEST_LIMIT_SECONDS)
         self._limit = max(limit, _SHORTEST_LIMIT_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._thread_id = get_ident()

@@ -13,7 +13,7 @@ from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker.threads import Threads
+from swarm_persistence.worker.threads import HandlerThreads
 
 S = TypeVar("S", Storage, BlockingStorage)
 
@@ -36,7 +36,7 @@ class Handler:
         self._is_async = _is_async(function)
         self._takes_context = _takes_context(task_type, function)
 
-    async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: Threads) -> Any:
+    async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: HandlerThreads) -> Any:
         """Do a task, and return what the function returns; a blocking function works in a thread."""
         if self._is_async:
             return await self._function(*self._arguments(task, WorkerContext(storage, agent)))

@@ -1,4 +1,4 @@
-"""Threads for blocking handlers: started as they are needed, and no hindrance to the end of the process."""
+"""Daemon threads for blocking handlers, started as they are needed; they do not block interpreter exit."""
 
 import asyncio
 import threading
@@ -8,13 +8,13 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 
-class _Call(NamedTuple):
+class _HandlerCall(NamedTuple):
     context: Context
     function: Callable[[], Any]
     outcome: "asyncio.Future[tuple[Any, BaseException | None]]"
 
 
-class Threads:
+class HandlerThreads:
     """Runs functions in threads for one event loop, each in its caller's context; at most so many at once.
 
     A thread cannot be cancelled: a call that is cancelled returns at once, and its thread goes on.
@@ -27,13 +27,13 @@ class Threads:
         self._most = most
         self._on_return = on_return
         self._loop = asyncio.get_running_loop()
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[_HandlerCall | None] = SimpleQueue()
         self._started = 0
         self._outstanding = 0
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Run a function in a thread, and return or raise what it does."""
-        call = _Call(copy_context(), function, self._loop.create_future())
+        call = _HandlerCall(copy_context(), function, self._loop.create_future())
         self._outstanding += 1
         if self._started < min(self._outstanding, self._most):
             self._started += 1
@@ -68,7 +68,7 @@ class Threads:
                 return  # the loop is closed, and with it all that waited
             del call, value, error  # an idle thread keeps nothing alive
 
-    def _settle(self, call: _Call, value: Any, error: BaseException | None) -> None:
+    def _settle(self, call: _HandlerCall, value: Any, error: BaseException | None) -> None:
         self._outstanding -= 1
         if call.outcome.cancelled():
             self.abandoned -= 1

@@ -18,8 +18,8 @@ from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.worker import signals
 from swarm_persistence.worker.handlers import handlers_by_type
 from swarm_persistence.worker.registration import Registration
-from swarm_persistence.worker.runs import Terms
-from swarm_persistence.worker.shifts import Plan, Shift
+from swarm_persistence.worker.task_runs import TaskLimits
+from swarm_persistence.worker.worker_runs import WorkerRun, WorkerSettings
 
 DRAIN_SECONDS = 30.0
 """How long running handlers may go on after a stop, if nobody says otherwise."""
@@ -81,16 +81,16 @@ class Worker:
         """The signal that came first, if any."""
         self._storage = storage
         self._agent = agent
-        self._plan = Plan(
+        self._settings = WorkerSettings(
             handlers=handlers_by_type(handlers),
             concurrency=concurrency,
-            terms=Terms(seconds(lease, "lease"), timeout),
+            limits=TaskLimits(seconds(lease, "lease"), timeout),
             drain_timeout=seconds(drain_timeout, "drain_timeout", is_zero_possible=True),
             heartbeat_timeout=seconds(heartbeat_timeout, "heartbeat_timeout"),
         )
         self._heeds_signals = heeds_signals
         self._loop: asyncio.AbstractEventLoop
-        self._shift: Shift | None = None
+        self._run: WorkerRun | None = None
         self._work: asyncio.Task[None]
         self._waiting = 0
         self._body: asyncio.Task[Any] | None = None
@@ -100,7 +100,7 @@ class Worker:
     @property
     def outcomes(self) -> Counter[str]:
         """Return how many tasks were `completed`, `retried`, `failed`, `given back` and `lost` so far."""
-        return Counter() if self._shift is None else Counter(self._shift.outcomes)
+        return Counter() if self._run is None else Counter(self._run.outcomes)
 
     async def run(self) -> None:
         """Wait until the worker has stopped, and raise the error that has stopped it, if any."""
@@ -120,14 +120,14 @@ class Worker:
         self._call(self._started().hurry)
 
     async def __aenter__(self) -> Self:
-        if self._shift is not None:
+        if self._run is not None:
             raise OtherError("this worker was started before; make a new one")
         self._storage._require_no_transaction("a worker")
         self._loop = asyncio.get_running_loop()
         registration = Registration(self._storage, self._agent)
         await registration.register()
-        self._shift = Shift(self._storage, self._agent, registration, self._plan)
-        self._work = self._loop.create_task(self._shift.work(), name=f"worker {self._agent.id}")
+        self._run = WorkerRun(self._storage, self._agent, registration, self._settings)
+        self._work = self._loop.create_task(self._run.work(), name=f"worker {self._agent.id}")
         self._body = asyncio.current_task()
         self._cancellations = 0 if self._body is None else self._body.cancelling()
         self._work.add_done_callback(self._end_body)
@@ -140,10 +140,10 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        shift = self._started()
+        run = self._started()
         is_ours = self._take_back_cancellation(error)
         self._body = None
-        (shift.stop if error is None else shift.hurry)()
+        (run.stop if error is None else run.hurry)()
         cancellation: asyncio.CancelledError | None = None
         while not self._work.done():
             try:
@@ -151,7 +151,7 @@ class Worker:
             except asyncio.CancelledError as cancelled:
                 # First give back what is claimed: nobody else would for as long as the leases hold.
                 cancellation = cancelled
-                shift.hurry()
+                run.hurry()
         signals.ignore(self._take_signal)
         failure = None if self._work.cancelled() else self._work.exception()
         if cancellation is not None:
@@ -187,10 +187,10 @@ class Worker:
         with suppress(RuntimeError):  # the loop is closed, and with it all that could be stopped
             self._loop.call_soon_threadsafe(function)
 
-    def _started(self) -> Shift:
-        if self._shift is None:
+    def _started(self) -> WorkerRun:
+        if self._run is None:
             raise OtherError("this worker was not started; use it as `async with Worker(…) as worker:`")
-        return self._shift
+        return self._run
 
 
 def _require(is_so: bool, name: str, value: object, expected: str) -> None:

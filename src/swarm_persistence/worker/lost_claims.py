@@ -9,13 +9,13 @@ from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker.runs import Run
+from swarm_persistence.worker.task_runs import TaskRun
 
 
-class Doubts:
+class LostClaimWatcher:
     """Watches the tasks from when it is made; whoever calls `look` again and again says how often is often enough."""
 
-    def __init__(self, storage: Storage, runs: Callable[[], Iterable[Run]]) -> None:
+    def __init__(self, storage: Storage, runs: Callable[[], Iterable[TaskRun]]) -> None:
         self._storage = storage
         self._runs = runs
         engine: Engine = storage._engine
@@ -32,7 +32,7 @@ class Doubts:
         claims = {tuple(row) for row in rows}
         for run in runs:
             if run.claim not in claims:
-                run.doubt()
+                run.check_claim()
 
     def close(self) -> None:
         """Look no longer."""

@@ -1,4 +1,4 @@
-"""The trap: the task at which the demo kills the worker that has it, whichever that is.
+"""The kill target: the task at which the demo kills the worker that has it, whichever that is.
 
 A kill at a moment that a clock chooses may find a worker between two tasks. So the worker that gets this task does the
 work, and keeps the result to itself until somebody has been killed: then the task is in its hands for certain.
@@ -15,13 +15,13 @@ _LATEST_EVENTS = 10
 """Events of an agent among which the start of its present task is: a task leaves one or two."""
 
 
-class Trap(msgspec.Struct, frozen=True):
+class KillTarget(msgspec.Struct, frozen=True):
     """A task, and the run in which one worker is to be killed."""
 
     task_id: str
     run: str
 
-    async def has_sprung(self, storage: Storage) -> bool:
+    async def is_killed(self, storage: Storage) -> bool:
         """Tell whether a worker was killed in this run."""
         return any(event.data["run"] == self.run for event in await storage.get_events_by_type(WORKER_KILLED, 1))
 

@@ -10,7 +10,7 @@ _LONGEST_WAIT_SECONDS = 60.0
 """After so long without a commit, it looks all the same."""
 
 
-class Readiness:
+class ReadyTaskWatcher:
     """Watches the tasks of some types from when it is made, so that no commit falls between a claim and a wait."""
 
     def __init__(self, storage: Storage, task_types: tuple[str, ...]) -> None:

@@ -47,26 +47,26 @@ class Outcome(StrEnum):
 _ENDED_BY_HANDLER = {TaskStatus.COMPLETED: Outcome.COMPLETED, TaskStatus.FAILED: Outcome.FAILED}
 
 
-class Terms(NamedTuple):
+class TaskLimits(NamedTuple):
     """On what terms tasks are done, in seconds."""
 
     lease: float
     task_timeout: float | None
 
 
-class _End(Enum):
+class _HandlerEnd(Enum):
     HANDLED = 1
     GIVEN_UP = 2
     TIMED_OUT = 3
     LOST = 4
 
 
-class _Answer(NamedTuple):
+class _HandlerResult(NamedTuple):
     value: Any
     error: BaseException | None
 
 
-class Run:
+class TaskRun:
     """One claim of a task, from the handler's start to the record of its outcome."""
 
     def __init__(
@@ -75,11 +75,11 @@ class Run:
         task: TaskModel,
         handle: Callable[[TaskModel], Awaitable[Any]],
         handler_name: str,
-        terms: Terms,
+        limits: TaskLimits,
     ) -> None:
         self.outcome: Outcome | None = None
         self.handler_name = handler_name
-        self.handling: asyncio.Task[_Answer] | None = None
+        self.handling: asyncio.Task[_HandlerResult] | None = None
         """The task in which the handler works."""
         self.settled = asyncio.Event()
         """Set once nothing more will be written; the handler may still be there."""
@@ -88,8 +88,8 @@ class Run:
         # The handler may change its copy, or end the task by itself; the claim is told by ours.
         self._given = msgspec.structs.replace(task)
         self._handle = handle
-        self._terms = terms
-        self._ends_at = float("inf") if terms.task_timeout is None else time.monotonic() + terms.task_timeout
+        self._limits = limits
+        self._ends_at = float("inf") if limits.task_timeout is None else time.monotonic() + limits.task_timeout
         self._given_up = asyncio.Event()
         self._called = asyncio.Event()
         """Set where the wait for the handler must be interrupted."""
@@ -100,7 +100,7 @@ class Run:
         self._given_up.set()
         self._called.set()
 
-    def doubt(self) -> None:
+    def check_claim(self) -> None:
         """Look now whether the claim is over, not only when its lease is to be extended."""
         if not self._is_ended_by_handler:
             self._called.set()
@@ -110,7 +110,7 @@ class Run:
         if self.settled.is_set() or time.monotonic() >= self._ends_at:
             return
         try:
-            await self._storage.extend_lease(msgspec.structs.replace(self._task), lease=self._terms.lease)
+            await self._storage.extend_lease(msgspec.structs.replace(self._task), lease=self._limits.lease)
         except LeaseLostError:
             pass  # this run finds that out as soon as its loop goes on
         except ClosedError:
@@ -131,17 +131,17 @@ class Run:
             _log.error("the handler of %s goes on although it was cancelled; its place stays taken", self.name)
             await asyncio.wait((handling,))
 
-    async def _settle(self, handling: "asyncio.Task[_Answer]") -> Outcome:
+    async def _settle(self, handling: "asyncio.Task[_HandlerResult]") -> Outcome:
         end = await self._attend(handling)
-        if end is not _End.HANDLED:
+        if end is not _HandlerEnd.HANDLED:
             handling.cancel()
             await asyncio.wait((handling,), timeout=CANCEL_GRACE_SECONDS)
-        if end is _End.LOST:
+        if end is _HandlerEnd.LOST:
             return Outcome.LOST
-        if end is _End.GIVEN_UP:
+        if end is _HandlerEnd.GIVEN_UP:
             return await self._insist(self._release, self._found_released)
-        if end is _End.TIMED_OUT:
-            return await self._fail(f"the handler took longer than {self._terms.task_timeout:g} s")
+        if end is _HandlerEnd.TIMED_OUT:
+            return await self._fail(f"the handler took longer than {self._limits.task_timeout:g} s")
         if handling.cancelled():
             return await self._fail("the handler was cancelled")
         answer = handling.result()
@@ -150,19 +150,19 @@ class Run:
         _log.warning("the handler of %s failed", self.name, exc_info=answer.error)
         return await self._fail(described(answer.error))
 
-    async def _answer(self) -> _Answer:
+    async def _answer(self) -> _HandlerResult:
         try:
-            return _Answer(await self._handle(self._given), None)
+            return _HandlerResult(await self._handle(self._given), None)
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise
         except BaseException as error:
             # sys.exit() in a handler ends its task, not the swarm: the next worker would follow. So does all else.
-            return _Answer(None, error)
+            return _HandlerResult(None, error)
 
-    async def _attend(self, handling: "asyncio.Task[_Answer]") -> _End:
+    async def _attend(self, handling: "asyncio.Task[_HandlerResult]") -> _HandlerEnd:
         """Keep the claim until the handler has ended, or must end."""
         loop = asyncio.get_running_loop()
-        pause = self._terms.lease / 3  # two more tries before the lease is over
+        pause = self._limits.lease / 3  # two more tries before the lease is over
         extend_at = loop.time() + pause
         called = asyncio.create_task(self._called.wait())
         try:
@@ -170,11 +170,11 @@ class Run:
                 rest = max(min(self._ends_at - time.monotonic(), extend_at - loop.time()), 0)
                 await asyncio.wait((handling, called), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                 if handling.done():
-                    return _End.HANDLED
+                    return _HandlerEnd.HANDLED
                 if self._given_up.is_set():
-                    return _End.GIVEN_UP
+                    return _HandlerEnd.GIVEN_UP
                 if time.monotonic() >= self._ends_at:
-                    return _End.TIMED_OUT
+                    return _HandlerEnd.TIMED_OUT
                 if called.done():
                     self._called.clear()
                     called = asyncio.create_task(self._called.wait())
@@ -182,7 +182,7 @@ class Run:
                 if loop.time() >= extend_at:
                     is_extended = await self._extend()
                     if is_extended is None:
-                        return _End.LOST
+                        return _HandlerEnd.LOST
                     extend_at = loop.time() + (pause if is_extended else pause / 4)
         finally:
             called.cancel()
@@ -190,7 +190,7 @@ class Run:
     async def _extend(self) -> bool | None:
         """Extend the lease, and tell whether that went well; `None` if the claim is over."""
         try:
-            await self._storage.extend_lease(self._task, lease=self._terms.lease)
+            await self._storage.extend_lease(self._task, lease=self._limits.lease)
         except LeaseLostError as error:
             if self._is_ended_by_handler:
                 return True

@@ -1,4 +1,4 @@
-"""A shift: the time in which a worker claims and does tasks, from its first claim until all is recorded."""
+"""The main loop of a worker, from its first claim until every outcome is recorded."""
 
 import asyncio
 import logging
@@ -14,12 +14,12 @@ from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.blocked_loops import LoopGuard
-from swarm_persistence.worker.doubts import Doubts
 from swarm_persistence.worker.handlers import Handler
-from swarm_persistence.worker.readiness import Readiness
+from swarm_persistence.worker.lost_claims import LostClaimWatcher
+from swarm_persistence.worker.ready_tasks import ReadyTaskWatcher
 from swarm_persistence.worker.registration import Registration
-from swarm_persistence.worker.runs import Run, Terms
-from swarm_persistence.worker.threads import Threads
+from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
+from swarm_persistence.worker.threads import HandlerThreads
 
 _LONGEST_RECOVERY_SECONDS = 60.0
 _LOOK_PAUSE_SECONDS = 0.05
@@ -28,31 +28,33 @@ _LOOK_PAUSE_SECONDS = 0.05
 _log = logging.getLogger("swarm_persistence")
 
 
-class Plan(NamedTuple):
+class WorkerSettings(NamedTuple):
     """What a worker does, and how; times in seconds."""
 
     handlers: Mapping[str, Handler]
     concurrency: int
-    terms: Terms
+    limits: TaskLimits
     drain_timeout: float
     heartbeat_timeout: float
 
 
-class Shift:
+class WorkerRun:
     """Claims tasks as it has room, runs their handlers, and drains when it is told to stop."""
 
-    def __init__(self, storage: Storage, agent: AgentModel, registration: Registration, plan: Plan) -> None:
+    def __init__(
+        self, storage: Storage, agent: AgentModel, registration: Registration, settings: WorkerSettings
+    ) -> None:
         self.outcomes: Counter[str] = Counter()
         self._storage = storage
         self._agent = agent
         self._registration = registration
-        self._plan = plan
+        self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._stopping, self._hurrying, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._threads = Threads(plan.concurrency, self._has_room.set)
-        self._readiness = Readiness(storage, tuple(plan.handlers))
-        self._runs: dict[asyncio.Task[None], Run] = {}
-        self._doubts = Doubts(storage, self._runs.values)
+        self._threads = HandlerThreads(settings.concurrency, self._has_room.set)
+        self._ready_tasks = ReadyTaskWatcher(storage, tuple(settings.handlers))
+        self._runs: dict[asyncio.Task[None], TaskRun] = {}
+        self._lost_claims = LostClaimWatcher(storage, self._runs.values)
         self._failure: Exception | None = None
 
     def stop(self) -> None:
@@ -67,14 +69,14 @@ class Shift:
     async def work(self) -> None:
         """Work until the stop, and raise what has ended the work before."""
         beat, recover = self._registration.beat, self._recover
-        heartbeat_pause = self._plan.heartbeat_timeout / 5
-        recovery_pause = min(self._plan.terms.lease / 2, _LONGEST_RECOVERY_SECONDS)
+        heartbeat_pause = self._settings.heartbeat_timeout / 5
+        recovery_pause = min(self._settings.limits.lease / 2, _LONGEST_RECOVERY_SECONDS)
         upkeep = [
             self._loop.create_task(self._repeat("the heartbeat", beat, heartbeat_pause)),
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
-            self._loop.create_task(self._repeat("the look at claims", self._doubts.look, _LOOK_PAUSE_SECONDS)),
+            self._loop.create_task(self._repeat("the look at claims", self._lost_claims.look, _LOOK_PAUSE_SECONDS)),
         ]
-        guard = LoopGuard(self._storage, self._agent.id, self._runs.values, self._plan.terms, heartbeat_pause)
+        guard = LoopGuard(self._storage, self._agent.id, self._runs.values, self._settings.limits, heartbeat_pause)
         if HAS_THREADS:
             guard.start()
         try:
@@ -85,8 +87,8 @@ class Shift:
             await self._drain()
         finally:
             guard.stop()
-            self._readiness.close()
-            self._doubts.close()
+            self._ready_tasks.close()
+            self._lost_claims.close()
             self._threads.close()
             for task in upkeep:
                 task.cancel()
@@ -99,20 +101,20 @@ class Shift:
         backoff = Backoff()
         while not self._stopping.is_set():
             self._has_room.clear()
-            room = self._plan.concurrency - len(self._runs) - self._threads.abandoned
+            room = self._settings.concurrency - len(self._runs) - self._threads.abandoned
             if room <= 0:
                 await self._unless_stopped(self._has_room.wait())
                 continue
             try:
                 # Never cancelled by a stop: a claim that is committed must be known, to be given back.
                 tasks = await self._storage.claim_next_tasks(
-                    self._agent.id, limit=room, task_types=self._plan.handlers, lease=self._plan.terms.lease
+                    self._agent.id, limit=room, task_types=self._settings.handlers, lease=self._settings.limits.lease
                 )
                 for task in tasks:
                     self._start(task)
                 backoff.reset()
                 if not tasks:
-                    await self._unless_stopped(self._readiness.wait())
+                    await self._unless_stopped(self._ready_tasks.wait())
             except ClosedError:
                 raise
             except StorageError as error:
@@ -122,14 +124,14 @@ class Shift:
         _log.error("worker %r cannot claim, the next try is in %.1f s: %s", self._agent.id, pause, error)
         if isinstance(error, UnreadableError):
             # Nothing else was ready; what comes now must not wait for that row.
-            await self._readiness.wait_for_commit(pause)
+            await self._ready_tasks.wait_for_commit(pause)
         else:
             await asyncio.sleep(pause)
 
     def _start(self, task: TaskModel) -> None:
-        handler = self._plan.handlers[task.task_type]
+        handler = self._settings.handlers[task.task_type]
         handle = partial(handler.handle, storage=self._storage, agent=self._agent, threads=self._threads)
-        run = Run(self._storage, task, handle, handler.name, self._plan.terms)
+        run = TaskRun(self._storage, task, handle, handler.name, self._settings.limits)
         carrying = self._loop.create_task(run.carry_out(), name=f"task {task.id}")
         self._runs[carrying] = run
         carrying.add_done_callback(self._finished)
@@ -152,7 +154,7 @@ class Shift:
         hurrying = self._loop.create_task(self._hurrying.wait())
         try:
             await asyncio.wait(
-                (settled, hurrying), timeout=self._plan.drain_timeout, return_when=asyncio.FIRST_COMPLETED
+                (settled, hurrying), timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED
             )
             for run in self._runs.values():
                 run.give_back()
@@ -184,7 +186,7 @@ class Shift:
             await asyncio.sleep(pause * random.uniform(0.7, 1.0))
 
     async def _recover(self) -> None:
-        recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._plan.heartbeat_timeout)
+        recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._settings.heartbeat_timeout)
         if recovery.requeued or recovery.failed or recovery.lost_agents:
             _log.info("worker %r has found work of the dead: %s", self._agent.id, recovery)
 
