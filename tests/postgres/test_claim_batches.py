@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from swarm_persistence import DatabaseError, PostgresStorage, TaskPriority
-from swarm_persistence.engines.sql.postgres.claim_acts import ClaimTogetherAct
+from swarm_persistence.engines.sql.postgres.claim_statements import ClaimTogetherStatement
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence_conformance.records import a_task, after
 
@@ -17,13 +17,13 @@ from swarm_persistence_conformance.records import a_task, after
 def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Record how many rows each shared claim asks for."""
     sizes: list[int] = []
-    run = ClaimTogetherAct.run
+    run = ClaimTogetherStatement.run_on
 
-    async def record(self: ClaimTogetherAct, connection: Connection) -> Any:
-        sizes.append(len(self._owners))
+    async def record(self: ClaimTogetherStatement, connection: Connection) -> Any:
+        sizes.append(len(self.owners))
         return await run(self, connection)
 
-    monkeypatch.setattr(ClaimTogetherAct, "run", record)
+    monkeypatch.setattr(ClaimTogetherStatement, "run_on", record)
     return sizes
 
 
@@ -31,15 +31,15 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def held(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
     """Hold each shared claim back once it is committed: it sets the first event, and waits for the second."""
     committed, go_on = asyncio.Event(), asyncio.Event()
-    run = ClaimTogetherAct.run
+    run = ClaimTogetherStatement.run_on
 
-    async def wait(self: ClaimTogetherAct, connection: Connection) -> Any:
+    async def wait(self: ClaimTogetherStatement, connection: Connection) -> Any:
         found = await run(self, connection)
         committed.set()
         await go_on.wait()
         return found
 
-    monkeypatch.setattr(ClaimTogetherAct, "run", wait)
+    monkeypatch.setattr(ClaimTogetherStatement, "run_on", wait)
     return committed, go_on
 
 

@@ -95,9 +95,10 @@ class StatementCompiler(ABC):
                 statements.append(self._by_class[type(step)](step))
         return statements
 
-    def read(self, read: Read[Any]) -> Any:
+    def read(self, read: Read[Any]) -> Statement:
         """Return the statement of a read."""
-        return self._by_class[type(read)](read)
+        statement: Statement = self._by_class[type(read)](read)
+        return statement
 
     def row_of(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> tuple[Table[Any], Row]:
         """Return the table of a step's record, and its row."""
@@ -136,11 +137,11 @@ class StatementCompiler(ABC):
         """Return the statement that replaces or adds a row."""
         return SaveStatement(self.compiler.save(table), row, table)
 
-    def select(self, read: Select[Any]) -> Any:
+    def select(self, read: Select[Any]) -> Statement:
         """Return the statement that reads a query's records."""
         return RecordsStatement(*self.compiler.select(read.query), read.query.table)
 
-    def last_sequence(self, read: LastSequence) -> Any:
+    def last_sequence(self, read: LastSequence) -> Statement:
         """Return the statement that finds the highest sequence of a table, deleted rows included."""
         return ValueStatement(*self.compiler.last_sequence(read.table, read.before), read.table)
 

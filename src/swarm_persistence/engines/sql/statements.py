@@ -4,7 +4,7 @@ They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postg
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import msgspec
 
@@ -57,8 +57,9 @@ class TextStatement(Statement, eq=False, gc=False):
     values: Sequence[Any]
     table: Table[Any]
 
+    @final
     def run(self) -> Exchange[Any]:
-        """Return what is made of the rows."""
+        """Return what is made of the rows; a statement that does more is no `TextStatement`: see `run_all`."""
         return self.result((yield self))
 
     def result(self, rows: list[Any]) -> Any:
@@ -162,6 +163,10 @@ class InsertStatement(Statement, eq=False, gc=False):
 
     table: Table[Any]
     rows: list[Any]
+
+    def step_results(self, sequences: list[Any]) -> list[Any]:
+        """Return the results of its steps if its rows have these sequences."""
+        return sequences
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)

@@ -22,8 +22,10 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.sql.postgres.acts import RowsAct
+from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement, execute
+from swarm_persistence.engines.sql.statements import ValueStatement
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE
@@ -122,49 +124,40 @@ async def settled(connection: Connection, table: str, known: int = 0) -> Settled
     return Settled(last, number, is_in_recovery, has_written)
 
 
-class SettledRowsAct:
+class SettledRecordsStatement(ConnectionStatement, eq=False, gc=False):
     """Reads the records of a query that lie before all that other writes may still add."""
 
-    is_single = True
+    compiler: Compiler
+    query: Query[Any]
 
-    def __init__(self, plan: Any, query: Query[Any], table: str) -> None:
-        self._plan = plan
-        self._query = query
-        self._table = table
-        self._decode = codec_of(query.table.model).decode
-
-    async def run(self, connection: Connection) -> list[Any]:
-        """Read them."""
-        found = first = await settled(connection, self._table)
+    async def run_on(self, connection: Connection) -> list[Any]:
+        query = self.query
+        relation = self.compiler.dialect.table(query.table)
+        found = first = await settled(connection, relation)
         deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
         while found.is_in_recovery and found.number < first.last and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE_SECONDS)
-            found = await settled(connection, self._table)
-        query = self._query
+            found = await settled(connection, relation)
         if not found.has_written:
             query = msgspec.structs.replace(
                 query, conditions=(*query.conditions, Condition(SEQUENCE, "<=", found.number))
             )
-        return [*map(self._decode, await connection.run(*self._plan(query)))]
+        return [*map(codec_of(query.table.model).decode, await connection.run(*self.compiler.select(query)))]
 
 
-class LastSequenceAct:
+class LastSequenceStatement(ConnectionStatement, eq=False, gc=False):
     """Gives the last sequence of a table; below another one, once nothing more can come there."""
 
-    is_single = True
+    shown: ValueStatement
+    relation: str
+    before: int | None
 
-    def __init__(self, read: RowsAct, table: str, before: int | None) -> None:
-        self._read = read
-        self._table = table
-        self._before = before
-
-    async def run(self, connection: Connection) -> int:
-        """Find it."""
-        last: int = await self._read.run(connection)
-        if self._before is None:
-            found = await settled(connection, self._table, last)
+    async def run_on(self, connection: Connection) -> int:
+        last: int = await execute(connection, self.shown.run())
+        if self.before is None:
+            found = await settled(connection, self.relation, last)
             return last if found.has_written else min(last, found.number)
-        if last == self._before - 1:
+        if last == self.before - 1:
             return last
-        await connection.run(_WAIT.replace("{table}", self._table), (self._before,))
-        return int(await self._read.run(connection))
+        await connection.run(_WAIT.replace("{table}", self.relation), (self.before,))
+        return int(await execute(connection, self.shown.run()))

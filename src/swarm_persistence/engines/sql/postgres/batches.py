@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from swarm_persistence.engines.sql.postgres.acts import InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited_for_lock
+from swarm_persistence.engines.sql.postgres.insertion import ArrayInsertStatement
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.retry import Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
@@ -122,12 +122,9 @@ class RowAdder:
         wanted = [(row, future) for row, future in batch if not future.done()]
         if not wanted:
             return
-        steps = Steps()
-        act = InsertAct(self._table, self._text)
-        act.rows += [row for row, _ in wanted]
-        steps.acts.append(act)
+        insert = ArrayInsertStatement(self._table, [row for row, _ in wanted], self._text)
         try:
-            sequences = await self._retrier.write(operation, steps)
+            sequences = await self._retrier.write(operation, (insert,))
         except StorageError as error:
             if len(wanted) == 1 or not blames_a_row(error):
                 refuse(wanted, error)

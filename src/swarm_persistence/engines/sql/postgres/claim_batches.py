@@ -6,7 +6,7 @@ from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.sql.postgres.batches import Batches, refuse
-from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
+from swarm_persistence.engines.sql.postgres.claim_statements import ClaimPlan
 from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.failures import blames_a_row

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from swarm_persistence.backoff import Backoff
-from swarm_persistence.engines.sql.postgres.claim_acts import ClaimPlan
+from swarm_persistence.engines.sql.postgres.claim_statements import ClaimPlan
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation
 from swarm_persistence.engines.sql.postgres.retry import Retrier
 from swarm_persistence.engines.steps import Upkeep

@@ -25,20 +25,20 @@ from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
-from swarm_persistence.engines.sql.postgres.acts import RowsAct
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import UnreachableError
-from swarm_persistence.engines.sql.postgres.following import FollowAct
+from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
+from swarm_persistence.engines.sql.postgres.following import FollowStatement
 from swarm_persistence.engines.sql.postgres.loop_engine import LoopEngine, SharedState
 from swarm_persistence.engines.sql.postgres.migrating import Move
 from swarm_persistence.engines.sql.postgres.migration_lock import MigrationLock
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
 from swarm_persistence.engines.sql.postgres.partition_layout import PartitionLayout
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE, Periods
-from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Period, PostgresSettings
+from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.steps import Step
@@ -52,7 +52,13 @@ T = TypeVar("T")
 
 _log = logging.getLogger("swarm_persistence")
 
-_SERVERS_TIME = RowsAct("SELECT clock_timestamp()", (), list)
+
+class _ServerTimeStatement(ConnectionStatement, eq=False, gc=False):
+    """Gives the server's time."""
+
+    async def run_on(self, connection: Connection) -> int:
+        ((time,),) = await connection.run("SELECT clock_timestamp()")
+        return int(time)
 
 
 class PostgresEngine:
@@ -67,13 +73,13 @@ class PostgresEngine:
         self.schema_name = settings.schema
         self._must_exist = False
         self._owns_pools = owns_pools
-        self.plans = Plans(settings.schema)
+        self.compiler = PostgresStatementCompiler(settings.schema)
         self.watches = Watches()
         self.periods = Periods(settings.schema)
         self._shared = SharedState(
             settings,
             pools,
-            self.plans,
+            self.compiler,
             WriteLock(settings.connection_timeout, are_shared=settings.parallel_transactions),
             self.watches,
             self.periods,
@@ -186,7 +192,7 @@ class PostgresEngine:
     def follow(
         self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
     ) -> Awaitable[FeedPage]:
-        return self._loop_engine().do_read(FollowAct(self.plans, query, after, limit, upto))
+        return self._loop_engine().do_read(FollowStatement(self.compiler, query, after, limit, upto))
 
     def snapshot(self) -> Awaitable[Snapshot]:
         return self._loop_engine().snapshot()
@@ -199,8 +205,8 @@ class PostgresEngine:
     async def time(self) -> int:
         if not is_system_clock():
             return microseconds(now())
-        rows: list[Any] = await self._loop_engine().do_read(_SERVERS_TIME)
-        return int(rows[0][0])
+        time: int = await self._loop_engine().do_read(_ServerTimeStatement())
+        return time
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
         if table.name not in PARTITIONABLE:
@@ -208,7 +214,7 @@ class PostgresEngine:
 
         async def drop(connection: Connection) -> int:
             await self.periods.check(connection)
-            return await PartDropping(connection, self.plans.compiler, table, stale).run()
+            return await PartDropping(connection, self.compiler.compiler, table, stale).run()
 
         dropped: int = await self.on_a_connection(drop)
         return dropped

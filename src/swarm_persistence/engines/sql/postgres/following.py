@@ -33,11 +33,12 @@ from swarm_persistence.engines.sql.postgres.arrivals import settled
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.compiler import WRITING
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement, execute
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, TASKS
 
 if TYPE_CHECKING:
-    from swarm_persistence.engines.sql.postgres.plans import Plans
+    from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 
 T = TypeVar("T")
 
@@ -88,54 +89,48 @@ FROM moment
 """.replace("{writing}", str(WRITING))
 
 
-class FollowAct:
+class FollowStatement(ConnectionStatement, eq=False, gc=False):
     """Reads what was written to a table; gives a page."""
 
-    is_single = False
+    compiler: "PostgresStatementCompiler"
+    query: Query[Any]
+    after: FeedPosition
+    limit: int
+    upto: FeedPosition | None
 
-    def __init__(
-        self, plans: "Plans", query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None
-    ) -> None:
-        self._plans = plans
-        self._query = query
-        self._after = after
-        self._limit = limit
-        self._upto = upto
-
-    async def run(self, connection: Connection) -> FeedPage:
-        """Read the page."""
-        VERB.set(f"watch_{self._query.table.name}")
+    async def run_on(self, connection: Connection) -> FeedPage:
+        VERB.set(f"watch_{self.query.table.name}")
         # All on one connection: another one may lead to a standby that is behind.
-        reader = _ReadingOn(connection, self._plans)
-        if self._upto is not None:
-            return await follow(reader, self._query, self._after, self._limit, self._upto)
-        if not self._query.table.is_followed:
+        reader = _ReadingOn(connection, self.compiler)
+        if self.upto is not None:
+            return await follow(reader, self.query, self.after, self.limit, self.upto)
+        if not self.query.table.is_followed:
             return await self._follow_arrivals(connection, reader)
-        ((horizon, following),) = await connection.run(_HORIZON, (_relations(self._plans.compiler.dialect.schema),))
-        page = await follow(reader, self._query, self._after, self._limit, end_of(horizon - 1))
+        ((horizon, following),) = await connection.run(_HORIZON, (_relations(self.compiler.compiler.dialect.schema),))
+        page = await follow(reader, self.query, self.after, self.limit, end_of(horizon - 1))
         return page._replace(is_held_back=horizon < following)
 
     async def _follow_arrivals(self, connection: Connection, reader: "_ReadingOn") -> FeedPage:
-        found = await settled(connection, self._plans.compiler.dialect.table(self._query.table))
+        found = await settled(connection, self.compiler.compiler.dialect.table(self.query.table))
         is_held_back = found.number < found.last
-        after = self._after
+        after = self.after
         if found.number < after.number <= found.last:
             return FeedPage([], after, is_held_back=is_held_back)  # was given when it was settled
         # A caller's own place may lie ahead of all rows: some may still come before it.
         upto = end_of(found.number)
-        page = await follow(reader, self._query, min(after, upto), self._limit, upto)
+        page = await follow(reader, self.query, min(after, upto), self.limit, upto)
         return page if page.is_full else FeedPage(page.rows, upto, is_held_back=is_held_back)
 
 
 class _ReadingOn:
     """Reads on one connection."""
 
-    def __init__(self, connection: Connection, plans: "Plans") -> None:
+    def __init__(self, connection: Connection, compiler: "PostgresStatementCompiler") -> None:
         self._connection = connection
-        self._plans = plans
+        self._compiler = compiler
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        return self._plans.of_read(read).run(self._connection)
+        return execute(self._connection, self._compiler.read(read).run())
 
 
 def _relations(schema: str) -> Sequence[str]:

@@ -15,10 +15,26 @@ The server has room for some thousands of locks. So a transaction that holds mor
 the rest, one lock in their stead, which all have in common that refer to a task that is not stored.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+from swarm_persistence.engines.sql.statements import TextStatement
+
 MOST_IDS = 1000
 
 HOLDING = 1398231636
 """The upper half of the numbers of the locks that stand for many ids; the lower half is that of the table."""
+
+
+class LockRowsStatement(TextStatement, eq=False, gc=False):
+    """Locks rows by their ids, whether they are stored or not; gives nothing."""
+
+    @property
+    def is_single(self) -> bool:
+        return False  # its purpose is the transaction that it is in
+
+    def result(self, rows: Sequence[Any]) -> None:
+        return None
 
 
 def common_lock(relation: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.reads import Get, Read
-from swarm_persistence.engines.sql.postgres.acts import Act, Steps
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
 from swarm_persistence.engines.sql.postgres.claims import Claims
@@ -18,14 +17,16 @@ from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.notifications import channel_of
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.periods import Periods
-from swarm_persistence.engines.sql.postgres.plans import Plans, has_key
 from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
 from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
+from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
+from swarm_persistence.engines.sql.statement_compiler import has_key
+from swarm_persistence.engines.sql.statements import Statement, tables_changed
 from swarm_persistence.engines.steps import Insert, Step
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import StorageError, TransactionError
@@ -40,7 +41,7 @@ class SharedState:
 
     settings: PostgresSettings
     pools: ConnectionPools
-    plans: Plans
+    compiler: PostgresStatementCompiler
     write_lock: WriteLock
     watches: Watches
     periods: Periods
@@ -52,7 +53,7 @@ class LoopEngine:
     def __init__(self, shared: SharedState, on_end: "Callable[[LoopEngine], None]") -> None:
         self.loop = asyncio.get_running_loop()
         self.settings = shared.settings
-        self.plans = shared.plans
+        self.compiler = shared.compiler
         self.pending = PendingOperations()
         self._shared = shared
         self._on_end = on_end
@@ -60,7 +61,7 @@ class LoopEngine:
         self.pool, self.notifications = self._resources.pool, self._resources.notifications
         self._channel = channel_of(shared.settings.schema)
         self._write_lock = shared.write_lock
-        self._retrier = Retrier(self.pool, shared.pools.connector, self.plans, self.settings)
+        self._retrier = Retrier(self.pool, shared.pools.connector, self.compiler, self.settings)
         self._claims = Claims(self._retrier)
         self._claim_batches = ClaimBatches(self.pending, self._claims, self._under_write_lock, self.committed)
         self._sessions: set[PostgresSession] = set()
@@ -68,10 +69,10 @@ class LoopEngine:
         self._readers: dict[str, Batches[Any]] = {}
         self._updaters: dict[RowUpdatePlan, Batches[RowUpdate]] = {}
         for table in TABLES:
-            _, text, _ = self.plans.inserts[table.model]
+            text = self.compiler.inserts[table.name]
             adder = RowAdder(table, text, self._retrier, self._under_write_lock, self.committed)
             self._adders[table.name] = Batches(self.pending, adder.run, verb="store", is_write=True)
-            reader = RowReader(table, self.plans.gets[table.model], self._retrier)
+            reader = RowReader(table, self.compiler.gets[table.name], self._retrier)
             self._readers[table.name] = Batches(self.pending, reader.run, verb="get", is_write=False)
         self._resources.loop_engines.add(self)
 
@@ -84,16 +85,16 @@ class LoopEngine:
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Run all steps, or none."""
         if len(steps) == 1 and isinstance(steps[0], Insert) and not has_key(steps[0]):
-            table, _, row = self.plans.row_of(steps[0])
+            table, row = self.compiler.row_of(steps[0])
             return self._adders[table.name].add(row)
-        update = self.plans.row_updates.of(steps)
+        update = self.compiler.row_updates.of(steps)
         if update is not None:
             return self._updater(update.plan).add(update)
         return self.pending.start(self._work(steps), is_write=True)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         """Run all steps, or none; call `on_abandoned` with the results if the caller is cancelled."""
-        claim = self.plans.claim(steps)
+        claim = self.compiler.claim(steps)
         if claim is not None and (shape := claim.shape) is not None:
             return self._claim_batches.add(claim, shape, on_abandoned)
         work = self._work(steps)
@@ -109,11 +110,11 @@ class LoopEngine:
         """Do a read; those of an id that are asked for in one tick are one statement."""
         if type(read) is Get:
             return self._readers[read.table.name].add(read.id)
-        return self.do_read(self.plans.of_read(read))
+        return self.do_read(self.compiler.read(read))
 
-    def do_read(self, act: Act) -> Awaitable[Any]:
+    def do_read(self, statement: Statement) -> Awaitable[Any]:
         """Do something that changes nothing."""
-        return self.pending.start(lambda operation: self._retrier.read(operation, act), is_write=False)
+        return self.pending.start(lambda operation: self._retrier.read(operation, statement), is_write=False)
 
     def order(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
         """Do some work on a connection."""
@@ -191,10 +192,10 @@ class LoopEngine:
 
     def _update_alone(self, update: RowUpdate, caller: "asyncio.Future[Any]", has_lost_an_answer: bool) -> None:
         """Change one row, and wait for its lock if another transaction holds it."""
-        planned = self.plans.steps(update.steps)
+        statements = self.compiler.write(update.steps)
 
         async def answer(operation: PendingOperation) -> None:
-            results = await self._write(operation, planned)
+            results = await self._write(operation, statements)
             if has_lost_an_answer and not update.plan.has_changed(results):
                 raise unknown_change()
             if not caller.done():
@@ -204,11 +205,11 @@ class LoopEngine:
 
     def _work(self, steps: Sequence[Step]) -> Callable[[PendingOperation], Coroutine[Any, Any, list[Any]]]:
         """Return what does a write."""
-        claim = self.plans.claim(steps)
+        claim = self.compiler.claim(steps)
         if claim is not None:
             return lambda operation: self._do(operation, lambda: self._claims.run(operation, claim), claim.tables)
-        planned = self.plans.steps(steps)
-        return lambda operation: self._write(operation, planned)
+        statements = self.compiler.write(steps)
+        return lambda operation: self._write(operation, statements)
 
     def _check_periods(self) -> None:
         self._shared.periods.postpone()
@@ -219,8 +220,8 @@ class LoopEngine:
 
         self.pending.start(look, is_write=False)
 
-    async def _write(self, operation: PendingOperation, steps: Steps) -> list[Any]:
-        return await self._do(operation, lambda: self._retrier.write(operation, steps), steps.tables())
+    async def _write(self, operation: PendingOperation, statements: Sequence[Statement]) -> list[Any]:
+        return await self._do(operation, lambda: self._retrier.write(operation, statements), tables_changed(statements))
 
     async def _do(
         self, operation: PendingOperation, work: Callable[[], Awaitable[list[Any]]], tables: set[str]
@@ -260,7 +261,7 @@ class LoopEngine:
             self._write_lock.release()
             raise
         session = PostgresSession(
-            connection, self.plans, self.settings, self.pending, committed=self.committed, ended=self._session_ended
+            connection, self.compiler, self.settings, self.pending, committed=self.committed, ended=self._session_ended
         )
         self._sessions.add(session)
         if operation.has_no_caller:
@@ -275,12 +276,12 @@ class LoopEngine:
     async def _take_snapshot(self, operation: PendingOperation) -> PostgresSnapshot:
         async def begin(attempt: Attempt) -> Connection:
             # A dropped partition is part of no snapshot: a lock on the table keeps its partitions.
-            await attempt.connection.begin_snapshot(self.plans.compiler.hold_tables())
+            await attempt.connection.begin_snapshot(self.compiler.compiler.hold_tables())
             attempt.keeps_connection = True
             return attempt.connection
 
         connection = await self._retrier.make(operation, begin)
-        snapshot = PostgresSnapshot(connection, self.plans, self.settings.schema, self.pending, self.pool.release)
+        snapshot = PostgresSnapshot(connection, self.compiler, self.settings.schema, self.pending, self.pool.release)
         if operation.has_no_caller:
             await snapshot.close()
         return snapshot

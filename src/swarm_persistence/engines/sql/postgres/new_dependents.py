@@ -6,13 +6,13 @@ write goes the long way.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 
-from swarm_persistence.engines.sql.postgres.acts import InsertAct, refused
-from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.engines.sql.postgres.violations import refused
+from swarm_persistence.engines.sql.statements import Exchange, InsertStatement, TextStatement
 from swarm_persistence.engines.steps import CountOf, Delete, IfNone, Insert, LockRows, Step, Update
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
@@ -26,34 +26,33 @@ _MOST_ROWS = 500
 _IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
 
 
-class InsertDependentsAct(InsertAct):
-    """Adds tasks with their links, unless one is awaited or would wait in vain; gives the results of a hold and that.
+class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
+    """Adds tasks with their links, unless another task waits for one, or one has a dependency that has failed.
 
-    Of the results of the innermost steps, there are those of the tasks only.
+    Gives the results of a hold and of that. Of the results of the innermost steps, there are those of the tasks only.
     """
 
-    is_single = True
+    text: str
+    others: list[Any]
 
-    def __init__(self, text: str, hold: LockRows, links: Sequence[Values], tasks: Sequence[Values]) -> None:
-        super().__init__(TASKS, text)
-        self.rows += tasks
+    @classmethod
+    def of(cls, text: str, hold: LockRows, links: Sequence[Values], tasks: Sequence[Values]) -> Self:
+        """Return the statement that adds these rows."""
         dependencies = [*dict.fromkeys(link[TASK_LINKS.positions["dependency_id"]] for link in links)]
-        self._others: list[Any] = [hold.referred, hold.alone, dependencies, *zip(*links, strict=True)]
+        return cls(TASKS, [*tasks], text, [hold.referred, hold.alone, dependencies, *zip(*links, strict=True)])
 
-    async def run(self, connection: Connection) -> list[Any]:
-        """Add the tasks."""
+    def run(self) -> Exchange[list[Any]]:
         try:
-            added = await connection.run(self._text, [*self._others, *zip(*self.rows, strict=True)])
+            added = yield TextStatement(self.text, [*self.others, *zip(*self.rows, strict=True)], TASKS)
         except asyncpg.UniqueViolationError as error:
             # A link can only meet the number of another one: one of its id is passed over.
             table = TASK_LINKS if error.table_name == TASK_LINKS.name else TASKS
             raise refused(table, error, self.rows) from error
         # RETURNING has no order.
         sequence_of = dict(added)
-        return self.results([sequence_of[row[0]] for row in self.rows] if added else [])
+        return self.step_results([sequence_of[row[0]] for row in self.rows] if added else [])
 
-    def results(self, sequences: list[int]) -> list[Any]:
-        """Return the results of the two steps."""
+    def step_results(self, sequences: list[Any]) -> list[Any]:
         return [None, [sequences] if sequences else None]
 
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from swarm_persistence.backoff import Backoff
-from swarm_persistence.engines.sql.postgres.acts import Act, InsertAct, Steps
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import Connector
+from swarm_persistence.engines.sql.postgres.execution import execute
 from swarm_persistence.engines.sql.postgres.failures import (
     DRIVER_ERRORS,
     RetryDecision,
@@ -21,10 +21,11 @@ from swarm_persistence.engines.sql.postgres.failures import (
 )
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation
-from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.pool import ConnectionPool
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
+from swarm_persistence.engines.sql.statements import InsertStatement, Statement, run_all
 from swarm_persistence.errors import ConflictError, OutcomeUnknownError, PoolError, StorageError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
@@ -54,28 +55,36 @@ class Attempt:
 class Retrier:
     """Runs operations on the connections of one event loop."""
 
-    def __init__(self, pool: ConnectionPool, connector: Connector, plans: Plans, settings: PostgresSettings) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        connector: Connector,
+        compiler: PostgresStatementCompiler,
+        settings: PostgresSettings,
+    ) -> None:
         self._pool = pool
         self._connector = connector
-        self._plans = plans
+        self._compiler = compiler
         self._settings = settings
 
-    async def read(self, operation: PendingOperation, act: Act) -> Any:
+    async def read(self, operation: PendingOperation, statement: Statement) -> Any:
         """Run a read."""
-        return await self.make(operation, lambda attempt: act.run(attempt.connection))
+        return await self.make(operation, lambda attempt: execute(attempt.connection, statement.run()))
 
-    async def write(self, operation: PendingOperation, steps: Steps) -> list[Any]:
+    async def write(self, operation: PendingOperation, statements: Sequence[Statement]) -> list[Any]:
         """Run all steps, or none.
 
         Raises:
             OutcomeUnknownError: an answer was lost, and no retry could find out whether the write is stored.
 
         """
-        inserts = steps.inserts
+        inserts = [each for each in statements if isinstance(each, InsertStatement)]
+        if len(inserts) < len(statements):
+            inserts = []
 
         async def write(attempt: Attempt) -> list[Any]:
             try:
-                results = await self._write(attempt, steps)
+                results = await self._write(attempt, statements)
                 if inserts and operation.has_lost_an_answer and results[-1] is None:
                     # Nothing was inserted, perhaps as other records depend on what an earlier attempt has inserted.
                     attempt.is_sent = False
@@ -200,14 +209,14 @@ class Retrier:
             raise connection.lost_answer(error) from error
         return connection.failure(error)
 
-    async def _write(self, attempt: Attempt, steps: Steps) -> list[Any]:
+    async def _write(self, attempt: Attempt, statements: Sequence[Statement]) -> list[Any]:
         connection = attempt.connection
-        if steps.is_single:
+        if len(statements) == 1 and statements[0].is_single:
             attempt.is_sent = True
-            return await steps.run(connection)
+            return await execute(connection, run_all(statements))
         await connection.begin()
         try:
-            results = await steps.run(connection)
+            results = await execute(connection, run_all(statements))
         except BaseException:
             await connection.roll_back()
             raise
@@ -215,19 +224,19 @@ class Retrier:
         await connection.commit()
         return results
 
-    async def _stored(self, connection: Connection, inserts: list[InsertAct]) -> list[Any] | None:
+    async def _stored(self, connection: Connection, inserts: Sequence[InsertStatement]) -> list[Any] | None:
         """Return the results of inserts whose rows are stored as they were sent; `None` if one is not."""
         results: list[Any] = []
-        for act in inserts:
+        for insert in inserts:
             sequences: list[int] = []
-            ids: list[Any] = [row[0] for row in act.rows]
-            found = {row[0]: row for row in await connection.run(self._plans.gets[act.table.model], (ids,))}
-            for row in act.rows:
+            ids: list[Any] = [row[0] for row in insert.rows]
+            found = {row[0]: row for row in await connection.run(self._compiler.gets[insert.table.name], (ids,))}
+            for row in insert.rows:
                 stored = found.get(row[0])
-                if stored is None or not _is_same(act.table, stored, row):  # type: ignore[arg-type]
+                if stored is None or not _is_same(insert.table, stored, row):
                     return None
                 sequences.append(stored[-1])
-            results += act.results(sequences)
+            results += insert.step_results(sequences)
         return results
 
 

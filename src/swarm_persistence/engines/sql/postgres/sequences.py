@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_persistence.engines.sql.postgres.acts import RowsAct
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.statements import Exchange, Statement, TextStatement
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Table
 
 _NUMBERS = """
@@ -26,25 +26,26 @@ async def numbers_of(connection: Connection, schema: str) -> Mapping[str, int]:
     return {tables[name]: int(number) for name, number in rows}
 
 
-class ReserveAct:
+class ReserveStatement(Statement, eq=False, gc=False):
     """Lets a table number on from a given number, if it is behind, and sets its floor; gives nothing."""
 
-    is_single = False
+    dialect: PostgresDialect
+    table: Table[Any]
+    number: int
+    floor: int
+    make_room: Statement | None
+    """What makes room for the next number where the table is partitioned by them."""
 
-    def __init__(
-        self, dialect: PostgresDialect, table: Table[Any], number: int, floor: int, make_room: RowsAct | None
-    ) -> None:
-        """Take the number, and what makes room for the next one where the table is partitioned by them."""
-        self._values = (dialect.table(table), SEQUENCE, number)
-        self._set_floor = None if table.floor is None else f"UPDATE {dialect.floor(table)} SET number = $1"
-        self._floor = floor
-        self._make_room = make_room
+    @property
+    def is_single(self) -> bool:
+        return False
 
-    async def run(self, connection: Connection) -> None:
+    def run(self) -> Exchange[None]:
         """Raise the sequence: that is not undone with the transaction, and does no harm."""
-        if self._make_room is not None:
-            await self._make_room.run(connection)
-        if self._values[2] > 0:
-            await connection.run(_RESERVE, self._values)
-        if self._set_floor is not None:
-            await connection.run(self._set_floor, (self._floor,))
+        table = self.table
+        if self.make_room is not None:
+            yield from self.make_room.run()
+        if self.number > 0:
+            yield TextStatement(_RESERVE, (self.dialect.table(table), SEQUENCE, self.number), table)
+        if table.floor is not None:
+            yield TextStatement(f"UPDATE {self.dialect.floor(table)} SET number = $1", (self.floor,), table)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.execution import execute
 from swarm_persistence.engines.sql.postgres.failures import (
     DRIVER_ERRORS,
     RETRY_ADVICE,
@@ -19,8 +20,9 @@ from swarm_persistence.engines.sql.postgres.failures import (
 )
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
-from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
+from swarm_persistence.engines.sql.statements import run_all, tables_changed
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError, copy_error
 
@@ -36,7 +38,7 @@ class PostgresSession:
     def __init__(
         self,
         connection: Connection,
-        plans: Plans,
+        compiler: PostgresStatementCompiler,
         settings: PostgresSettings,
         pending: PendingOperations,
         *,
@@ -45,7 +47,7 @@ class PostgresSession:
     ) -> None:
         """Take an open transaction; `committed` is called with the tables of a commit, `ended` once, at the end."""
         self._connection = connection
-        self._plans = plans
+        self._compiler = compiler
         self._settings = settings
         self._pending = pending
         self._committed = committed
@@ -61,18 +63,18 @@ class PostgresSession:
         self._timer = self._loop.call_later(settings.transaction_timeout, self._expire, context=Context())
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        planned = self._plans.steps(steps)
+        statements = self._compiler.write(steps)
 
         async def write() -> list[Any]:
-            results = await planned.run(self._connection)
-            self._tables |= planned.tables()
+            results = await execute(self._connection, run_all(statements))
+            self._tables |= tables_changed(statements)
             return results
 
         return self._submit(write)
 
     def savepoint(self, name: str) -> Awaitable[None]:
         # A rollback to the savepoint releases the locks that announce its writes, but keeps its transaction id.
-        mark = self._plans.compiler.mark_as_writer()
+        mark = self._compiler.compiler.mark_as_writer()
         return self._submit(lambda: self._connection.execute(f"{mark}; SAVEPOINT {name}"))
 
     def release(self, name: str) -> Awaitable[None]:
@@ -101,8 +103,8 @@ class PostgresSession:
         self._release()
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        act = self._plans.of_read(read)
-        return self._submit(lambda: act.run(self._connection))
+        statement = self._compiler.read(read)
+        return self._submit(lambda: execute(self._connection, statement.run()))
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":
         return self._pending.start(lambda operation: self._do(operation, work), is_write=is_write)

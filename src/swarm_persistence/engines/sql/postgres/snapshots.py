@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.reads import LastSequence, Read
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.execution import execute
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
-from swarm_persistence.engines.sql.postgres.plans import Plans
 from swarm_persistence.engines.sql.postgres.sequences import numbers_of
+from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import ClosedError
 
 T = TypeVar("T")
@@ -20,14 +22,14 @@ class PostgresSnapshot:
     def __init__(
         self,
         connection: Connection,
-        plans: Plans,
+        compiler: PostgresStatementCompiler,
         schema: str,
         pending: PendingOperations,
         release: Callable[[Connection], None],
     ) -> None:
         """Take an open transaction; `release` takes the connection back."""
         self._connection = connection
-        self._plans = plans
+        self._compiler = compiler
         self._schema = schema
         self._pending = pending
         self._release = release
@@ -43,8 +45,10 @@ class PostgresSnapshot:
     def read(self, read: Read[T]) -> Awaitable[T]:
         if isinstance(read, LastSequence):
             # What is committed later does not show: there is nothing to wait for.
-            return self._submit(self._plans.last_shown(read.table, read.before).run)
-        return self._submit(self._plans.of_read(read).run)
+            statement: Statement = self._compiler.last_shown(read)
+        else:
+            statement = self._compiler.read(read)
+        return self._submit(lambda connection: execute(connection, statement.run()))
 
     def _submit(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
         return self._pending.start(lambda operation: self._do(operation, work), is_write=False)

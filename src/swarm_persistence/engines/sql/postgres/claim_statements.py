@@ -1,13 +1,14 @@
 """Claims that stand alone: statements that take the place of a transaction, and commit by themselves."""
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Self
 
 from swarm_persistence.engines.sql.compiler import changes_shape
-from swarm_persistence.engines.sql.postgres.acts import Act, ClaimAct, CountAct, Steps
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.steps import Claim, Step, Upkeep
+from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
+from swarm_persistence.engines.sql.statements import CountStatement, Statement, claimed_records
+from swarm_persistence.engines.steps import Change, Claim, Step, Upkeep
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import codec_of
@@ -17,34 +18,29 @@ _MOST_SHARED = 64
 """A claim of more rows than this has a statement of its own."""
 
 
-class ClaimAloneAct:
+class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
     """Claims in a statement that commits; gives the records, or `None` if another query finds any row."""
 
-    is_single = True
+    compiler: ClaimCompiler
+    claim: Claim[Any]
+    due: Query[Any] | None
 
-    def __init__(self, compiler: ClaimCompiler, claim: Claim[Any], due: Query[Any] | None) -> None:
-        self.table = claim.query.table
-        self._compiler = compiler
-        self._claim = claim
-        self._due = due
-
-    async def run(self, connection: Connection) -> list[Any] | None:
-        """Claim the rows."""
+    async def run_on(self, connection: Connection) -> list[Any] | None:
         rows = await self._claimed(connection, is_wide=False)
         if rows[0][-2] == "cut":
             rows = await self._claimed(connection, is_wide=True)
-        connection.table_has(self._compiler.dialect.table(self.table), rows[0][-1])
+        connection.table_has(self.compiler.dialect.table(self.claim.query.table), rows[0][-1])
         if rows[0][0] is None:
             return None if rows[0][-2] == "due" else []
         return await self._given(connection, rows)
 
     async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
-        claim = self._claim
-        return await connection.run(*self._compiler.claim_alone(claim.query, claim.changes, self._due, is_wide=is_wide))
+        claim = self.claim
+        return await connection.run(*self.compiler.claim_alone(claim.query, claim.changes, self.due, is_wide=is_wide))
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
         try:
-            return ClaimAct.records(self._claim.query, rows)
+            return claimed_records(self.claim.query, rows)
         except UnreadableError:
             # It is committed, and the caller gets none of the rows.
             for row in rows:
@@ -53,34 +49,39 @@ class ClaimAloneAct:
 
     async def _undo(self, connection: Connection, row: Any) -> None:
         """Give a claimed row back what it held before, unless it was changed since."""
-        names = [*self._claim.changes]
+        table, names = self.claim.query.table, [*self.claim.changes]
         changes = dict(zip(names, row[-2 - len(names) : -2], strict=True))
-        claimed = tuple(Condition(name, "=", row[self.table.positions[name]]) for name in (SEQUENCE, "version"))
-        await connection.count(*self._compiler.update(Query(self.table, claimed), changes))
+        claimed = tuple(Condition(name, "=", row[table.positions[name]]) for name in (SEQUENCE, "version"))
+        await connection.count(*self.compiler.update(Query(table, claimed), changes))
 
 
-class ClaimTogetherAct(ClaimAloneAct):
+class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
     """Claims for several callers, as if one had come after the other.
 
     For each claim that got any rows, it gives its place and the records, or the error of one that cannot be read.
     """
 
-    def __init__(self, compiler: ClaimCompiler, claims: Sequence[Claim[Any]], due: Query[Any] | None) -> None:
-        super().__init__(compiler, claims[0], due)
-        # For each row that is asked for, the claim that it belongs to, and how it is changed.
-        self._owners = [place for place, claim in enumerate(claims) for _ in range(claim.query.limit or 0)]
-        self._changes = [claims[owner].changes for owner in self._owners]
+    owners: Sequence[int]
+    """For each row that is asked for, the claim that it belongs to."""
+    changes: Sequence[Mapping[str, Change]]
+    """For each row, how it is changed."""
+
+    @classmethod
+    def of(cls, compiler: ClaimCompiler, claims: Sequence[Claim[Any]], due: Query[Any] | None) -> Self:
+        """Return the statement of several claims."""
+        owners = [place for place, claim in enumerate(claims) for _ in range(claim.query.limit or 0)]
+        return cls(compiler, claims[0], due, owners, [claims[owner].changes for owner in owners])
 
     async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
-        query = self._claim.query
-        return await connection.run(*self._compiler.claim_together(query, self._changes, self._due, is_wide=is_wide))
+        query = self.claim.query
+        return await connection.run(*self.compiler.claim_together(query, self.changes, self.due, is_wide=is_wide))
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[tuple[int, list[Any] | UnreadableError]]:
-        place = len(self.table.stored_names) + 1
+        place = len(self.claim.query.table.stored_names) + 1
         rows_of: dict[int, list[Any]] = {}
         for row in sorted(rows, key=lambda row: int(row[place])):
-            rows_of.setdefault(self._owners[row[place] - 1], []).append(row)
-        decode = codec_of(self.table.model).decode
+            rows_of.setdefault(self.owners[row[place] - 1], []).append(row)
+        decode = codec_of(self.claim.query.table.model).decode
         found: list[tuple[int, list[Any] | UnreadableError]] = []
         for owner, own in rows_of.items():
             try:
@@ -112,7 +113,7 @@ class ClaimPlan:
 
     @classmethod
     def together(cls, plans: "Sequence[ClaimPlan]") -> "ClaimPlan":
-        """Return the plan of several writes of one claim each, which gives what `ClaimTogetherAct` gives."""
+        """Return the plan of several writes of one claim each, which gives what `ClaimTogetherStatement` gives."""
         first = plans[0]
         return cls(first._compiler, first.kind, [plan._claims[0] for plan in plans])
 
@@ -131,28 +132,22 @@ class ClaimPlan:
         return sum(claim.query.limit or 1 for claim in self._claims)
 
     @property
-    def unless_due(self) -> Steps:
+    def unless_due(self) -> list[Statement]:
         """Return what claims, or gives `None` if there is anything to bring up to date."""
-        return _alone(self._act(self.kind.query))
+        return [self._claim_statement(self.kind.query)]
 
     @property
-    def claim(self) -> Steps:
+    def claim(self) -> list[Statement]:
         """Return what claims without a look at that."""
-        return _alone(self._act(None))
+        return [self._claim_statement(None)]
 
     @property
-    def upkeep(self) -> Steps:
+    def upkeep(self) -> list[Statement]:
         """Return what brings rows up to date."""
         upkeep = self.kind
-        return _alone(CountAct(upkeep.query.table, *self._compiler.upkeep(upkeep.query, upkeep.changes)))
+        return [CountStatement(*self._compiler.upkeep(upkeep.query, upkeep.changes), upkeep.query.table)]
 
-    def _act(self, due: Query[Any] | None) -> Act:
+    def _claim_statement(self, due: Query[Any] | None) -> Statement:
         if len(self._claims) == 1:
-            return ClaimAloneAct(self._compiler, self._claims[0], due)
-        return ClaimTogetherAct(self._compiler, self._claims, due)
-
-
-def _alone(act: Act) -> Steps:
-    steps = Steps()
-    steps.add(act)
-    return steps
+            return ClaimAloneStatement(self._compiler, self._claims[0], due)
+        return ClaimTogetherStatement.of(self._compiler, self._claims, due)

@@ -1,0 +1,56 @@
+"""Runs compiled statements on a connection, in its event loop."""
+
+from typing import Any, TypeVar
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.violations import refused
+from swarm_persistence.engines.sql.statements import (
+    CountStatement,
+    Exchange,
+    ReplaceStatement,
+    Statement,
+    TextStatement,
+)
+
+T = TypeVar("T")
+
+
+class ConnectionStatement(Statement, eq=False, gc=False):
+    """One that yields itself: the driver awaits `run_on`."""
+
+    def run(self) -> Exchange[Any]:
+        return (yield self)
+
+    async def run_on(self, connection: Connection) -> Any:
+        """Run it, and return its result."""
+        raise NotImplementedError
+
+
+async def execute(connection: Connection, exchange: Exchange[T]) -> T:
+    """Run what statements yield, and return their result."""
+    try:
+        statement = next(exchange)
+        while True:
+            try:
+                answer = await _answer(connection, statement)
+            except Exception as error:
+                statement = exchange.throw(error)
+            else:
+                statement = exchange.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def _answer(connection: Connection, statement: Any) -> Any:
+    if not isinstance(statement, TextStatement):
+        return await statement.run_on(connection)
+    if not isinstance(statement, CountStatement | ReplaceStatement):
+        return await connection.run(statement.text, statement.values)
+    run = connection.count if isinstance(statement, CountStatement) else connection.run
+    try:
+        return await run(statement.text, statement.values)
+    except asyncpg.UniqueViolationError as error:
+        raise refused(statement.table, error, []) from error

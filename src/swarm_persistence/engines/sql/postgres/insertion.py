@@ -1,0 +1,127 @@
+"""Statements that add rows in PostgreSQL's way: many in one statement, in arrays, also where a table is partitioned."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.failures import conflict
+from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
+from swarm_persistence.engines.sql.statements import Exchange, InsertStatement, Statement, TextStatement
+from swarm_persistence.errors import ConflictError
+from swarm_persistence.schema.tables import Table
+
+LARGEST_INSERT = 2000
+"""Rows in one INSERT: enough that a round trip does not count, and few enough that the server need not hold much."""
+
+
+class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
+    """Adds rows, given as one array for each column."""
+
+    text: str
+
+    @property
+    def is_single(self) -> bool:
+        return len(self.rows) <= LARGEST_INSERT
+
+    def run(self) -> Exchange[list[Any]]:
+        sequences: list[Any] = []
+        for start in range(0, len(self.rows), LARGEST_INSERT):
+            rows = self.rows[start : start + LARGEST_INSERT]
+            try:
+                added = yield TextStatement(self.text, [*zip(*rows, strict=True)], self.table)
+            except asyncpg.UniqueViolationError as error:
+                raise refused(self.table, error, rows) from error
+            # RETURNING has no order.
+            sequence_of = dict(added)
+            sequences += [sequence_of[row[0]] for row in rows]
+        return self.step_results(sequences)
+
+
+class _RowsStatement(Statement, eq=False, gc=False):
+    """Writes rows by a text, whose errors it explains."""
+
+    text: str
+    values: Values
+    table: Table[Any]
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
+class InsertUnlessStatement(_RowsStatement, eq=False, gc=False):
+    """Adds a row if no other one holds its key; gives its sequence, or 0."""
+
+    def run(self) -> Exchange[int]:
+        try:
+            rows = yield TextStatement(self.text, self.values, self.table)
+        except asyncpg.UniqueViolationError as error:
+            raise refused(self.table, error, [self.values]) from error
+        return int(rows[0][0]) if rows else 0
+
+
+class InsertUnlessHeldStatement(_RowsStatement, eq=False, gc=False):
+    """Adds a row if no other one holds its key, to a table that may be partitioned; gives its sequence, or 0."""
+
+    text_to_look: str
+    key: str
+
+    def run(self) -> Exchange[int]:
+        table, values = self.table, self.values
+        try:
+            ((sequence, is_held),) = yield TextStatement(self.text, values, table)
+        except asyncpg.UniqueViolationError as error:
+            if constraint_of(table, error) == index_of(table, self.key):
+                raise overtaken(table, error) from error
+            raise refused(table, error, [values]) from error
+        if sequence or is_held:
+            return int(sequence)
+        # It met the key, or the id, of a row that was committed meanwhile.
+        identity = values[0]
+        look = TextStatement(self.text_to_look, (values[table.positions[self.key]], identity), table)
+        ((is_held, is_known),) = yield look
+        if is_known and not is_held:
+            raise conflict(table.label, identity, None)
+        return 0
+
+
+class SavePartitionedStatement(_RowsStatement, eq=False, gc=False):
+    """Replaces a row, or adds it, in a table that may be partitioned; gives how many it wrote: one."""
+
+    def run(self) -> Exchange[int]:
+        try:
+            ((count,),) = yield TextStatement(self.text, self.values, self.table)
+        except asyncpg.UniqueViolationError as error:
+            if constraint_of(self.table, error) == f"{self.table.name}_id_key":
+                raise overtaken(self.table, error) from error
+            raise refused(self.table, error, [self.values]) from error
+        return int(count)
+
+
+class RestoreStatement(Statement, eq=False, gc=False):
+    """Adds rows with their hidden columns; gives how many."""
+
+    text: str
+    rows: Sequence[Values]
+    table: Table[Any]
+    make_room: Statement | None
+    """What makes room for their sequences where a table is partitioned by them."""
+
+    @property
+    def is_single(self) -> bool:
+        return self.make_room is None
+
+    def run(self) -> Exchange[int]:
+        if not self.rows:
+            return 0
+        if self.make_room is not None:
+            yield from self.make_room.run()
+        try:
+            yield TextStatement(self.text, [*zip(*self.rows, strict=True)], self.table)
+        except asyncpg.UniqueViolationError as error:
+            raise ConflictError(f"{self.table.label}s cannot be restored: {error.detail or error}") from error
+        return len(self.rows)
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)

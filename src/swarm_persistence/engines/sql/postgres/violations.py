@@ -1,0 +1,49 @@
+"""Tells which constraint of a table a row has violated, and the error that callers get for it."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from swarm_persistence.engines.sql.postgres.failures import OvertakenError, conflict, stale_sequence
+from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.errors import ConflictError, DatabaseError
+from swarm_persistence.schema.tables import Table
+
+_OF_PARTITION = re.compile(r"_p\d+(?=_)")
+
+
+def constraint_of(table: Table[Any], error: asyncpg.UniqueViolationError) -> str:
+    """Return the name of a violated constraint, for that of a partition the name that the table's own would have."""
+    name = (error.constraint_name or "").removeprefix(table.name)
+    return table.name + _OF_PARTITION.sub("", name, count=1)
+
+
+def index_of(table: Table[Any], field: str) -> str:
+    """Return the name of the index in which a field's values are unique."""
+    return next(index.name for index in table.indexes if index.is_unique and index.columns == (field,))
+
+
+def overtaken(table: Table[Any], error: asyncpg.UniqueViolationError) -> OvertakenError:
+    """Return the error that says that another transaction has added the same record at the same time."""
+    found = OvertakenError(f"another transaction has added the same {table.label} at the same time")
+    found.__cause__ = error
+    return found
+
+
+def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequence[Values]) -> DatabaseError:
+    """Return the error that says what of some rows is taken already: the number, the key, or the id."""
+    constraint = constraint_of(table, error)
+    if constraint == f"{table.name}_pkey":
+        return stale_sequence(table.name, error)
+    for index in table.indexes:
+        if index.is_unique and index.name == constraint:
+            taken = ConflictError(f"another {table.label} has this {index.columns[0]}; nothing was written")
+            taken.__cause__ = error
+            return taken
+    # The server names the id in a sentence of its own language: look which of ours stands in it.
+    ids = sorted((str(row[0]) for row in rows), key=len, reverse=True)
+    detail = error.detail or ""
+    identity = next((id for id in ids if f"({id})" in detail), ids[0])
+    return conflict(table.label, identity, error)
