@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of, settled
+from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, resolved, rows_of
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.errors import ConflictError, DatabaseError
@@ -147,7 +147,7 @@ class Changes:
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> int:
         source = self._source_of(query.table)
-        found = settled(query, self._source_of)
+        found = resolved(query, self._source_of)
         rows = matching_rows(source, found) if query.limit is None else rows_of(source, found)
         is_marked = _is_marked(query.table, changes)
         for row in rows:
@@ -159,14 +159,14 @@ class Changes:
         decode = codec_of(query.table.model).decode
         is_marked = _is_marked(query.table, changes)
         records = []
-        for row in rows_of(source, settled(query, self._source_of)):
+        for row in rows_of(source, resolved(query, self._source_of)):
             claimed = self._change(source, row, self._changed(query.table, row, changes), is_marked)
             records.append(decode(claimed))
         return records
 
     def delete(self, query: Query[Any]) -> int:
         source = self._source_of(query.table)
-        rows = matching_rows(source, settled(query, self._source_of))
+        rows = matching_rows(source, resolved(query, self._source_of))
         for row in rows:
             source.remove(row)
             self._undo.append((source, partial(source.add, row)))
@@ -180,7 +180,7 @@ class Changes:
         return result
 
     def if_none(self, query: Query[Any], then: Sequence["CompiledStep"]) -> list[Any] | None:
-        if count_of(self._source_of(query.table), settled(query, self._source_of)):
+        if count_of(self._source_of(query.table), resolved(query, self._source_of)):
             return None
         return [step(self) for step in then]
 

@@ -20,20 +20,20 @@ from swarm_persistence.schema.tables import M, Table
 _FEW_ROWS = 1000
 
 
-def settled(query: Query[M], source_of: Callable[[Table[Any]], RowSource]) -> Query[M]:
+def resolved(query: Query[M], source_of: Callable[[Table[Any]], RowSource]) -> Query[M]:
     """Return the query with times and subqueries in its conditions replaced by their values."""
     if not any(isinstance(condition.value, FromNow | Subquery) for condition in query.conditions):
         return query
-    conditions = tuple([_settled(condition, source_of) for condition in query.conditions])
+    conditions = tuple([_resolved(condition, source_of) for condition in query.conditions])
     return msgspec.structs.replace(query, conditions=conditions)
 
 
-def _settled(condition: Condition, source_of: Callable[[Table[Any]], RowSource]) -> Condition:
+def _resolved(condition: Condition, source_of: Callable[[Table[Any]], RowSource]) -> Condition:
     value = condition.value
     if isinstance(value, FromNow):
         return condition._replace(value=value.moment())
     if isinstance(value, Subquery):
-        inner = settled(value.query, source_of)
+        inner = resolved(value.query, source_of)
         position = inner.table.positions[value.field]
         rows = matching_rows(source_of(inner.table), inner)
         return Condition(condition.field, "IN", tuple([row[position] for row in rows]))

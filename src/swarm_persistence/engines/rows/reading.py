@@ -10,8 +10,8 @@ from swarm_persistence.engines.rows.evaluator import (
     count_of,
     last_sequence_of,
     page_of,
+    resolved,
     rows_of,
-    settled,
 )
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.schema.codec import Row, codec_of
@@ -37,11 +37,11 @@ def _get(read: Get[Any], source_of: SourceOf) -> Row | None:
 
 
 def _rows(read: Select[Any] | Page[Any] | Values, source_of: SourceOf) -> list[Row]:
-    return rows_of(source_of(read.query.table), settled(read.query, source_of))
+    return rows_of(source_of(read.query.table), resolved(read.query, source_of))
 
 
 def _count(read: Count, source_of: SourceOf) -> int:
-    return count_of(source_of(read.query.table), settled(read.query, source_of))
+    return count_of(source_of(read.query.table), resolved(read.query, source_of))
 
 
 def _aggregate(read: Aggregate, source_of: SourceOf) -> Any:

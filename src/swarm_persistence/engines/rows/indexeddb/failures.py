@@ -33,8 +33,8 @@ def translate(name: str, message: str) -> StorageError:
     return error
 
 
-def is_for_lack_of_room(failure: BaseException | None) -> bool:
-    """Tell whether a smaller write might succeed."""
+def is_quota_exceeded(failure: BaseException | None) -> bool:
+    """Tell whether the write needs more space than the browser grants, so that a smaller one might succeed."""
     cause = failure.__cause__ if failure is not None else None
     return isinstance(cause, BrowserError) and cause.name == _NO_ROOM
 

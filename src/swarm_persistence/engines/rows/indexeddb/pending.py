@@ -51,7 +51,7 @@ class PendingWrite(PendingCall):
         self._on_abandoned = on_abandoned
         self.steps = steps
         self.compiled = compiled
-        self.most_together: float = inf
+        self.max_batch_size: float = inf
         """The largest batch it may run in: a batch that is too large for the remaining space is halved."""
         self.is_counted = True
         """Whether its commit is counted, which takes space."""

@@ -14,7 +14,7 @@ from swarm_persistence.engines.reads import LastSequence, Read
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, Settled, settle
 from swarm_persistence.engines.rows.indexeddb.exchange import Exchange, evaluated
-from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
+from swarm_persistence.engines.rows.indexeddb.failures import is_quota_exceeded
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.overlays import Difference, Overlays, OverlayTable
 from swarm_persistence.engines.rows.reading import evaluate, finish
@@ -106,7 +106,7 @@ class IndexedDbSession(RowSession):
             return messages.write(differences, messages.next_state(state, self._overlays) if is_counted else {})
 
         def stored(failure: BaseException | None) -> None:
-            if is_counted and is_for_lack_of_room(failure) and messages.removes_only(differences):
+            if is_counted and is_quota_exceeded(failure) and messages.removes_only(differences):
                 self._store(differences, settled, is_counted=False)
             else:
                 settled(failure)

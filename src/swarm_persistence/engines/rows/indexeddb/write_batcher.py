@@ -11,7 +11,7 @@ from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
 from swarm_persistence.engines.rows.indexeddb.exchange import Exchange, evaluated
-from swarm_persistence.engines.rows.indexeddb.failures import is_for_lack_of_room
+from swarm_persistence.engines.rows.indexeddb.failures import is_quota_exceeded
 from swarm_persistence.engines.rows.indexeddb.pending import PendingWrite
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.overlays import Overlays
@@ -102,7 +102,7 @@ class WriteBatcher:
         group: list[PendingWrite] = []
         steps, most = 0, inf
         while self._waiting and steps < _MAX_STEPS:
-            most = min(most, self._waiting[0].most_together)
+            most = min(most, self._waiting[0].max_batch_size)
             if len(group) >= most:
                 break
             operation = self._waiting.popleft()
@@ -115,7 +115,7 @@ class WriteBatcher:
 
     def _finish(self, failure: BaseException | None, batch: "_WriteBatch") -> None:
         operations, self._running = self._running, []
-        if not (is_for_lack_of_room(failure) and self._retry_in_less_space(operations, batch)):
+        if not (is_quota_exceeded(failure) and self._retry_in_less_space(operations, batch)):
             for operation in operations:
                 operation.settle(failure)
         if failure is None:
@@ -131,7 +131,7 @@ class WriteBatcher:
                 operation.is_counted = False
         elif len(operations) > 1:
             for operation in operations:
-                operation.most_together = len(operations) // 2
+                operation.max_batch_size = len(operations) // 2
         else:
             return False
         self._waiting.extendleft(reversed(operations))
