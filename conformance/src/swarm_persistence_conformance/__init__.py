@@ -33,7 +33,7 @@ from swarm_persistence_conformance.fixtures import OpenStorage, clock, storage
 from swarm_persistence_conformance.random_operations import assert_storages_agree
 from swarm_persistence_conformance.random_queries import assert_queries_agree
 from swarm_persistence_conformance.random_task_verbs import assert_tasks_match_model
-from swarm_persistence_conformance.runner import Outcome, run_suite
+from swarm_persistence_conformance.runner import FactOutcome, run_suite
 
 globals().update(FACTS)
 
@@ -41,7 +41,7 @@ __all__ = [  # noqa: PLE0604 - the keys of FACTS are strings
     "CORE",
     "FACTS",
     "OpenStorage",
-    "Outcome",
+    "FactOutcome",
     "assert_queries_agree",
     "assert_storages_agree",
     "assert_tasks_match_model",

@@ -14,7 +14,7 @@ from swarm_persistence_conformance.classes import CORE
 from swarm_persistence_conformance.fixtures import OpenStorage
 
 
-class Outcome(NamedTuple):
+class FactOutcome(NamedTuple):
     """The outcome of one fact: no error if it holds."""
 
     name: str
@@ -23,14 +23,14 @@ class Outcome(NamedTuple):
 
 async def run_suite(
     open_storage: OpenStorage, facts: Sequence[type] = CORE, patience_seconds: float = 60
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[FactOutcome]:
     """Run each fact on a fresh storage, one at a time, and yield its outcome; one that takes too long fails."""
     for cls in facts:
         for name, test in inspect.getmembers(cls, inspect.iscoroutinefunction):
             if name.startswith("test_"):
                 call = partial(test, cls())
                 for case, arguments in _cases(test):
-                    yield Outcome(
+                    yield FactOutcome(
                         f"{cls.__name__}.{name}{case}", await _try(call, arguments, open_storage, patience_seconds)
                     )
 
