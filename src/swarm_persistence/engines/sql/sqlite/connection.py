@@ -35,7 +35,7 @@ class BusyHandler:
 
     @contextmanager
     def until(self, deadline: float) -> Iterator[None]:
-        """Wait no longer than to this point of the monotonic clock, within the block."""
+        """Wait up to this time of the monotonic clock, within the block."""
         self._limit = deadline
         try:
             yield
@@ -44,7 +44,7 @@ class BusyHandler:
             self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:
-        """Wait a moment and tell SQLite to try again; `False` once the time is up."""
+        """Sleep, and let SQLite retry; `False` once the deadline has passed."""
         if attempts == 0:
             self._deadline = time.monotonic() + self._timeout if self._limit is None else self._limit
         if time.monotonic() >= self._deadline:
@@ -103,14 +103,14 @@ def _connect(path: str, access: Access, vfs: str | None, busy_handler: BusyHandl
 
 
 def _moment(_cursor: apsw.Cursor, _number: int, value: Any) -> int:
-    """Return what a time that a statement counts from its own start is now."""
+    """Bind a time that is relative to the start of the statement."""
     if isinstance(value, FromNow):
         return value.moment()
     raise TypeError(f"SQLite has no column for {value!r}")
 
 
 def switch_to_wal(connection: apsw.Connection, timeout: float) -> None:
-    """Set the journal mode of a new file. Other processes that do the same raise "locked" at once: try again."""
+    """Set the journal mode of a new file; retry, as SQLite raises "locked" at once if other processes do the same."""
     deadline = time.monotonic() + timeout
     while True:
         try:

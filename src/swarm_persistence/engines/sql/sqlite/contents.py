@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.002
 
 
 class Contents:
-    """What was found at the last verification, as far as it must be found again; of the writer's thread."""
+    """What the last verification found, and the next must find again; of the writer's thread."""
 
     def __init__(self) -> None:
         self._page_size = 0

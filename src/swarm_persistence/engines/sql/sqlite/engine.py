@@ -57,7 +57,7 @@ _CHECKPOINT_TIMEOUT_SECONDS = 0.25
 
 
 class SqliteEngine:
-    """One file. `start` opens it; every other method belongs to an event loop."""
+    """The engine of one file. `start` blocks; call every other method in an event loop."""
 
     is_ephemeral = False
 
@@ -95,7 +95,7 @@ class SqliteEngine:
         self._compile_read = self._statements_of_read
 
     async def open(self, *, must_exist: bool = False) -> None:
-        """Do what `start` does, in a thread; one that is cancelled leaves nothing open."""
+        """Run `start` in a thread; if cancelled, close what it has opened."""
         try:
             await asyncio.to_thread(self.start, must_exist=must_exist)
         except asyncio.CancelledError:
@@ -156,7 +156,7 @@ class SqliteEngine:
                 self._sessions.discard(session)
                 raise
             session.opened()
-            # What others committed while it waited: they can't any more, and it may keep the writer from looking.
+            # Of commits while it waited: from now on there are none, and it may keep the writer from polling.
             self._writer.poll()
             return session
 
@@ -237,11 +237,11 @@ class SqliteEngine:
         )
 
     async def migrate_to(self, version: int) -> None:
-        """Bring the schema to this version, forwards or back."""
+        """Migrate the schema to this version, forwards or back."""
         await self._exclusively(lambda: schema_version.migrate(self._writer.commits.connection, version))
 
     async def migration_status(self) -> MigrationStatus:
-        """Return where the schema stands."""
+        """Return the status of the schema's migrations."""
         status: MigrationStatus = await self._exclusively(
             lambda: schema_version.status(self._writer.commits.connection)
         )
@@ -291,7 +291,7 @@ class SqliteEngine:
         return (self._compiler.read(read),)
 
     def _checkpoint(self) -> None:
-        """Move the log into the file and cut it, as far as other processes' reads allow within a short busy_handler.
+        """Checkpoint and truncate the log, as far as other processes' reads allow within a short time.
 
         Waiting for a reader as long as for a lock would stall every writer, and the next checkpoint does the rest.
         """

@@ -16,7 +16,7 @@ from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknow
 
 
 class GroupCommit(WriterConnection):
-    """What the writer's thread does with its connection.
+    """Runs groups of operations on the writing connection.
 
     An operation of several statements would need a savepoint, which costs as much as a statement. So a group runs
     without, and if such an operation fails, the group is rolled back and repeated with savepoints, before any caller
@@ -41,7 +41,7 @@ class GroupCommit(WriterConnection):
                     if not self._run_alone(operations, deadline):
                         self._run_transactions(operations, deadline)
             except apsw.BusyError as error:
-                # Nothing of this transaction has run. Batches whose time is not up yet are tried again.
+                # Nothing of this transaction has run. Batches whose deadline has not passed are retried.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
                 _fail(_to_do(late), self.translate(error))
                 answer(late)
@@ -63,7 +63,7 @@ class GroupCommit(WriterConnection):
             start = self._run_transaction(operations, start, deadline)
 
     def _repeat(self, lost: list[Operation], deadline: float) -> None:
-        """Run inserts once more whose outcome is not known: either they are added now, or found as they were to be."""
+        """Retry inserts of unknown outcome: each is added now, or found stored with equal values."""
         unknown = [each.error for each in lost]
         for operation in lost:
             operation.result = operation.error = None
@@ -200,7 +200,7 @@ class GroupCommit(WriterConnection):
 
 
 class _HalfDoneError(Exception):
-    """An operation without a savepoint has failed: what it has done must be undone with all around it."""
+    """An operation without a savepoint has failed: the transaction must be rolled back."""
 
 
 def changed_by(operation: Operation) -> set[str]:
@@ -217,7 +217,7 @@ def _to_do(batches: list[Batch]) -> list[Operation]:
 
 
 def _is_atomic(statements: Sequence[Statement]) -> bool:
-    """Tell whether SQLite undoes all of them by itself if they fail."""
+    """Tell whether SQLite undoes all of them by itself if one fails."""
     return len(statements) == 1 and statements[0].is_single and not statements[0].can_fail_after_change
 
 

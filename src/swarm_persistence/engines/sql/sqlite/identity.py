@@ -15,14 +15,14 @@ from swarm_persistence.engines.sql.sqlite.path_status import path_status
 from swarm_persistence.errors import DatabaseError
 
 _LONGEST_TRUST_SECONDS = 0.005
-"""How long reads rely on the last verification: three looks would add a third to the time of a point read."""
+"""How long reads rely on the last verification: a new one would add a third to the time of a point read."""
 
 _REMEDY = "stop the programs that use it, put the file and its log back in place, and open the storage again"
 _PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
 
 
 class FileIdentity:
-    """What was opened, compared with what the paths lead to now. While they differ, every call is refused."""
+    """The inodes of the opened files, compared with those at their paths. While they differ, every call is refused."""
 
     def __init__(self, path: str, *, is_virtual: bool) -> None:
         """Take the path as the caller gave it; a virtual file system may keep its files where no path leads."""
@@ -61,7 +61,7 @@ class FileIdentity:
             self._contents.record(connection, size)
 
     def verify_before(self, connection: apsw.Connection) -> None:
-        """Verify, in as little time as can be, that a commit may be written; raises as `verify` does."""
+        """Verify, by the fewest reads, that a commit may be written; raises as `verify` does."""
         if self._is_wrong or self._is_read_only or not self._contents.is_as_noted(connection):
             self.verify(connection)
 
@@ -77,7 +77,7 @@ class FileIdentity:
         finding = None if self._is_read_only else self._contents.finding(connection, size)
         if finding is not None:
             self._is_wrong = True
-            # What was cut off does not come back: this is final.
+            # Truncated data does not come back: this is final.
             self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
             raise DatabaseError(self._damage)
 
@@ -104,7 +104,7 @@ class FileIdentity:
         return size
 
     def verify_now_and_then(self) -> None:
-        """Verify the paths, unless that was done a moment ago; raises as `verify` does."""
+        """Verify the paths unless they were verified just now; raises as `verify` does."""
         if self._is_wrong or time.monotonic() - self._verified_at > _LONGEST_TRUST_SECONDS:
             self.verify_paths()
 
@@ -115,7 +115,7 @@ class FileIdentity:
         connection.close()
 
     def _is_only_log_gone(self) -> bool:
-        """Tell whether nothing but the log's name is missing: then what SQLite holds of it is saved in the file."""
+        """Tell whether only the log's name is missing: then SQLite may still checkpoint the log that it has open."""
         if self._damage:
             return False
         differing = [path for path, inode in self._inodes.items() if _inode(path) != inode]

@@ -1,7 +1,7 @@
-"""Tells which file a path leads to, and its size, without asking for its times.
+"""Reads device, inode and size of a path, without its times.
 
-Since Linux 6.13, a file whose times were asked for gets new ones with its next write, which fdatasync then writes to
-the journal: one `lstat` a commit made a caller's single commits take half as long again.
+Since Linux 6.13, a file whose times were read gets new ones with its next write, which fdatasync then writes to the
+journal: one `lstat` a commit made a caller's single commits take half as long again.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from typing import NamedTuple
 _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_INO_AND_SIZE = 0x100 | 0x200
-_BYTES = 256
+_Buffer = ctypes.c_char * 256
 _INODE_SIZE_DEVICE = Struct("=32xQQ88xQ")
 
 
@@ -41,7 +41,7 @@ def _find_way() -> Callable[[str], PathStatus]:
     statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
 
     def by_statx(path: str) -> PathStatus:
-        found = ctypes.create_string_buffer(_BYTES)
+        found = _Buffer()
         if statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_INO_AND_SIZE, found):
             number = ctypes.get_errno()
             if number in (errno.ENOSYS, errno.EPERM):

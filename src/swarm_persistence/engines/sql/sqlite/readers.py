@@ -1,4 +1,4 @@
-"""The readers: threads with a connection each, opened when needed and closed when idle."""
+"""A pool of reader threads with a connection each, opened on demand and closed when idle."""
 
 import threading
 import time
@@ -17,11 +17,11 @@ from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import ClosedError, PoolError, copy_error
 
 _BETWEEN_GROWTHS_SECONDS = 1.0
-"""How long no other thread is started after one that could open no connection."""
+"""How long no thread is started after one that could not open a connection."""
 
 
 class PooledReader:
-    """A thread's connection, once it has one. An event loop may use it while the thread has nothing to do."""
+    """The connection of a reader thread. An event loop may use it while the thread is idle."""
 
     __slots__ = ("busy_handler", "connection", "cursor", "lock")
 
@@ -33,7 +33,7 @@ class PooledReader:
 
 
 class Readers:
-    """Runs batches of reads, each in one snapshot, on whichever thread is free."""
+    """Runs batches of reads, each in one snapshot, on the next free thread."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class Readers:
         self._is_stopped = False
         self._next_growth = 0.0
         self.open = 0
-        """How many threads there are, and with them connections."""
+        """The number of threads, and so of connections."""
 
     def start(self) -> None:
-        """Open the connections that are always kept."""
+        """Start the threads that are kept when idle."""
         with self._lock:
             for _ in range(0 if self._is_stopped else self._kept):
                 self._start_thread()
@@ -78,7 +78,7 @@ class Readers:
                 self._grow(batch)
 
     def run_here(self, operation: Operation) -> bool:
-        """Run a point read at once, on the connection of a thread that has nothing to do; tell whether there was one.
+        """Run a point read in the calling thread, on the connection of an idle reader; return whether there was one.
 
         It never waits, for another process's lock as little as for a thread. Runs in whichever thread calls it.
         """
@@ -113,7 +113,7 @@ class Readers:
         return self._translate(error)
 
     def stop(self) -> None:
-        """Let the threads end once they have done what they were sent."""
+        """Let the threads end after the batches that they were sent."""
         with self._lock:
             self._is_stopped = True
             for _ in range(self.open):
@@ -128,7 +128,7 @@ class Readers:
         try:
             self._start_thread()
         except RuntimeError as error:
-            # Out of threads: those that there are must do.
+            # Out of threads: go on with those that run.
             if self.open == 0:
                 refuse(batch, PoolError(f"no thread could be started to read: {error}"))
 
@@ -170,7 +170,7 @@ class Readers:
                 self._threads.discard(threading.current_thread())
 
     def _is_left_to_others(self, reader: PooledReader, batch: Batch) -> bool:
-        """Open the connection; if there can be none, give the batch back if other threads have one.
+        """Open the connection; if that fails, return the batch to the queue if other threads have a connection.
 
         A process that is out of descriptors reads on with what it has open. Then this thread is no longer counted.
         """
@@ -196,7 +196,7 @@ class Readers:
         return reader.connection
 
     def _next(self) -> Batch | None:
-        """Wait for a batch; `None` when the thread shall end, which is then no longer counted."""
+        """Wait for a batch; `None` if the thread is to end, and then it is no longer counted."""
         while True:
             try:
                 batch = self._inbox.get(timeout=self._idle_timeout)
