@@ -1,4 +1,4 @@
-"""Follows the writes of a table where each leaves a number that is higher than all before it, in order of commit."""
+"""Reads the changes of a table whose writes leave increasing numbers, in order of commit."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from swarm_persistence.schema.values import LARGEST_INTEGER
 
 
 def end_of(number: int) -> FeedPosition:
-    """Return the place behind all rows of a number and before those of the next one."""
+    """Return the position after all rows of a number, and before those of the next."""
     return FeedPosition(number, LARGEST_INTEGER)
 
 
@@ -22,14 +22,13 @@ BEFORE_ALL = end_of(-1)
 async def follow(
     reader: Reader, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
 ) -> FeedPage:
-    """Do what `Engine.follow` says, of numbers that become visible in their order, or did so up to a place.
+    """Implement `Engine.follow` for numbers that become visible in their order, or have up to `upto`.
 
-    A row that is written between these reads gets a number above the last one that is looked at here, and is found by
-    the next call.
+    A row that is written between these reads gets a number above all that are read here; the next call finds it.
     """
     table = query.table
     if upto is None and query.conditions:
-        # The rows that do not fulfil the conditions are passed over once, not by each call again.
+        # Rows that do not match the conditions are skipped once, not by each call again.
         upto = end_of(await _last_number(reader, table))
     rows: list[Any] = []
     for span in _spans(table, after, upto):
@@ -43,16 +42,16 @@ async def follow(
     if query.conditions and upto is not None:
         return FeedPage(rows, upto)
     if rows:
-        # What has a number became visible at once, and this page was not cut: nothing more comes of its last number.
+        # The rows of a number become visible at once, and this page was not cut: no more rows of its last number come.
         return FeedPage(rows, end_of(position_of(table, rows[-1]).number))
     if table.is_followed:
         return FeedPage(rows, end_of(after.number))
-    # A caller's own place may lie ahead of all rows: some may still come before it.
+    # The caller's position may lie ahead of all rows: later ones may still come before it.
     return FeedPage(rows, end_of(min(after.number, await _last_number(reader, table))))
 
 
 def position_of(table: Table[Any], row: Any) -> FeedPosition:
-    """Return the place of a row of `FeedPage.rows`."""
+    """Return the position of a row of `FeedPage.rows`."""
     if not table.is_followed:
         return end_of(row[table.positions[SEQUENCE]])
     return FeedPosition(row[table.positions[CHANGE_NUMBER]], row[table.positions[SEQUENCE]])
@@ -63,7 +62,7 @@ def _number(table: Table[Any]) -> str:
 
 
 def _spans(table: Table[Any], after: FeedPosition, upto: FeedPosition | None) -> list[tuple[Condition, ...]]:
-    """Return conditions for the rows behind one place and up to another, each of which one range of an index serves."""
+    """Return conditions for the rows after one position and up to another, each a single range of an index."""
     number = _number(table)
     if upto is not None and upto <= after:
         return []
@@ -71,7 +70,7 @@ def _spans(table: Table[Any], after: FeedPosition, upto: FeedPosition | None) ->
     if upto is not None and upto.number == after.number:
         return [_within(number, after.number, after.sequence, upto.sequence)]
     if after.sequence < LARGEST_INTEGER:
-        # One statement may have written more rows than a page holds, all with the same number.
+        # One statement may have written more rows with one number than a page holds.
         spans.append(_within(number, after.number, after.sequence, LARGEST_INTEGER))
     above = Condition(number, ">", after.number)
     if upto is None:
