@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement, InsertUnlessStatement
+from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement, ProbeThenInsertStatement
 from swarm_persistence.engines.sql.sqlite.submit import Operation
 from swarm_persistence.engines.sql.statements import IfChangedStatement, Statement
 
@@ -31,4 +31,4 @@ def stored_sequences(cursor: apsw.Cursor, statements: Sequence[Statement]) -> li
 def _inserts_by_key(statement: Statement) -> bool:
     if isinstance(statement, IfChangedStatement):
         return _inserts_by_key(statement.first[0])
-    return isinstance(statement, InsertUnlessStatement)
+    return isinstance(statement, ProbeThenInsertStatement)

@@ -8,10 +8,10 @@ from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
     BulkInsert,
     BulkInsertStatement,
-    InsertUnlessStatement,
     NoStatement,
+    ProbeThenInsertStatement,
     ReserveStatement,
-    RestoreStatement,
+    RestoreEachStatement,
     UpkeepStatement,
 )
 from swarm_persistence.engines.sql.statement_compiler import Row, StatementCompiler
@@ -44,7 +44,7 @@ class SqliteStatementCompiler(StatementCompiler):
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         key = row[table.positions[field]]
         exists = ExistsStatement(*self.compiler.exists(Query(table, (Condition(field, "=", key),))), table)
-        return InsertUnlessStatement(exists, self.insert(table, row))
+        return ProbeThenInsertStatement(exists, self.insert(table, row))
 
     def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
         statement = self._upkeep.get(step)
@@ -58,7 +58,7 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def restore(self, step: Restore[Any]) -> Statement:
         rows = restored_values(step.table, step.rows, step.keeps_sequences)
-        return RestoreStatement(self.compiler.restore(step.table, step.keeps_sequences), rows, step.table)
+        return RestoreEachStatement(self.compiler.restore(step.table, step.keeps_sequences), rows, step.table)
 
     def reserve(self, step: Reserve) -> Statement:
         return ReserveStatement(step.table, step.number, step.floor)

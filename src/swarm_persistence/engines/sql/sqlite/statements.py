@@ -151,7 +151,7 @@ class BulkInsertStatement(InsertStatement, CursorStatement, eq=False, gc=False):
         return sequences
 
 
-class InsertUnlessStatement(Statement, eq=False, gc=False):
+class ProbeThenInsertStatement(Statement, eq=False, gc=False):
     """Adds a row unless another one holds its value in some field; gives its sequence, or 0.
 
     That is two statements, for ON CONFLICT would use up a sequence even where it adds nothing.
@@ -182,7 +182,7 @@ class NoStatement(Statement, eq=False, gc=False):
         yield self
 
 
-class RestoreStatement(Statement, eq=False, gc=False):
+class RestoreEachStatement(Statement, eq=False, gc=False):
     """Adds rows with their hidden columns; gives how many."""
 
     text: str
