@@ -10,7 +10,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     BulkInsertStatement,
     NoStatement,
     ProbeThenInsertStatement,
-    ReserveStatement,
+    RaiseNumbersStatement,
     RestoreEachStatement,
     UpkeepStatement,
 )
@@ -61,7 +61,7 @@ class SqliteStatementCompiler(StatementCompiler):
         return RestoreEachStatement(self.compiler.restore(step.table, step.keeps_sequences), rows, step.table)
 
     def reserve(self, step: Reserve) -> Statement:
-        return ReserveStatement(step.table, step.number, step.floor)
+        return RaiseNumbersStatement(step.table, step.number, step.floor)
 
     def get(self, read: Get[Any]) -> RecordStatement:
         return RecordStatement(self._gets[read.table.name], (read.id,), read.table)

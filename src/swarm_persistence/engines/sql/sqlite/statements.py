@@ -205,7 +205,7 @@ class RestoreEachStatement(Statement, eq=False, gc=False):
         return (self.table.name,)
 
 
-class ReserveStatement(CursorStatement, eq=False, gc=False):
+class RaiseNumbersStatement(CursorStatement, eq=False, gc=False):
     """Lets a table number on from a given number, and sets its floor; gives nothing."""
 
     table: Table[Any]
