@@ -109,25 +109,33 @@ class Swarm:
             await self.progress.wait_for(lambda: len(self.acknowledged) >= stored and len(self.owners) >= claimed)
 
 
+@pytest.mark.parametrize("names", [["swarm"], ["swarm", "acme"]], ids=["one schema", "two schemas of one storage"])
 async def test_no_acknowledged_write_is_lost_and_no_task_owned_twice_when_the_primary_dies(
-    pair: tuple[Server, Server],
+    pair: tuple[Server, Server], names: list[str]
 ) -> None:
     primary, standby = pair
     url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/postgres?connection_timeout=60"
     async with await PostgresStorage.open(url) as storage:
-        swarm = Swarm(storage)
-        callers = [asyncio.create_task(swarm.store(number)) for number in range(STORERS)]
-        callers += [asyncio.create_task(swarm.work(number)) for number in range(WORKERS)]
-        await asyncio.wait_for(swarm.has_gone_on(100), 60)
+        swarms = [Swarm(storage if name == "swarm" else storage.schema(name)) for name in names]
+        callers = [asyncio.create_task(swarm.store(number)) for swarm in swarms for number in range(STORERS)]
+        callers += [asyncio.create_task(swarm.work(number)) for swarm in swarms for number in range(WORKERS)]
+        await asyncio.wait_for(asyncio.gather(*(swarm.has_gone_on(100) for swarm in swarms)), 60)
 
         primary.kill()
         await asyncio.to_thread(standby.promote)
 
-        await asyncio.wait_for(swarm.has_gone_on(100), 60)
-        swarm.is_over = True
+        await asyncio.wait_for(asyncio.gather(*(swarm.has_gone_on(100) for swarm in swarms)), 60)
+        for swarm in swarms:
+            swarm.is_over = True
         await asyncio.wait_for(asyncio.gather(*callers), 60)
 
-        tasks = {task.id: task for task in await storage.repository(TaskModel).find_all()}
+        for swarm in swarms:
+            await assert_kept(swarm)
+
+
+async def assert_kept(swarm: Swarm) -> None:
+    """Fail unless the swarm's schema holds all that was acknowledged there, and each task has its one owner."""
+    tasks = {task.id: task for task in await swarm.storage.repository(TaskModel).find_all()}
     assert swarm.acknowledged <= tasks.keys()
     assert set(swarm.claimed.values()) == {1}
     for id, owner in swarm.owners.items():

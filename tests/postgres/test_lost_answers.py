@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import pytest
 import pytest_asyncio
 
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
-from swarm_persistence import PostgresStorage, TaskModel, TaskStatus
+from swarm_persistence import OutcomeUnknownError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.worker import Worker
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent
@@ -22,6 +23,8 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 
 def lose_answer(proxy: Proxy, *, arming: bytes, fatal: bytes) -> None:
     """Lose the answer to the first message with the fatal words, once a connection has carried the arming ones."""
+    for line in proxy._lines:
+        line.is_armed = False
     proxy.fatal_words = fatal
     proxy.arming_words = arming
 
@@ -98,6 +101,64 @@ async def test_what_another_agent_has_completed_is_lost_all_the_same(
     assert proxy.fatal_words is None
     assert outcomes == {"lost": 1}
     assert task.result == "theirs"
+
+
+async def test_a_cancellation_of_an_awaited_task_is_read_back(
+    impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.store_tasks([a_task(), a_task("next", dependencies=["task-1"])])
+    lose_answer(proxy, arming=b"was cancelled", fatal=b"COMMIT\0")
+
+    assert await impatient.cancel_task("task-1")
+
+    assert proxy.fatal_words is None
+    assert (await read(storage)).status is TaskStatus.CANCELLED
+    dependent = await storage.get_task("next")
+    assert dependent is not None
+    assert dependent.status is TaskStatus.FAILED
+
+
+async def test_the_lost_answer_to_a_look_for_dependents_matters_to_no_cancellation(
+    impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.store_tasks([a_task(), a_task("next", dependencies=["task-1"])])
+    lose_answer(proxy, arming=b"task-1", fatal=b"COMMIT\0")
+
+    assert await impatient.cancel_task("task-1")
+
+    assert (await read(storage)).status is TaskStatus.CANCELLED
+
+
+async def test_a_failure_of_an_awaited_task_is_read_back(
+    impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.store_tasks([a_task(max_retries=0), a_task("next", dependencies=["task-1"])])
+    task = await storage.claim_next_task("agent-1")
+    assert task is not None
+    lose_answer(proxy, arming=b"failed: no page", fatal=b"COMMIT\0")
+
+    await impatient.fail_task(task, "no page")
+
+    assert proxy.fatal_words is None
+    assert task == await read(storage)
+    assert task.status is TaskStatus.FAILED
+
+
+async def test_a_cancellation_that_others_have_changed_since_stays_unknown(
+    impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy
+) -> None:
+    await storage.store_tasks([a_task(), a_task("next", dependencies=["task-1"])])
+    lose_answer(proxy, arming=b"was cancelled", fatal=b"COMMIT\0")
+    cancelling = elsewhere(impatient.cancel_task("task-1"))
+    while (await read(storage)).status is not TaskStatus.CANCELLED:
+        pass
+
+    task = await read(storage)
+    task.error = "theirs"
+    await storage.update_task(task)
+
+    with pytest.raises(OutcomeUnknownError):
+        await cancelling
 
 
 async def read(storage: PostgresStorage) -> TaskModel:

@@ -6,6 +6,7 @@ clock says. (A task that is deleted and stored anew is another task, with its ow
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Count
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
-from swarm_persistence.errors import LeaseLostError, NotFoundError
+from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.query.task_statuses import HELD, IS_UNFINISHED
@@ -134,13 +135,33 @@ class LeaseVerbs(ClaimVerbs):
         if results is not None:
             return results[0]
 
+        written: list[tuple[Any, TaskModel | None]] = []
+
         async def end() -> Any:
             result = await self._write_one(step)
             if result:
                 await fail_dependents(self._executor(), id, reason)
+                written.append((result, result[0] if isinstance(step, Claim) else await self._get(TASKS, id)))
             return result
 
-        return await self._as_one(end)
+        try:
+            return await self._as_one(end)
+        except OutcomeUnknownError:
+            if written and self._scope() is None:
+                result, ended = written[-1]
+                with suppress(StorageError):  # then it stays unknown
+                    if await self._read_back(hold, id) == ended:
+                        return result
+            raise
+
+    async def _read_back(self, hold: LockRows, id: str) -> TaskModel | None:
+        """Return the stored task, once a write whose answer was lost is done or undone."""
+
+        async def look() -> TaskModel | None:
+            await self._executor().write([hold])
+            return await self._get(TASKS, id)
+
+        return await self._as_one(look)
 
     async def _change_held(self, task: TaskModel, changes: Mapping[str, Change], *then: Step) -> None:
         step: Step = Claim(Query(TASKS, claim_of(task), limit=1), changes)

@@ -220,7 +220,7 @@ class Retrier:
         except BaseException:
             await connection.roll_back()
             raise
-        attempt.is_sent = True
+        attempt.is_sent = any(results)  # else nothing was written, and another try does no harm
         await connection.commit()
         return results
 
