@@ -1,7 +1,7 @@
-"""Finds and replaces the numbers of changes that another server gave out: a dump brings them to one that counts anew.
+"""Finds and replaces change numbers of another server, which a restored dump contains.
 
-A number is that of the transaction that wrote. One that this server has not given out yet comes from elsewhere, and
-would lie before or among those that it is still to give: watchers would wait for that, and then miss what is written.
+A change number is the id of the writing transaction. One that this server has not assigned yet is foreign, and lies
+ahead of or among those to come: watchers would wait for it, and then miss what is written.
 """
 
 import asyncpg
@@ -10,14 +10,14 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE
 
 _BATCH = 2000
-"""Rows whose locks are held at a time."""
+"""How many rows are locked at a time."""
 
 _NEXT = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 _ARE_THERE = "SELECT EXISTS (SELECT FROM {tasks} WHERE change_number >= {next})"
 _COUNT = "SELECT count(*) FROM {tasks} WHERE change_number >= {next}"
 
-# In the order of the changes, so that the batches keep it. What a worker holds, it is about to number itself.
+# In the order of the changes, so that the batches keep it. A row that a worker has locked gets a number from it.
 _REPLACE = """
 WITH foreign_ones AS MATERIALIZED (
   SELECT sequence AS found
@@ -35,20 +35,20 @@ WHERE sequence = found
 
 
 async def are_foreign(connection: Connection, schema: str) -> bool:
-    """Tell whether any number is from elsewhere; reads one row of an index."""
+    """Return whether any number is foreign; reads one row of an index."""
     return bool((await connection.run(_text(_ARE_THERE, schema)))[0][0])
 
 
 async def count_foreign(connection: Connection, schema: str) -> int:
-    """Return how many tasks bear a number from elsewhere."""
+    """Return how many tasks have a foreign number."""
     return int((await connection.run(_text(_COUNT, schema)))[0][0])
 
 
 async def replace_foreign(connection: Connection, schema: str) -> int:
-    """Give these tasks numbers of this server, as if they had been written now; in short writes, beside all others.
+    """Give these tasks numbers of this server, as if they had been written now; in short writes.
 
     Raises:
-        asyncpg.PostgresError: the role may not write, or the server takes no writes.
+        asyncpg.PostgresError: the role may not write, or the server is read-only.
 
     """
     replaced = 0
@@ -58,7 +58,7 @@ async def replace_foreign(connection: Connection, schema: str) -> int:
 
 
 REFUSALS = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError)
-"""What `replace_foreign` raises for a role or a server that does not write."""
+"""What `replace_foreign` raises if the role may not write, or the server is read-only."""
 
 
 def _text(text: str, schema: str) -> str:

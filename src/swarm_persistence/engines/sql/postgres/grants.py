@@ -1,4 +1,4 @@
-"""Lets what a step adds belong to the schema's owner, and gives other roles the rights that they have on the tasks."""
+"""Assigns new tables to the schema's owner, and grants other roles the rights that they have on the tasks."""
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
 
@@ -26,7 +26,7 @@ WHERE nspname = $1 AND relname = $2
 
 
 async def become_owner(connection: Connection, schema: str, table: str) -> None:
-    """Act as the role that owns a table until the transaction ends, if this one may: a superuser may do so for it."""
+    """Act as the owner of a table until the transaction ends, if this role may, as a superuser does."""
     for (owner,) in await connection.run(_OWNER, (schema, table)):
         await connection.execute(f"SET LOCAL ROLE {owner}")
 
@@ -37,13 +37,13 @@ async def tables_of(connection: Connection, schema: str) -> set[str]:
 
 
 async def copy_grants(connection: Connection, schema: str, model: str, table: str) -> None:
-    """Grant on a new table what is granted on another one."""
+    """Copy the grants on one table to another one."""
     for grant in await grants_of(connection, f'"{schema}"."{model}"'):
         await connection.execute(grant.format(object=f'"{schema}"."{table}"'))
 
 
 async def grants_of(connection: Connection, name: str) -> tuple[str, ...]:
-    """Return what is granted on a table or a sequence, and to which roles, with `{object}` for on what."""
+    """Return the grants on a table or a sequence, with `{object}` in place of its name."""
     return tuple(
         f"GRANT {privilege} ON {{object}} TO {grantee}{' WITH GRANT OPTION' if is_grantable else ''}"
         for grantee, privilege, is_grantable in await connection.run(_GRANTS, (name,))

@@ -23,7 +23,7 @@ from swarm_persistence.engines.sql.statements import TextStatement
 MOST_IDS = 1000
 
 HOLDING = 1398231636
-"""The upper half of the numbers of the locks that stand for many ids; the lower half is that of the table."""
+"""The upper half of the keys of advisory locks for many ids; the lower half identifies the table."""
 
 
 class LockRowsStatement(TextStatement, eq=False, gc=False):
@@ -38,17 +38,17 @@ class LockRowsStatement(TextStatement, eq=False, gc=False):
 
 
 def common_lock(relation: str) -> str:
-    """Return the number of the lock that stands for all ids of a relation, which is given by its oid as a bigint."""
+    """Return the key of the lock for all ids of a relation, which is given by its oid as a bigint."""
     return f"(({HOLDING}::bigint << 32) | {relation})"
 
 
 def lock_of(id: str, relation: str) -> str:
-    """Return the number of the lock of an id."""
+    """Return the key of the lock for an id."""
     return f'pg_catalog.hashtextextended({id} COLLATE "C", {relation})'
 
 
 def hold_text(table: str, *, are_stored: bool) -> str:
-    """Return the text that holds the tasks of one array as referred to, and those of another one alone."""
+    """Return the text that locks the tasks of one array as shared, and those of another one exclusively."""
     if are_stored:
         return f"WITH{_held_rows(table)}\nSELECT (SELECT count(*) FROM own), (SELECT count(*) FROM referred)"
     return f"WITH{held_text(table)}\nSELECT lock FROM held"

@@ -1,8 +1,8 @@
-"""Builds and drops indexes beside readers and writers, also those of partitioned tables, which PostgreSQL does not.
+"""Builds and drops indexes concurrently, also those of partitioned tables, for which PostgreSQL has no such command.
 
-The index of a partitioned table is made for the table alone, which takes no time. Each partition gets one of its own
-concurrently, which is attached to it; with the last one, the whole is valid. A unique index would have to hold the
-partition key: there, each partition has its own, and the table's triggers have to keep rows unique over all of them.
+The index of a partitioned table is created for the table only, which takes no time. Each partition gets its own index
+concurrently, which is attached to it; with the last one, it becomes valid. A unique index would have to contain the
+partition key: so each partition has its own, and triggers of the table keep rows unique over all of them.
 """
 
 import asyncpg
@@ -28,21 +28,21 @@ ORDER BY 1
 """
 
 _GONE = (asyncpg.UndefinedTableError, asyncpg.UndefinedObjectError, asyncpg.InvalidObjectDefinitionError)
-"""What tells that a partition was detached or dropped meanwhile, or else that a statement is wrong."""
+"""Errors that mean that a partition was detached or dropped meanwhile, or that a statement is wrong."""
 
 
 async def build_index(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
-    """Build an index beside readers and writers; what is there and complete is left as it is.
+    """Build an index concurrently, unless a valid one exists.
 
     Raises:
-        asyncpg.PostgresError: others held what it has to lock for longer than the patience, in seconds; or see there.
+        asyncpg.PostgresError: a lock was not available within `patience` seconds, or the statement failed.
 
     """
     table = f'"{schema}".{index.table}'
     if not (await connection.run(_IS_PARTITIONED, (table,)))[0][0]:
         await online.build_index(connection, schema, index, patience)
     elif index.is_unique:
-        # A partition that is made meanwhile has the unique indexes of the one before.
+        # A partition that is created meanwhile has the unique indexes of the one before.
         for part in await _names(connection, _PARTITIONS, table):
             await _build_for(connection, schema, index, part, patience)
     else:
@@ -50,10 +50,10 @@ async def build_index(connection: Connection, schema: str, index: CreateIndex, p
 
 
 async def drop_index(connection: Connection, schema: str, index: DropIndex, patience: float) -> None:
-    """Drop an index beside readers and writers, with what an interrupted build has left of it."""
+    """Drop an index concurrently, also one that an interrupted build has left."""
     whole = f'"{schema}".{index.name}'
     if (await connection.run(_IS_PARTITIONED, (whole,)))[0][0]:
-        # PostgreSQL cannot drop it concurrently: it is a matter of the catalog, once all tables are locked.
+        # PostgreSQL cannot drop it concurrently; with all tables locked, only the catalog changes.
         async def drop() -> None:
             await connection.execute(f"DROP INDEX IF EXISTS {whole}")
 
@@ -74,7 +74,7 @@ async def _build_partitioned(connection: Connection, schema: str, index: CreateI
     async def begin() -> None:
         await connection.execute(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
 
-    # From now on, a partition that is attached to the table gets such an index with that.
+    # From now on, each partition that is attached to the table gets this index.
     await online.in_short_transaction(connection, begin, patience)
     for part in await _names(connection, _UNATTACHED, table, whole):
         own = await _build_for(connection, schema, index, part, patience)
@@ -92,7 +92,7 @@ async def _build_partitioned(connection: Connection, schema: str, index: CreateI
 
 
 async def _build_for(connection: Connection, schema: str, index: CreateIndex, part: str, patience: float) -> str | None:
-    """Build that of one partition, and return its name; or None if the partition is gone."""
+    """Build the index of one partition, and return its name; `None` if the partition was dropped."""
     name = _name_for(part, index.table, index.name)
     definition = index.definition.replace(f"{{schema}}.{index.table}", f"{{schema}}.{part}", 1)
     try:

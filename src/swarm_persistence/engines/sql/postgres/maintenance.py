@@ -1,4 +1,4 @@
-"""What keeps a database in order: vacuum, checkpoint, size, sequences that have caught up with their tables."""
+"""Maintenance of a database: vacuum, checkpoint, size, and sequences that are behind their tables."""
 
 import asyncpg
 
@@ -21,7 +21,7 @@ FROM (
 ) AS parts
 """
 
-# A number that is not taken shows that there is nothing to do, or that another process has done it.
+# A free number shows that there is nothing to do, or that another process has done it.
 _CATCH_UP = """
 SELECT CASE WHEN nextval(numbers) <= highest THEN setval(numbers, highest) END
 FROM (SELECT pg_get_serial_sequence('{table}', 'sequence')::regclass AS numbers, max(sequence) AS highest FROM {table})
@@ -30,7 +30,7 @@ FROM (SELECT pg_get_serial_sequence('{table}', 'sequence')::regclass AS numbers,
 
 
 async def advance_sequence(connection: Connection, schema: str, table: str) -> None:
-    """Let the next number of a table's rows be above those that there are.
+    """Advance the sequence of a table above the numbers of its rows.
 
     Raises:
         DatabaseError: the role may not do that.
@@ -48,13 +48,13 @@ async def advance_sequence(connection: Connection, schema: str, table: str) -> N
 
 
 async def vacuum(connection: Connection, schema: str) -> None:
-    """Give back the room of what was deleted, beside readers and writers."""
+    """Reclaim the space of deleted rows, online."""
     names = [f'"{schema}".{table.name}' for table in TABLES]
     knows_maintain = connection.driver.get_server_version().major >= 17
     or_maintain = "OR has_table_privilege(pg_class.oid, 'MAINTAIN')" if knows_maintain else ""
     rows = await connection.run(_RIGHTS.replace("{or_maintain}", or_maintain), (names,))
     if not rows[0][0]:
-        # PostgreSQL itself would warn, and do nothing.
+        # PostgreSQL itself would only warn.
         remedy = (
             f"GRANT MAINTAIN ON ALL TABLES IN SCHEMA {schema} TO the role" if knows_maintain else "run it as the owner"
         )
@@ -65,12 +65,12 @@ async def vacuum(connection: Connection, schema: str) -> None:
 
 
 async def checkpoint(connection: Connection) -> None:
-    """Move what the log holds to its final place."""
+    """Run a checkpoint."""
     await connection.execute_watched("CHECKPOINT")
 
 
 async def size(connection: Connection, schema: str) -> int:
-    """Return the bytes of the tables and their indexes; the log belongs to the whole server."""
+    """Return the size of the tables and their indexes in bytes; the WAL belongs to the whole server."""
     names = [f'"{schema}".{table.name}' for table in TABLES]
     rows = await connection.run(
         _SIZE,

@@ -13,19 +13,19 @@ ORDER BY made.lower
 
 
 async def detached_parts(connection: Connection, schema: str, table: str) -> list[tuple[str, bool]]:
-    """Return the partitions of a table that are detached, or are to be, which is said of each. The schema is quoted."""
+    """Return the partitions of a table that are detached or about to be, and which of both. The schema is quoted."""
     rows = await connection.run(_DETACHED.replace("{schema}", schema), (f"{schema}.{table}", table))
     return [(str(name), bool(is_pending)) for name, is_pending in rows]
 
 
 async def lock_part(connection: Connection, schema: str, part: str) -> tuple[int, int] | None:
-    """Keep others from attaching or dropping a partition, and return its borders; None if it was dropped."""
+    """Lock a partition against being attached or dropped, and return its bounds; `None` if it was dropped."""
     rows = await connection.run(f"SELECT lower, upper FROM {schema}.partitions WHERE name = $1 FOR UPDATE", (part,))
     return (int(rows[0][0]), int(rows[0][1])) if rows else None
 
 
 async def is_made_whole(connection: Connection, schema: str, table: str) -> bool:
-    """Tell whether the table is being turned into a plain one."""
+    """Return whether the table is being turned into a plain one."""
     return bool((await connection.run("SELECT to_regclass($1) IS NOT NULL", (f"{schema}.{table}_whole",)))[0][0])
 
 
@@ -37,7 +37,7 @@ async def attach_again(connection: Connection, schema: str, table: str, part: st
         f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
     )
     if await is_made_whole(connection, schema, table):
-        # A copy that is under way has not seen these rows.
+        # A copy in progress has not seen these rows.
         await connection.run(
             f"INSERT INTO {schema}.{table}_whole_writes ({SEQUENCE}) SELECT {SEQUENCE} FROM {schema}.{part}"
         )

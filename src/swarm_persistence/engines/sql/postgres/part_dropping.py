@@ -1,9 +1,9 @@
-"""Drops whole partitions of which all rows are to be deleted: no row is written for that, and no vacuum has to follow.
+"""Drops partitions all of whose rows are to be deleted, without writing a row, and without work for vacuum.
 
-A partition is detached first, which waits for readers and writers of the table and keeps none of them out. Then it is
-read once more: its rows are counted, and if one was changed meanwhile so that it has to stay, it is attached again.
+A partition is detached first, which waits for readers and writers of the table and blocks none of them. Then it is
+scanned once more: its rows are counted, and if one was changed meanwhile so that it has to stay, it is attached again.
 
-While a table is turned into a plain one, none is dropped: its rows are being copied.
+While a table is turned into a plain one, no partition is dropped, as its rows are being copied.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
-# A partition is over once the sequence has passed it. One that is detached is what an interrupted drop has left.
+# A partition is complete once the sequence has passed it. A detached one is left from an interrupted drop.
 _OVER = """
 SELECT made.name, inhrelid IS NOT NULL, coalesce(inhdetachpending, false)
 FROM {schema}.partitions AS made
@@ -37,11 +37,11 @@ _DONE_BY_OTHERS = (
     asyncpg.WrongObjectTypeError,
     asyncpg.LockNotAvailableError,
 )
-"""Another process drops the partition, or a transaction keeps it for long: then it is dropped the next time."""
+"""Another process drops the partition, or a transaction blocks the drop: the next call drops it."""
 
 
 class PartDropping:
-    """Drops the partitions of one table whose rows all fulfil one of several lists of conditions."""
+    """Drops the partitions of one table whose rows all match one of several lists of conditions."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class PartDropping:
             self._values += compiler.dialect.values(table, query.conditions)
 
     async def run(self) -> int:
-        """Drop them, and return how many rows they held."""
+        """Drop the partitions, and return how many rows they held."""
         schema = self._dialect.schema
         if await is_made_whole(self._connection, schema, self._table.name):
             return 0
@@ -103,7 +103,7 @@ class PartDropping:
         part = f"{schema}.{name}"
         borders = await lock_part(self._connection, schema, name)
         if borders is None:
-            return 0  # another process has dropped it, or made the table whole
+            return 0  # another process has dropped it, or turned the table into a plain one
         if await is_made_whole(self._connection, schema, self._table.name):
             await attach_again(self._connection, schema, self._table.name, name, borders)
             return 0

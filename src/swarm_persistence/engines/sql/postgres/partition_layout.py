@@ -1,4 +1,4 @@
-"""How a schema's tables of history are kept, plain or partitioned by periods; changes that beside their users."""
+"""The layout of a schema's history tables, plain or partitioned by period, and its online change."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import MigrationError
 
 _OLDEST_VERSION = 14
-"""Older servers cannot detach a partition without keeping all others off the table."""
+"""Older servers cannot detach a partition without locking the table."""
 
 Report = Callable[[str], object]
 
@@ -23,22 +23,22 @@ class PartitionLayout:
     """The layout of one schema's tables."""
 
     def __init__(self, schema: str, target: PostgresUrl, turn: MigrationLock) -> None:
-        """Take the schema's name, where its database is, and the turn to change the schema."""
+        """Take the schema's name, the URL of its database, and the migration lock."""
         self._name = schema
         self._schema = f'"{schema}"'
         self._target = target
         self._turn = turn
 
     async def periods(self, connection: Connection) -> dict[str, str]:
-        """Return the periods of the tables that are partitioned."""
+        """Return the periods of the partitioned tables."""
         rows = await connection.run(f"SELECT name, period FROM {self._schema}.partitioned_tables ORDER BY name")
         return {str(name): str(period) for name, period in rows}
 
     async def require(self, connection: Connection, period: Period, patience: float) -> None:
-        """Partition the tables of a new schema, or refuse one that holds something and is not partitioned like that.
+        """Partition the tables of a new schema; refuse one that holds records and is not partitioned by this period.
 
         Raises:
-            MigrationError: see there.
+            MigrationError: see `change`.
 
         """
         if {*(await self.periods(connection)).values()} == {period} and len(await self.periods(connection)) == len(
@@ -54,11 +54,11 @@ class PartitionLayout:
         await self.change(connection, period, patience, lambda text: None)
 
     async def change(self, connection: Connection, period: Period | None, patience: float, report: Report) -> None:
-        """Partition the tables by a period from now on, or no longer; tables that are kept so are left as they are.
+        """Partition the tables by a period, or turn them into plain ones; skip tables that have this layout.
 
         Raises:
-            MigrationError: the server is too old, or the role may not change the tables, or others kept them locked for
-                longer than the patience, in seconds. What was done for other tables stays.
+            MigrationError: the server is too old, the role may not change the tables, or they were not locked within
+                `patience` seconds. Tables that were changed before that stay so.
 
         """
         if period is not None and connection.driver.get_server_version().major < _OLDEST_VERSION:

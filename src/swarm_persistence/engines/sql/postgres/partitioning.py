@@ -1,4 +1,4 @@
-"""Turns a table into a partitioned one, beside its readers and writers."""
+"""Turns a table into a partitioned one, online."""
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import WIDTH
@@ -8,13 +8,12 @@ from swarm_persistence.schema.tables import SEQUENCE
 
 
 async def partition(connection: Connection, schema: str, name: str, period: str, patience: float) -> None:
-    """Let what a table holds be the first partition; what is stored later belongs to the periods that follow.
+    """Make the present table the first partition; later rows go to the periods that follow.
 
-    The schema is quoted. Readers and writers are kept off the table for the time that it takes to give it another name.
+    The schema is quoted. The table is locked for as long as it takes to rename it.
 
     Raises:
-        asyncpg.PostgresError: the role does not own the table; or others did not let go of it, for as long as the
-            patience lasts, in seconds.
+        asyncpg.PostgresError: the role does not own the table; or it could not be locked within `patience` seconds.
 
     """
     table = f"{schema}.{name}"
@@ -26,7 +25,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
     async def add_border() -> None:
         await order_all(
             connection,
-            f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {border}",  # which an interrupted try has left
+            f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {border}",  # which an interrupted attempt has left
             f"ALTER TABLE {table} ADD CONSTRAINT {border} CHECK ({SEQUENCE} < {upper}) NOT VALID",
         )
 
@@ -42,7 +41,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
         )
         await connection.run(f"SELECT {schema}.add_partition($1)", (name,))
 
-    # A border that was checked beside writers saves reading the table while it is locked.
+    # A constraint that was validated online saves a scan of the table while it is locked.
     await in_short_transaction(connection, add_border, patience)
     await connection.execute_watched(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
     await in_short_transaction(connection, turn, patience)

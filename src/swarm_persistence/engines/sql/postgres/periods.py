@@ -1,4 +1,4 @@
-"""The partitions of a schema's tables: begins a new one when a period is over, and drops those that are over."""
+"""The periods of partitioned tables: begins a new partition when a period is over."""
 
 import logging
 import time
@@ -12,11 +12,11 @@ from swarm_persistence.schema.tables import EVENTS, MESSAGES, METRICS
 _log = logging.getLogger("swarm_persistence")
 
 PARTITIONABLE = frozenset({EVENTS.name, MESSAGES.name, METRICS.name})
-"""The tables of history: what is added in the order of time can be dropped in the order of time."""
+"""The history tables: rows that are added in the order of time can be dropped in that order."""
 
 _LONGEST_PAUSE_SECONDS = 3600.0
 _PAUSE_SECONDS = 20.0
-"""Before another try to begin a period: an open transaction was in the way, or its partition was made just now."""
+"""Before the next attempt to begin a period: a transaction blocked it, or its partition was created just now."""
 
 _PERIODS = """
 SELECT table_name, has_next, extract(epoch FROM ends_at - clock_timestamp())::double precision
@@ -42,9 +42,9 @@ class Periods:
         self._next_check = time.monotonic() + _PAUSE_SECONDS
 
     async def check(self, connection: Connection) -> None:
-        """Begin the periods that are due, and make the partitions of those after them; what fails is tried later.
+        """Begin the periods that are due, and create the partitions of the next ones; what fails is retried later.
 
-        A period may begin late: what arrives meanwhile belongs to the one before.
+        A period may begin late: rows that arrive meanwhile belong to the one before.
         """
         self.postpone()
         try:

@@ -1,4 +1,4 @@
-"""The sequences of a schema's tables: the numbers that were given out."""
+"""The sequences of a schema's tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,28 +20,28 @@ WHERE coalesce(pg_sequence_last_value(sequence), 0) < $3
 
 
 async def numbers_of(connection: Connection, schema: str) -> Mapping[str, int]:
-    """Return the highest number that each sequence has given out up to now."""
+    """Return the highest number that each sequence has assigned."""
     tables = {f'"{schema}".{table.name}': table.name for table in TABLES}
     rows: list[Any] = await connection.run(_NUMBERS, ([*tables], SEQUENCE))
     return {tables[name]: int(number) for name, number in rows}
 
 
 class ReserveStatement(Statement, eq=False, gc=False):
-    """Lets a table number on from a given number, if it is behind, and sets its floor; gives nothing."""
+    """Advances the sequence of a table to a number, if it is behind, and sets its floor; has no result."""
 
     dialect: PostgresDialect
     table: Table[Any]
     number: int
     floor: int
     make_room: Statement | None
-    """What makes room for the next number where the table is partitioned by them."""
+    """The statement that adds a partition for the next number if the table is partitioned."""
 
     @property
     def is_single(self) -> bool:
         return False
 
     def run(self) -> Exchange[None]:
-        """Raise the sequence: that is not undone with the transaction, and does no harm."""
+        """Advance the sequence, which is not rolled back with the transaction; that does no harm."""
         table = self.table
         if self.make_room is not None:
             yield from self.make_room.run()

@@ -1,8 +1,8 @@
-"""Turns a partitioned table into a plain one, beside its readers and writers.
+"""Turns a partitioned table into a plain one, online.
 
-A trigger notes the number of each row that is written from now on. All that is there is copied meanwhile, in short
-transactions; then what was noted is copied again, and the last of it while the table is locked. Partitions that a drop
-has detached, and not dropped yet, are attached again: only `prune` knows which of their rows have to stay.
+A trigger records the number of each row that is written from now on. Meanwhile all rows are copied, in short
+transactions; then the recorded ones are copied again, and the last of them while the table is locked. Partitions that
+an interrupted drop has detached are attached again: only `prune` knows which of their rows have to stay.
 """
 
 from contextlib import suppress
@@ -49,7 +49,7 @@ RETURNING sequence
 """
 
 _FINALIZED = (asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.UndefinedTableError, asyncpg.WrongObjectTypeError)
-"""The process that has begun to detach the partition has gone on with it."""
+"""The process that has begun to detach the partition has continued."""
 
 
 class _DetachedError(Exception):
@@ -57,7 +57,7 @@ class _DetachedError(Exception):
 
 
 class Unpartitioning:
-    """Makes one table whole again, on a connection of the role that owns it. The schema is quoted."""
+    """Turns one table into a plain one, on a connection of its owner. The schema is quoted."""
 
     def __init__(self, connection: Connection, schema: str, name: str, patience: float) -> None:
         self._connection = connection
@@ -68,11 +68,10 @@ class Unpartitioning:
         self._whole = f"{schema}.{name}_whole"
 
     async def run(self) -> None:
-        """Do all of it; what an interrupted try has left is begun anew.
+        """Convert the table; an interrupted attempt is started anew.
 
         Raises:
-            asyncpg.PostgresError: the role does not own the table; or others did not let go of it, for as long as the
-                patience lasts, in seconds.
+            asyncpg.PostgresError: the role does not own the table; or it could not be locked within `patience` seconds.
 
         """
         part = await self._a_partition()
@@ -82,7 +81,7 @@ class Unpartitioning:
         indexes += [index for index in own.indexes if index.is_unique and not index.is_primary]
 
         async def begin() -> None:
-            # A drop that is under way is over before, or finds the copy.
+            # A drop in flight ends before this, or finds the copy.
             await self._connection.run(
                 f"SELECT FROM {self._schema}.partitions WHERE parent = $1 FOR UPDATE", (self._name,)
             )
@@ -113,7 +112,7 @@ class Unpartitioning:
                 await self._attach_all()
 
     async def give_up(self) -> None:
-        """Remove what an interrupted try has left, if there is any: each write would go on being noted."""
+        """Remove what an interrupted attempt has left, if anything: each write would still be recorded."""
         if not await is_made_whole(self._connection, self._schema, self._name):
             return
 
@@ -170,7 +169,7 @@ class Unpartitioning:
         ]
 
     async def _copy_all(self) -> None:
-        # What is added from now on is noted.
+        # Rows that are inserted from now on are recorded.
         end: int = (await self._connection.run(f"SELECT coalesce(max({SEQUENCE}), 0) FROM {self._table}"))[0][0]
         place = 0
         while place < end:

@@ -88,7 +88,7 @@ class SqliteSession:
             future.set_result(None)  # It has ended by itself: the work is undone.
         return future
 
-    def abandon(self, reason: str = "nobody held it any more") -> None:
+    def abandon(self, reason: str = "no reference to it was left") -> None:
         self._reason = reason
         self._inbox.put(None)
 

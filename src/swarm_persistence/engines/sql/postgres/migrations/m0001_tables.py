@@ -1,10 +1,9 @@
 """Version 1: the tables, and the indexes that their queries need.
 
 Text is compared by code point (`COLLATE "C"`), and null sorts below everything, as on every engine. JSON is `json`, not
-`jsonb`: what goes in comes out equal, the order of keys, `1.0` and `\\u0000` included. `sequence` counts arrivals. The
-sequences of events and messages are cursors of readers, so they become visible in their order: whoever adds some waits
-for the others who do until they have committed. An index holds 2,700 bytes a row at most: of texts of any length, it
-holds the beginning.
+`jsonb`: what goes in comes out equal, the order of keys, `1.0` and `\\u0000` included. `sequence` counts arrivals.
+Readers use the sequences of events and messages as cursors, so they become visible in order: an insert waits until the
+others have committed. An index entry holds 2,700 bytes at most: of longer texts, it holds a prefix.
 """
 
 UP = (

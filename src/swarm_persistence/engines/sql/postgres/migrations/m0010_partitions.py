@@ -17,7 +17,7 @@ WIDTH = 100_000_000_000
 """The numbers of a period: 1,000,000 a second for a day; and those of 90,000 periods are exact in JSON's doubles."""
 
 INSERTING = 1398231635
-"""The upper half of the numbers of the advisory locks that those hold who insert into a partitioned table."""
+"""The upper half of the keys of advisory locks that inserts into a partitioned table hold."""
 
 _KEYS = {"events": ("id", "idempotency_key"), "messages": ("id",), "metrics": ("id",)}
 _CONSTRAINTS = {"id": "{table}_id_key", "idempotency_key": "{table}_by_key"}
