@@ -33,7 +33,7 @@ async def plan_of(
     """Return the parts of the generic plan of a claim, or of one for several callers, with the rows that each found."""
     fits = (one_of("task_type", types),) if types else ()
     claim = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, limit)
-    compiler = PostgresStatementCompiler(schema).compiler
+    compiler = PostgresStatementCompiler(schema).sql
     due = Query(TASKS, IS_DUE, (Order("run_at"),), 500)
     changes = {"assigned_to": "agent-1"}
     text, values = (
@@ -195,7 +195,7 @@ async def test_a_claim_of_several_types_leaves_what_was_claimed_while_it_waited(
 ) -> None:
     await storage.store_tasks([a_task(f"task-{n}", task_type="ab"[n % 2], created_at=after(n)) for n in range(4)])
     query = Query(TASKS, (*_READY, Condition("task_type", "IN", ("a", "b"))), MOST_URGENT_FIRST, 2)
-    text, values = PostgresStatementCompiler(schema).compiler.claim(query, {"assigned_to": "agent-1"})
+    text, values = PostgresStatementCompiler(schema).sql.claim(query, {"assigned_to": "agent-1"})
     # A claim does not wait: it meets the same only between its look at a row and its lock.
     waiting = text.replace(" SKIP LOCKED", "")
     async with rival.transaction():

@@ -602,7 +602,7 @@ class TestConversion:
                 await admin.execute(f"ALTER TABLE {events} DETACH PARTITION {events}_p0 CONCURRENTLY")
             await copy_all(self)
             if self._name == "events" and goes_on:
-                compiler = storage._engine.compiler.compiler
+                compiler = storage._engine.compiler.sql
                 dropping = PartDropping(self._connection, compiler, EVENTS, [()])
                 assert await dropping._drop("events_p0") == 0
 

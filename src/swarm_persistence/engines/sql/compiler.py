@@ -1,4 +1,4 @@
-"""Compiles steps and queries into SQL text and parameters; knows dialects, and no database.
+"""Compiles queries and changes into SQL text and parameters; knows dialects, but no database.
 
 The text of a shape (which fields, which operators, which order) is written once and kept; after that, compiling is
 collecting the values.
@@ -143,7 +143,7 @@ class Compiler:
             marks = Marks(self.dialect)
             text = self._change(query.table, changes, marks) + self._where(query, marks)
             if is_limited:
-                # The conditions stand twice: a row that somebody has changed since it was chosen is looked at again.
+                # The conditions stand twice: a row that was changed after it was chosen is checked again.
                 and_also = " AND" if query.conditions else "\nWHERE"
                 text = f"{text}{and_also} {SEQUENCE} IN (\n  {self._first(query, marks)}\n)"
             self._texts[key] = text
@@ -272,7 +272,7 @@ class Compiler:
 
     def _change(self, table: Table[Any], changes: Mapping[str, Change], marks: Marks) -> str:
         written = [self._written(table, name, change, marks) for name, change in changes.items()]
-        # What only the hidden columns tell is nothing that anybody follows.
+        # Followers see no hidden columns, so a change of those alone is none for them.
         return self._set(table, written, is_marked=any(name in table.names for name in changes))
 
     def _written(self, table: Table[Any], name: str, change: Change, marks: Marks) -> str:

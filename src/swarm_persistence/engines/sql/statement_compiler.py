@@ -1,4 +1,4 @@
-"""Compiles the steps of a write, and reads, into statements; knows no database."""
+"""Compiles the steps of a write, and reads, into statements; knows no driver."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -44,10 +44,10 @@ Row = tuple[Any, ...]
 
 
 class StatementCompiler(ABC):
-    """Compiles what all databases do in the same way. A subclass compiles the rest for its own."""
+    """Compiles the steps and reads that all databases run in the same way; a subclass compiles the others."""
 
     def __init__(self, compiler: Compiler) -> None:
-        self.compiler = compiler
+        self.sql = compiler
         self._encoders: dict[type[Any], tuple[Table[Any], Callable[[Any], Any]]] = {
             table.model: (table, codec_of(table.model).encode) for table in TABLES
         }
@@ -127,7 +127,7 @@ class StatementCompiler(ABC):
 
     @abstractmethod
     def reserve(self, step: Reserve) -> Statement:
-        """Return the statement that lets a table number on from a number."""
+        """Return the statement that advances a table's sequence."""
 
     @abstractmethod
     def get(self, read: Get[Any]) -> TextStatement:
@@ -135,15 +135,15 @@ class StatementCompiler(ABC):
 
     def save(self, table: Table[Any], row: Row) -> Statement:
         """Return the statement that replaces or adds a row."""
-        return SaveStatement(self.compiler.save(table), row, table)
+        return SaveStatement(self.sql.save(table), row, table)
 
     def select(self, read: Select[Any]) -> Statement:
         """Return the statement that reads a query's records."""
-        return RecordsStatement(*self.compiler.select(read.query), read.query.table)
+        return RecordsStatement(*self.sql.select(read.query), read.query.table)
 
     def last_sequence(self, read: LastSequence) -> Statement:
         """Return the statement that finds the highest sequence of a table, deleted rows included."""
-        return ValueStatement(*self.compiler.last_sequence(read.table, read.before), read.table)
+        return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
 
     def _insert_unless(self, step: Insert[Any]) -> Statement:
         assert step.unless is not None
@@ -154,36 +154,36 @@ class StatementCompiler(ABC):
 
     def _replace(self, step: Replace[Any]) -> Statement:
         table, row = self.row_of(step)
-        values = self.compiler.replace_values(table, row, step.is_forced)
-        return ReplaceStatement(self.compiler.replace(table, step.is_forced), values, table)
+        values = self.sql.replace_values(table, row, step.is_forced)
+        return ReplaceStatement(self.sql.replace(table, step.is_forced), values, table)
 
     def _update(self, step: Update[Any]) -> Statement:
-        return CountStatement(*self.compiler.update(step.query, step.changes), step.query.table)
+        return CountStatement(*self.sql.update(step.query, step.changes), step.query.table)
 
     def _claim(self, step: Claim[Any]) -> Statement:
-        return ClaimStatement(*self.compiler.claim(step.query, step.changes), step.query.table, step.query)
+        return ClaimStatement(*self.sql.claim(step.query, step.changes), step.query.table, step.query)
 
     def _delete(self, step: Delete[Any]) -> Statement:
-        return CountStatement(*self.compiler.delete(step.query), step.query.table)
+        return CountStatement(*self.sql.delete(step.query), step.query.table)
 
     def _if_changed(self, step: IfChanged) -> Statement:
         return IfChangedStatement(self.write((step.step,)), self.write(step.then))
 
     def _if_none(self, step: IfNone) -> Statement:
-        exists = ExistsStatement(*self.compiler.exists(step.query), step.query.table)
+        exists = ExistsStatement(*self.sql.exists(step.query), step.query.table)
         return IfNoneStatement(exists, self.write(step.then))
 
     def _page(self, read: Page[Any]) -> Statement:
-        return PageStatement(*self.compiler.select(read.query), read.query.table)
+        return PageStatement(*self.sql.select(read.query), read.query.table)
 
     def _values(self, read: Values) -> Statement:
-        return TuplesStatement(*self.compiler.values(read.query, read.fields), read.query.table)
+        return TuplesStatement(*self.sql.values(read.query, read.fields), read.query.table)
 
     def _count(self, read: Count) -> Statement:
-        return ValueStatement(*self.compiler.count(read.query), read.query.table)
+        return ValueStatement(*self.sql.count(read.query), read.query.table)
 
     def _aggregate(self, read: Aggregate) -> Statement:
-        return TuplesStatement(*self.compiler.aggregate(read), read.query.table)
+        return TuplesStatement(*self.sql.aggregate(read), read.query.table)
 
 
 def has_key(step: Insert[Any]) -> bool:

@@ -4,7 +4,7 @@ They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postg
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, TypeVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 import msgspec
 
@@ -80,9 +80,7 @@ class CountStatement(TextStatement, eq=False, gc=False):
 class SaveStatement(CountStatement, eq=False, gc=False):
     """Replaces or adds one row; gives how many it wrote."""
 
-    @property
-    def is_short(self) -> bool:
-        return True
+    is_short: ClassVar[bool] = True
 
 
 class ValueStatement(TextStatement, eq=False, gc=False):
@@ -95,9 +93,7 @@ class ValueStatement(TextStatement, eq=False, gc=False):
 class ReplaceStatement(ValueStatement, eq=False, gc=False):
     """Replaces one row; gives its version, or `None` if there is no such row."""
 
-    @property
-    def is_short(self) -> bool:
-        return True
+    is_short: ClassVar[bool] = True
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
@@ -120,9 +116,7 @@ class RecordsStatement(TextStatement, eq=False, gc=False):
 class RecordStatement(RecordsStatement, eq=False, gc=False):
     """Gives the record of an id, or `None` if there is no row."""
 
-    @property
-    def is_short(self) -> bool:
-        return True
+    is_short: ClassVar[bool] = True
 
     def result(self, rows: list[Any]) -> Any:
         return codec_of(self.table.model).decode(rows[0]) if rows else None
@@ -147,9 +141,7 @@ class ClaimStatement(TextStatement, eq=False, gc=False):
 
     query: Query[Any]
 
-    @property
-    def can_fail_after_change(self) -> bool:
-        return True  # a claimed row may be unreadable
+    can_fail_after_change: ClassVar[bool] = True  # a claimed row may be unreadable
 
     def result(self, rows: list[Any]) -> list[Any]:
         return claimed_records(self.query, rows)
@@ -178,9 +170,7 @@ class IfChangedStatement(Statement, eq=False, gc=False):
     first: Sequence[Statement]
     then: Sequence[Statement]
 
-    @property
-    def is_single(self) -> bool:
-        return False
+    is_single: ClassVar[bool] = False
 
     def run(self) -> Exchange[Any]:
         (result,) = yield from run_all(self.first)
@@ -198,9 +188,7 @@ class IfNoneStatement(Statement, eq=False, gc=False):
     exists: ExistsStatement
     then: Sequence[Statement]
 
-    @property
-    def is_single(self) -> bool:
-        return False
+    is_single: ClassVar[bool] = False
 
     def run(self) -> Exchange[list[Any] | None]:
         is_met = yield from self.exists.run()

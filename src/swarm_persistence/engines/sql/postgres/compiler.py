@@ -1,4 +1,4 @@
-"""Compiles what PostgreSQL does in its own way: rows in arrays, locks; claims are of their own."""
+"""Writes the SQL that only PostgreSQL has: rows as arrays, locks, partitions. `claim_compiler` writes claims."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -105,7 +105,7 @@ class PostgresCompiler(ClaimCompiler):
             "SELECT (SELECT count(*) FROM replaced) + (SELECT count(*) FROM added)"
         )
 
-    def hold_tables(self) -> str:
+    def lock_tables(self) -> str:
         """Return the text that keeps all tables and their parts from being dropped, and others from nothing else."""
         return f"LOCK TABLE {', '.join(map(self.dialect.table, TABLES))} IN ACCESS SHARE MODE"
 
@@ -125,8 +125,8 @@ class PostgresCompiler(ClaimCompiler):
         chosen = ", ".join((*table.stored_names, SEQUENCE))
         return f"SELECT {chosen}\nFROM {self.dialect.table(table)}\nWHERE id = ANY({Marks(self.dialect).next()})"
 
-    def hold(self, step: LockRows) -> tuple[str, Sequence[Sequence[str]]]:
-        """Return the text that holds rows by their ids, and its two arrays."""
+    def lock_rows(self, step: LockRows) -> tuple[str, Sequence[Sequence[str]]]:
+        """Return the text that locks rows by their ids, and its two arrays."""
         key = ("hold", step.table.name, step.are_stored)
         text = self._texts.get(key)
         if text is None:
@@ -134,9 +134,9 @@ class PostgresCompiler(ClaimCompiler):
         return text, (step.referred, step.alone)
 
     def insert_dependents(self) -> str:
-        """Return the text that holds what new tasks refer to, and adds them with their links.
+        """Return the text that locks the tasks that new ones refer to, and inserts these with their links.
 
-        Its first three arrays are those of a hold, and all dependencies, whether they are new themselves or not; one
+        Its first three arrays are those of `lock_rows`, and all dependencies, whether these are new or not; one
         for each column of the links and of the tasks follows. It adds nothing if a task waits for a new one already,
         or a dependency has failed. A link that is there already is that of a stored task, which the insert refuses.
         """

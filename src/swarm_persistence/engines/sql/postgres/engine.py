@@ -214,7 +214,7 @@ class PostgresEngine:
 
         async def drop(connection: Connection) -> int:
             await self.periods.check(connection)
-            return await PartDropping(connection, self.compiler.compiler, table, stale).run()
+            return await PartDropping(connection, self.compiler.sql, table, stale).run()
 
         dropped: int = await self.on_a_connection(drop)
         return dropped

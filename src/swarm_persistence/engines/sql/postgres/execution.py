@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class ConnectionStatement(Statement, eq=False, gc=False):
-    """One that yields itself: the driver awaits `run_on`."""
+    """A statement that needs the connection: it yields itself, and the driver awaits `run_on`."""
 
     def run(self) -> Exchange[Any]:
         return (yield self)

@@ -106,12 +106,12 @@ class FollowStatement(ConnectionStatement, eq=False, gc=False):
             return await follow(reader, self.query, self.after, self.limit, self.upto)
         if not self.query.table.is_followed:
             return await self._follow_arrivals(connection, reader)
-        ((horizon, following),) = await connection.run(_HORIZON, (_relations(self.compiler.compiler.dialect.schema),))
+        ((horizon, following),) = await connection.run(_HORIZON, (_relations(self.compiler.sql.dialect.schema),))
         page = await follow(reader, self.query, self.after, self.limit, end_of(horizon - 1))
         return page._replace(is_held_back=horizon < following)
 
     async def _follow_arrivals(self, connection: Connection, reader: "_ReadingOn") -> FeedPage:
-        found = await settled(connection, self.compiler.compiler.dialect.table(self.query.table))
+        found = await settled(connection, self.compiler.sql.dialect.table(self.query.table))
         is_held_back = found.number < found.last
         after = self.after
         if found.number < after.number <= found.last:

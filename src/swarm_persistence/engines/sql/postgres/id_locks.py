@@ -1,8 +1,8 @@
-"""Holds tasks by their ids, whether they are stored or not, and never a whole table.
+"""Locks tasks by their ids, whether they are stored or not, and never a whole table.
 
 Two writes must not pass each other: one that lets a task wait for another one, and one that ends that other one and
-looks for what waits for it. The first holds the other task as one that it refers to, the second holds it alone, and
-both until they have committed; so the second to come sees what the first has written.
+checks what waits for it. The first takes a shared lock on the other task, the second an exclusive one, and
+both keep it until they have committed; so the second to come sees what the first has written.
 
 A stored task is held by its row: `FOR SHARE`, and to hold it alone an UPDATE or `FOR NO KEY UPDATE`. One that is not
 stored is held by an advisory lock whose number comes from its id: it may be stored and ended by others before the write
@@ -16,7 +16,7 @@ the rest, one lock in their stead, which all have in common that refer to a task
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from swarm_persistence.engines.sql.statements import TextStatement
 
@@ -29,9 +29,7 @@ HOLDING = 1398231636
 class LockRowsStatement(TextStatement, eq=False, gc=False):
     """Locks rows by their ids, whether they are stored or not; gives nothing."""
 
-    @property
-    def is_single(self) -> bool:
-        return False  # its purpose is the transaction that it is in
+    is_single: ClassVar[bool] = False  # its purpose is the transaction that it is in
 
     def result(self, rows: Sequence[Any]) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Statements that add rows in PostgreSQL's way: many in one statement, in arrays, also where a table is partitioned."""
+"""Statements that insert rows: many at once, as arrays, and into tables that may be partitioned."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ LARGEST_INSERT = 2000
 
 
 class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
-    """Adds rows, given as one array for each column."""
+    """Inserts rows, which are sent as one array for each column."""
 
     text: str
 
@@ -40,7 +40,7 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
 
 
 class _RowsStatement(Statement, eq=False, gc=False):
-    """Writes rows by a text, whose errors it explains."""
+    """Writes rows, and translates the violations of their constraints."""
 
     text: str
     values: Values
@@ -51,7 +51,7 @@ class _RowsStatement(Statement, eq=False, gc=False):
 
 
 class InsertUnlessStatement(_RowsStatement, eq=False, gc=False):
-    """Adds a row if no other one holds its key; gives its sequence, or 0."""
+    """Inserts a row unless another one has its key; gives its sequence, or 0."""
 
     def run(self) -> Exchange[int]:
         try:
@@ -62,9 +62,9 @@ class InsertUnlessStatement(_RowsStatement, eq=False, gc=False):
 
 
 class InsertUnlessHeldStatement(_RowsStatement, eq=False, gc=False):
-    """Adds a row if no other one holds its key, to a table that may be partitioned; gives its sequence, or 0."""
+    """Inserts a row into a table that may be partitioned, unless another one has its key; gives its sequence, or 0."""
 
-    text_to_look: str
+    check_text: str
     key: str
 
     def run(self) -> Exchange[int]:
@@ -77,17 +77,17 @@ class InsertUnlessHeldStatement(_RowsStatement, eq=False, gc=False):
             raise refused(table, error, [values]) from error
         if sequence or is_held:
             return int(sequence)
-        # It met the key, or the id, of a row that was committed meanwhile.
+        # It conflicted with the key, or the id, of a row that was committed meanwhile.
         identity = values[0]
-        look = TextStatement(self.text_to_look, (values[table.positions[self.key]], identity), table)
-        ((is_held, is_known),) = yield look
+        check = TextStatement(self.check_text, (values[table.positions[self.key]], identity), table)
+        ((is_held, is_known),) = yield check
         if is_known and not is_held:
             raise conflict(table.label, identity, None)
         return 0
 
 
 class SavePartitionedStatement(_RowsStatement, eq=False, gc=False):
-    """Replaces a row, or adds it, in a table that may be partitioned; gives how many it wrote: one."""
+    """Replaces or inserts a row of a table that may be partitioned; gives 1."""
 
     def run(self) -> Exchange[int]:
         try:
@@ -100,13 +100,13 @@ class SavePartitionedStatement(_RowsStatement, eq=False, gc=False):
 
 
 class RestoreStatement(Statement, eq=False, gc=False):
-    """Adds rows with their hidden columns; gives how many."""
+    """Inserts rows with their hidden columns; gives how many."""
 
     text: str
     rows: Sequence[Values]
     table: Table[Any]
     make_room: Statement | None
-    """What makes room for their sequences where a table is partitioned by them."""
+    """Creates the partition of the highest sequence, where the table is partitioned by it."""
 
     @property
     def is_single(self) -> bool:

@@ -276,7 +276,7 @@ class LoopEngine:
     async def _take_snapshot(self, operation: PendingOperation) -> PostgresSnapshot:
         async def begin(attempt: Attempt) -> Connection:
             # A dropped partition is part of no snapshot: a lock on the table keeps its partitions.
-            await attempt.connection.begin_snapshot(self.compiler.compiler.hold_tables())
+            await attempt.connection.begin_snapshot(self.compiler.sql.lock_tables())
             attempt.keeps_connection = True
             return attempt.connection
 

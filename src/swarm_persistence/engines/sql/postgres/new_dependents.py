@@ -1,7 +1,6 @@
-"""New tasks that wait for others: one statement holds what they refer to, looks at it, and stores them and their links.
+"""New tasks that wait for others: one statement locks their dependencies, checks them, and inserts tasks and links.
 
-Only where nothing waits for a new task yet, and no dependency has failed: else the statement adds nothing, and the
-write goes the long way.
+It inserts nothing if a task waits for a new one already, or a dependency has failed: then the steps run one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +26,9 @@ _IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
 
 
 class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
-    """Adds tasks with their links, unless another task waits for one, or one has a dependency that has failed.
+    """Inserts tasks with their links, unless another task waits for one, or a dependency of one has failed.
 
-    Gives the results of a hold and of that. Of the results of the innermost steps, there are those of the tasks only.
+    Gives the results of `LockRows` and `IfNone`; of the innermost steps, those of the tasks only.
     """
 
     text: str

@@ -1,7 +1,7 @@
 """The sequences of a schema's tables."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
@@ -36,9 +36,7 @@ class ReserveStatement(Statement, eq=False, gc=False):
     make_room: Statement | None
     """The statement that adds a partition for the next number if the table is partitioned."""
 
-    @property
-    def is_single(self) -> bool:
-        return False
+    is_single: ClassVar[bool] = False
 
     def run(self) -> Exchange[None]:
         """Advance the sequence, which is not rolled back with the transaction; that does no harm."""

@@ -74,7 +74,7 @@ class PostgresSession:
 
     def savepoint(self, name: str) -> Awaitable[None]:
         # A rollback to the savepoint releases the locks that announce its writes, but keeps its transaction id.
-        mark = self._compiler.compiler.mark_as_writer()
+        mark = self._compiler.sql.mark_as_writer()
         return self._submit(lambda: self._connection.execute(f"{mark}; SAVEPOINT {name}"))
 
     def release(self, name: str) -> Awaitable[None]:

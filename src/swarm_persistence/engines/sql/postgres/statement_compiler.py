@@ -1,4 +1,4 @@
-"""Compiles what PostgreSQL does in its own way."""
+"""Compiles the steps and reads that PostgreSQL runs in its own way."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ from swarm_persistence.schema.tables import TABLES, Table
 class PostgresStatementCompiler(StatementCompiler):
     """Compiles for one schema."""
 
-    compiler: PostgresCompiler
+    sql: PostgresCompiler
 
     def __init__(self, schema: str) -> None:
         compiler = PostgresCompiler(PostgresDialect(schema))
@@ -49,44 +49,44 @@ class PostgresStatementCompiler(StatementCompiler):
         parts = links_and_tasks(steps, has_key)
         if parts is None:
             return super().write(steps)
-        hold, links, tasks = parts
+        locks, links, tasks = parts
         rows_of_links = [self.row_of(step)[-1] for step in links]
         rows_of_tasks = [self.row_of(step)[-1] for step in tasks]
-        return [InsertDependentsStatement.of(self._dependents, hold, rows_of_links, rows_of_tasks)]
+        return [InsertDependentsStatement.of(self._dependents, locks, rows_of_links, rows_of_tasks)]
 
     def claim(self, steps: Sequence[Step]) -> ClaimPlan | None:
-        """Return the plan of a write that claims what may have to be brought up to date before; `None` for others."""
-        return ClaimPlan.of(self.compiler, steps)
+        """Return the plan of a write that runs an upkeep and then claims; `None` for other writes."""
+        return ClaimPlan.of(self.sql, steps)
 
     def last_shown(self, read: LastSequence) -> ValueStatement:
-        """Return the statement that finds the highest sequence of all that is committed at the moment."""
-        return ValueStatement(*self.compiler.last_sequence(read.table, read.before), read.table)
+        """Return the statement that finds the highest sequence of the rows that are committed now."""
+        return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
 
     def insert(self, table: Table[Any], row: Row) -> ArrayInsertStatement:
         return ArrayInsertStatement(table, [row], self.inserts[table.name])
 
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         if table.name not in PARTITIONABLE:
-            return InsertUnlessStatement(self.compiler.insert_one_unless(table, field), row, table)
-        text, text_to_look = self.compiler.insert_one_unless_held(table, field)
-        return InsertUnlessHeldStatement(text, row, table, text_to_look, field)
+            return InsertUnlessStatement(self.sql.insert_one_unless(table, field), row, table)
+        text, check_text = self.sql.insert_one_unless_held(table, field)
+        return InsertUnlessHeldStatement(text, row, table, check_text, field)
 
     def upkeep(self, step: Upkeep[Any]) -> Statement:
-        return CountStatement(*self.compiler.upkeep(step.query, step.changes), step.query.table)
+        return CountStatement(*self.sql.upkeep(step.query, step.changes), step.query.table)
 
     def lock_rows(self, step: LockRows) -> Statement:
-        return LockRowsStatement(*self.compiler.hold(step), step.table)
+        return LockRowsStatement(*self.sql.lock_rows(step), step.table)
 
     def restore(self, step: Restore[Any]) -> Statement:
         rows = restored_values(step.table, step.rows, step.keeps_sequences)
-        text = self.compiler.restore(step.table, step.keeps_sequences)
+        text = self.sql.restore(step.table, step.keeps_sequences)
         highest: Any = max((row[-1] for row in step.rows), default=0)  # type: ignore[type-var]
         room = self._room_for(step.table, highest) if step.keeps_sequences else None
         return RestoreStatement(text, rows, step.table, room)
 
     def reserve(self, step: Reserve) -> Statement:
         room = self._room_for(step.table, step.number + 1)
-        return ReserveStatement(self.compiler.dialect, step.table, step.number, step.floor, room)
+        return ReserveStatement(self.sql.dialect, step.table, step.number, step.floor, room)
 
     def get(self, read: Get[Any]) -> RecordStatement:
         return RecordStatement(self.gets[read.table.name], ([read.id],), read.table)
@@ -94,18 +94,18 @@ class PostgresStatementCompiler(StatementCompiler):
     def save(self, table: Table[Any], row: Row) -> Statement:
         if table.name not in PARTITIONABLE:
             return super().save(table, row)
-        return SavePartitionedStatement(self.compiler.save_by_id(table), row, table)
+        return SavePartitionedStatement(self.sql.save_by_id(table), row, table)
 
     def select(self, read: Select[Any]) -> Statement:
         if read.query.without_gaps:
-            return SettledRecordsStatement(self.compiler, read.query)
+            return SettledRecordsStatement(self.sql, read.query)
         return super().select(read)
 
     def last_sequence(self, read: LastSequence) -> LastSequenceStatement:
-        relation = self.compiler.dialect.table(read.table)
+        relation = self.sql.dialect.table(read.table)
         return LastSequenceStatement(self.last_shown(read), relation, read.before)
 
     def _room_for(self, table: Table[Any], number: int) -> ValueStatement | None:
         if table.name not in PARTITIONABLE:
             return None
-        return ValueStatement(self.compiler.make_room(), (table.name, number), table)
+        return ValueStatement(self.sql.make_room(), (table.name, number), table)

@@ -1,4 +1,4 @@
-"""Tells which constraint of a table a row has violated, and the error that callers get for it."""
+"""Translates violations of unique constraints into the errors that callers get."""
 
 import re
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequen
             taken = ConflictError(f"another {table.label} has this {index.columns[0]}; nothing was written")
             taken.__cause__ = error
             return taken
-    # The server names the id in a sentence of its own language: look which of ours stands in it.
+    # The server names the id in a sentence in its own language: find which of ours it contains.
     ids = sorted((str(row[0]) for row in rows), key=len, reverse=True)
     detail = error.detail or ""
     identity = next((id for id in ids if f"({id})" in detail), ids[0])

@@ -1,4 +1,4 @@
-"""Compiles what SQLite does in its own way."""
+"""Compiles the steps and reads that SQLite runs in its own way."""
 
 from typing import Any
 
@@ -33,9 +33,7 @@ class SqliteStatementCompiler(StatementCompiler):
     def __init__(self) -> None:
         super().__init__(Compiler(SqliteDialect()))
         self._bulk_inserts = {table.name: self._bulk_insert(table) for table in TABLES}
-        self._gets = {
-            table.name: self.compiler.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES
-        }
+        self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
 
     def insert(self, table: Table[Any], row: Row) -> BulkInsertStatement:
@@ -43,13 +41,13 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         key = row[table.positions[field]]
-        exists = ExistsStatement(*self.compiler.exists(Query(table, (Condition(field, "=", key),))), table)
+        exists = ExistsStatement(*self.sql.exists(Query(table, (Condition(field, "=", key),))), table)
         return ProbeThenInsertStatement(exists, self.insert(table, row))
 
     def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
         statement = self._upkeep.get(step)
         if statement is None:
-            text, values = self.compiler.update(step.query, step.changes)
+            text, values = self.sql.update(step.query, step.changes)
             statement = self._upkeep[step] = UpkeepStatement(text, values, step.query.table, step)
         return statement
 
@@ -58,7 +56,7 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def restore(self, step: Restore[Any]) -> Statement:
         rows = restored_values(step.table, step.rows, step.keeps_sequences)
-        return RestoreEachStatement(self.compiler.restore(step.table, step.keeps_sequences), rows, step.table)
+        return RestoreEachStatement(self.sql.restore(step.table, step.keeps_sequences), rows, step.table)
 
     def reserve(self, step: Reserve) -> Statement:
         return RaiseNumbersStatement(step.table, step.number, step.floor)
@@ -67,4 +65,4 @@ class SqliteStatementCompiler(StatementCompiler):
         return RecordStatement(self._gets[read.table.name], (read.id,), read.table)
 
     def _bulk_insert(self, table: Table[Any]) -> BulkInsert:
-        return BulkInsert(table, lambda rows: self.compiler.insert(table, rows))
+        return BulkInsert(table, lambda rows: self.sql.insert(table, rows))

@@ -1,9 +1,9 @@
-"""The statements that SQLite runs in its own way; most run Python code on the cursor, not one text."""
+"""The statements that SQLite runs in its own way, and bulk inserts."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import apsw
 
@@ -104,7 +104,7 @@ class BulkInsert:
 
 
 class CursorStatement(Statement, eq=False, gc=False):
-    """One that yields itself: the driver calls `run_on`."""
+    """A statement that needs the cursor: it yields itself, and the driver calls `run_on`."""
 
     def run(self) -> Exchange[Any]:
         return (yield self)
@@ -115,13 +115,11 @@ class CursorStatement(Statement, eq=False, gc=False):
 
 
 class ShortCommand(CursorStatement, eq=False, gc=False):
-    """A text without values that is run at once; gives nothing."""
+    """A command without values, such as SAVEPOINT; gives nothing."""
 
     text: str
 
-    @property
-    def is_short(self) -> bool:
-        return True
+    is_short: ClassVar[bool] = True
 
     def run_on(self, cursor: apsw.Cursor) -> None:
         cursor.execute(self.text)
@@ -175,7 +173,7 @@ class UpkeepStatement(CountStatement, eq=False, gc=False):
 
 
 class NoStatement(Statement, eq=False, gc=False):
-    """Runs nothing: other databases lock rows where SQLite's one writer needs no lock."""
+    """Runs nothing: SQLite has one writer at a time, which needs no row locks."""
 
     def run(self) -> Exchange[None]:
         return
@@ -189,9 +187,7 @@ class RestoreEachStatement(Statement, eq=False, gc=False):
     rows: Sequence[Row]
     table: Table[Any]
 
-    @property
-    def is_single(self) -> bool:
-        return False
+    is_single: ClassVar[bool] = False
 
     def run(self) -> Exchange[int]:
         for row in self.rows:
@@ -206,15 +202,13 @@ class RestoreEachStatement(Statement, eq=False, gc=False):
 
 
 class RaiseNumbersStatement(CursorStatement, eq=False, gc=False):
-    """Lets a table number on from a given number, and sets its floor; gives nothing."""
+    """Advances a table's sequence to a number, if it is below, and sets its floor; gives nothing."""
 
     table: Table[Any]
     number: int
     floor: int
 
-    @property
-    def is_single(self) -> bool:
-        return False
+    is_single: ClassVar[bool] = False
 
     def run_on(self, cursor: apsw.Cursor) -> None:
         raise_numbers(cursor.connection, {self.table.name: self.number})

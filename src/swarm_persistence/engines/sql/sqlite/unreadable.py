@@ -1,4 +1,4 @@
-"""Names the row of a stored text that is no UTF-8: SQLite gives it as it is, and Python can make no `str` of it."""
+"""Finds the row whose stored text is not valid UTF-8, which SQLite returns as it is and Python cannot decode."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def unreadable(cursor: apsw.Cursor, statement: TextStatement, error: UnicodeDeco
         # It has changed them last, in this transaction.
         latest = f"{table.name} WHERE {CHANGE_NUMBER} = (SELECT max({CHANGE_NUMBER}) FROM {table.name})"
         return _unreadable(cursor, table, latest, (), error)
-    # It gives some columns only: look in the whole table for what could not be read.
+    # It gives some columns only: search the whole table for the bytes that could not be decoded.
     holds = f"{table.name} WHERE ? IN ({', '.join(_blobs(table))})"
     return _unreadable(cursor, table, holds, (bytes(error.object),), error)
 
