@@ -21,6 +21,7 @@ from swarm_persistence.cli.server_examination import examine_server
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.unpartitioning import Unpartitioning
 from swarm_persistence_conformance.records import a_task, an_event
 
 
@@ -307,3 +308,75 @@ async def test_a_pooler_is_told_of(durable_server: Server, swarm: PostgresStorag
     async with new_pooler(durable_server) as pooler:
         findings = await examine_server(f"{pooler}?schema={schema}", is_repairing=False)
     assert "transaction mode" in of(findings, "pooler").detail
+
+
+@pytest_asyncio.fixture
+async def partitioned(durable_url: str) -> AsyncIterator[PostgresStorage]:
+    """Give a storage whose history is partitioned by month."""
+    async with await PostgresStorage.builder().partition_by("month").build(durable_url) as storage:
+        yield storage
+
+
+async def partitions_found(url: str) -> list[Finding]:
+    return [finding for finding in await examine_server(url, is_repairing=False) if finding.check == "partitions"]
+
+
+async def test_sound_partitions_have_no_advice(partitioned: PostgresStorage, durable_url: str) -> None:
+    assert [finding.level for finding in await partitions_found(durable_url)] == [Level.OK]
+
+
+async def test_a_missing_partition_of_the_next_period_is_told_and_made(
+    partitioned: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    await owner.execute(f"DELETE FROM {schema}.partitions WHERE name = 'events_p1'; DROP TABLE {schema}.events_p1")
+
+    (found,) = await partitions_found(durable_url)
+    assert found.level is Level.ADVICE
+    assert "events has no partition for the month from" in found.detail
+    await owner.execute((found.remedy or "").removeprefix("run: "))
+
+    assert [finding.level for finding in await partitions_found(durable_url)] == [Level.OK]
+
+
+async def test_a_period_that_goes_on_after_its_end_is_told_and_ended(
+    partitioned: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    await owner.execute(
+        f"UPDATE {schema}.partitions SET begun_at = begun_at - interval '70 days', "
+        "made_at = made_at - interval '70 days' WHERE parent = 'events'"
+    )
+
+    (found,) = await partitions_found(durable_url)
+    assert "events: the month that ended at" in found.detail
+    await owner.execute((found.remedy or "").removeprefix("run: "))
+
+    (found,) = await partitions_found(durable_url)
+    assert "events has no partition for the month from" in found.detail
+
+
+async def test_a_detached_partition_is_told(
+    partitioned: PostgresStorage, durable_url: str, owner: asyncpg.Connection, schema: str
+) -> None:
+    await owner.execute(f"ALTER TABLE {schema}.events DETACH PARTITION {schema}.events_p0")
+
+    (found,) = await partitions_found(durable_url)
+
+    assert (found.level, found.detail.partition(",")[0]) == (Level.WRONG, "events_p0 is detached from events")
+
+
+async def test_an_interrupted_conversion_is_told(
+    partitioned: PostgresStorage, durable_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Unpartitioning, "_copy_noted", fail)
+    with pytest.raises(ZeroDivisionError):
+        await partitioned.partition(None)
+
+    (found,) = await partitions_found(durable_url)
+
+    assert found.level is Level.ADVICE
+    assert "is being turned into a plain table, or that was interrupted" in found.detail
+    assert "swarm-persistence partition --by none" in (found.remedy or "")
+    assert f"?schema={schema}'" in (found.remedy or "")

@@ -26,7 +26,8 @@ Say what is wrong with a database's file, and what to do: SQLite's release and i
 permissions, processes, journal mode, a log that is not the file's own or cannot shrink, integrity, checksums, schema.
 Without --repair, not a byte of the file, its log or its journal is changed.
 Of a swarm on a PostgreSQL server: release, clock, settings that weaken durability, pooler, connections left, what
-keeps VACUUM from its work, locks, schema, indexes, dead rows, sequences, and numbers that a dump brought along."""
+keeps VACUUM from its work, locks, schema, indexes, partitions, dead rows, sequences, and numbers that a dump brought
+along."""
 _DAMAGE = frozenset({"content", "integrity_check", "quick_check", "log (WAL)", "checksums", "access", "lock"})
 """The checks of which none may find something wrong if the content is to be read or repaired."""
 _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}

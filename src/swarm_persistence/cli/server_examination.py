@@ -9,6 +9,7 @@ import asyncpg
 import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.cli.index_checks import examine_indexes
+from swarm_persistence.cli.partition_checks import examine_partitions
 from swarm_persistence.cli.schema_checks import (
     examine_dead_rows,
     examine_sequences,
@@ -72,6 +73,7 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
         ("locks", examine_waits),
         ("sequences", lambda connection: examine_sequences(connection, schema, repair)),
         ("indexes", lambda connection: examine_indexes(connection, schema, status.version, open_step, migrate)),
+        ("partitions", lambda connection: examine_partitions(connection, schema, engine.command)),
         ("dead rows", lambda connection: examine_dead_rows(connection, schema)),
     ]
     yield await _pooler(engine)

@@ -1,0 +1,73 @@
+"""What `doctor` says of a schema whose history is partitioned: late periods, leftovers, interrupted conversions."""
+
+from collections.abc import AsyncIterator, Callable
+
+from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.part_attaching import detached_parts, is_made_whole
+
+_CHECK = "partitions"
+
+# Before version 10 of the schema, there are none.
+_ARE_POSSIBLE = "SELECT to_regclass($1) IS NOT NULL"
+_PERIODS = """
+SELECT table_name, period, to_char(ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), has_next,
+  ends_at < clock_timestamp() - interval '1 hour'
+FROM {schema}.current_periods()
+ORDER BY table_name
+"""
+
+
+async def examine_partitions(
+    connection: Connection, schema: str, command: Callable[[str], str]
+) -> AsyncIterator[Finding]:
+    """Find periods that are over and go on, partitions that nothing reads, and tables between the two layouts.
+
+    `command` gives a command of ours for the schema, as a shell takes it.
+    """
+    quoted = f'"{schema}"'
+    if not (await connection.run(_ARE_POSSIBLE, (f"{quoted}.partitioned_tables",)))[0][0]:
+        return
+    rows = await connection.run(_PERIODS.replace("{schema}", quoted))
+    is_sound = True
+    for table, period, end, has_next, is_late in rows:
+        async for finding in _examine_table(connection, quoted, table, period, command):
+            is_sound = False
+            yield finding
+        if not has_next:
+            is_sound = False
+            yield advice(
+                _CHECK,
+                f"{table} has no partition for the {period} from {end} UTC on: what arrives then goes into the one "
+                "before",
+                f"run: SELECT {quoted}.add_partition('{table}')",
+            )
+        elif is_late:
+            is_sound = False
+            yield advice(
+                _CHECK,
+                f"{table}: the {period} that ended at {end} UTC goes on, since no storage has begun the next one",
+                f"run: SELECT {quoted}.begin_partition('{table}')",
+            )
+    if is_sound and rows:
+        yield ok(_CHECK, "each table has the partition of the next period, and none is left over")
+
+
+async def _examine_table(
+    connection: Connection, schema: str, table: str, period: str, command: Callable[[str], str]
+) -> AsyncIterator[Finding]:
+    if await is_made_whole(connection, schema, table):
+        yield advice(
+            _CHECK,
+            f"{table} is being turned into a plain table, or that was interrupted: its partitions are not dropped "
+            "meanwhile, and each write is noted for the copy",
+            f"unless it goes on, run `{command('partition --by none')}` again, or "
+            f"`{command(f'partition --by {period}')}` to keep the partitions",
+        )
+    for part, is_pending in await detached_parts(connection, schema, table):
+        state = "is about to be detached" if is_pending else "is detached"
+        yield wrong(
+            _CHECK,
+            f"{part} {state} from {table}, as a drop was interrupted: no query finds its rows",
+            "call storage.prune() again: it drops the partition, or attaches it where rows have to stay",
+        )
