@@ -5,7 +5,7 @@ import pytest
 from sqlite.programs import run_program
 
 
-@pytest.mark.parametrize("lock", ["storage._engine._gate", "storage._engine.pools._gate"])
+@pytest.mark.parametrize("lock", ["storage._engine._lock", "storage._engine.pools._lock"])
 def test_a_lock_that_a_stopped_thread_holds_does_not_hang_the_end(url: str, lock: str) -> None:
     # The interpreter stops its daemon threads wherever they are.
     run_program(
