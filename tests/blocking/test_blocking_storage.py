@@ -33,8 +33,8 @@ from swarm_persistence import (
 )
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
-ASYNC_ONLY = {"engine"}
-"""An engine's methods are awaited, so a blocking storage does not offer it."""
+ASYNC_ONLY = {"begin_service", "end_service", "engine", "watch_commits", "watch_ready_tasks"}
+"""What an engine and a watch do is awaited, and so is the work of a worker, which needs the asynchronous storage."""
 
 
 @pytest.fixture(params=["sqlite", "memory"])

@@ -1,6 +1,7 @@
 """Facts about the name under which connections show on the server."""
 
 import asyncio
+import contextvars
 
 import asyncpg
 import pytest
@@ -57,8 +58,8 @@ class TestApplicationNames:
         self, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
         async with storage.transaction():
-            storage._begin_service(an_agent(name="o'neill"))
             await storage.store_task(a_task())
+            contextvars.Context().run(storage.begin_service, an_agent(name="o'neill"))
             assert OWN in await names(admin)
 
         await until_named(admin, f"{OWN} o'neill")

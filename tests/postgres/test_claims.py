@@ -14,7 +14,7 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.claims import _READY
+from swarm_persistence.storage.ready_tasks import IS_READY
 from swarm_persistence.storage.tasks import IS_DUE, MOST_URGENT_FIRST
 from swarm_persistence_conformance.records import a_task, after
 
@@ -32,7 +32,7 @@ async def plan_of(
 ) -> list[dict[str, Any]]:
     """Return the parts of the generic plan of a claim, or of one for several callers, with the rows that each found."""
     fits = (one_of("task_type", types),) if types else ()
-    claim = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, limit)
+    claim = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, limit)
     compiler = PostgresStatementCompiler(schema).sql
     due = Query(TASKS, IS_DUE, (Order("run_at"),), 500)
     changes = {"assigned_to": "agent-1"}
@@ -194,7 +194,7 @@ async def test_a_claim_of_several_types_leaves_what_was_claimed_while_it_waited(
     storage: PostgresStorage, schema: str, admin: asyncpg.Connection, rival: asyncpg.Connection
 ) -> None:
     await storage.store_tasks([a_task(f"task-{n}", task_type="ab"[n % 2], created_at=after(n)) for n in range(4)])
-    query = Query(TASKS, (*_READY, Condition("task_type", "IN", ("a", "b"))), MOST_URGENT_FIRST, 2)
+    query = Query(TASKS, (*IS_READY, Condition("task_type", "IN", ("a", "b"))), MOST_URGENT_FIRST, 2)
     text, values = PostgresStatementCompiler(schema).sql.claim(query, {"assigned_to": "agent-1"})
     # A claim does not wait: it meets the same only between its look at a row and its lock.
     waiting = text.replace(" SKIP LOCKED", "")

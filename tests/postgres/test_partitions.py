@@ -387,7 +387,7 @@ class TestPruning:
     ) -> None:
         await storage.store_many([old_event(id) for id in "abc"])
         await pass_a_period(storage, admin)
-        snapshot = await storage._snapshot()
+        snapshot = await storage.engine.snapshot()
         async with await PostgresStorage.builder().connection_timeout(0.3).build(url) as impatient:
             # It waits no longer for the reader than for any other lock.
             assert await impatient.prune(AGE) == Pruned()

@@ -56,6 +56,7 @@ def arguments() -> dict[str, dict[str, Any]]:
             "lease": 60,
             "wait": 0,
         },
+        "get_held_claims": {"tasks": [held]},
         "extend_lease": {"task": held, "lease": 60},
         "complete_task": {"task": held, "result": {"sum": ["six"]}},
         "fail_task": {"task": held, "error": "no luck", "retry_in": 5},

@@ -99,12 +99,10 @@ class PostgresStorage(Storage):
         return await (await self._engine.opened()).partitions()
 
     def _begin_service(self, agent: AgentModel) -> None:
-        if self._is_usable:
-            self._engine.pools.begin_service(agent.name)
+        self._engine.pools.begin_service(agent.name)
 
     def _end_service(self, agent: AgentModel) -> None:
-        if self._is_usable:
-            self._engine.pools.end_service(agent.name)
+        self._engine.pools.end_service(agent.name)
 
     def __repr__(self) -> str:
         if not self._is_usable:

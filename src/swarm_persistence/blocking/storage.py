@@ -190,6 +190,7 @@ class BlockingStorage(NotPicklable):
         Storage.claim_next_task, lambda storage, task: storage._release_claims([task] if task else [])
     )
     claim_next_tasks = _verb(Storage.claim_next_tasks, Storage._release_claims)
+    get_held_claims = _verb(Storage.get_held_claims)
     extend_lease = _verb(Storage.extend_lease)
     complete_task = _verb(Storage.complete_task)
     fail_task = _verb(Storage.fail_task)

@@ -1,4 +1,4 @@
-"""The verbs of backups: write a consistent copy to a file, and restore records from one."""
+"""The verb that writes a backup, and the functions that store the records of one."""
 
 import os
 from collections import Counter
@@ -7,7 +7,7 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
-from swarm_persistence.engines.interface import Progress, Snapshot
+from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.lines import BATCH, Header, StoredRecord
 from swarm_persistence.engines.reads import Count
 from swarm_persistence.engines.steps import Delete, Reserve, Restore
@@ -47,52 +47,52 @@ class BackupVerbs(StorageCore):
         self._require_no_transaction("backup")
         await self._engine.back_up(target_path(path), is_verified=verify, is_overwriting=overwrite, progress=progress)
 
-    async def _snapshot(self) -> Snapshot:
-        """Return a snapshot of what is committed now; close it soon."""
-        return await self._engine.snapshot()
 
-    async def _restore(
-        self,
-        records: Iterable[StoredRecord],
-        header: Header,
-        *,
-        is_overwriting: bool,
-        progress: Callable[[int], object],
-    ) -> None:
-        """Store the records of a backup in one transaction, and continue its sequences.
+async def restore_records(
+    storage: StorageCore,
+    records: Iterable[StoredRecord],
+    header: Header,
+    *,
+    is_overwriting: bool,
+    progress: Callable[[int], object],
+) -> None:
+    """Store the records of a backup in one transaction, and continue its sequences.
 
-        Raises:
-            OtherError: the storage holds records, and they are not to be replaced.
+    Raises:
+        OtherError: the storage holds records, and they are not to be replaced.
 
-        """
-        last = Counter(header.numbers)
-        floors = header.floors or {}
-        done = 0
-        async with TransactionBlock(self._begin):
-            if is_overwriting:
-                await self._executor().write([Delete(Query(table)) for table in TABLES])
-            elif any([await self._executor().read(Count(Query(table))) for table in TABLES]):
-                raise OtherError(f"{self!r} holds records, and was left as it is; ask to overwrite them")
-            for table, group in groupby(records, attrgetter("table")):
-                while batch := [*islice(group, BATCH)]:
-                    await self._write_stored(table, batch, keeps_sequences=True)
-                    last[table.label] = max(last[table.label], *(stored.sequence or 0 for stored in batch))
-                    done += len(batch)
-                    progress(done)
-            await self._executor().write(
-                [Reserve(table, last[table.label], floors.get(table.label, 0)) for table in TABLES]
-            )
+    """
+    last = Counter(header.numbers)
+    floors = header.floors or {}
+    done = 0
+    async with TransactionBlock(storage._begin):
+        if is_overwriting:
+            await storage._executor().write([Delete(Query(table)) for table in TABLES])
+        elif any([await storage._executor().read(Count(Query(table))) for table in TABLES]):
+            raise OtherError(f"{storage!r} holds records, and was left as it is; ask to overwrite them")
+        for table, group in groupby(records, attrgetter("table")):
+            while batch := [*islice(group, BATCH)]:
+                await write_stored(storage, table, batch, keeps_sequences=True)
+                last[table.label] = max(last[table.label], *(stored.sequence or 0 for stored in batch))
+                done += len(batch)
+                progress(done)
+        await storage._executor().write(
+            [Reserve(table, last[table.label], floors.get(table.label, 0)) for table in TABLES]
+        )
 
-    async def _write_stored(self, table: Table[Any], records: Sequence[StoredRecord], *, keeps_sequences: bool) -> None:
-        """Store records with their hidden columns, if all are known; else compute those, as for new records."""
-        if all(stored.hidden is not None for stored in records):
-            await self._executor().write([Restore(table, [stored.row() for stored in records], keeps_sequences)])
-            return
-        models = [stored.record for stored in records]
-        if table.is_versioned:
-            for model in models:
-                model.version -= 1  # which the write increments
-        await store_all(self, models)
+
+async def write_stored(
+    storage: StorageCore, table: Table[Any], records: Sequence[StoredRecord], *, keeps_sequences: bool
+) -> None:
+    """Store records with their hidden columns, if all are known; else compute those, as for new records."""
+    if all(stored.hidden is not None for stored in records):
+        await storage._executor().write([Restore(table, [stored.row() for stored in records], keeps_sequences)])
+        return
+    models = [stored.record for stored in records]
+    if table.is_versioned:
+        for model in models:
+            model.version -= 1  # which the write increments
+    await store_all(storage, models)
 
 
 def source_path(path: str | os.PathLike[str]) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.engines.reads import Values
 from swarm_persistence.engines.steps import Change, Claim, Increment, Step, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
@@ -20,17 +19,16 @@ from swarm_persistence.storage.arguments import texts
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.held_claims import claim_of
 from swarm_persistence.storage.readable import pass_over, without
+from swarm_persistence.storage.ready_tasks import IS_READY, ReadyTaskWatch
 from swarm_persistence.storage.scopes import Scope, innermost_scope
-from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
+from swarm_persistence.storage.tasks import IS_DUE, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
 """The default lease of a claim of the next task."""
 
-_READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
 _MOST_MARKED = 500
 """How many due tasks one claim marks as ready: to mark a hundred thousand would delay the claim."""
 _LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED), {IS_DELAYED: 0})
-_SHORTEST_PAUSE_SECONDS = 0.01
 
 
 class ClaimVerbs(TaskVerbs):
@@ -109,7 +107,7 @@ class ClaimVerbs(TaskVerbs):
         seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
         seconds(lease, "lease")
         fits = _fitting(task_types, capabilities)
-        ready = Query(TASKS, (*_READY, *fits), MOST_URGENT_FIRST, bound("limit", limit))
+        ready = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, bound("limit", limit))
         if seconds_to_wait and self._scope() is not None:
             raise TransactionError(
                 "waiting for a task is not possible within a transaction, which blocks other writers"
@@ -121,6 +119,21 @@ class ClaimVerbs(TaskVerbs):
         if tasks or not seconds_to_wait:
             return tasks
         return await self._claim_once_ready(ready, agent_id, lease, time.monotonic() + seconds_to_wait)
+
+    def watch_ready_tasks(
+        self, *, task_types: Iterable[str] | None = None, capabilities: Iterable[str] | None = None
+    ) -> ReadyTaskWatch:
+        """Return a watch that waits for tasks which `claim_next_task` could find, and claims none; close it.
+
+        It sees commits from when it is made: made before a claim, it misses no task that becomes ready after it.
+
+        Raises:
+            InvalidQueryError: types that are not texts.
+            TransactionError: within a transaction, which sees no commits of others.
+
+        """
+        self._require_no_transaction("watch_ready_tasks")
+        return ReadyTaskWatch(self, _fitting(task_types, capabilities))
 
     async def _claim_ready(self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta) -> list[TaskModel]:
         passed_over: list[UnreadableError] = []
@@ -165,42 +178,18 @@ class ClaimVerbs(TaskVerbs):
     async def _claim_once_ready(
         self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta, deadline: float
     ) -> list[TaskModel]:
-        watch = self._engine.watch((TASKS,))
-        is_due = False
+        watch = ReadyTaskWatch(self, ready.conditions[len(IS_READY) :])
         try:
+            is_worthwhile = await watch.is_any_ready()  # what was committed after the claim before, which found nothing
             while True:
-                # Read first, without the write lock: most commits that wake a waiter make no task ready. But only a
-                # claim marks due tasks, which would otherwise end every further wait, even if none matches here.
-                is_worthwhile = is_due or await self._is_any_ready(ready)
                 if is_worthwhile and (tasks := await self._claim_ready(ready, agent_id, lease)):
                     return tasks
                 rest = deadline - time.monotonic()
                 if rest <= 0:
                     return []
-                pause = await self._seconds_to_next_due(rest)
-                is_due = not await watch.wait(min(rest, pause)) and pause < rest
+                is_worthwhile = await watch.wait(rest)
         finally:
             watch.close()
-
-    async def _is_any_ready(self, ready: Query[TaskModel]) -> bool:
-        executor = self._executor()
-        fits = ready.conditions[len(_READY) :]
-        for query in (ready, Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits))):
-            if await executor.read(Values(Query(TASKS, query.conditions, query.order, 1), ("id",))):
-                return True
-        return False
-
-    async def _seconds_to_next_due(self, most: float) -> float:
-        """Return the seconds until the next delayed task is due, about `most` at most."""
-        delayed = Query(
-            TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow(most))), (Order("run_at"),), 1
-        )
-        rows = await self._executor().read(Values(delayed, ("run_at",)))
-        if not rows:
-            return most
-        run_at = rows[0][0]
-        assert isinstance(run_at, int)
-        return max((run_at - await self._engine.time()) / 1_000_000, _SHORTEST_PAUSE_SECONDS)
 
 
 _FITS_NOTHING = Condition("task_type", "IN", ())

@@ -5,7 +5,7 @@ identify a claim. So a worker that was presumed dead cannot change a task that a
 clock says. (A task that is deleted and stored anew is another task, with its own `claim_count`, usually 0.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -14,14 +14,15 @@ import msgspec
 
 from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.reads import Count
+from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
 from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.query import Condition, FromNow, Query
-from swarm_persistence.query.task_statuses import HELD, IS_UNFINISHED
+from swarm_persistence.query.query import Condition, FromNow, Query, one_of
+from swarm_persistence.query.task_statuses import HELD, IS_HELD, IS_UNFINISHED
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import count, identifier, json_text, text
+from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
@@ -39,6 +40,20 @@ class LeaseVerbs(ClaimVerbs):
     `LeaseLostError`, and writes nothing, if the claim is over: the task was given back, taken over by another agent,
     finished or cancelled. An expired lease ends the claim only when a worker requeues the task.
     """
+
+    async def get_held_claims(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
+        """Return those of these copies whose claims still hold, in one read.
+
+        An expired lease alone ends no claim. The copies are left as they are.
+        """
+        copies = several(tasks, "tasks", "a list of TaskModel")
+        ids = sorted({id_of_task(task) for task in copies})
+        if not ids:
+            return []
+        held = Query(TASKS, (one_of("id", ids), IS_HELD))
+        rows: list[Any] = await self._executor().read(Values(held, ("id", "assigned_to", "claim_count")))
+        claims = {tuple(row) for row in rows}
+        return [task for task in copies if (task.id, task.assigned_to, task.claim_count) in claims]
 
     async def extend_lease(self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS) -> None:
         """Extend the claim to `lease` seconds from now."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolStatus
+from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolStatus, Watch
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, ConflictError, InvalidQueryError, NotFoundError
@@ -184,11 +184,45 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
         """Return the size of the store in bytes, including its log."""
         return await self._engine.size()
 
+    def watch_commits(self, *models: type[Model]) -> Watch:
+        """Return a watch that waits for commits to records of these models; close it.
+
+        It sees commits of any process from when it is made, and tells that there was one, not what it wrote. It belongs
+        to the event loop that made it.
+
+        Raises:
+            InvalidQueryError: no model, or a class that is not one.
+            TransactionError: within a transaction, which sees no commits of others.
+
+        """
+        self._require_no_transaction("watch_commits")
+        if not models:
+            raise InvalidQueryError("models is empty, expected at least one model's class")
+        return self._engine.watch(tuple(table_of(model) for model in models))
+
+    def begin_service(self, agent: AgentModel) -> None:
+        """Record that a worker of this agent starts; call `end_service` once it has stopped.
+
+        Where connections have a name on a server, it contains the agent's name in between. Nothing is stored.
+
+        Raises:
+            TransactionError: within a transaction, which would hold all that the worker does.
+
+        """
+        self._require_no_transaction("a worker")
+        if self._is_usable:
+            self._begin_service(agent)
+
+    def end_service(self, agent: AgentModel) -> None:
+        """Record that the worker has stopped; it does nothing once the storage is closed."""
+        if self._is_usable:
+            self._end_service(agent)
+
     def _begin_service(self, agent: AgentModel) -> None:
-        """Note that a worker begins; PostgreSQL's connections show the agent's name in their application name."""
+        """Name the connections; for storages whose connections have a name."""
 
     def _end_service(self, agent: AgentModel) -> None:
-        """Note that a worker has ended."""
+        """Undo `_begin_service`."""
 
     def pool_status(self) -> PoolStatus:
         """Return the state of the connection pool."""

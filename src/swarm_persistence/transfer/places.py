@@ -14,6 +14,7 @@ from swarm_persistence.models import EventModel, MessageModel, Model
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.storage import Storage
+from swarm_persistence.storage.backups import write_stored
 
 __all__ = ["BATCH", "Place", "StoragePlace", "StorageSource", "digest_of"]
 
@@ -63,7 +64,7 @@ class StoragePlace:
 
     @property
     def _reader(self) -> Reader:
-        return self._storage._executor()
+        return self._storage.engine
 
     async def count(self, table: Table[Any]) -> int:
         """Count the records of a table."""
@@ -82,7 +83,7 @@ class StoragePlace:
 
     async def add(self, table: Table[Any], records: Sequence[StoredRecord]) -> None:
         """Store new records as one, with the versions that they have; they are numbered anew."""
-        await self._storage._write_stored(table, records, keeps_sequences=False)
+        await write_stored(self._storage, table, records, keeps_sequences=False)
 
     async def flush(self) -> None:
         """Do nothing: what was added is durable."""
@@ -100,7 +101,7 @@ class StorageSource(StoragePlace):
     """The records of a storage, all as they were when it was entered."""
 
     async def __aenter__(self) -> Self:
-        self._snapshot = await self._storage._snapshot()
+        self._snapshot = await self._storage.engine.snapshot()
         return self
 
     async def __aexit__(

@@ -11,7 +11,7 @@ from swarm_persistence.engines.placing import partial_file
 from swarm_persistence.engines.stepping import run_beside, run_in_steps
 from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.backups import source_path, target_path
+from swarm_persistence.storage.backups import restore_records, source_path, target_path
 
 _LONGEST_SECONDS = 7 * 86400.0
 """How long the one transaction of a restore may take."""
@@ -79,7 +79,8 @@ class _Restoring:
             if self._progress is not None:
                 self._progress(done, max(total, done))
 
-        await storage._restore(
+        await restore_records(
+            storage,
             read_lines(self._source, self._source),
             self._header,
             is_overwriting=self._is_overwriting,

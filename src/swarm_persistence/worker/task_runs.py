@@ -84,7 +84,8 @@ class TaskRun:
         self.settled = asyncio.Event()
         """Set once nothing more will be written; the handler may still be there."""
         self._storage = storage
-        self._task = task
+        self.task = task
+        """The copy by which the claim is extended and ended."""
         # The handler may change its copy, or end the task by itself; the claim is told by ours.
         self._given = msgspec.structs.replace(task)
         self._handle = handle
@@ -93,7 +94,6 @@ class TaskRun:
         self._given_up = asyncio.Event()
         self._called = asyncio.Event()
         """Set where the wait for the handler must be interrupted."""
-        self.claim = (task.id, task.assigned_to, task.claim_count)
 
     def give_back(self) -> None:
         """Cancel the handler, and release the task."""
@@ -110,7 +110,7 @@ class TaskRun:
         if self.settled.is_set() or time.monotonic() >= self._ends_at:
             return
         try:
-            await self._storage.extend_lease(msgspec.structs.replace(self._task), lease=self._limits.lease)
+            await self._storage.extend_lease(msgspec.structs.replace(self.task), lease=self._limits.lease)
         except LeaseLostError:
             pass  # this run finds that out as soon as its loop goes on
         except ClosedError:
@@ -120,7 +120,7 @@ class TaskRun:
 
     async def carry_out(self) -> None:
         """Let the handler work while the claim is kept, and record what came of it."""
-        handling = asyncio.create_task(self._answer(), name=f"handler of task {self._task.id}")
+        handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
         self.handling = handling
         try:
             self.outcome = await self._settle(handling)
@@ -190,7 +190,7 @@ class TaskRun:
     async def _extend(self) -> bool | None:
         """Extend the lease, and tell whether that went well; `None` if the claim is over."""
         try:
-            await self._storage.extend_lease(self._task, lease=self._limits.lease)
+            await self._storage.extend_lease(self.task, lease=self._limits.lease)
         except LeaseLostError as error:
             if self._is_ended_by_handler:
                 return True
@@ -206,7 +206,7 @@ class TaskRun:
 
     async def _complete(self, result: Any) -> Outcome:
         try:
-            await self._storage.complete_task(self._task, result)
+            await self._storage.complete_task(self.task, result)
         except SerializationError as error:
             _log.warning("the result of %s cannot be stored: %s", self.name, error)
             return await self._record_failure(str(error))
@@ -216,11 +216,11 @@ class TaskRun:
         return await self._insist(lambda: self._record_failure(error), lambda stored: self._found_failed(stored, error))
 
     async def _record_failure(self, error: str) -> Outcome:
-        await self._storage.fail_task(self._task, error)
-        return Outcome.FAILED if self._task.status is TaskStatus.FAILED else Outcome.RETRIED
+        await self._storage.fail_task(self.task, error)
+        return Outcome.FAILED if self.task.status is TaskStatus.FAILED else Outcome.RETRIED
 
     async def _release(self) -> Outcome:
-        await self._storage.release_task(self._task)
+        await self._storage.release_task(self.task)
         return Outcome.GIVEN_BACK
 
     async def _insist(
@@ -263,22 +263,22 @@ class TaskRun:
         except LeaseLostError:
             if found is None:
                 raise
-            stored = await self._storage.get_task(self._task.id)
+            stored = await self._storage.get_task(self.task.id)
             outcome = None if stored is None else found(stored)
             if outcome is None:
                 raise
             return outcome
 
     def _found_completed(self, stored: TaskModel) -> Outcome | None:
-        return Outcome.COMPLETED if lost_answers.is_completed(stored, self._task) else None
+        return Outcome.COMPLETED if lost_answers.is_completed(stored, self.task) else None
 
     def _found_failed(self, stored: TaskModel, error: str) -> Outcome | None:
-        if lost_answers.is_failed(stored, self._task, error):
+        if lost_answers.is_failed(stored, self.task, error):
             return Outcome.FAILED
-        return Outcome.RETRIED if lost_answers.is_retried(stored, self._task, error) else None
+        return Outcome.RETRIED if lost_answers.is_retried(stored, self.task, error) else None
 
     def _found_released(self, stored: TaskModel) -> Outcome | None:
-        return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self._task) else None
+        return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self.task) else None
 
     async def _pause(self, seconds: float) -> None:
         giving_up = asyncio.create_task(self._given_up.wait())
@@ -295,4 +295,4 @@ class TaskRun:
     @property
     def name(self) -> str:
         """Return what to call it in a message."""
-        return f"task {self._task.id!r} ({self._task.task_type})"
+        return f"task {self.task.id!r} ({self.task.task_type})"

@@ -122,17 +122,20 @@ class Worker:
     async def __aenter__(self) -> Self:
         if self._run is not None:
             raise OtherError("this worker was started before; make a new one")
-        self._storage._require_no_transaction("a worker")
         self._loop = asyncio.get_running_loop()
         registration = Registration(self._storage, self._agent)
-        await registration.register()
+        self._storage.begin_service(self._agent)
+        try:
+            await registration.register()
+        except BaseException:
+            self._storage.end_service(self._agent)
+            raise
         self._run = WorkerRun(self._storage, self._agent, registration, self._settings)
         self._work = self._loop.create_task(self._run.work(), name=f"worker {self._agent.id}")
         self._body = asyncio.current_task()
         self._cancellations = 0 if self._body is None else self._body.cancelling()
         self._work.add_done_callback(self._end_body)
-        self._storage._begin_service(self._agent)
-        self._work.add_done_callback(lambda _: self._storage._end_service(self._agent))
+        self._work.add_done_callback(lambda _: self._storage.end_service(self._agent))
         if self._heeds_signals:
             signals.heed(self._take_signal)
         return self

@@ -16,14 +16,15 @@ from swarm_persistence.storage import Storage
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
-from swarm_persistence.worker.ready_tasks import ReadyTaskWatcher
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
 
 _LONGEST_RECOVERY_SECONDS = 60.0
-_LOOK_PAUSE_SECONDS = 0.05
-"""Between two looks at the claims that are held: a busy swarm commits far more often than claims are lost."""
+_LONGEST_WAIT_SECONDS = 60.0
+"""After this time without a commit, the worker tries to claim all the same."""
+_CHECK_PAUSE_SECONDS = 0.05
+"""Between two checks of the held claims: a busy swarm commits far more often than claims are lost."""
 
 _log = logging.getLogger("swarm_persistence")
 
@@ -52,7 +53,7 @@ class WorkerRun:
         self._loop = asyncio.get_running_loop()
         self._stopping, self._hurrying, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._threads = HandlerThreads(settings.concurrency, self._has_room.set)
-        self._ready_tasks = ReadyTaskWatcher(storage, tuple(settings.handlers))
+        self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers)
         self._runs: dict[asyncio.Task[None], TaskRun] = {}
         self._lost_claims = LostClaimWatcher(storage, self._runs.values)
         self._failure: Exception | None = None
@@ -74,7 +75,7 @@ class WorkerRun:
         upkeep = [
             self._loop.create_task(self._repeat("the heartbeat", beat, heartbeat_pause)),
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
-            self._loop.create_task(self._repeat("the look at claims", self._lost_claims.look, _LOOK_PAUSE_SECONDS)),
+            self._loop.create_task(self._repeat("the check of claims", self._lost_claims.check, _CHECK_PAUSE_SECONDS)),
         ]
         guard = LoopGuard(self._storage, self._agent.id, self._runs.values, self._settings.limits, heartbeat_pause)
         if HAS_THREADS:
@@ -114,7 +115,7 @@ class WorkerRun:
                     self._start(task)
                 backoff.reset()
                 if not tasks:
-                    await self._unless_stopped(self._ready_tasks.wait())
+                    await self._unless_stopped(self._ready_tasks.wait(_LONGEST_WAIT_SECONDS))
             except ClosedError:
                 raise
             except StorageError as error:

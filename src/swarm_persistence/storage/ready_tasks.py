@@ -1,0 +1,80 @@
+"""Waits for tasks that can be claimed, without claiming them."""
+
+import time
+from datetime import timedelta
+
+from swarm_persistence.durations import seconds
+from swarm_persistence.engines.reads import Values
+from swarm_persistence.models import TaskModel
+from swarm_persistence.query.query import Condition, FromNow, Order, Query
+from swarm_persistence.schema.tables import IS_DELAYED, TASKS
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST
+
+IS_READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
+
+_SHORTEST_PAUSE_SECONDS = 0.01
+
+
+class ReadyTaskWatch:
+    """Sees the tasks that are ready, and the commits since it was made; belongs to the event loop that made it.
+
+    To lose no task, make it before a claim, and wait for it after the claim.
+    """
+
+    def __init__(self, storage: StorageCore, fits: tuple[Condition, ...]) -> None:
+        self._storage = storage
+        ready: Query[TaskModel] = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, 1)
+        due: Query[TaskModel] = Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits), MOST_URGENT_FIRST, 1)
+        self._queries = (ready, due)
+        self._commits = storage._engine.watch((TASKS,))
+
+    async def wait(self, within: float | timedelta) -> bool:
+        """Wait until a claim may find a task that an earlier one has not, and tell whether there is one.
+
+        `False` means that the time is up. Claims nothing, so it may be cancelled without losing a task. `True` does
+        not promise a task: another agent may claim it first, and a delayed task that has become due may be of another
+        type.
+
+        Raises:
+            InvalidQueryError: `within` is negative.
+            ClosedError: the storage was closed.
+
+        """
+        deadline = time.monotonic() + seconds(within, "within", is_zero_possible=True)
+        while True:
+            rest = max(deadline - time.monotonic(), 0.0)
+            due_in = await self._seconds_to_next_due(rest)
+            # Most commits make no task ready, and a read needs no write lock. But only a claim marks due tasks.
+            if not await self._commits.wait(min(rest, due_in)):
+                return due_in < rest or await self.is_any_ready()
+            if await self.is_any_ready():
+                return True
+
+    async def wait_for_commit(self, within: float | timedelta) -> bool:
+        """Wait until any task may have been written, and tell whether one was; `False` means that the time is up."""
+        return await self._commits.wait(seconds(within, "within", is_zero_possible=True))
+
+    async def is_any_ready(self) -> bool:
+        """Tell whether a claim could find a task now."""
+        executor = self._storage._executor()
+        for query in self._queries:
+            if await executor.read(Values(query, ("id",))):
+                return True
+        return False
+
+    def close(self) -> None:
+        """Stop watching. A second call does nothing."""
+        self._commits.close()
+
+    async def _seconds_to_next_due(self, most: float) -> float:
+        """Return the seconds until the next delayed task is due, about `most` at most."""
+        delayed = Query(
+            TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow(most))), (Order("run_at"),), 1
+        )
+        rows = await self._storage._executor().read(Values(delayed, ("run_at",)))
+        if not rows:
+            return most
+        run_at = rows[0][0]
+        assert isinstance(run_at, int)
+        return max((run_at - await self._storage._engine.time()) / 1_000_000, _SHORTEST_PAUSE_SECONDS)
