@@ -134,7 +134,8 @@ class TestAbandonedClaims:
 
         dice = random.Random(7)
         while len(owned) < 10:
-            await asyncio.gather(*(poll(dice.uniform(0, 0.01)) for _ in range(5)))
+            # Pyodide's event loop refuses a time that has passed before it is scheduled.
+            await asyncio.gather(*(poll(dice.uniform(0.001, 0.01)) for _ in range(5)))
 
         await until_assigned(storage, owned)
         tasks = [await stored(storage, f"task-{number}") for number in range(10)]
