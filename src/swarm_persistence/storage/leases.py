@@ -16,7 +16,7 @@ from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
-from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError
+from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.query.task_statuses import HELD, IS_HELD, IS_UNFINISHED
@@ -156,7 +156,8 @@ class LeaseVerbs(ClaimVerbs):
             result = await self._write_one(step)
             if result:
                 await fail_dependents(self._executor(), id, reason)
-                written.append((result, result[0] if isinstance(step, Claim) else await self._get(TASKS, id)))
+                with suppress(UnreadableError):  # a task that cannot be read back ends all the same
+                    written.append((result, result[0] if isinstance(step, Claim) else await self._get(TASKS, id)))
             return result
 
         try:
