@@ -107,6 +107,7 @@ class Table(Generic[M]):
         sticky: tuple[str, str] | None = None,
         monotonic: tuple[str, ...] = (),
         floor: str | None = None,
+        is_public: bool = True,
     ) -> None:
         self.name = name
         self.model = model
@@ -119,6 +120,8 @@ class Table(Generic[M]):
         self.sticky = sticky
         self.monotonic = monotonic
         self.floor = floor
+        self.is_public = is_public
+        """Whether users store its records; else it is the storage's own."""
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
@@ -177,67 +180,94 @@ def _column(name: str, hint: Any) -> Column:
     return Column(name, _PLAIN_KINDS[hint], is_nullable)
 
 
-AGENTS = Table(
-    "agents",
-    AgentModel,
-    Index("agents_by_age", ("created_at",)),
-    Index("agents_by_status", ("status", "created_at")),
-    Index("agents_by_heartbeat", ("status", "heartbeat")),
+_registered: list[Table[Any]] = []
+
+
+def _register(table: Table[M]) -> Table[M]:
+    """Add a table to `TABLES`, from which all that goes over all records takes it.
+
+    What else a new noun needs is its migration on each engine and its verbs.
+    """
+    _registered.append(table)
+    return table
+
+
+AGENTS = _register(
+    Table(
+        "agents",
+        AgentModel,
+        Index("agents_by_age", ("created_at",)),
+        Index("agents_by_status", ("status", "created_at")),
+        Index("agents_by_heartbeat", ("status", "heartbeat")),
+    )
 )
 _PENDING = ("status", TaskStatus.PENDING.value)
 _READY = (_PENDING, (UNMET_DEPENDENCIES, 0), (IS_DELAYED, 0))
 
-TASKS = Table(
-    "tasks",
-    TaskModel,
-    # By arrival, not by `created_at`: that comes from the clients, whose clocks differ.
-    Index("tasks_pending", ("-priority",), where=(_PENDING,)),
-    Index("tasks_ready", ("-priority",), where=_READY),
-    Index("tasks_ready_by_type", ("task_type", "-priority"), where=_READY),
-    Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
-    Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
-    Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
-    Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
-    Index("tasks_changed", (CHANGE_NUMBER,)),
-    hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
-    is_followed=True,
-    sticky=("status", TaskStatus.COMPLETED.value),
-    monotonic=("claim_count",),
+TASKS = _register(
+    Table(
+        "tasks",
+        TaskModel,
+        # By arrival, not by `created_at`: that comes from the clients, whose clocks differ.
+        Index("tasks_pending", ("-priority",), where=(_PENDING,)),
+        Index("tasks_ready", ("-priority",), where=_READY),
+        Index("tasks_ready_by_type", ("task_type", "-priority"), where=_READY),
+        Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
+        Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
+        Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
+        Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+        Index("tasks_changed", (CHANGE_NUMBER,)),
+        hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
+        is_followed=True,
+        sticky=("status", TaskStatus.COMPLETED.value),
+        monotonic=("claim_count",),
+    )
 )
-TASK_LINKS = Table(
-    "task_links",
-    TaskLink,
-    Index("task_links_by_task", ("task_id",)),
-    Index("task_links_by_dependency", ("dependency_id",)),
+EVENTS = _register(
+    Table(
+        "events",
+        EventModel,
+        Index("events_by_time", ("timestamp",)),
+        Index("events_by_agent", ("agent_id", "timestamp")),
+        Index("events_by_type", ("event_type", "timestamp")),
+        Index("events_by_type_and_arrival", ("event_type",)),
+        Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+        floor="event_floor",
+    )
 )
-EVENTS = Table(
-    "events",
-    EventModel,
-    Index("events_by_time", ("timestamp",)),
-    Index("events_by_agent", ("agent_id", "timestamp")),
-    Index("events_by_type", ("event_type", "timestamp")),
-    Index("events_by_type_and_arrival", ("event_type",)),
-    Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
-    floor="event_floor",
+MESSAGES = _register(
+    Table(
+        "messages",
+        MessageModel,
+        Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
+        Index("messages_unread", ("to_agent", "timestamp"), where=(("read", 0),)),
+        Index("messages_by_arrival", ("to_agent",)),
+    )
 )
-MESSAGES = Table(
-    "messages",
-    MessageModel,
-    Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
-    Index("messages_unread", ("to_agent", "timestamp"), where=(("read", 0),)),
-    Index("messages_by_arrival", ("to_agent",)),
-)
-METRICS = Table(
-    "metrics",
-    MetricModel,
-    Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
-    Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
+METRICS = _register(
+    Table(
+        "metrics",
+        MetricModel,
+        Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
+        Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
+    )
 )
 
-PUBLIC_TABLES: tuple[Table[Any], ...] = (AGENTS, TASKS, EVENTS, MESSAGES, METRICS)
+TASK_LINKS = _register(
+    Table(
+        "task_links",
+        TaskLink,
+        Index("task_links_by_task", ("task_id",)),
+        Index("task_links_by_dependency", ("dependency_id",)),
+        is_public=False,
+    )
+)
+
+PUBLIC_TABLES: tuple[Table[Any], ...] = tuple(table for table in _registered if table.is_public)
 """The tables of the records that users store."""
 
-TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, TASK_LINKS)
+TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, *(table for table in _registered if not table.is_public))
+"""All tables: whatever goes over all records takes them from here."""
 
 _BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBLIC_TABLES}
 
