@@ -7,6 +7,7 @@ DATABASE ?= swarm.db
 DEMO_ARGS ?=
 TORTURE_ARGS ?=
 MIGRATION_ARGS ?=
+MUTATION_ARGS ?=
 # The files of tests are shared out among processes, in their order: those that take longest do not come last.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
@@ -32,6 +33,10 @@ $(VENV)/dev: $(VENV)/made pyproject.toml conformance/pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable conformance
 	@touch $@ $(VENV)/demo
 
+$(VENV)/mutation: $(VENV)/dev
+	@$(BIN)/python -m pip install --quiet --editable '.[mutation]'
+	@touch $@
+
 .PHONY: demo
 demo: $(VENV)/demo ## Run a real swarm over Python's own standard library
 	@$(BIN)/swarm-persistence demo --database '$(DATABASE)' $(DEMO_ARGS)
@@ -56,6 +61,10 @@ torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousand
 .PHONY: migrate-postgres
 migrate-postgres: $(VENV)/dev ## Migrate 2,000,000 tasks of the previous release while it works on them, in about ten minutes
 	@PYTHONPATH=tests $(BIN)/python -m postgres.migration_trial $(MIGRATION_ARGS)
+
+.PHONY: mutate
+mutate: $(VENV)/mutation ## Try 120 mutants of storage/, worker/ and engines/sql/sqlite/, in about half an hour
+	@$(BIN)/python -m mutation $(MUTATION_ARGS)
 
 .PHONY: demo-browser
 demo-browser: $(VENV)/dev ## Serve a page in which a swarm works in the browser itself

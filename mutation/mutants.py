@@ -1,0 +1,33 @@
+"""Draws a sample of Cosmic Ray's mutants of the measured folders."""
+
+import random
+from pathlib import Path
+
+from cosmic_ray.commands import init
+from cosmic_ray.modules import find_modules
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import MutationSpec
+
+SOURCE = Path("src/swarm_persistence")
+FOLDERS = (SOURCE / "storage", SOURCE / "worker", SOURCE / "engines/sql/sqlite")
+
+# Annotations are never evaluated to any effect, so `A | None` mutated within one is always equivalent; the package has
+# few other uses of `|`.
+_LEFT_OUT = "core/ReplaceBinaryOperator_BitOr_"
+
+
+def sample_of_mutants(tree: Path, size: int, seed: int) -> tuple[list[MutationSpec], int]:
+    """Return a random sample of mutants, and the number of places from which it was drawn.
+
+    Each place in the code is drawn at most once: an operator with many replacements counts no more than one with a
+    single replacement.
+    """
+    modules = sorted(find_modules(tree / folder for folder in FOLDERS))
+    with use_db(str(tree / "mutants.sqlite"), WorkDB.Mode.create) as database:
+        init(modules, database, {})
+        mutants = [mutation for item in database.work_items for mutation in item.mutations]
+    mutants = [mutant for mutant in mutants if not mutant.operator_name.startswith(_LEFT_OUT)]
+    mutants.sort(key=lambda mutant: (mutant.module_path, mutant.start_pos, mutant.operator_name, mutant.occurrence))
+    random.Random(seed).shuffle(mutants)
+    by_place = {(mutant.module_path, mutant.start_pos): mutant for mutant in mutants}
+    return [*by_place.values()][:size], len(by_place)
