@@ -21,7 +21,7 @@ from swarm_persistence.demo.coordinator import Coordinator
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.library import Module
-from swarm_persistence.demo.liveness import SILENCE_SECONDS, whereabouts
+from swarm_persistence.demo.liveness import SILENCE_SECONDS, process_metadata
 from swarm_persistence.demo.plan import TaskPlan, make_plan
 from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.vocabulary import (
@@ -109,7 +109,7 @@ async def test_messages_are_read_and_marked(storage: Storage) -> None:
 
 async def test_the_tasks_of_a_dead_worker_are_taken_back(storage: Storage) -> None:
     dead = AgentModel.new("worker-1", WORKER)
-    dead.metadata = {**whereabouts(), "pid": 2**22 + 1}  # beyond the largest process number
+    dead.metadata = {**process_metadata(), "pid": 2**22 + 1}  # beyond the largest process number
     task = make_plan(MODULES).tasks[0]
     await storage.store_many([dead, task])
     assert await storage.claim_task(task.id, dead.id)
@@ -122,7 +122,7 @@ async def test_the_tasks_of_a_dead_worker_are_taken_back(storage: Storage) -> No
 
 async def test_a_worker_that_may_live_keeps_its_task(storage: Storage) -> None:
     alive = AgentModel.new("worker-1", WORKER)
-    alive.metadata = {**whereabouts(), "pid": os.getppid()}
+    alive.metadata = {**process_metadata(), "pid": os.getppid()}
     task = make_plan(MODULES).tasks[0]
     await storage.store_many([alive, task])
     assert await storage.claim_task(task.id, alive.id)

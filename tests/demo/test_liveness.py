@@ -6,12 +6,12 @@ import sys
 
 from swarm_persistence import AgentModel, AgentStatus
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.demo.liveness import SILENCE_SECONDS, is_alive, whereabouts
+from swarm_persistence.demo.liveness import SILENCE_SECONDS, is_alive, process_metadata
 
 
 def agent_at(pid: int) -> AgentModel:
     agent = AgentModel.new("worker-1", "demo-worker")
-    agent.metadata = {**whereabouts(), "pid": pid}
+    agent.metadata = {**process_metadata(), "pid": pid}
     return agent
 
 

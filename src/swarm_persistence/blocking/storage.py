@@ -63,12 +63,12 @@ class BlockingTransaction(NotPicklable):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it can still be committed or rolled back."""
+        """Return whether it can still be committed or rolled back."""
         return self._transaction.is_open
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether `commit` or `rollback` was called."""
+        """Return whether `commit` or `rollback` was called."""
         return self._transaction.is_finished
 
     def commit(self) -> None:

@@ -75,7 +75,7 @@ def require_recoverable(path: Path) -> None:
 
 
 def is_log_to_be_used(path: Path, choice: str | None) -> bool:
-    """Tell whether a recovery reads the log; if that is doubtful and not chosen, raise `CommandError`."""
+    """Return whether a recovery reads the log; if that is doubtful and not chosen, raise `CommandError`."""
     if choice is not None:
         return choice == "use"
     log = read_log(companions(path)[0], page_size_of(path)) if size_of(path.resolve()) else None

@@ -17,7 +17,7 @@ def parse_release(text: str) -> Release:
 
 
 def has_wal_reset_bug(release: Release) -> bool:
-    """Tell whether this release has the bug: 3.7.0 to 3.51.2, the mended 3.50.7 and 3.44.6 and their successors not."""
+    """Return whether this release has the bug: 3.7.0 to 3.51.2, except 3.50.7, 3.44.6 and their patch releases."""
     is_mended = any(release[:2] == branch[:2] and release >= branch for branch in _MENDED_BRANCHES)
     return _FIRST_WITH_LOG <= release < _FIRST_MENDED and not is_mended
 

@@ -1,4 +1,4 @@
-"""The coordinator: plans the tasks, watches over the workers, reads their messages, and ends in order."""
+"""The coordinator: stores the tasks, supervises the workers, reads their messages, and shuts down cleanly."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from swarm_persistence.clock import now
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.kill_target import KillTarget
-from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, SILENCE_SECONDS, is_alive, whereabouts
+from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, SILENCE_SECONDS, is_alive, process_metadata
 from swarm_persistence.demo.plan import TaskPlan
 from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.vocabulary import (
@@ -33,11 +33,11 @@ from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.task_statuses import UNSUCCESSFUL
 from swarm_persistence.storage import Storage
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class Coordinator:
-    """One run over a plan. Tells `on_progress` how many of the plan's tasks are done."""
+    """One run over a plan. Calls `on_progress` with the number of completed tasks."""
 
     def __init__(
         self, storage: Storage, plan: TaskPlan, fleet: Fleet, stopping: Stopping, on_progress: Callable[[int], None]
@@ -61,30 +61,30 @@ class Coordinator:
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether every task of the plan is done."""
+        """Return whether every task of the plan is done."""
         return len(self._completed) == len(self._plan.tasks)
 
     async def prepare(self) -> None:
-        """Take the place of coordinator, take back what dead workers hold, and store the tasks that are missing.
+        """Register as the coordinator, release the tasks of dead workers, and store the missing tasks.
 
         Raises:
-            DemoError: another coordinator is at work on this storage.
+            DemoError: another coordinator is running on this storage.
 
         """
-        await self._take_place()
-        await self._take_back_from_the_dead()
+        await self._register()
+        await self._release_tasks_of_dead_workers()
         await self._read_messages()
         await self._store_plan()
         self._on_progress(self.completed)
 
     def plan_kill(self) -> None:
-        """Kill one worker half-way, with the task in hand that lies in the middle of what is left to do now."""
+        """Choose the task in the middle of the remaining ones; the worker that claims it will be killed."""
         left = [task.id for task in self._plan.tasks if task.id not in self._completed]
         if left:
             self._kill_target = KillTarget(left[len(left) // 2], new_id())
 
     async def run(self, workers: int) -> None:
-        """Work with so many workers until the report is written, or a stop is requested.
+        """Run this many workers until the report is written or a stop is requested.
 
         Raises:
             DemoError: a task failed for good, or the workers keep ending.
@@ -96,42 +96,42 @@ class Coordinator:
                 await self._watch(spare=workers)
         finally:
             for worker in await self._fleet.stop(self._stopping.urgent):
-                await self._bury(worker.agent_id, worker.ended.result())
+                await self._remove(worker.agent_id, worker.ended.result())
         await self._read_messages()
 
     async def sign_off(self) -> None:
-        """Tell how the run ended, and give up the place of coordinator."""
+        """Record how the run ended, and mark the coordinator as shut down."""
         self._agent.set_status(AgentStatus.SHUTDOWN)
         async with self._storage.transaction():
             await self._storage.update_agent(self._agent)
             await self._tell(RUN_COMPLETED if self.is_finished else RUN_STOPPED, {"completed": self.completed})
 
-    async def _take_place(self) -> None:
+    async def _register(self) -> None:
         stored = await self._storage.get_agent(COORDINATOR_ID)
         if stored is not None and is_alive(stored):
             raise DemoError(
-                f"another demo (process {stored.metadata.get('pid')} on {stored.metadata.get('host')}) is at work on "
-                f"this database, or was {SILENCE_SECONDS:g} seconds ago; wait for it, or give another --database"
+                f"another demo (process {stored.metadata.get('pid')} on {stored.metadata.get('host')}) is running on "
+                f"this database, or was {SILENCE_SECONDS:g} seconds ago; wait for it, or pass another --database"
             )
         self._agent.id = COORDINATOR_ID
         self._agent.version = stored.version if stored else 0
         self._agent.status = AgentStatus.ACTIVE
-        self._agent.metadata = whereabouts()
+        self._agent.metadata = process_metadata()
         try:
             await self._storage.repository(AgentModel).save(self._agent)
         except ConflictError as error:
-            raise DemoError("another demo has just started on this database; give another --database") from error
+            raise DemoError("another demo has just started on this database; pass another --database") from error
 
     async def _store_plan(self) -> None:
         stored = {task.id: task for task in await self._stored_tasks()}
         missing = [task for task in self._plan.tasks if task.id not in stored]
         dependencies_first = sorted(stored.values(), key=lambda task: TASK_TYPES.index(task.task_type))
         async with self._storage.transaction():
-            # Before the missing ones are stored, and the dependencies first: what waits for a failed task fails.
+            # Before the missing tasks are stored, and dependencies first: the dependents of a failed task fail.
             for task in dependencies_first:
-                await self._revive(task)
+                await self._make_pending(task)
             await self._storage.store_many(missing)
-            # The dependents first: whoever cancels a task fails those that wait for it.
+            # Dependents first: cancelling a task fails its dependents.
             for task in reversed(dependencies_first):
                 if task.id not in self._plan.ids and task.status is TaskStatus.PENDING:
                     await self._storage.cancel_task(task.id)
@@ -140,8 +140,8 @@ class Coordinator:
         done = {task.id for task in stored.values() if task.status is TaskStatus.COMPLETED}
         self._completed |= done & self._plan.ids
 
-    async def _revive(self, task: TaskModel) -> None:
-        """Let a task wait for a worker again if this run needs it, and an earlier one has given it up."""
+    async def _make_pending(self, task: TaskModel) -> None:
+        """Make a task pending again if this run needs it, and it failed or was cancelled in an earlier one."""
         if task.id not in self._plan.ids or task.status not in UNSUCCESSFUL:
             return
         task.status, task.assigned_to, task.started_at, task.completed_at = TaskStatus.PENDING, None, None, None
@@ -150,7 +150,7 @@ class Coordinator:
         await self._storage.update_task(task)
 
     async def _start_workers(self, count: int) -> None:
-        # Workers of later runs get numbers of their own: their predecessors stay in the tables.
+        # The numbers continue those of earlier runs, whose workers stay in the tables.
         of_workers = QueryBuilder(EventModel).where_eq("event_type", WORKER_STARTED)
         self._workers_started = await self._storage.repository(EventModel).count(of_workers)
         for _ in range(count):
@@ -163,14 +163,14 @@ class Coordinator:
     async def _watch(self, spare: int) -> None:
         beaten = looked = now()
         while not self.is_finished and not self._stopping.is_requested:
-            await self._stopping.wait(_LOOK_SECONDS)
+            await self._stopping.wait(_POLL_SECONDS)
             failures = await self._read_messages()
             if failures:
                 raise DemoError(f"a task failed for good ({failures[0]['task_type']}): {failures[0]['error']}")
             if self._kill_target is not None and self.killed is None:
                 await self._kill_holder(self._kill_target)
             for worker in self._fleet.take_ended():
-                await self._bury(worker.agent_id, worker.ended.result())
+                await self._remove(worker.agent_id, worker.ended.result())
                 if spare == 0:
                     raise DemoError(f"the workers keep ending; the last one said: {worker.ended.result()}")
                 spare -= 1
@@ -180,7 +180,7 @@ class Coordinator:
                 await self._storage.update_agent(self._agent)
                 beaten = now()
             if now() - looked >= timedelta(seconds=SILENCE_SECONDS / 2):
-                await self._take_back_from_the_dead()
+                await self._release_tasks_of_dead_workers()
                 looked = now()
 
     async def _kill_holder(self, kill_target: KillTarget) -> None:
@@ -194,7 +194,7 @@ class Coordinator:
         self.killed = worker.name
         async with self._storage.transaction():
             left = await kill_target.left_by(self._storage, worker.agent_id)
-            # Its tasks stay with it: that its leases run out is what the others go by.
+            # Its tasks stay claimed: the other workers take them over once the leases have expired.
             agent = await self._storage.get_agent(worker.agent_id)
             if agent is not None:
                 agent.set_status(AgentStatus.ERROR)
@@ -208,7 +208,7 @@ class Coordinator:
             await self._tell(WORKER_KILLED, told)
 
     async def _read_messages(self) -> list[Any]:
-        """Take note of what is done, mark what was read, and return the failures that concern this plan."""
+        """Read the unread messages, mark them as read, and return the failures of this plan."""
         messages = await self._storage.get_unread_messages(COORDINATOR_ID)
         told = [message for message in messages if message.content["task_id"] in self._plan.ids]
         self._completed |= {message.content["task_id"] for message in told if message.message_type == FINDING}
@@ -216,17 +216,17 @@ class Coordinator:
         self._on_progress(self.completed)
         return [message.content for message in told if message.message_type == FAILURE]
 
-    async def _take_back_from_the_dead(self) -> None:
-        """Give the tasks of workers that died in an earlier run back to the others."""
+    async def _release_tasks_of_dead_workers(self) -> None:
+        """Release the tasks of workers that died in an earlier run."""
         of_kills = QueryBuilder(EventModel).where_eq("event_type", WORKER_KILLED)
         kills = await self._storage.repository(EventModel).query(of_kills)
         known = {worker.agent_id for worker in self._fleet.workers} | {event.data["worker"] for event in kills}
         for agent in await self._storage.list_agents():
             is_stranger = agent.agent_type == WORKER and agent.id not in known
             if is_stranger and agent.status is not AgentStatus.SHUTDOWN and not is_alive(agent):
-                await self._bury(agent.id, "belonged to an earlier run and is dead")
+                await self._remove(agent.id, "belonged to an earlier run and is dead")
 
-    async def _bury(self, agent_id: str, reason: str) -> None:
+    async def _remove(self, agent_id: str, reason: str) -> None:
         async with self._storage.transaction():
             await self._storage.delete_agent(agent_id)
             await self._tell(WORKER_LOST, {"worker": agent_id, "reason": reason})

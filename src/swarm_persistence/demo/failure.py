@@ -1,5 +1,5 @@
-"""The error of a demo that cannot go on."""
+"""The error that ends the demo."""
 
 
 class DemoError(Exception):
-    """The swarm cannot do its work; the text says why and what to do."""
+    """The swarm cannot continue; the message says why and what to do."""

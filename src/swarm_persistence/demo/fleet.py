@@ -13,19 +13,19 @@ from swarm_persistence.demo.kill_target import KillTarget
 from swarm_persistence.models.identifiers import new_id
 
 _GRACE_SECONDS = 8.0
-"""Many times what the longest task takes."""
+"""Many times the duration of the longest task."""
 
 
 class WorkerProcess:
-    """One worker's process. `ended` gives its last words when it has ended."""
+    """The process of one worker. `ended` resolves to the last line of its standard error once it has exited."""
 
     def __init__(self, agent_id: str, name: str, process: Process) -> None:
         self.agent_id = agent_id
         self.name = name
         self.process = process
-        self.ended = asyncio.create_task(self._last_words())
+        self.ended = asyncio.create_task(self._last_error_line())
 
-    async def _last_words(self) -> str:
+    async def _last_error_line(self) -> str:
         # Not communicate(): from Python 3.12 on, that closes the standard input, and so ends the worker.
         errors = await self.process.stderr.read() if self.process.stderr else b""
         await self.process.wait()
@@ -38,12 +38,12 @@ class Fleet:
     """The running workers of one coordinator."""
 
     def __init__(self, target: str) -> None:
-        # The target goes by the environment: others can read a command line, and a URL may hold a password.
+        # Passed in the environment: other users can read a command line, and a URL may contain a password.
         self._environment = {**os.environ, DATABASE_VARIABLE: target}
         self.workers: list[WorkerProcess] = []
 
     async def start(self, name: str, kill_target: KillTarget | None = None) -> None:
-        """Start a worker; whichever gets the trap's task keeps it until one has been killed."""
+        """Start a worker. If it claims the kill target, it holds that task until a worker has been killed."""
         agent_id = new_id()
         command = [sys.executable, "-m", "swarm_persistence.demo.worker", "--agent-id", agent_id, "--name", name]
         if kill_target is not None:
@@ -54,37 +54,37 @@ class Fleet:
         self.workers.append(WorkerProcess(agent_id, name, process))
 
     def take_ended(self) -> list[WorkerProcess]:
-        """Return the workers that have ended since the last call, and forget them."""
+        """Return and forget the workers that have exited since the last call."""
         ended = [worker for worker in self.workers if worker.ended.done()]
         self.workers = [worker for worker in self.workers if worker not in ended]
         return ended
 
     async def kill(self, worker: WorkerProcess) -> None:
-        """Kill a worker, and return when it is dead; nobody takes its place."""
-        with suppress(ProcessLookupError):  # it may have ended by itself just now
+        """Kill a worker, and return once it is dead; it is not replaced."""
+        with suppress(ProcessLookupError):  # it may have exited just now
             worker.process.kill()
         await worker.ended
         self.workers.remove(worker)
 
     async def stop(self, urgent: asyncio.Event) -> list[WorkerProcess]:
-        """Let the workers finish the task in hand; kill those that take too long. Return the killed and the failed."""
+        """Let the workers finish their tasks, and kill the slow ones; return those whose exit code is not 0."""
         for worker in self.workers:
             if worker.process.stdin is not None:
                 worker.process.stdin.close()
         hurry: asyncio.Future[Any] = asyncio.create_task(urgent.wait())
-        everyone: asyncio.Future[Any] = asyncio.gather(*(worker.ended for worker in self.workers))
-        await asyncio.wait({everyone, hurry}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        all_ended: asyncio.Future[Any] = asyncio.gather(*(worker.ended for worker in self.workers))
+        await asyncio.wait({all_ended, hurry}, timeout=_GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         for worker in self.workers:
             if not worker.ended.done():
                 worker.process.kill()
-        await everyone
+        await all_ended
         workers, self.workers = self.workers, []
         return [worker for worker in workers if worker.process.returncode]
 
 
 def _own_group() -> dict[str, Any]:
-    """Keep the terminal's Ctrl-C from the workers: the coordinator hears it and stops them in order."""
+    """Keep the terminal's Ctrl-C from the workers: the coordinator receives it and stops them cleanly."""
     if os.name == "posix":
         return {"process_group": 0}
     return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined,unused-ignore]

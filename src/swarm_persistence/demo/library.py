@@ -1,4 +1,4 @@
-"""Finds the modules of Python's own standard library as it lies on this machine."""
+"""Finds the modules of the standard library of this Python."""
 
 import os
 import sysconfig
@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 
 TOP_LEVEL = "(top level)"
-"""The group of the modules that lie in no package."""
+"""The group of modules that are in no package."""
 
 _NOT_THE_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
 
 class Module(msgspec.Struct, frozen=True):
-    """One file of the library, and what tells one state of it from another."""
+    """One file of the library, with the size and time that identify its state."""
 
     name: str
     package: str
@@ -28,7 +28,7 @@ def library_path() -> str:
 
 
 def find_modules(root: str, limit: int | None = None) -> list[Module]:
-    """Return the modules below the directory in the order of their names, at most `limit` of them."""
+    """Return the modules below the directory, ordered by name, at most `limit`."""
     modules = sorted((_module(root, path) for path in _python_files(root)), key=lambda module: module.name)
     return modules[:limit]
 

@@ -1,4 +1,4 @@
-"""Tells whether the process of an agent still lives."""
+"""Detects whether the process of an agent is still alive."""
 
 import os
 import socket
@@ -11,30 +11,30 @@ from swarm_persistence.models import AgentModel, AgentStatus
 
 HEARTBEAT_SECONDS = 0.5
 LEASE_SECONDS = 2.0
-"""How long a task stays with a worker that has died; the others wait for no more than that. Renewed by heartbeats."""
+"""How long a task stays claimed after its worker has died. Heartbeats extend it."""
 SILENCE_SECONDS = 10.0
-"""An agent that was silent for so long counts as dead; should it wake up, its claim is over."""
+"""An agent without a heartbeat for this time counts as dead; if it wakes up, its claim is over."""
 
 
-def whereabouts() -> dict[str, Any]:
-    """Return what an agent of this process keeps in its metadata, so that others can look for it."""
+def process_metadata() -> dict[str, Any]:
+    """Return the metadata of an agent in this process, by which other processes can check on it."""
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def is_alive(agent: AgentModel) -> bool:
-    """Tell whether the agent may still be working."""
+    """Return whether the agent may still be working."""
     if agent.status is AgentStatus.SHUTDOWN or now() - agent.heartbeat > timedelta(seconds=SILENCE_SECONDS):
         return False
     host, pid = agent.metadata.get("host"), agent.metadata.get("pid")
     if host != socket.gethostname() or not isinstance(pid, int):
         return True
-    # After a restart of its container, a process may have the number of its own predecessor.
+    # After a restart of its container, a process may have the same pid as its predecessor.
     return pid != os.getpid() and _is_running(pid)
 
 
 def _is_running(pid: int) -> bool:
     if os.name != "posix":
-        return True  # os.kill(pid, 0) is a harmless question on POSIX only
+        return True  # only on POSIX does os.kill(pid, 0) leave the process alone
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -45,7 +45,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    # An orphan in a container whose first process reaps nobody.
+    # An orphan in a container whose init process reaps no children.
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:

@@ -16,7 +16,7 @@ _UNPARSABLE = (SyntaxError, ValueError, LookupError, RecursionError, MemoryError
 
 
 class MeasuredFunction(msgspec.Struct, frozen=True):
-    """A function and its length, decorators not counted."""
+    """A function and its length, without decorators."""
 
     module: str
     name: str
@@ -25,7 +25,7 @@ class MeasuredFunction(msgspec.Struct, frozen=True):
 
 
 class Measures(msgspec.Struct, kw_only=True):
-    """What was counted in one module. One with a `problem` could not be parsed: only its lines are counted."""
+    """The counts of one module. One with a `problem` could not be parsed; only its lines are counted."""
 
     module: str
     lines: int = 0
@@ -39,12 +39,12 @@ class Measures(msgspec.Struct, kw_only=True):
 
     @property
     def complexity(self) -> int:
-        """Return McCabe's number, summed over the functions: one for each, and one for each branch."""
+        """Return McCabe's complexity, summed over the functions: one per function and one per branch."""
         return self.functions + self.branches
 
 
 def measure_module(module: str, path: str) -> Measures:
-    """Measure the file; one that cannot be read or parsed gives measures that say so."""
+    """Measure the file; if it cannot be read or parsed, return measures with a `problem`."""
     try:
         with open(path, "rb") as file:
             lines = len(file.read().splitlines())
@@ -58,7 +58,7 @@ def measure_module(module: str, path: str) -> Measures:
 
 
 def measure_source(module: str, source: str, lines: int) -> Measures:
-    """Measure a source text of so many lines; raises what `ast.parse` raises."""
+    """Measure a source text with this number of lines; raise what `ast.parse` raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes and the like: the library's own business
         tree = ast.parse(source)
@@ -97,7 +97,7 @@ def _function(module: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Meas
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield every node; as `ast.walk`, at half its price."""
+    """Yield every node, as `ast.walk` does, in half the time."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""Works out what each worker has done, from the stored tasks."""
+"""Computes the performance of each worker from the stored tasks."""
 
 from collections import defaultdict
 
@@ -9,7 +9,7 @@ from swarm_persistence.models import TaskModel, TaskStatus
 
 
 class Performance(msgspec.Struct, frozen=True):
-    """What one worker has done."""
+    """The performance of one worker."""
 
     worker: str
     tasks: int
@@ -18,12 +18,12 @@ class Performance(msgspec.Struct, frozen=True):
 
     @property
     def tasks_per_second(self) -> float:
-        """Return its rate over that time."""
+        """Return its tasks per second over that time."""
         return self.tasks / self.seconds if self.seconds else 0.0
 
 
 def performances(records: Records) -> list[Performance]:
-    """Return what each worker has done, in the order of their names' numbers."""
+    """Return the performance of each worker, ordered by the number in its name."""
     done: defaultdict[str, list[TaskModel]] = defaultdict(list)
     for task in records.tasks.values():
         if task.status is TaskStatus.COMPLETED and task.assigned_to:
@@ -33,7 +33,7 @@ def performances(records: Records) -> list[Performance]:
 
 
 def name_of(records: Records, agent_id: str | None) -> str:
-    """Return a worker's name; the record of one that was lost is deleted, the event of its start is not."""
+    """Return a worker's name, from the event of its start if its record was deleted."""
     return records.worker_names.get(agent_id or "", agent_id or "")
 
 

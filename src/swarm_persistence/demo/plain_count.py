@@ -1,4 +1,4 @@
-"""Counts the same files in one process and a plain loop, to compare the swarm's result with."""
+"""Counts the same files in one process and a plain loop, to check the swarm's result."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Turns the library's modules into tasks whose ids are the same in every run over the same files."""
+"""Turns the library's modules into tasks with deterministic ids: the same in every run over the same files."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from swarm_persistence.demo.library import Module
 from swarm_persistence.demo.vocabulary import MEASURE_MODULE, NAMESPACE, SUM_PACKAGE, WRITE_REPORT
 from swarm_persistence.models import TaskModel, TaskPriority
 
-_WAY_OF_MEASURING = "1"
-"""Change it whenever the same file would be measured differently: old results are then not taken for new ones."""
+_MEASURE_VERSION = "1"
+"""Change it whenever the same file would be measured differently, so that old results are not reused."""
 
 
 class TaskPlan(msgspec.Struct):
@@ -23,17 +23,17 @@ class TaskPlan(msgspec.Struct):
 
     @property
     def report(self) -> TaskModel:
-        """Return the task that depends on all packages; when it is done, everything is."""
+        """Return the task that depends on all packages, and so is completed last."""
         return self.tasks[-1]
 
     @property
     def packages(self) -> int:
-        """Return how many packages the modules lie in."""
+        """Return the number of packages."""
         return len(self.report.dependencies)
 
 
 def make_plan(modules: list[Module]) -> TaskPlan:
-    """Return the tasks that measure these modules, the largest first: what takes longest must not start last."""
+    """Return the tasks that measure these modules, the largest first: the longest task must not start last."""
     by_size = sorted(modules, key=lambda module: -module.size)
     of_modules = {module.path: _module_task(module) for module in by_size}
     members: defaultdict[str, list[str]] = defaultdict(list)
@@ -46,7 +46,7 @@ def make_plan(modules: list[Module]) -> TaskPlan:
 
 def _module_task(module: Module) -> TaskModel:
     payload = {"module": module.name, "package": module.package, "path": module.path}
-    # Size and time of change are the file's state: one that has changed is another task.
+    # Size and modification time identify the state of a file: a changed file is another task.
     identity = (module.path, module.size, module.modified_ns)
     return _task(MEASURE_MODULE, payload, TaskPriority.HIGH, identity, [])
 
@@ -65,6 +65,6 @@ def _task(
     task_type: str, payload: Mapping[str, object], priority: TaskPriority, identity: Iterable[object], needs: list[str]
 ) -> TaskModel:
     task = TaskModel.new(task_type, payload, priority)
-    task.id = str(uuid5(NAMESPACE, "\n".join(map(str, (task_type, _WAY_OF_MEASURING, *identity)))))
+    task.id = str(uuid5(NAMESPACE, "\n".join(map(str, (task_type, _MEASURE_VERSION, *identity)))))
     task.dependencies = needs
     return task

@@ -1,4 +1,4 @@
-"""What a run has left in the storage, read back for the tables and the check."""
+"""The stored records of a run, read back for the tables and the verification."""
 
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from swarm_persistence.storage import Storage
 
 
 class Records(msgspec.Struct):
-    """The stored tasks of a plan, and what was stored about them."""
+    """The stored tasks of a plan, and the records about them."""
 
     tasks: dict[str, TaskModel]
     completions: list[EventModel]
@@ -30,18 +30,18 @@ class Records(msgspec.Struct):
     findings: list[MessageModel]
     worker_names: dict[str, str]
     aggregated: list[MetricModel]
-    """The durations of each agent's tasks since the plan's first task was started."""
+    """The aggregated task durations by agent since the start of the plan's first task."""
     report: TaskModel | None
     kills: list[EventModel]
 
     @property
     def left_by_killed(self) -> dict[str, str]:
-        """Return the plan's tasks that a killed worker had in hand, each with that worker."""
+        """Return the plan's tasks that a killed worker had claimed, each with that worker."""
         return {id: event.data["worker"] for event in self.kills for id in event.data["tasks"] if id in self.tasks}
 
     @property
     def taken_over(self) -> int:
-        """Return how many of these another worker has completed."""
+        """Return how many of these tasks another worker has completed."""
         left = self.left_by_killed
         by_others = {event.data["task_id"] for event in self.completions if self._is_by_other(event, left)}
         return len(by_others)

@@ -1,4 +1,4 @@
-"""Turns signals into a request to stop, and a second one into haste."""
+"""Turns a signal into a request to stop, and a second signal into one to stop at once."""
 
 import asyncio
 import signal
@@ -10,22 +10,22 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 class Stopping:
-    """Whether to stop, and how fast. Belongs to one event loop; `request` may be called from any thread."""
+    """Whether to stop, gracefully or at once. Belongs to one event loop; `request` is thread-safe."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.requested = asyncio.Event()
         self.urgent = asyncio.Event()
         self.exit_code = 0
-        """What a shell expects of a process that this signal has ended; 0 if none has come."""
+        """The exit code by which a shell knows that this signal ended the process; 0 without a signal."""
 
     @property
     def is_requested(self) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
         return self.requested.is_set()
 
     def request(self, number: int = 0) -> None:
-        """Ask to stop; a second time, at once."""
+        """Request a stop; the second request means at once."""
         if number and not self.exit_code:
             self.exit_code = 128 + number
         # A loop that is closed has nothing left to stop.
@@ -33,7 +33,7 @@ class Stopping:
             self._loop.call_soon_threadsafe(self._set)
 
     async def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or as soon as a stop is requested."""
+        """Return after this many seconds, or as soon as a stop is requested."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.requested.wait(), seconds)
 
@@ -45,14 +45,14 @@ class Stopping:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stopping]:
-    """Let Ctrl-C and its kin request a stop within the block; a signal that is ignored stays ignored."""
+    """Let SIGINT, SIGTERM and SIGHUP request a stop within the block; an ignored signal stays ignored."""
     stopping = Stopping()
 
     def handle(number: int, _frame: FrameType | None) -> None:
         stopping.request(number)
 
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    previous = {number: signal.signal(number, handle) for number in heeded}
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in handled}
     try:
         yield stopping
     finally:

@@ -1,4 +1,4 @@
-"""Sums the measures of modules, and the sums of packages."""
+"""Sums the measures of modules and the totals of packages."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ import msgspec
 from swarm_persistence.demo.measures import MeasuredFunction, Measures, longer
 
 MOST_COMPLEX = 10
-"""How many of the most complex modules a sum keeps."""
+"""How many of the most complex modules are kept."""
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """A module and what makes its place in the ranking."""
+    """A module and the values by which it is ranked."""
 
     module: str
     complexity: int
@@ -22,11 +22,11 @@ class Ranked(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, kw_only=True):
-    """What was counted in some modules together."""
+    """The combined counts of several modules."""
 
     modules: int = 0
     unparsed: int = 0
-    """Modules that could not be parsed; of them, only the lines are counted."""
+    """Modules that could not be parsed; only their lines are counted."""
     lines: int = 0
     functions: int = 0
     classes: int = 0
@@ -43,7 +43,7 @@ def sum_modules(modules: Iterable[Measures]) -> Totals:
 
 
 def sum_totals(parts: Iterable[Totals]) -> Totals:
-    """Sum sums, in any order and grouping, to the same result."""
+    """Combine totals; order and grouping do not change the result."""
     total = Totals()
     imports: Counter[str] = Counter()
     ranked: list[Ranked] = []
@@ -82,5 +82,5 @@ def _of_one(module: Measures) -> Totals:
 
 
 def rank(module: Measures) -> Ranked:
-    """Return a module's place in the ranking."""
+    """Return the sort key of a module in the ranking."""
     return Ranked(module.module, module.complexity, module.lines, module.functions, module.branches)

@@ -1,4 +1,4 @@
-"""Checks, from what is stored, that every task was done exactly once and that the totals are right."""
+"""Verifies from the stored records that every task was completed exactly once and that the totals are right."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from swarm_persistence.models import TaskStatus
 
 
 def find_differences(plan: TaskPlan, records: Records, counted: Totals) -> list[str]:
-    """Return what is not as it must be, a sentence each; nothing, if all is well."""
+    """Return a sentence for each difference from what is expected."""
     return [*_in_tasks(plan, records), *_in_totals(records.totals, counted)]
 
 

@@ -1,9 +1,9 @@
-"""The words that the demo's records are told by."""
+"""The names that the demo's records use: types of agents, tasks, events, messages and metrics."""
 
 from uuid import UUID, uuid5
 
 NAMESPACE = UUID("5b0f6c1e-6a1d-5d0b-9d57-5e0f5a3c7d21")
-"""All ids that must be the same in every run are derived from it."""
+"""The namespace of the deterministic ids, which are the same in every run."""
 
 COORDINATOR_ID = str(uuid5(NAMESPACE, "coordinator"))
 COORDINATOR = "demo-coordinator"

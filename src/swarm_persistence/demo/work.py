@@ -1,4 +1,4 @@
-"""Does the work of one task: measures a module, sums a package, or writes the report."""
+"""Performs one task: measures a module, sums a package, or writes the report."""
 
 import asyncio
 from typing import Any

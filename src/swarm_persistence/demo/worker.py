@@ -1,7 +1,7 @@
-"""A worker of the swarm, as a process of its own: registers, claims tasks, does them, and stops when asked.
+"""A worker process of the swarm: registers, claims and performs tasks, and stops on request.
 
-Its standard input is its tie to the coordinator: when that closes, on purpose or because the coordinator has died, the
-worker finishes the task in hand and ends.
+Its standard input is a pipe from the coordinator: once that is closed, on purpose or because the coordinator has died,
+the worker finishes its current task and exits.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import msgspec
 
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.demo.kill_target import KillTarget
-from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, LEASE_SECONDS, whereabouts
+from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, LEASE_SECONDS, process_metadata
 from swarm_persistence.demo.stopping import Stopping, stop_on_signals
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR_ID,
@@ -46,12 +46,12 @@ from swarm_persistence.models import (
 from swarm_persistence.storage import Storage
 
 _WAIT_SECONDS = 0.25
-"""How long to wait for a task before a look at whether to stop."""
-_LOOK_SECONDS = 0.1
+"""How long to wait for a task before checking for a stop."""
+_POLL_SECONDS = 0.1
 
 
 class DemoWorker:
-    """One agent at work."""
+    """The agent of one worker process."""
 
     def __init__(
         self, storage: Storage, agent: AgentModel, stopping: Stopping, kill_target: KillTarget | None = None
@@ -93,7 +93,7 @@ class DemoWorker:
         return task
 
     async def _send_heartbeats(self) -> bool:
-        """Keep the agent and its claim alive until the work is over; tell whether the swarm still knows this worker."""
+        """Send heartbeats and extend the lease until the work is over; return whether the agent is still registered."""
         while not self._is_over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._is_over.wait(), HEARTBEAT_SECONDS)
@@ -102,7 +102,7 @@ class DemoWorker:
             try:
                 await self._storage.update_agent(self._agent)
             except NotFoundError:
-                # The coordinator took this process for dead and gave its task to others.
+                # The coordinator presumed this process dead, and has released its task.
                 self._stopping.request()
                 return False
             await self._requeue_expired_tasks()
@@ -115,14 +115,14 @@ class DemoWorker:
         try:
             await self._storage.extend_lease(msgspec.structs.replace(held), lease=LEASE_SECONDS)
         except LeaseLostError:
-            # Finished in the meantime, or taken over; then finishing it is refused as well.
+            # The task was completed meanwhile or taken over; in the latter case, completing it is refused, too.
             if self._held is held:
                 self._held = None
 
     async def _requeue_expired_tasks(self) -> None:
-        """Give the tasks of the dead to the living, and tell of those that have died too often."""
+        """Requeue expired tasks, and report those that have failed for good."""
         async with self._storage.transaction():
-            # The coordinator buries agents by itself.
+            # The coordinator removes lost agents itself.
             recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=None)
             for id in recovery.failed:
                 task = await self._storage.get_task(id)
@@ -134,7 +134,7 @@ class DemoWorker:
         try:
             await self._do_held(task)
         except LeaseLostError:
-            # The task was taken back while this process seemed dead. The result of whoever has it now counts, not ours.
+            # The task was requeued while this process seemed dead. The result of its next holder counts, not ours.
             return
         finally:
             self._held = None
@@ -145,7 +145,7 @@ class DemoWorker:
             result = await perform(self._storage, task)
         except StorageError:
             raise
-        except Exception as error:  # whatever goes wrong in a task must not end the worker
+        except Exception as error:  # no exception of a task may end the worker
             await self._fail(task, f"{type(error).__name__}: {error}")
             return
         duration_ms = (time.perf_counter() - start) * 1000
@@ -154,9 +154,9 @@ class DemoWorker:
         await self._complete(task, result, duration_ms)
 
     async def _keep_back(self, task: TaskModel, kill_target: KillTarget) -> None:
-        """Wait until a worker was killed, most likely this one, or there is no reason to wait any more."""
+        """Wait until a worker was killed, most likely this one, or the claim is lost, or a stop is requested."""
         while self._held is task and not self._stopping.is_requested and not await kill_target.is_killed(self._storage):
-            await self._stopping.wait(_LOOK_SECONDS)
+            await self._stopping.wait(_POLL_SECONDS)
 
     async def _complete(self, task: TaskModel, result: Any, duration_ms: float) -> None:
         told = {"task_id": task.id, "task_type": task.task_type, "result": result}
@@ -166,7 +166,7 @@ class DemoWorker:
             metric.with_tag("task_id", task.id).with_tag("task_type", task.task_type),
             MessageModel.new(self._agent.id, COORDINATOR_ID, FINDING, told),
         )
-        # All of it, or, if we are killed, nothing.
+        # All or, if this process is killed, nothing.
         async with self._storage.transaction():
             await self._storage.complete_task(task, result)
             await self._storage.store_many(records)
@@ -191,20 +191,20 @@ async def _run(agent_id: str, name: str, kill_target: KillTarget | None) -> None
         threading.Thread(target=_watch_coordinator, args=(stopping,), daemon=True).start()
         agent = AgentModel.new(name, WORKER, TASK_TYPES)
         agent.id = agent_id
-        agent.metadata = whereabouts()
+        agent.metadata = process_metadata()
         async with await init_storage() as storage:
             await DemoWorker(storage, agent, stopping, kill_target).run()
 
 
 def _watch_coordinator(stopping: Stopping) -> None:
-    # os.read, not sys.stdin: a thread that holds the lock of sys.stdin disturbs the interpreter's end.
+    # os.read, not sys.stdin: a thread that holds the lock of sys.stdin breaks interpreter shutdown.
     while os.read(0, 1024):
         pass
     stopping.request()
 
 
 def main() -> int:
-    """Run a worker on the storage that `$SWARM_DATABASE_URL` names; its name may hold a password."""
+    """Run a worker on the storage that `$SWARM_DATABASE_URL` names: a URL may contain a password."""
     parser = argparse.ArgumentParser(prog="python -m swarm_persistence.demo.worker")
     parser.add_argument("--agent-id", required=True)
     parser.add_argument("--name", required=True)

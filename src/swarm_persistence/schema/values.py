@@ -156,7 +156,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
 
 
 def _has_many_levels(data: bytes) -> bool:
-    """Tell whether a text may be nested too deep: by its brackets, among which are those within texts."""
+    """Return whether a text may be nested too deep: by its brackets, among which are those within texts."""
     return data.count(b"[") + data.count(b"{") > DEEPEST_NESTING
 
 

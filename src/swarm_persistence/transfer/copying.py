@@ -33,7 +33,7 @@ class Copied(msgspec.Struct, frozen=True):
 
     @property
     def is_equal(self) -> bool:
-        """Tell whether both places hold the same."""
+        """Return whether both places hold the same."""
         return self.source == self.target
 
 

@@ -1,4 +1,4 @@
-"""The loop that claims tasks, lets handlers do them, and records what came of it."""
+"""The worker: claims tasks, runs their handlers and records the outcomes."""
 
 from swarm_persistence.worker.handlers import WorkerContext
 from swarm_persistence.worker.worker import Worker

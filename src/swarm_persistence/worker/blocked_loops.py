@@ -1,4 +1,4 @@
-"""Sees from a thread that the worker's event loop is blocked: keeps leases and heartbeat, and names what blocks it."""
+"""Detects a blocked event loop from a thread: extends leases, sends heartbeats and logs what blocks the loop."""
 
 import asyncio
 import logging
@@ -22,10 +22,10 @@ _log = logging.getLogger("swarm_persistence")
 
 
 class LoopGuard:
-    """Watches the loop in which it is made, from `start` to `stop`.
+    """Watches the event loop that creates it, from `start` to `stop`.
 
-    Leases are extended in the background loop, and only while the worker's own loop does not get to it: on a server,
-    another loop needs another connection.
+    It extends leases in the background loop, and only while the worker's own loop is blocked: on a server, a second
+    loop needs a second connection.
     """
 
     def __init__(
@@ -41,7 +41,8 @@ class LoopGuard:
         self._runs = runs
         self._lease_pause = limits.lease / 3
         self._heartbeat_pause = heartbeat_pause
-        # An extension was due a third of a lease after the last one: what follows must be quicker than the rest.
+        # The worker extends a lease once a third of it has passed. A blocked loop must be detected, and the lease
+        # extended from here, within the rest.
         limit = min(limits.lease / 4, heartbeat_pause, _LONGEST_LIMIT_SECONDS)
         self._limit = max(limit, _SHORTEST_LIMIT_SECONDS)
         self._loop = asyncio.get_running_loop()
@@ -49,17 +50,17 @@ class LoopGuard:
         self._seen_at = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = Event()
-        self._told: set[str] = set()
-        self._leases = _Repetition(self._extend_leases)
-        self._heartbeat = _Repetition(self._beat)
+        self._logged: set[str] = set()
+        self._leases = _RepeatedCall(self._extend_leases)
+        self._heartbeat = _RepeatedCall(self._beat)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watching thread."""
         self._see()
         Thread(target=self._watch, name="swarm-persistence loop guard", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no longer; does not wait for the thread."""
+        """Stop watching, without waiting for the thread."""
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -92,21 +93,21 @@ class LoopGuard:
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._thread_id)
         if frame is None or self._seen_at != seen_at:
-            return  # it goes on again
-        stack = _without_ours(traceback.extract_stack(frame))
+            return  # the loop is running again
+        stack = _without_own_frames(traceback.extract_stack(frame))
         run = next((run for run in self._runs() if run.handling is task), None)
         if run is not None:
             culprit, place = run.handler_name, f"the handler {run.handler_name} of {run.name}"
         else:
             culprit = "a callback" if task is None else getattr(task.get_coro(), "__qualname__", repr(task))
             place = culprit if task is None else f"{culprit} ({task.get_name()})"
-        if culprit in self._told:
+        if culprit in self._logged:
             return
-        self._told.add(culprit)
+        self._logged.add(culprit)
         _log.warning(
-            "the event loop of worker %r has been blocked for %.1f s by %s; its leases are extended by a thread, but "
-            "nothing else in this loop goes on. A handler that blocks must be a plain `def`, which works in a thread, "
-            "or call what blocks with `await asyncio.to_thread(...)`. It is here:\n%s",
+            "the event loop of worker %r has been blocked for %.1f s by %s; a thread extends its leases, but "
+            "nothing else in this loop runs. Write a handler that blocks as a plain `def`, which runs in a thread, or "
+            "wrap the blocking call in `await asyncio.to_thread(...)`. The loop is blocked here:\n%s",
             self._agent_id,
             time.monotonic() - seen_at,
             place,
@@ -114,8 +115,8 @@ class LoopGuard:
         )
 
 
-class _Repetition:
-    """Something that is done in the background loop again and again, but not twice at a time."""
+class _RepeatedCall:
+    """A call that is repeated in the background loop, never twice at the same time."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self.due_at = 0.0
@@ -123,7 +124,7 @@ class _Repetition:
         self._running: Future[None] | None = None
 
     def start_if_due(self, now: float, pause: float) -> None:
-        """Begin if it is time, and the last time has ended."""
+        """Start the call if it is due and the previous one has ended."""
         if now < self.due_at or (self._running is not None and not self._running.done()):
             return
         self.due_at = now + pause
@@ -136,13 +137,13 @@ class _Repetition:
         try:
             await self._work()
         except ClosedError:
-            pass  # the worker's loop learns of it by itself
+            pass  # the worker's own loop gets this error, too
         except Exception:
             _log.exception("the leases of a blocked event loop cannot be extended")
 
 
-def _without_ours(stack: traceback.StackSummary) -> traceback.StackSummary:
-    """Return the part of a loop's stack that lies within its present step, without the worker's own frames."""
+def _without_own_frames(stack: traceback.StackSummary) -> traceback.StackSummary:
+    """Return the frames of the loop's current callback, without those of the worker itself."""
     steps = [place for place, frame in enumerate(stack) if frame.filename.endswith(_STEP)]
     frames = stack[steps[-1] + 1 :] if steps else stack
     return traceback.StackSummary.from_list([frame for frame in frames if os.path.dirname(frame.filename) != _HERE])

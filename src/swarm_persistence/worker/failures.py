@@ -1,4 +1,4 @@
-"""Describes what a handler raised, as the error of its task: what it was, and where it came from."""
+"""Formats an exception of a handler as the error of its task: type, message and place."""
 
 import os
 import traceback
@@ -7,16 +7,16 @@ _LONGEST = 4_000
 
 
 def described(error: BaseException) -> str:
-    """Return the error's type, text and place, as text that every storage takes."""
+    """Return the exception's type, message and place, as text that every storage can hold."""
     summary = traceback.TracebackException.from_exception(error)
-    # It also copes with an error whose own text cannot be had.
-    said = "".join(summary.format_exception_only()).strip()
-    if len(said) > _LONGEST:
-        said = f"{said[:_LONGEST]}… ({len(said):,} characters)"
+    # It also handles an exception whose __str__ fails.
+    message = "".join(summary.format_exception_only()).strip()
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST]}… ({len(message):,} characters)"
     place = f" ({os.path.basename(summary.stack[-1].filename)}:{summary.stack[-1].lineno})" if summary.stack else ""
-    return _storable(said + place)
+    return _storable(message + place)
 
 
-def _storable(said: str) -> str:
-    # Bytes that were read as text may have left what is no text.
-    return said.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+def _storable(text: str) -> str:
+    # Bytes that were decoded with surrogateescape leave lone surrogates, which no storage takes.
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

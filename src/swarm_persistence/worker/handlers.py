@@ -1,4 +1,4 @@
-"""What a handler is: a function of a task, asynchronous or blocking, that may ask for the storage as well."""
+"""Handlers: functions of a task, asynchronous or blocking, with an optional context as second argument."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,16 +19,16 @@ S = TypeVar("S", Storage, BlockingStorage)
 
 
 class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
-    """Where a handler works; given to one that takes a second argument."""
+    """The storage and the agent; passed to a handler that takes a second argument."""
 
     storage: S
-    """The worker's storage; in a blocking handler its blocking form, so that neither has to open its own."""
+    """The worker's storage; a blocking handler gets its blocking form."""
     agent: AgentModel
     """The agent that the task is assigned to."""
 
 
 class Handler:
-    """A function that does tasks of one type."""
+    """A function that handles the tasks of one type."""
 
     def __init__(self, task_type: str, function: Callable[..., Any]) -> None:
         self._function = function
@@ -37,12 +37,12 @@ class Handler:
         self._takes_context = _takes_context(task_type, function)
 
     async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: HandlerThreads) -> Any:
-        """Do a task, and return what the function returns; a blocking function works in a thread."""
+        """Call the function for a task and return its result; a blocking function runs in a thread."""
         if self._is_async:
             return await self._function(*self._arguments(task, WorkerContext(storage, agent)))
         arguments = self._arguments(task, WorkerContext(BlockingStorage(storage), agent))
         result = await threads.run(partial(self._function, *arguments))
-        # A lambda around an asynchronous function does not look like one.
+        # inspect does not recognize a lambda that returns a coroutine as asynchronous.
         return await result if inspect.isawaitable(result) else result
 
     def _arguments(self, task: TaskModel, context: WorkerContext[Any]) -> tuple[Any, ...]:
@@ -50,23 +50,23 @@ class Handler:
 
 
 def handlers_by_type(handlers: Mapping[str, Callable[..., Any]]) -> dict[str, Handler]:
-    """Return the handlers of a mapping from task types to functions; raises `InvalidQueryError` for anything else."""
+    """Return the handlers of a mapping from task types to functions; raise `InvalidQueryError` for anything else."""
     if not isinstance(handlers, Mapping) or not handlers:
-        raise InvalidQueryError(f"handlers is {handlers!r}, expected a dict from task types to functions, not empty")
+        raise InvalidQueryError(f"handlers is {handlers!r}, expected a dict, not empty, from task types to functions")
     for task_type, function in handlers.items():
         text(task_type, "handlers: task type")
         if not callable(function):
             raise InvalidQueryError(f"handlers[{task_type!r}] is {function!r}, expected a function of a task")
         if not HAS_THREADS and not _is_async(function):
             raise InvalidQueryError(
-                f"handlers[{task_type!r}] is {function!r}, which would work in a thread, and a browser has none; "
+                f"handlers[{task_type!r}] is {function!r}, which would run in a thread, and a browser has none; "
                 "write it as async def"
             )
     return {task_type: Handler(task_type, function) for task_type, function in handlers.items()}
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    """Return what to call a function in a message: a partial or an object has no name of its own."""
+    """Return the name of a function for messages; that of its class for a partial or an object."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
 
@@ -77,11 +77,11 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _takes_context(task_type: str, function: Callable[..., Any]) -> bool:
-    """Tell whether a function needs a second argument: one that has a default is the function's own affair."""
+    """Return whether a function requires a second argument; one with a default is not passed."""
     try:
         signature = inspect.signature(function)
     except ValueError:
-        return False  # some functions written in C tell nothing about their arguments
+        return False  # some functions written in C have no signature
     for count in (1, 2):
         try:
             signature.bind(*(None,) * count)

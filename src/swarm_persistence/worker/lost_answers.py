@@ -1,25 +1,25 @@
-"""What a stored task tells of a write whose answer was lost: whether it is this claim that has ended so."""
+"""Finds out from the stored task whether a write of this claim was committed although its answer was lost."""
 
 from swarm_persistence.models import TaskModel, TaskStatus
 
 
 def is_completed(stored: TaskModel, claimed: TaskModel) -> bool:
-    """Tell whether this claim has completed its task."""
+    """Return whether this claim has completed its task."""
     return _is_of_claim(stored, claimed) and stored.status is TaskStatus.COMPLETED
 
 
 def is_failed(stored: TaskModel, claimed: TaskModel, error: str) -> bool:
-    """Tell whether this claim has failed its task for good."""
+    """Return whether this claim has failed its task for good."""
     return _is_of_claim(stored, claimed) and stored.status is TaskStatus.FAILED and stored.error == error
 
 
 def is_retried(stored: TaskModel, claimed: TaskModel, error: str) -> bool:
-    """Tell whether this claim has failed its task, which is tried again, or was since."""
+    """Return whether this claim has failed its task, which is to be retried or was retried since."""
     return stored.retry_count > claimed.retry_count and stored.error == error
 
 
 def is_released(stored: TaskModel, claimed: TaskModel) -> bool:
-    """Tell whether this claim has given its task back, and no other one has taken it since."""
+    """Return whether this claim has released its task, and no other claim has taken it since."""
     counters = (stored.claim_count, stored.retry_count)
     return stored.status is TaskStatus.PENDING and counters == (claimed.claim_count, claimed.retry_count)
 

@@ -1,4 +1,4 @@
-"""The worker's entry among the agents: made or taken over, kept alive, and signed off."""
+"""Registers the worker's agent, keeps it alive with heartbeats, and signs it off."""
 
 import logging
 
@@ -10,15 +10,15 @@ from swarm_persistence.models.identifiers import new_id
 from swarm_persistence.storage import Storage
 
 INCARNATION = "incarnation"
-"""The key in a registered agent's metadata that tells which of several workers of one name came last."""
+"""The key in an agent's metadata that identifies the worker which registered it last."""
 
-_GIVEN_UP = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
+_GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 
 _log = logging.getLogger("swarm_persistence")
 
 
 class Registration:
-    """Keeps the stored agent as its worker is; the agent's object is brought up to date."""
+    """The stored agent of one worker; the caller's object is kept up to date with it."""
 
     def __init__(self, storage: Storage, agent: AgentModel) -> None:
         self._storage = storage
@@ -26,16 +26,16 @@ class Registration:
         self._incarnation = new_id()
 
     async def register(self) -> None:
-        """Store the agent as active, or take over the stored one of its id, as its next incarnation.
+        """Store the agent as active, or take over the stored agent with its id, as its next incarnation.
 
-        What the earlier one had claimed stays claimed until its leases run out: it may be alive.
+        The tasks of the previous incarnation stay claimed until their leases expire: it may still be alive.
         """
         agent = self._agent
         agent.set_status(AgentStatus.ACTIVE)
         agent.metadata = {**agent.metadata, INCARNATION: self._incarnation}
         while True:
             try:
-                # First the sign of life, by the storage's clock: with an old one, the agent would be given up at once.
+                # First a heartbeat by the storage's clock: with an old one, the agent would be marked as lost at once.
                 await self._storage.heartbeat(agent.id)
                 self._show(await self._storage.modify(AgentModel, agent.id, self._taken_over))
                 return
@@ -44,24 +44,28 @@ class Registration:
             try:
                 self._show(await self._storage.run_transaction(self._store))
             except ConflictError:
-                continue  # another process was faster: take that one over
+                continue  # another process has stored it meanwhile: take that one over
             return
 
     async def beat(self) -> None:
-        """Store a sign of life; come back if the swarm has given this agent up, or an earlier worker has signed off."""
+        """Send a heartbeat; register again if the agent was marked as lost, shut down or deleted."""
         try:
             await self._storage.heartbeat(self._agent.id)
         except NotFoundError:
-            _log.warning("agent %r was deleted while its worker was at work; registering it anew", self._agent.id)
+            _log.warning("agent %r was deleted while its worker was running; registering it again", self._agent.id)
             await self.register()
             return
         stored = await self._storage.get_agent(self._agent.id)
-        if stored is not None and stored.status in _GIVEN_UP:
-            _log.warning("agent %r was marked as %s, and is alive", self._agent.id, stored.status)
+        if stored is not None and stored.status in _GONE:
+            _log.warning(
+                "agent %r was marked as %s although its worker is running; registering it again",
+                self._agent.id,
+                stored.status,
+            )
             await self.register()
 
     async def sign_off(self) -> None:
-        """Mark the agent as shut down, unless a later worker of its name has taken it over."""
+        """Mark the agent as shut down, unless a later worker has taken it over."""
 
         def shut_down(stored: AgentModel) -> None:
             if stored.metadata.pop(INCARNATION, self._incarnation) != self._incarnation:
@@ -71,9 +75,9 @@ class Registration:
         try:
             self._show(await self._storage.modify(AgentModel, self._agent.id, shut_down))
         except NotFoundError:
-            _log.warning("agent %r was deleted while its worker was at work", self._agent.id)
+            _log.warning("agent %r was deleted while its worker was running", self._agent.id)
         except _TakenOverError:
-            _log.info("agent %r is another worker's by now", self._agent.id)
+            _log.info("agent %r was taken over by another worker", self._agent.id)
 
     async def _store(self) -> AgentModel:
         fresh = msgspec.structs.replace(self._agent, version=0)
@@ -93,4 +97,4 @@ class Registration:
 
 
 class _TakenOverError(Exception):
-    """The stored agent is that of a later worker."""
+    """A later worker has taken the agent over."""

@@ -1,4 +1,4 @@
-"""Tells the workers of this process of SIGTERM and SIGINT; once the last one has gone, all is as it was before."""
+"""Delivers SIGTERM and SIGINT to the workers of this process; restores the previous handlers after the last one."""
 
 import os
 import signal
@@ -14,20 +14,20 @@ _receivers: list[Receiver] = []
 _previous: dict[int, Any] = {}
 
 
-def heed(receiver: Receiver) -> None:
-    """Call `receiver` with each signal's number, until `ignore`. Does nothing outside of the main thread."""
+def subscribe(receiver: Receiver) -> None:
+    """Call `receiver` with each signal's number until `unsubscribe`. Does nothing outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
-        return  # Python lets no other thread set them
+        return  # Python sets signal handlers in the main thread only
     if not _receivers:
         for number in _NUMBERS:
-            # A signal that is ignored stays so, as SIGINT in the background of a shell.
+            # An ignored signal stays ignored, such as SIGINT of a shell's background job.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                _previous[number] = signal.signal(number, _tell)
+                _previous[number] = signal.signal(number, _deliver)
     _receivers.append(receiver)
 
 
-def ignore(receiver: Receiver) -> None:
-    """Call `receiver` no more."""
+def unsubscribe(receiver: Receiver) -> None:
+    """Stop calling `receiver`."""
     if receiver not in _receivers:
         return
     _receivers.remove(receiver)
@@ -40,20 +40,20 @@ def _restore_all() -> None:
         _restore(_previous.popitem())
 
 
-def _restore(heeded: tuple[int, Any]) -> None:
-    number, handler = heeded
-    # Somebody may have set a handler of their own since; that one is theirs.
-    if signal.getsignal(number) is _tell:
+def _restore(previous: tuple[int, Any]) -> None:
+    number, handler = previous
+    # The program may have set a handler of its own since, which must stay.
+    if signal.getsignal(number) is _deliver:
         signal.signal(number, handler)
 
 
-def _tell(number: int, _frame: FrameType | None) -> None:
+def _deliver(number: int, _frame: FrameType | None) -> None:
     for receiver in tuple(_receivers):
         receiver(number)
 
 
 def _forget_in_child() -> None:
-    """A process that a handler has forked is no worker, and `terminate()` must end it, whatever it waits for."""
+    """Restore the handlers in a child that a task's handler has forked: `terminate()` must end it."""
     _receivers.clear()
     _restore_all()
 

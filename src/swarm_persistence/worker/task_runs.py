@@ -1,4 +1,4 @@
-"""A task in hand: its handler works while its lease is extended, and then what came of it is recorded."""
+"""Runs the handler of one claimed task, extends its lease meanwhile, and records the outcome."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.failures import described
 
 CANCEL_GRACE_SECONDS = 5.0
-"""How long a cancelled handler may tidy up before its task is given back all the same."""
+"""How long a cancelled handler may clean up before its task is released anyway."""
 
 _TRANSIENT = (DatabaseError, PoolError, TransactionError)
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("swarm_persistence")
 
 
 class Outcome(StrEnum):
-    """What became of a claimed task."""
+    """The outcome of a claimed task."""
 
     COMPLETED = "completed"
     RETRIED = "retried"
@@ -48,7 +48,7 @@ _ENDED_BY_HANDLER = {TaskStatus.COMPLETED: Outcome.COMPLETED, TaskStatus.FAILED:
 
 
 class TaskLimits(NamedTuple):
-    """On what terms tasks are done, in seconds."""
+    """The time limits of a task, in seconds."""
 
     lease: float
     task_timeout: float | None
@@ -67,7 +67,7 @@ class _HandlerResult(NamedTuple):
 
 
 class TaskRun:
-    """One claim of a task, from the handler's start to the record of its outcome."""
+    """One claim of a task, from the start of its handler until its outcome is recorded."""
 
     def __init__(
         self,
@@ -80,46 +80,46 @@ class TaskRun:
         self.outcome: Outcome | None = None
         self.handler_name = handler_name
         self.handling: asyncio.Task[_HandlerResult] | None = None
-        """The task in which the handler works."""
+        """The asyncio task that runs the handler."""
         self.settled = asyncio.Event()
-        """Set once nothing more will be written; the handler may still be there."""
+        """Set once nothing more will be written; the handler may still be running."""
         self._storage = storage
         self.task = task
         """The copy by which the claim is extended and ended."""
-        # The handler may change its copy, or end the task by itself; the claim is told by ours.
+        # The handler gets a copy of its own, which it may change, or complete by itself.
         self._given = msgspec.structs.replace(task)
         self._handle = handle
         self._limits = limits
         self._ends_at = float("inf") if limits.task_timeout is None else time.monotonic() + limits.task_timeout
         self._given_up = asyncio.Event()
         self._called = asyncio.Event()
-        """Set where the wait for the handler must be interrupted."""
+        """Set to interrupt the wait for the handler."""
 
     def give_back(self) -> None:
-        """Cancel the handler, and release the task."""
+        """Cancel the handler and release the task."""
         self._given_up.set()
         self._called.set()
 
     def check_claim(self) -> None:
-        """Look now whether the claim is over, not only when its lease is to be extended."""
+        """Check at once whether the claim still holds, rather than when its lease is next extended."""
         if not self._is_ended_by_handler:
             self._called.set()
 
     async def extend_from_elsewhere(self) -> None:
-        """Extend the lease in another loop while this run's own is blocked, but not beyond `task_timeout`."""
+        """Extend the lease from another loop while this run's own is blocked, but not beyond `task_timeout`."""
         if self.settled.is_set() or time.monotonic() >= self._ends_at:
             return
         try:
             await self._storage.extend_lease(msgspec.structs.replace(self.task), lease=self._limits.lease)
         except LeaseLostError:
-            pass  # this run finds that out as soon as its loop goes on
+            pass  # this run finds out as soon as its loop runs again
         except ClosedError:
             raise
         except StorageError as error:
             _log.error("the lease of %s, whose event loop is blocked, could not be extended: %s", self.name, error)
 
     async def carry_out(self) -> None:
-        """Let the handler work while the claim is kept, and record what came of it."""
+        """Run the handler, keep the claim meanwhile, and record the outcome."""
         handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
         self.handling = handling
         try:
@@ -128,7 +128,10 @@ class TaskRun:
             self.settled.set()
             handling.cancel()
         if not handling.done():
-            _log.error("the handler of %s goes on although it was cancelled; its place stays taken", self.name)
+            _log.error(
+                "the handler of %s keeps running although it was cancelled; it counts as one of `concurrency`",
+                self.name,
+            )
             await asyncio.wait((handling,))
 
     async def _settle(self, handling: "asyncio.Task[_HandlerResult]") -> Outcome:
@@ -156,13 +159,13 @@ class TaskRun:
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise
         except BaseException as error:
-            # sys.exit() in a handler ends its task, not the swarm: the next worker would follow. So does all else.
+            # Even sys.exit() in a handler fails its task only: else each worker that retries the task would exit.
             return _HandlerResult(None, error)
 
     async def _attend(self, handling: "asyncio.Task[_HandlerResult]") -> _HandlerEnd:
-        """Keep the claim until the handler has ended, or must end."""
+        """Keep the claim until the handler has ended or must be cancelled."""
         loop = asyncio.get_running_loop()
-        pause = self._limits.lease / 3  # two more tries before the lease is over
+        pause = self._limits.lease / 3  # leaves two more attempts before the lease expires
         extend_at = loop.time() + pause
         called = asyncio.create_task(self._called.wait())
         try:
@@ -188,7 +191,7 @@ class TaskRun:
             called.cancel()
 
     async def _extend(self) -> bool | None:
-        """Extend the lease, and tell whether that went well; `None` if the claim is over."""
+        """Extend the lease; return whether that succeeded, or `None` if the claim is over."""
         try:
             await self._storage.extend_lease(self.task, lease=self._limits.lease)
         except LeaseLostError as error:
@@ -199,7 +202,7 @@ class TaskRun:
         except ClosedError:
             raise
         except StorageError as error:
-            # The claim may hold for long after its lease: until somebody gives the task back.
+            # The claim may outlast its lease: it ends when a worker requeues the task.
             _log.error("the lease of %s could not be extended: %s", self.name, error)
             return False
         return True
@@ -226,15 +229,15 @@ class TaskRun:
     async def _insist(
         self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None]
     ) -> Outcome:
-        """Write what came of the task, however often the database refuses; not at all if the claim is over.
+        """Write the outcome, with retries on transient errors; not at all if the claim is over.
 
-        The claim may be over because of an earlier try, whose answer was lost: `found` tells what that has left in the
+        An earlier attempt whose answer was lost may have ended the claim: `found` returns its outcome, according to the
         stored task.
         """
         backoff = Backoff()
         has_lost_an_answer = False
         while True:
-            is_last_try = self._given_up.is_set()
+            is_last_attempt = self._given_up.is_set()
             try:
                 return await self._write_or_find(write, found if has_lost_an_answer else None)
             except LeaseLostError as error:
@@ -246,8 +249,8 @@ class TaskRun:
                 _log.error("the outcome of %s could not be written: %s", self.name, error)
                 is_first_loss = isinstance(error, OutcomeUnknownError) and not has_lost_an_answer
                 has_lost_an_answer = has_lost_an_answer or is_first_loss
-                if is_last_try and not is_first_loss:
-                    return Outcome.LOST  # it comes back when its lease is over
+                if is_last_attempt and not is_first_loss:
+                    return Outcome.LOST  # another worker requeues it when its lease has expired
             except ClosedError:
                 raise
             except StorageError as error:
@@ -289,10 +292,10 @@ class TaskRun:
 
     @property
     def _is_ended_by_handler(self) -> bool:
-        # A handler may complete its task within a transaction of its own, together with what it writes.
+        # A handler may complete its task by itself, in one transaction with its other writes.
         return self._given.status not in HELD
 
     @property
     def name(self) -> str:
-        """Return what to call it in a message."""
+        """Return the name of this run for messages."""
         return f"task {self.task.id!r} ({self.task.task_type})"

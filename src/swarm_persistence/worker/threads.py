@@ -15,15 +15,15 @@ class _HandlerCall(NamedTuple):
 
 
 class HandlerThreads:
-    """Runs functions in threads for one event loop, each in its caller's context; at most so many at once.
+    """Runs functions in a limited number of threads for one event loop, each in its caller's context.
 
-    A thread cannot be cancelled: a call that is cancelled returns at once, and its thread goes on.
+    A thread cannot be cancelled: a cancelled call returns at once, and its thread continues.
     """
 
     def __init__(self, most: int, on_return: Callable[[], None]) -> None:
-        """Make the pool; `on_return` is called in the loop when an abandoned thread is free again."""
+        """Create the pool; the loop calls `on_return` when an abandoned thread is free again."""
         self.abandoned = 0
-        """Threads whose caller has gone."""
+        """The number of threads whose call was cancelled."""
         self._most = most
         self._on_return = on_return
         self._loop = asyncio.get_running_loop()
@@ -32,12 +32,12 @@ class HandlerThreads:
         self._outstanding = 0
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """Run a function in a thread, and return or raise what it does."""
+        """Run a function in a thread; return its result or raise its exception."""
         call = _HandlerCall(copy_context(), function, self._loop.create_future())
         self._outstanding += 1
         if self._started < min(self._outstanding, self._most):
             self._started += 1
-            # Not joined at the interpreter's end, as those of concurrent.futures are: a handler may hang for ever.
+            # A daemon: concurrent.futures joins its threads at interpreter exit, and a handler may hang forever.
             threading.Thread(target=self._serve, name="swarm-persistence handler", daemon=True).start()
         self._calls.put(call)
         try:
@@ -50,14 +50,14 @@ class HandlerThreads:
         return value
 
     def close(self) -> None:
-        """Let each thread end once it is free."""
+        """Let each thread exit once it is idle."""
         for _ in range(self._started):
             self._calls.put(None)
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             value, error = None, None
-            if not call.outcome.cancelled():  # given up before it began
+            if not call.outcome.cancelled():  # cancelled before it started
                 try:
                     value = call.context.run(call.function)
                 except BaseException as raised:
@@ -65,8 +65,8 @@ class HandlerThreads:
             try:
                 self._loop.call_soon_threadsafe(self._settle, call, value, error)
             except RuntimeError:
-                return  # the loop is closed, and with it all that waited
-            del call, value, error  # an idle thread keeps nothing alive
+                return  # the loop is closed, and its waiters with it
+            del call, value, error  # an idle thread must not keep objects alive
 
     def _settle(self, call: _HandlerCall, value: Any, error: BaseException | None) -> None:
         self._outstanding -= 1

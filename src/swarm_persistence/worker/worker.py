@@ -1,4 +1,4 @@
-"""The worker: registers an agent, claims tasks as it has room, and hands back what it has not finished."""
+"""The worker: registers an agent, claims and handles tasks, and releases unfinished ones when it stops."""
 
 import asyncio
 import signal
@@ -22,29 +22,29 @@ from swarm_persistence.worker.task_runs import TaskLimits
 from swarm_persistence.worker.worker_runs import WorkerRun, WorkerSettings
 
 DRAIN_SECONDS = 30.0
-"""How long running handlers may go on after a stop, if nobody says otherwise."""
+"""The default time that running handlers have to finish after a stop."""
 
 
 class Worker:
-    """Claims tasks for an agent and lets handlers do them, from the start of its `async with` block to its end.
+    """Claims tasks for an agent and runs their handlers, while its `async with` block is running.
 
-    A handler takes a `TaskModel`, and a `WorkerContext` if it has a second argument without a default. What it returns
-    is the task's result; what it raises fails the task, which is tried again as `fail_task` says. One that blocks
-    (no `async def`) works in a thread; an `async def` that blocks the event loop keeps its task, and a warning is
-    logged. The task stays claimed for as long as its handler works. A handler whose claim is over, since the task
-    was cancelled or given to another agent, is cancelled, and what it returns is not written. A thread cannot be
-    cancelled: it goes on, and only its result is dropped.
+    A handler takes a `TaskModel`, and a `WorkerContext` if it has a second argument without a default. Its return value
+    is the task's result; an exception fails the task, which is retried as by `fail_task`. A blocking handler (a plain
+    `def`) runs in a thread; an `async def` that blocks the event loop keeps its task, and a warning is logged. The
+    task stays claimed as long as its handler runs. If the claim is lost, because the task was cancelled or given to
+    another agent, the handler is cancelled, and its result is not written. A thread cannot be cancelled: it continues,
+    and only its result is dropped.
 
-    SIGTERM, SIGINT, `stop()` and the end of the block drain it: no new claims, the running handlers may finish within
-    `drain_timeout`, and the rest is given back. A second signal gives everything back at once; so does an exception
-    that leaves the block. A block that awaits anything but `run` is cancelled once a signal or an error has ended the
-    worker, and left in good order after a signal, and with the error otherwise.
+    SIGTERM, SIGINT, `stop()` and the end of the block drain the worker: it claims no more, the running handlers may
+    finish within `drain_timeout`, and the remaining tasks are released. A second signal releases all tasks at once; so
+    does an exception in the block. If the block awaits anything but `run`, a signal or an error that stops the worker
+    cancels it; the block then ends normally after a signal, and raises the error otherwise.
 
-    Of several workers of one agent id, as in a restart that overlaps, the last one is told by `incarnation` in the
-    agent's metadata, as long as it works: an earlier one that stops leaves the agent as it is.
+    If several workers have the same agent id, as during a rolling restart, `incarnation` in the agent's metadata
+    identifies the latest one; an earlier one that stops leaves the agent unchanged.
 
-    A worker that is killed leaves its tasks to the others, who take them over when their leases have run out: every
-    worker looks for such tasks.
+    If a worker is killed, other workers take over its tasks once their leases have expired: every worker looks for such
+    tasks.
 
     It needs the asynchronous storage; handlers need not be asynchronous.
     """
@@ -65,11 +65,11 @@ class Worker:
         """Set up a worker; durations are seconds or timedeltas.
 
         A handler that takes longer than `task_timeout` is cancelled, and its task fails. `heartbeat_timeout` is the age
-        of a heartbeat at which agents are marked as `error`; this one sends five in that time. Signals are heeded in
-        the main thread only, and restored at the end of the block.
+        of a heartbeat at which agents are marked as `error`; the worker sends five in that time. With `heeds_signals`,
+        SIGTERM and SIGINT stop it, in the main thread only; the previous handlers are restored at the end of the block.
 
         Raises:
-            InvalidQueryError: an argument makes no sense; the text says which.
+            InvalidQueryError: an argument is invalid; the message names it.
 
         """
         _require(isinstance(storage, Storage), "storage", storage, "a Storage, as init_storage opens it")
@@ -78,7 +78,7 @@ class Worker:
         _require(is_number and concurrency > 0, "concurrency", concurrency, "a whole number above 0")
         timeout = None if task_timeout is None else seconds(task_timeout, "task_timeout")
         self.stopped_by: signal.Signals | None = None
-        """The signal that came first, if any."""
+        """The first signal, if any."""
         self._storage = storage
         self._agent = agent
         self._settings = WorkerSettings(
@@ -99,11 +99,11 @@ class Worker:
 
     @property
     def outcomes(self) -> Counter[str]:
-        """Return how many tasks were `completed`, `retried`, `failed`, `given back` and `lost` so far."""
+        """Return the number of tasks by outcome so far: `completed`, `retried`, `failed`, `given back`, `lost`."""
         return Counter() if self._run is None else Counter(self._run.outcomes)
 
     async def run(self) -> None:
-        """Wait until the worker has stopped, and raise the error that has stopped it, if any."""
+        """Wait until the worker has stopped; raise the error that has stopped it, if any."""
         self._started()
         self._waiting += 1
         try:
@@ -112,16 +112,16 @@ class Worker:
             self._waiting -= 1
 
     def stop(self) -> None:
-        """Claim no more, and end once what runs is done, or `drain_timeout` is over; from any thread."""
+        """Claim no more; end once the running handlers have finished, or after `drain_timeout`. Thread-safe."""
         self._call(self._started().stop)
 
     def stop_at_once(self) -> None:
-        """Claim no more, cancel what runs, and give it back; from any thread."""
-        self._call(self._started().hurry)
+        """Claim no more; cancel the running handlers and release their tasks. Thread-safe."""
+        self._call(self._started().stop_at_once)
 
     async def __aenter__(self) -> Self:
         if self._run is not None:
-            raise OtherError("this worker was started before; make a new one")
+            raise OtherError("this worker was started before; create a new one")
         self._loop = asyncio.get_running_loop()
         registration = Registration(self._storage, self._agent)
         self._storage.begin_service(self._agent)
@@ -137,7 +137,7 @@ class Worker:
         self._work.add_done_callback(self._end_body)
         self._work.add_done_callback(lambda _: self._storage.end_service(self._agent))
         if self._heeds_signals:
-            signals.heed(self._take_signal)
+            signals.subscribe(self._take_signal)
         return self
 
     async def __aexit__(
@@ -146,16 +146,16 @@ class Worker:
         run = self._started()
         is_ours = self._take_back_cancellation(error)
         self._body = None
-        (run.stop if error is None else run.hurry)()
+        (run.stop if error is None else run.stop_at_once)()
         cancellation: asyncio.CancelledError | None = None
         while not self._work.done():
             try:
                 await asyncio.wait((self._work,))
             except asyncio.CancelledError as cancelled:
-                # First give back what is claimed: nobody else would for as long as the leases hold.
+                # First release the claimed tasks: other workers would wait until the leases expire.
                 cancellation = cancelled
-                run.hurry()
-        signals.ignore(self._take_signal)
+                run.stop_at_once()
+        signals.unsubscribe(self._take_signal)
         failure = None if self._work.cancelled() else self._work.exception()
         if cancellation is not None:
             raise cancellation
@@ -164,9 +164,9 @@ class Worker:
         return is_ours
 
     def _end_body(self, work: "asyncio.Task[None]") -> None:
-        """Cancel what the block waits for, if a signal or an error has ended the work, and `run` does not tell of it.
+        """Cancel the block if a signal or an error has ended the work, and the block does not await `run`.
 
-        Else a program that waits for something else would go on, deaf to signals, without its worker.
+        Else the program would continue without its worker, and without reacting to signals.
         """
         is_unexpected = self.stopped_by is not None or (not work.cancelled() and work.exception() is not None)
         if is_unexpected and self._body is not None and not self._waiting:
@@ -174,7 +174,7 @@ class Worker:
             self._body.cancel()
 
     def _take_back_cancellation(self, error: BaseException | None) -> bool:
-        """Tell whether it was our own cancellation, and no other, that has ended the block."""
+        """Return whether only our own cancellation has ended the block."""
         if not self._has_ended_body or self._body is None:
             return False
         return self._body.uncancel() <= self._cancellations and isinstance(error, asyncio.CancelledError)
@@ -187,7 +187,7 @@ class Worker:
             self.stop_at_once()
 
     def _call(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and with it all that could be stopped
+        with suppress(RuntimeError):  # the loop is closed, and the worker with it
             self._loop.call_soon_threadsafe(function)
 
     def _started(self) -> WorkerRun:

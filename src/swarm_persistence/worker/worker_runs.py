@@ -30,7 +30,7 @@ _log = logging.getLogger("swarm_persistence")
 
 
 class WorkerSettings(NamedTuple):
-    """What a worker does, and how; times in seconds."""
+    """The settings of a worker; times in seconds."""
 
     handlers: Mapping[str, Handler]
     concurrency: int
@@ -40,7 +40,7 @@ class WorkerSettings(NamedTuple):
 
 
 class WorkerRun:
-    """Claims tasks as it has room, runs their handlers, and drains when it is told to stop."""
+    """Claims tasks up to the concurrency, runs their handlers, and drains on a stop."""
 
     def __init__(
         self, storage: Storage, agent: AgentModel, registration: Registration, settings: WorkerSettings
@@ -51,7 +51,7 @@ class WorkerRun:
         self._registration = registration
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._stopping, self._hurrying, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._stopping, self._stopping_at_once, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._threads = HandlerThreads(settings.concurrency, self._has_room.set)
         self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers)
         self._runs: dict[asyncio.Task[None], TaskRun] = {}
@@ -59,16 +59,16 @@ class WorkerRun:
         self._failure: Exception | None = None
 
     def stop(self) -> None:
-        """Claim no more, and end once what runs is done, or the time for that is over."""
+        """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
         self._stopping.set()
 
-    def hurry(self) -> None:
-        """Claim no more, and give back what runs."""
+    def stop_at_once(self) -> None:
+        """Claim no more; cancel the running handlers and release their tasks."""
         self._stopping.set()
-        self._hurrying.set()
+        self._stopping_at_once.set()
 
     async def work(self) -> None:
-        """Work until the stop, and raise what has ended the work before."""
+        """Work until the stop; raise the error that has ended the work before."""
         beat, recover = self._registration.beat, self._recover
         heartbeat_pause = self._settings.heartbeat_timeout / 5
         recovery_pause = min(self._settings.limits.lease / 2, _LONGEST_RECOVERY_SECONDS)
@@ -107,7 +107,7 @@ class WorkerRun:
                 await self._unless_stopped(self._has_room.wait())
                 continue
             try:
-                # Never cancelled by a stop: a claim that is committed must be known, to be given back.
+                # Never cancelled by a stop: the worker must know of each committed claim, to release it.
                 tasks = await self._storage.claim_next_tasks(
                     self._agent.id, limit=room, task_types=self._settings.handlers, lease=self._settings.limits.lease
                 )
@@ -122,9 +122,9 @@ class WorkerRun:
                 await self._unless_stopped(self._wait_after(error, backoff.next()))
 
     async def _wait_after(self, error: StorageError, pause: float) -> None:
-        _log.error("worker %r cannot claim, the next try is in %.1f s: %s", self._agent.id, pause, error)
+        _log.error("worker %r cannot claim; the next attempt is in %.1f s: %s", self._agent.id, pause, error)
         if isinstance(error, UnreadableError):
-            # Nothing else was ready; what comes now must not wait for that row.
+            # No other task was ready. A new one must not wait until the backoff of the unreadable row is over.
             await self._ready_tasks.wait_for_commit(pause)
         else:
             await asyncio.sleep(pause)
@@ -137,7 +137,7 @@ class WorkerRun:
         self._runs[carrying] = run
         carrying.add_done_callback(self._finished)
         if self._stopping.is_set():
-            run.give_back()  # the stop came while it was being claimed
+            run.give_back()  # stopped while it was being claimed
 
     def _finished(self, carrying: "asyncio.Task[None]") -> None:
         run = self._runs.pop(carrying)
@@ -152,18 +152,18 @@ class WorkerRun:
 
     async def _drain(self) -> None:
         settled = self._loop.create_task(self._settled())
-        hurrying = self._loop.create_task(self._hurrying.wait())
+        stopping_at_once = self._loop.create_task(self._stopping_at_once.wait())
         try:
             await asyncio.wait(
-                (settled, hurrying), timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED
+                (settled, stopping_at_once), timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED
             )
             for run in self._runs.values():
                 run.give_back()
             await settled
         finally:
-            hurrying.cancel()
+            stopping_at_once.cancel()
             settled.cancel()
-            # What is left waits for handlers that do not end; there is nothing more to write.
+            # The remaining runs wait for handlers that do not end; nothing more is to be written.
             stuck = list(self._runs)
             for carrying in stuck:
                 carrying.cancel()
@@ -183,13 +183,13 @@ class WorkerRun:
                 _log.error("%s of worker %r failed: %s", name, self._agent.id, error)
             except Exception as error:
                 return self._fail(error)
-            # Workers that were started together need not do it together.
+            # Jitter: workers that were started together should not do this at the same time.
             await asyncio.sleep(pause * random.uniform(0.7, 1.0))
 
     async def _recover(self) -> None:
         recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._settings.heartbeat_timeout)
         if recovery.requeued or recovery.failed or recovery.lost_agents:
-            _log.info("worker %r has found work of the dead: %s", self._agent.id, recovery)
+            _log.info("worker %r has recovered tasks of lost workers: %s", self._agent.id, recovery)
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
@@ -200,7 +200,7 @@ class WorkerRun:
             _log.error("agent %r could not be signed off: %s", self._agent.id, error)
 
     async def _unless_stopped(self, wait: Coroutine[Any, Any, Any]) -> None:
-        """Wait for something that claims nothing, or for the stop."""
+        """Await something that claims nothing, until the stop."""
         waits = [self._loop.create_task(wait), self._loop.create_task(self._stopping.wait())]
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -212,8 +212,8 @@ class WorkerRun:
             each.result()
 
     def _fail(self, error: Exception) -> None:
-        """End with an error that waiting would not mend."""
+        """Stop at once, with an error that no retry would resolve."""
         if self._failure is None:
             self._failure = error
-            _log.error("worker %r ends: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
-        self.hurry()
+            _log.error("worker %r stops: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
+        self.stop_at_once()
