@@ -30,14 +30,14 @@ class LineTests:
     def __init__(self, data: Path) -> None:
         self._data = CoverageData(str(data))
         self._data.read()
+        if not self._data.measured_contexts():
+            raise FileNotFoundError(f"{data}: no coverage by tests was recorded there")
 
     def of(self, module: Path, line: int, limit: int, seed: int) -> Sequence[str]:
-        """Return at most `limit` tests of a line, drawn at random; of its whole module if only imports execute it."""
+        """Return at most `limit` tests of a line, drawn at random; of its module if none executes the line itself."""
         lines = self._data.contexts_by_lineno(str(module))
         contexts = lines.get(line) or []
         if not any(contexts):
-            if "" not in contexts:
-                return ()
             contexts = [context for several in lines.values() for context in several]
         tests = sorted({context.rpartition("|")[0] for context in contexts if context})
         return random.Random(seed).sample(tests, min(limit, len(tests)))

@@ -13,7 +13,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome
 
 from mutation.line_tests import environment_of
 
-KILLED, TIMED_OUT, SURVIVED, UNTESTED, UNCLEAR = "killed", "timed out", "survived", "run by no test", "unclear"
+KILLED, TIMED_OUT, SURVIVED, UNTESTED, UNCLEAR = "killed", "timed out", "survived", "in a module of no test", "unclear"
 
 
 @dataclass(frozen=True)
