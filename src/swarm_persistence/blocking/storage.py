@@ -29,7 +29,7 @@ def _verb(
     method: Callable[Concatenate[Storage, P], Coroutine[Any, Any, R]],
     on_abandoned: Callable[[Storage, R], None] | None = None,
 ) -> "Callable[Concatenate[BlockingStorage, P], R]":
-    """Return the blocking form of a method; `on_abandoned` takes a result for which no thread waits any more."""
+    """Return the blocking form of a method; `on_abandoned` takes a result that no thread awaits any more."""
     name = method.__name__
 
     @wraps(method)
@@ -43,7 +43,7 @@ def _verb(
 
 
 def _taken(records: AsyncGenerator[M, None]) -> Iterator[M]:
-    """Yield what an asynchronous generator yields in the background loop."""
+    """Iterate an asynchronous generator in the background loop."""
 
     async def take() -> M:
         return await anext(records)
@@ -72,11 +72,11 @@ class BlockingTransaction(NotPicklable):
         return self._transaction.is_finished
 
     def commit(self) -> None:
-        """Make the work durable, as one; see `Transaction.commit`."""
+        """Commit the transaction; see `Transaction.commit`."""
         run(self._transaction.commit())
 
     def rollback(self) -> None:
-        """Undo the work; see `Transaction.rollback`."""
+        """Roll the transaction back; see `Transaction.rollback`."""
         run(self._transaction.rollback())
 
 
@@ -139,7 +139,7 @@ class BlockingRepository(NotPicklable, Generic[M]):
             yield from batch
 
     def batches(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> Iterator[list[M]]:
-        """Yield what `iterate` yields, a batch at a time."""
+        """Yield the same records as `iterate`, in batches."""
         batches = self._repository.batches(builder, batch_size=batch_size)
 
         async def next_batch() -> list[M] | None:
@@ -234,15 +234,15 @@ class BlockingStorage(NotPicklable):
         return run(self._storage.modify(model, id, function))
 
     def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> Iterator[EventModel]:
-        """Yield the events behind a place in the log, then each new one, without an end; see `Storage.watch_events`."""
+        """Yield the events after a sequence, then each new one, endlessly; see `Storage.watch_events`."""
         return _taken(self._storage.watch_events(after, types=types))
 
     def watch_messages(self, agent_id: str, after: int = 0) -> Iterator[MessageModel]:
-        """Yield the messages to this agent, then each new one, without an end; see `Storage.watch_messages`."""
+        """Yield the messages to this agent, then each new one, endlessly; see `Storage.watch_messages`."""
         return _taken(self._storage.watch_messages(agent_id, after))
 
     def watch_tasks(self) -> Iterator[TaskModel]:
-        """Yield the tasks, then each again whenever it was written, without an end; see `Storage.watch_tasks`."""
+        """Yield the tasks, then each one again after every write, endlessly; see `Storage.watch_tasks`."""
         return _taken(self._storage.watch_tasks())
 
     @property
@@ -289,7 +289,7 @@ class BlockingStorage(NotPicklable):
             time.sleep(pause)
 
     def pool_status(self) -> PoolStatus:
-        """Return what the connections are doing."""
+        """Return the state of the connection pool."""
         return self._storage.pool_status()
 
     def __enter__(self) -> Self:

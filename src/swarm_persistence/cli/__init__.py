@@ -1,1 +1,1 @@
-"""The command line: the demo, and a look at a database."""
+"""The command line: the worker, the demo, and the tools for a database."""

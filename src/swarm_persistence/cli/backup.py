@@ -91,7 +91,7 @@ async def _back_up(console: "Console", arguments: argparse.Namespace, path: Path
 
 @contextmanager
 def _progress(console: "Console", title: str) -> Iterator[Progress]:
-    """Show how far it is; how much it is turns out with the first step."""
+    """Show a progress bar, whose total is known after the first step."""
     with ExitStack() as stack:
         shown: list[Meter] = []
 

@@ -21,7 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rewrite the file, say what was done, and return the exit code."""
+    """Rewrite the file, print what was done, and return the exit code."""
     # Loaded here: the other commands do not need apsw.
     import apsw
 

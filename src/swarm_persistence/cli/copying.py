@@ -65,7 +65,7 @@ async def _open(name: str, *, is_source: bool) -> Place:
 
 
 def _name(target: str) -> str:
-    """Return what tells one target from another."""
+    """Return the identity of a target, to detect a copy onto itself."""
     if "://" in target and not target.startswith("sqlite://"):
         return target
     try:

@@ -1,4 +1,4 @@
-"""Examines every record of a database of ours: can it be read, and do the records agree with each other?"""
+"""Examines every record of a database of this package: is it readable, and consistent with the others?"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ _SEQUENCES_BEHIND = """
 
 
 def examine_records(path: Path) -> Iterator[Finding]:
-    """Yield a finding for each kind of record, and for what they say of each other."""
+    """Yield a finding for each kind of record, and for the consistency between records."""
     try:
         with looking(path, _BUSY_MILLISECONDS) as connection:
             connection.execute("BEGIN").fetchall()  # one state of all tables
@@ -60,7 +60,7 @@ def _columns(connection: apsw.Connection, table: str) -> set[str]:
 
 
 def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tuple[list[Loss], int]:
-    """Read every row as its record is read; return those that cannot be, and the number of all."""
+    """Decode every row of a table; return the losses and the number of rows."""
     losses: list[Loss] = []
     count = 0
     # Texts as bytes: SQLite's driver would raise its own error for one that is no UTF-8.

@@ -75,7 +75,7 @@ async def _run(console: "Console", arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _target(database: str | None) -> Iterator[str]:
-    """Give the path or URL of the database, of a server that runs for this block if that is asked for."""
+    """Yield the path or URL of the database; on request, start a server for this block."""
     if database == EMBEDDED:
         with embedded_server() as url:
             yield url
@@ -111,7 +111,7 @@ class _Demo:
         return await self._conclude(plan, worked, *counting)
 
     async def _work(self, plan: TaskPlan) -> tuple[int, float] | None:
-        """Let the swarm do what is left; return how many tasks that was and the seconds, `None` if it was stopped."""
+        """Let the swarm complete the remaining tasks; return their number and the seconds, or `None` if stopped."""
         with meter(self._console, quantity(self._workers, "worker"), len(plan.tasks)) as show:
             coordinator = Coordinator(self._storage, plan, Fleet(self._target), self._stopping, show)
             await coordinator.prepare()
@@ -128,13 +128,13 @@ class _Demo:
         if coordinator.killed is not None:
             say(self._console, f"{coordinator.killed} was killed half-way, with a task in hand, and not replaced")
         elif self._workers == 1 and before < len(plan.tasks):
-            say(self._console, "one worker alone is not killed: nobody could take its task over")
+            say(self._console, "a single worker is not killed: no other worker could take over its task")
         if before == len(plan.tasks):
             say(self._console, "all tasks are done already, in an earlier run")
         return coordinator.completed - before, seconds
 
     async def _count(self, plan: TaskPlan) -> tuple[Totals, float] | None:
-        """Count the same files plainly, and return the totals and the seconds it took; `None` if it was stopped."""
+        """Count the same files without the swarm; return the totals and the seconds, or `None` if stopped."""
         with meter(self._console, "plain count in a single process", len(plan.modules)) as show:
 
             def go_on(done: int) -> bool:

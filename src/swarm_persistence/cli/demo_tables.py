@@ -1,4 +1,4 @@
-"""Lays out what a run of the demo has found: tables, the comparison, and the check line."""
+"""Formats the results of a demo run: tables, the comparison, and the check line."""
 
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,12 @@ _MOST_IMPORTED = 5
 
 
 def tables(records: Records, counted: Totals) -> "list[Table]":
-    """Return the tables in the order in which they are shown; the report is the swarm's, if it has written one."""
+    """Return the tables in their order; the report is the swarm's, if it was written."""
     return [_workers(records), _durations(records), _most_complex(records.totals or counted)]
 
 
 def highlights(totals: Totals) -> list[str]:
-    """Return what else the report has found, a line each."""
+    """Return the other results of the report, one line each."""
     lines = []
     longest = totals.longest_function
     if longest is not None:
@@ -35,7 +35,7 @@ def highlights(totals: Totals) -> list[str]:
 
 
 def comparison(worked: tuple[int, float], workers: int, count_seconds: float) -> str:
-    """Return how long the swarm took for what it did now, beside the plain count."""
+    """Return the duration of this run of the swarm, compared with the plain count."""
     tasks, seconds = worked
     plain = f"plain count of all files in a single process: {count_seconds:.1f} s"
     if not tasks:
@@ -44,7 +44,7 @@ def comparison(worked: tuple[int, float], workers: int, count_seconds: float) ->
 
 
 def check_lines(plan: TaskPlan, records: Records, counted: Totals, differences: list[str]) -> list[str]:
-    """Return the check line; if something is wrong, what, a line each."""
+    """Return the check line, or one line for each difference."""
     if differences:
         shown = [f"  {difference}" for difference in differences[:_MOST_DIFFERENCES]]
         if len(differences) > _MOST_DIFFERENCES:

@@ -29,7 +29,7 @@ Of a swarm on a PostgreSQL server: release, clock, settings that weaken durabili
 keeps VACUUM from its work, locks, schema, indexes, partitions, dead rows, sequences, and numbers that a dump brought
 along."""
 _DAMAGE = frozenset({"content", "integrity_check", "quick_check", "log (WAL)", "checksums", "access", "lock"})
-"""The checks of which none may find something wrong if the content is to be read or repaired."""
+"""The checks that must all pass before the content is read or repaired."""
 _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
 
 
@@ -52,7 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the findings, and return 1 if something is wrong."""
+    """Show the findings; return 1 if there is a problem."""
     console = None if arguments.json else open_console()
     database: str | Path
     if arguments.database.partition("://")[0] in SCHEMES:
@@ -106,7 +106,7 @@ def _repair(path: Path, findings: list[Finding]) -> Iterator[Finding]:
 
 
 def examine(path: Path, *, is_quick: bool, is_deep: bool = False) -> Iterator[Finding]:
-    """Yield all that is to be said of the file.
+    """Yield all findings.
 
     Raises:
         CommandError: it is not a database of this package; it was left as it is.

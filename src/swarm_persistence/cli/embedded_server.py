@@ -1,4 +1,4 @@
-"""Starts a PostgreSQL server for a command that asks for one, from a package that brings its programs."""
+"""Starts a PostgreSQL server for a command, from a package that contains its programs."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from pathlib import Path
 from swarm_persistence.cli.failure import CommandError
 
 EMBEDDED = "postgres"
-"""The name by which a command is asked for it, in place of a URL."""
+"""The argument that requests it, in place of a URL."""
 
 FOLDER = Path("swarm-postgres")
-"""Where the server keeps its data, so that a demo can carry on."""
+"""The server's data directory, which is kept, so that a demo can be resumed."""
 
 
 @contextmanager
 def embedded_server(folder: Path = FOLDER) -> Iterator[str]:
-    """Run a server on a folder, which is made if need be, and give its URL.
+    """Run a server on a folder, which is created if missing, and yield its URL.
 
     Raises:
         CommandError: the package is not installed.

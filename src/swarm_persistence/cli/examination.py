@@ -1,4 +1,4 @@
-"""Examines what a database of ours holds, through SQLite; changes not a byte of it."""
+"""Examines a database of this package through SQLite, without changing a byte of it."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,7 +26,7 @@ _BUSY_MILLISECONDS = 5000
 
 
 def require_ours(path: Path) -> None:
-    """Raise `CommandError` unless the file is a database of this package; leaves it as it is."""
+    """Raise `CommandError` unless the file is a database of this package; change nothing."""
     if path.is_dir():
         raise CommandError(f"{str(path)!r} is a directory; give the path of a file")
     try:
@@ -57,7 +57,7 @@ def require_ours(path: Path) -> None:
 
 
 def require_recoverable(path: Path) -> None:
-    """Raise unless the path may be that of a database of ours, however damaged.
+    """Raise unless the path may name a database of this package, however damaged.
 
     Raises:
         CommandError: there is no such file and no log, or it is another program's.
@@ -75,7 +75,7 @@ def require_recoverable(path: Path) -> None:
 
 
 def is_log_to_be_used(path: Path, choice: str | None) -> bool:
-    """Return whether a recovery reads the log; if that is doubtful and not chosen, raise `CommandError`."""
+    """Return whether a recovery reads the log; raise `CommandError` if that is doubtful and was not specified."""
     if choice is not None:
         return choice == "use"
     log = read_log(companions(path)[0], page_size_of(path)) if size_of(path.resolve()) else None
@@ -92,7 +92,7 @@ def is_log_to_be_used(path: Path, choice: str | None) -> bool:
 
 
 def examine_content(path: Path, *, is_quick: bool, large_log_bytes: int = LARGE_LOG_BYTES) -> Iterator[Finding]:
-    """Yield what is to be said of the file's journal, log, content and schema."""
+    """Yield the findings on the file's journal, log, content and schema."""
     check = "quick_check" if is_quick else "integrity_check"
     before = _state(path)
     findings = list(_examine_safely(path, check, large_log_bytes))
@@ -103,7 +103,7 @@ def examine_content(path: Path, *, is_quick: bool, large_log_bytes: int = LARGE_
 
 
 def _state(path: Path) -> list[tuple[int, int] | None]:
-    """Return what tells whether a file was written to."""
+    """Return values that change when the file is written to."""
     files = (path.resolve(), *companions(path))
     stats = [each.stat() if each.exists() else None for each in files]
     return [stat and (stat.st_mtime_ns, stat.st_size) for stat in stats]
@@ -151,7 +151,7 @@ def _reason_not_to_apply(path: Path, log: Log | None, problems: list[str], check
 
 
 def _checksums(path: Path) -> Iterator[Finding]:
-    """Yield what is to be said of the checksums, if the file keeps any: those of the file itself, not of its log."""
+    """Yield the findings on the checksums of the file, not of its log, if it has any."""
     check = "checksums"
     pages = checksums.damaged_pages(path.resolve())
     if pages is None:
@@ -181,7 +181,7 @@ def _journal(path: Path, *, with_log: bool) -> Finding:
 
 
 def _problems(path: Path, check: str, *, with_log: bool) -> list[str]:
-    """Return what the check finds; a page that stops it is a finding, too."""
+    """Return the result of the check; a page that aborts it is a finding, too."""
     try:
         with looking(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
             rows: Any = connection.execute(f"PRAGMA {check}").fetchall()
@@ -217,7 +217,7 @@ def _schema(path: Path, connection: apsw.Connection) -> Finding:
 
 
 def _objects_of(version: int) -> dict[tuple[str, str], str]:
-    """Return what a sound file of this version has: the definition of each table and index."""
+    """Return the definition of each table and index of this schema version."""
     model = apsw.Connection(":memory:")
     try:
         schema_version.migrate(model, version)

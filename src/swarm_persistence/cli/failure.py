@@ -1,8 +1,8 @@
-"""The error of a command that cannot do what it was asked."""
+"""The error that ends a command."""
 
 
 class CommandError(Exception):
-    """Ends the command with one line on standard error and this exit code."""
+    """End the command with one line on standard error and this exit code."""
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message)

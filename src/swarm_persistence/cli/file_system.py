@@ -1,4 +1,4 @@
-"""Looks at where a database's file lies, its permissions, and the processes that have it open."""
+"""Examines the file system of a database's file, its permissions, and the processes that have it open."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 def examine_place(path: Path, mounts: str | None = None) -> Finding:
-    """Return what is to be said of the file system; `mounts` is the text of /proc/mounts, by default this machine's."""
+    """Return the findings on the file system; `mounts` is the text of /proc/mounts, by default this machine's."""
     check = "file system"
     if mounts is None:
         if not _MOUNTS.exists():
@@ -54,7 +54,7 @@ def examine_place(path: Path, mounts: str | None = None) -> Finding:
 
 
 def examine_names(path: Path) -> Iterator[Finding]:
-    """Yield what is to be said of links to the file: its log lies beside that of its names by which it was opened."""
+    """Yield the findings on links to the file: its log is beside the name by which it was opened."""
     check = "names"
     if path.is_symlink() or path.resolve() != path.absolute():
         yield ok(check, f"leads to {path.resolve()}; the log lies beside that")
@@ -65,7 +65,7 @@ def examine_names(path: Path) -> Iterator[Finding]:
 
 
 def examine_processes(path: Path) -> Iterator[Finding]:
-    """Yield which other processes have the file open, and which of them may drop each other's locks."""
+    """Yield the other processes that have the file open, and those that may drop each other's locks."""
     check = "processes"
     processes = _processes_with_open_file(path)
     shown = ", ".join(map(_shown, processes)) or "no other one that this user may see"
@@ -104,17 +104,17 @@ def examine_modes(path: Path) -> Finding:
 
 
 def processes_with_open_file(path: Path) -> list[str]:
-    """Return the other processes that have the file open, as far as this user may know: `1234 (python3)`."""
+    """Return the other processes that have the file open and are visible to this user: `1234 (python3)`."""
     return [_shown(process) for process in _processes_with_open_file(path)]
 
 
 def sqlite_libraries(maps: str) -> set[str]:
-    """Return the libraries with an SQLite in them that the text of a /proc/…/maps names."""
+    """Return the libraries in the text of a /proc/…/maps that contain an SQLite."""
     return {match.group(1) for match in _SQLITE_LIBRARY.finditer(maps)}
 
 
 def name_of(process: int) -> str:
-    """Return the name of a process' program."""
+    """Return the name of a process's program."""
     try:
         return Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
     except OSError:
@@ -154,7 +154,7 @@ def _shown(process: int) -> str:
 
 
 def _sqlite_libraries(process: int) -> set[str]:
-    """Return the libraries with an SQLite in them that a process has loaded."""
+    """Return the loaded libraries of a process that contain an SQLite."""
     try:
         return sqlite_libraries(Path(f"/proc/{process}/maps").read_text(errors="replace"))
     except OSError:

@@ -1,4 +1,4 @@
-"""What an examination finds: a fact, how bad it is, and what to do."""
+"""Findings of an examination: a fact, its severity, and the remedy."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     ADVICE = "advice"
@@ -20,19 +20,19 @@ class Finding(msgspec.Struct, frozen=True):
     level: Level
     detail: str
     remedy: str | None = None
-    """What to do; `None` if all is well."""
+    """The remedy; `None` if none is needed."""
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Return the finding that all is well."""
+    """Return a finding without a problem."""
     return Finding(check, Level.OK, detail)
 
 
 def advice(check: str, detail: str, remedy: str) -> Finding:
-    """Return a finding that breaks nothing, and could be better."""
+    """Return a warning, which endangers nothing."""
     return Finding(check, Level.ADVICE, detail, remedy)
 
 
 def wrong(check: str, detail: str, remedy: str) -> Finding:
-    """Return a finding that endangers data or work."""
+    """Return a problem that endangers data or operation."""
     return Finding(check, Level.WRONG, detail, remedy)

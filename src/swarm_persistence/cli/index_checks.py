@@ -1,4 +1,4 @@
-"""What `doctor` says of the indexes of a swarm's schema on a PostgreSQL server: missing, broken and swollen ones."""
+"""The checks of `doctor` on the indexes of a PostgreSQL schema: missing, invalid and bloated ones."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -42,32 +42,32 @@ _DROP_INDEX = re.compile(
 )
 _RENAME_INDEX = re.compile(r"\s*ALTER\s+INDEX\s+(?:\{schema\}\.)?(?P<name>\w+)\s+RENAME\s+TO\s+(?P<new>\w+)", re.I)
 _LEFT_BY_REINDEX = re.compile(r"_cc(?:new|old)\d*$")
-"""The name that REINDEX CONCURRENTLY gives to the index that is to take the place of another, or has lost it."""
+"""The suffixes that REINDEX CONCURRENTLY gives to a new index, and to a replaced one."""
 
 _MOST_BYTES_OF_AN_ENTRY = 500.0
 
 Partitions = dict[str, list[str]]
-"""The names of the partitions of each table that has some."""
+"""The names of the partitions of each partitioned table."""
 
 
 class ExpectedIndex(msgspec.Struct, frozen=True):
-    """An index that a version of the schema has."""
+    """An index of a schema version."""
 
     name: str
     table: str
     definition: str
     is_unique: bool
     is_partitioned: bool = False
-    """Whether its table is partitioned: then no index of it can be built beside writers."""
+    """Whether its table is partitioned, and the index so cannot be built concurrently."""
 
     def create(self, schema: str) -> str:
-        """Return the statement that makes it."""
+        """Return the statement that creates it."""
         unique = "UNIQUE " if self.is_unique else ""
         online = "" if self.is_partitioned else "CONCURRENTLY "
         return f'CREATE {unique}INDEX {online}{self.name} ON "{schema}".{self.table} {self.definition}'
 
     def in_tables(self, partitions: Partitions) -> Iterator["ExpectedIndex"]:
-        """Yield itself, or what is there in its place if its table is partitioned."""
+        """Yield this index, or those of the partitions if its table is partitioned."""
         children = partitions.get(self.table)
         if children is None:
             yield self
@@ -83,7 +83,7 @@ class ExpectedIndex(msgspec.Struct, frozen=True):
 async def examine_indexes(
     connection: Connection, schema: str, version: int, open_step: PostgresMigration | None, migrate: str
 ) -> AsyncIterator[Finding]:
-    """Find indexes that a version of the schema has and this one lacks, broken ones, and those that are swollen.
+    """Find missing, invalid and bloated indexes.
 
     Those with which the next step deals, which may have been interrupted or be under way, are left to that.
     """
@@ -157,7 +157,7 @@ def _swollen(schema: str, found: dict[str, list[Any]]) -> Iterator[Finding]:
 
 
 def _expected(version: int) -> Iterator[ExpectedIndex]:
-    """Yield the indexes that the steps up to a version have created, and those that come with their tables."""
+    """Yield the indexes created by the steps up to a version, those of constraints included."""
     if version:
         for table in TABLES:
             yield ExpectedIndex(f"{table.name}_pkey", table.name, f"({SEQUENCE})", is_unique=True)
@@ -177,7 +177,7 @@ def _expected(version: int) -> Iterator[ExpectedIndex]:
 
 
 def _names_in(step: PostgresMigration) -> set[str]:
-    """Return the names of all indexes that a step or its way back creates, drops or renames."""
+    """Return the names of all indexes that a step or its reversal creates, drops or renames."""
     matches = (
         pattern.match(statement)
         for is_upwards in (True, False)

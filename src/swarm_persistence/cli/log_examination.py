@@ -1,4 +1,4 @@
-"""Examines a database's log (WAL): does it belong to the file, is it whole, can it shrink?"""
+"""Examines a database's log (WAL): does it belong to the file, is it intact, can it be truncated?"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +21,11 @@ _CHANGE_COUNTER_AT = 24
 _APPLICATION_ID_AT = 68
 
 ProblemsAlone = Callable[[], list[str]]
-"""What a check of integrity finds in the file without its log."""
+"""The result of an integrity check of the file without its log."""
 
 
 def reason_not_to_apply(path: Path, log: Log, problems: list[str], problems_alone: ProblemsAlone) -> str | None:
-    """Tell by what a log shows that it is not this file's, though SQLite would apply it; `None` if by nothing."""
+    """Return the reason why a log that SQLite would apply belongs to another file; `None` if there is none."""
     applied = log.applied()
     with RawFile(path.resolve()) as file:
         head = file.read(0, 100)
@@ -44,7 +44,7 @@ def reason_not_to_apply(path: Path, log: Log, problems: list[str], problems_alon
 
 
 def only_in_log(path: Path) -> Finding | None:
-    """Return the finding that the file is missing, or empty, and its log is not; `None` if that is not so."""
+    """Return the finding that the file is missing or empty, but its log is not; else `None`."""
     log_file = companions(path)[0]
     if size_of(path.resolve()) or not size_of(log_file):
         return None
@@ -73,7 +73,7 @@ def foreign(path: Path, reason: str) -> Finding:
 
 
 def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
-    """Return what is to be said of a log that is the file's own."""
+    """Return the finding on a log that belongs to the file."""
     file, index, _ = companions(path)
     size = size_of(file)
     if log is None or not log.frames:
@@ -97,7 +97,7 @@ def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
 
 
 def _progress(path: Path) -> tuple[int, int]:
-    """Return how many frames a log in use has, and how many of them are copied into the file."""
+    """Return the number of frames of a log in use, and how many of them are checkpointed."""
     with looking(path, 0) as connection:
         connection.pragma("schema_version")  # opens the log
         return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
@@ -119,7 +119,7 @@ def _damaged(path: Path, size: int, log: Log, dropped: int) -> Finding:
 
 
 def _settled(file: Path, log: Log, *, is_in_use: bool) -> int:
-    """Return how many commits SQLite drops; while the log is written to, only if a second look finds the same."""
+    """Return how many commits SQLite drops; while the log is being written, only if a second reading agrees."""
     dropped = log.dropped()
     if dropped and is_in_use:
         again = read_log(file)
@@ -129,7 +129,7 @@ def _settled(file: Path, log: Log, *, is_in_use: bool) -> int:
 
 
 def _change_counter(file: Path, log: Log) -> int:
-    """Return the counter in the header's last state in a log; one above all counters if the header is not in it."""
+    """Return the change counter of the last header in a log; one above all counters if it has no header."""
     header = log.last_state_of(1)
     if header is None:
         return 2**32
@@ -138,7 +138,7 @@ def _change_counter(file: Path, log: Log) -> int:
 
 
 def _birth(path: Path, *, with_log: bool) -> str | None:
-    """Return which database it is: no two are made in the same microsecond. `None` if it cannot be read, or is new."""
+    """Return the database's identity, the microsecond of its creation; `None` if it is unreadable or new."""
     try:
         with looking(path, 0, with_log=with_log) as connection:
             application_id = connection.pragma("application_id")

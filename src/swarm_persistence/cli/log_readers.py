@@ -1,4 +1,4 @@
-"""Finds the readers that hold a log back; `python -m swarm_persistence.cli.log_readers INDEX` prints them as JSON.
+"""Finds the readers that prevent a checkpoint; `python -m swarm_persistence.cli.log_readers INDEX` prints them as JSON.
 
 That runs in a process of its own: closing a descriptor of the log's index drops the locks that a process has there, and
 this one may have a storage open.
@@ -23,7 +23,7 @@ _LOCK = Struct("@hhqqi")
 
 
 class OldReader(msgspec.Struct, frozen=True):
-    """A process that reads a state before the last commit."""
+    """A process that reads an old snapshot, from before the last commit."""
 
     process: int
     frame: int
@@ -31,7 +31,7 @@ class OldReader(msgspec.Struct, frozen=True):
 
 
 def old_readers(index: Path) -> list[OldReader]:
-    """Return the readers that keep an old state for a second; if there are any, that is how long it takes."""
+    """Return the readers that keep an old snapshot for a second; takes that long if there are any."""
     if sys.platform != "linux":
         return []  # other systems keep their locks in another form
     command = [sys.executable, "-P", "-m", __name__, str(index)]
@@ -39,14 +39,14 @@ def old_readers(index: Path) -> list[OldReader]:
     return msgspec.json.decode(done.stdout, type=list[OldReader])
 
 
-def _lasting_readers(index: Path) -> set[OldReader]:
-    lasting = _readers(index)
+def _persistent_readers(index: Path) -> set[OldReader]:
+    persistent = _readers(index)
     for _ in range(_LOOKS - 1):
-        if not lasting:
+        if not persistent:
             break
         time.sleep(_OLD_READER_SECONDS / (_LOOKS - 1))
-        lasting &= _readers(index)
-    return lasting
+        persistent &= _readers(index)
+    return persistent
 
 
 def _readers(index: Path) -> set[OldReader]:
@@ -72,4 +72,4 @@ def _readers(index: Path) -> set[OldReader]:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(_lasting_readers(Path(sys.argv[1]))))
+    sys.stdout.buffer.write(msgspec.json.encode(_persistent_readers(Path(sys.argv[1]))))

@@ -1,4 +1,4 @@
-"""The entry point: reads the arguments, runs a command, and turns errors into one line and an exit code."""
+"""The entry point: parses the arguments, runs a command, and turns errors into one line and an exit code."""
 
 import argparse
 import os
@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser, and those of its commands, that repeats no URL: it may hold a password."""
+    """A parser whose errors repeat no URL, which may contain a password."""
 
     _given: Sequence[str] = ()
 

@@ -95,7 +95,7 @@ def _run_on_file(name: str, version: int | None, *, is_plan: bool) -> None:
 
 
 def _version_of(path: str, timeout: float) -> int:
-    """Return the version of a file, 0 for one that is missing or empty; changes nothing."""
+    """Return the schema version of a file, 0 if it is missing or empty; change nothing."""
     from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
     from swarm_persistence.engines.sql.sqlite.looking import looking
     from swarm_persistence.engines.sql.sqlite.schema_version import require_known, status

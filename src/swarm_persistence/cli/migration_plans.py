@@ -1,4 +1,4 @@
-"""Says what the steps of a schema would do: their statements, and what goes on beside them."""
+"""Describes the steps of a migration: their statements, and whether readers and writers can continue."""
 
 from collections.abc import Sequence
 from textwrap import dedent, indent
@@ -14,14 +14,14 @@ _ONE_TRANSACTION = "in one transaction with the other steps"
 
 
 class PlannedPart(msgspec.Struct, frozen=True):
-    """Statements that run in the same manner."""
+    """Statements that run in the same way."""
 
     manner: str
     statements: tuple[str, ...]
 
 
 class PlannedStep(msgspec.Struct, frozen=True):
-    """A step that would be taken, or taken back."""
+    """A step that would be applied or reverted."""
 
     version: int
     name: str
@@ -31,7 +31,7 @@ class PlannedStep(msgspec.Struct, frozen=True):
 
 
 def planned_on_server(current: int, moves: Sequence["Move"], schema: str) -> list[PlannedStep]:
-    """Describe the steps of a server's schema that is at a version."""
+    """Describe the steps from the version of a server's schema."""
     return [
         PlannedStep(
             version=move.step.version,
@@ -48,7 +48,7 @@ def planned_on_server(current: int, moves: Sequence["Move"], schema: str) -> lis
 
 
 def planned_on_file(current: int, target: int) -> list[PlannedStep]:
-    """Describe the steps that bring a file from a version to another one."""
+    """Describe the steps of a file from one version to another."""
     from swarm_persistence.engines.sql.sqlite.migrations import MIGRATIONS
 
     is_upwards = target > current

@@ -52,7 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Recover, show the outcome, and return 1 if anything is lost."""
+    """Recover, show the outcome, and return 1 if anything was lost."""
     source = Path(sqlite_path(arguments.database)).absolute()
     losses = _losses_path(arguments.target)
     console = None if arguments.json else open_console()
@@ -87,7 +87,7 @@ def _require_new(source: Path, target: str, losses: Path) -> None:
 
 
 def _recover(source: Path, target: str, *, log: str | None) -> "RecoveryOutcome":
-    """Recover into a file beside the target, which takes its name at the end; or by way of one into a storage."""
+    """Recover into a temporary file that is renamed to the target, or copied into the target storage."""
     import apsw
 
     from swarm_persistence.cli.examination import is_log_to_be_used, require_ours, require_recoverable

@@ -1,4 +1,4 @@
-"""What `doctor --repair` can put right in an SQLite file, each with what tells that it is needed."""
+"""The repairs of `doctor --repair` for an SQLite file, each with a check whether it is needed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,17 +16,17 @@ from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """One thing that can be put right."""
+    """One repair."""
 
     check: str
     sound: str
-    """What is said of a file that does not need it."""
+    """The finding on a file that does not need it."""
     find: Callable[[apsw.Connection], tuple[str, ...]]
-    """Name what is to be put right; reads only."""
+    """Describe what needs the repair; read-only."""
     run: Callable[[apsw.Connection], object]
-    """Put it right: in one transaction, or not at all."""
+    """Repair it in one transaction."""
     is_deep: bool = False
-    """Whether `find` reads all records, of a file of the latest version."""
+    """Whether `find` reads all records, and so needs a file of the latest version."""
 
 
 REPAIRS = (
@@ -41,7 +41,7 @@ REPAIRS = (
 
 
 def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> Iterator[Finding]:
-    """Yield a finding for each repair of this kind: is it needed?"""
+    """Yield for each repair of this kind whether it is needed."""
     for repair in REPAIRS:
         if repair.is_deep is not is_deep:
             continue
@@ -54,7 +54,7 @@ def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> 
 
 
 def repair_all(path: Path) -> Iterator[Finding]:
-    """Put right what can be, and yield what that was."""
+    """Run the repairs that are needed, and yield what was repaired."""
     settings = SqliteSettings()
     patience = BusyHandler(settings.connection_timeout)
     with closing(open_connection(str(path.resolve()), settings, patience, is_reader=False)) as connection:

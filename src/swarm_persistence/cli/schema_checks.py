@@ -1,4 +1,4 @@
-"""What `doctor` says of a swarm's schema on a PostgreSQL server: sequences, dead rows."""
+"""The checks of `doctor` on a PostgreSQL schema: sequences and dead rows."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -30,13 +30,13 @@ ORDER BY relname
 """
 _ROW_HEAD_BYTES = 28
 LARGE_BYTES = 64 * 1024**2
-"""What is smaller is not worth a word."""
+"""Smaller tables and indexes are not reported."""
 _MANY_DEAD_ROWS = 10_000
 _LARGEST_TABLE_FACTOR = 4.0
 
 
 async def examine_sequences(connection: Connection, schema: str, repair: str) -> AsyncIterator[Finding]:
-    """Find tables with numbers that their sequence has yet to give out."""
+    """Find tables whose sequence is behind their highest number."""
     behind, hidden = [], []
     for table in TABLES:
         is_visible, last, highest = await _numbers_of(connection, schema, table.name)
@@ -61,7 +61,7 @@ async def examine_sequences(connection: Connection, schema: str, repair: str) ->
 
 
 async def repair_sequences(connection: Connection, schema: str) -> list[str]:
-    """Advance those that are behind, and return the names of their tables.
+    """Advance the sequences that are behind, and return the names of their tables.
 
     Raises:
         DatabaseError: the role may not do that.
@@ -77,7 +77,7 @@ async def repair_sequences(connection: Connection, schema: str) -> list[str]:
 
 
 async def examine_dead_rows(connection: Connection, schema: str) -> AsyncIterator[Finding]:
-    """Find tables that hold more dead rows than live ones, or far more room than their rows take."""
+    """Find tables with more dead rows than live ones, or with much unused space."""
     problems = [problem async for problem in _swollen(connection, schema)]
     for problem in problems:
         yield problem
@@ -119,5 +119,5 @@ async def _numbers_of(connection: Connection, schema: str, table: str) -> tuple[
 
 
 def megabytes(size: int) -> str:
-    """Return a size as it is shown."""
+    """Return a size formatted for output."""
     return f"{size / 1024**2:,.0f} MiB"

@@ -1,4 +1,4 @@
-"""What `doctor` says of a PostgreSQL server: its release, its settings, its connections, and what holds others up."""
+"""The checks of `doctor` on a PostgreSQL server: release, settings, connections, and blocking sessions."""
 
 import time
 from collections.abc import AsyncIterator
@@ -101,7 +101,7 @@ _LONG_WAIT_SECONDS = 5.0
 
 
 async def examine_release(connection: Connection) -> AsyncIterator[Finding]:
-    """Say which release of PostgreSQL runs there, and whether it still gets fixes."""
+    """Report the release of PostgreSQL, and whether it is still supported."""
     release = connection.driver.get_settings().server_version
     last_day = _LAST_DAYS.get(connection.driver.get_server_version().major)
     if last_day is not None and last_day < datetime.now(UTC).date():
@@ -131,7 +131,7 @@ async def examine_clock(connection: Connection) -> AsyncIterator[Finding]:
 
 
 async def examine_settings(connection: Connection) -> AsyncIterator[Finding]:
-    """Find settings of the server that endanger what was acknowledged, or that let the tables grow."""
+    """Find settings of the server that endanger acknowledged writes or cause bloat."""
     names = sorted({name for name, _ in (*_DANGERS, *_WEAKNESSES)})
     found = {(name, setting) for name, setting in await connection.run(_SETTINGS, (names,))}
     for name, setting in sorted(found & _DANGERS.keys()):
@@ -144,7 +144,7 @@ async def examine_settings(connection: Connection) -> AsyncIterator[Finding]:
 
 
 async def examine_connections(connection: Connection) -> AsyncIterator[Finding]:
-    """Say how many connections the server, the role and the database have left."""
+    """Report how many connections the server, the role and the database have left."""
     limits: list[tuple[int, int]] = await limits_of(connection)
     for most, clients in limits:
         detail = f"{clients:,} of {most:,} are in use"
@@ -160,7 +160,7 @@ async def examine_connections(connection: Connection) -> AsyncIterator[Finding]:
 
 
 async def examine_old_snapshots(connection: Connection, long_seconds: float = _LONG_SECONDS) -> AsyncIterator[Finding]:
-    """Name what keeps VACUUM from clearing dead rows away: old transactions, prepared ones, slots, standbys."""
+    """Find what keeps VACUUM from removing dead rows: old or prepared transactions, slots, standbys."""
     check = "old snapshots"
     ((sees_others, role),) = await connection.run(_SEES_OTHERS)
     if not sees_others:
@@ -182,7 +182,7 @@ async def examine_old_snapshots(connection: Connection, long_seconds: float = _L
 
 
 async def examine_waits(connection: Connection, long_seconds: float = _LONG_WAIT_SECONDS) -> AsyncIterator[Finding]:
-    """Name sessions that wait long for a lock, and those that they wait for."""
+    """Find sessions that have waited long for a lock, and those that block them."""
     rows: list[Any] = [row for row in await connection.run(_WAITING) if row[2] >= long_seconds]
     for process, name, seconds, blockers in rows:
         yield advice(

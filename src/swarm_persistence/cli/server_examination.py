@@ -1,4 +1,4 @@
-"""What `doctor` says of a swarm on a PostgreSQL server, and puts right there."""
+"""The examination and the repairs of `doctor` for a swarm on a PostgreSQL server."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,7 +34,7 @@ Check = Callable[[Connection], AsyncIterator[Finding]]
 
 
 async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
-    """Return all findings, after what was repaired.
+    """Return what was repaired, then all findings.
 
     Raises:
         StorageError: the server cannot be reached, it holds no swarm there, or this role may not do that.
@@ -121,7 +121,7 @@ async def _run(name: str, check: Check, connection: Connection) -> Sequence[Find
 
 
 async def _pooler(engine: PostgresEngine) -> Finding:
-    """Tell what lies between here and the server, as far as two connections can see it."""
+    """Report a pooler between this process and the server, as far as two connections can detect it."""
     connector = engine.pools.connector
     deadline = time.monotonic() + engine.settings.connection_timeout
     first = await connector.open(deadline)

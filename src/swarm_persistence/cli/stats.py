@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Schema(msgspec.Struct):
-    """The version that the database has, and the latest that this code knows."""
+    """The schema version of the database, and the latest that this code supports."""
 
     version: int
     latest: int
 
 
 class Oldest(msgspec.Struct):
-    """The task that has waited longest for an agent."""
+    """The oldest pending task."""
 
     id: str
     task_type: str
@@ -44,11 +44,11 @@ class Oldest(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """What a database holds; the names are those of the JSON form."""
+    """The contents of a database in numbers; the field names are those of the JSON output."""
 
     database: str
     size_bytes: int
-    """The log included."""
+    """Including the log."""
     agents: dict[str, int]
     tasks: dict[str, int]
     events: int
@@ -70,7 +70,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the numbers, and return the exit code."""
+    """Show the statistics, and return the exit code."""
     path = existing_file(arguments.database)
     console = None if arguments.json else open_console()
     stats = asyncio.run(_read(str(path or arguments.database)))
@@ -87,7 +87,7 @@ async def _read(target: str) -> Stats:
 
 
 async def read_stats(storage: Storage, name: str) -> Stats:
-    """Count what the storage holds; of other processes' writes meanwhile, some may be counted."""
+    """Count the records; the counts may include some concurrent writes of other processes."""
     agents, tasks = storage.repository(AgentModel), storage.repository(TaskModel)
     messages = storage.repository(MessageModel)
     pending = QueryBuilder(TaskModel).where_eq("status", TaskStatus.PENDING)

@@ -1,4 +1,4 @@
-"""Finds the database that a name means, and refuses one that is not there: looking must not create it."""
+"""Resolves the name of a database; refuses a missing one, which a command that only reads must not create."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from swarm_persistence.storage import Storage
 
 
 def existing_file(target: str) -> Path | None:
-    """Return the path of the file itself that a path or `sqlite:///` URL names; `None` for a database on a server.
+    """Return the resolved path of the file that a path or `sqlite:///` URL names; `None` for a server's database.
 
     Raises:
         CommandError: there is no such file, or it holds nothing.
@@ -61,6 +61,6 @@ async def open_existing(target: str) -> Storage:
 
 
 def shown(target: str) -> str:
-    """Return the target as it may be printed: without a password."""
+    """Return the target for output, without a password."""
     scheme, separator, _ = target.partition("://")
     return shown_url(target) if separator and scheme != "sqlite" else target

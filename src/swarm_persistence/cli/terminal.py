@@ -1,4 +1,4 @@
-"""Shows things in a terminal, or as plain lines where there is none."""
+"""Writes to a terminal, or plain lines if standard output is not one."""
 
 import sys
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ _LINES_WITHOUT_TERMINAL = 4
 
 
 class Meter(Protocol):
-    """Shows how far a piece of work has come."""
+    """A progress display."""
 
     def __call__(self, done: int) -> None:
-        """Show that so much is done."""
+        """Show this much as done."""
         ...
 
 
@@ -39,7 +39,7 @@ def open_console() -> "Console":
 
 
 def new_table(title: str, *columns: str) -> "Table":
-    """Return an empty table; of its columns, the first is text, and the others numbers."""
+    """Return an empty table whose first column is text and whose others are numbers."""
     from rich import box
     from rich.table import Table
 
@@ -50,13 +50,13 @@ def new_table(title: str, *columns: str) -> "Table":
 
 
 def say(console: "Console", text: str, style: str | None = None) -> None:
-    """Print a line as it is, however long, without markup."""
+    """Print a line without wrapping and markup."""
     console.print(text, style=style, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def meter(console: "Console", title: str, total: int) -> Iterator[Meter]:
-    """Show a progress bar within the block; without a terminal, a line at every quarter."""
+    """Show a progress bar within the block; without a terminal, a line for every quarter."""
     if not console.is_terminal:
         yield _Lines(console, title, total)
         return

@@ -1,4 +1,4 @@
-"""The agent: who works in the swarm, what it can do, and when it last gave a sign of life."""
+"""The agent: a member of the swarm, with its capabilities, status and last heartbeat."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -10,7 +10,7 @@ from swarm_persistence.models.base import Model
 
 
 class EventModel(Model, kw_only=True):
-    """Something that happened. `sequence` is its place in the log, `None` until it is stored.
+    """Something that happened. `sequence` is its position in the log, `None` until it is stored.
 
     Of two events with one `idempotency_key`, only the first is stored.
     """
@@ -28,5 +28,5 @@ class EventModel(Model, kw_only=True):
         return cls(event_type=event_type, data=data)
 
     def with_agent(self, agent_id: str) -> Self:
-        """Return the same event, told of an agent."""
+        """Return the same event with this agent."""
         return msgspec.structs.replace(self, agent_id=agent_id)

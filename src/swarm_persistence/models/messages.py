@@ -1,4 +1,4 @@
-"""The message: what one agent tells another."""
+"""The message from one agent to another."""
 
 from datetime import datetime
 from typing import Any, Self

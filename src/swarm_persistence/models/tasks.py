@@ -1,4 +1,4 @@
-"""The task: a piece of work, its place in the queue, and what came of it."""
+"""The task: a unit of work, its status, and its result."""
 
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -43,9 +43,9 @@ class TaskStatus(StrEnum):
 
 
 class TaskModel(Model, kw_only=True):
-    """A piece of work. `version` counts the writes; a fresh record, never stored, has 0.
+    """A unit of work. `version` counts the writes; a fresh record, never stored, has 0.
 
-    `claim_next_task` gives it to nobody before `run_at`, nor before every task in `dependencies` is completed. A claim
+    `claim_next_task` does not return it before `run_at`, nor before every task in `dependencies` is completed. A claim
     holds until `lease_expires_at`, if that is set, and counts in `claim_count`, which tells it from earlier ones. If a
     dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
     on waiting. Of two tasks with one `idempotency_key`, only the first is stored.

@@ -22,13 +22,13 @@ async def back_up_file(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Do what `Storage.backup` does."""
+    """Back up a database file as `Storage.backup` does."""
     source, copy, settings = source_path(path), target_path(target), SqliteSettings()
 
     def opened() -> AbstractContextManager[apsw.Connection]:
         access = Access.WRITE if is_writable(source) else reading_access(source)
-        patience = BusyHandler(settings.connection_timeout)
-        return closing(open_connection(source, settings, patience, is_reader=True, access=access))
+        busy_handler = BusyHandler(settings.connection_timeout)
+        return closing(open_connection(source, settings, busy_handler, is_reader=True, access=access))
 
     await run_in_steps(
         lambda stop: back_up(opened, source, settings, copy, stop, is_verified=verify, is_overwriting=overwrite),

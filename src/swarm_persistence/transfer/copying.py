@@ -1,4 +1,4 @@
-"""Copies all records from one place to another, goes on where it was stopped before, and compares both at the end."""
+"""Copies all records from a source to a target, resumes an interrupted copy, and compares both at the end."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,37 +11,37 @@ from swarm_persistence.schema.tables import PUBLIC_TABLES, TABLES, Table
 from swarm_persistence.transfer.places import Place, digest_of
 
 Progress = Callable[[int], object]
-"""Is told how many records were dealt with so far."""
+"""Called with the number of records processed so far."""
 
 
 class Sum(msgspec.Struct, frozen=True):
-    """What a place holds of one model."""
+    """The number and checksum of the records of one model."""
 
     count: int
     checksum: str
-    """Of all records' contents, in any order, as hexadecimal digits."""
+    """Over the contents of all records, independent of their order, in hexadecimal."""
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What became of one model's records."""
+    """The result for one model."""
 
     kind: str
     copied: int
-    """Records that were written now; the others were there already."""
+    """The records that were written now; the others existed already."""
     source: Sum
     target: Sum
 
     @property
     def is_equal(self) -> bool:
-        """Return whether both places hold the same."""
+        """Return whether source and target hold the same records."""
         return self.source == self.target
 
 
 async def copy(source: Place, target: Place, on_progress: Progress = lambda done: None) -> list[Copied]:
-    """Copy every record, model by model, and return what became of each model; the same call again goes on.
+    """Copy every record, model by model, and return the result for each model; repeat the call to resume.
 
-    Records keep all their fields, versions included, and whether they wait for others. What the target numbers itself,
-    the places of events and messages in the order of their arrival, keeps its order.
+    Records keep all fields, including versions and unmet dependencies. The target assigns new sequences to events and
+    messages, in the same order.
 
     Raises:
         ConflictError: the target holds another record of the same id.
@@ -68,7 +68,7 @@ async def sum_of(place: Place, table: Table[Any]) -> Sum:
     count = total = 0
     async for batch in place.batches(table):
         count += len(batch)
-        # A sum does not depend on the order, and, other than an exclusive or, sees a record that is there twice.
+        # A sum does not depend on the order and, unlike XOR, detects a duplicate record.
         total += sum(int.from_bytes(digest_of(stored.record)) for stored in batch)
     return Sum(count, f"{total % 2**256:064x}")
 

@@ -1,4 +1,4 @@
-"""A file of JSON lines to copy to, which goes on where it ends, and to copy from."""
+"""A file of JSON lines as the source or target of a copy; a target is appended to."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from swarm_persistence.transfer.places import digest_of
 
 
 class JsonLinesPlace:
-    """The records of a file; to add to it, and to read from it. What follows the last whole line is cut off."""
+    """The records of a file, to read and to append. An incomplete last line is truncated."""
 
     def __init__(self, path: Path, *, is_new_possible: bool) -> None:
         self._path = path
@@ -49,16 +49,16 @@ class JsonLinesPlace:
             yield batch
 
     async def known(self, table: Table[Any], ids: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the digests of the records that are there already."""
+        """Return the digests of the records that exist already."""
         wanted = {id for id in ids if (table.name, id) in self._digests}
         return {id: self._digests[table.name, id] for id in wanted}
 
     async def add(self, table: Table[Any], records: Sequence[StoredRecord]) -> None:
-        """Write new records behind the others."""
+        """Append new records."""
         await asyncio.to_thread(self._write, table, records)
 
     async def flush(self) -> None:
-        """Bring what was added to the disk."""
+        """Flush the added records to the disk."""
         await asyncio.to_thread(self._flush)
 
     async def __aenter__(self) -> Self:
@@ -74,7 +74,7 @@ class JsonLinesPlace:
         if not self._is_new_possible and not self._path.exists():
             raise OtherError(f"there is no file {str(self._path)!r}")
         if self._is_new_possible:
-            # Records may hold secrets: a new file is for its owner only, as that of a database is.
+            # Records may contain secrets: as with a database, only the owner may read a new file.
             self._path.touch(mode=0o600)
         self._file = self._path.open("a+b" if self._is_new_possible else "rb")
         try:
@@ -94,7 +94,7 @@ class JsonLinesPlace:
         end = self._file.tell()
         for number, line in enumerate(self._file, 2):
             if not line.endswith(b"\n"):
-                break  # the last writer was stopped in the middle of it
+                break  # the last writer was interrupted here
             self._count([read_line(line, number, str(self._path))])
             end += len(line)
         if self._is_new_possible:

@@ -1,4 +1,4 @@
-"""What records can be copied from and to, and a storage as such a place."""
+"""The sources and targets of a copy, and a storage as one."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
@@ -20,26 +20,26 @@ __all__ = ["BATCH", "Place", "StoragePlace", "StorageSource", "digest_of"]
 
 
 class Place(Protocol):
-    """Holds records of every table."""
+    """A source or target of a copy, with records of every table."""
 
     async def count(self, table: Table[Any]) -> int:
         """Count the records of a table."""
         ...
 
     def batches(self, table: Table[Any]) -> AsyncIterator[Sequence[StoredRecord]]:
-        """Yield all records of a table in the order of their arrival, in batches."""
+        """Yield all records of a table by sequence, in batches."""
         ...
 
     async def known(self, table: Table[Any], ids: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the digests of the records of these ids that are there already, by their ids."""
+        """Return the digests of the existing records with these ids, by id."""
         ...
 
     async def add(self, table: Table[Any], records: Sequence[StoredRecord]) -> None:
-        """Store new records: all, or none."""
+        """Store new records atomically."""
         ...
 
     async def flush(self) -> None:
-        """Make what was added durable."""
+        """Make the added records durable."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -50,14 +50,14 @@ class Place(Protocol):
 
 
 def digest_of(record: Model) -> bytes:
-    """Return the digest of all that a record says; where it arrived among others is not its own."""
+    """Return the digest of a record's fields, without its sequence, which the target assigns anew."""
     if isinstance(record, EventModel | MessageModel):
         record = msgspec.structs.replace(record, sequence=None)
     return sha256(record.to_json().encode()).digest()
 
 
 class StoragePlace:
-    """The records of a storage, as they are at each look."""
+    """The current records of a storage."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -75,18 +75,18 @@ class StoragePlace:
         return batches_of(self._reader, table)
 
     async def known(self, table: Table[Any], ids: Sequence[str]) -> Mapping[str, bytes]:
-        """Return the digests of the records that are there already."""
+        """Return the digests of the records that exist already."""
         found = Query(table, (Condition("id", "IN", tuple(ids)),))
         rows = await self._reader.read(Values(found, (*table.stored_names, SEQUENCE)))
         records = [StoredRecord.of(table, row).record for row in rows]
         return {record.id: digest_of(record) for record in records}
 
     async def add(self, table: Table[Any], records: Sequence[StoredRecord]) -> None:
-        """Store new records as one, with the versions that they have; they are numbered anew."""
+        """Store new records atomically, with their versions; they get new sequences."""
         await write_stored(self._storage, table, records, keeps_sequences=False)
 
     async def flush(self) -> None:
-        """Do nothing: what was added is durable."""
+        """Do nothing: added records are durable at once."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,7 +98,7 @@ class StoragePlace:
 
 
 class StorageSource(StoragePlace):
-    """The records of a storage, all as they were when it was entered."""
+    """A snapshot of the records of a storage, from when the block was entered."""
 
     async def __aenter__(self) -> Self:
         self._snapshot = await self._storage.engine.snapshot()

@@ -1,4 +1,4 @@
-"""Brings a backup back, from a database's copy or a file of JSON lines, with all its numbers."""
+"""Restores a backup, a database file or a file of JSON lines, with its sequences."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from swarm_persistence.storage import Storage
 from swarm_persistence.storage.backups import restore_records, source_path, target_path
 
 _LONGEST_SECONDS = 7 * 86400.0
-"""How long the one transaction of a restore may take."""
+"""The timeout of a restore, which is one transaction."""
 
 
 async def restore(
@@ -24,11 +24,11 @@ async def restore(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Bring a backup back, all of it or nothing; events, messages and metrics keep their places.
+    """Restore a backup atomically; events, messages and metrics keep their sequences.
 
     The target is the path of an SQLite database, which no process may have open, the URL of a PostgreSQL schema, or an
-    open storage. A backup of SQLite goes to a path only. What numbered events and messages of an overwritten target,
-    goes on from there: no number that a watcher has seen is given out again.
+    open storage. A backup of SQLite can be restored to a path only. The sequences of an overwritten target continue:
+    no number that a watcher has seen is assigned again.
 
     Raises:
         OtherError: the target holds something, and `overwrite` is not set; or the file is no backup, or one of a kind
@@ -53,7 +53,7 @@ async def restore(
 
 
 class _Restoring:
-    """The way of a file of JSON lines into a storage."""
+    """The restore of a file of JSON lines."""
 
     def __init__(self, source: str, header: Header, is_overwriting: bool, progress: Progress | None) -> None:
         self._source = source
