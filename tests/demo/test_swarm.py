@@ -130,7 +130,7 @@ def test_a_worker_is_killed_half_way_and_another_one_takes_its_task_over(tmp_pat
 def test_one_worker_alone_is_not_killed(tmp_path: Path) -> None:
     done = run_demo(tmp_path / "swarm.db", 3, "--workers", "1")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "one worker alone is not killed" in done.stdout
+    assert "a single worker is not killed" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("no worker was killed")
 
 
