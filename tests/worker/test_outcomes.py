@@ -56,6 +56,15 @@ async def test_what_a_handler_returns_is_the_result(storage: Storage, handler: A
     assert worker.outcomes == {"completed": 1}
 
 
+async def test_a_task_that_is_completed_is_logged_as_no_error(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store(storage, "a", payload=21)
+    async with a_worker(storage, {"work": double}):
+        await completed(storage, "a")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_what_is_stored_later_is_done_as_well(storage: Storage) -> None:
     async with a_worker(storage, {"work": double}):
         await store(storage, "a", payload=1)
