@@ -52,7 +52,7 @@ class Handler:
 def handlers_by_type(handlers: Mapping[str, Callable[..., Any]]) -> dict[str, Handler]:
     """Return the handlers of a mapping from task types to functions; raise `InvalidQueryError` for anything else."""
     if not isinstance(handlers, Mapping) or not handlers:
-        raise InvalidQueryError(f"handlers is {handlers!r}, expected a dict, not empty, from task types to functions")
+        raise InvalidQueryError(f"handlers is {handlers!r}, expected a dict from task types to functions, not empty")
     for task_type, function in handlers.items():
         text(task_type, "handlers: task type")
         if not callable(function):
