@@ -1,10 +1,13 @@
 """Draws a sample of Cosmic Ray's mutants of the measured folders."""
 
 import random
+from itertools import islice
 from pathlib import Path
 
 from cosmic_ray.commands import init
 from cosmic_ray.modules import find_modules
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec
 
@@ -30,4 +33,14 @@ def sample_of_mutants(tree: Path, size: int, seed: int) -> tuple[list[MutationSp
     mutants.sort(key=lambda mutant: (mutant.module_path, mutant.start_pos, mutant.operator_name, mutant.occurrence))
     random.Random(seed).shuffle(mutants)
     by_place = {(mutant.module_path, mutant.start_pos): mutant for mutant in mutants}
-    return [*by_place.values()][:size], len(by_place)
+    return [*islice(filter(_compiles, by_place.values()), size)], len(by_place)
+
+
+def _compiles(mutant: MutationSpec) -> bool:
+    """Tell whether a mutant is Python: the `*` before keyword-only parameters is taken for a multiplication."""
+    mutated = mutate_code(mutant.module_path.read_text(), get_operator(mutant.operator_name)(), mutant.occurrence)
+    try:
+        compile(mutated, mutant.module_path, "exec")
+    except SyntaxError:
+        return False
+    return True
