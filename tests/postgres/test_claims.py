@@ -253,6 +253,16 @@ async def test_what_is_due_is_considered_before_what_is_less_urgent(storage: Pos
     assert [task and task.id for task in claimed] == ["due", "ready", None]
 
 
+async def test_a_claim_finds_its_task_behind_any_number_of_due_tasks_of_other_types(storage: PostgresStorage) -> None:
+    await storage.store_tasks([a_task(f"task-{n}", task_type="other", run_at=after(-60)) for n in range(4_000)])
+    await storage.store_task(a_task("last", task_type="own", run_at=after(-1)))
+
+    task = await storage.claim_next_task("agent-1", task_types=["own"])
+
+    assert task is not None
+    assert task.id == "last"
+
+
 async def test_claims_at_once_find_all_that_is_due(storage: PostgresStorage, other: PostgresStorage) -> None:
     await storage.store_tasks([a_task(f"task-{n}", run_at=after(-1)) for n in range(40)])
 

@@ -46,7 +46,11 @@ class Claims:
             if count is not None:
                 brought_up += count
                 (records,) = await self._retrier.write(operation, plan.claim)
-                if records or backoff.retries == _MOST_RETRIES:
+                if records:
+                    return [brought_up, records]
+                if count == plan.kind.query.limit:
+                    continue  # there may be more
+                if backoff.retries == _MOST_RETRIES:
                     return [brought_up, records]
                 # Another process is about to bring up to date what is due; or a caller's transaction has, and takes
                 # its time.
