@@ -79,10 +79,10 @@ def statements(monkeypatch: pytest.MonkeyPatch, schema: str) -> list[str]:
     texts: list[str] = []
     call, order = Connection._call, Connection.execute
 
-    async def record_call(self: Connection, method: Any, text: str, values: Any) -> Any:
+    async def record_call(self: Connection, method: Any, text: str, *values: Any) -> Any:
         if f'"{schema}".' in text:
             texts.append(text)
-        return await call(self, method, text, values)
+        return await call(self, method, text, *values)
 
     async def record_order(self: Connection, text: str) -> None:
         texts.append(text)

@@ -231,3 +231,34 @@ async def test_claims_within_a_transaction_are_its_own(storage: PostgresStorage,
     assert [task and task.id for task in tasks] == ["task-0", "task-1", "task-2"]
     assert len(await storage.get_ready_tasks()) == 4
     assert shared == []
+
+
+async def test_many_that_wait_for_a_task_look_for_it_together(storage: PostgresStorage, statements: list[str]) -> None:
+    watches = [storage.watch_ready_tasks() for _ in range(30)]
+    waits = [asyncio.create_task(watch.wait(40 + n / 2)) for n, watch in enumerate(watches)]
+
+    await storage.store_task(a_task("task-1"))
+
+    assert await asyncio.gather(*waits) == [True] * 30
+    reads = [text for text in statements if text.startswith("SELECT")]
+    # When the next one is due, and whether any is ready; again if they wake as the notifications begin.
+    assert len(reads) < len(watches) / 2
+    for watch in watches:
+        watch.close()
+
+
+async def test_a_read_that_is_shared_outlives_the_callers_that_give_up(
+    storage: PostgresStorage, statements: list[str]
+) -> None:
+    await storage.store_task(a_task("task-1"))
+    watch = storage.watch_ready_tasks()
+    looks = [asyncio.create_task(watch.is_any_ready()) for _ in range(4)]
+    await asyncio.sleep(0)
+
+    looks[0].cancel()
+    looks[2].cancel()
+    found = await asyncio.gather(*looks, return_exceptions=True)
+
+    assert [type(each) for each in found] == [asyncio.CancelledError, bool, asyncio.CancelledError, bool]
+    assert len([text for text in statements if text.startswith("SELECT")]) == 1
+    watch.close()

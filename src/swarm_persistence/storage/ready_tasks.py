@@ -1,5 +1,6 @@
 """Waits for tasks that can be claimed, without claiming them."""
 
+import math
 import time
 from datetime import timedelta
 
@@ -68,9 +69,11 @@ class ReadyTaskWatch:
         self._commits.close()
 
     async def _seconds_to_next_due(self, most: float) -> float:
-        """Return the seconds until the next delayed task is due, about `most` at most."""
+        """Return the seconds until the next delayed task is due; `most` or more if that is later."""
+        # One time for many waiters: an engine may read once for all that ask the same.
+        horizon = FromNow(float(1 << (math.ceil(most) - 1).bit_length()) if most > 1 else 1.0)
         delayed = Query(
-            TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow(most))), (Order("run_at"),), 1
+            TASKS, (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", horizon)), (Order("run_at"),), 1
         )
         rows = await self._storage._executor().read(Values(delayed, ("run_at",)))
         if not rows:

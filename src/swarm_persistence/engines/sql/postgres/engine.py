@@ -205,7 +205,7 @@ class PostgresEngine:
     async def time(self) -> int:
         if not is_system_clock():
             return microseconds(now())
-        time: int = await self._loop_engine().do_read(_ServerTimeStatement())
+        time: int = await self._loop_engine().share_read(_ServerTimeStatement, _ServerTimeStatement)
         return time
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.reads import Get, Read
+from swarm_persistence.engines.reads import Get, Read, Values
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
 from swarm_persistence.engines.sql.postgres.claims import Claims
@@ -22,6 +22,7 @@ from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+from swarm_persistence.engines.sql.postgres.shared_reads import SharedReads
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
@@ -64,6 +65,7 @@ class LoopEngine:
         self._retrier = Retrier(self.pool, shared.pools.connector, self.compiler, self.settings)
         self._claims = Claims(self._retrier)
         self._claim_batches = ClaimBatches(self.pending, self._claims, self._under_write_lock, self.committed)
+        self._shared_reads = SharedReads(self.pending, self._retrier)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
@@ -80,7 +82,8 @@ class LoopEngine:
     def waiting(self) -> int:
         """Return how many callers wait for a connection, or for the write lock."""
         batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values())
-        return self.pending.waiting + self._claim_batches.waiting + sum(batch.waiting for batch in batches)
+        shared = self._claim_batches.waiting + self._shared_reads.waiting
+        return self.pending.waiting + shared + sum(batch.waiting for batch in batches)
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Run all steps, or none."""
@@ -107,10 +110,16 @@ class LoopEngine:
         return delivered(writing, on_abandoned)
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        """Do a read; those of an id that are asked for in one tick are one statement."""
+        """Do a read; those of an id that are asked for in one tick are one statement, as are equal ones of one row."""
         if type(read) is Get:
             return self._readers[read.table.name].add(read.id)
+        if type(read) is Values and read.query.limit == 1:
+            return self.share_read(read, lambda: self.compiler.read(read))
         return self.do_read(self.compiler.read(read))
+
+    def share_read(self, key: Hashable, statement: Callable[[], Statement]) -> Awaitable[Any]:
+        """Do a read once for all that ask for the same in one tick."""
+        return self._shared_reads.add(key, statement)
 
     def do_read(self, statement: Statement) -> Awaitable[Any]:
         """Do something that changes nothing."""
