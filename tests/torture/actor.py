@@ -142,7 +142,8 @@ class Actor(Caller):
         kind = self._rng.choice(("complete", "complete", "fail", "release", "extend"))
         if kind == "complete":
             result = self._rng.randint(1, 1000)
-            after = nearly(task, *_ENDED, status=TaskStatus.COMPLETED, result=result, version=task.version + 1)
+            after = nearly(task, *_ENDED, status=TaskStatus.COMPLETED, result=result, error=None,
+                           version=task.version + 1)  # fmt: skip
             complete = self._storage.complete_task
             done = await self._do("complete_task", [after], lambda: complete(task, result), lambda: exactly(task))
             if done:
@@ -271,7 +272,7 @@ class Actor(Caller):
 
         after = _all(new(record) for record in kept)
         for task in finished:
-            after |= nearly(task, *_ENDED, status=TaskStatus.COMPLETED, result="in a transaction",
+            after |= nearly(task, *_ENDED, status=TaskStatus.COMPLETED, result="in a transaction", error=None,
                             version=task.version + 1)  # fmt: skip
         before = {**absent(kept), **exactly(*finished)}
         done = await self._do(

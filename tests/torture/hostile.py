@@ -84,7 +84,7 @@ def _without_loop(rng: random.Random, directory: Path) -> None:
             if _waits(arguments):
                 continue
             with _judged(name, arguments):
-                found = method(**arguments)
+                found = _called(method, arguments)
                 if isinstance(found, Iterator) and "watch" not in name:
                     next(found, None)
         for model in MODELS:
@@ -145,12 +145,18 @@ def _parameters(method: Callable[..., Any]) -> list[inspect.Parameter]:
 async def _result(method: Callable[..., Any], arguments: dict[str, Any]) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_WAIT_SECONDS if _waits(arguments) else None):
-            found = method(**arguments)
+            found = _called(method, arguments)
             if isinstance(found, AsyncGenerator):
                 async with contextlib.aclosing(found), asyncio.timeout(_WAIT_SECONDS):
                     await anext(found, None)
             elif isinstance(found, Awaitable):
                 await found
+
+
+def _called(method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    several = [each.name for each in _parameters(method) if each.kind is inspect.Parameter.VAR_POSITIONAL]
+    named = {name: value for name, value in arguments.items() if name not in several}
+    return method(*(arguments[name] for name in several if name in arguments), **named)
 
 
 def _waits(arguments: dict[str, Any]) -> bool:

@@ -326,6 +326,15 @@ class TestPruningAmongOthers:
         async with refused(storage, InvalidQueryError, "older_than", repr(age)):
             await storage.prune(age)
 
+    @pytest.mark.parametrize("kind", ["tasks", "events", "messages", "metrics"])
+    async def test_a_choice_that_is_no_bool_is_refused_before_anything_is_deleted(
+        self, storage: Storage, kind: str
+    ) -> None:
+        await storage.store_task(finished("old", 10))
+
+        async with refused(storage, InvalidQueryError, kind, "expected True or False"):
+            await storage.prune(timedelta(), **{kind: "no"})  # type: ignore[arg-type]
+
     @pytest.mark.parametrize(
         ("statuses", "words"),
         [

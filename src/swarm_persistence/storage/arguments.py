@@ -22,3 +22,10 @@ def texts(value: Iterable[str] | None, name: str) -> tuple[str, ...] | None:
         return None
     items = several(value, name, "a list of str")
     return tuple(dict.fromkeys(text(item, f"{name}[{place}]") for place, item in enumerate(items)))
+
+
+def flag(value: bool, name: str) -> bool:
+    """Return a bool; raise `InvalidQueryError` for anything else."""
+    if value is not True and value is not False:
+        raise InvalidQueryError(f"{name} is {shown(value)}, expected True or False")
+    return value

@@ -25,7 +25,7 @@ from swarm_persistence.schema.tables import (
     UNMET_DEPENDENCIES,
     Table,
 )
-from swarm_persistence.storage.arguments import several
+from swarm_persistence.storage.arguments import flag, several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import dependents_of, waiting_for
 from swarm_persistence.storage.readable import readable_values
@@ -82,6 +82,8 @@ class PruningVerbs(StorageCore):
         """
         limit = _limit(older_than)
         finished = _finished(task_statuses)
+        for value, name in ((tasks, "tasks"), (events, "events"), (messages, "messages"), (metrics, "metrics")):
+            flag(value, name)
         return Pruned(
             tasks=await self._prune(TASKS, *_over(finished, limit)) if tasks else 0,
             events=await self._prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
