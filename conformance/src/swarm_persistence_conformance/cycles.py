@@ -108,7 +108,7 @@ class TestCycles:
         )
         _, another, third = await storage.store_tasks(
             [
-                a_task("other", idempotency_key="other key", dependencies=["nobody"]),
+                a_task("other", idempotency_key="other key", dependencies=["missing"]),
                 a_task("another", dependencies=["third"]),
                 a_task("third", idempotency_key="other key", dependencies=["another"]),
             ]

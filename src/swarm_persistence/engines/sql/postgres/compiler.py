@@ -20,11 +20,11 @@ from swarm_persistence.schema.tables import (
     Table,
 )
 
-_LOOKING = 1398231633
-"""The upper half of the numbers of these advisory locks, so that they are no other program's."""
-
 WRITING = 1398231634
-"""The same of the shared locks of transactions that write in nested ones: see `following`."""
+"""The upper half of the keys of the shared advisory locks of transactions with savepoints: see `following`.
+
+No other program's locks have it; nor has the lock of version 5 of the schema, which ends in 3.
+"""
 
 
 class PostgresCompiler(ClaimCompiler):
