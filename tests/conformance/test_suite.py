@@ -74,7 +74,7 @@ async def test_the_runner_finds_what_pytest_finds() -> None:
 
     assert "TestClaims.test_a_pending_task_is_claimed" in names
     assert len([name for name in names if "test_a_task_that_is_not_pending_is_not_claimed[status=" in name]) == 5
-    assert len(names) == len(set(names)) == 15
+    assert len(names) == len(set(names)) == 18
 
 
 @pytest.mark.parametrize("facts", conformance.CORE)

@@ -1,12 +1,14 @@
 """Tests of the models: what a new one holds, how they change, and how statuses and priorities read and sort."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.errors import SerializationError
 from swarm_persistence.models import (
     AgentModel,
     AgentStatus,
@@ -68,6 +70,72 @@ def test_a_new_task_is_pending_and_of_this_moment() -> None:
         fails_with_dependencies=True,
         version=0,
     )
+
+
+def test_a_new_task_has_the_fields_that_it_is_given() -> None:
+    due = datetime(2026, 2, 1, tzinfo=UTC)
+    task = TaskModel.new(
+        "bill",
+        {"customer": 7},
+        "high",
+        dependencies=("a", "b"),
+        run_at=due,
+        max_retries=1,
+        idempotency_key="bill-7",
+        fails_with_dependencies=False,
+    )
+
+    told = (task.priority, task.dependencies, task.run_at, task.max_retries, task.idempotency_key)
+    assert told == (TaskPriority.HIGH, ["a", "b"], due, 1, "bill-7")
+    assert not task.fails_with_dependencies
+
+
+def test_a_new_agent_event_and_metric_have_the_fields_that_they_are_given() -> None:
+    tags = {"host": "a"}
+    metric = MetricModel.new("duration_ms", 1.0, "ms", agent_id="agent-1", tags=tags)
+    event = EventModel.new("started", {}, agent_id="agent-1", idempotency_key="started-1")
+    agent = AgentModel.new("worker-001", "researcher", metadata={"room": 12})
+    tags["host"] = "b"
+
+    assert (metric.agent_id, metric.tags) == ("agent-1", {"host": "a"})
+    assert (event.agent_id, event.idempotency_key) == ("agent-1", "started-1")
+    assert agent.metadata == {"room": 12}
+
+
+def test_the_text_of_a_member_makes_it_the_member() -> None:
+    fields: Any = {"task_type": "t", "priority": "low", "status": "failed"}
+    task, agent = TaskModel(**fields), AgentModel(name="a", agent_type="t", status=cast(Any, "busy"))
+
+    assert (task.priority, task.status, agent.status) == (TaskPriority.LOW, TaskStatus.FAILED, AgentStatus.BUSY)
+    agent.set_status("idle")
+    assert agent.status is AgentStatus.IDLE
+
+
+def test_a_record_with_an_assigned_text_has_the_json_of_the_member() -> None:
+    task = TaskModel.new("t", 1)
+    task.priority = cast(Any, "critical")
+
+    assert TaskModel.from_json(task.to_json()).priority is TaskPriority.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: TaskModel.new("t", 1, "urgent"),
+            "task.priority is 'urgent', expected a TaskPriority: one of low, med",
+        ),
+        (lambda: TaskModel.new("t", 1, dependencies="abc"), "task.dependencies is 'abc', expected a list of str"),
+        (lambda: AgentModel.new("a", "t", "abc"), "agent.capabilities is 'abc', expected a list of str"),
+        (
+            lambda: AgentModel.new("a", "t").set_status("lazy"),
+            "agent.status is 'lazy', expected an? AgentStatus: one of",
+        ),
+    ],
+)
+def test_what_no_field_can_be_is_refused_when_a_record_is_made(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(SerializationError, match=words):
+        make()
 
 
 def test_a_new_task_is_of_medium_priority_unless_told() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from swarm_persistence import ConflictError, Storage, TaskStatus
+from swarm_persistence import ConflictError, InvalidQueryError, Storage, TaskStatus
 from swarm_persistence.testing import ManualClock
-from swarm_persistence_conformance.records import a_task, ids
+from swarm_persistence_conformance.records import a_task, an_agent, ids
 from swarm_persistence_conformance.tasks import NOT_PENDING
 
 
@@ -63,6 +63,26 @@ class TestClaims:
 
     async def test_a_missing_task_is_not_claimed(self, storage: Storage) -> None:
         assert await storage.claim_task("task-123", "agent-1") is False
+
+    async def test_a_claim_whose_agent_is_a_task_and_whose_task_is_none_is_refused(self, storage: Storage) -> None:
+        await storage.store_task(a_task())
+
+        with pytest.raises(InvalidQueryError, match="agent_id is 'task-1', the id of a task"):
+            await storage.claim_task("agent-1", "task-1")
+
+        assert ids(await storage.get_pending_tasks()) == ["task-1"]
+
+    async def test_a_claim_whose_task_is_an_agent_is_refused(self, storage: Storage) -> None:
+        await storage.store_agent(an_agent())
+
+        with pytest.raises(InvalidQueryError, match="task_id is 'agent-1', the id of an agent"):
+            await storage.claim_task("agent-1", "task-1")
+
+    async def test_ids_that_a_task_and_an_agent_share_are_no_mistake(self, storage: Storage) -> None:
+        await storage.store_many([an_agent("1"), a_task("1"), a_task("2")])
+
+        assert await storage.claim_task("1", "2") is True
+        assert await storage.claim_task("1", "2") is False
 
     @pytest.mark.parametrize("status", NOT_PENDING)
     async def test_a_task_that_is_not_pending_is_not_claimed(self, storage: Storage, status: TaskStatus) -> None:

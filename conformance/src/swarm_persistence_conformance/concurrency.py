@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import ConflictError, EventModel, Storage, TaskModel, TaskStatus
+from swarm_persistence import ConflictError, EventModel, MetricModel, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_metric, a_task, an_agent, an_event, ids
 
@@ -124,7 +124,7 @@ class TestConcurrency:
             *(storage.store_metric(a_metric(f"metric-{number}", agent_id="a")) for number in range(100)),
         )
 
-        assert [type(outcome) for outcome in outcomes] == [EventModel] * 100 + [type(None)] * 100
+        assert [type(outcome) for outcome in outcomes] == [EventModel] * 100 + [MetricModel] * 100
         assert len(await storage.get_events_by_type("task_completed", 1_000)) == 100
         assert len(await storage.get_metrics_by_agent("a", "duration_ms")) == 100
 

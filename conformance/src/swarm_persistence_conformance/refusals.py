@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from swarm_persistence import AgentModel, Model, SerializationError, Storage, StorageError, TaskModel
+from swarm_persistence import AgentModel, AgentStatus, Model, SerializationError, Storage, StorageError, TaskModel
 from swarm_persistence_conformance.records import (
     a_message,
     a_metric,
@@ -122,9 +122,9 @@ def _rest() -> list[Refusal]:
         *(Refusal(an_agent, "capabilities", value) for value in no_texts),
         *(Refusal(a_task, "dependencies", value) for value in no_texts),
         *(Refusal(a_metric, "tags", value) for value in no_tags),
-        *(Refusal(an_agent, "status", value) for value in ("active", None, "sleepy")),
-        *(Refusal(a_task, "status", value) for value in ("pending", None)),
-        *(Refusal(a_task, "priority", value) for value in ("high", 2, None)),
+        *(Refusal(an_agent, "status", value) for value in ("Active", None, "sleepy")),
+        *(Refusal(a_task, "status", value) for value in ("idle", AgentStatus.IDLE, None)),
+        *(Refusal(a_task, "priority", value) for value in ("urgent", 2, None)),
         *(Refusal(a_message, "read", value) for value in (1, 0, "yes", None)),
         *(
             Refusal(a_task, field, value)

@@ -1,6 +1,6 @@
 """The agent: a member of the swarm, with its capabilities, status and last heartbeat."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -9,6 +9,8 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
+from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.lists import texts_of
 
 
 class AgentStatus(StrEnum):
@@ -36,14 +38,27 @@ class AgentModel(Model, kw_only=True):
     updated_at: datetime = msgspec.field(default_factory=now)
     version: int = 0
 
+    def __post_init__(self) -> None:
+        # Only if it is no member, as every record that is read comes through here.
+        if type(self.status) is not AgentStatus:
+            self.status = member_or_value(AgentStatus, self.status)
+
     @classmethod
-    def new(cls, name: str, agent_type: str, capabilities: Iterable[str] = ()) -> Self:
+    def new(
+        cls,
+        name: str,
+        agent_type: str,
+        capabilities: Iterable[str] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Return an agent with an id of its own, created now."""
         moment = now()
         return cls(
             name=name,
             agent_type=agent_type,
-            capabilities=list(capabilities),
+            capabilities=texts_of(capabilities, "agent.capabilities"),
+            metadata=dict(metadata or {}),
             heartbeat=moment,
             created_at=moment,
             updated_at=moment,
@@ -53,7 +68,7 @@ class AgentModel(Model, kw_only=True):
         """Set `heartbeat` and `updated_at` to now; `update_agent` stores it."""
         self.heartbeat = self.updated_at = now()
 
-    def set_status(self, status: AgentStatus) -> None:
+    def set_status(self, status: AgentStatus | str) -> None:
         """Set `status`, and `updated_at` to now; `update_agent` stores it."""
-        self.status = status
+        self.status = member(AgentStatus, status, "agent.status")
         self.updated_at = now()

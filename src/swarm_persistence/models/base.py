@@ -18,15 +18,17 @@ class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """Return the record as one JSON object: the fields' names, snake_case values, times as RFC 3339."""
         name = f"{type(self).__name__} {shown(self.id)}"
         try:
-            text = encode_json(self)
+            # A copy turns the texts of enum members that were assigned into the members, which come out of JSON.
+            record = msgspec.structs.replace(self)
+            text = encode_json(record)
             again = msgspec.json.decode(text, type=type(self))
-            is_equal = again == self
+            is_equal = again == record
         except (TypeError, ValueError, RecursionError) as error:
             raise SerializationError(f"{name} has no JSON form: {error}") from error
         if not is_equal:
             # msgspec writes NaN as null, tuples or datetimes as the nearest JSON. A time in the hour that its zone's
             # clocks repeat or skip equals none of another zone.
-            changed = next(field for field in self.__struct_fields__ if getattr(again, field) != getattr(self, field))
+            changed = next(field for field in self.__struct_fields__ if getattr(again, field) != getattr(record, field))
             value = shown(getattr(self, changed))
             raise SerializationError(f"{name} has no JSON form that gives back an equal one: {changed} is {value}")
         return text.decode()

@@ -23,9 +23,11 @@ class EventModel(Model, kw_only=True):
     sequence: int | None = None
 
     @classmethod
-    def new(cls, event_type: str, data: Any) -> Self:
+    def new(
+        cls, event_type: str, data: Any, *, agent_id: str | None = None, idempotency_key: str | None = None
+    ) -> Self:
         """Return an event with an id of its own, of this moment."""
-        return cls(event_type=event_type, data=data)
+        return cls(event_type=event_type, data=data, agent_id=agent_id, idempotency_key=idempotency_key)
 
     def with_agent(self, agent_id: str) -> Self:
         """Return the same event with this agent."""

@@ -1,5 +1,6 @@
 """The metric: one measured number."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
@@ -20,9 +21,17 @@ class MetricModel(Model, kw_only=True):
     timestamp: datetime = msgspec.field(default_factory=now)
 
     @classmethod
-    def new(cls, metric_type: str, value: float, unit: str) -> Self:
+    def new(
+        cls,
+        metric_type: str,
+        value: float,
+        unit: str,
+        *,
+        agent_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Self:
         """Return a metric with an id of its own, of this moment."""
-        return cls(metric_type=metric_type, value=value, unit=unit)
+        return cls(metric_type=metric_type, value=value, unit=unit, agent_id=agent_id, tags=dict(tags or {}))
 
     def with_agent(self, agent_id: str) -> Self:
         """Return the same metric, measured by an agent."""

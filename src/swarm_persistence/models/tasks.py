@@ -1,5 +1,6 @@
 """The task: a unit of work, its status, and its result."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum, StrEnum
 from functools import total_ordering
@@ -9,6 +10,8 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
+from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.lists import texts_of
 
 
 @total_ordering
@@ -72,8 +75,36 @@ class TaskModel(Model, kw_only=True):
     fails_with_dependencies: bool = True
     version: int = 0
 
+    def __post_init__(self) -> None:
+        # Only if one is no member, as every record that is read comes through here.
+        if type(self.priority) is not TaskPriority or type(self.status) is not TaskStatus:
+            self.priority = member_or_value(TaskPriority, self.priority)
+            self.status = member_or_value(TaskStatus, self.status)
+
     @classmethod
-    def new(cls, task_type: str, payload: Any, priority: TaskPriority = TaskPriority.MEDIUM) -> Self:
+    def new(
+        cls,
+        task_type: str,
+        payload: Any,
+        priority: TaskPriority | str = TaskPriority.MEDIUM,
+        *,
+        dependencies: Iterable[str] = (),
+        run_at: datetime | None = None,
+        max_retries: int = 3,
+        idempotency_key: str | None = None,
+        fails_with_dependencies: bool = True,
+    ) -> Self:
         """Return a pending task with an id of its own, created now."""
         moment = now()
-        return cls(task_type=task_type, payload=payload, priority=priority, created_at=moment, updated_at=moment)
+        return cls(
+            task_type=task_type,
+            payload=payload,
+            priority=member(TaskPriority, priority, "task.priority"),
+            dependencies=texts_of(dependencies, "task.dependencies"),
+            run_at=run_at,
+            max_retries=max_retries,
+            idempotency_key=idempotency_key,
+            fails_with_dependencies=fails_with_dependencies,
+            created_at=moment,
+            updated_at=moment,
+        )

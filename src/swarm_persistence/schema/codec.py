@@ -87,7 +87,7 @@ def _steps(column: Column) -> list[str]:
         case Kind.CHOICE | Kind.RANK:
             attribute = "rank" if column.kind is Kind.RANK else "_value_"
             return [
-                "if type({v}) is not {name}_choices: choice({v}, {field}, {name}_choices)",
+                "if type({v}) is not {name}_choices: {v} = model.{name} = member({name}_choices, {v}, {field})",
                 f"{{v}} = {{v}}.{attribute}",
             ]
         case Kind.OBJECT | Kind.TAGS:

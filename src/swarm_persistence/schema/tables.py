@@ -131,6 +131,7 @@ class Table(Generic[M]):
         self.has_key = "idempotency_key" in self.positions
         self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)
         """The columns by whose values partial indexes are limited."""
+        self.choices = tuple(column for column in self.columns if column.choices is not None)
         self.leading_fields = frozenset(index.columns[0] for index in indexes)
         """The columns by which an index begins, `-` before a descending one."""
         self._by_name = {column.name: column for column in (*self.columns, *self.hidden)}

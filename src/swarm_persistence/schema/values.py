@@ -4,15 +4,15 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, NoReturn, cast
 
 import msgspec
 
 from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
 from swarm_persistence.errors import SerializationError, is_nested_deeper, shown
+from swarm_persistence.models.choices import member
 from swarm_persistence.plain_json import encode_json
-from swarm_persistence.schema.tables import Column, Kind
+from swarm_persistence.schema.tables import Column, Kind, Table
 
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
 LARGEST_INTEGER = 2**63 - 1
@@ -119,11 +119,13 @@ def moment(value: object, field: str) -> int:
     return count_of_microseconds
 
 
-def choice(value: object, field: str, choices: type[Enum]) -> Any:
-    """Return the value if it is a member of the enum."""
-    if not isinstance(value, choices):
-        refuse(field, value, f"a {choices.__name__}: one of {', '.join(member.value for member in choices)}")
-    return value
+def accept_texts(table: Table[Any], model: Any) -> None:
+    """Turn the texts of enum members in a record into the members."""
+    for column in table.choices:
+        assert column.choices is not None
+        value = getattr(model, column.name)
+        if type(value) is not column.choices:
+            setattr(model, column.name, member(column.choices, value, f"{table.label}.{column.name}"))
 
 
 def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
@@ -189,8 +191,8 @@ def column_value(column: Column, value: object, field: str) -> ColumnValue:
     if value is None and column.is_nullable:
         return None
     if column.choices is not None:
-        member = choice(value, field, column.choices)
-        rank_or_text: str | int = member.rank if column.kind is Kind.RANK else member.value
+        chosen: Any = member(column.choices, value, field)
+        rank_or_text: str | int = chosen.rank if column.kind is Kind.RANK else chosen.value
         return rank_or_text
     if column.kind in _SHAPES:
         return json_text(value, field, column.kind)
@@ -211,13 +213,13 @@ _CHECKS: dict[Kind, Callable[[object, str], ColumnValue]] = {
 __all__ = [
     "EPOCH",
     "ColumnValue",
-    "choice",
     "column_value",
     "count",
     "decode_json",
     "flag",
     "identifier",
     "json_text",
+    "member",
     "moment",
     "real",
     "refuse",

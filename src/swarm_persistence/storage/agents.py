@@ -19,15 +19,15 @@ _NEWEST_FIRST = (Order("created_at", is_descending=True),)
 class AgentVerbs(StorageCore):
     """Agents: store, read, update, delete, list."""
 
-    async def store_agent(self, agent: AgentModel) -> None:
-        """Store a new agent, and raise its `version`.
+    async def store_agent(self, agent: AgentModel) -> AgentModel:
+        """Store a new agent, raise its `version`, and return it.
 
         Raises:
             ConflictError: the id is taken; the stored agent is unchanged.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await store(self, AGENTS, agent)
+        return await store(self, AGENTS, agent)
 
     async def get_agent(self, id: str) -> AgentModel | None:
         """Return the agent, or `None` if there is none with this id."""

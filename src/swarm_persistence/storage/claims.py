@@ -21,6 +21,7 @@ from swarm_persistence.storage.held_claims import claim_of
 from swarm_persistence.storage.readable import pass_over, without
 from swarm_persistence.storage.ready_tasks import IS_READY, ReadyTaskWatch
 from swarm_persistence.storage.scopes import Scope, innermost_scope
+from swarm_persistence.storage.swapped_ids import refuse_swapped_ids
 from swarm_persistence.storage.tasks import IS_DUE, IS_PENDING, MOST_URGENT_FIRST, TaskVerbs
 
 LEASE_SECONDS = 60.0
@@ -48,6 +49,11 @@ class ClaimVerbs(TaskVerbs):
         Of any number of agents in any number of processes that claim one task, exactly one gets `True`. A missing task
         gives `False`. Without a `lease` (seconds or a timedelta), the claim holds until it is given up, or its
         registered agent is found lost.
+
+        Raises:
+            InvalidQueryError: no task has this id, and the arguments are swapped: it is an agent's, or `agent_id` is a
+                task's.
+
         """
         return bool(await self._claim_by_id(task_id, agent_id, lease))
 
@@ -55,6 +61,8 @@ class ClaimVerbs(TaskVerbs):
         pending = Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_PENDING), limit=1)
         step = Claim(pending, _claimed(agent_id, lease))
         tasks: list[TaskModel] = (await self._write_claim((step,), lambda results: _held(results[0])))[0]
+        if not tasks:
+            await refuse_swapped_ids(self._executor(), task_id, agent_id)
         return tasks
 
     async def claim_next_task(

@@ -20,15 +20,15 @@ from swarm_persistence.storage.watching import watched
 class MessageVerbs(StorageCore):
     """Messages: store, read, mark as read, acknowledge, watch."""
 
-    async def store_message(self, message: MessageModel) -> None:
-        """Store a new message.
+    async def store_message(self, message: MessageModel) -> MessageModel:
+        """Store a new message, set its `sequence`, and return it.
 
         Raises:
             ConflictError: the id is taken; the stored message is unchanged.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await store(self, MESSAGES, message)
+        return await store(self, MESSAGES, message)
 
     async def get_messages_between(self, agent1: str, agent2: str, limit: int) -> list[MessageModel]:
         """Return at most `limit` messages between the two agents, in either direction, newest first."""

@@ -28,15 +28,15 @@ _FUNCTIONS = (
 class MetricVerbs(StorageCore):
     """Metrics: store, read, aggregate."""
 
-    async def store_metric(self, metric: MetricModel) -> None:
-        """Store a new metric.
+    async def store_metric(self, metric: MetricModel) -> MetricModel:
+        """Store a new metric, and return it.
 
         Raises:
             ConflictError: the id is taken; the stored metric is unchanged.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """
-        await store(self, METRICS, metric)
+        return await store(self, METRICS, metric)
 
     async def get_metrics_by_agent(self, agent_id: str, metric_type: str) -> list[MetricModel]:
         """Return the metrics of this type that this agent measured, newest first."""

@@ -8,6 +8,7 @@ from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS, M, Table
+from swarm_persistence.schema.values import accept_texts
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import (
     IS_COMPLETED,
@@ -31,6 +32,7 @@ from swarm_persistence.storage.new_tasks import may_be_linked
 async def save(core: StorageCore, table: Table[M], model: M) -> None:
     """Store a record, or replace the stored one of its id and version."""
     core._require_model(table, model)
+    accept_texts(table, model)
     if not await _write(core, Save(model)):
         await _refuse_stale(core, table, model)
     _note_rewritten(core, table, model)
@@ -39,6 +41,7 @@ async def save(core: StorageCore, table: Table[M], model: M) -> None:
 async def update(core: StorageCore, table: Table[M], model: M, is_forced: bool = False) -> None:
     """Replace the stored record of this id, and of this version unless it is forced."""
     core._require_model(table, model)
+    accept_texts(table, model)
     version = await _write(core, Replace(model, is_forced))
     if version is None:
         await _refuse_stale(core, table, model)

@@ -8,7 +8,7 @@ from swarm_persistence.engines.steps import Insert, LockRows
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.schema.tables import TASKS, M, Table, table_of
-from swarm_persistence.schema.values import text
+from swarm_persistence.schema.values import accept_texts, text
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import hold_to_link, id_of
 from swarm_persistence.storage.linked_tasks import write_among_others, write_unless_awaited
@@ -38,6 +38,8 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
 
 async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     """Store new records atomically, and return them; a duplicate is replaced by the stored record of its key."""
+    for model in models:
+        accept_texts(table_of(type(model)), model)
     stored: list[M] = [*models]
     left = [*range(len(models))]
     while left:

@@ -1,0 +1,12 @@
+"""Turns what a constructor is given as several texts into a list."""
+
+from collections.abc import Iterable
+
+from swarm_persistence.errors import SerializationError, shown
+
+
+def texts_of(values: Iterable[str], field: str) -> list[str]:
+    """Return a list of the values; a single text, which would become a list of its letters, is refused."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise SerializationError(f"{field} is {shown(values)}, expected a list of str")
+    return list(values)
