@@ -104,6 +104,11 @@ async def _fail_task_for_good(storage: SqliteStorage) -> None:
     await storage.fail_task(task, "no disk")
 
 
+async def _retry_task(storage: SqliteStorage) -> None:
+    await storage.cancel_task("task-1")
+    await storage.retry_task("task-1")
+
+
 async def _requeue_expired_tasks(storage: SqliteStorage) -> None:
     clock = ManualClock(MOMENT)
     with use_clock(clock):
@@ -186,6 +191,7 @@ COORDINATION: dict[str, Verb] = {
     "complete_task": _complete_task,
     "fail_task_for_good": _fail_task_for_good,
     "cancel_task": lambda storage: storage.cancel_task("task-1"),
+    "retry_task": _retry_task,
     "requeue_expired_tasks": _requeue_expired_tasks,
     "heartbeat": lambda storage: storage.heartbeat("agent-1"),
     "append_events": lambda storage: storage.append_events([an_event("another")]),

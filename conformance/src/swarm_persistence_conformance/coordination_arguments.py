@@ -33,6 +33,7 @@ ID_CALLS: dict[str, Call] = {
     "fail_task": lambda storage, id: storage.fail_task(held(id), "e"),
     "release_task": lambda storage, id: storage.release_task(held(id)),
     "cancel_task": lambda storage, id: storage.cancel_task(id),
+    "retry_task": lambda storage, id: storage.retry_task(id),
     "heartbeat": lambda storage, id: storage.heartbeat(id),
     "acknowledge_message": lambda storage, id: storage.acknowledge_message(id),
     "mark_messages_read": lambda storage, id: storage.mark_messages_read(id, up_to=a_message(to_agent=id)),
@@ -65,6 +66,7 @@ NOT_NEGATIVE: dict[str, tuple[str, Call]] = {
     "claim_next_tasks": ("wait", lambda storage, seconds: storage.claim_next_tasks("a", limit=1, wait=seconds)),
     "prune": ("older_than", lambda storage, seconds: storage.prune(seconds)),
     "fail_task": ("retry_in", lambda storage, seconds: storage.fail_task(held(), "e", retry_in=seconds)),
+    "release_task": ("retry_in", lambda storage, seconds: storage.release_task(held(), retry_in=seconds)),
 }
 BAD_TYPES: list[tuple[Any, type[Exception], str]] = [
     ("analysis", InvalidQueryError, "list of str"),
@@ -84,6 +86,7 @@ TYPE_CALLS: dict[str, tuple[str, Call]] = {
 }
 BOUND_CALLS: dict[str, tuple[str, Call]] = {
     "claim_next_tasks": ("limit", lambda storage, bound: storage.claim_next_tasks("a", limit=bound)),
+    "fail_task": ("max_retries", lambda storage, bound: storage.fail_task(held(), "e", max_retries=bound)),
     "get_ready_tasks": ("limit", lambda storage, bound: storage.get_ready_tasks(bound)),
     "read_events": ("limit", lambda storage, bound: storage.read_events(limit=bound)),
     "read_events after": ("after", lambda storage, bound: storage.read_events(bound)),

@@ -105,6 +105,7 @@ COORDINATION_WRITES: dict[str, VerbCase] = {
         lambda storage, name: _held(storage, name, "fail_task", "no luck"), _family, _hold_for_the_last_time
     ),
     "cancel_task": VerbCase(lambda storage, name: storage.cancel_task(name), _family, _hold),
+    "retry_task": VerbCase(lambda storage, name: storage.retry_task(name), _family, _complete_with_dependent),
     "update_task to cancelled": VerbCase(
         lambda storage, name: storage.update_task(a_task(name, status=TaskStatus.CANCELLED, version=2)), _family, _hold
     ),

@@ -178,6 +178,7 @@ class TestLostClaims:
             await storage.store_task(a_task(f"task-{number}", max_retries=number))
             task = await claimed(storage)
             copies = [msgspec.structs.replace(task) for _ in range(12)]
+            verbs: list[Callable[[TaskModel], Coroutine[Any, Any, None]]]
             verbs = [storage.complete_task, storage.release_task]
 
             outcomes = await asyncio.gather(

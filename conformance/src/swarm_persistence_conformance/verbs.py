@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, an_agent, an_event
 
 _REPOSITORY = "repository."
@@ -13,7 +13,8 @@ _BEGINNING = 0
 async def furnish(storage: Storage) -> None:
     """Store the records that the verbs need."""
     await storage.store_agent(an_agent())
-    await storage.store_tasks([a_task(), a_task("held-1")])
+    ended = a_task("ended", task_type="a", status=TaskStatus.FAILED, priority=TaskPriority.LOW)
+    await storage.store_tasks([a_task(), a_task("held-1"), ended])
     await storage.claim_task("held-1", "agent-1")
     await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a")])
     await storage.store_many([a_message(), a_metric(agent_id="agent-1")])
@@ -59,9 +60,10 @@ def arguments() -> dict[str, dict[str, Any]]:
         "get_held_claims": {"tasks": [held]},
         "extend_lease": {"task": held, "lease": 60},
         "complete_task": {"task": held, "result": {"sum": ["six"]}},
-        "fail_task": {"task": held, "error": "no luck", "retry_in": 5},
-        "release_task": {"task": held},
+        "fail_task": {"task": held, "error": "no luck", "retry_in": 5, "max_retries": 2},
+        "release_task": {"task": held, "retry_in": 5},
         "cancel_task": {"id": "task-1"},
+        "retry_task": {"id": "ended"},
         "requeue_expired_tasks": {"heartbeat_timeout": 300},
         "store_event": {"event": an_event("new", idempotency_key="key")},
         "get_events_by_agent": {"agent_id": "agent-1", "limit": 5},

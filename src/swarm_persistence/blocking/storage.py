@@ -196,6 +196,7 @@ class BlockingStorage(NotPicklable):
     fail_task = _verb(Storage.fail_task)
     release_task = _verb(Storage.release_task)
     cancel_task = _verb(Storage.cancel_task)
+    retry_task = _verb(Storage.retry_task)
     requeue_expired_tasks = _verb(Storage.requeue_expired_tasks)
 
     store_event = _verb(Storage.store_event)

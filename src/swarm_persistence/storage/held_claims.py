@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.errors import LeaseLostError
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.query import Condition
+from swarm_persistence.query.query import Condition, FromNow
 from swarm_persistence.query.task_statuses import IS_HELD
-from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import count, identifier, refuse
 from swarm_persistence.storage.core import TOUCHED
 
@@ -44,3 +44,8 @@ GIVEN_BACK: Mapping[str, Change] = {
     **TOUCHED,
 }
 """The changes that make a task pending again."""
+
+
+def given_back(delay: float) -> Mapping[str, Change]:
+    """Return the changes that make a task pending again after a delay in seconds."""
+    return {**GIVEN_BACK, "run_at": FromNow(delay), IS_DELAYED: 1} if delay else GIVEN_BACK

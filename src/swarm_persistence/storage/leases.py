@@ -18,16 +18,17 @@ from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
 from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.query.task_statuses import HELD, IS_HELD, IS_UNFINISHED
-from swarm_persistence.schema.tables import IS_DELAYED, TASKS
+from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import count, identifier, json_text, text
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_of, id_of_task
+from swarm_persistence.storage.held_claims import claim_of, given_back, id_of_task
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -77,13 +78,21 @@ class LeaseVerbs(ClaimVerbs):
         }
         await self._change_held(task, changes, *steps_to_meet([id_of_task(task)]))
 
-    async def fail_task(self, task: TaskModel, error: str, *, retry_in: float | timedelta | None = None) -> None:
+    async def fail_task(
+        self,
+        task: TaskModel,
+        error: str,
+        *,
+        retry_in: float | timedelta | None = None,
+        max_retries: int | None = None,
+    ) -> None:
         """Record a failure of the task: it is retried after a delay, or has failed for good.
 
         While `retry_count` is below `max_retries`, a retry is counted, and the task becomes pending again after
         `retry_in` seconds; by default after an exponential backoff from one second to five minutes, with a jitter of
         half of it either way. After that, the task has failed for good and keeps its error, and its dependents fail,
-        unless their `fails_with_dependencies` is false.
+        unless their `fails_with_dependencies` is false. In this call, `max_retries` replaces the task's own limit: with
+        0, the task fails for good.
 
         Raises:
             LeaseLostError: this claim of the task is over; nothing was written.
@@ -91,17 +100,18 @@ class LeaseVerbs(ClaimVerbs):
         """
         reason = text(error, "task.error")
         pause = None if retry_in is None else seconds(retry_in, "retry_in", is_zero_possible=True)
+        limit = None if max_retries is None else bound("max_retries", max_retries)
         self._require_model(TASKS, task)
         copy = msgspec.structs.replace(task)
-        while not await self._try_to_fail(copy, reason, pause):
+        while not await self._try_to_fail(copy, reason, pause, limit):
             # The counters have changed since the copy was read, but the claim may still hold.
             stored = await self._held(task)
             copy.retry_count, copy.max_retries = stored.retry_count, stored.max_retries
         self._show(task, copy)
 
-    async def release_task(self, task: TaskModel) -> None:
-        """Release the claim: the task is pending again, and no retry is counted."""
-        await self._change_held(task, GIVEN_BACK)
+    async def release_task(self, task: TaskModel, *, retry_in: float | timedelta = 0.0) -> None:
+        """Release the claim: the task is pending again, after `retry_in` seconds, and no retry is counted."""
+        await self._change_held(task, given_back(seconds(retry_in, "retry_in", is_zero_possible=True)))
 
     async def cancel_task(self, id: str) -> bool:
         """Cancel the task unless it is finished; return whether it was cancelled. Its holder loses the claim.
@@ -126,14 +136,14 @@ class LeaseVerbs(ClaimVerbs):
             return False
         raise NotFoundError(f"task {task_id!r}")
 
-    async def _try_to_fail(self, task: TaskModel, error: str, pause: float | None) -> bool:
+    async def _try_to_fail(self, task: TaskModel, error: str, pause: float | None, limit: int | None) -> bool:
         """Fail the task if its counters equal those of the copy, and update the copy."""
         counters = (
             Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
             Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
         )
         query = Query(TASKS, (*claim_of(task), *counters), limit=1)
-        if task.retry_count < task.max_retries:
+        if task.retry_count < (task.max_retries if limit is None else limit):
             retry = task.retry_count + 1
             delay = backoff_seconds(retry, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS) if pause is None else pause
             records = await self._write_one(Claim(query, retried(error, delay, retry)))
@@ -207,8 +217,7 @@ class LeaseVerbs(ClaimVerbs):
 
 def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes that retry a task after a delay in seconds."""
-    delayed: dict[str, Change] = {"run_at": FromNow(delay), IS_DELAYED: 1} if delay else {}
-    return {**GIVEN_BACK, "error": error, "retry_count": retry_count, **delayed}
+    return {**given_back(delay), "error": error, "retry_count": retry_count}
 
 
 def _copy(source: TaskModel, target: TaskModel) -> None:

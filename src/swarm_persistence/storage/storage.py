@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolStatus, Watch
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.schemas import require_name
-from swarm_persistence.errors import ClosedError, ConflictError, InvalidQueryError, NotFoundError
+from swarm_persistence.errors import ClosedError, InvalidQueryError
 from swarm_persistence.models import AgentModel, Model, TaskModel
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
@@ -19,10 +19,11 @@ from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
+from swarm_persistence.storage.modifying import modify
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
-from swarm_persistence.storage.rewriting import update
+from swarm_persistence.storage.retrying import RetryVerbs
 from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
@@ -31,7 +32,7 @@ T = TypeVar("T")
 V = TypeVar("V", AgentModel, TaskModel)
 
 
-class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs):
+class Storage(AgentVerbs, RecoveryVerbs, RetryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs):
     """A durable store of agents, tasks, events, messages and metrics.
 
     Safe for concurrent use from many tasks, threads and event loops. A write is durable once its call has returned;
@@ -71,26 +72,7 @@ class Storage(AgentVerbs, RecoveryVerbs, EventVerbs, MessageVerbs, MetricVerbs, 
             InvalidQueryError: records of this model have no version by which a concurrent change could be detected.
 
         """
-        table = table_of(model)
-        if not table.is_versioned:
-            raise InvalidQueryError(f"{model.__name__} has no version; change it within a transaction")
-        while True:
-            record = await self._get(table, id)
-            if record is None:
-                raise NotFoundError(f"{table.label} {id!r}")
-            version = record.version
-            changed = function(record)
-            written = record if changed is None else changed
-            if isinstance(written, Model) and written.id != id:
-                raise InvalidQueryError(f"the function returned {table.label} {written.id!r}, expected {id!r}")
-            try:
-                await update(self, table, written)
-            except ConflictError:
-                stored: Any = await self._get(table, id)
-                if stored is not None and stored.version == version:
-                    raise  # not because the record was stale
-            else:
-                return written
+        return await modify(self, table_of(model), id, function)
 
     def schema(self, name: str) -> Self:
         """Return the storage of another schema of this database: a separate swarm over the same connections.

@@ -1,0 +1,62 @@
+BEGIN IMMEDIATE;
+
+SELECT 1
+FROM task_links
+WHERE dependency_id = ?
+LIMIT 1;
+
+UPDATE tasks
+SET
+  status = ?,
+  lease_expires_at = ?,
+  completed_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE id = ? AND status IN (SELECT value FROM json_each(?));
+
+COMMIT;
+
+SELECT id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence
+FROM tasks
+WHERE id = ?
+ORDER BY sequence;
+
+BEGIN IMMEDIATE;
+
+UPDATE tasks
+SET
+  task_type = ?,
+  priority = ?,
+  status = ?,
+  assigned_to = ?,
+  payload = ?,
+  result = ?,
+  error = ?,
+  retry_count = ?,
+  max_retries = ?,
+  dependencies = ?,
+  created_at = ?,
+  updated_at = ?,
+  started_at = ?,
+  completed_at = ?,
+  run_at = ?,
+  lease_expires_at = ?,
+  claim_count = max(claim_count, ?),
+  idempotency_key = ?,
+  fails_with_dependencies = ?,
+  version = ?,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE id = ? AND version = ? AND (status <> 'completed' OR ? = 'completed')
+RETURNING version;
+
+DELETE FROM task_links
+WHERE task_id = ?;
+
+UPDATE tasks
+SET
+  unmet_dependencies = ?,
+  is_delayed = ?
+WHERE id = ?;
+
+COMMIT;
