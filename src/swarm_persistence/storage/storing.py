@@ -24,13 +24,17 @@ from swarm_persistence.storage.scopes import Scope, innermost_scope
 
 async def store(core: StorageCore, table: Table[M], model: M) -> M:
     """Store a new record and return it, or the stored record of its idempotency key."""
-    if not _stands_alone(core, table, model):
+    if type(model) is not table.model:
+        core._refuse_model(table, model)
+    new: Any = model
+    is_keyed = table.has_key and new.idempotency_key is not None
+    if is_keyed or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status in FINISHED)):
         return (await store_all(core, [model]))[0]
     scope = None if innermost_scope() is None else core._scope()
     executor = scope or (core._engine_outside() if core._held_transactions.scopes else core._engine)
     sequences = await executor.write((Insert(model),))
     if scope is None and table.is_versioned:
-        model.version += 1  # type: ignore[attr-defined]
+        new.version += 1
     else:
         _note_stored(scope, table, model, sequences[0])
     return model
@@ -59,15 +63,6 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
             else:
                 stored[place] = found
     return stored
-
-
-def _stands_alone(core: StorageCore, table: Table[Any], model: Any) -> bool:
-    """Whether a new record takes one insert and no lookup; refuse a record of another model."""
-    if type(model) is not table.model:
-        core._refuse_model(table, model)
-    if table is TASKS and (model.dependencies != [] or model.run_at is not None or model.status in FINISHED):
-        return False
-    return not table.has_key or model.idempotency_key is None
 
 
 def _insert(model: M) -> Insert[M]:

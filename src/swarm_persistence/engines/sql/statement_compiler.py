@@ -41,6 +41,7 @@ from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Table
 
 Row = tuple[Any, ...]
+NewInsert = Callable[..., InsertStatement]
 
 
 class StatementCompiler(ABC):
@@ -48,8 +49,8 @@ class StatementCompiler(ABC):
 
     def __init__(self, compiler: Compiler) -> None:
         self.sql = compiler
-        self._encoders: dict[type[Any], tuple[Table[Any], Callable[[Any], Any]]] = {
-            table.model: (table, codec_of(table.model).encode) for table in TABLES
+        self._tables: dict[type[Any], tuple[Table[Any], Callable[[Any], Any], NewInsert]] = {
+            table.model: (table, codec_of(table.model).encode, self.insert_into(table)) for table in TABLES
         }
         # Looked up by class: a chain of `isinstance` or `match` tries half of the classes for each step.
         self._by_class: Mapping[type[Any], Callable[[Any], Any]] = {
@@ -83,10 +84,10 @@ class StatementCompiler(ABC):
         last: InsertStatement | None = None
         for step in steps:
             if type(step) is Insert and (step.unless is None or not has_key(step)):
-                table, encode = self._encoders[type(step.model)]
+                table, encode, insert = self._tables[type(step.model)]
                 row = encode(step.model)
                 if last is None or last.table is not table:
-                    last = self.insert(table, row)
+                    last = insert(rows=[row])
                     statements.append(last)
                 else:
                     last.rows.append(row)
@@ -102,12 +103,12 @@ class StatementCompiler(ABC):
 
     def row_of(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> tuple[Table[Any], Row]:
         """Return the table of a step's record, and its row."""
-        table, encode = self._encoders[type(step.model)]
+        table, encode, _ = self._tables[type(step.model)]
         return table, encode(step.model)
 
     @abstractmethod
-    def insert(self, table: Table[Any], row: Row) -> InsertStatement:
-        """Return the statement that adds a row; more rows may join it."""
+    def insert_into(self, table: Table[Any]) -> NewInsert:
+        """Return the function that makes the statement of the first `rows`; more may join them."""
 
     @abstractmethod
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:

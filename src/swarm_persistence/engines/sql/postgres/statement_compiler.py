@@ -1,6 +1,7 @@
 """Compiles the steps and reads that PostgreSQL runs in its own way."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.reads import Get, LastSequence, Select
@@ -21,7 +22,7 @@ from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependen
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveStatement
-from swarm_persistence.engines.sql.statement_compiler import Row, StatementCompiler, has_key
+from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler, has_key
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
     RecordStatement,
@@ -39,8 +40,8 @@ class PostgresStatementCompiler(StatementCompiler):
 
     def __init__(self, schema: str) -> None:
         compiler = PostgresCompiler(PostgresDialect(schema))
-        super().__init__(compiler)
         self.inserts = {table.name: compiler.insert_rows(table) for table in TABLES}
+        super().__init__(compiler)
         self.gets = {table.name: compiler.read_by_ids(table) for table in TABLES}
         self._dependents = compiler.insert_dependents()
         self.row_updates = RowUpdates(compiler.dialect)
@@ -62,8 +63,8 @@ class PostgresStatementCompiler(StatementCompiler):
         """Return the statement that finds the highest sequence of the rows that are committed now."""
         return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
 
-    def insert(self, table: Table[Any], row: Row) -> ArrayInsertStatement:
-        return ArrayInsertStatement(table, [row], self.inserts[table.name])
+    def insert_into(self, table: Table[Any]) -> NewInsert:
+        return partial(ArrayInsertStatement, table, text=self.inserts[table.name])
 
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         if table.name not in PARTITIONABLE:

@@ -1,5 +1,6 @@
 """Compiles the steps and reads that SQLite runs in its own way."""
 
+from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.reads import Get
@@ -14,7 +15,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     RestoreEachStatement,
     UpkeepStatement,
 )
-from swarm_persistence.engines.sql.statement_compiler import Row, StatementCompiler
+from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler
 from swarm_persistence.engines.sql.statements import (
     ExistsStatement,
     RecordStatement,
@@ -32,17 +33,18 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def __init__(self) -> None:
         super().__init__(Compiler(SqliteDialect()))
-        self._bulk_inserts = {table.name: self._bulk_insert(table) for table in TABLES}
         self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
 
-    def insert(self, table: Table[Any], row: Row) -> BulkInsertStatement:
-        return BulkInsertStatement(table, [row], self._bulk_inserts[table.name])
+    def insert_into(self, table: Table[Any]) -> NewInsert:
+        bulk = BulkInsert(table, lambda rows: self.sql.insert(table, rows))
+        return partial(BulkInsertStatement, table, bulk=bulk)
 
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         key = row[table.positions[field]]
         exists = ExistsStatement(*self.sql.exists(Query(table, (Condition(field, "=", key),))), table)
-        return ProbeThenInsertStatement(exists, self.insert(table, row))
+        *_, insert = self._tables[table.model]
+        return ProbeThenInsertStatement(exists, insert(rows=[row]))
 
     def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
         statement = self._upkeep.get(step)
@@ -63,6 +65,3 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def get(self, read: Get[Any]) -> RecordStatement:
         return RecordStatement(self._gets[read.table.name], (read.id,), read.table)
-
-    def _bulk_insert(self, table: Table[Any]) -> BulkInsert:
-        return BulkInsert(table, lambda rows: self.sql.insert(table, rows))

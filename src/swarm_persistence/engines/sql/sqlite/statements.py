@@ -156,7 +156,7 @@ class ProbeThenInsertStatement(Statement, eq=False, gc=False):
     """
 
     exists: Statement
-    insert: BulkInsertStatement
+    insert: InsertStatement
 
     def run(self) -> Exchange[int]:
         is_known = yield from self.exists.run()
