@@ -9,24 +9,33 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from swarm_persistence.background import HAS_THREADS, submit
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence.errors import ClosedError, StorageError
+from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.held_claims import GIVEN_BACK
+from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, held
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 Held = Mapping[str, tuple[Condition, ...]]
 """By task id: the conditions under which the claim still holds."""
+
+
+def held_by(tasks: Iterable[TaskModel]) -> Held:
+    """Return the claims of these copies."""
+    return {task.id: held(*claim_key(task)) for task in tasks}
+
 
 _LONGEST_WAIT_SECONDS = 5.0
 """How long `close`, or interpreter exit, waits for releases."""
@@ -42,9 +51,9 @@ class AbandonedClaims:
     def __init__(self) -> None:
         self._outstanding: set[Future[None]] = set()
 
-    async def deliver(self, engine: Engine, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> list[Any]:
-        """Write claiming steps and return their results; release the claims if the caller is cancelled."""
-        claim = _Claim(self, engine, held_of)
+    async def deliver(self, engine: Engine, steps: Sequence[Step]) -> list[Any]:
+        """Write steps of which the last one claims, and return their results; release a cancelled caller's claims."""
+        claim = _Claim(self, engine)
         try:
             return await engine.deliver(steps, claim.abandoned)
         except (asyncio.CancelledError, GeneratorExit):
@@ -77,41 +86,37 @@ class AbandonedClaims:
             )
 
 
-class _Claim:
+class _Claim(msgspec.Struct, eq=False):
     """A claim whose result has not reached its caller yet."""
 
-    __slots__ = ("_claims", "_engine", "_held_of", "_is_known", "_waiting")
-
-    def __init__(self, claims: AbandonedClaims, engine: Engine, held_of: Callable[[list[Any]], Held]) -> None:
-        self._claims = claims
-        self._engine = engine
-        self._held_of = held_of
-        self._is_known = False
-        self._waiting: Future[None] | None = None
+    claims: AbandonedClaims
+    engine: Engine
+    is_known: bool = False
+    waiting: "Future[None] | None" = None
 
     def abandoned(self, results: list[Any] | None) -> None:
         """Release the claims, if any were made; from any thread."""
         if results is not None:
-            self._claims.release(self._engine, self._held_of(results))
-        self._is_known = True
+            self.claims.release(self.engine, held_by(results[-1]))
+        self.is_known = True
         self._end_wait()
 
     def await_outcome(self) -> None:
         """Make `close` wait until the outcome is known."""
-        if not self._is_known:
+        if not self.is_known:
             from concurrent.futures import Future  # imported only when needed: browsers would load it needlessly
 
-            self._waiting = Future()
-            self._claims.add(self._waiting)
-        if self._is_known:
+            self.waiting = Future()
+            self.claims.add(self.waiting)
+        if self.is_known:
             self._end_wait()  # another thread has just learned the outcome
 
     def _end_wait(self) -> None:
-        if self._waiting is not None:
+        if self.waiting is not None:
             from concurrent.futures import InvalidStateError
 
             with suppress(InvalidStateError):
-                self._waiting.set_result(None)
+                self.waiting.set_result(None)
 
 
 async def _release(engine: Engine, held: Held) -> None:

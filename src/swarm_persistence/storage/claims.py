@@ -1,12 +1,14 @@
 """The verbs that assign a task to an agent: by id, or the next ready one."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Engine
+from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.steps import Change, Claim, Increment, Step, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel, TaskStatus
@@ -14,10 +16,9 @@ from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
 from swarm_persistence.schema.values import identifier
-from swarm_persistence.storage.abandoned_claims import AbandonedClaims, Held
+from swarm_persistence.storage.abandoned_claims import AbandonedClaims, held_by
 from swarm_persistence.storage.arguments import texts
-from swarm_persistence.storage.core import NOW, TOUCHED, by_id
-from swarm_persistence.storage.held_claims import claim_of
+from swarm_persistence.storage.core import NOW, TOUCHED
 from swarm_persistence.storage.readable import pass_over, without
 from swarm_persistence.storage.ready_tasks import IS_READY, ReadyTaskWatch
 from swarm_persistence.storage.scopes import Scope, innermost_scope
@@ -29,6 +30,9 @@ LEASE_SECONDS = 60.0
 
 _MOST_MARKED = 500
 """How many due tasks one claim marks as ready: to mark a hundred thousand would delay the claim."""
+_CLAIMS_KEPT = 256
+_Types = tuple[str, ...] | None
+_Claimant = tuple[str, FromNow | None]
 _LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED), {IS_DELAYED: 0})
 
 
@@ -58,12 +62,12 @@ class ClaimVerbs(TaskVerbs):
         return bool(await self._claim_by_id(task_id, agent_id, lease))
 
     async def _claim_by_id(self, task_id: str, agent_id: str, lease: float | timedelta | None) -> list[TaskModel]:
-        pending = Query(TASKS, (*by_id(TASKS, task_id).conditions, IS_PENDING), limit=1)
-        step = Claim(pending, _claimed(agent_id, lease))
-        tasks: list[TaskModel] = (await self._write_claim((step,), lambda results: _held(results[0])))[0]
-        if not tasks:
+        id = identifier(task_id, TASKS.id_field)
+        (tasks,) = await self._write_claim(BoundSteps(_claiming_by_id, id, *_claimant(agent_id, lease)))
+        claimed: list[TaskModel] = tasks
+        if not claimed:
             await refuse_swapped_ids(self._executor(), task_id, agent_id)
-        return tasks
+        return claimed
 
     async def claim_next_task(
         self,
@@ -113,20 +117,19 @@ class ClaimVerbs(TaskVerbs):
         Waits as `claim_next_task` does, until there is at least one.
         """
         seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
-        seconds(lease, "lease")
-        fits = _fitting(task_types, capabilities)
-        ready = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, bound("limit", limit))
+        claimant = _claimant(agent_id, lease)
+        types = _wanted_types(task_types, capabilities)
+        bound("limit", limit)
         if seconds_to_wait and self._scope() is not None:
             raise TransactionError(
                 "waiting for a task is not possible within a transaction, which blocks other writers"
             )
-        if limit == 0 or fits == (_FITS_NOTHING,):
-            identifier(agent_id, "task.assigned_to")
+        if limit == 0 or types == ():
             return []
-        tasks = await self._claim_ready(ready, agent_id, lease)
+        tasks = await self._claim_ready(types, limit, claimant)
         if tasks or not seconds_to_wait:
             return tasks
-        return await self._claim_once_ready(ready, agent_id, lease, time.monotonic() + seconds_to_wait)
+        return await self._claim_once_ready(types, limit, claimant, time.monotonic() + seconds_to_wait)
 
     def watch_ready_tasks(
         self, *, task_types: Iterable[str] | None = None, capabilities: Iterable[str] | None = None
@@ -141,22 +144,19 @@ class ClaimVerbs(TaskVerbs):
 
         """
         self._require_no_transaction("watch_ready_tasks")
-        return ReadyTaskWatch(self, _fitting(task_types, capabilities))
+        return ReadyTaskWatch(self, _of_types(_wanted_types(task_types, capabilities)))
 
-    async def _claim_ready(self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta) -> list[TaskModel]:
+    async def _claim_ready(self, types: _Types, limit: int, claimant: _Claimant) -> list[TaskModel]:
         passed_over: list[UnreadableError] = []
+        claim = _claiming_ready(types, limit)
+        tasks: list[TaskModel]
         while True:
-            query = ready
-            if passed_over:
-                query = Query(TASKS, (*ready.conditions, *without(passed_over)), ready.order, ready.limit)
-            changes = {**_claimed(agent_id, lease), "started_at": NOW}
-            steps: list[Step] = [_LET_DUE_BE_READY, Claim(query, changes)]
-            tasks: list[TaskModel]
             try:
-                marked, tasks = await self._write_claim(steps, lambda results: _held(results[1]))
+                marked, tasks = await self._write_claim(BoundSteps(claim, *claimant))
             except UnreadableError as error:
                 # The write was rolled back. One unreadable row must not stop the swarm; it is logged and left as it is.
                 pass_over(error, passed_over)
+                claim = _claiming_ready(types, limit, without(passed_over))
                 continue
             if not tasks and marked == _MOST_MARKED:
                 continue  # a matching task may be among the due tasks that are not marked yet
@@ -164,33 +164,32 @@ class ClaimVerbs(TaskVerbs):
                 raise passed_over[0]
             return tasks
 
-    def _write_claim(self, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]) -> Awaitable[list[Any]]:
+    def _write_claim(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        """Write steps of which the last one claims."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:
-            return self._claim_within(scope, steps, held_of)
+            return self._claim_within(scope, steps)
         engine = self._engine_outside() if self._held_transactions.scopes else self._engine
-        return self._abandoned_claims.deliver(engine, steps, held_of)
+        return self._abandoned_claims.deliver(engine, steps)
 
-    async def _claim_within(
-        self, scope: Scope, steps: Sequence[Step], held_of: Callable[[list[Any]], Held]
-    ) -> list[Any]:
+    async def _claim_within(self, scope: Scope, steps: Sequence[Step]) -> list[Any]:
         results = await scope.write(steps)
-        if held := held_of(results):
+        if held := held_by(results[-1]):
             # The release waits for the write lock, and so for the outcome of the commit.
             scope.if_unheard(lambda: self._abandoned_claims.release(self._engine, held))
         return results
 
     def _release_claims(self, tasks: Iterable[TaskModel]) -> None:
         """Release claims whose result did not reach the caller."""
-        self._abandoned_claims.release(self._engine, _held(tasks))
+        self._abandoned_claims.release(self._engine, held_by(tasks))
 
     async def _claim_once_ready(
-        self, ready: Query[TaskModel], agent_id: str, lease: float | timedelta, deadline: float
+        self, types: _Types, limit: int, claimant: _Claimant, deadline: float
     ) -> list[TaskModel]:
-        watch = ReadyTaskWatch(self, ready.conditions[len(IS_READY) :])
+        watch = ReadyTaskWatch(self, _of_types(types))
         try:
             is_worthwhile = await watch.is_any_ready()  # what was committed after the claim before, which found nothing
             while True:
-                if is_worthwhile and (tasks := await self._claim_ready(ready, agent_id, lease)):
+                if is_worthwhile and (tasks := await self._claim_ready(types, limit, claimant)):
                     return tasks
                 rest = deadline - time.monotonic()
                 if rest <= 0:
@@ -200,31 +199,47 @@ class ClaimVerbs(TaskVerbs):
             watch.close()
 
 
-_FITS_NOTHING = Condition("task_type", "IN", ())
-
-
-def _fitting(task_types: Iterable[str] | None, capabilities: Iterable[str] | None) -> tuple[Condition, ...]:
-    """Return the conditions for a task's type."""
+def _wanted_types(task_types: Iterable[str] | None, capabilities: Iterable[str] | None) -> _Types:
+    """Return the types of the tasks to claim, `None` for any; without capabilities or types in common, none."""
     if task_types is None and capabilities is None:
-        return ()
+        return None
     wanted, possible = texts(task_types, "task_types"), texts(capabilities, "capabilities")
     if wanted is None or possible is None:
-        types = wanted or possible or ()
-    else:
-        types = tuple(each for each in wanted if each in possible)
-    return (one_of("task_type", types),) if types else (_FITS_NOTHING,)
+        return wanted or possible or ()
+    return tuple(each for each in wanted if each in possible)
 
 
-def _held(tasks: Iterable[TaskModel]) -> Held:
-    return {task.id: claim_of(task) for task in tasks}
+def _of_types(types: _Types) -> tuple[Condition, ...]:
+    """Return the conditions for a task's type."""
+    return () if types is None else (one_of("task_type", types),)
 
 
-def _claimed(agent_id: str, lease: float | timedelta | None) -> dict[str, Change]:
+def _claimant(agent_id: str, lease: float | timedelta | None) -> _Claimant:
+    """Return the checked values of a claim."""
+    held_for = None if lease is None else FromNow(seconds(lease, "lease"))
+    return identifier(agent_id, "task.assigned_to"), held_for
+
+
+def _claimed(agent_id: str, lease: FromNow | None) -> dict[str, Change]:
     """Return the changes that claim a task."""
     return {
         "status": TaskStatus.ASSIGNED.value,
-        "assigned_to": identifier(agent_id, "task.assigned_to"),
-        "lease_expires_at": None if lease is None else FromNow(seconds(lease, "lease")),
+        "assigned_to": agent_id,
+        "lease_expires_at": lease,
         "claim_count": Increment(),
         **TOUCHED,
     }
+
+
+@PreparedWrite
+def _claiming_by_id(id: str, agent_id: str, lease: FromNow | None) -> list[Step]:
+    return [Claim(Query(TASKS, (Condition("id", "=", id), IS_PENDING), limit=1), _claimed(agent_id, lease))]
+
+
+@lru_cache(_CLAIMS_KEPT)
+def _claiming_ready(types: _Types, limit: int, others: tuple[Condition, ...] = ()) -> PreparedWrite:
+    """Return the claim of the next tasks of these types that match other conditions."""
+    ready = Query(TASKS, (*IS_READY, *_of_types(types), *others), MOST_URGENT_FIRST, limit)
+    return PreparedWrite(
+        lambda agent_id, lease: [_LET_DUE_BE_READY, Claim(ready, {**_claimed(agent_id, lease), "started_at": NOW})]
+    )

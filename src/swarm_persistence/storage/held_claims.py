@@ -12,20 +12,21 @@ from swarm_persistence.schema.values import count, identifier, refuse
 from swarm_persistence.storage.core import TOUCHED
 
 
-def claim_of(task: TaskModel) -> tuple[Condition, ...]:
-    """Return the conditions under which the claim of this copy still holds."""
+def claim_key(task: TaskModel) -> tuple[str, str, int]:
+    """Return what identifies the claim of this copy: the task's id, the agent, and the number of the claim."""
     id = id_of_task(task)
     if task.assigned_to is None:
         raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
-    return (*held_by(id, task.assigned_to), Condition("claim_count", "=", count(task.claim_count, "task.claim_count")))
+    return id, identifier(task.assigned_to, "task.assigned_to"), count(task.claim_count, "task.claim_count")
 
 
-def held_by(id: str, agent_id: str) -> tuple[Condition, ...]:
-    """Return the conditions under which an agent holds a task."""
+def held(id: str, agent_id: str, number: int) -> tuple[Condition, ...]:
+    """Return the conditions under which a claim still holds."""
     return (
-        Condition("id", "=", identifier(id, "task.id")),
+        Condition("id", "=", id),
         IS_HELD,
-        Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")),
+        Condition("assigned_to", "=", agent_id),
+        Condition("claim_count", "=", number),
     )
 
 
@@ -46,6 +47,6 @@ GIVEN_BACK: Mapping[str, Change] = {
 """The changes that make a task pending again."""
 
 
-def given_back(delay: float) -> Mapping[str, Change]:
-    """Return the changes that make a task pending again after a delay in seconds."""
-    return {**GIVEN_BACK, "run_at": FromNow(delay), IS_DELAYED: 1} if delay else GIVEN_BACK
+def given_back(run_at: FromNow | None) -> Mapping[str, Change]:
+    """Return the changes that make a task pending again, at once or later."""
+    return GIVEN_BACK if run_at is None else {**GIVEN_BACK, "run_at": run_at, IS_DELAYED: 1}

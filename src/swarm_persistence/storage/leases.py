@@ -14,6 +14,7 @@ import msgspec
 
 from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.durations import seconds
+from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
 from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError, UnreadableError
@@ -28,7 +29,7 @@ from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import claim_of, given_back, id_of_task
+from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, given_back, held, id_of_task
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -58,7 +59,7 @@ class LeaseVerbs(ClaimVerbs):
 
     async def extend_lease(self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS) -> None:
         """Extend the claim to `lease` seconds from now."""
-        await self._change_held(task, {"lease_expires_at": FromNow(seconds(lease, "lease")), **TOUCHED})
+        await self._change_held(task, _extension, FromNow(seconds(lease, "lease")))
 
     async def complete_task(self, task: TaskModel, result: Any = None) -> None:
         """Complete the task with this result; its dependents no longer wait for it.
@@ -68,15 +69,7 @@ class LeaseVerbs(ClaimVerbs):
             SerializationError: the result is not JSON; nothing was written.
 
         """
-        changes: dict[str, Change] = {
-            "status": TaskStatus.COMPLETED.value,
-            "result": None if result is None else json_text(result, "task.result"),
-            "error": None,
-            "lease_expires_at": None,
-            "completed_at": NOW,
-            **TOUCHED,
-        }
-        await self._change_held(task, changes, *steps_to_meet([id_of_task(task)]))
+        await self._change_held(task, _completion, None if result is None else json_text(result, "task.result"))
 
     async def fail_task(
         self,
@@ -111,7 +104,10 @@ class LeaseVerbs(ClaimVerbs):
 
     async def release_task(self, task: TaskModel, *, retry_in: float | timedelta = 0.0) -> None:
         """Release the claim: the task is pending again, after `retry_in` seconds, and no retry is counted."""
-        await self._change_held(task, given_back(seconds(retry_in, "retry_in", is_zero_possible=True)))
+        if delay := seconds(retry_in, "retry_in", is_zero_possible=True):
+            await self._change_held(task, _delayed_release, FromNow(delay))
+        else:
+            await self._change_held(task, _release)
 
     async def cancel_task(self, id: str) -> bool:
         """Cancel the task unless it is finished; return whether it was cancelled. Its holder loses the claim.
@@ -142,7 +138,7 @@ class LeaseVerbs(ClaimVerbs):
             Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
             Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
         )
-        query = Query(TASKS, (*claim_of(task), *counters), limit=1)
+        query = Query(TASKS, (*held(*claim_key(task)), *counters), limit=1)
         if task.retry_count < (task.max_retries if limit is None else limit):
             retry = task.retry_count + 1
             delay = backoff_seconds(retry, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS) if pause is None else pause
@@ -189,9 +185,8 @@ class LeaseVerbs(ClaimVerbs):
 
         return await self._as_one(look)
 
-    async def _change_held(self, task: TaskModel, changes: Mapping[str, Change], *then: Step) -> None:
-        step: Step = Claim(Query(TASKS, claim_of(task), limit=1), changes)
-        records = await self._write_one(IfChanged(step, then) if then else step)
+    async def _change_held(self, task: TaskModel, change: PreparedWrite, *values: Any) -> None:
+        (records,) = await self._executor().write(BoundSteps(change, *claim_key(task), *values))
         if not records:
             await self._held(task)
             raise AssertionError("the claim holds, and yet its task was not found")
@@ -215,9 +210,41 @@ class LeaseVerbs(ClaimVerbs):
         self._tell(task, **{field: getattr(stored, field) for field in task.__struct_fields__})
 
 
+@PreparedWrite
+def _extension(id: str, agent_id: str, number: int, lease: FromNow) -> list[Step]:
+    return [_change_of(id, agent_id, number, {"lease_expires_at": lease, **TOUCHED})]
+
+
+@PreparedWrite
+def _completion(id: str, agent_id: str, number: int, result: str | None) -> list[Step]:
+    changes: dict[str, Change] = {
+        "status": TaskStatus.COMPLETED.value,
+        "result": result,
+        "error": None,
+        "lease_expires_at": None,
+        "completed_at": NOW,
+        **TOUCHED,
+    }
+    return [IfChanged(_change_of(id, agent_id, number, changes), tuple(steps_to_meet([id])))]
+
+
+@PreparedWrite
+def _release(id: str, agent_id: str, number: int) -> list[Step]:
+    return [_change_of(id, agent_id, number, GIVEN_BACK)]
+
+
+@PreparedWrite
+def _delayed_release(id: str, agent_id: str, number: int, run_at: FromNow) -> list[Step]:
+    return [_change_of(id, agent_id, number, given_back(run_at))]
+
+
+def _change_of(id: str, agent_id: str, number: int, changes: Mapping[str, Change]) -> Claim[TaskModel]:
+    return Claim(Query(TASKS, held(id, agent_id, number), limit=1), changes)
+
+
 def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes that retry a task after a delay in seconds."""
-    return {**given_back(delay), "error": error, "retry_count": retry_count}
+    return {**given_back(FromNow(delay) if delay else None), "error": error, "retry_count": retry_count}
 
 
 def _copy(source: TaskModel, target: TaskModel) -> None:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
@@ -80,6 +81,8 @@ class StatementCompiler(ABC):
 
         Neighbouring inserts into one table are one statement.
         """
+        if type(steps) is BoundSteps:
+            return self.bound(steps)
         statements: list[Statement] = []
         last: InsertStatement | None = None
         for step in steps:
@@ -95,6 +98,10 @@ class StatementCompiler(ABC):
                 last = None
                 statements.append(self._by_class[type(step)](step))
         return statements
+
+    def bound(self, steps: BoundSteps) -> list[Statement]:
+        """Return the statements of a prepared write; the text of a step may depend on its values."""
+        return self.write(steps.steps)
 
     def read(self, read: Read[Any]) -> Statement:
         """Return the statement of a read."""

@@ -4,10 +4,12 @@ They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postg
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, ClassVar, TypeVar, final
+from copy import copy
+from typing import Any, ClassVar, Self, TypeVar, final
 
 import msgspec
 
+from swarm_persistence.engines.prepared import Parameter
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.semantics import sorted_rows
 from swarm_persistence.schema.codec import codec_of
@@ -49,6 +51,10 @@ class Statement(msgspec.Struct, eq=False, gc=False):
         """Return the names of the tables that it may change."""
         return ()
 
+    def bound(self, values: Sequence[Any]) -> Self:
+        """Return the statement with these values in the places of its parameters."""
+        return self
+
 
 class TextStatement(Statement, eq=False, gc=False):
     """One SQL statement; gives its rows."""
@@ -65,6 +71,11 @@ class TextStatement(Statement, eq=False, gc=False):
     def result(self, rows: list[Any]) -> Any:
         """Return what the caller gets for the rows."""
         return rows
+
+    def bound(self, values: Sequence[Any]) -> Self:
+        bound = copy(self)
+        bound.values = [values[each.position] if type(each) is Parameter else each for each in self.values]
+        return bound
 
 
 class CountStatement(TextStatement, eq=False, gc=False):
@@ -177,6 +188,9 @@ class IfChangedStatement(Statement, eq=False, gc=False):
         if result:
             yield from run_all(self.then)
         return result
+
+    def bound(self, values: Sequence[Any]) -> Self:
+        return type(self)([each.bound(values) for each in self.first], [each.bound(values) for each in self.then])
 
     def tables_changed(self) -> Iterable[str]:
         return tables_changed((*self.first, *self.then))

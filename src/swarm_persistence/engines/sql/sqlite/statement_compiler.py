@@ -1,8 +1,9 @@
 """Compiles the steps and reads that SQLite runs in its own way."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
@@ -26,6 +27,7 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TABLES, Table
 
 _NOTHING = NoStatement()
+_TEMPLATES_KEPT = 256
 
 
 class SqliteStatementCompiler(StatementCompiler):
@@ -35,6 +37,11 @@ class SqliteStatementCompiler(StatementCompiler):
         super().__init__(Compiler(SqliteDialect()))
         self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
+        self._templates = lru_cache(_TEMPLATES_KEPT)(self._template)
+
+    def bound(self, steps: BoundSteps) -> list[Statement]:
+        # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
+        return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
 
     def insert_into(self, table: Table[Any]) -> NewInsert:
         bulk = BulkInsert(table, lambda rows: self.sql.insert(table, rows))
@@ -62,6 +69,9 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def reserve(self, step: Reserve) -> Statement:
         return RaiseNumbersStatement(step.table, step.number, step.floor)
+
+    def _template(self, prepared: PreparedWrite) -> list[Statement]:
+        return self.write(prepared.template())
 
     def get(self, read: Get[Any]) -> RecordStatement:
         return RecordStatement(self._gets[read.table.name], (read.id,), read.table)
