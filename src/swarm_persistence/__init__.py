@@ -26,6 +26,7 @@ from swarm_persistence.errors import (
     StorageError,
     TransactionError,
     UnreadableError,
+    WaitTimeoutError,
 )
 from swarm_persistence.models import (
     AgentModel,
@@ -115,6 +116,7 @@ __all__ = [
     "Transaction",
     "TransactionError",
     "UnreadableError",
+    "WaitTimeoutError",
     "WasmStorage",
     "Worker",
     "WorkerContext",

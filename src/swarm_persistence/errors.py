@@ -15,7 +15,8 @@ StorageError                  everything below; catch this one to catch them all
     ├── ClosedError           the storage is closed, or belongs to the process that forked this one
     ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is no number
     ├── DependencyCycleError  tasks would wait for each other for ever
-    └── LeaseLostError        the claim that the call relies on is over
+    ├── LeaseLostError        the claim that the call relies on is over
+    └── WaitTimeoutError      a task was not finished in time; it is a `TimeoutError` as well
 """
 
 from typing import ClassVar
@@ -120,6 +121,10 @@ class DependencyCycleError(OtherError):
 
 class LeaseLostError(OtherError):
     """The task is no longer held by this claim; nothing was written."""
+
+
+class WaitTimeoutError(OtherError, TimeoutError):
+    """A task that the call waited for was not finished within its `timeout`."""
 
 
 def copy_error(error: BaseException) -> BaseException:

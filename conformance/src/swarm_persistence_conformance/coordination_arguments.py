@@ -34,6 +34,8 @@ ID_CALLS: dict[str, Call] = {
     "release_task": lambda storage, id: storage.release_task(held(id)),
     "cancel_task": lambda storage, id: storage.cancel_task(id),
     "retry_task": lambda storage, id: storage.retry_task(id),
+    "wait_for_task": lambda storage, id: storage.wait_for_task(id),
+    "wait_for_tasks": lambda storage, id: storage.wait_for_tasks([id]),
     "heartbeat": lambda storage, id: storage.heartbeat(id),
     "acknowledge_message": lambda storage, id: storage.acknowledge_message(id),
     "mark_messages_read": lambda storage, id: storage.mark_messages_read(id, up_to=a_message(to_agent=id)),
@@ -64,6 +66,7 @@ POSITIVE: dict[str, tuple[str, Call]] = {
 NOT_NEGATIVE: dict[str, tuple[str, Call]] = {
     "claim_next_task": ("wait", lambda storage, seconds: storage.claim_next_task("a", wait=seconds)),
     "claim_next_tasks": ("wait", lambda storage, seconds: storage.claim_next_tasks("a", limit=1, wait=seconds)),
+    "wait_for_task": ("timeout", lambda storage, seconds: storage.wait_for_task("task-1", timeout=seconds)),
     "prune": ("older_than", lambda storage, seconds: storage.prune(seconds)),
     "fail_task": ("retry_in", lambda storage, seconds: storage.fail_task(held(), "e", retry_in=seconds)),
     "release_task": ("retry_in", lambda storage, seconds: storage.release_task(held(), retry_in=seconds)),

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
-from swarm_persistence import MessageModel, Storage, TaskModel, TaskStatus
+from swarm_persistence import MessageModel, NotFoundError, Storage, TaskModel, TaskStatus, WaitTimeoutError
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event
 from swarm_persistence_conformance.verb_cases import VerbCase
@@ -144,9 +144,15 @@ async def _watch_briefly(records: AsyncGenerator[Any, None]) -> None:
                 await anext(records)
 
 
+async def _wait_for_a_pending_task(storage: Storage) -> None:
+    with suppress(WaitTimeoutError, NotFoundError):
+        await storage.wait_for_task("task-1", timeout=0.01)
+
+
 COORDINATION_READS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
     "claim_next_task": lambda storage: storage.claim_next_task("agent-1", task_types=["never"]),
     "a wait for a task": lambda storage: storage.claim_next_task("agent-1", task_types=["never"], wait=0.01),
+    "wait_for_task": _wait_for_a_pending_task,
     "get_ready_tasks": lambda storage: storage.get_ready_tasks(),
     "get_blocked_tasks": lambda storage: storage.get_blocked_tasks(),
     "read_events": lambda storage: storage.read_events(),

@@ -64,6 +64,8 @@ def arguments() -> dict[str, dict[str, Any]]:
         "release_task": {"task": held, "retry_in": 5},
         "cancel_task": {"id": "task-1"},
         "retry_task": {"id": "ended"},
+        "wait_for_task": {"id": "ended", "timeout": 5},
+        "wait_for_tasks": {"ids": ["ended"], "timeout": 5},
         "requeue_expired_tasks": {"heartbeat_timeout": 300},
         "store_event": {"event": an_event("new", idempotency_key="key")},
         "get_events_by_agent": {"agent_id": "agent-1", "limit": 5},

@@ -197,6 +197,8 @@ class BlockingStorage(NotPicklable):
     release_task = _verb(Storage.release_task)
     cancel_task = _verb(Storage.cancel_task)
     retry_task = _verb(Storage.retry_task)
+    wait_for_task = _verb(Storage.wait_for_task)
+    wait_for_tasks = _verb(Storage.wait_for_tasks)
     requeue_expired_tasks = _verb(Storage.requeue_expired_tasks)
 
     store_event = _verb(Storage.store_event)

@@ -18,4 +18,5 @@ def _is_one_of(statuses: Iterable[TaskStatus]) -> Condition:
 
 IS_HELD = _is_one_of(HELD)
 IS_UNFINISHED = _is_one_of(UNFINISHED)
+IS_FINISHED = _is_one_of(FINISHED)
 IS_UNSUCCESSFUL = _is_one_of(UNSUCCESSFUL)

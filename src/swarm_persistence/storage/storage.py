@@ -27,12 +27,15 @@ from swarm_persistence.storage.retrying import RetryVerbs
 from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
+from swarm_persistence.storage.waiting import WaitVerbs
 
 T = TypeVar("T")
 V = TypeVar("V", AgentModel, TaskModel)
 
 
-class Storage(AgentVerbs, RecoveryVerbs, RetryVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs):
+class Storage(
+    AgentVerbs, RecoveryVerbs, RetryVerbs, WaitVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs
+):
     """A durable store of agents, tasks, events, messages and metrics.
 
     Safe for concurrent use from many tasks, threads and event loops. A write is durable once its call has returned;

@@ -1,0 +1,123 @@
+"""Waits for tasks to be finished: one reader in each event loop looks for all that are awaited there."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextvars import Context
+
+from swarm_persistence.engines.interface import Engine, Watch
+from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.errors import NotFoundError, StorageError, copy_error
+from swarm_persistence.models import TaskModel
+from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.query.task_statuses import IS_FINISHED
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import SEQUENCE, TASKS
+from swarm_persistence.storage.readable import readable_values
+
+Waiter = asyncio.Future[TaskModel]
+
+_BETWEEN_CHECKS_SECONDS = 2.0
+"""How often to look without a commit: for tasks that were deleted, and for commits whose notification was lost."""
+_PAUSE_FACTOR = 3.0
+"""The pause after a read, as a multiple of its duration: however many commits there are, most of the time is left."""
+_FIELDS = (*TASKS.stored_names, SEQUENCE)
+_ID = TASKS.positions["id"]
+
+
+class TaskWaits:
+    """The waits for tasks of one storage."""
+
+    def __init__(self) -> None:
+        self._readers: dict[tuple[asyncio.AbstractEventLoop, Engine], _Reader] = {}
+
+    def add(self, engine: Engine, ids: Iterable[str]) -> dict[str, Waiter]:
+        """Return a future for each of these tasks, whose end after this call it will tell.
+
+        The caller looks for those that are finished already, and cancels the futures that it does not await any more.
+        """
+        key = (running_loop(), engine)
+        reader = self._readers.get(key)
+        if reader is None or reader.is_over:
+            # A loop may end without its waits. Iterate over a copy, since other threads may add readers.
+            known = self._readers.copy().items()
+            self._readers = {other: one for other, one in known if not one.is_over and not other[0].is_closed()}
+            reader = self._readers[key] = _Reader(engine)
+        return {id: reader.add(id) for id in ids}
+
+
+class _Reader:
+    """Reads the awaited tasks of one event loop after each commit to tasks, until none is awaited any more."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.is_over = False
+        self._engine = engine
+        self._waiters: dict[str, set[Waiter]] = {}
+        # Before the callers look by themselves: what is committed after their look wakes the reader.
+        self._watch: Watch = engine.watch((TASKS,))
+        self._loop = asyncio.get_running_loop()
+        # In an empty context: it would keep the caller's context alive.
+        self._work = self._loop.create_task(self._read_until_unused(), context=Context())
+
+    def add(self, id: str) -> Waiter:
+        """Return a future for a task."""
+        waiter: Waiter = self._loop.create_future()
+        self._waiters.setdefault(id, set()).add(waiter)
+        waiter.add_done_callback(lambda _: self._discard(id, waiter))
+        return waiter
+
+    def _discard(self, id: str, waiter: Waiter) -> None:
+        waiters = self._waiters.get(id, set())
+        waiters.discard(waiter)
+        if not waiters:
+            self._waiters.pop(id, None)
+        if not self._waiters and not self.is_over:
+            self.is_over = True
+            self._watch.close()
+            self._work.cancel()
+
+    async def _read_until_unused(self) -> None:
+        check_at = time.monotonic() + _BETWEEN_CHECKS_SECONDS
+        try:
+            while not self.is_over:
+                has_rung = await self._watch.wait(max(check_at - time.monotonic(), 0.0))
+                began_at = time.monotonic()
+                await self._read_finished()
+                if not has_rung or began_at >= check_at:
+                    await self._read_missing()
+                    check_at = time.monotonic() + _BETWEEN_CHECKS_SECONDS
+                await asyncio.sleep(_PAUSE_FACTOR * (time.monotonic() - began_at))
+        except StorageError as error:
+            self._end_all(error)
+
+    async def _read_finished(self) -> None:
+        finished = Query(TASKS, (one_of("id", [*self._waiters]), IS_FINISHED))
+        rows, unreadable = await readable_values(self._engine, finished, _FIELDS)
+        for row in rows:
+            for waiter in self._take(str(row[_ID])):
+                try:
+                    # Each waiter gets a record of its own, since its caller may change it.
+                    waiter.set_result(codec_of(TaskModel).decode(row))
+                except StorageError as error:
+                    waiter.set_exception(error)
+        for each in unreadable:
+            self._refuse(each.id or "", each)
+
+    async def _read_missing(self) -> None:
+        awaited = [*self._waiters]
+        rows, _ = await readable_values(self._engine, Query(TASKS, (one_of("id", awaited),)), ("id",))
+        for id in {*awaited} - {str(row[0]) for row in rows}:
+            self._refuse(id, NotFoundError(f"task {id!r}; it was deleted while a call waited for it"))
+
+    def _take(self, id: str) -> list[Waiter]:
+        return [waiter for waiter in self._waiters.get(id, ()) if not waiter.done()]
+
+    def _refuse(self, id: str, error: StorageError) -> None:
+        for waiter in self._take(id):
+            waiter.set_exception(copy_error(error))
+
+    def _end_all(self, error: StorageError) -> None:
+        self.is_over = True
+        self._watch.close()
+        for id in [*self._waiters]:
+            self._refuse(id, error)
