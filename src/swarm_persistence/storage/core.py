@@ -71,7 +71,7 @@ class StorageCore(NotPicklable):
         if self._held_transactions.scopes and self._scope() is None:
             self._held_transactions.refuse_transaction()
             engine = self._engine_outside()
-        return transactions.begin(self, engine, self._held_transactions)
+        return transactions.begin(Scope(self, engine), self._held_transactions)
 
     def _scope(self) -> Scope | None:
         if innermost_scope() is None:

@@ -40,11 +40,11 @@ class Scope:
     """One level of an open transaction: the outermost, or a savepoint. Runs the operations that join it."""
 
     def __init__(self, owner: object, engine: Engine) -> None:
+        """Bind the new scope to the calling context and its copies: their calls join it once it is open."""
         self.owner = owner
         self.parent = find_scope(owner)
         self.ending = ""
         """What ended the scope, unless a caller did."""
-        self._binding: weakref.ref[_Binding]
         self._engine = engine
         self._state = _State.OPENING
         self._failure: BaseException | None = None
@@ -52,16 +52,17 @@ class Scope:
         self._undo: list[Callable[[], None]] = []
         self._unheard: list[Callable[[], None]] = []
         self._session: Session
+        self._depth: int = 0 if self.parent is None else self.parent._depth + 1
         self._savepoint = f"level_{self._depth}"
         self._task = _current_task()
         self._cancellations = 0 if self._task is None else self._task.cancelling()
         self._loop: asyncio.AbstractEventLoop
         self._nested: Scope | None = None
         self._process = os.getpid()
-
-    @property
-    def _depth(self) -> int:
-        return 0 if self.parent is None else self.parent._depth + 1
+        binding = _Binding(self, _living(_innermost.get()))
+        # Only contexts reference the binding: it dies with them, for example when a thread's call returns.
+        self._binding = weakref.ref(binding)
+        _innermost.set(binding)
 
     @property
     def is_open(self) -> bool:
@@ -159,13 +160,6 @@ class Scope:
         """Whether it is open, but every context whose calls could join it is gone."""
         return self.is_open and self._binding() is None
 
-    def bind(self) -> None:
-        """Bind the scope to this context and its copies, so that their calls join it."""
-        binding = _Binding(self, _living(_innermost.get()))
-        # Only contexts reference the binding: it dies with them, for example when a thread's call returns.
-        self._binding = weakref.ref(binding)
-        _innermost.set(binding)
-
     def drop(self, reason: str) -> None:
         """Roll back without waiting, and warn; from any thread. The scopes around it are rolled back as well."""
         if self._state is not _State.OPEN or self.is_inherited:
@@ -214,14 +208,13 @@ class Scope:
         self._unheard.append(action)
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        self._require_open()
         return await self._run(lambda: self._session.write(steps))
 
     async def read(self, read: Read[T]) -> T:
-        self._require_open()
         return await self._run(lambda: self._session.read(read))
 
     async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        self._require_open()
         async with self._one_at_a_time:
             self._require_open()
             try:
@@ -307,13 +300,6 @@ def find_scope(owner: object) -> Scope | None:
     while binding is not None and not (binding.scope.owner is owner and binding.scope.is_visible):
         binding = binding.outer
     return None if binding is None else binding.scope
-
-
-def bind(owner: object, engine: Engine) -> Scope:
-    """Return a new scope, bound to the calling context; calls join it once it is open."""
-    scope = Scope(owner, engine)
-    scope.bind()
-    return scope
 
 
 def _living(binding: _Binding | None) -> _Binding | None:

@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 
 from swarm_persistence.backoff import backoff_seconds
 from swarm_persistence.engines.endings import is_over
-from swarm_persistence.engines.interface import Engine
 from swarm_persistence.errors import ClosedError, CollisionError, TransactionError
 from swarm_persistence.storage.held_transactions import HeldTransactions
 from swarm_persistence.storage.pickling import NotPicklable
-from swarm_persistence.storage.scopes import Scope, bind
+from swarm_persistence.storage.scopes import Scope
 
 T = TypeVar("T")
 
@@ -22,12 +21,8 @@ _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
-def begin(owner: object, engine: Engine, held: HeldTransactions) -> Coroutine[Any, Any, "Transaction"]:
-    """Bind a new transaction to the calling context; the coroutine opens it and adds it to `held`."""
-    return _open(bind(owner, engine), held)
-
-
-async def _open(scope: Scope, held: HeldTransactions) -> "Transaction":
+async def begin(scope: Scope, held: HeldTransactions) -> "Transaction":
+    """Open a scope, and add its transaction to `held`."""
     await scope.begin()
     return Transaction(scope, held)
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from swarm_persistence.engines.prepared import BoundSteps
@@ -50,6 +51,8 @@ class StatementCompiler(ABC):
 
     def __init__(self, compiler: Compiler) -> None:
         self.sql = compiler
+        self._save_text = cache(compiler.save)
+        self._replace_text = cache(compiler.replace)
         self._tables: dict[type[Any], tuple[Table[Any], Callable[[Any], Any], NewInsert]] = {
             table.model: (table, codec_of(table.model).encode, self.insert_into(table)) for table in TABLES
         }
@@ -143,7 +146,7 @@ class StatementCompiler(ABC):
 
     def save(self, table: Table[Any], row: Row) -> Statement:
         """Return the statement that replaces or adds a row."""
-        return SaveStatement(self.sql.save(table), row, table)
+        return SaveStatement(self._save_text(table), row, table)
 
     def select(self, read: Select[Any]) -> Statement:
         """Return the statement that reads a query's records."""
@@ -163,7 +166,7 @@ class StatementCompiler(ABC):
     def _replace(self, step: Replace[Any]) -> Statement:
         table, row = self.row_of(step)
         values = self.sql.replace_values(table, row, step.is_forced)
-        return ReplaceStatement(self.sql.replace(table, step.is_forced), values, table)
+        return ReplaceStatement(self._replace_text(table, bool(step.is_forced)), values, table)
 
     def _update(self, step: Update[Any]) -> Statement:
         return CountStatement(*self.sql.update(step.query, step.changes), step.query.table)
