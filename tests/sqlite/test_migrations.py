@@ -9,7 +9,15 @@ from typing import Any
 import apsw
 import pytest
 
-from swarm_persistence import DatabaseError, MigrationError, OtherError, SqliteStorage, init_storage, open_storage
+from swarm_persistence import (
+    DatabaseError,
+    MigrationError,
+    OtherError,
+    SqliteStorage,
+    TaskModel,
+    init_storage,
+    open_storage,
+)
 from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
@@ -270,6 +278,59 @@ def _expected(index: Index) -> tuple[Any, ...]:
     limits = [f"{field} = {value!r}" for field, value in index.where]
     limits += [f"{index.present} IS NOT NULL"] if index.present else []
     return columns, 2 * pairs, " AND ".join(limits)
+
+
+class TestUnlinking:
+    """From version 8 on, a trigger counts the dependencies that a task waits for, once they are few."""
+
+    async def test_code_of_an_older_version_completes_dependencies_beside_this_one(
+        self, storage: SqliteStorage, connection: apsw.Connection
+    ) -> None:
+        names = [f"task-{number}" for number in range(20)]
+        await storage.store_tasks([*(TaskModel(id=name, task_type="t") for name in names), _waiting_for(names)])
+
+        for place, task in enumerate(await storage.claim_next_tasks("agent", limit=20)):
+            assert await storage.get_ready_tasks() == []
+            if place % 2:
+                _complete_as_version_7(connection, task.id)
+            else:
+                await storage.complete_task(task)
+
+        assert ids(await storage.get_ready_tasks()) == ["last"]
+
+    async def test_the_step_back_leaves_the_number_of_dependencies(
+        self, storage: SqliteStorage, path: Path, connection: apsw.Connection
+    ) -> None:
+        names = [f"task-{number}" for number in range(20)]
+        await storage.store_tasks([*(TaskModel(id=name, task_type="t") for name in names), _waiting_for(names)])
+        first, *others = await storage.claim_next_tasks("agent", limit=11)
+        for task in others:
+            await storage.complete_task(task)
+
+        await storage.migrate_to(7)
+        counted = connection.execute("SELECT unmet_dependencies FROM tasks WHERE id = 'last'").get
+        await storage.migrate_to(LATEST)
+        await storage.complete_task(first)
+
+        assert counted == 10
+        for task in await storage.claim_next_tasks("agent", limit=20):
+            await storage.complete_task(task)
+        assert ids(await storage.get_ready_tasks()) == ["last"]
+
+
+def _waiting_for(names: list[str]) -> TaskModel:
+    return TaskModel(id="last", task_type="t", dependencies=names)
+
+
+def _complete_as_version_7(connection: apsw.Connection, id: str) -> None:
+    with connection:
+        connection.execute("UPDATE tasks SET status = 'completed' WHERE id = ?", (id,)).fetchall()
+        connection.execute(
+            "UPDATE tasks SET unmet_dependencies = unmet_dependencies + -1 "
+            "WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id = ?)",
+            (id,),
+        ).fetchall()
+        connection.execute("DELETE FROM task_links WHERE dependency_id = ?", (id,)).fetchall()
 
 
 class TestEventFloor:

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from postgres.conftest import schema, server, url
+from postgres.servers import Server
 from swarm_persistence import (
     ConflictError,
     EventModel,
     MemoryStorage,
     OtherError,
+    PostgresStorage,
     SerializationError,
     SqliteStorage,
     Storage,
@@ -19,6 +22,8 @@ from swarm_persistence.transfer.copying import copy
 from swarm_persistence.transfer.json_lines import JsonLinesPlace
 from swarm_persistence.transfer.places import BATCH, StoragePlace
 from swarm_persistence_conformance.records import a_task, an_event, complete_records
+
+__all__ = ["schema", "server", "url"]
 
 
 async def filled() -> Storage:
@@ -186,3 +191,23 @@ class TestJsonLines:
             await copy(file, StoragePlace(target))
 
         assert [(event.id, event.sequence) for event in await target.read_events()] == [("c", 1), ("b", 2)]
+
+
+async def test_a_task_that_still_waits_for_many_waits_for_the_last_of_them_on_postgresql(
+    tmp_path: Path, server: Server, schema: str
+) -> None:
+    names = [f"task-{number}" for number in range(40)]
+    async with (
+        await SqliteStorage.open(tmp_path / "swarm.db") as source,
+        await PostgresStorage.open(server.url(schema=schema)) as target,
+    ):
+        await source.store_tasks([*map(a_task, names), a_task("last", dependencies=names)])
+        for task in await source.claim_next_tasks("agent", limit=20):
+            await source.complete_task(task)
+
+        await copy(StoragePlace(source), StoragePlace(target))
+        for task in await target.claim_next_tasks("agent", limit=20):
+            assert task.id != "last"
+            await target.complete_task(task)
+
+        assert [task.id for task in await target.get_ready_tasks()] == ["last"]

@@ -38,6 +38,53 @@ class TestDependencies:
         assert await ready_and_blocked(storage) == (["last"], [])
         assert (await claimed(storage)).id == "last"
 
+    async def test_a_task_waits_for_the_last_of_many_dependencies_however_they_are_completed(
+        self, storage: Storage
+    ) -> None:
+        names = [f"task-{number}" for number in range(40)]
+        await storage.store_tasks([*map(a_task, names), a_task("last", dependencies=names)])
+        first, *others = names
+
+        for place, id in enumerate(others):
+            if place % 3 == 0:
+                task = await stored(storage, id)
+                task.status = TaskStatus.COMPLETED
+                await storage.update_task(task)
+            elif place % 3 == 1:
+                async with storage.transaction():
+                    await complete(storage, id)
+            else:
+                await complete(storage, id)
+            assert ids(await storage.get_blocked_tasks()) == ["last"]
+        assert await ready_and_blocked(storage) == ([first], ["last"])
+        await complete(storage, first)
+
+        assert await ready_and_blocked(storage) == (["last"], [])
+
+    async def test_many_dependencies_that_are_completed_at_once_leave_none(self, storage: Storage) -> None:
+        names = [f"task-{number}" for number in range(40)]
+        await storage.store_tasks([*map(a_task, names), a_task("last", dependencies=names)])
+
+        await asyncio.gather(*(complete(storage, id) for id in names))
+
+        assert await ready_and_blocked(storage) == (["last"], [])
+
+    async def test_a_task_that_is_no_longer_completed_blocks_one_of_many_dependencies_again(
+        self, storage: Storage
+    ) -> None:
+        names = [f"task-{number}" for number in range(20)]
+        await storage.store_tasks([*map(a_task, names), a_task("last", dependencies=names)])
+        await asyncio.gather(*(complete(storage, id) for id in names[1:]))
+        again = await stored(storage, names[1])
+        again.status = TaskStatus.PENDING
+        await storage.update_task(again)
+
+        await complete(storage, names[0])
+        assert ids(await storage.get_blocked_tasks()) == ["last"]
+        await complete(storage, names[1])
+
+        assert await ready_and_blocked(storage) == (["last"], [])
+
     async def test_a_stale_copy_of_a_task_that_failed_with_its_dependency_is_refused(self, storage: Storage) -> None:
         await storage.store_tasks([a_task("a"), a_task("last", dependencies=["a"])])
         stale = await stored(storage, "last")

@@ -87,6 +87,24 @@ class Delete(msgspec.Struct, Generic[M], frozen=True):
     query: Query[M]
 
 
+MOST_COUNTED = 8
+"""The highest number of links that a counter tells exactly on every engine."""
+
+
+class Unlink(msgspec.Struct, frozen=True):
+    """Delete the links that match a query, and count the links that are left to the rows that they led from.
+
+    A link names its row, one of `table`, in `field`. The counter is exact up to `MOST_COUNTED`, and above that never
+    lower than the number of links: an engine need not write a wide row once for each. A row must not have several of
+    the links to delete. Result: the number of links deleted.
+    """
+
+    links: Query[Any]
+    field: str
+    table: Table[Any]
+    counter: str
+
+
 class LockRows(msgspec.Struct, frozen=True):
     """Lock ids of a table, whether or not they are stored, until this write is committed. No result.
 
@@ -150,6 +168,7 @@ Step = (
     | Update[Any]
     | Claim[Any]
     | Delete[Any]
+    | Unlink
     | LockRows
     | Restore[Any]
     | Reserve

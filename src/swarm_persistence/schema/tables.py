@@ -49,7 +49,7 @@ CHANGE_NUMBER = "change_number"
 """The hidden column that every write of a followed row sets."""
 
 UNMET_DEPENDENCIES = "unmet_dependencies"
-"""The hidden column of tasks that counts the dependencies that are not completed: the links of the task."""
+"""The hidden column of tasks that counts the dependencies that are not completed, exactly if they are few."""
 
 IS_DELAYED = "is_delayed"
 """The hidden column of tasks that tells whether `run_at` must come before the task is ready."""

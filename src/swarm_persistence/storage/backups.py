@@ -10,10 +10,10 @@ from typing import Any
 from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.lines import BATCH, Header, StoredRecord
 from swarm_persistence.engines.reads import Count
-from swarm_persistence.engines.steps import Delete, Reserve, Restore
+from swarm_persistence.engines.steps import CountOf, Delete, Reserve, Restore, Step, Update
 from swarm_persistence.errors import OtherError, shown
-from swarm_persistence.query.query import Query
-from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.schema.tables import TABLES, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.storing import store_all
@@ -86,7 +86,13 @@ async def write_stored(
 ) -> None:
     """Store records with their hidden columns, if all are known; else compute those, as for new records."""
     if all(stored.hidden is not None for stored in records):
-        await storage._executor().write([Restore(table, [stored.row() for stored in records], keeps_sequences)])
+        steps: list[Step] = [Restore(table, [stored.row() for stored in records], keeps_sequences)]
+        if table is TASK_LINKS:
+            # Another engine may have left the counter above the number of links, and this one may decrement it.
+            waiting = dict.fromkeys(stored.record.task_id for stored in records)
+            counted = {UNMET_DEPENDENCIES: CountOf(TASK_LINKS, "task_id")}
+            steps.append(Update(Query(TASKS, (one_of("id", [*waiting]),)), counted))
+        await storage._executor().write(steps)
         return
     models = [stored.record for stored in records]
     if table.is_versioned:

@@ -1,7 +1,8 @@
 """The links between tasks and their dependencies, and the steps that keep them.
 
-A task has a link for each dependency that is not completed, and a count of its links. The write that completes a task
-deletes its dependents' links. One index on the count finds the ready tasks, however many are finished or waiting.
+A task has a link for each dependency that is not completed, and a counter of its links, which may be too high while
+there are many (see `Unlink`). The write that completes a task deletes its dependents' links. One index on the counter
+finds the ready tasks, however many are finished or waiting.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.reads import Values
-from swarm_persistence.engines.steps import CountOf, Delete, Increment, Insert, LockRows, Step, Update
+from swarm_persistence.engines.steps import CountOf, Delete, Insert, LockRows, Step, Unlink, Update
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
@@ -90,13 +91,8 @@ def steps_after_replacing(task: TaskModel) -> tuple[Step, ...]:
 
 
 def steps_to_meet(ids: Sequence[str]) -> list[Step]:
-    """Return the steps that mark completed tasks as met dependencies of their dependents.
-
-    A dependent of several of them is decremented once for each.
-    """
-    if len(ids) > 1:
-        return [step for id in ids for step in steps_to_meet([id])]
-    return [Update(dependents_of(ids), {UNMET_DEPENDENCIES: Increment(-1)}), Delete(waiting_for(ids))]
+    """Return the steps that mark completed tasks as met dependencies of their dependents."""
+    return [Unlink(waiting_for([id]), "task_id", TASKS, UNMET_DEPENDENCIES) for id in ids]
 
 
 async def steps_to_wait_again(executor: Executor, id: str) -> list[Step]:

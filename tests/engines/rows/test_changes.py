@@ -4,13 +4,28 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence.engines.reads import Count, Select
+from swarm_persistence.engines.reads import Count, Select, Values
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
-from swarm_persistence.engines.steps import Claim, Delete, Increment, Insert, Replace, Save, Step, Update
+from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.engines.steps import (
+    MOST_COUNTED,
+    Claim,
+    CountOf,
+    Delete,
+    Increment,
+    Insert,
+    Replace,
+    Save,
+    Step,
+    Unlink,
+    Update,
+)
 from swarm_persistence.errors import ConflictError, SerializationError
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel, TaskPriority
+from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import AGENTS, EVENTS, TASKS
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import AGENTS, EVENTS, TABLES, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 
 
 @pytest.fixture
@@ -169,3 +184,40 @@ async def test_the_id_of_a_deleted_record_is_free_within_the_same_write(engine: 
     await engine.write([Delete(Query(TASKS, (Condition("id", "=", "a"),))), Insert(task("a"))])
 
     assert [stored.id for stored in await engine.read(Select(Query(TASKS)))] == ["b", "a"]
+
+
+class RecordedTable(RowTable):
+    """Counts the rows that are read by id or written."""
+
+    touched = 0
+
+    def get(self, id: str) -> Row | None:
+        self.touched += 1
+        return super().get(id)
+
+    def change(self, before: Row, after: Row) -> None:
+        self.touched += 1
+        super().change(before, after)
+
+
+async def test_links_are_counted_once_they_are_few_and_a_row_with_many_is_not_touched() -> None:
+    tables: dict[str, RowTable] = {table.name: RecordedTable(table) for table in TABLES}
+    engine = MemoryEngine(connection_timeout=30, transaction_timeout=30, tables=tables)
+    names = [f"{number}" for number in range(MOST_COUNTED + 3)]
+    await engine.write(
+        [Insert(task("t", dependencies=names)), *(Insert(TaskLink.between("t", name)) for name in names)]
+    )
+    await engine.write([Update(Query(TASKS), {UNMET_DEPENDENCIES: CountOf(TASK_LINKS, "task_id")})])
+    tasks = tables[TASKS.name]
+    assert isinstance(tasks, RecordedTable)
+
+    counted, touched = [], []
+    for name in names:
+        links = Query(TASK_LINKS, (Condition("dependency_id", "=", name),))
+        before = tasks.touched
+        assert await engine.write([Unlink(links, "task_id", TASKS, UNMET_DEPENDENCIES)]) == [1]
+        touched.append(tasks.touched - before)
+        counted += [row[0] for row in await engine.read(Values(Query(TASKS), (UNMET_DEPENDENCIES,)))]
+
+    assert counted == [MOST_COUNTED + 3, MOST_COUNTED + 3, *range(MOST_COUNTED, -1, -1)]
+    assert touched == [0, 0, *[2] * (MOST_COUNTED + 1)]

@@ -34,11 +34,6 @@ SET
 WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND assigned_to = ? AND claim_count = ?
 RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, version, unmet_dependencies, is_delayed, change_number, sequence;
 
-UPDATE tasks
-SET
-  unmet_dependencies = unmet_dependencies + -1
-WHERE id IN (SELECT task_id FROM task_links WHERE dependency_id = ?);
-
 DELETE FROM task_links
 WHERE dependency_id = ?;
 

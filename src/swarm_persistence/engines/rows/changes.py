@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, resolved, rows_of
 from swarm_persistence.engines.rows.row_source import RowSource
-from swarm_persistence.engines.steps import Change, CountOf, Increment
+from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, Increment, Unlink
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
@@ -165,12 +165,28 @@ class Changes:
         return records
 
     def delete(self, query: Query[Any]) -> int:
+        return len(self._delete(query))
+
+    def unlink(self, step: Unlink) -> int:
+        links = self._delete(step.links)
+        named = step.links.table.positions[step.field]
+        source, counter = self._source_of(step.table), step.table.positions[step.counter]
+        for id in dict.fromkeys(link[named] for link in links):
+            others = Query(step.links.table, (Condition(step.field, "=", id),), limit=MOST_COUNTED + 1)
+            left = len(rows_of(self._source_of(others.table), others))
+            # A row with many links may be wide, as it lists what it waits for: it is neither read nor written.
+            row = source.get(str(id)) if left <= MOST_COUNTED else None
+            if row is not None:
+                self._change(source, row, [*row[:counter], left, *row[counter + 1 :]], is_marked=False)
+        return len(links)
+
+    def _delete(self, query: Query[Any]) -> list[Row]:
         source = self._source_of(query.table)
         rows = matching_rows(source, resolved(query, self._source_of))
         for row in rows:
             source.remove(row)
             self._undo.append((source, partial(source.add, row)))
-        return len(rows)
+        return rows
 
     def if_changed(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
         result = step(self)

@@ -20,6 +20,7 @@ from swarm_persistence.engines.steps import (
     Restore,
     Save,
     Step,
+    Unlink,
     Update,
     Upkeep,
 )
@@ -72,6 +73,7 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Upkeep: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
     Claim: lambda step: partial(Changes.claim, query=step.query, changes=step.changes),
     Delete: lambda step: partial(Changes.delete, query=step.query),
+    Unlink: lambda step: partial(Changes.unlink, step=step),
     Restore: lambda step: partial(
         Changes.restore, table=step.table, rows=step.rows, keeps_sequences=step.keeps_sequences
     ),

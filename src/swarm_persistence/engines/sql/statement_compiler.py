@@ -36,6 +36,7 @@ from swarm_persistence.engines.steps import (
     Restore,
     Save,
     Step,
+    Unlink,
     Update,
     Upkeep,
 )
@@ -65,6 +66,7 @@ class StatementCompiler(ABC):
             Upkeep: self.upkeep,
             Claim: self._claim,
             Delete: self._delete,
+            Unlink: self.unlink,
             LockRows: self.lock_rows,
             Restore: self.restore,
             Reserve: self.reserve,
@@ -131,6 +133,10 @@ class StatementCompiler(ABC):
     @abstractmethod
     def lock_rows(self, step: LockRows) -> Statement:
         """Return the statement that locks rows by their ids."""
+
+    @abstractmethod
+    def unlink(self, step: Unlink) -> Statement:
+        """Return the statement that deletes links."""
 
     @abstractmethod
     def restore(self, step: Restore[Any]) -> Statement:

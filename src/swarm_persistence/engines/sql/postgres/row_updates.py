@@ -14,15 +14,15 @@ from swarm_persistence.engines.steps import (
     Change,
     Claim,
     CountOf,
-    Delete,
     IfChanged,
     IfNone,
     Increment,
     LockRows,
     Step,
+    Unlink,
     Update,
 )
-from swarm_persistence.query.query import Condition, Query, Subquery
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -146,5 +146,4 @@ def _is_repeatable(changes: Mapping[str, Change]) -> bool:
 
 def _steps_to_meet(links: Query[Any]) -> tuple[Step, ...]:
     """Return the steps that the schema's function `meet_dependencies` does for one id, to which the links lead."""
-    dependents = Query(TASKS, (Condition("id", "IN SUBQUERY", Subquery(links, "task_id")),))
-    return Update(dependents, {UNMET_DEPENDENCIES: Increment(-1)}), Delete(links)
+    return (Unlink(links, "task_id", TASKS, UNMET_DEPENDENCIES),)

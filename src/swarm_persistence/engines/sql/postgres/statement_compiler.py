@@ -22,6 +22,7 @@ from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependen
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveStatement
+from swarm_persistence.engines.sql.postgres.unlinking import DecrementStatement
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler, has_key
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
@@ -29,7 +30,8 @@ from swarm_persistence.engines.sql.statements import (
     Statement,
     ValueStatement,
 )
-from swarm_persistence.engines.steps import LockRows, Reserve, Restore, Step, Upkeep
+from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restore, Step, Unlink, Upkeep
+from swarm_persistence.query.query import Condition, Query, Subquery
 from swarm_persistence.schema.tables import TABLES, Table
 
 
@@ -77,6 +79,11 @@ class PostgresStatementCompiler(StatementCompiler):
 
     def lock_rows(self, step: LockRows) -> Statement:
         return LockRowsStatement(*self.sql.lock_rows(step), step.table)
+
+    def unlink(self, step: Unlink) -> DecrementStatement:
+        counted = Query(step.table, (Condition("id", "IN SUBQUERY", Subquery(step.links, step.field)),))
+        decrement = CountStatement(*self.sql.update(counted, {step.counter: Increment(-1)}), step.table)
+        return DecrementStatement(decrement, CountStatement(*self.sql.delete(step.links), step.links.table))
 
     def restore(self, step: Restore[Any]) -> Statement:
         rows = restored_values(step.table, step.rows, step.keeps_sequences)

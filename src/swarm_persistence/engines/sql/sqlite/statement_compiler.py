@@ -14,6 +14,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     ProbeThenInsertStatement,
     RaiseNumbersStatement,
     RestoreEachStatement,
+    UnlinkStatement,
     UpkeepStatement,
 )
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler
@@ -22,7 +23,7 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
 )
-from swarm_persistence.engines.steps import LockRows, Reserve, Restore, Upkeep
+from swarm_persistence.engines.steps import LockRows, Reserve, Restore, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TABLES, Table
 
@@ -62,6 +63,9 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def lock_rows(self, step: LockRows) -> Statement:
         return _NOTHING
+
+    def unlink(self, step: Unlink) -> UnlinkStatement:
+        return UnlinkStatement(*self.sql.delete(step.links), step.links.table, step.table)
 
     def restore(self, step: Restore[Any]) -> Statement:
         rows = restored_values(step.table, step.rows, step.keeps_sequences)

@@ -172,6 +172,19 @@ class UpkeepStatement(CountStatement, eq=False, gc=False):
     step: Upkeep[Any]
 
 
+class UnlinkStatement(CountStatement, eq=False, gc=False):
+    """Deletes links; the schema's trigger `task_links_deleted` counts those that are left, once they are few.
+
+    A row is written as a whole, with its list of dependencies: to decrement a counter for each of 100,000 links would
+    write that list 100,000 times.
+    """
+
+    counted: Table[Any]
+
+    def tables_changed(self) -> Sequence[str]:
+        return (self.table.name, self.counted.name)
+
+
 class NoStatement(Statement, eq=False, gc=False):
     """Runs nothing: SQLite has one writer at a time, which needs no row locks."""
 

@@ -5,18 +5,20 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.steps import MOST_COUNTED
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.task_statuses import UNFINISHED
 from swarm_persistence.schema.values import decode_json
 
 _MOST_NAMED = 5
 _COUNT = "(SELECT count(*) FROM task_links WHERE task_id = tasks.id)"
+_IS_MISCOUNTED = f"(unmet_dependencies < {_COUNT} OR unmet_dependencies > {_COUNT} AND {_COUNT} <= {MOST_COUNTED})"
 _COMPLETED = "(SELECT id FROM tasks WHERE status = 'completed')"
 _UNFINISHED = f"(SELECT id FROM tasks WHERE status IN {tuple(status.value for status in UNFINISHED)})"
 
 _CONTRADICTIONS = {
     "count another number of dependencies than they are linked to": f"""
-        SELECT id FROM tasks WHERE status = 'pending' AND unmet_dependencies <> {_COUNT}
+        SELECT id FROM tasks WHERE status = 'pending' AND {_IS_MISCOUNTED}
     """,
     "wait for completed tasks": f"""
         SELECT task_id FROM task_links JOIN tasks ON tasks.id = task_id
@@ -35,7 +37,7 @@ _OF_LOST_TASKS = "DELETE FROM task_links WHERE task_id NOT IN (SELECT id FROM ta
 _TO_COMPLETED = f"DELETE FROM task_links WHERE dependency_id IN {_COMPLETED}"
 _LINKED_OTHERWISE = f"""
     SELECT id, dependencies, unmet_dependencies FROM tasks WHERE dependencies <> '[]' AND json_valid(dependencies)
-    AND (unmet_dependencies <> {_COUNT} OR EXISTS (
+    AND ({_IS_MISCOUNTED} OR EXISTS (
       SELECT 1 FROM json_each(CASE json_valid(dependencies) WHEN 1 THEN dependencies ELSE '[]' END)
       WHERE value IN {_UNFINISHED} AND value NOT IN (SELECT dependency_id FROM task_links WHERE task_id = tasks.id)
     ))
@@ -82,11 +84,16 @@ def mend(connection: apsw.Connection) -> None:
     A dependency that is stored and not completed has a link. One that is not stored may have been completed and pruned,
     or is lost, or never was stored: of those, as many have links as the task counted. Runs in the caller's transaction.
     """
+    # Read before links are deleted, at which the schema's trigger counts those that are left.
+    waiting: Any = connection.execute(
+        "SELECT id, unmet_dependencies FROM tasks WHERE unmet_dependencies > 0"
+    ).fetchall()
+    counted = dict(waiting)
     for text in (_DAMAGED, _OF_LOST_TASKS, _TO_COMPLETED):
         connection.execute(text).fetchall()
     rows: Any = connection.execute(_LINKED_OTHERWISE).fetchall()
     for id, dependencies, unmet in rows:
-        _link(connection, id, decode_json(dependencies), unmet)
+        _link(connection, id, decode_json(dependencies), counted.get(id, unmet))
     for text in (_COUNTED, _UNDELAYED):
         connection.execute(text).fetchall()
 

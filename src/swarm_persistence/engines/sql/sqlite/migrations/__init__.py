@@ -10,6 +10,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0005_reserved_numbers,
     m0006_order_of_arrival,
     m0007_events_of_types,
+    m0008_unlinking,
 )
 
 
@@ -37,6 +38,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         7, "events of types", m0007_events_of_types.UP, m0007_events_of_types.DOWN, opens_from=6, is_required=False
     ),
+    Migration(8, "unlinking", m0008_unlinking.UP, m0008_unlinking.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
