@@ -28,7 +28,13 @@ FROM generate_series(1, 30700) AS n
 
 
 async def plan_of(
-    admin: asyncpg.Connection, schema: str, types: tuple[str, ...], limit: int, *, is_shared: bool = False
+    admin: asyncpg.Connection,
+    schema: str,
+    types: tuple[str, ...],
+    limit: int,
+    *,
+    is_shared: bool = False,
+    bounds: list[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the parts of the generic plan of a claim, or of one for several callers, with the rows that each found."""
     fits = (one_of("task_type", types),) if types else ()
@@ -37,9 +43,9 @@ async def plan_of(
     due = Query(TASKS, IS_DUE, (Order("run_at"),), 500)
     changes = {"assigned_to": "agent-1"}
     text, values = (
-        compiler.claim_together(claim, [changes] * limit, due, is_wide=False)
+        compiler.claim_together(claim, [changes] * limit, due, is_wide=False, bounds=bounds)
         if is_shared
-        else compiler.claim_alone(claim, changes, due, is_wide=False)
+        else compiler.claim_alone(claim, changes, due, is_wide=False, bounds=bounds)
     )
     literals = ", ".join(map(_literal, values))
     async with admin.transaction():

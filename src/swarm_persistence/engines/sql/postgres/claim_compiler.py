@@ -1,12 +1,29 @@
 """Compiles claims for PostgreSQL: they step over the rows that others hold, along indexes, by plans that are kept."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
+from swarm_persistence.engines.sql.postgres.bounded_heads import (
+    INDEX_OF_TYPES,
+    bounded_heads,
+    bounded_values,
+    of_types,
+    types_of_claim,
+)
 from swarm_persistence.engines.sql.postgres.claim_merges import Merge, merge_of, power_of_two
+from swarm_persistence.engines.sql.postgres.claim_parts import (
+    BEFORE,
+    Choice,
+    answer_of,
+    before,
+    bounded,
+    cut_at,
+    of_head,
+    unknown,
+)
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
@@ -18,13 +35,9 @@ from swarm_persistence.schema.tables import SEQUENCE, Kind, Table
 _LARGEST_BOUND = 1024
 _OFTEN_HELD = 128
 """How many of the first rows of several types other claims may hold. A server before version 17 reads them all."""
+_OFTEN_HELD_OF_EACH = 32
+"""The same of those behind a lower bound, of which it reads as many of each priority."""
 _MOST_HELD = 10_000
-
-_ANSWER = """\
-SELECT changed.*, CASE WHEN changed.sequence IS NULL THEN
-  CASE WHEN EXISTS (SELECT FROM due) THEN 'due'{cut} END
-END, pg_relation_size('{table}')
-FROM (VALUES (1)) AS one LEFT JOIN changed ON true"""
 
 
 class ClaimCompiler(Compiler):
@@ -37,25 +50,39 @@ class ClaimCompiler(Compiler):
         return self._claim(query, changes, None, _MOST_HELD, is_alone=False)
 
     def claim_alone(
-        self, query: Query[Any], changes: Mapping[str, Change], due: Query[Any] | None, *, is_wide: bool
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        due: Query[Any] | None,
+        *,
+        is_wide: bool,
+        bounds: Sequence[int] | None = None,
     ) -> Compiled:
         """Return the text of a claim that can be undone, and that takes nothing if another query finds any row.
 
-        It gives each row with what the changed columns held before. Without a row, it gives nulls, and in the last
-        column but one why: `due` if the other query finds any; `cut` if there may be rows behind all that others hold,
-        as a wide one finds out. The last column is the size of the table: see `Connection.table_has`.
+        It gives each row with what the changed columns held before, and then three columns more. The first is null for
+        a row; without any it says why: `due` if the other query finds any; `cut` if there may be rows behind all that
+        others hold, as a wide one finds out. The second is the size of the table: see `Connection.table_has`. The
+        third is how many entries of the index of types it has walked over, or null: see `LowerBounds`. With lower
+        bounds, it begins at these.
         """
-        return self._claim(query, changes, due, _MOST_HELD if is_wide else _OFTEN_HELD)
+        return self._claim(query, changes, due, _held(is_wide, bounds), bounds=bounds)
 
     def claim_together(
-        self, query: Query[Any], changes: Sequence[Mapping[str, Change]], due: Query[Any] | None, *, is_wide: bool
+        self,
+        query: Query[Any],
+        changes: Sequence[Mapping[str, Change]],
+        due: Query[Any] | None,
+        *,
+        is_wide: bool,
+        bounds: Sequence[int] | None = None,
     ) -> tuple[str, Values]:
         """Return the text of such a claim for several callers: of one change for each row, all of one shape.
 
         The rows are given out in their order; behind its sequence, each has the place of its change, counted from 1.
         """
         together = msgspec.structs.replace(query, limit=len(changes))
-        text, values = self._claim(together, changes[0], due, _MOST_HELD if is_wide else _OFTEN_HELD, is_shared=True)
+        text, values = self._claim(together, changes[0], due, _held(is_wide, bounds), is_shared=True, bounds=bounds)
         return text, [*values, *zip(*map(self._change_values, changes), strict=True)]
 
     def upkeep(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
@@ -72,46 +99,64 @@ class ClaimCompiler(Compiler):
         *,
         is_alone: bool = True,
         is_shared: bool = False,
+        bounds: Sequence[int] | None = None,
     ) -> Compiled:
         bound = _bound_of(query)
+        types = types_of_claim(query) if is_alone else ()
         unbounded = query if bound is None else msgspec.structs.replace(query, limit=None)
-        merge = None if bound is None else merge_of(query)
+        merge = None
+        if bounds is not None:
+            merge = merge_of(of_types(query, types), fewest=1)
+        elif bound is not None:
+            merge = merge_of(query)
         parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
         due_shape = None if due is None else self._conditions_shape(due)
-        kind = ("claim", is_alone, is_shared, held, bound)
+        kind = ("claim", is_alone, is_shared, held, bound, bounds is None, bool(types))
         key = (*kind, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
             tables = {}
+            choice = Choice([], [])
             if is_alone:
                 tables["due"] = "SELECT WHERE false" if due is None else self._look(due, marks)
-            choice = _Choice([*changes], ["NOT EXISTS (SELECT FROM due)"]) if is_alone else _Choice([], [])
+                choice = Choice([*changes], ["NOT EXISTS (SELECT FROM due)"])
+            if types:
+                tables["before"] = BEFORE.format(index=f"{self.dialect.schema}.{INDEX_OF_TYPES}")
+                # Whatever depends on no row is asked for first.
+                choice.guards.append("(SELECT entries FROM before) IS DISTINCT FROM -1")
             if merge is None:
                 lines = self._first_rows(unbounded, choice, marks)
             else:
                 assert bound is not None
-                tables["heads"] = self._union_of(merge, bound + held, marks)
+                tables["heads"] = (
+                    self._union_of(merge, bound + held, marks)
+                    if bounds is None
+                    else bounded_heads(self.dialect, len(merge.heads), bound + held, marks)
+                )
                 lines = self._merged(merge, choice, marks)
             # Materialized: a plan that runs the choice twice would lock, and change, more rows than were asked for.
-            tables["chosen"] = "\n  ".join(_bounded(lines, bound, self._is_estimable(parts[0]), marks))
+            tables["chosen"] = "\n  ".join(bounded(lines, bound, self._is_estimable(parts[0]), marks))
             changed = self._changed(query.table, changes, choice, marks, is_shared=is_shared)
             text = "WITH " + ", ".join(f"{name} AS MATERIALIZED (\n  {each}\n)" for name, each in tables.items())
             if is_alone:
-                cut = "" if merge is None or bound is None else _cut(bound + held)
-                answer = _ANSWER.format(cut=cut, table=self.dialect.table(query.table))
+                cut = "" if merge is None or bound is None else cut_at(bound + held)
+                answer = answer_of(self.dialect.table(query.table), cut, is_counted=bool(types))
                 text = f"{text}, changed AS (\n{changed}\n)\n{answer}"
             else:
                 text = f"{text}\n{changed}"
             self._texts[key] = text
         values = [] if due is None else self.dialect.values(due.table, due.conditions)
+        if bounds is not None:
+            values += bounded_values(types, bounds)
+            parts = parts[-1:]
         values += [value for part in parts for value in self._values(part)]
         if bound is not None and bound > 1:
             values.append(query.limit)
         return text, values if is_shared else [*values, *self._change_values(changes)]
 
     def _changed(
-        self, table: Table[Any], changes: Mapping[str, Change], choice: "_Choice", marks: Marks, *, is_shared: bool
+        self, table: Table[Any], changes: Mapping[str, Change], choice: Choice, marks: Marks, *, is_shared: bool
     ) -> str:
         """Return the text that changes the chosen rows and gives them."""
         source, returned = "chosen", [*table.stored_names, SEQUENCE]
@@ -120,7 +165,7 @@ class ClaimCompiler(Compiler):
             values = given(types_of(self.dialect, table, changes.items()), marks)
             source = f"(SELECT *, row_number() OVER () AS place FROM chosen) AS placed JOIN {values} USING (place)"
             returned.append("place")
-        returned += map(_before, choice.kept)
+        returned += map(before, choice.kept)
         return f"{change}\nFROM {source}\nWHERE {SEQUENCE} = claimed\nRETURNING {', '.join(returned)}"
 
     def _look(self, query: Query[Any], marks: Marks) -> str:
@@ -131,7 +176,7 @@ class ClaimCompiler(Compiler):
         first = msgspec.structs.replace(query, limit=None)
         return " ".join(["SELECT", *self._from(first, marks), *self._order_and_bounds(first, marks), "LIMIT 1"])
 
-    def _first_rows(self, query: Query[Any], choice: "_Choice", marks: Marks) -> list[str]:
+    def _first_rows(self, query: Query[Any], choice: Choice, marks: Marks) -> list[str]:
         """Return the text that locks a query's rows in its order."""
         # A claim of one row by its id wants no other one, and waits for it.
         is_one = any(condition.field == "id" and condition.operator == "=" for condition in query.conditions)
@@ -171,8 +216,8 @@ class ClaimCompiler(Compiler):
         """
         order = merge.rest.full_order
         names = dict.fromkeys((SEQUENCE, merge.field, *(term.field for term in order)))
-        columns = ", ".join(f"{name} AS {_of_head(name)}" for name in names)
-        limit = f"LIMIT {_unknown(most)}"
+        columns = ", ".join(f"{name} AS {of_head(name)}" for name in names)
+        limit = f"LIMIT {unknown(most)}"
         heads = [
             " ".join([f"(SELECT {columns}", *self._from(head, marks), *self._order_and_bounds(head, marks), limit])
             + ")"
@@ -180,7 +225,7 @@ class ClaimCompiler(Compiler):
         ]
         return "\n  ".join(["\n  UNION ALL ".join(heads), f"ORDER BY {self._order_of_heads(merge)}", limit])
 
-    def _merged(self, merge: Merge, choice: "_Choice", marks: Marks) -> list[str]:
+    def _merged(self, merge: Merge, choice: Choice, marks: Marks) -> list[str]:
         """Return the text that locks the rows of a union.
 
         Each is locked before the next one is asked for: so no more are locked than claimed. The conditions stand here
@@ -190,13 +235,13 @@ class ClaimCompiler(Compiler):
         read all of them by a partial index, for each row of `heads`, instead of the one of its number.
         """
         table = merge.rest.table
-        conditions = [f"{merge.field} = {_of_head(merge.field)}"]
+        conditions = [f"{merge.field} = {of_head(merge.field)}"]
         if merge.rest.conditions:
             conditions.append(where_text(merge.rest, marks))
         unchanged = f"CASE WHEN {' AND '.join(conditions)} THEN true ELSE false END"
         return [
             choice.columns,
-            f"FROM heads JOIN {self.dialect.table(table)} ON {SEQUENCE} = {_of_head(SEQUENCE)}",
+            f"FROM heads JOIN {self.dialect.table(table)} ON {SEQUENCE} = {of_head(SEQUENCE)}",
             *choice.where([unchanged]),
             f"ORDER BY {self._order_of_heads(merge)}",
             f"FOR UPDATE OF {table.name} SKIP LOCKED",
@@ -210,34 +255,11 @@ class ClaimCompiler(Compiler):
         return not any(self.dialect.has_any_length(condition.field) for condition in query.conditions)
 
     def _order_of_heads(self, merge: Merge) -> str:
-        return ", ".join(_of_head(self.dialect.order(term)) for term in merge.rest.full_order)
+        return ", ".join(of_head(self.dialect.order(term)) for term in merge.rest.full_order)
 
 
-class _Choice(NamedTuple):
-    """What a choice gives beside the sequences of rows: what some columns held; and what it depends on."""
-
-    kept: list[str]
-    guards: list[str]
-
-    @property
-    def columns(self) -> str:
-        return ", ".join((f"SELECT {SEQUENCE} AS claimed", *(f"{name} AS {_before(name)}" for name in self.kept)))
-
-    def where(self, conditions: list[str]) -> list[str]:
-        every = [*conditions, *self.guards]
-        return [f"WHERE {' AND '.join(every)}"] if every else []
-
-
-def _cut(most: int) -> str:
-    return f" WHEN (SELECT count(*) FROM heads) = {most} THEN 'cut'"
-
-
-def _before(name: str) -> str:
-    return f"before_{name}"
-
-
-def _of_head(name: str) -> str:
-    return f"head_{name}"
+def _held(is_wide: bool, bounds: Sequence[int] | None) -> int:
+    return _OFTEN_HELD_OF_EACH if bounds is not None else _MOST_HELD if is_wide else _OFTEN_HELD
 
 
 def _bound_of(query: Query[Any]) -> int | None:
@@ -245,25 +267,3 @@ def _bound_of(query: Query[Any]) -> int | None:
     if not query.limit or query.limit > _LARGEST_BOUND or query.offset:
         return None
     return power_of_two(query.limit)
-
-
-def _unknown(limit: int) -> str:
-    """Return a limit that the planner does not know, and takes for a tenth of all rows."""
-    return f"(SELECT {limit})"
-
-
-def _bounded(lines: list[str], bound: int | None, is_estimable: bool, marks: Marks) -> list[str]:
-    """Return the text of a choice, bounded by a number in the text.
-
-    Of a limit that it does not know, the planner assumes a tenth of all rows. So it would plan each claim anew, rather
-    than keep a plan that looks so dear, and that takes as long as the claim itself. Where it takes rows for much fewer
-    than they are, a tenth of them is what leads it along the index.
-    """
-    if bound is None:
-        return lines
-    *choice, lock = lines
-    choice = [*choice, f"LIMIT {bound if bound == 1 or is_estimable else _unknown(bound)}", lock]
-    if bound == 1:
-        return choice
-    # Rows are locked one by one, as this limit asks for them.
-    return ["SELECT * FROM (", *(f"  {line}" for line in choice), f") AS first LIMIT {marks.next()}"]

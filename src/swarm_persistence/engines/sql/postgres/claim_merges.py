@@ -7,8 +7,6 @@ import msgspec
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.split_in import split_for_merge
 
-_FEWEST_HEADS = 2
-
 
 class Merge(NamedTuple):
     """A query for several values of a field, split into one for each; `rest` are its other conditions."""
@@ -18,10 +16,10 @@ class Merge(NamedTuple):
     rest: Query[Any]
 
 
-def merge_of(query: Query[Any]) -> Merge | None:
-    """Split a query; return `None` for one that asks for a single value, or should be left whole."""
+def merge_of(query: Query[Any], fewest: int = 2) -> Merge | None:
+    """Split a query; return `None` for one that asks for fewer values, or should be left whole."""
     heads = split_for_merge(query)
-    if heads is None or len(heads) < _FEWEST_HEADS:
+    if heads is None or len(heads) < fewest:
         return None
     heads = [msgspec.structs.replace(head, limit=None) for head in heads]
     pairs = enumerate(zip(query.conditions, heads[0].conditions, strict=True))

@@ -7,6 +7,7 @@ from swarm_persistence.engines.sql.compiler import changes_shape
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
+from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
 from swarm_persistence.engines.sql.statements import CountStatement, Statement, claimed_records
 from swarm_persistence.engines.steps import Change, Claim, Step, Upkeep
 from swarm_persistence.errors import UnreadableError
@@ -16,6 +17,8 @@ from swarm_persistence.schema.tables import SEQUENCE
 
 _MOST_SHARED = 64
 """A claim of more rows than this has a statement of its own."""
+_OTHERS = 3
+"""How many columns a claim gives beside those of its rows."""
 
 
 class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
@@ -24,19 +27,42 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
     compiler: ClaimCompiler
     claim: Claim[Any]
     due: Query[Any] | None
+    bounds: LowerBounds
 
     async def run_on(self, connection: Connection) -> list[Any] | None:
-        rows = await self._claimed(connection, is_wide=False)
-        if rows[0][-2] == "cut":
-            rows = await self._claimed(connection, is_wide=True)
-        connection.table_has(self.compiler.dialect.table(self.claim.query.table), rows[0][-1])
+        rows = await self._claimed_from_bounds(connection) or await self._claimed_from_front(connection)
+        reason, size, _ = rows[0][-_OTHERS:]
+        connection.table_has(self.compiler.dialect.table(self.claim.query.table), size)
         if rows[0][0] is None:
-            return None if rows[0][-2] == "due" else []
+            return None if reason == "due" else []
         return await self._given(connection, rows)
 
-    async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
-        claim = self.claim
-        return await connection.run(*self.compiler.claim_alone(claim.query, claim.changes, self.due, is_wide=is_wide))
+    async def _claimed_from_bounds(self, connection: Connection) -> list[Any] | None:
+        """Claim what stands behind the lower bounds; give `None` if there are none, or nothing."""
+        bounds = self.bounds.of(self.claim.query)
+        if bounds is None:
+            return None
+        rows = await self._claimed(connection, is_wide=False, bounds=bounds)
+        if rows[0][0] is not None:
+            self.bounds.advance(self.claim.query, rows)
+        return rows if rows[0][0] is not None or rows[0][-_OTHERS] == "due" else None
+
+    async def _claimed_from_front(self, connection: Connection) -> list[Any]:
+        rows = await self._claimed(connection, is_wide=False)
+        reason, _, walked = rows[0][-_OTHERS:]
+        if reason == "cut":
+            return await self._claimed(connection, is_wide=True)
+        if reason != "due" and walked is not None:
+            self.bounds.learn(self.claim.query, rows if rows[0][0] is not None else (), walked)
+        return rows
+
+    async def _claimed(
+        self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
+    ) -> list[Any]:
+        claim, compiler = self.claim, self.compiler
+        return await connection.run(
+            *compiler.claim_alone(claim.query, claim.changes, self.due, is_wide=is_wide, bounds=bounds)
+        )
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
         try:
@@ -50,7 +76,7 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
     async def _undo(self, connection: Connection, row: Any) -> None:
         """Give a claimed row back what it held before, unless it was changed since."""
         table, names = self.claim.query.table, [*self.claim.changes]
-        changes = dict(zip(names, row[-2 - len(names) : -2], strict=True))
+        changes = dict(zip(names, row[-_OTHERS - len(names) : -_OTHERS], strict=True))
         claimed = tuple(Condition(name, "=", row[table.positions[name]]) for name in (SEQUENCE, "version"))
         await connection.count(*self.compiler.update(Query(table, claimed), changes))
 
@@ -67,14 +93,20 @@ class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
     """For each row, how it is changed."""
 
     @classmethod
-    def of(cls, compiler: ClaimCompiler, claims: Sequence[Claim[Any]], due: Query[Any] | None) -> Self:
+    def of(
+        cls, compiler: ClaimCompiler, claims: Sequence[Claim[Any]], due: Query[Any] | None, bounds: LowerBounds
+    ) -> Self:
         """Return the statement of several claims."""
         owners = [place for place, claim in enumerate(claims) for _ in range(claim.query.limit or 0)]
-        return cls(compiler, claims[0], due, owners, [claims[owner].changes for owner in owners])
+        return cls(compiler, claims[0], due, bounds, owners, [claims[owner].changes for owner in owners])
 
-    async def _claimed(self, connection: Connection, *, is_wide: bool) -> list[Any]:
-        query = self.claim.query
-        return await connection.run(*self.compiler.claim_together(query, self.changes, self.due, is_wide=is_wide))
+    async def _claimed(
+        self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
+    ) -> list[Any]:
+        query, compiler = self.claim.query, self.compiler
+        return await connection.run(
+            *compiler.claim_together(query, self.changes, self.due, is_wide=is_wide, bounds=bounds)
+        )
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[tuple[int, list[Any] | UnreadableError]]:
         place = len(self.claim.query.table.stored_names) + 1
@@ -96,26 +128,29 @@ class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
 class ClaimPlan:
     """Writes that bring rows up to date and then claim some: statements that stand alone, each of which commits."""
 
-    def __init__(self, compiler: ClaimCompiler, upkeep: Upkeep[Any], claims: Sequence[Claim[Any]]) -> None:
+    def __init__(
+        self, compiler: ClaimCompiler, bounds: LowerBounds, upkeep: Upkeep[Any], claims: Sequence[Claim[Any]]
+    ) -> None:
         """Take one claim, or several of one `shape`."""
         self.kind = upkeep
         self.tables = {claims[0].query.table.name}
         self._compiler = compiler
+        self._bounds = bounds
         self._claims = claims
 
     @classmethod
-    def of(cls, compiler: ClaimCompiler, steps: Sequence[Step]) -> "ClaimPlan | None":
+    def of(cls, compiler: ClaimCompiler, bounds: LowerBounds, steps: Sequence[Step]) -> "ClaimPlan | None":
         """Return the plan of a write, if that is what it does; a row can be given back by its version only."""
         match steps:
             case [Upkeep() as upkeep, Claim() as claim] if claim.query.table.is_versioned:
-                return cls(compiler, upkeep, (claim,))
+                return cls(compiler, bounds, upkeep, (claim,))
         return None
 
     @classmethod
     def together(cls, plans: "Sequence[ClaimPlan]") -> "ClaimPlan":
         """Return the plan of several writes of one claim each, which gives what `ClaimTogetherStatement` gives."""
         first = plans[0]
-        return cls(first._compiler, first.kind, [plan._claims[0] for plan in plans])
+        return cls(first._compiler, first._bounds, first.kind, [plan._claims[0] for plan in plans])
 
     @property
     def shape(self) -> Hashable | None:
@@ -149,5 +184,5 @@ class ClaimPlan:
 
     def _claim_statement(self, due: Query[Any] | None) -> Statement:
         if len(self._claims) == 1:
-            return ClaimAloneStatement(self._compiler, self._claims[0], due)
-        return ClaimTogetherStatement.of(self._compiler, self._claims, due)
+            return ClaimAloneStatement(self._compiler, self._claims[0], due, self._bounds)
+        return ClaimTogetherStatement.of(self._compiler, self._claims, due, self._bounds)

@@ -18,6 +18,7 @@ from swarm_persistence.engines.sql.postgres.insertion import (
     RestoreStatement,
     SavePartitionedStatement,
 )
+from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
 from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependentsStatement, links_and_tasks
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
@@ -47,6 +48,7 @@ class PostgresStatementCompiler(StatementCompiler):
         self.gets = {table.name: compiler.read_by_ids(table) for table in TABLES}
         self._dependents = compiler.insert_dependents()
         self.row_updates = RowUpdates(compiler.dialect)
+        self._bounds = LowerBounds()
 
     def write(self, steps: Sequence[Step]) -> list[Statement]:
         parts = links_and_tasks(steps, has_key)
@@ -59,7 +61,7 @@ class PostgresStatementCompiler(StatementCompiler):
 
     def claim(self, steps: Sequence[Step]) -> ClaimPlan | None:
         """Return the plan of a write that runs an upkeep and then claims; `None` for other writes."""
-        return ClaimPlan.of(self.sql, steps)
+        return ClaimPlan.of(self.sql, self._bounds, steps)
 
     def last_shown(self, read: LastSequence) -> ValueStatement:
         """Return the statement that finds the highest sequence of the rows that are committed now."""

@@ -12,6 +12,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0009_places,
     m0010_partitions,
     m0011_new_dependents,
+    m0012_ready_again,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -43,6 +44,7 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
     PostgresMigration(9, "places", m0009_places.UP, m0009_places.DOWN, opens_from=2),
     PostgresMigration(10, "room for partitions", m0010_partitions.UP, m0010_partitions.DOWN, opens_from=2),
     PostgresMigration(11, "new dependents", m0011_new_dependents.UP, m0011_new_dependents.DOWN, opens_from=2),
+    PostgresMigration(12, "ready again", m0012_ready_again.UP, m0012_ready_again.DOWN, opens_from=2, is_required=False),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -1,0 +1,82 @@
+"""Writes the first ready tasks of some types from a lower bound on, for claims that step over nothing before it.
+
+A task that has become ready when it was stored lies behind the bound of its priority. The others are found by an index
+of their own, wherever they are: see version 12 of the schema.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.sql.postgres.claim_merges import power_of_two
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.migrations.m0012_ready_again import ARRIVAL, IS_READY_AGAIN
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.text import Marks
+from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.schema.values import ColumnValue
+
+PRIORITIES = tuple(reversed(range(len(TASKS.column("priority").choices or ()))))
+"""All of them, the most urgent first."""
+
+INDEX_OF_TYPES = "tasks_ready_by_type"
+
+_ORDER = (Order("priority", is_descending=True), Order(SEQUENCE))
+_READY = next(
+    tuple(Condition(field, "=", value) for field, value in index.where)
+    for index in TASKS.indexes
+    if index.name == INDEX_OF_TYPES
+)
+# Not `= 0`: without statistics, the index of all pending tasks would look as good, which leads over other types.
+_IS_READY = f"status = 'pending' AND {UNMET_DEPENDENCIES} = ANY('{{0}}') AND {IS_DELAYED} = false"
+
+_MOST_TYPES = 8
+"""Each is looked for in both indexes, at each priority."""
+
+
+def types_of_claim(query: Query[Any]) -> tuple[ColumnValue, ...]:
+    """Return the types of a claim that takes ready tasks of some types, the most urgent first; else nothing."""
+    ready, others = query.conditions[: len(_READY)], query.conditions[len(_READY) :]
+    if query.table is not TASKS or query.order != _ORDER or ready != _READY or len(others) != 1:
+        return ()
+    field, operator, value = others[0]
+    if field != "task_type" or operator not in ("=", "IN"):
+        return ()
+    types: Any = value if operator == "IN" else (value,)
+    return tuple(types) if len(types) <= _MOST_TYPES else ()
+
+
+def of_types(query: Query[Any], types: tuple[ColumnValue, ...]) -> Query[Any]:
+    """Return the query of such a claim, of one type as of several."""
+    return msgspec.structs.replace(query, conditions=(*_READY, Condition("task_type", "IN", types)))
+
+
+def bounded_heads(dialect: PostgresDialect, count: int, most: int, marks: Marks) -> str:
+    """Return the text of the first rows of so many types; it marks `bounded_values`."""
+    # Values that the planner does not know: it would plan each claim anew if it took those it knows for fewer rows.
+    types = [f"(SELECT {marks.next()}::text)" for _ in range(power_of_two(count))]
+    limit = f"LIMIT (SELECT {most})"
+    of_priorities = [_of_priority(dialect, priority, types, limit, marks) for priority in PRIORITIES]
+    order = "ORDER BY head_priority DESC, head_sequence"
+    return "\n  ".join(["\n  UNION ALL ".join(of_priorities), order, limit])
+
+
+def bounded_values(types: Sequence[ColumnValue], bounds: Sequence[int]) -> list[ColumnValue]:
+    """Return the types, with nulls that fill up their number, and the lower bound of each priority."""
+    return [*types, *[None] * (power_of_two(len(types)) - len(types)), *bounds]
+
+
+def _of_priority(dialect: PostgresDialect, priority: int, types: Sequence[str], limit: str, marks: Marks) -> str:
+    table, bound = dialect.table(TASKS), f"(SELECT {marks.next()}::bigint)"
+    heads = []
+    for each in types:
+        fits = f"{dialect.comparison('task_type', '=', each)} AND priority = {priority}"
+        columns = f"task_type AS head_task_type, {priority} AS head_priority"
+        heads += [
+            f"(SELECT {SEQUENCE} AS head_sequence, {columns} FROM {table} "
+            f"WHERE {_IS_READY} AND {fits} AND {SEQUENCE} >= {bound} ORDER BY {SEQUENCE} {limit})",
+            f"(SELECT {ARRIVAL} AS head_sequence, {columns} FROM {table} "
+            f"WHERE {IS_READY_AGAIN} AND {fits} AND {ARRIVAL} < {bound} ORDER BY {ARRIVAL} {limit})",
+        ]
+    return "(" + "\n    UNION ALL ".join(heads) + f"\n    ORDER BY head_sequence {limit})"

@@ -1,0 +1,77 @@
+"""The parts of a claim's text that depend on no condition: what it chooses, within what bounds, and what it gives."""
+
+from typing import NamedTuple
+
+from swarm_persistence.query.text import Marks
+from swarm_persistence.schema.tables import SEQUENCE
+
+BEFORE = """\
+SELECT walked_index, pg_stat_get_xact_tuples_returned(walked_index) AS entries
+  FROM (VALUES (to_regclass('{index}')::oid)) AS walked (walked_index)"""
+_WALKED = "(SELECT pg_stat_get_xact_tuples_returned(walked_index) - entries FROM before)"
+"""The entries of the index of types that a claim has walked over: what is counted then, and before it begins."""
+
+_ANSWER = """\
+SELECT changed.*, CASE WHEN changed.sequence IS NULL THEN
+  CASE WHEN EXISTS (SELECT FROM due) THEN 'due'{cut} END
+END, pg_relation_size('{table}'), {walked}
+FROM (VALUES (1)) AS one LEFT JOIN changed ON true"""
+
+
+class Choice(NamedTuple):
+    """What a choice gives beside the sequences of rows: what some columns held; and what it depends on."""
+
+    kept: list[str]
+    guards: list[str]
+
+    @property
+    def columns(self) -> str:
+        """Return the beginning of its text."""
+        return ", ".join((f"SELECT {SEQUENCE} AS claimed", *(f"{name} AS {before(name)}" for name in self.kept)))
+
+    def where(self, conditions: list[str]) -> list[str]:
+        """Return the clause of these conditions and its own."""
+        every = [*conditions, *self.guards]
+        return [f"WHERE {' AND '.join(every)}"] if every else []
+
+
+def answer_of(table: str, cut: str, *, is_counted: bool) -> str:
+    """Return the text of what a claim that stands alone gives."""
+    return _ANSWER.format(cut=cut, table=table, walked=_WALKED if is_counted else "NULL::bigint")
+
+
+def cut_at(most: int) -> str:
+    """Return the text that says whether there may be rows behind the first ones."""
+    return f" WHEN (SELECT count(*) FROM heads) = {most} THEN 'cut'"
+
+
+def before(name: str) -> str:
+    """Return the name of what a column held before."""
+    return f"before_{name}"
+
+
+def of_head(name: str) -> str:
+    """Return the name of a column of a union."""
+    return f"head_{name}"
+
+
+def unknown(limit: int) -> str:
+    """Return a limit that the planner does not know, and takes for a tenth of all rows."""
+    return f"(SELECT {limit})"
+
+
+def bounded(lines: list[str], bound: int | None, is_estimable: bool, marks: Marks) -> list[str]:
+    """Return the text of a choice, bounded by a number in the text.
+
+    Of a limit that it does not know, the planner assumes a tenth of all rows. So it would plan each claim anew, rather
+    than keep a plan that looks so dear, and that takes as long as the claim itself. Where it takes rows for much fewer
+    than they are, a tenth of them is what leads it along the index.
+    """
+    if bound is None:
+        return lines
+    *choice, lock = lines
+    choice = [*choice, f"LIMIT {bound if bound == 1 or is_estimable else unknown(bound)}", lock]
+    if bound == 1:
+        return choice
+    # Rows are locked one by one, as this limit asks for them.
+    return ["SELECT * FROM (", *(f"  {line}" for line in choice), f") AS first LIMIT {marks.next()}"]

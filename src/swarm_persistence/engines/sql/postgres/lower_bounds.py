@@ -1,0 +1,77 @@
+"""Remembers where ready tasks begin, so that claims need not walk over what those before them have left.
+
+An index keeps the entries of claimed tasks until VACUUM has cleared them, and another program's open snapshot prevents
+that. So a claim that has walked over many is followed by such as begin where it has ended, for a second or so. Then one
+begins at the front again: it finds what was stored in a transaction that was still open before, or given back by one
+that was rolled back. Meanwhile, such a task waits only if there are others to claim.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from swarm_persistence.engines.sql.postgres.bounded_heads import PRIORITIES
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import SEQUENCE, TASKS
+
+_MANY_ENTRIES = 2000
+"""So many take longer, a microsecond each, than to look for the rows of each priority in two indexes."""
+_WALKED_FOR_A_ROW = 2
+"""The most entries of rows that are ready, of the next type in turn included, or where all are read."""
+_SHORTEST_SECONDS = 1.0
+_SECONDS_FOR_AN_ENTRY = 20e-6
+"""For each one that a claim from the front walks over: that takes about a twentieth of the time, however many."""
+_MOST_KINDS = 100
+
+_PRIORITY, _SEQUENCE = TASKS.positions["priority"], TASKS.positions[SEQUENCE]
+
+
+class _Known:
+    """The bounds of claims of one kind, for each priority, and until when they are used."""
+
+    __slots__ = ("lowest", "until")
+
+    def __init__(self) -> None:
+        self.lowest = dict.fromkeys(PRIORITIES, 0)
+        self.until = 0.0
+
+
+class LowerBounds:
+    """The bounds of one schema, by the types that are claimed."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Condition, ...], _Known] = {}
+
+    def of(self, query: Query[Any]) -> Sequence[int] | None:
+        """Return the bound of each priority, the most urgent first; `None` if a claim is to begin at the front."""
+        known = self._known.get(query.conditions)
+        if known is None or time.monotonic() >= known.until:
+            return None
+        return [*known.lowest.values()]
+
+    def advance(self, query: Query[Any], rows: Iterable[Any]) -> None:
+        """Learn what a bounded claim has taken: there is no other one before its last row."""
+        known = self._known.get(query.conditions)
+        if known is not None:
+            priority, sequence = _last_of(rows)
+            known.lowest[priority] = max(known.lowest[priority], sequence + 1)
+
+    def learn(self, query: Query[Any], rows: Sequence[Any], walked: int) -> None:
+        """Learn what a claim that began at the front has taken, and how many entries it has walked over."""
+        if not rows or walked < _MANY_ENTRIES + _WALKED_FOR_A_ROW * len(rows):
+            self._known.pop(query.conditions, None)
+            return
+        if len(self._known) >= _MOST_KINDS:
+            self._known.clear()
+        known = self._known.setdefault(query.conditions, _Known())
+        last, sequence = _last_of(rows)
+        known.lowest[last] = sequence + 1
+        for priority in PRIORITIES:
+            if priority > last:
+                known.lowest[priority] = max(known.lowest[priority], sequence)
+        known.until = time.monotonic() + max(_SHORTEST_SECONDS, walked * _SECONDS_FOR_AN_ENTRY)
+
+
+def _last_of(rows: Iterable[Any]) -> tuple[int, int]:
+    """Return the priority and the sequence of the row that is the last one in the order of claims."""
+    return max(((row[_PRIORITY], row[_SEQUENCE]) for row in rows), key=lambda each: (-each[0], each[1]))
