@@ -1,5 +1,7 @@
 """Tests of the codec: every record becomes a row and comes back equal, and a row that cannot be read is named."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -34,6 +36,23 @@ def test_any_record_comes_back(record: Model) -> None:
     for name in record.__struct_fields__:
         expected = {"version": 1, "sequence": 1}.get(name, getattr(record, name))
         assert exactly(getattr(stored, name)) == exactly(expected)
+
+
+@given(any_records())
+def test_what_comes_back_is_a_record_like_any_other(record: Model) -> None:
+    stored = through_a_row(record)
+    made = type(record)(**{name: getattr(stored, name) for name in stored.__struct_fields__})
+
+    assert type(stored) is type(record)
+    assert (stored, repr(stored), stored.to_json()) == (made, repr(made), made.to_json())
+    assert copy.copy(stored) == copy.deepcopy(stored) == pickle.loads(pickle.dumps(stored)) == stored
+
+
+def test_two_records_share_no_list_and_no_dict() -> None:
+    one, other = through_a_row(a_task()), through_a_row(a_task())
+    one.dependencies.append("task-2")
+
+    assert other.dependencies == []
 
 
 @pytest.mark.parametrize("record", complete_records(), ids=lambda record: type(record).__name__)

@@ -5,13 +5,14 @@ loop over columns would cost several times the encoding itself. The text holds n
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Generic
 
-from swarm_persistence.clock import EPOCH, from_microseconds
+from swarm_persistence.clock import from_microseconds
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.models import Model
 from swarm_persistence.schema import values
+from swarm_persistence.schema.decoding import decoding_lines, decoding_names
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -27,30 +28,21 @@ class Codec(Generic[M]):
     `SerializationError`, which names model, field and value."""
 
     decode: Callable[[Row], M]
-    """Return the model of a row; one that cannot be read raises `SerializationError`, which names the row."""
+    """Return the model of a row; one that cannot be read raises `UnreadableError`, which names the row."""
 
     def __init__(self, table: Table[M]) -> None:
         self.table = table
         names: dict[str, Any] = {
-            "Model": table.model,
-            "EPOCH": EPOCH,
+            **decoding_names(table, _undecodable),
             "from_microseconds": from_microseconds,
             "UTC": UTC,
             "datetime": datetime,
-            "timedelta": timedelta,
-            "table": table,
-            "undecodable": _undecodable,
-            "loads": values.decode_json,
             **{name: getattr(values, name) for name in values.__all__},
         }
         for column in table.columns:
             names[f"{column.name}_kind"] = column.kind
             if column.choices is not None:
                 names[f"{column.name}_choices"] = column.choices
-                names[f"{column.name}_members"] = {
-                    member.rank if column.kind is Kind.RANK else member.value: member  # type: ignore[attr-defined]
-                    for member in column.choices
-                }
         exec(compile(_source(table), f"<codec of {table.name}>", "exec"), names)
         self.encode = names["encode"]
         self.decode = names["decode"]
@@ -60,14 +52,8 @@ def _source(table: Table[Any]) -> str:
     lines = ["def encode(model):"]
     for column in table.columns:
         lines += [f"    {line}" for line in _encoding(column, f"{table.label}.{column.name}")]
-    lines += [f"    return ({', '.join(f'_{name}' for name in table.names)},)", "", "def decode(row):", "    try:"]
-    lines.append("        return Model(")
-    for name, position in table.positions.items():
-        if name in table.model.__struct_fields__:
-            value = f"row[{position}]"
-            lines.append(f"            {name}={value if name == SEQUENCE else _decoding(table.column(name), value)},")
-    lines += ["        )", "    except Exception as error:", "        undecodable(table, row, error)"]
-    return "\n".join(lines)
+    lines += [f"    return ({', '.join(f'_{name}' for name in table.names)},)", ""]
+    return "\n".join([*lines, *decoding_lines(table)])
 
 
 def _encoding(column: Column, field: str) -> list[str]:
@@ -119,21 +105,6 @@ def _steps(column: Column) -> list[str]:
             ]
         case Kind.FLAG:
             return ["if {v} is not True and {v} is not False: flag({v}, {field})", "{v} = 1 if {v} else 0"]
-
-
-def _decoding(column: Column, value: str) -> str:
-    match column.kind:
-        case Kind.CHOICE | Kind.RANK:
-            decoded = f"{column.name}_members[{value}]"
-        case Kind.FLAG:
-            decoded = f"{value} == 1"
-        case Kind.TIME:
-            decoded = f"EPOCH + timedelta(0, 0, {value})"
-        case Kind.JSON | Kind.OBJECT | Kind.TEXTS | Kind.TAGS:
-            decoded = f"loads({value})"
-        case _:
-            return value
-    return f"None if {value} is None else {decoded}" if column.is_nullable else decoded
 
 
 def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:
