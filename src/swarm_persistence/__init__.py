@@ -40,7 +40,15 @@ from swarm_persistence.models import (
     TaskStatus,
 )
 from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import MetricSummary, Pruned, Recovery, Repository, Storage, Transaction
+from swarm_persistence.storage import (
+    CompletedAndClaimed,
+    MetricSummary,
+    Pruned,
+    Recovery,
+    Repository,
+    Storage,
+    Transaction,
+)
 from swarm_persistence.version import VERSION
 
 if TYPE_CHECKING:
@@ -81,6 +89,7 @@ __all__ = [
     "BlockingTransaction",
     "ClosedError",
     "CollisionError",
+    "CompletedAndClaimed",
     "ConflictError",
     "DatabaseError",
     "DependencyCycleError",

@@ -33,12 +33,19 @@ async def wait_for_next_of(storage: Storage, id: str) -> TaskModel | None:
     return await asyncio.wait_for(storage.claim_next_task("agent-1", task_types=[id], wait=60), 60)
 
 
+async def complete_and_claim_next_of(storage: Storage, id: str) -> Any:
+    """Try to complete a task that is not stored, and claim the next one."""
+    gone = a_task("gone", status=TaskStatus.ASSIGNED, assigned_to="agent-1", claim_count=1)
+    return await storage.complete_and_claim([(gone, None)], "agent-1", limit=2, task_types=[id])
+
+
 CLAIMS: dict[str, Claim] = {
     "claim_task": lambda storage, id: storage.claim_task(id, "agent-1"),
     "claim_task with a lease": lambda storage, id: storage.claim_task(id, "agent-1", lease=600),
     "claim_next_task": claim_next_of,
     "claim_next_task with wait": wait_for_next_of,
     "claim_next_tasks": lambda storage, id: storage.claim_next_tasks("agent-1", limit=2, task_types=[id]),
+    "complete_and_claim": complete_and_claim_next_of,
 }
 
 

@@ -28,6 +28,10 @@ ID_CALLS: dict[str, Call] = {
     "claim_next_task": lambda storage, id: storage.claim_next_task(id),
     "claim_next_tasks": lambda storage, id: storage.claim_next_tasks(id, limit=2),
     "claim_next_tasks of none": lambda storage, id: storage.claim_next_tasks(id, limit=0),
+    "complete_and_claim": lambda storage, id: storage.complete_and_claim([], id, limit=2),
+    "complete_and_claim of a held task": lambda storage, id: storage.complete_and_claim(
+        [(held(id), None)], "agent-1", limit=2
+    ),
     "extend_lease": lambda storage, id: storage.extend_lease(held(id)),
     "complete_task": lambda storage, id: storage.complete_task(held(id)),
     "fail_task": lambda storage, id: storage.fail_task(held(id), "e"),

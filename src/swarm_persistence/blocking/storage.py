@@ -193,6 +193,9 @@ class BlockingStorage(NotPicklable):
     get_held_claims = _verb(Storage.get_held_claims)
     extend_lease = _verb(Storage.extend_lease)
     complete_task = _verb(Storage.complete_task)
+    complete_and_claim = _verb(
+        Storage.complete_and_claim, lambda storage, result: storage._release_claims(result.claimed)
+    )
     fail_task = _verb(Storage.fail_task)
     release_task = _verb(Storage.release_task)
     cancel_task = _verb(Storage.cancel_task)

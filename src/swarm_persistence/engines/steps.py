@@ -161,6 +161,16 @@ class IfNone(msgspec.Struct, frozen=True):
     then: "tuple[Step, ...]"
 
 
+class Apart(msgspec.Struct, frozen=True):
+    """Run several writes, each of which stands for itself. Result: those of the steps of each write.
+
+    An engine may commit each of them apart from the others and from the rest of the write, before it or beside it. So
+    if the write fails, any of them may be stored.
+    """
+
+    writes: "tuple[Sequence[Step], ...]"
+
+
 Step = (
     Insert[Any]
     | Save[Any]
@@ -174,4 +184,5 @@ Step = (
     | Reserve
     | IfChanged
     | IfNone
+    | Apart
 )

@@ -6,5 +6,6 @@ from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.storage import Storage
 from swarm_persistence.storage.summaries import MetricSummary
 from swarm_persistence.storage.transactions import Transaction
+from swarm_persistence.storage.turnover import CompletedAndClaimed
 
-__all__ = ["MetricSummary", "Pruned", "Recovery", "Repository", "Storage", "Transaction"]
+__all__ = ["CompletedAndClaimed", "MetricSummary", "Pruned", "Recovery", "Repository", "Storage", "Transaction"]

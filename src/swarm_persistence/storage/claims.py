@@ -28,12 +28,12 @@ from swarm_persistence.storage.tasks import IS_DUE, IS_PENDING, MOST_URGENT_FIRS
 LEASE_SECONDS = 60.0
 """The default lease of a claim of the next task."""
 
-_MOST_MARKED = 500
+MOST_MARKED = 500
 """How many due tasks one claim marks as ready: to mark a hundred thousand would delay the claim."""
 _CLAIMS_KEPT = 256
 _Types = tuple[str, ...] | None
 _Claimant = tuple[str, FromNow | None]
-_LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), _MOST_MARKED), {IS_DELAYED: 0})
+_LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), MOST_MARKED), {IS_DELAYED: 0})
 
 
 class ClaimVerbs(TaskVerbs):
@@ -63,7 +63,7 @@ class ClaimVerbs(TaskVerbs):
 
     async def _claim_by_id(self, task_id: str, agent_id: str, lease: float | timedelta | None) -> list[TaskModel]:
         id = identifier(task_id, TASKS.id_field)
-        (tasks,) = await self._write_claim(BoundSteps(_claiming_by_id, id, *_claimant(agent_id, lease)))
+        (tasks,) = await self._write_claim(BoundSteps(_claiming_by_id, id, *checked_claimant(agent_id, lease)))
         claimed: list[TaskModel] = tasks
         if not claimed:
             await refuse_swapped_ids(self._executor(), task_id, agent_id)
@@ -117,8 +117,8 @@ class ClaimVerbs(TaskVerbs):
         Waits as `claim_next_task` does, until there is at least one.
         """
         seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
-        claimant = _claimant(agent_id, lease)
-        types = _wanted_types(task_types, capabilities)
+        claimant = checked_claimant(agent_id, lease)
+        types = wanted_types(task_types, capabilities)
         bound("limit", limit)
         if seconds_to_wait and self._scope() is not None:
             raise TransactionError(
@@ -144,11 +144,11 @@ class ClaimVerbs(TaskVerbs):
 
         """
         self._require_no_transaction("watch_ready_tasks")
-        return ReadyTaskWatch(self, _of_types(_wanted_types(task_types, capabilities)))
+        return ReadyTaskWatch(self, _of_types(wanted_types(task_types, capabilities)))
 
     async def _claim_ready(self, types: _Types, limit: int, claimant: _Claimant) -> list[TaskModel]:
         passed_over: list[UnreadableError] = []
-        claim = _claiming_ready(types, limit)
+        claim = claiming_ready(types, limit)
         tasks: list[TaskModel]
         while True:
             try:
@@ -156,9 +156,9 @@ class ClaimVerbs(TaskVerbs):
             except UnreadableError as error:
                 # The write was rolled back. One unreadable row must not stop the swarm; it is logged and left as it is.
                 pass_over(error, passed_over)
-                claim = _claiming_ready(types, limit, without(passed_over))
+                claim = claiming_ready(types, limit, without(passed_over))
                 continue
-            if not tasks and marked == _MOST_MARKED:
+            if not tasks and marked == MOST_MARKED:
                 continue  # a matching task may be among the due tasks that are not marked yet
             if passed_over and not tasks:
                 raise passed_over[0]
@@ -199,7 +199,7 @@ class ClaimVerbs(TaskVerbs):
             watch.close()
 
 
-def _wanted_types(task_types: Iterable[str] | None, capabilities: Iterable[str] | None) -> _Types:
+def wanted_types(task_types: Iterable[str] | None, capabilities: Iterable[str] | None) -> _Types:
     """Return the types of the tasks to claim, `None` for any; without capabilities or types in common, none."""
     if task_types is None and capabilities is None:
         return None
@@ -214,7 +214,7 @@ def _of_types(types: _Types) -> tuple[Condition, ...]:
     return () if types is None else (one_of("task_type", types),)
 
 
-def _claimant(agent_id: str, lease: float | timedelta | None) -> _Claimant:
+def checked_claimant(agent_id: str, lease: float | timedelta | None) -> _Claimant:
     """Return the checked values of a claim."""
     held_for = None if lease is None else FromNow(seconds(lease, "lease"))
     return identifier(agent_id, "task.assigned_to"), held_for
@@ -237,7 +237,7 @@ def _claiming_by_id(id: str, agent_id: str, lease: FromNow | None) -> list[Step]
 
 
 @lru_cache(_CLAIMS_KEPT)
-def _claiming_ready(types: _Types, limit: int, others: tuple[Condition, ...] = ()) -> PreparedWrite:
+def claiming_ready(types: _Types, limit: int, others: tuple[Condition, ...] = ()) -> PreparedWrite:
     """Return the claim of the next tasks of these types that match other conditions."""
     ready = Query(TASKS, (*IS_READY, *_of_types(types), *others), MOST_URGENT_FIRST, limit)
     return PreparedWrite(

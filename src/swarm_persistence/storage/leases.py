@@ -69,7 +69,7 @@ class LeaseVerbs(ClaimVerbs):
             SerializationError: the result is not JSON; nothing was written.
 
         """
-        await self._change_held(task, _completion, None if result is None else json_text(result, "task.result"))
+        await self._change_held(task, completion, None if result is None else json_text(result, "task.result"))
 
     async def fail_task(
         self,
@@ -216,7 +216,7 @@ def _extension(id: str, agent_id: str, number: int, lease: FromNow) -> list[Step
 
 
 @PreparedWrite
-def _completion(id: str, agent_id: str, number: int, result: str | None) -> list[Step]:
+def completion(id: str, agent_id: str, number: int, result: str | None) -> list[Step]:
     changes: dict[str, Change] = {
         "status": TaskStatus.COMPLETED.value,
         "result": result,

@@ -27,6 +27,7 @@ from swarm_persistence.storage.retrying import RetryVerbs
 from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
+from swarm_persistence.storage.turnover import TurnoverVerbs
 from swarm_persistence.storage.waiting import WaitVerbs
 
 T = TypeVar("T")
@@ -34,7 +35,16 @@ V = TypeVar("V", AgentModel, TaskModel)
 
 
 class Storage(
-    AgentVerbs, RecoveryVerbs, RetryVerbs, WaitVerbs, EventVerbs, MessageVerbs, MetricVerbs, PruningVerbs, BackupVerbs
+    AgentVerbs,
+    RecoveryVerbs,
+    TurnoverVerbs,
+    RetryVerbs,
+    WaitVerbs,
+    EventVerbs,
+    MessageVerbs,
+    MetricVerbs,
+    PruningVerbs,
+    BackupVerbs,
 ):
     """A durable store of agents, tasks, events, messages and metrics.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
 from swarm_persistence.engines.steps import (
+    Apart,
     Claim,
     Delete,
     IfChanged,
@@ -61,6 +62,11 @@ def _if_none(step: IfNone) -> CompiledStep:
     return lambda changes: changes.if_none(query, then)
 
 
+def _apart(step: Apart) -> CompiledStep:
+    writes = [compile_steps(steps) for steps in step.writes]
+    return lambda changes: [[run(changes) for run in steps] for steps in writes]
+
+
 def _lock_rows(step: LockRows) -> CompiledStep:
     return lambda changes: None  # writes are serialized
 
@@ -80,5 +86,6 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Reserve: lambda step: partial(Changes.reserve, table=step.table, number=step.number),
     IfChanged: _if_changed,
     IfNone: _if_none,
+    Apart: _apart,
     LockRows: _lock_rows,
 }

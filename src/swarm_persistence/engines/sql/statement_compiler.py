@@ -9,6 +9,7 @@ from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
+    ApartStatement,
     ClaimStatement,
     CountStatement,
     ExistsStatement,
@@ -25,6 +26,7 @@ from swarm_persistence.engines.sql.statements import (
     ValueStatement,
 )
 from swarm_persistence.engines.steps import (
+    Apart,
     Claim,
     Delete,
     IfChanged,
@@ -72,6 +74,7 @@ class StatementCompiler(ABC):
             Reserve: self.reserve,
             IfChanged: self._if_changed,
             IfNone: self._if_none,
+            Apart: self._apart,
             Get: self.get,
             Select: self.select,
             Page: self._page,
@@ -189,6 +192,9 @@ class StatementCompiler(ABC):
     def _if_none(self, step: IfNone) -> Statement:
         exists = ExistsStatement(*self.sql.exists(step.query), step.query.table)
         return IfNoneStatement(exists, self.write(step.then))
+
+    def _apart(self, step: Apart) -> Statement:
+        return ApartStatement([*map(self.write, step.writes)])
 
     def _page(self, read: Page[Any]) -> Statement:
         return PageStatement(*self.sql.select(read.query), read.query.table)

@@ -212,6 +212,23 @@ class IfNoneStatement(Statement, eq=False, gc=False):
         return tables_changed(self.then)
 
 
+class ApartStatement(Statement, eq=False, gc=False):
+    """Runs several writes one after the other; gives the results of each."""
+
+    writes: Sequence[Sequence[Statement]]
+
+    is_single: ClassVar[bool] = False
+
+    def run(self) -> Exchange[list[Any]]:
+        results: list[Any] = []
+        for write in self.writes:
+            results.append((yield from run_all(write)))  # noqa: PERF401 - no comprehension can yield
+        return results
+
+    def tables_changed(self) -> Iterable[str]:
+        return set[str]().union(*map(tables_changed, self.writes))
+
+
 def run_all(statements: Iterable[Statement]) -> Exchange[list[Any]]:
     """Run the statements of a write in their order; return the result of each step."""
     results: list[Any] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable, Receiver, Request
-from swarm_persistence.engines.steps import IfChanged, IfNone, Insert, Replace, Save, Step
+from swarm_persistence.engines.steps import Apart, IfChanged, IfNone, Insert, Replace, Save, Step
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 
@@ -59,6 +59,9 @@ class DatabaseView:
                 self.want((step.step, *step.then))
             elif isinstance(step, IfNone):
                 self.want(step.then)
+            elif isinstance(step, Apart):
+                for write in step.writes:
+                    self.want(write)
 
     def fetch(self) -> Fetch:
         """Return the fetch of what is missing."""

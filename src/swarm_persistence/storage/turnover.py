@@ -1,0 +1,120 @@
+"""The verb of a worker's cycle: it completes what was done and claims what comes next, in one write."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.prepared import BoundSteps
+from swarm_persistence.engines.steps import Apart
+from swarm_persistence.errors import InvalidQueryError, UnreadableError, shown
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import bound
+from swarm_persistence.schema.values import json_text
+from swarm_persistence.storage.arguments import several
+from swarm_persistence.storage.claims import (
+    LEASE_SECONDS,
+    MOST_MARKED,
+    checked_claimant,
+    claiming_ready,
+    wanted_types,
+)
+from swarm_persistence.storage.held_claims import claim_key
+from swarm_persistence.storage.leases import LeaseVerbs, completion
+
+_PAIRS = "a list of pairs of a TaskModel and its result"
+
+
+class CompletedAndClaimed(msgspec.Struct, frozen=True):
+    """The result of `complete_and_claim`."""
+
+    claimed: list[TaskModel]
+    """The next tasks, in order."""
+    lost: list[TaskModel]
+    """Those of the given copies whose claims were over: nothing was written for them."""
+
+
+class TurnoverVerbs(LeaseVerbs):
+    """Completes and claims in one write."""
+
+    async def complete_and_claim(
+        self,
+        completions: Iterable[tuple[TaskModel, Any]],
+        agent_id: str,
+        *,
+        limit: int,
+        task_types: Iterable[str] | None = None,
+        capabilities: Iterable[str] | None = None,
+        lease: float | timedelta = LEASE_SECONDS,
+    ) -> CompletedAndClaimed:
+        """Complete tasks, each with its result, and claim up to `limit` next ready tasks, in one write.
+
+        Each task is completed as by `complete_task`, but one whose claim is over does not hinder the others: it is
+        returned as lost. Tasks are claimed as by `claim_next_tasks`; the dependents of those that this call completes
+        may be among them. On SQLite, all is one commit. An engine may commit the completions apart from the claims, so
+        if this raises a `DatabaseError`, any of them may be stored; a claim is not.
+
+        Raises:
+            InvalidQueryError: an argument is invalid; nothing was written.
+            SerializationError: a result is not JSON; nothing was written. Or the only ready task cannot be read; the
+                completions are stored.
+
+        """
+        pairs = _checked(completions)
+        claimant = checked_claimant(agent_id, lease)
+        types = wanted_types(task_types, capabilities)
+        bound("limit", limit)
+        is_claiming = limit > 0 and types != ()
+        held = [(task, result) for task, result in pairs if task.assigned_to is not None]
+        if not held:
+            claimed = await self._claim_ready(types, limit, claimant) if is_claiming else []
+            return CompletedAndClaimed(claimed, [task for task, _ in pairs])
+
+        apart = Apart(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
+        if not is_claiming:
+            (outcomes,) = await self._executor().write((apart,))
+            return CompletedAndClaimed([], self._show_completed(pairs, held, outcomes))
+        claim = claiming_ready(types, limit)
+        try:
+            outcomes, marked, claimed = await self._write_claim([apart, *BoundSteps(claim, *claimant)])
+        except UnreadableError:
+            outcomes = await self._complete_after_failure(apart, [task for task, _ in held])
+            marked, claimed = MOST_MARKED, []
+        lost = self._show_completed(pairs, held, outcomes)
+        if not claimed and marked == MOST_MARKED:
+            claimed = await self._claim_ready(types, limit, claimant)
+        return CompletedAndClaimed(claimed, lost)
+
+    async def _complete_after_failure(self, apart: Apart, tasks: Sequence[TaskModel]) -> list[Any]:
+        """Complete tasks without a claim; the failed write may have completed them."""
+        outcomes: list[Any]
+        (outcomes,) = await self._executor().write((apart,))
+        for place, task in enumerate(tasks):
+            if not outcomes[place][0] and (stored := await self.get_task(task.id)) is not None:
+                is_same = (stored.assigned_to, stored.claim_count) == (task.assigned_to, task.claim_count)
+                outcomes[place] = [[stored] if is_same and stored.status is TaskStatus.COMPLETED else []]
+        return outcomes
+
+    def _show_completed(
+        self, pairs: Sequence[tuple[TaskModel, Any]], held: Sequence[tuple[TaskModel, Any]], outcomes: Sequence[Any]
+    ) -> list[TaskModel]:
+        """Update the copies of the tasks that were completed, and return the others."""
+        lost = [task for task, _ in pairs if task.assigned_to is None]
+        for (task, _), (records,) in zip(held, outcomes, strict=True):
+            if records:
+                self._show(task, records[0])
+            else:
+                lost.append(task)
+        return lost
+
+
+def _checked(completions: Iterable[tuple[TaskModel, Any]]) -> list[tuple[TaskModel, str | None]]:
+    """Return the copies with the texts of their results."""
+    pairs: list[tuple[TaskModel, str | None]] = []
+    for place, pair in enumerate(several(completions, "completions", _PAIRS)):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or type(pair[0]) is not TaskModel:
+            raise InvalidQueryError(f"completions[{place}] is {shown(pair)}, expected a TaskModel and its result")
+        task, result = pair
+        pairs.append((task, None if result is None else json_text(result, f"completions[{place}]: task.result")))
+    return pairs
