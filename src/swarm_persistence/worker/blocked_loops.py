@@ -35,10 +35,14 @@ class LoopGuard:
         runs: Callable[[], Iterable[TaskRun]],
         limits: TaskLimits,
         heartbeat_pause: float,
+        *,
+        release_ahead: Callable[[], Awaitable[None]],
     ) -> None:
+        """Take the runs; `release_ahead` releases the tasks that wait for a slot, since other workers may have one."""
         self._storage = storage
         self._agent_id = agent_id
         self._runs = runs
+        self._release_ahead = release_ahead
         self._lease_pause = limits.lease / 3
         self._heartbeat_pause = heartbeat_pause
         # The worker extends a lease once a third of it has passed. A blocked loop must be detected, and the lease
@@ -81,7 +85,7 @@ class LoopGuard:
             self._heartbeat.start_if_due(now, self._heartbeat_pause)
 
     async def _extend_leases(self) -> None:
-        await asyncio.gather(*(run.extend_from_elsewhere() for run in self._runs()))
+        await asyncio.gather(self._release_ahead(), *(run.extend_from_elsewhere() for run in self._runs()))
 
     async def _beat(self) -> None:
         try:

@@ -39,14 +39,13 @@ class Handler:
     async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: HandlerThreads) -> Any:
         """Call the function for a task and return its result; a blocking function runs in a thread."""
         if self._is_async:
-            return await self._function(*self._arguments(task, WorkerContext(storage, agent)))
-        arguments = self._arguments(task, WorkerContext(BlockingStorage(storage), agent))
-        result = await threads.run(partial(self._function, *arguments))
+            if self._takes_context:
+                return await self._function(task, WorkerContext(storage, agent))
+            return await self._function(task)
+        context = (WorkerContext(BlockingStorage(storage), agent),) if self._takes_context else ()
+        result = await threads.run(partial(self._function, task, *context))
         # inspect does not recognize a lambda that returns a coroutine as asynchronous.
         return await result if inspect.isawaitable(result) else result
-
-    def _arguments(self, task: TaskModel, context: WorkerContext[Any]) -> tuple[Any, ...]:
-        return (task, context) if self._takes_context else (task,)
 
 
 def handlers_by_type(handlers: Mapping[str, Callable[..., Any]]) -> dict[str, Handler]:

@@ -4,27 +4,30 @@ from collections.abc import Callable, Iterable
 
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker.task_runs import TaskRun
 
 
 class LostClaimWatcher:
     """Watches commits to tasks from when it is made; the caller decides how often to call `check`."""
 
-    def __init__(self, storage: Storage, runs: Callable[[], Iterable[TaskRun]]) -> None:
+    def __init__(
+        self, storage: Storage, tasks: Callable[[], Iterable[TaskModel]], lost: Callable[[TaskModel], None]
+    ) -> None:
+        """Take the function that returns the claimed tasks, and the one that takes those whose claims are over."""
         self._storage = storage
-        self._runs = runs
+        self._tasks = tasks
+        self._lost = lost
         self._commits = storage.watch_commits(TaskModel)
 
     async def check(self) -> None:
-        """Wait for a commit, and let each run whose claim no longer holds check it at once."""
+        """Wait for a commit, and tell of each task whose claim no longer holds."""
         await self._commits.wait()
-        runs = list(self._runs())
-        if not runs:
+        tasks = list(self._tasks())
+        if not tasks:
             return
-        held = {id(task) for task in await self._storage.get_held_claims(run.task for run in runs)}
-        for run in runs:
-            if id(run.task) not in held:
-                run.check_claim()
+        held = {id(task) for task in await self._storage.get_held_claims(tasks)}
+        for task in tasks:
+            if id(task) not in held:
+                self._lost(task)
 
     def close(self) -> None:
         """Stop watching."""

@@ -1,50 +1,24 @@
-"""Runs the handler of one claimed task, extends its lease meanwhile, and records the outcome."""
+"""Runs the handler of one claimed task, extends its lease meanwhile, and decides how it has ended."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from enum import Enum, StrEnum
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from swarm_persistence.backoff import Backoff
-from swarm_persistence.errors import (
-    ClosedError,
-    DatabaseError,
-    LeaseLostError,
-    OutcomeUnknownError,
-    PoolError,
-    SerializationError,
-    StorageError,
-    TransactionError,
-)
-from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.task_statuses import HELD
+from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
+from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.failures import described
+from swarm_persistence.worker.recording import Outcome, Recorder, name_of
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may clean up before its task is released anyway."""
 
-_TRANSIENT = (DatabaseError, PoolError, TransactionError)
-
 _log = logging.getLogger("swarm_persistence")
-
-
-class Outcome(StrEnum):
-    """The outcome of a claimed task."""
-
-    COMPLETED = "completed"
-    RETRIED = "retried"
-    FAILED = "failed"
-    GIVEN_BACK = "given back"
-    LOST = "lost"
-
-
-_ENDED_BY_HANDLER = {TaskStatus.COMPLETED: Outcome.COMPLETED, TaskStatus.FAILED: Outcome.FAILED}
 
 
 class TaskLimits(NamedTuple):
@@ -66,48 +40,106 @@ class _HandlerResult(NamedTuple):
     error: BaseException | None
 
 
+class RunOwner(Protocol):
+    """What a run tells its worker."""
+
+    def handled(self, run: "TaskRun", result: Any) -> None:
+        """Take a result, which is to be recorded: the owner then calls `conclude` or `record`."""
+        ...
+
+    def left(self, run: "TaskRun") -> None:
+        """Note that the handler has ended: another one may take its slot."""
+        ...
+
+    def settled(self, run: "TaskRun") -> None:
+        """Note that nothing more will be written; the handler may still be running."""
+        ...
+
+    def expect(self, due_at: float) -> None:
+        """See that `act_if_due` is called at this point of the monotonic clock, or before."""
+        ...
+
+    def failed(self, run: "TaskRun", error: BaseException) -> None:
+        """Take an error that no retry would resolve."""
+        ...
+
+
 class TaskRun:
-    """One claim of a task, from the start of its handler until its outcome is recorded."""
+    """One claim of a task, from the start of its handler until its outcome is recorded.
+
+    A handler that returns a result is one asyncio task; every other end takes another one, which records it.
+    """
 
     def __init__(
         self,
         storage: Storage,
         task: TaskModel,
         handle: Callable[[TaskModel], Awaitable[Any]],
-        handler_name: str,
         limits: TaskLimits,
+        *,
+        handler_name: str,
+        owner: RunOwner,
     ) -> None:
         self.outcome: Outcome | None = None
         self.handler_name = handler_name
         self.handling: asyncio.Task[_HandlerResult] | None = None
         """The asyncio task that runs the handler."""
-        self.settled = asyncio.Event()
-        """Set once nothing more will be written; the handler may still be running."""
-        self._storage = storage
+        self.is_settled = False
+        """Whether nothing more will be written; the handler may still be running."""
         self.task = task
         """The copy by which the claim is extended and ended."""
+        self.started_at = time.monotonic()
+        self._storage = storage
         # The handler gets a copy of its own, which it may change, or complete by itself.
         self._given = msgspec.structs.replace(task)
         self._handle = handle
         self._limits = limits
-        self._ends_at = float("inf") if limits.task_timeout is None else time.monotonic() + limits.task_timeout
-        self._given_up = asyncio.Event()
-        self._called = asyncio.Event()
-        """Set to interrupt the wait for the handler."""
+        self._owner = owner
+        self._recorder = Recorder(storage, task, self._given)
+        self._end: _HandlerEnd | None = None
+        self._ends_at = float("inf") if limits.task_timeout is None else self.started_at + limits.task_timeout
+        # A third of the lease leaves two more attempts before it expires.
+        self._extend_at = self.started_at + limits.lease / 3
+        self._extending: asyncio.Task[None] | None = None
+        self._must_check_again = False
+        self._carrying: asyncio.Task[None] | None = None
+
+    @property
+    def due_at(self) -> float:
+        """Return when `act_if_due` must be called."""
+        return float("inf") if self._end is not None else min(self._ends_at, self._extend_at)
+
+    @property
+    def name(self) -> str:
+        """Return the name of this run for messages."""
+        return name_of(self.task)
+
+    def start(self) -> None:
+        """Run the handler."""
+        self.handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
+        self.handling.add_done_callback(self._handled)
 
     def give_back(self) -> None:
         """Cancel the handler and release the task."""
-        self._given_up.set()
-        self._called.set()
+        self._recorder.given_up.set()
+        self._stop_handler(_HandlerEnd.GIVEN_UP)
+
+    def act_if_due(self, now: float) -> None:
+        """Cancel a handler that has taken too long; extend a lease a third of which has passed."""
+        if now >= self._ends_at:
+            self._stop_handler(_HandlerEnd.TIMED_OUT)
+        elif now >= self._extend_at:
+            self._extend_at = float("inf")  # until that is done
+            self._extend_now()
 
     def check_claim(self) -> None:
         """Check at once whether the claim still holds, rather than when its lease is next extended."""
-        if not self._is_ended_by_handler:
-            self._called.set()
+        if not self._recorder.is_ended_by_handler:
+            self._extend_now()
 
     async def extend_from_elsewhere(self) -> None:
         """Extend the lease from another loop while this run's own is blocked, but not beyond `task_timeout`."""
-        if self.settled.is_set() or time.monotonic() >= self._ends_at:
+        if self.is_settled or time.monotonic() >= self._ends_at:
             return
         try:
             await self._storage.extend_lease(msgspec.structs.replace(self.task), lease=self._limits.lease)
@@ -118,40 +150,22 @@ class TaskRun:
         except StorageError as error:
             _log.error("the lease of %s, whose event loop is blocked, could not be extended: %s", self.name, error)
 
-    async def carry_out(self) -> None:
-        """Run the handler, keep the claim meanwhile, and record the outcome."""
-        handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
-        self.handling = handling
-        try:
-            self.outcome = await self._settle(handling)
-        finally:
-            self.settled.set()
-            handling.cancel()
-        if not handling.done():
-            _log.error(
-                "the handler of %s keeps running although it was cancelled; it counts as one of `concurrency`",
-                self.name,
-            )
-            await asyncio.wait((handling,))
+    def conclude(self, outcome: Outcome) -> None:
+        """Note the outcome, which is recorded."""
+        self.outcome = outcome
+        self._settle()
 
-    async def _settle(self, handling: "asyncio.Task[_HandlerResult]") -> Outcome:
-        end = await self._attend(handling)
-        if end is not _HandlerEnd.HANDLED:
-            handling.cancel()
-            await asyncio.wait((handling,), timeout=CANCEL_GRACE_SECONDS)
-        if end is _HandlerEnd.LOST:
-            return Outcome.LOST
-        if end is _HandlerEnd.GIVEN_UP:
-            return await self._insist(self._release, self._found_released)
-        if end is _HandlerEnd.TIMED_OUT:
-            return await self._fail(f"the handler took longer than {self._limits.task_timeout:g} s")
-        if handling.cancelled():
-            return await self._fail("the handler was cancelled")
-        answer = handling.result()
-        if answer.error is None:
-            return await self._insist(lambda: self._complete(answer.value), self._found_completed)
-        _log.warning("the handler of %s failed", self.name, exc_info=answer.error)
-        return await self._fail(described(answer.error))
+    def record(self, result: Any, *, may_be_stored: bool) -> None:
+        """Record a result by itself, with retries; an earlier write may have done that."""
+        self._carry_out(self._recorder.complete(result, may_be_stored=may_be_stored))
+
+    async def stop(self) -> None:
+        """Stop waiting for a handler that does not end, or for anything else."""
+        tasks = [task for task in (self._carrying, self._extending, self.handling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        waited_for = [task for task in tasks if task is not self.handling]
+        await asyncio.gather(*waited_for, return_exceptions=True)
 
     async def _answer(self) -> _HandlerResult:
         try:
@@ -162,140 +176,100 @@ class TaskRun:
             # Even sys.exit() in a handler fails its task only: else each worker that retries the task would exit.
             return _HandlerResult(None, error)
 
-    async def _attend(self, handling: "asyncio.Task[_HandlerResult]") -> _HandlerEnd:
-        """Keep the claim until the handler has ended or must be cancelled."""
-        loop = asyncio.get_running_loop()
-        pause = self._limits.lease / 3  # leaves two more attempts before the lease expires
-        extend_at = loop.time() + pause
-        called = asyncio.create_task(self._called.wait())
-        try:
-            while True:
-                rest = max(min(self._ends_at - time.monotonic(), extend_at - loop.time()), 0)
-                await asyncio.wait((handling, called), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-                if handling.done():
-                    return _HandlerEnd.HANDLED
-                if self._given_up.is_set():
-                    return _HandlerEnd.GIVEN_UP
-                if time.monotonic() >= self._ends_at:
-                    return _HandlerEnd.TIMED_OUT
-                if called.done():
-                    self._called.clear()
-                    called = asyncio.create_task(self._called.wait())
-                    extend_at = loop.time()
-                if loop.time() >= extend_at:
-                    is_extended = await self._extend()
-                    if is_extended is None:
-                        return _HandlerEnd.LOST
-                    extend_at = loop.time() + (pause if is_extended else pause / 4)
-        finally:
-            called.cancel()
+    def _handled(self, handling: "asyncio.Task[_HandlerResult]") -> None:
+        if self._end is None:
+            self._end = _HandlerEnd.HANDLED
+            answer = None if handling.cancelled() or handling.exception() is not None else handling.result()
+            if answer is not None and answer.error is None:
+                self._owner.handled(self, answer.value)
+            else:
+                self._carry_out(self._record_end(_HandlerEnd.HANDLED))
+        self._owner.left(self)
 
-    async def _extend(self) -> bool | None:
-        """Extend the lease; return whether that succeeded, or `None` if the claim is over."""
+    def _stop_handler(self, end: _HandlerEnd) -> None:
+        """Cancel the handler unless it has ended, and record why."""
+        if self._end is not None or (self.handling is not None and self.handling.done()):
+            return
+        self._end = end
+        self._carry_out(self._record_end(end))
+
+    async def _record_end(self, end: _HandlerEnd) -> Outcome:
+        handling = self.handling
+        if handling is not None and end is not _HandlerEnd.HANDLED:
+            handling.cancel()
+            await asyncio.wait((handling,), timeout=CANCEL_GRACE_SECONDS)
+        if end is _HandlerEnd.LOST:
+            return Outcome.LOST
+        if end is _HandlerEnd.GIVEN_UP or handling is None:
+            return await self._recorder.release()
+        if end is _HandlerEnd.TIMED_OUT:
+            return await self._recorder.fail(f"the handler took longer than {self._limits.task_timeout:g} s")
+        if handling.cancelled():
+            return await self._recorder.fail("the handler was cancelled")
+        error = handling.result().error
+        assert error is not None
+        _log.warning("the handler of %s failed", self.name, exc_info=error)
+        return await self._recorder.fail(described(error))
+
+    def _carry_out(self, recording: Awaitable[Outcome]) -> None:
+        self._carrying = asyncio.create_task(self._carried_out(recording), name=f"task {self.task.id}")
+        self._carrying.add_done_callback(self._ended)
+
+    async def _carried_out(self, recording: Awaitable[Outcome]) -> None:
+        handling = self.handling
+        try:
+            self.outcome = await recording
+        finally:
+            self._settle()
+            if handling is not None:
+                handling.cancel()
+        if handling is not None and not handling.done():
+            _log.error(
+                "the handler of %s keeps running although it was cancelled; it counts as one of `concurrency`",
+                self.name,
+            )
+
+    def _ended(self, carrying: "asyncio.Task[None]") -> None:
+        error = None if carrying.cancelled() else carrying.exception()
+        if error is not None:
+            self._owner.failed(self, error)
+
+    def _settle(self) -> None:
+        self.is_settled = True
+        if self._extending is not None:
+            self._extending.cancel()
+        self._owner.settled(self)
+
+    def _extend_now(self) -> None:
+        if self._extending is not None:
+            self._must_check_again = True  # the claim may have ended after the extension that is under way
+        elif self._end is None:
+            self._must_check_again = False
+            self._extending = asyncio.create_task(self._extend(), name=f"lease of task {self.task.id}")
+            self._extending.add_done_callback(self._extended)
+
+    async def _extend(self) -> None:
+        """Extend the lease; if the claim is over, cancel the handler."""
+        pause = self._limits.lease / 3
         try:
             await self._storage.extend_lease(self.task, lease=self._limits.lease)
         except LeaseLostError as error:
-            if self._is_ended_by_handler:
-                return True
-            _log.warning("the handler of %s is cancelled: %s", self.name, error)
-            return None
+            if self._end is None and not self._recorder.is_ended_by_handler:
+                _log.warning("the handler of %s is cancelled: %s", self.name, error)
+                self._stop_handler(_HandlerEnd.LOST)
         except ClosedError:
             raise
         except StorageError as error:
             # The claim may outlast its lease: it ends when a worker requeues the task.
             _log.error("the lease of %s could not be extended: %s", self.name, error)
-            return False
-        return True
+            pause /= 4
+        self._extend_at = time.monotonic() + pause
+        self._owner.expect(self._extend_at)
 
-    async def _complete(self, result: Any) -> Outcome:
-        try:
-            await self._storage.complete_task(self.task, result)
-        except SerializationError as error:
-            _log.warning("the result of %s cannot be stored: %s", self.name, error)
-            return await self._record_failure(str(error))
-        return Outcome.COMPLETED
-
-    async def _fail(self, error: str) -> Outcome:
-        return await self._insist(lambda: self._record_failure(error), lambda stored: self._found_failed(stored, error))
-
-    async def _record_failure(self, error: str) -> Outcome:
-        await self._storage.fail_task(self.task, error)
-        return Outcome.FAILED if self.task.status is TaskStatus.FAILED else Outcome.RETRIED
-
-    async def _release(self) -> Outcome:
-        await self._storage.release_task(self.task)
-        return Outcome.GIVEN_BACK
-
-    async def _insist(
-        self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None]
-    ) -> Outcome:
-        """Write the outcome, with retries on transient errors; not at all if the claim is over.
-
-        An earlier attempt whose answer was lost may have ended the claim: `found` returns its outcome, according to the
-        stored task.
-        """
-        backoff = Backoff()
-        has_lost_an_answer = False
-        while True:
-            is_last_attempt = self._given_up.is_set()
-            try:
-                return await self._write_or_find(write, found if has_lost_an_answer else None)
-            except LeaseLostError as error:
-                if self._is_ended_by_handler:
-                    return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
-                _log.warning("the outcome of %s is not written: %s", self.name, error)
-                return Outcome.LOST
-            except _TRANSIENT as error:
-                _log.error("the outcome of %s could not be written: %s", self.name, error)
-                is_first_loss = isinstance(error, OutcomeUnknownError) and not has_lost_an_answer
-                has_lost_an_answer = has_lost_an_answer or is_first_loss
-                if is_last_attempt and not is_first_loss:
-                    return Outcome.LOST  # another worker requeues it when its lease has expired
-            except ClosedError:
-                raise
-            except StorageError as error:
-                _log.error("the outcome of %s cannot be written: %s", self.name, error)
-                return Outcome.LOST
-            await self._pause(backoff.next())
-
-    async def _write_or_find(
-        self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None] | None
-    ) -> Outcome:
-        try:
-            return await write()
-        except LeaseLostError:
-            if found is None:
-                raise
-            stored = await self._storage.get_task(self.task.id)
-            outcome = None if stored is None else found(stored)
-            if outcome is None:
-                raise
-            return outcome
-
-    def _found_completed(self, stored: TaskModel) -> Outcome | None:
-        return Outcome.COMPLETED if lost_answers.is_completed(stored, self.task) else None
-
-    def _found_failed(self, stored: TaskModel, error: str) -> Outcome | None:
-        if lost_answers.is_failed(stored, self.task, error):
-            return Outcome.FAILED
-        return Outcome.RETRIED if lost_answers.is_retried(stored, self.task, error) else None
-
-    def _found_released(self, stored: TaskModel) -> Outcome | None:
-        return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self.task) else None
-
-    async def _pause(self, seconds: float) -> None:
-        giving_up = asyncio.create_task(self._given_up.wait())
-        try:
-            await asyncio.wait((giving_up,), timeout=seconds)
-        finally:
-            giving_up.cancel()
-
-    @property
-    def _is_ended_by_handler(self) -> bool:
-        # A handler may complete its task by itself, in one transaction with its other writes.
-        return self._given.status not in HELD
-
-    @property
-    def name(self) -> str:
-        """Return the name of this run for messages."""
-        return f"task {self.task.id!r} ({self.task.task_type})"
+    def _extended(self, extending: "asyncio.Task[None]") -> None:
+        self._extending = None
+        if self._must_check_again:
+            self._extend_now()
+        error = None if extending.cancelled() else extending.exception()
+        if error is not None:
+            self._owner.failed(self, error)

@@ -1,11 +1,13 @@
-"""The main loop of a worker, from its first claim until every outcome is recorded."""
+"""The main loop of a worker: each write records the results that have come in and claims the next tasks."""
 
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from swarm_persistence.background import HAS_THREADS
@@ -13,10 +15,14 @@ from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker import pace
 from swarm_persistence.worker.blocked_loops import LoopGuard
+from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
+from swarm_persistence.worker.recording import Outcome, Recorder
 from swarm_persistence.worker.registration import Registration
+from swarm_persistence.worker.run_timer import RunTimer
 from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
 
@@ -40,7 +46,7 @@ class WorkerSettings(NamedTuple):
 
 
 class WorkerRun:
-    """Claims tasks up to the concurrency, runs their handlers, and drains on a stop."""
+    """Claims tasks for the free slots and, of quick ones, some ahead; runs their handlers, and drains on a stop."""
 
     def __init__(
         self, storage: Storage, agent: AgentModel, registration: Registration, settings: WorkerSettings
@@ -51,21 +57,43 @@ class WorkerRun:
         self._registration = registration
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._stopping, self._stopping_at_once, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._threads = HandlerThreads(settings.concurrency, self._has_room.set)
+        self._is_stopping = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        """Set when the main loop may have something to do."""
+        self._threads = HandlerThreads(settings.concurrency, self._changed.set)
         self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers)
-        self._runs: dict[asyncio.Task[None], TaskRun] = {}
-        self._lost_claims = LostClaimWatcher(storage, self._runs.values)
+        self._may_find_tasks = True
+        self._waiting: asyncio.Task[Any] | None = None
+        """Waits for what may let a claim find tasks, or succeed."""
+        self._claim_backoff = Backoff()
+        self._is_backing_off = False
+        self._running: dict[TaskRun, None] = {}
+        """The runs whose handlers have not ended, in the order of their starts; each takes a slot."""
+        self._unsettled: dict[TaskRun, None] = {}
+        self._handled: list[tuple[TaskRun, Any]] = []
+        """The results that are to be recorded."""
+        self._pace = pace.Pace()
+        self._ahead = ClaimedAhead()
+        self._longest_ahead = min(pace.LONGEST_WAIT_SECONDS, settings.limits.lease / 4)
+        self._ahead_timer: asyncio.TimerHandle | None = None
+        self._handing_back: dict[asyncio.Task[Any], list[Recorder]] = {}
+        self._timer = RunTimer(lambda: self._running)
+        self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
         self._failure: Exception | None = None
 
     def stop(self) -> None:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
-        self._stopping.set()
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._drain_timer = self._loop.call_later(self._settings.drain_timeout, self._give_back_all)
+            self._give_back_ahead()
+            self._changed.set()
 
     def stop_at_once(self) -> None:
         """Claim no more; cancel the running handlers and release their tasks."""
-        self._stopping.set()
-        self._stopping_at_once.set()
+        self.stop()
+        self._give_back_all()
 
     async def work(self) -> None:
         """Work until the stop; raise the error that has ended the work before."""
@@ -77,101 +105,248 @@ class WorkerRun:
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
             self._loop.create_task(self._repeat("the check of claims", self._lost_claims.check, _CHECK_PAUSE_SECONDS)),
         ]
-        guard = LoopGuard(self._storage, self._agent.id, self._runs.values, self._settings.limits, heartbeat_pause)
+        guard = LoopGuard(
+            self._storage,
+            self._agent.id,
+            lambda: self._unsettled,
+            self._settings.limits,
+            heartbeat_pause,
+            release_ahead=self._release_ahead,
+        )
         if HAS_THREADS:
             guard.start()
         try:
-            try:
-                await self._claim_until_stopped()
-            except Exception as error:
-                self._fail(error)
-            await self._drain()
+            await self._work_until_settled()
         finally:
             guard.stop()
+            for timer in (self._drain_timer, self._ahead_timer):
+                if timer is not None:
+                    timer.cancel()
+            self._timer.close()
             self._ready_tasks.close()
             self._lost_claims.close()
             self._threads.close()
-            for task in upkeep:
+            waiting = [*upkeep, *([] if self._waiting is None else [self._waiting])]
+            for task in waiting:
                 task.cancel()
-            await asyncio.gather(*upkeep, return_exceptions=True)
+            stopping = [run.stop() for run in {**self._running, **self._unsettled}]
+            await asyncio.gather(*waiting, *stopping, return_exceptions=True)
         await self._sign_off()
         if self._failure is not None:
             raise self._failure
 
-    async def _claim_until_stopped(self) -> None:
-        backoff = Backoff()
-        while not self._stopping.is_set():
-            self._has_room.clear()
-            room = self._settings.concurrency - len(self._runs) - self._threads.abandoned
-            if room <= 0:
-                await self._unless_stopped(self._has_room.wait())
-                continue
+    async def _work_until_settled(self) -> None:
+        while not self._is_stopping or self._unsettled or self._handing_back:
+            self._changed.clear()
             try:
-                # Never cancelled by a stop: the worker must know of each committed claim, to release it.
-                tasks = await self._storage.claim_next_tasks(
-                    self._agent.id, limit=room, task_types=self._settings.handlers, lease=self._settings.limits.lease
-                )
-                for task in tasks:
-                    self._start(task)
-                backoff.reset()
-                if not tasks:
-                    await self._unless_stopped(self._ready_tasks.wait(_LONGEST_WAIT_SECONDS))
-            except ClosedError:
-                raise
-            except StorageError as error:
-                await self._unless_stopped(self._wait_after(error, backoff.next()))
+                await self._cycle()
+            except Exception as error:
+                self._fail(error)
 
-    async def _wait_after(self, error: StorageError, pause: float) -> None:
-        _log.error("worker %r cannot claim; the next attempt is in %.1f s: %s", self._agent.id, pause, error)
-        if isinstance(error, UnreadableError):
-            # No other task was ready. A new one must not wait until the backoff of the unreadable row is over.
-            await self._ready_tasks.wait_for_commit(pause)
+    async def _cycle(self) -> None:
+        """Record the results that have come in and claim the next tasks, or wait until there is anything to do."""
+        await self._end_wait()
+        if self._handled:
+            await self._collect()
+        handled, self._handled = self._handled, []
+        room = 0 if self._is_backing_off else self._room()
+        if handled:
+            await self._record(handled, room)
+        elif room and self._may_find_tasks:
+            await self._claim(room)
         else:
-            await asyncio.sleep(pause)
+            if room and self._waiting is None:
+                self._wait_in_background(self._ready_tasks.wait(_LONGEST_WAIT_SECONDS))
+            await self._changed.wait()
+
+    async def _collect(self) -> None:
+        """Let quick handlers end, so that one write records them; what they leave is run during the write."""
+        enough = len(self._ahead) // 2
+        seen = 0
+        while len(self._ahead) > enough and len(self._handled) > seen:
+            seen = len(self._handled)
+            # Of these turns of the loop, one runs the handler and one its callback.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async def _record(self, handled: list[tuple[TaskRun, Any]], room: int) -> None:
+        completions = [(run.task, result) for run, result in handled]
+        try:
+            # Never cancelled by a stop: the worker must know of each committed claim, to release it.
+            done = await self._storage.complete_and_claim(
+                completions,
+                self._agent.id,
+                limit=room,
+                task_types=self._settings.handlers,
+                lease=self._settings.limits.lease,
+            )
+        except Exception:
+            # Alone, each is retried, and an error is that of its own task. A claim that fails again is logged.
+            for run, result in handled:
+                run.record(result, may_be_stored=True)
+            return
+        lost = {id(task) for task in done.lost}
+        for run, result in handled:
+            if id(run.task) in lost:
+                run.record(result, may_be_stored=False)
+            else:
+                run.conclude(Outcome.COMPLETED)
+        if room:
+            self._take(done.claimed)
+
+    async def _claim(self, room: int) -> None:
+        limits = self._settings.limits
+        try:
+            tasks = await self._storage.claim_next_tasks(
+                self._agent.id, limit=room, task_types=self._settings.handlers, lease=limits.lease
+            )
+        except ClosedError:
+            raise
+        except StorageError as error:
+            self._back_off(error)
+        else:
+            self._claim_backoff.reset()
+            self._take(tasks)
+
+    def _take(self, tasks: list[TaskModel]) -> None:
+        """Take claimed tasks."""
+        self._may_find_tasks = bool(tasks)
+        self._ahead.add(tasks)
+        if self._is_stopping:
+            self._give_back_ahead()  # stopped while they were being claimed
+        self._start_what_fits()
+
+    def _room(self) -> int:
+        """Return how many tasks to claim."""
+        if self._is_stopping:
+            return 0
+        free = self._settings.concurrency - len(self._running) - self._threads.abandoned
+        fresh, since = 0, time.monotonic() - pace.HORIZON_SECONDS
+        for run in reversed(self._running):
+            if run.started_at < since:
+                break
+            fresh += 1
+        ahead = self._pace.ahead(max(free, 0) + fresh)
+        return max(free + ahead - len(self._ahead), 0)
+
+    def _start_what_fits(self) -> None:
+        concurrency = self._settings.concurrency - self._threads.abandoned
+        while len(self._running) < concurrency and (task := self._ahead.take()) is not None:
+            self._start(task)
+        if len(self._ahead) and self._ahead_timer is None:
+            self._ahead_timer = self._loop.call_later(self._longest_ahead, self._hand_back_overdue)
 
     def _start(self, task: TaskModel) -> None:
+        run = self._run_of(task)
+        self._running[run] = None
+        self._timer.expect(run.due_at)
+        run.start()
+
+    def _run_of(self, task: TaskModel) -> TaskRun:
         handler = self._settings.handlers[task.task_type]
         handle = partial(handler.handle, storage=self._storage, agent=self._agent, threads=self._threads)
-        run = TaskRun(self._storage, task, handle, handler.name, self._settings.limits)
-        carrying = self._loop.create_task(run.carry_out(), name=f"task {task.id}")
-        self._runs[carrying] = run
-        carrying.add_done_callback(self._finished)
-        if self._stopping.is_set():
-            run.give_back()  # stopped while it was being claimed
+        run = TaskRun(self._storage, task, handle, self._settings.limits, handler_name=handler.name, owner=self)
+        self._unsettled[run] = None
+        return run
 
-    def _finished(self, carrying: "asyncio.Task[None]") -> None:
-        run = self._runs.pop(carrying)
-        self._has_room.set()
-        if run.outcome is not None:
+    def handled(self, run: TaskRun, result: Any) -> None:
+        self._handled.append((run, result))
+        self._changed.set()
+
+    def left(self, run: TaskRun) -> None:
+        del self._running[run]
+        self._pace.note(time.monotonic() - run.started_at)
+        self._start_what_fits()
+        self._changed.set()
+
+    def settled(self, run: TaskRun) -> None:
+        if self._unsettled.pop(run, run) is None and run.outcome is not None:
             self.outcomes[run.outcome.value] += 1
-        error = None if carrying.cancelled() else carrying.exception()
+        self._changed.set()
+
+    def expect(self, due_at: float) -> None:
+        self._timer.expect(due_at)
+
+    def failed(self, run: TaskRun, error: BaseException) -> None:
         if isinstance(error, Exception):
             self._fail(error)
-        elif error is not None:
-            _log.error("%s of worker %r has ended", carrying.get_name(), self._agent.id, exc_info=error)
+        else:
+            _log.error("the run of %s of worker %r has ended", run.name, self._agent.id, exc_info=error)
 
-    async def _drain(self) -> None:
-        settled = self._loop.create_task(self._settled())
-        stopping_at_once = self._loop.create_task(self._stopping_at_once.wait())
+    def _claimed_tasks(self) -> list[TaskModel]:
+        return [*(run.task for run in self._running), *self._ahead.tasks]
+
+    def _lost(self, task: TaskModel) -> None:
+        if self._ahead.discard(task):
+            return
+        for run in self._running:
+            if run.task is task:
+                run.check_claim()
+                break
+
+    def _give_back_all(self) -> None:
+        for run in [*self._unsettled]:
+            run.give_back()
+        for recorder in chain.from_iterable(self._handing_back.values()):
+            recorder.given_up.set()
+
+    def _give_back_ahead(self) -> None:
+        for task in self._ahead.take_all():
+            self._run_of(task).give_back()
+
+    def _hand_back_overdue(self) -> None:
+        """Hand back the tasks for which no slot has come in time: other workers may have one."""
+        self._ahead_timer = None
+        tasks = self._ahead.take_overdue(self._longest_ahead)
+        if tasks:
+            self._pace.reset()
+            recorders = [Recorder(self._storage, task, task) for task in tasks]
+            releasing = self._loop.create_task(_release(recorders))
+            self._handing_back[releasing] = recorders
+            releasing.add_done_callback(self._handed_back)
+        self._start_what_fits()
+
+    def _handed_back(self, releasing: "asyncio.Task[Any]") -> None:
+        del self._handing_back[releasing]
+        error = None if releasing.cancelled() else releasing.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+        self._changed.set()
+
+    async def _release_ahead(self) -> None:
+        """Release the tasks that were claimed ahead, for the loop is blocked; from another loop, and with one try."""
+        recorders = [Recorder(self._storage, task, task) for task in self._ahead.take_all()]
+        for recorder in recorders:
+            recorder.given_up.set()
+        await _release(recorders)
+
+    async def _end_wait(self) -> None:
+        """If the wait is over, see what has come of it: it raises the errors of a claim."""
+        if self._waiting is None or not self._waiting.done():
+            return
+        waiting, self._waiting = self._waiting, None
+        self._is_backing_off, self._may_find_tasks = False, True
         try:
-            await asyncio.wait(
-                (settled, stopping_at_once), timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-            for run in self._runs.values():
-                run.give_back()
-            await settled
-        finally:
-            stopping_at_once.cancel()
-            settled.cancel()
-            # The remaining runs wait for handlers that do not end; nothing more is to be written.
-            stuck = list(self._runs)
-            for carrying in stuck:
-                carrying.cancel()
-            await asyncio.gather(*stuck, return_exceptions=True)
+            waiting.result()
+        except ClosedError:
+            raise
+        except StorageError as error:
+            self._back_off(error)
 
-    async def _settled(self) -> None:
-        for run in list(self._runs.values()):
-            await run.settled.wait()
+    def _wait_in_background(self, wait: Coroutine[Any, Any, Any]) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = self._loop.create_task(wait)
+        self._waiting.add_done_callback(lambda _: self._changed.set())
+
+    def _back_off(self, error: StorageError) -> None:
+        pause = self._claim_backoff.next()
+        _log.error("worker %r cannot claim; the next attempt is in %.1f s: %s", self._agent.id, pause, error)
+        self._is_backing_off = True
+        # Without another ready task, an unreadable one fails the claim. A new one must not wait until the backoff is
+        # over.
+        is_unreadable = isinstance(error, UnreadableError)
+        self._wait_in_background(self._ready_tasks.wait_for_commit(pause) if is_unreadable else asyncio.sleep(pause))
 
     async def _repeat(self, name: str, action: Callable[[], Awaitable[None]], pause: float) -> None:
         while True:
@@ -199,21 +374,13 @@ class WorkerRun:
         except StorageError as error:
             _log.error("agent %r could not be signed off: %s", self._agent.id, error)
 
-    async def _unless_stopped(self, wait: Coroutine[Any, Any, Any]) -> None:
-        """Await something that claims nothing, until the stop."""
-        waits = [self._loop.create_task(wait), self._loop.create_task(self._stopping.wait())]
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-        for each in done:
-            each.result()
-
     def _fail(self, error: Exception) -> None:
         """Stop at once, with an error that no retry would resolve."""
         if self._failure is None:
             self._failure = error
             _log.error("worker %r stops: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
         self.stop_at_once()
+
+
+async def _release(recorders: Iterable[Recorder]) -> None:
+    await asyncio.gather(*(recorder.release() for recorder in recorders))

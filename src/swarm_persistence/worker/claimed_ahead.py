@@ -1,0 +1,61 @@
+"""The tasks that are claimed and wait for a free slot."""
+
+import time
+from collections import deque
+from typing import NamedTuple
+
+from swarm_persistence.models import TaskModel
+
+
+class _Waiting(NamedTuple):
+    task: TaskModel
+    claimed_at: float
+
+
+class ClaimedAhead:
+    """Tasks in the order of their claims. A task is taken once, also if another thread takes some meanwhile."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def tasks(self) -> list[TaskModel]:
+        """Return the tasks."""
+        return [waiting.task for waiting in self._waiting]
+
+    def add(self, tasks: list[TaskModel]) -> None:
+        """Add tasks that were claimed just now."""
+        now = time.monotonic()
+        self._waiting.extend([_Waiting(task, now) for task in tasks])
+
+    def take(self) -> TaskModel | None:
+        """Take the next task."""
+        try:
+            return self._waiting.popleft().task
+        except IndexError:
+            return None
+
+    def take_all(self) -> list[TaskModel]:
+        """Take all tasks, the next one last; from any thread."""
+        taken: list[TaskModel] = []
+        while True:
+            try:
+                taken.append(self._waiting.pop().task)
+            except IndexError:
+                return taken
+
+    def take_overdue(self, longest: float) -> list[TaskModel]:
+        """Take all tasks if the first of them has waited for longer than this many seconds."""
+        is_overdue = bool(self._waiting) and time.monotonic() - self._waiting[0].claimed_at >= longest
+        return self.take_all() if is_overdue else []
+
+    def discard(self, task: TaskModel) -> bool:
+        """Drop a task whose claim is over; tell whether it was here."""
+        for waiting in self._waiting:
+            if waiting.task is task:
+                self._waiting.remove(waiting)
+                return True
+        return False

@@ -1,0 +1,158 @@
+"""Writes the outcome of one task, with retries, and finds out whether a write whose answer was lost is stored."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+from swarm_persistence.backoff import Backoff
+from swarm_persistence.errors import (
+    ClosedError,
+    DatabaseError,
+    LeaseLostError,
+    OutcomeUnknownError,
+    PoolError,
+    SerializationError,
+    StorageError,
+    TransactionError,
+)
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.task_statuses import HELD
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker import lost_answers
+
+_TRANSIENT = (DatabaseError, PoolError, TransactionError)
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class Outcome(StrEnum):
+    """The outcome of a claimed task."""
+
+    COMPLETED = "completed"
+    RETRIED = "retried"
+    FAILED = "failed"
+    GIVEN_BACK = "given back"
+    LOST = "lost"
+
+
+_ENDED_BY_HANDLER = {TaskStatus.COMPLETED: Outcome.COMPLETED, TaskStatus.FAILED: Outcome.FAILED}
+
+
+class Recorder:
+    """Records the outcome of one claim."""
+
+    def __init__(self, storage: Storage, task: TaskModel, given: TaskModel) -> None:
+        """Take the copy by which the claim is ended, and the handler's own."""
+        self.given_up = asyncio.Event()
+        """Set to let the next attempt be the last."""
+        self._storage = storage
+        self._task = task
+        self._given = given
+
+    @property
+    def is_ended_by_handler(self) -> bool:
+        """Tell whether the handler has ended its task by itself, in one transaction with its other writes."""
+        return self._given.status not in HELD
+
+    async def complete(self, result: Any, *, may_be_stored: bool = False) -> Outcome:
+        """Complete the task; an earlier write, whose outcome is unknown, may have done that."""
+        return await self._insist(lambda: self._complete(result), self._found_completed, may_be_stored=may_be_stored)
+
+    async def fail(self, error: str) -> Outcome:
+        """Fail the task, which is then retried or has failed for good."""
+        return await self._insist(lambda: self._record_failure(error), lambda stored: self._found_failed(stored, error))
+
+    async def release(self) -> Outcome:
+        """Release the claim."""
+        return await self._insist(self._release, self._found_released)
+
+    async def _complete(self, result: Any) -> Outcome:
+        try:
+            await self._storage.complete_task(self._task, result)
+        except SerializationError as error:
+            _log.warning("the result of %s cannot be stored: %s", name_of(self._task), error)
+            return await self._record_failure(str(error))
+        return Outcome.COMPLETED
+
+    async def _record_failure(self, error: str) -> Outcome:
+        await self._storage.fail_task(self._task, error)
+        return Outcome.FAILED if self._task.status is TaskStatus.FAILED else Outcome.RETRIED
+
+    async def _release(self) -> Outcome:
+        await self._storage.release_task(self._task)
+        return Outcome.GIVEN_BACK
+
+    async def _insist(
+        self,
+        write: Callable[[], Awaitable[Outcome]],
+        found: Callable[[TaskModel], Outcome | None],
+        *,
+        may_be_stored: bool = False,
+    ) -> Outcome:
+        """Write the outcome, with retries on transient errors; not at all if the claim is over.
+
+        An earlier attempt whose answer was lost may have ended the claim: `found` returns its outcome, according to the
+        stored task.
+        """
+        backoff = Backoff()
+        has_lost_an_answer = False
+        while True:
+            is_last_attempt = self.given_up.is_set()
+            try:
+                return await self._write_or_find(write, found if has_lost_an_answer or may_be_stored else None)
+            except LeaseLostError as error:
+                if self.is_ended_by_handler:
+                    return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
+                _log.warning("the outcome of %s is not written: %s", name_of(self._task), error)
+                return Outcome.LOST
+            except _TRANSIENT as error:
+                _log.error("the outcome of %s could not be written: %s", name_of(self._task), error)
+                is_first_loss = isinstance(error, OutcomeUnknownError) and not has_lost_an_answer
+                has_lost_an_answer = has_lost_an_answer or is_first_loss
+                if is_last_attempt and not is_first_loss:
+                    return Outcome.LOST  # another worker requeues it when its lease has expired
+            except ClosedError:
+                raise
+            except StorageError as error:
+                _log.error("the outcome of %s cannot be written: %s", name_of(self._task), error)
+                return Outcome.LOST
+            await self._pause(backoff.next())
+
+    async def _write_or_find(
+        self, write: Callable[[], Awaitable[Outcome]], found: Callable[[TaskModel], Outcome | None] | None
+    ) -> Outcome:
+        try:
+            return await write()
+        except LeaseLostError:
+            if found is None:
+                raise
+            stored = await self._storage.get_task(self._task.id)
+            outcome = None if stored is None else found(stored)
+            if outcome is None:
+                raise
+            return outcome
+
+    def _found_completed(self, stored: TaskModel) -> Outcome | None:
+        return Outcome.COMPLETED if lost_answers.is_completed(stored, self._task) else None
+
+    def _found_failed(self, stored: TaskModel, error: str) -> Outcome | None:
+        if lost_answers.is_failed(stored, self._task, error):
+            return Outcome.FAILED
+        return Outcome.RETRIED if lost_answers.is_retried(stored, self._task, error) else None
+
+    def _found_released(self, stored: TaskModel) -> Outcome | None:
+        return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self._task) else None
+
+    async def _pause(self, seconds: float) -> None:
+        giving_up = asyncio.create_task(self.given_up.wait())
+        try:
+            await asyncio.wait((giving_up,), timeout=seconds)
+        finally:
+            giving_up.cancel()
+
+
+def name_of(task: TaskModel) -> str:
+    """Return the name of a task for messages."""
+    return f"task {task.id!r} ({task.task_type})"

@@ -1,0 +1,160 @@
+"""Tasks that a worker claims before it has a slot for them: it starts them soon, or hands them back."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from swarm_persistence import Storage, TaskModel, TaskStatus
+from swarm_persistence.worker.pace import Pace
+from worker.test_blocked_loops import LEASE, Elsewhere, register_the_other
+from worker.workers import SOON_SECONDS, a_worker, completed, once, soon, store
+
+MANY = [f"task-{number:03}" for number in range(200)]
+
+
+@pytest.fixture
+def far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every handler that has ended count as quick, however loaded the machine is."""
+    monkeypatch.setattr("swarm_persistence.worker.pace.HORIZON_SECONDS", 1_000.0)
+    monkeypatch.setattr("swarm_persistence.worker.pace.LONGEST_WAIT_SECONDS", 1_000.0)
+
+
+class Gate:
+    """A handler that is quick with all tasks but those of one id, which wait."""
+
+    def __init__(self, id: str) -> None:
+        self.begun, self.may_go = asyncio.Event(), asyncio.Event()
+        self.seen: list[str] = []
+        self._id = id
+
+    async def __call__(self, task: TaskModel) -> None:
+        self.seen.append(task.id)
+        if task.id == self._id:
+            self.begun.set()
+            await self.may_go.wait()
+
+
+async def is_claimed_ahead(storage: Storage, id: str) -> None:
+    """Wait until a task is claimed that the worker has no slot for."""
+    await once(storage, lambda task: task.status is TaskStatus.ASSIGNED, id)
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_quick_tasks_are_completed_and_claimed_many_in_one_write(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turnover, writes = storage.complete_and_claim, []
+
+    async def count(completions: Any, *arguments: Any, **options: Any) -> Any:
+        writes.append(len(completions))
+        return await turnover(completions, *arguments, **options)
+
+    async def quick(_: TaskModel) -> None:
+        pass
+
+    monkeypatch.setattr(storage, "complete_and_claim", count)
+    await store(storage, *MANY)
+    async with a_worker(storage, {"work": quick}, concurrency=1) as worker:
+        tasks = await completed(storage, *MANY)
+    assert (sum(writes), worker.outcomes) == (len(MANY), {"completed": len(MANY)})
+    assert max(writes) > 10
+    assert {task.claim_count for task in tasks.values()} == {1}
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_a_task_for_which_no_slot_comes_in_time_is_handed_back(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarm_persistence.worker.pace.LONGEST_WAIT_SECONDS", 0.05)
+    gate = Gate("b")
+    await store(storage, "a", "b", "c")
+    async with a_worker(storage, {"work": gate}, concurrency=1) as worker:
+        await soon(gate.begun)
+        await once(storage, lambda task: task.status is TaskStatus.PENDING and task.claim_count == 1, "c")
+        assert (await storage.claim_next_tasks("agent-2", limit=5))[0].id == "c"
+        gate.may_go.set()
+        await completed(storage, "b")
+    assert (gate.seen, worker.outcomes) == (["a", "b"], {"completed": 2})
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_a_stop_hands_back_what_is_claimed_ahead(storage: Storage) -> None:
+    gate = Gate("b")
+    await store(storage, "a", "b", "c")
+    async with a_worker(storage, {"work": gate}, concurrency=1) as worker:
+        await soon(gate.begun)
+        await is_claimed_ahead(storage, "c")
+        worker.stop()
+        await once(storage, lambda task: task.status is TaskStatus.PENDING, "c")
+        gate.may_go.set()
+    assert (gate.seen, worker.outcomes) == (["a", "b"], {"completed": 2, "given back": 1})
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_a_task_that_is_cancelled_before_it_has_a_slot_is_not_started(storage: Storage) -> None:
+    gate = Gate("b")
+    await store(storage, "a", "b", "c")
+    async with a_worker(storage, {"work": gate}, concurrency=1) as worker:
+        await soon(gate.begun)
+        await is_claimed_ahead(storage, "c")
+        await storage.cancel_task("c")
+        assert worker._run is not None
+        async with asyncio.timeout(SOON_SECONDS):
+            while worker._run._ahead.tasks:  # noqa: ASYNC110 - no commit and no event tells of it
+                await asyncio.sleep(0.01)
+        gate.may_go.set()
+        await completed(storage, "b")
+    assert gate.seen == ["a", "b"]
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_a_worker_whose_loop_is_blocked_leaves_to_others_what_it_has_not_begun(storage: Storage) -> None:
+    async def others() -> None:
+        async def finish(_: TaskModel) -> str:
+            return "by another worker"
+
+        async with a_worker(storage, {"work": finish}, "agent-2", lease=LEASE):
+            await completed(storage, "c")
+
+    async def block(task: TaskModel) -> None:
+        if task.id == "b":
+            await is_claimed_ahead(storage, "c")
+            elsewhere = Elsewhere(others)
+            elsewhere.block()
+            elsewhere.join()
+
+    await register_the_other(storage)
+    await store(storage, "a", "b", "c")
+    async with a_worker(storage, {"work": block}, concurrency=1, lease=LEASE) as worker:
+        tasks = await completed(storage, "a", "b", "c")
+    assert (tasks["c"].result, tasks["c"].claim_count) == ("by another worker", 2)
+    assert worker.outcomes == {"completed": 2}
+
+
+def test_nothing_is_claimed_ahead_before_a_handler_has_ended() -> None:
+    assert Pace().ahead(8) == 0
+
+
+def test_as_many_are_claimed_ahead_as_quick_handlers_start_within_the_horizon() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.note(0.004)
+    assert (pace.ahead(1), pace.ahead(8), pace.ahead(0)) == (1, 10, 0)
+
+
+def test_a_handler_that_takes_longer_than_the_horizon_ends_the_claims_ahead_at_once() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.note(0.0001)
+    assert pace.ahead(4) == 20
+    pace.note(0.05)
+    assert pace.ahead(4) == 0
+
+
+def test_no_more_are_claimed_ahead_than_handlers_have_ended() -> None:
+    pace = Pace()
+    pace.note(0.0001)
+    assert pace.ahead(50) == 1
+    pace.reset()
+    assert pace.ahead(50) == 0
