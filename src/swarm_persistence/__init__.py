@@ -1,4 +1,4 @@
-"""Durable agents, tasks, events, messages and metrics for AI-agent swarms, behind one async `Storage`."""
+"""Durable agents, tasks, events, messages, metrics and documents for AI-agent swarms, behind one async `Storage`."""
 
 import sys
 from importlib import import_module
@@ -31,6 +31,7 @@ from swarm_persistence.errors import (
 from swarm_persistence.models import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -44,6 +45,7 @@ from swarm_persistence.storage import (
     CompletedAndClaimed,
     MetricSummary,
     Pruned,
+    PutCounts,
     Recovery,
     Repository,
     Storage,
@@ -93,6 +95,7 @@ __all__ = [
     "ConflictError",
     "DatabaseError",
     "DependencyCycleError",
+    "DocumentModel",
     "EventModel",
     "InvalidQueryError",
     "LeaseLostError",
@@ -111,6 +114,7 @@ __all__ = [
     "PostgresStorage",
     "PostgresStorageBuilder",
     "Pruned",
+    "PutCounts",
     "QueryBuilder",
     "Recovery",
     "Repository",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial, wraps
 from threading import Lock
@@ -13,7 +13,7 @@ from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking.loop import require_no_loop, run
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
-from swarm_persistence.models import AgentModel, EventModel, MessageModel, TaskModel
+from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
 from swarm_persistence.storage import Repository, Storage, Transaction
@@ -22,7 +22,7 @@ from swarm_persistence.storage.transactions import ATTEMPTS
 
 P = ParamSpec("P")
 R = TypeVar("R")
-V = TypeVar("V", AgentModel, TaskModel)
+V = TypeVar("V", AgentModel, TaskModel, DocumentModel)
 
 
 def _verb(
@@ -223,6 +223,18 @@ class BlockingStorage(NotPicklable):
     get_aggregated_metrics = _verb(Storage.get_aggregated_metrics)
     aggregate_metrics = _verb(Storage.aggregate_metrics)
 
+    put_documents = _verb(Storage.put_documents)
+    update_document = _verb(Storage.update_document)
+    get_document = _verb(Storage.get_document)
+    get_documents = _verb(Storage.get_documents)
+    take_document = _verb(Storage.take_document)
+    list_documents = _verb(Storage.list_documents)
+    list_document_keys = _verb(Storage.list_document_keys)
+    list_collections = _verb(Storage.list_collections)
+    delete_documents = _verb(Storage.delete_documents)
+    touch_documents = _verb(Storage.touch_documents)
+    copy_documents = _verb(Storage.copy_documents)
+
     prune = _verb(Storage.prune)
     backup = _verb(Storage.backup)
 
@@ -246,6 +258,10 @@ class BlockingStorage(NotPicklable):
     def watch_messages(self, agent_id: str, after: int = 0) -> Iterator[MessageModel]:
         """Yield the messages to this agent, then each new one, endlessly; see `Storage.watch_messages`."""
         return _taken(self._storage.watch_messages(agent_id, after))
+
+    def watch_documents(self, collection: Sequence[str], *, below: bool = False) -> Iterator[DocumentModel]:
+        """Yield the documents, then each one again after every write, endlessly; see `Storage.watch_documents`."""
+        return _taken(self._storage.watch_documents(collection, below=below))
 
     def watch_tasks(self) -> Iterator[TaskModel]:
         """Yield the tasks, then each one again after every write, endlessly; see `Storage.watch_tasks`."""

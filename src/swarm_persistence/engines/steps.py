@@ -30,6 +30,23 @@ class Save(msgspec.Struct, Generic[M], frozen=True):
     model: M
 
 
+class Put(msgspec.Struct, Generic[M], frozen=True):
+    """Add records of one table, or replace those of their ids, no two of which are equal.
+
+    A replaced one keeps its `created_at`, and its version is raised. With `if_absent`, stored ones are left as they are.
+    Result: for each record the version and `created_at` that are stored now, as column values, or `None` if it was left.
+    """
+
+    models: Sequence[M]
+    if_absent: bool = False
+
+
+class Take(msgspec.Struct, Generic[M], frozen=True):
+    """Delete the rows that match a query; its order and limit are ignored. Result: their records, in any order."""
+
+    query: Query[M]
+
+
 class Replace(msgspec.Struct, Generic[M], frozen=True):
     """Replace the record of this id, and of this version unless it is forced.
 
@@ -174,6 +191,8 @@ class Apart(msgspec.Struct, frozen=True):
 Step = (
     Insert[Any]
     | Save[Any]
+    | Put[Any]
+    | Take[Any]
     | Replace[Any]
     | Update[Any]
     | Claim[Any]

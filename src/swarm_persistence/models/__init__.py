@@ -2,6 +2,7 @@
 
 from swarm_persistence.models.agents import AgentModel, AgentStatus
 from swarm_persistence.models.base import Model
+from swarm_persistence.models.documents import DocumentModel
 from swarm_persistence.models.events import EventModel
 from swarm_persistence.models.messages import MessageModel
 from swarm_persistence.models.metrics import MetricModel
@@ -10,6 +11,7 @@ from swarm_persistence.models.tasks import TaskModel, TaskPriority, TaskStatus
 __all__ = [
     "AgentModel",
     "AgentStatus",
+    "DocumentModel",
     "EventModel",
     "MessageModel",
     "MetricModel",

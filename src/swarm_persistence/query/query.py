@@ -12,7 +12,7 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
-Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IN SUBQUERY", "IS NULL", "IS NOT NULL", "PAIR"]
+Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IN SUBQUERY", "IS NULL", "IS NOT NULL", "IS NULL OR >", "PAIR"]
 
 
 class FromNow(msgspec.Struct, frozen=True):
@@ -48,6 +48,11 @@ class Condition(NamedTuple):
     value: ColumnValue | tuple[ColumnValue, ...] | FromNow | Subquery = None
 
 
+def unexpired(table: Table[Any]) -> tuple[Condition, ...]:
+    """Return the condition of rows whose expiry has not passed; none for a table without one."""
+    return () if table.expiry is None else (Condition(table.expiry, "IS NULL OR >", FromNow()),)
+
+
 def one_of(field: str, values: Sequence[str]) -> Condition:
     """Return the condition that a field has one of these values."""
     return Condition(field, "=", values[0]) if len(values) == 1 else Condition(field, "IN", tuple(values))
@@ -77,8 +82,8 @@ class Query(msgspec.Struct, Generic[M], frozen=True):
     @property
     def full_order(self) -> tuple[Order, ...]:
         """Return the order with the sequence number that breaks its ties."""
-        if self.order and self.order[-1].field == SEQUENCE:
-            return self.order
+        if self.order and self.order[-1].field in (SEQUENCE, "id"):
+            return self.order  # these are unique
         return (*self.order, Order(SEQUENCE, self.order[-1].is_descending if self.order else False))
 
 

@@ -27,7 +27,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_TEXT_KINDS = JSON_KINDS | {Kind.TEXT, Kind.CHOICE}
+_TEXT_KINDS = JSON_KINDS | {Kind.TEXT, Kind.CHOICE, Kind.PATH}
 
 
 def predicate_of(table: Table[Any], conditions: Iterable[Condition]) -> Predicate:
@@ -73,6 +73,8 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
             return lambda row: row[position] is None
         case "IS NOT NULL":
             return lambda row: row[position] is not None
+        case "IS NULL OR >":
+            return lambda row: (found := row[position]) is None or bool(found > value)  # type: ignore[operator]
         case "IN":
             values = frozenset(value) - {None}
             return lambda row: row[position] in values

@@ -180,6 +180,9 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_ar
             return f"{low} = {marks.next()} AND {high} = {marks.next()}"
         case "IS NULL" | "IS NOT NULL":
             return f"{field} {operator}"
+        case "IS NULL OR >":
+            assert isinstance(value, FromNow)
+            return f"({field} IS NULL OR {field} > {marks.dialect.from_now(value, marks)})"
         case "IN":
             return marks.dialect.contains(marks.dialect.unindexed(field) if is_arrival_scan else field, value, marks)  # type: ignore[arg-type]
         case "IN SUBQUERY":

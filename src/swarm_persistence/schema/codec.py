@@ -37,6 +37,7 @@ class Codec(Generic[M]):
             "from_microseconds": from_microseconds,
             "UTC": UTC,
             "datetime": datetime,
+            "derived_id": None if table.derived_id is None else table.derived_id[0],
             **{name: getattr(values, name) for name in values.__all__},
         }
         for column in table.columns:
@@ -50,8 +51,15 @@ class Codec(Generic[M]):
 
 def _source(table: Table[Any]) -> str:
     lines = ["def encode(model):"]
-    for column in table.columns:
+    for column in table.columns[1:] if table.derived_id else table.columns:
         lines += [f"    {line}" for line in _encoding(column, f"{table.label}.{column.name}")]
+    if table.derived_id is not None:
+        _, first, second = table.derived_id
+        lines += [
+            f"    _id = derived_id(_{first}, _{second})",
+            f"    if len(_id) > {values.LONGEST_ID // 4}: document_id(_id, {table.id_field!r})",
+            "    if model.id != _id: model.id = _id",
+        ]
     lines += [f"    return ({', '.join(f'_{name}' for name in table.names)},)", ""]
     return "\n".join([*lines, *decoding_lines(table)])
 
@@ -105,6 +113,16 @@ def _steps(column: Column) -> list[str]:
             ]
         case Kind.FLAG:
             return ["if {v} is not True and {v} is not False: flag({v}, {field})", "{v} = 1 if {v} else 0"]
+        case Kind.PATH:
+            return ["{v} = path({v}, {field})"]
+        case Kind.BYTES:
+            return ["if type({v}) is not bytes: binary({v}, {field})"]
+        case Kind.VECTOR:
+            return [
+                "{v} = vector({v}, {field})",
+                # What is read back is of single precision, so the caller's record is told that.
+                "if numbers_of({v}) != model.{name}: model.{name} = numbers_of({v})",
+            ]
 
 
 def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:

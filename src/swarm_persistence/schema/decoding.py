@@ -12,6 +12,7 @@ import msgspec
 
 from swarm_persistence.clock import EPOCH
 from swarm_persistence.models import Model
+from swarm_persistence.models.collections import collection_of
 from swarm_persistence.schema import values
 from swarm_persistence.schema.tables import SEQUENCE, Column, Kind, Table
 
@@ -26,6 +27,8 @@ def decoding_names(table: Table[Any], undecodable: Callable[..., Any]) -> dict[s
         "EPOCH": EPOCH,
         "MICROSECOND": timedelta(microseconds=1),
         "loads": values.decode_json,
+        "collection_of": collection_of,
+        "numbers_of": values.numbers_of,
         "table": table,
         "undecodable": undecodable,
         **{f"{column.name}_members": _members(column) for column in table.columns if column.choices is not None},
@@ -89,6 +92,10 @@ def _decoded(column: Column, raw: str) -> str:
             decoded = f"[] if {raw} == '[]' else loads({raw})"
         case Kind.JSON:
             decoded = f"loads({raw})"
+        case Kind.PATH:
+            decoded = f"collection_of({raw})"
+        case Kind.VECTOR:
+            decoded = f"numbers_of({raw})"
         case _:
             return raw
     return f"None if {raw} is None else {decoded}" if column.is_nullable else decoded

@@ -1,6 +1,7 @@
 """Describes the table of each model: columns and kinds, derived from the model, and the indexes its queries need."""
 
 import types
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -10,6 +11,7 @@ import msgspec
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import (
     AgentModel,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -18,6 +20,7 @@ from swarm_persistence.models import (
     TaskPriority,
     TaskStatus,
 )
+from swarm_persistence.models.collections import document_id
 from swarm_persistence.models.links import TaskLink
 
 M = TypeVar("M", bound=Model)
@@ -38,9 +41,13 @@ class Kind(Enum):
     OBJECT = "object"  # a JSON object
     TEXTS = "texts"  # a list of texts, kept as JSON
     TAGS = "tags"  # an object of texts, kept as JSON
+    PATH = "path"  # texts, kept as one text that sorts as they do
+    BYTES = "bytes"
+    VECTOR = "vector"  # numbers of single precision, kept as bytes
 
 
 JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS})
+BINARY_KINDS = frozenset({Kind.BYTES, Kind.VECTOR})
 
 SEQUENCE = "sequence"
 """The column, in every table, that counts arrivals; it breaks every tie."""
@@ -66,7 +73,7 @@ class Column(msgspec.Struct, frozen=True):
     @property
     def is_comparable(self) -> bool:
         """Whether conditions and orders may name the column: JSON has no order that all engines share."""
-        return self.kind not in JSON_KINDS
+        return self.kind not in JSON_KINDS and self.kind not in BINARY_KINDS
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -95,6 +102,9 @@ class Table(Generic[M]):
 
     The sequences of a table with a `floor` are known after their rows are deleted, too: an SQL engine keeps the highest
     of these in a table of that name.
+
+    A table with `derived_id` has the id of a row from that function of two other columns. A row whose `expiry` has passed
+    counts as absent: no read finds it, and no write but one that takes its place.
     """
 
     def __init__(
@@ -107,6 +117,8 @@ class Table(Generic[M]):
         sticky: tuple[str, str] | None = None,
         monotonic: tuple[str, ...] = (),
         floor: str | None = None,
+        expiry: str | None = None,
+        derived_id: tuple[Callable[[str, str], str], str, str] | None = None,
         is_public: bool = True,
     ) -> None:
         self.name = name
@@ -120,6 +132,8 @@ class Table(Generic[M]):
         self.sticky = sticky
         self.monotonic = monotonic
         self.floor = floor
+        self.expiry = expiry
+        self.derived_id = derived_id
         self.is_public = is_public
         """Whether users store its records; else it is the storage's own."""
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
@@ -162,6 +176,9 @@ _PLAIN_KINDS: dict[Any, Kind] = {
     dict[str, Any]: Kind.OBJECT,
     dict[str, str]: Kind.TAGS,
     list[str]: Kind.TEXTS,
+    tuple[str, ...]: Kind.PATH,
+    bytes: Kind.BYTES,
+    list[float]: Kind.VECTOR,
 }
 
 
@@ -251,6 +268,20 @@ METRICS = _register(
         MetricModel,
         Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
         Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
+    )
+)
+DOCUMENTS = _register(
+    Table(
+        "documents",
+        DocumentModel,
+        # Ids sort by collection and key, so that the unique index of ids is the one of these two.
+        Index("documents_by_arrival", ("collection",)),
+        Index("documents_by_label", ("label",), present="label"),
+        Index("documents_expiring", ("expires_at",), present="expires_at"),
+        Index("documents_changed", (CHANGE_NUMBER,)),
+        is_followed=True,
+        expiry="expires_at",
+        derived_id=(document_id, "collection", "key"),
     )
 )
 

@@ -1,6 +1,7 @@
 """Turns a field's value into a column's and back, and refuses what would not come out equal."""
 
 import math
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -11,11 +12,14 @@ import msgspec
 from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
 from swarm_persistence.errors import SerializationError, is_nested_deeper, shown
 from swarm_persistence.models.choices import member
+from swarm_persistence.models.collections import collection_text
 from swarm_persistence.plain_json import encode_json
 from swarm_persistence.schema.tables import Column, Kind, Table
 
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
 LARGEST_INTEGER = 2**63 - 1
+LONGEST_ID = 2000
+"""Bytes of an id that is made of other fields: PostgreSQL's indexes hold entries of 2,700 bytes."""
 DEEPEST_NESTING = 256
 """Lists and dicts within each other in one JSON value. Python's own limit depends on how deep the caller's stack is: a
 value that was stored from a shallow one could not be read from a deep one."""
@@ -23,7 +27,7 @@ value that was stored from a shallow one could not be read from a deep one."""
 _HAS_SHORT_STACK = sys.platform == "emscripten"
 """In a browser, no RecursionError comes before the end of the stack, and the interpreter does not outlive that."""
 
-ColumnValue = str | int | float | None
+ColumnValue = str | int | float | bytes | None
 
 decode_json = msgspec.json.Decoder().decode
 
@@ -60,6 +64,46 @@ def identifier(value: object, field: str) -> str:
     if type(value) is str and value and value.isascii() and "\0" not in value:
         return value
     return text(value, field) or refuse(field, value, "an id that is not empty")
+
+
+def path(value: object, field: str) -> str:
+    """Return the text of a tuple of texts, which sorts as they do."""
+    if type(value) is not tuple:
+        refuse(field, value, "a tuple of str")
+    for place, part in enumerate(value):
+        if type(part) is not str or not part.isascii() or "\0" in part:
+            text(part, f"{field}[{place}]")
+    return collection_text(value)
+
+
+def document_id(value: str, field: str) -> str:
+    """Return an id that is made of other fields, if an index of every engine can hold it."""
+    if len(value) > LONGEST_ID // 4 and len(value.encode()) > LONGEST_ID:
+        refuse(field, f"{value[:20]}…", f"a collection and a key of {LONGEST_ID} bytes at most, together")
+    return value
+
+
+def binary(value: object, field: str) -> bytes:
+    """Return the value if it is bytes."""
+    if type(value) is not bytes:
+        refuse(field, value, "bytes")
+    return value
+
+
+def vector(value: object, field: str) -> bytes:
+    """Return a list of numbers as bytes, in single precision."""
+    if type(value) is not list or not value:
+        refuse(field, value, "a list of numbers that is not empty")
+    numbers = [real(number, f"{field}[{place}]") for place, number in enumerate(value)]
+    try:
+        return struct.pack(f"<{len(numbers)}f", *numbers)
+    except OverflowError:
+        refuse(field, max(numbers, key=abs), "numbers that fit single precision")
+
+
+def numbers_of(data: bytes) -> list[float]:
+    """Return the numbers that `vector` made bytes of."""
+    return [*struct.unpack(f"<{len(data) // 4}f", data)]
 
 
 def count(value: object, field: str) -> int:
@@ -208,21 +252,29 @@ _CHECKS: dict[Kind, Callable[[object, str], ColumnValue]] = {
     Kind.REAL: real,
     Kind.FLAG: flag,
     Kind.TIME: moment,
+    Kind.PATH: path,
+    Kind.BYTES: binary,
+    Kind.VECTOR: vector,
 }
 
 __all__ = [
     "EPOCH",
     "ColumnValue",
+    "binary",
     "column_value",
     "count",
     "decode_json",
+    "document_id",
     "flag",
     "identifier",
     "json_text",
     "member",
     "moment",
+    "numbers_of",
+    "path",
     "real",
     "refuse",
     "text",
+    "vector",
     "version",
 ]

@@ -1,5 +1,6 @@
 """What a swarm means: the verbs, written once, a file per noun."""
 
+from swarm_persistence.storage.documents import PutCounts
 from swarm_persistence.storage.pruning import Pruned
 from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.storage.repository import Repository
@@ -8,4 +9,13 @@ from swarm_persistence.storage.summaries import MetricSummary
 from swarm_persistence.storage.transactions import Transaction
 from swarm_persistence.storage.turnover import CompletedAndClaimed
 
-__all__ = ["CompletedAndClaimed", "MetricSummary", "Pruned", "Recovery", "Repository", "Storage", "Transaction"]
+__all__ = [
+    "CompletedAndClaimed",
+    "MetricSummary",
+    "Pruned",
+    "PutCounts",
+    "Recovery",
+    "Repository",
+    "Storage",
+    "Transaction",
+]

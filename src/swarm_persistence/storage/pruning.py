@@ -16,6 +16,7 @@ from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.query.task_statuses import FINISHED, IS_UNFINISHED
 from swarm_persistence.schema.tables import (
+    DOCUMENTS,
     EVENTS,
     MESSAGES,
     METRICS,
@@ -46,6 +47,7 @@ class Pruned(msgspec.Struct, frozen=True):
     events: int = 0
     messages: int = 0
     metrics: int = 0
+    documents: int = 0
 
 
 class PruningVerbs(StorageCore):
@@ -59,13 +61,14 @@ class PruningVerbs(StorageCore):
         events: bool = True,
         messages: bool = True,
         metrics: bool = True,
+        documents: bool = True,
         task_statuses: Iterable[TaskStatus | str] = FINISHED,
     ) -> Pruned:
         """Delete old records that are finished or handled, and return how many.
 
         `older_than` is an aware datetime, or an age (seconds or a timedelta) before the present time of the database's
         clock. Deleted are: finished tasks, by the time when they were completed, failed or cancelled; events; messages
-        that are read or acknowledged; metrics. A finished task with unfinished dependents is kept. A task that is
+        that are read or acknowledged; metrics; documents that have expired, whatever their age. A finished task with unfinished dependents is kept. A task that is
         stored later and depends on a deleted one waits until a task of that id is stored and completed, as for every
         unknown id.
 
@@ -84,11 +87,13 @@ class PruningVerbs(StorageCore):
         finished = _finished(task_statuses)
         for value, name in ((tasks, "tasks"), (events, "events"), (messages, "messages"), (metrics, "metrics")):
             flag(value, name)
+        flag(documents, "documents")
         return Pruned(
             tasks=await self._prune(TASKS, *_over(finished, limit)) if tasks else 0,
             events=await self._prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
             messages=await self._prune(MESSAGES, *_done_with(limit)) if messages else 0,
             metrics=await self._prune(METRICS, (_before("timestamp", limit),)) if metrics else 0,
+            documents=await self._prune_expired() if documents else 0,
         )
 
     async def _prune(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
@@ -118,6 +123,19 @@ class PruningVerbs(StorageCore):
                 place = following - 1 if following else end
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
         return deleted
+
+    async def _prune_expired(self) -> int:
+        """Delete expired documents along the index of their expiry."""
+        expired = Condition("expires_at", "<=", FromNow())
+        deleted = 0
+        while True:
+            query = Query(DOCUMENTS, (expired,), (Order("expires_at"),), _BATCH)
+            rows, _ = await readable_values(self._executor(), query, ("id",))
+            if rows:
+                deleted += await self._delete(DOCUMENTS, [row[0] for row in rows], (expired,))
+            if len(rows) < _BATCH:
+                return deleted
+            await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
     async def _place(self, query: Query[Any]) -> int:
         rows: list[Any] = await self._executor().read(Values(query, (SEQUENCE,)))

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Generic
 
+import msgspec
+
 from swarm_persistence.engines.reads import Count, Page, Select
 from swarm_persistence.engines.steps import Delete, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder, bound
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, Query, unexpired
 from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
@@ -30,7 +32,7 @@ class Repository(NotPicklable, Generic[M]):
 
     async def find_all(self) -> list[M]:
         """Return all records in the order in which they were stored."""
-        return await self._storage._executor().read(Select(Query(self._table)))
+        return await self._storage._executor().read(Select(Query(self._table, unexpired(self._table))))
 
     async def save(self, entity: M) -> None:
         """Store the record, or replace the stored one of its id.
@@ -86,7 +88,7 @@ class Repository(NotPicklable, Generic[M]):
         self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000
     ) -> AsyncIterator[list[M]]:
         """Yield the records of `iterate` in batches."""
-        query = Query(self._table) if builder is None else self._query_of(builder)
+        query = self._query_of(QueryBuilder(self._table.model) if builder is None else builder)
         if query.order or query.limit is not None or query.offset:
             raise InvalidQueryError("records are iterated in the order of their arrival; leave order, limit and offset")
         if bound("batch_size", batch_size) == 0:
@@ -103,7 +105,7 @@ class Repository(NotPicklable, Generic[M]):
 
     async def count(self, builder: QueryBuilder[M] | None = None) -> int:
         """Count the records that match the query's conditions, or all; its limit and offset are ignored."""
-        query = Query(self._table) if builder is None else self._query_of(builder)
+        query = self._query_of(QueryBuilder(self._table.model) if builder is None else builder)
         return await self._storage._executor().read(Count(query))
 
     def _query_of(self, builder: QueryBuilder[M]) -> Query[M]:
@@ -112,4 +114,7 @@ class Repository(NotPicklable, Generic[M]):
         if builder.query.table is not self._table:
             wanted, given = self._table.model.__name__, builder.query.table.model.__name__
             raise InvalidQueryError(f"this repository holds {wanted} records, and the query is for {given}")
-        return builder.query
+        if self._table.expiry is None:
+            return builder.query
+        conditions = (*builder.query.conditions, *unexpired(self._table))
+        return msgspec.structs.replace(builder.query, conditions=conditions)

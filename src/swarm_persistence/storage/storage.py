@@ -9,13 +9,14 @@ from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolSta
 from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, InvalidQueryError
-from swarm_persistence.models import AgentModel, Model, TaskModel
+from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.backups import BackupVerbs
 from swarm_persistence.storage.core import disable
+from swarm_persistence.storage.document_lists import DocumentListVerbs
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
@@ -31,7 +32,7 @@ from swarm_persistence.storage.turnover import TurnoverVerbs
 from swarm_persistence.storage.waiting import WaitVerbs
 
 T = TypeVar("T")
-V = TypeVar("V", AgentModel, TaskModel)
+V = TypeVar("V", AgentModel, TaskModel, DocumentModel)
 
 
 class Storage(
@@ -43,10 +44,11 @@ class Storage(
     EventVerbs,
     MessageVerbs,
     MetricVerbs,
+    DocumentListVerbs,
     PruningVerbs,
     BackupVerbs,
 ):
-    """A durable store of agents, tasks, events, messages and metrics.
+    """A durable store of agents, tasks, events, messages, metrics and documents.
 
     Safe for concurrent use from many tasks, threads and event loops. A write is durable once its call has returned;
     returned records are copies. Every call may raise `DatabaseError` (the database failed, and the call had no effect),

@@ -11,13 +11,14 @@ from row_strategies import along_indexes, plain_answer, queries, rows
 
 from swarm_persistence.engines.rows.evaluator import count_of, rows_of
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable
-from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
+from swarm_persistence.engines.rows.indexeddb.keys import text_keys_of
 from swarm_persistence.engines.rows.indexes import keys_of
+from swarm_persistence.engines.rows.planner import indexes_of
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import TABLES, Column, Index, Kind, Table
 
-INDEXES = [(table, index) for table in TABLES for index in every_index(table)]
+INDEXES = [(table, index) for table in TABLES for index in indexes_of(table)]
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 SOME_TEXTS = ["", "a", "ab", "a\x01", "é", "\uffff", "\U0001f600", "z"]
 TEXTS = st.text(CHARACTERS, max_size=3) | st.sampled_from(SOME_TEXTS)
@@ -68,7 +69,7 @@ def answer(table: Table[Any], stored: list[Row], request: tuple[Any, ...]) -> An
     if kind == "get":
         return [next((row for row in stored if row[0] == id), None) for id in details[0]]
     name, lower, upper, *rest = details
-    (index,) = (index for index in every_index(table) if index.name == name)
+    (index,) = (index for index in indexes_of(table) if index.name == name)
     key_of = text_keys_of(table, index).key_of
     keyed = sorted((key, row[-1], row) for row in stored if (key := key_of(row)) is not None)
     found = [row for key, _, row in keyed if (lower is None or key >= lower) and (upper is None or key < upper)]

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, resolved, rows_of
+from swarm_persistence.engines.rows.evaluator import count_of, has_expired, matching_rows, resolved, rows_of
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, Increment, Unlink
 from swarm_persistence.errors import ConflictError, DatabaseError
@@ -115,7 +115,7 @@ class Changes:
         source = self._source_of(table)
         id: Any = values[0]
         stored = source.get(id)
-        if stored is not None and not _is_next_version(table, stored, values):
+        if stored is not None and not has_expired(table, stored) and not _is_next_version(table, stored, values):
             return 0
         if stored is not None and not _keeps_sticky(table, stored, values):
             return 0
@@ -130,7 +130,9 @@ class Changes:
         source = self._source_of(table)
         id: Any = values[0]
         stored = source.get(id)
-        if stored is None or not (is_forced or _is_next_version(table, stored, values)):
+        if stored is None or has_expired(table, stored):
+            return None
+        if not (is_forced or _is_next_version(table, stored, values)):
             return None
         if not _keeps_sticky(table, stored, values):
             return None
@@ -144,6 +146,32 @@ class Changes:
         row[place] = version + 1
         self._change(source, stored, row)
         return int(version) + 1
+
+    def put(self, table: Table[Any], rows: Sequence[Values], if_absent: bool) -> list[tuple[int, int] | None]:
+        return [self._put_one(self._source_of(table), values, if_absent) for values in rows]
+
+    def _put_one(self, source: RowSource, values: Values, if_absent: bool) -> tuple[int, int] | None:
+        table = source.table
+        id: Any = values[0]
+        version_place, created_place = table.positions["version"], table.positions["created_at"]
+        new: list[Any] = [*values]
+        new[version_place] = 1
+        stored = source.get(id)
+        if stored is None:
+            self._add(source, new)
+        else:
+            is_absent = has_expired(table, stored)
+            if if_absent and not is_absent:
+                return None
+            if not is_absent:
+                version: Any = stored[version_place]
+                new[version_place], new[created_place] = version + 1, stored[created_place]
+            self._change(source, stored, _replaced(table, stored, new))
+        return new[version_place], new[created_place]
+
+    def take(self, query: Query[Any]) -> list[Any]:
+        decode = codec_of(query.table.model).decode
+        return [decode(row) for row in self._delete(query)]
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> int:
         source = self._source_of(query.table)

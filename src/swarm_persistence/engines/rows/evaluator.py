@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.rows.planner import AccessPath, Planner
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
@@ -110,6 +111,12 @@ def _branches_of(query: Query[Any], path: AccessPath) -> list[Query[Any]] | None
 
 def _matching_any(source: RowSource, queries: Sequence[Query[Any]]) -> Iterator[Row]:
     return (row for query in queries for row in _matching(source, _unbounded_path(query)))
+
+
+def has_expired(table: Table[Any], row: Row) -> bool:
+    """Tell whether the expiry of a row has passed."""
+    moment: Any = None if table.expiry is None else row[table.positions[table.expiry]]
+    return moment is not None and bool(moment <= microseconds(now()))
 
 
 def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:

@@ -17,6 +17,14 @@ from swarm_persistence.schema.values import ColumnValue
 ARRIVALS = Index("arrivals", ())
 """The index that every table has: its rows in order of arrival."""
 
+_BY_ID = Index("by_id", ("id",))
+"""The index of derived ids, which sort as what they are made of."""
+
+
+def indexes_of(table: Table[Any]) -> tuple[Index, ...]:
+    """Return the indexes of a table, that of arrivals first."""
+    return (ARRIVALS, *((_BY_ID,) if table.derived_id else ()), *table.indexes)
+
 
 class Bound(NamedTuple):
     """One end of a range. Null sorts below every value."""
@@ -87,7 +95,7 @@ class Planner:
         for place, condition in enumerate(query.conditions):
             if condition.field == "id" and condition.operator in ("=", "IN"):
                 return _id_lookup(place)
-        usable = [index for index in (ARRIVALS, *self._table.indexes) if _holds_all(index, query)]
+        usable = [index for index in indexes_of(self._table) if _holds_all(index, query)]
         scans = [_index_scan(self._table, index, query) for index in usable]
         return max(scans, key=lambda scan: scan.merit(query.limit is not None)).path
 
@@ -188,8 +196,10 @@ def _direction(columns: list[IndexColumn], query: Query[Any]) -> bool | None:
     for term in query.full_order:
         if term.field not in constant:
             wanted.setdefault(term.field, term.is_descending)
-        if term.field == SEQUENCE:  # It is unique, so later terms have no effect.
+        if term.field in (SEQUENCE, "id"):  # They are unique, so later terms have no effect.
             break
+    if "id" in wanted:
+        given = given[: len(wanted)]
     if [column.field for column in given] != list(wanted):
         return None
     directions = {column.is_descending != wanted[column.field] for column in given}

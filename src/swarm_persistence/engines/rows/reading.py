@@ -8,6 +8,7 @@ from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import (
     columns_of_rows,
     count_of,
+    has_expired,
     last_sequence_of,
     page_of,
     resolved,
@@ -33,7 +34,8 @@ def finish(read: Read[Any], found: Any) -> Any:
 
 
 def _get(read: Get[Any], source_of: SourceOf) -> Row | None:
-    return source_of(read.table).get(read.id)
+    row = source_of(read.table).get(read.id)
+    return row if row is None or read.table.expiry is None or not has_expired(read.table, row) else None
 
 
 def _rows(read: Select[Any] | Page[Any] | Values, source_of: SourceOf) -> list[Row]:

@@ -16,11 +16,13 @@ from swarm_persistence.engines.steps import (
     IfNone,
     Insert,
     LockRows,
+    Put,
     Replace,
     Reserve,
     Restore,
     Save,
     Step,
+    Take,
     Unlink,
     Update,
     Upkeep,
@@ -52,6 +54,12 @@ def _replace(step: Replace[Any]) -> CompiledStep:
     return lambda changes: changes.replace(table, values, is_forced)
 
 
+def _put(step: Put[Any]) -> CompiledStep:
+    codec = codec_of(type(step.models[0]))
+    rows = [*map(codec.encode, step.models)]
+    return partial(Changes.put, table=codec.table, rows=rows, if_absent=step.if_absent)
+
+
 def _if_changed(step: IfChanged) -> CompiledStep:
     (first,), then = compile_steps((step.step,)), compile_steps(step.then)
     return lambda changes: changes.if_changed(first, then)
@@ -75,6 +83,8 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Insert: _insert,
     Save: _save,
     Replace: _replace,
+    Put: _put,
+    Take: lambda step: partial(Changes.take, query=step.query),
     Update: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
     Upkeep: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
     Claim: lambda step: partial(Changes.claim, query=step.query, changes=step.changes),

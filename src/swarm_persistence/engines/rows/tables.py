@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from swarm_persistence.engines.rows.indexes import RowIndex, keys_of
-from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath
+from swarm_persistence.engines.rows.planner import AccessPath, indexes_of
 from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
@@ -29,7 +29,7 @@ class RowTable:
         """All rows by sequence, with which each index entry ends."""
         self._sequences: dict[str, int] = {}
         self._id_position = table.positions["id"]
-        self._indexes = {index.name: RowIndex(keys_of(table, index)) for index in (ARRIVALS, *table.indexes)}
+        self._indexes = {index.name: RowIndex(keys_of(table, index)) for index in indexes_of(table)}
         self._every_index = tuple(self._indexes.values())
 
     def copy(self) -> "RowTable":

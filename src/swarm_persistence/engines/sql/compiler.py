@@ -62,7 +62,71 @@ class Compiler:
         conditions = [f"{table.name}.version = excluded.version - 1"] if table.is_versioned else []
         if table.sticky is not None:
             conditions.append(self._sticky(table, f"{table.name}.", f"excluded.{table.sticky[0]}"))
-        return f"{text}\nWHERE {' AND '.join(conditions)}" if conditions else text
+        matches = " AND ".join(conditions)
+        if table.expiry is not None:
+            matches = f"{table.name}.{table.expiry} <= {self._now(len(table.names))} OR {matches}"
+        return f"{text}\nWHERE {matches}" if conditions else text
+
+    def save_values(self, table: Table[Any], row: Row) -> Sequence[ColumnValue]:
+        """Return what `save` marks: the columns, and the present time where rows expire."""
+        return row if table.expiry is None else (*row, *self.dialect.moment_values(_NOW))
+
+    def put(self, table: Table[Any], rows: int, *, if_absent: bool) -> str:
+        """Return the text that adds so many rows or replaces those of their ids; it marks `put_values`.
+
+        It gives the id, the version and `created_at` of each row that it has written.
+        """
+        marks = Marks(self.dialect)
+        values = ",".join(f"({','.join(marks.next() for _ in table.names)})" for _ in range(rows))
+        columns = [f"column{place}" for place in range(1, len(table.names) + 1)]
+        # The condition ends the source: ON would otherwise begin that of a join.
+        return self._put(table, f"(VALUES {values})\nWHERE true", columns, marks, if_absent=if_absent)
+
+    def put_values(self, table: Table[Any], values: Sequence[Any], *, if_absent: bool) -> Sequence[Any]:
+        """Return what `put` marks after the values of its rows: the present time, each time that it names it."""
+        if table.expiry is None:
+            return values
+        return [*values, *self.dialect.moment_values(_NOW) * (3 if if_absent else 2)]
+
+    def _put(self, table: Table[Any], source: str, columns: Sequence[str], marks: Marks, *, if_absent: bool) -> str:
+        """Return the text of `put` for a source of rows. A new one has the version 1."""
+        new = ["1" if name == "version" else column for name, column in zip(table.names, columns, strict=True)]
+        names = [*table.names]
+        if table.is_followed:
+            names, new = [*names, CHANGE_NUMBER], [*new, self.dialect.change_number(table)]
+
+        def kept(name: str, stored: str) -> str:
+            if table.expiry is None:
+                return stored
+            is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
+            return f"CASE WHEN {is_expired} THEN excluded.{name} ELSE {stored} END"
+
+        written = [
+            f"{name} = {kept(name, f'{table.name}.created_at')}"
+            if name == "created_at"
+            else f"{name} = {kept(name, f'{table.name}.version + 1')}"
+            if name == "version"
+            else f"{name} = excluded.{name}"
+            for name in names
+            if name != "id"
+        ]
+        changes = ",\n  ".join(written)
+        if not if_absent:
+            conflict = f"DO UPDATE SET\n  {changes}"
+        elif table.expiry is None:
+            conflict = "DO NOTHING"
+        else:
+            is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
+            conflict = f"DO UPDATE SET\n  {changes}\nWHERE {is_expired}"
+        head = f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(new)}\nFROM {source}"
+        return f"{head}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
+
+    def _now(self, marked: int) -> str:
+        """Return the expression of the present time after so many placeholders."""
+        marks = Marks(self.dialect)
+        for _ in range(marked):
+            marks.next()
+        return self.dialect.from_now(_NOW, marks)
 
     def replace(self, table: Table[Any], is_forced: bool) -> str:
         """Return the text that replaces a row; it marks `replace_values`."""
@@ -79,6 +143,8 @@ class Compiler:
             conditions.append(f"version = {marks.next()}")
         if table.sticky is not None:
             conditions.append(self._sticky(table, "", marks.next()))
+        if table.expiry is not None:
+            conditions.append(f"({table.expiry} IS NULL OR {table.expiry} > {self.dialect.from_now(_NOW, marks)})")
         returned = "version" if table.is_versioned else "0"
         return f"{self._set(table, written)}\nWHERE {' AND '.join(conditions)}\nRETURNING {returned}"
 
@@ -86,6 +152,8 @@ class Compiler:
         """Return what `replace` marks: the columns, the id, the version that the row must have, and what may last."""
         identity, *others = values
         sticky = [] if table.sticky is None else [values[table.positions[table.sticky[0]]]]
+        if table.expiry is not None:
+            sticky += self.dialect.moment_values(_NOW)
         if not table.is_versioned:
             return [*others, identity, *sticky]
         place = table.positions["version"] - 1
@@ -187,6 +255,11 @@ class Compiler:
             change = self._change(query.table, changes, marks) + self._where(query, marks)
             text = self._texts[key] = f"{change}\n{_returning(query.table)}"
         return text, [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
+
+    def take(self, query: Query[Any]) -> Compiled:
+        """Return the text that deletes the rows that fulfil a query's conditions, and gives them."""
+        text, values = self.delete(query)
+        return f"{text}\n{_returning(query.table)}", values
 
     def delete(self, query: Query[Any]) -> Compiled:
         """Return the text that deletes the rows that fulfil a query's conditions."""
@@ -401,4 +474,5 @@ def _moment_shape(moment: FromNow) -> object:
     return FromNow, not moment.seconds
 
 
-_PLAIN = frozenset((str, int, float, type(None)))
+_PLAIN = frozenset((str, int, float, bytes, type(None)))
+_NOW = FromNow()

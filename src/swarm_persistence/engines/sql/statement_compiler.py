@@ -21,6 +21,7 @@ from swarm_persistence.engines.sql.statements import (
     ReplaceStatement,
     SaveStatement,
     Statement,
+    TakeStatement,
     TextStatement,
     TuplesStatement,
     ValueStatement,
@@ -33,11 +34,13 @@ from swarm_persistence.engines.steps import (
     IfNone,
     Insert,
     LockRows,
+    Put,
     Replace,
     Reserve,
     Restore,
     Save,
     Step,
+    Take,
     Unlink,
     Update,
     Upkeep,
@@ -64,6 +67,8 @@ class StatementCompiler(ABC):
             Insert: self._insert_unless,
             Save: self._save,
             Replace: self._replace,
+            Put: self._put,
+            Take: self._take,
             Update: self._update,
             Upkeep: self.upkeep,
             Claim: self._claim,
@@ -130,6 +135,10 @@ class StatementCompiler(ABC):
         """Return the statement that adds a row unless another one holds its value in a field."""
 
     @abstractmethod
+    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> Statement:
+        """Return the statement that adds rows, or replaces those of their ids."""
+
+    @abstractmethod
     def upkeep(self, step: Upkeep[Any]) -> Statement:
         """Return the statement of an upkeep."""
 
@@ -155,7 +164,7 @@ class StatementCompiler(ABC):
 
     def save(self, table: Table[Any], row: Row) -> Statement:
         """Return the statement that replaces or adds a row."""
-        return SaveStatement(self._save_text(table), row, table)
+        return SaveStatement(self._save_text(table), self.sql.save_values(table, row), table)
 
     def select(self, read: Select[Any]) -> Statement:
         """Return the statement that reads a query's records."""
@@ -176,6 +185,13 @@ class StatementCompiler(ABC):
         table, row = self.row_of(step)
         values = self.sql.replace_values(table, row, step.is_forced)
         return ReplaceStatement(self._replace_text(table, bool(step.is_forced)), values, table)
+
+    def _put(self, step: Put[Any]) -> Statement:
+        table, encode, _ = self._tables[type(step.models[0])]
+        return self.put(table, [*map(encode, step.models)], if_absent=step.if_absent)
+
+    def _take(self, step: Take[Any]) -> Statement:
+        return TakeStatement(*self.sql.take(step.query), step.query.table)
 
     def _update(self, step: Update[Any]) -> Statement:
         return CountStatement(*self.sql.update(step.query, step.changes), step.query.table)

@@ -161,6 +161,18 @@ class ClaimStatement(TextStatement, eq=False, gc=False):
         return (self.table.name,)
 
 
+class TakeStatement(TextStatement, eq=False, gc=False):
+    """Deletes rows; gives their records."""
+
+    can_fail_after_change: ClassVar[bool] = True  # a deleted row may be unreadable
+
+    def result(self, rows: list[Any]) -> list[Any]:
+        return [*map(codec_of(self.table.model).decode, rows)]
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
 class InsertStatement(Statement, eq=False, gc=False):
     """Adds rows of one table, one for each step; gives the sequences, which are the results of its steps."""
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from swarm_persistence.engines.rows.indexeddb.keys import Span, every_index, text_keys_of
+from swarm_persistence.engines.rows.indexeddb.keys import Span, text_keys_of
 from swarm_persistence.engines.rows.indexes import keys_of
-from swarm_persistence.engines.rows.planner import AccessPath
+from swarm_persistence.engines.rows.planner import AccessPath, indexes_of
 from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
@@ -153,7 +153,7 @@ class FetchedTable:
         return "range", self.table.name, index_name, lower, upper, is_backward, amount
 
     def _key_of(self, index_name: str, row: Row) -> str:
-        for index in every_index(self.table):
+        for index in indexes_of(self.table):
             if index.name == index_name:
                 return str(text_keys_of(self.table, index).key_of(row))
         raise KeyError(index_name)

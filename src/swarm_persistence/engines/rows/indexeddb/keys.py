@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from swarm_persistence.engines.rows.indexes import limited
 from swarm_persistence.engines.rows.key_ranges import key_range
-from swarm_persistence.engines.rows.planner import ARRIVALS, AccessPath, IndexColumn, columns_of
+from swarm_persistence.engines.rows.planner import AccessPath, IndexColumn, columns_of
 from swarm_persistence.query.query import pair_of
 from swarm_persistence.query.semantics import may_be_null
 from swarm_persistence.schema.codec import Row
@@ -48,11 +48,6 @@ class TextKeys:
     def span(self, path: AccessPath) -> Span:
         """Return the range of the keys on an access path."""
         return Span(*key_range(path, self._encoders, self._directions, HIGHEST))
-
-
-def every_index(table: Table[Any]) -> tuple[Index, ...]:
-    """Return the indexes of a table, that of arrivals first."""
-    return (ARRIVALS, *table.indexes)
 
 
 @cache
@@ -107,6 +102,7 @@ _WHOLE_KINDS = (Kind.RANK, Kind.COUNT, Kind.VERSION, Kind.FLAG, Kind.TIME)
 _ENCODERS: dict[tuple[Kind, bool], _Encoder] = {
     (Kind.TEXT, False): _text,
     (Kind.CHOICE, False): _text,
+    (Kind.PATH, False): _text,
     (Kind.REAL, False): _real,
     **{(kind, False): _whole for kind in _WHOLE_KINDS},
     **{(kind, True): _turned_whole for kind in _WHOLE_KINDS},

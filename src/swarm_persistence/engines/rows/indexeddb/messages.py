@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
-from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
+from swarm_persistence.engines.rows.indexeddb.keys import text_keys_of
 from swarm_persistence.engines.rows.overlays import Difference, Overlays
+from swarm_persistence.engines.rows.planner import indexes_of
 
 _encode = msgspec.json.Encoder().encode
 _decode_answers = msgspec.json.Decoder(list[list[tuple[Any, ...] | None] | int]).decode
@@ -60,7 +61,7 @@ def write(differences: Sequence[Difference], meta: Mapping[str, Any], then: Sequ
         if difference.removed:
             remove[table.name] = [row[id_place] for row in difference.removed]
         if difference.put:
-            indexes = every_index(table)
+            indexes = indexes_of(table)
             keys_of = [text_keys_of(table, index).key_of for index in indexes]
             put[table.name] = {
                 "keys": [index.name for index in indexes],

@@ -8,16 +8,16 @@ from swarm_persistence.clock import SystemClock
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Upgrade
 from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
-from swarm_persistence.engines.rows.indexeddb.keys import every_index, text_keys_of
+from swarm_persistence.engines.rows.indexeddb.keys import text_keys_of
 from swarm_persistence.engines.rows.indexeddb.messages import META
 from swarm_persistence.engines.rows.overlays import Difference
-from swarm_persistence.engines.rows.planner import ARRIVALS
+from swarm_persistence.engines.rows.planner import ARRIVALS, indexes_of
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, Table
 from swarm_persistence.schema.values import column_value
 
-VERSIONS = ("stores", "order of arrival", "events of types")
+VERSIONS = ("stores", "order of arrival", "events of types", "documents")
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 
 _ROWS_AT_ONCE = 1_000
@@ -37,7 +37,7 @@ class StoreSchema(msgspec.Struct, frozen=True):
 
     def stores(self) -> dict[str, list[str]]:
         """Return the stores and their indexes."""
-        return {META: [], **{table.name: [index.name for index in every_index(table)] for table in self.tables}}
+        return {META: [], **{table.name: [index.name for index in indexes_of(table)] for table in self.tables}}
 
     def columns(self) -> dict[str, list[str]]:
         """Return the columns of each store's rows, in order."""

@@ -4,7 +4,7 @@ While a batch is in flight, the next one fills. A single sequential caller does 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -198,8 +198,11 @@ class RowUpdater:
 class RowReader:
     """Reads the records of a batch of ids."""
 
-    def __init__(self, table: Table[Any], text: str, retrier: Retrier) -> None:
+    def __init__(
+        self, table: Table[Any], text: str, values_of: Callable[[list[str]], Sequence[Any]], retrier: Retrier
+    ) -> None:
         self._text = text
+        self._values_of = values_of
         self._retrier = retrier
         self._decode = codec_of(table.model).decode
 
@@ -207,7 +210,8 @@ class RowReader:
         """Read the rows, and set the result of each caller."""
         ids = [*{id for id, future in batch if not future.done()}]
         try:
-            rows = await self._retrier.make(operation, lambda attempt: attempt.connection.run(self._text, (ids,)))
+            values = self._values_of(ids)
+            rows = await self._retrier.make(operation, lambda attempt: attempt.connection.run(self._text, values))
         except StorageError as error:
             refuse(batch, error)
             return

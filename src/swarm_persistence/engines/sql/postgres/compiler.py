@@ -9,7 +9,8 @@ from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, type_of
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
 from swarm_persistence.engines.steps import LockRows
-from swarm_persistence.query.text import Marks
+from swarm_persistence.query.query import Query, unexpired
+from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import (
     CHANGE_NUMBER,
     SEQUENCE,
@@ -40,6 +41,17 @@ class PostgresCompiler(ClaimCompiler):
             values.append(CURRENT_CHANGE)
         head = f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})"
         return f"{head}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
+
+    def put_rows(self, table: Table[Any], *, if_absent: bool) -> str:
+        """Return the text that adds any number of rows, or replaces those of their ids; it marks `put_values`.
+
+        One array for each column comes first. Rows are locked in the order of their ids.
+        """
+        marks = Marks(self.dialect)
+        arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in table.columns)
+        columns = [f"added.{name}" for name in table.names]
+        source = f"unnest({arrays}) AS added ({', '.join(table.names)})\nORDER BY added.id"
+        return self._put(table, source, columns, marks, if_absent=if_absent)
 
     def restore(self, table: Table[Any], keeps_sequence: bool) -> str:
         """Return the text that adds any number of rows with their hidden columns; it marks one array for each."""
@@ -122,8 +134,15 @@ class PostgresCompiler(ClaimCompiler):
 
     def read_by_ids(self, table: Table[Any]) -> str:
         """Return the text that reads the rows of any number of ids; it marks one array."""
+        marks = Marks(self.dialect)
         chosen = ", ".join((*table.stored_names, SEQUENCE))
-        return f"SELECT {chosen}\nFROM {self.dialect.table(table)}\nWHERE id = ANY({Marks(self.dialect).next()})"
+        text = f"SELECT {chosen}\nFROM {self.dialect.table(table)}\nWHERE id = ANY({marks.next()})"
+        conditions = where_text(Query(table, unexpired(table)), marks)
+        return f"{text} AND {conditions}" if conditions else text
+
+    def ids_values(self, table: Table[Any], ids: Sequence[str]) -> Sequence[Any]:
+        """Return what `read_by_ids` marks."""
+        return [ids, *self.dialect.values(table, unexpired(table))]
 
     def lock_rows(self, step: LockRows) -> tuple[str, Sequence[Sequence[str]]]:
         """Return the text that locks rows by their ids, and its two arrays."""

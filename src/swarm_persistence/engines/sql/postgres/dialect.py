@@ -12,12 +12,12 @@ from swarm_persistence.schema.values import ColumnValue
 CURRENT_CHANGE = "pg_current_xact_id()::text::bigint"
 """The number of the transaction that writes: what a write leaves in a row of a followed table."""
 
-_ANY_LENGTH = frozenset({"task_type", "event_type", "metric_type", "unit"})
+_ANY_LENGTH = frozenset({"task_type", "event_type", "metric_type", "unit", "label"})
 """Columns with an index that hold texts of any length: of these, the index holds the beginning."""
 
 _TIMES = frozenset(column.name for table in TABLES for column in table.columns if column.kind is Kind.TIME)
 
-_NEVER_NULL = frozenset({SEQUENCE, CHANGE_NUMBER})
+_NEVER_NULL = frozenset({SEQUENCE, CHANGE_NUMBER, "id"})
 
 _TYPES = {
     Kind.TEXT: "text",
@@ -28,6 +28,9 @@ _TYPES = {
     Kind.REAL: "double precision",
     Kind.FLAG: "boolean",
     Kind.TIME: "timestamptz",
+    Kind.PATH: "text",
+    Kind.BYTES: "bytea",
+    Kind.VECTOR: "bytea",
     **dict.fromkeys(JSON_KINDS, "json"),
 }
 

@@ -1,6 +1,6 @@
 """Statements that insert rows: many at once, as arrays, and into tables that may be partitioned."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -37,6 +37,34 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
             sequence_of = dict(added)
             sequences += [sequence_of[row[0]] for row in rows]
         return self.step_results(sequences)
+
+
+class PutStatement(Statement, eq=False, gc=False):
+    """Inserts rows of one table, or replaces those of their ids; gives what is stored of each row that was written."""
+
+    table: Table[Any]
+    rows: Sequence[Values]
+    text: str
+    with_moments: Callable[[Sequence[Any]], Sequence[Any]]
+
+    @property
+    def is_single(self) -> bool:
+        return len(self.rows) <= LARGEST_INSERT
+
+    def run(self) -> Exchange[list[tuple[int, int] | None]]:
+        written: dict[Any, tuple[int, int]] = {}
+        for start in range(0, len(self.rows), LARGEST_INSERT):
+            rows = self.rows[start : start + LARGEST_INSERT]
+            values = self.with_moments([*zip(*rows, strict=True)])
+            try:
+                stored = yield TextStatement(self.text, values, self.table)
+            except asyncpg.UniqueViolationError as error:
+                raise refused(self.table, error, rows) from error
+            written.update((id, (version, created_at)) for id, version, created_at in stored)
+        return [written.get(row[0]) for row in self.rows]
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
 
 
 class _RowsStatement(Statement, eq=False, gc=False):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
@@ -74,7 +75,8 @@ class LoopEngine:
             text = self.compiler.inserts[table.name]
             adder = RowAdder(table, text, self._retrier, self._under_write_lock, self.committed)
             self._adders[table.name] = Batches(self.pending, adder.run, verb="store", is_write=True)
-            reader = RowReader(table, self.compiler.gets[table.name], self._retrier)
+            values_of = partial(self.compiler.sql.ids_values, table)
+            reader = RowReader(table, self.compiler.gets[table.name], values_of, self._retrier)
             self._readers[table.name] = Batches(self.pending, reader.run, verb="get", is_write=False)
         self._resources.loop_engines.add(self)
 

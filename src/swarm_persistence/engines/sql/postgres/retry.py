@@ -230,7 +230,8 @@ class Retrier:
         for insert in inserts:
             sequences: list[int] = []
             ids: list[Any] = [row[0] for row in insert.rows]
-            found = {row[0]: row for row in await connection.run(self._compiler.gets[insert.table.name], (ids,))}
+            text, values = self._compiler.gets[insert.table.name], self._compiler.sql.ids_values(insert.table, ids)
+            found = {row[0]: row for row in await connection.run(text, values)}
             for row in insert.rows:
                 stored = found.get(row[0])
                 if stored is None or not _is_same(insert.table, stored, row):

@@ -15,6 +15,7 @@ from swarm_persistence.engines.sql.postgres.insertion import (
     ArrayInsertStatement,
     InsertUnlessHeldStatement,
     InsertUnlessStatement,
+    PutStatement,
     RestoreStatement,
     SavePartitionedStatement,
 )
@@ -76,6 +77,12 @@ class PostgresStatementCompiler(StatementCompiler):
         text, check_text = self.sql.insert_one_unless_held(table, field)
         return InsertUnlessHeldStatement(text, row, table, check_text, field)
 
+    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
+        def with_moments(arrays: Sequence[Any]) -> Sequence[Any]:
+            return self.sql.put_values(table, arrays, if_absent=if_absent)
+
+        return PutStatement(table, rows, self.sql.put_rows(table, if_absent=if_absent), with_moments)
+
     def upkeep(self, step: Upkeep[Any]) -> Statement:
         return CountStatement(*self.sql.upkeep(step.query, step.changes), step.query.table)
 
@@ -99,7 +106,8 @@ class PostgresStatementCompiler(StatementCompiler):
         return ReserveStatement(self.sql.dialect, step.table, step.number, step.floor, room)
 
     def get(self, read: Get[Any]) -> RecordStatement:
-        return RecordStatement(self.gets[read.table.name], ([read.id],), read.table)
+        values = self.sql.ids_values(read.table, [read.id])
+        return RecordStatement(self.gets[read.table.name], values, read.table)
 
     def save(self, table: Table[Any], row: Row) -> Statement:
         if table.name not in PARTITIONABLE:

@@ -1,17 +1,17 @@
 """The numbers that a database has given out: readers have seen them, so that none is given a second time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import apsw
 
+from swarm_persistence.schema.tables import TABLES
+
 CHANGES = "change_floor"
 """The name under which `numbers_of` gives the highest number of a change."""
 
-_HIGHEST_CHANGE = """
-SELECT max((SELECT number FROM change_floor), (SELECT coalesce(max(change_number), 0) FROM tasks))
-"""
+FOLLOWED = tuple(table.name for table in TABLES if table.is_followed)
 
 
 def numbers_of(connection: apsw.Connection) -> Mapping[str, int]:
@@ -24,8 +24,15 @@ def numbers_of(connection: apsw.Connection) -> Mapping[str, int]:
             numbers.update(rows)
     with suppress(apsw.CorruptError, apsw.NotADBError):
         if CHANGES in tables:
-            numbers[CHANGES] = connection.execute(_HIGHEST_CHANGE).get
+            # A schema of an earlier version lacks some of them.
+            numbers[CHANGES] = connection.execute(f"SELECT {highest_change(name for name in FOLLOWED if name in tables)}").get
     return numbers
+
+
+def highest_change(names: Iterable[str]) -> str:
+    """Return the expression of the highest number of a change to any of these tables."""
+    highest = [f"(SELECT coalesce(max(change_number), 0) FROM {name})" for name in names]
+    return f"max({', '.join(('(SELECT number FROM change_floor)', *highest))})"
 
 
 def raise_numbers(connection: apsw.Connection, numbers: Mapping[str, int]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, numbers_of, raise_numbers
+from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, FOLLOWED, highest_change, numbers_of, raise_numbers
 
 BLOCK = 1_000_000
 """Numbers in a block. Another one is reserved when half of it is left: no one transaction should write more rows."""
@@ -31,7 +31,7 @@ SELECT min(
   coalesce((SELECT number FROM reserved_numbers WHERE name = 'messages'), 0)
     - coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0),
   coalesce((SELECT number FROM reserved_numbers WHERE name = '{CHANGES}'), 0)
-    - max((SELECT number FROM change_floor), coalesce((SELECT max(change_number) FROM tasks), 0))
+    - {highest_change(FOLLOWED)}
 )
 """
 _RESERVE = """

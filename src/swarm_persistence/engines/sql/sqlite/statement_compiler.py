@@ -1,5 +1,6 @@
 """Compiles the steps and reads that SQLite runs in its own way."""
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     BulkInsert,
     BulkInsertStatement,
     NoStatement,
+    PutStatement,
     ProbeThenInsertStatement,
     RaiseNumbersStatement,
     RestoreEachStatement,
@@ -24,7 +26,7 @@ from swarm_persistence.engines.sql.statements import (
     Statement,
 )
 from swarm_persistence.engines.steps import LockRows, Reserve, Restore, Unlink, Upkeep
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, Query, unexpired
 from swarm_persistence.schema.tables import TABLES, Table
 
 _NOTHING = NoStatement()
@@ -36,7 +38,8 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def __init__(self) -> None:
         super().__init__(Compiler(SqliteDialect()))
-        self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
+        self._gets = {table.name: self.sql.select(_by_id(table, ""))[0] for table in TABLES}
+        self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
         self._templates = lru_cache(_TEMPLATES_KEPT)(self._template)
 
@@ -53,6 +56,12 @@ class SqliteStatementCompiler(StatementCompiler):
         exists = ExistsStatement(*self.sql.exists(Query(table, (Condition(field, "=", key),))), table)
         *_, insert = self._tables[table.model]
         return ProbeThenInsertStatement(exists, insert(rows=[row]))
+
+    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
+        def add_moments(values: Sequence[Any]) -> Sequence[Any]:
+            return self.sql.put_values(table, values, if_absent=if_absent)
+
+        return PutStatement(table, rows, lambda count: self._put_texts(table, count, if_absent), add_moments)
 
     def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
         statement = self._upkeep.get(step)
@@ -78,4 +87,9 @@ class SqliteStatementCompiler(StatementCompiler):
         return self.write(prepared.template())
 
     def get(self, read: Get[Any]) -> RecordStatement:
-        return RecordStatement(self._gets[read.table.name], (read.id,), read.table)
+        values = (read.id,) if read.table.expiry is None else self.sql.select(_by_id(read.table, read.id))[1]
+        return RecordStatement(self._gets[read.table.name], values, read.table)
+
+
+def _by_id(table: Table[Any], id: str) -> Query[Any]:
+    return Query(table, (Condition("id", "=", id), *unexpired(table)))

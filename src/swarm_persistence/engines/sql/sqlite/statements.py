@@ -166,6 +166,40 @@ class ProbeThenInsertStatement(Statement, eq=False, gc=False):
         return (self.insert.table.name,)
 
 
+class PutStatement(CursorStatement, eq=False, gc=False):
+    """Adds rows of one table, or replaces those of their ids; gives what is stored of each row that was written."""
+
+    table: Table[Any]
+    rows: Sequence[Row]
+    text_of: Callable[[int], str]
+    with_moments: Callable[[Sequence[Any]], Sequence[Any]]
+
+    @property
+    def is_single(self) -> bool:
+        return len(self.rows) <= self._largest_chunk
+
+    @property
+    def is_short(self) -> bool:
+        return len(self.rows) == 1
+
+    @property
+    def _largest_chunk(self) -> int:
+        return min(MOST_ROWS, MOST_VALUES // len(self.table.names))
+
+    def run_on(self, cursor: apsw.Cursor) -> list[tuple[int, int] | None]:
+        written: dict[str, tuple[int, int]] = {}
+        for start in range(0, len(self.rows), self._largest_chunk):
+            chunk = self.rows[start : start + self._largest_chunk]
+            values = self.with_moments([*chain.from_iterable(chunk)])
+            # RETURNING has no order.
+            for id, version, created_at in cursor.execute(self.text_of(len(chunk)), values):
+                written[id] = (version, created_at)
+        return [written.get(row[0]) for row in self.rows]
+
+    def tables_changed(self) -> Sequence[str]:
+        return (self.table.name,)
+
+
 class UpkeepStatement(CountStatement, eq=False, gc=False):
     """Changes rows once for all operations that are committed together."""
 

@@ -8,7 +8,7 @@ from swarm_persistence.engines.sql.statements import ClaimStatement, RecordsStat
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Kind, Table
 
-_TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS)
+_TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS, Kind.PATH)
 
 
 def unreadable(cursor: apsw.Cursor, statement: TextStatement, error: UnicodeDecodeError) -> UnreadableError:

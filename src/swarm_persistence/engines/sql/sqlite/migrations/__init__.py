@@ -11,6 +11,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0006_order_of_arrival,
     m0007_events_of_types,
     m0008_unlinking,
+    m0009_documents,
 )
 
 
@@ -39,6 +40,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         7, "events of types", m0007_events_of_types.UP, m0007_events_of_types.DOWN, opens_from=6, is_required=False
     ),
     Migration(8, "unlinking", m0008_unlinking.UP, m0008_unlinking.DOWN, opens_from=6),
+    Migration(9, "documents", m0009_documents.UP, m0009_documents.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -1,0 +1,184 @@
+"""The verbs of many documents: list, delete, copy, change their expiry."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Select, Values
+from swarm_persistence.engines.steps import Delete, Increment, Put, Update
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.models.collections import collection_of, collection_text, document_id
+from swarm_persistence.query.builder import bound
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import DOCUMENTS
+from swarm_persistence.storage.arguments import flag
+from swarm_persistence.storage.core import NOW
+from swarm_persistence.storage.document_ranges import (
+    IS_UNEXPIRED,
+    Choice,
+    collection_argument,
+    collections_below,
+    expiry_argument,
+    query_of,
+    refuse_overlap,
+)
+from swarm_persistence.storage.documents import DocumentVerbs
+
+_BATCH = 500
+"""Documents written or deleted per write."""
+
+
+class DocumentListVerbs(DocumentVerbs):
+    """Many documents: list, delete, copy, change their expiry."""
+
+    async def list_documents(
+        self,
+        collection: Sequence[str],
+        *,
+        below: bool = False,
+        after: str | None = None,
+        before: str | None = None,
+        label: str | None = None,
+        by_arrival: bool = False,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> list[DocumentModel]:
+        """Return the documents of a collection by key, or in the order in which they were first stored.
+
+        With `below`, those of the collections below it as well, collection by collection. `after` and `before` exclude
+        the given keys and all beyond. `desc` reverses the order, before `limit` cuts it.
+        """
+        choice = Choice(collection, below, None, after, before, label, by_arrival)
+        return await self._executor().read(Select(query_of(choice, desc=desc, limit=_limit(limit))))
+
+    async def list_document_keys(
+        self,
+        collection: Sequence[str],
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        label: str | None = None,
+        by_arrival: bool = False,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> list[str]:
+        """Return the keys that `list_documents` would find, without reading values."""
+        choice = Choice(collection, False, None, after, before, label, by_arrival)
+        query = query_of(choice, desc=desc, limit=_limit(limit))
+        rows: list[Any] = await self._executor().read(Values(query, ("key",)))
+        return [row[0] for row in rows]
+
+    async def list_collections(
+        self, under: Sequence[str] = (), *, depth: int | None = None, limit: int | None = None
+    ) -> list[tuple[str, ...]]:
+        """Return the collections that hold documents, at and below `under`, in the order of their parts.
+
+        With `depth`, only the first so many parts of each are given, and each only once.
+        """
+        most = _limit(limit)
+        deepest = None if depth is None else bound("depth", depth)
+        within = collections_below(collection_argument(under, "under"))
+        query: Query[DocumentModel] = Query(DOCUMENTS, (*within, *IS_UNEXPIRED))
+        count = (AggregateFunction("count"),)
+        rows: list[Any] = [*await self._executor().read(Aggregate(query, ("collection",), count))]
+        found = dict.fromkeys(collection_of(row[0])[:deepest] for row in rows)
+        return [*found][:most]
+
+    async def delete_documents(
+        self,
+        collection: Sequence[str],
+        *,
+        below: bool = False,
+        keys: Iterable[str] | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        label: str | None = None,
+    ) -> int:
+        """Delete the documents that these arguments choose, and return how many.
+
+        Each batch is a separate write, between which others can write; if the call is cancelled, what was deleted so
+        far stays deleted. Within a transaction, all of it belongs to the transaction. Expired documents are deleted as
+        well, and not counted.
+        """
+        chosen = Choice(collection, below, keys, after, before, label).conditions()
+        deleted = 0
+        async for batch in self._batches(chosen):
+            unexpired, _ = await self._executor().write(
+                [Delete(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))), Delete(Query(DOCUMENTS, batch))]
+            )
+            deleted += unexpired
+        return deleted
+
+    async def touch_documents(
+        self,
+        collection: Sequence[str],
+        *,
+        expires_at: datetime | float | timedelta | None,
+        below: bool = False,
+        keys: Iterable[str] | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        label: str | None = None,
+    ) -> int:
+        """Set when the chosen documents expire, and return how many; `None` is never, a timedelta counts from now.
+
+        It is a write of each of them, which raises its version, in batches as `delete_documents` has.
+        """
+        changes: dict[str, Any] = {
+            "expires_at": expiry_argument(expires_at),
+            "updated_at": NOW,
+            "version": Increment(),
+        }
+        chosen = Choice(collection, below, keys, after, before, label).conditions()
+        touched = 0
+        async for batch in self._batches(chosen):
+            touched += await self._write_one(Update(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED)), changes))
+        return touched
+
+    async def copy_documents(self, source: Sequence[str], target: Sequence[str], *, below: bool = False) -> int:
+        """Copy the documents of a collection into another one, and return how many; those of the same keys are replaced.
+
+        With `below`, the collections below it are copied to below the target. New documents keep the `created_at`,
+        `updated_at` and expiry of their originals. Each batch is a separate write, as of `delete_documents`.
+
+        Raises:
+            InvalidQueryError: the target is the source, or lies within what is copied.
+
+        """
+        origin, goal = collection_argument(source, "source"), collection_argument(target, "target")
+        refuse_overlap(origin, goal, below=flag(below, "below"))
+        place = len(collection_of(origin))
+        copied = 0
+        async for batch in self._batches(Choice(source, below).conditions()):
+            documents = await self._executor().read(Select(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))))
+            for document in documents:
+                document.collection = (*collection_of(goal), *document.collection[place:])
+                document.id = document_id(collection_text(document.collection), document.key)
+            if documents:
+                await self._write_one(Put(documents))
+            copied += len(documents)
+        return copied
+
+    async def _batches(self, chosen: tuple[Condition, ...]) -> Any:
+        """Yield conditions that choose some of the documents each, one range of ids after the other."""
+        while True:
+            query: Query[DocumentModel] = Query(DOCUMENTS, chosen, (Order("id"),), _BATCH)
+            rows: list[Any] = await self._executor().read(Values(query, ("id",)))
+            if not rows:
+                return
+            first, last = Condition("id", ">=", rows[0][0]), Condition("id", "<=", rows[-1][0])
+            others = tuple(each for each in chosen if each.field != "id" or each.operator not in _BOUNDS)
+            yield (*others, first, last)
+            if len(rows) < _BATCH:
+                return
+            upper = tuple(each for each in chosen if each.field == "id" and each.operator == "<")
+            chosen = (*others, Condition("id", ">", rows[-1][0]), *upper)
+            await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
+
+
+_BOUNDS = ("<", ">", ">=")
+
+
+def _limit(limit: int | None) -> int | None:
+    return None if limit is None else bound("limit", limit)

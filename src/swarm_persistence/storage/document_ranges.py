@@ -1,0 +1,115 @@
+"""Turns the arguments by which documents are chosen into conditions; knows no engine."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from swarm_persistence.durations import seconds
+from swarm_persistence.errors import InvalidQueryError, shown
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.models.collections import document_id, ids_of_keys, texts_below
+from swarm_persistence.query.builder import query_value
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of, unexpired
+from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
+from swarm_persistence.schema.values import path, text
+from swarm_persistence.storage.arguments import flag, texts
+
+IS_UNEXPIRED = unexpired(DOCUMENTS)
+_EXPIRES_AT = DOCUMENTS.column("expires_at")
+
+
+class Choice(NamedTuple):
+    """The arguments that choose documents of a collection."""
+
+    collection: object
+    below: bool = False
+    keys: Iterable[str] | None = None
+    after: str | None = None
+    before: str | None = None
+    label: str | None = None
+    by_arrival: bool = False
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return the conditions of these documents, expired ones included."""
+        collection = collection_argument(self.collection)
+        conditions = self._keys(collection)
+        if self.label is not None:
+            conditions.append(Condition("label", "=", text(self.label, "label")))
+        return tuple(conditions)
+
+    def _keys(self, collection: str) -> list[Condition]:
+        keys = texts(self.keys, "keys")
+        if flag(self.below, "below"):
+            within = [*collections_below(collection)]
+            return within + self._bounds("key", "") + ([] if keys is None else [one_of("key", keys) if keys else _NONE])
+        if keys is not None:
+            ids = [document_id(collection, key) for key in keys]
+            return [one_of("id", ids) if ids else _NONE, *self._bounds("id", document_id(collection, ""))]
+        if flag(self.by_arrival, "by_arrival"):
+            return [Condition("collection", "=", collection), *self._bounds("key", "")]
+        bounds = self._bounds("id", document_id(collection, ""))
+        # No two bounds on one side: an index takes only one of them.
+        operators = {operator for _, operator, _ in bounds}
+        first, end = ids_of_keys(collection)
+        if ">" not in operators:
+            bounds.append(Condition("id", ">=", first))
+        if "<" not in operators:
+            bounds.append(Condition("id", "<", end))
+        return bounds
+
+    def _bounds(self, field: str, prefix: str) -> list[Condition]:
+        bounds = []
+        if self.after is not None:
+            bounds.append(Condition(field, ">", prefix + text(self.after, "after")))
+        if self.before is not None:
+            bounds.append(Condition(field, "<", prefix + text(self.before, "before")))
+        return bounds
+
+
+_NONE = Condition("id", "IN", ())
+
+
+def order_of(*, by_arrival: bool, desc: bool) -> tuple[Order, ...]:
+    """Return the order of arrival, or that of collections and keys."""
+    return (Order(SEQUENCE if flag(by_arrival, "by_arrival") else "id", flag(desc, "desc")),)
+
+
+def collections_below(collection: str) -> tuple[Condition, ...]:
+    """Return the conditions of a collection and of all below it."""
+    bounds = texts_below(collection)
+    if bounds is None:
+        return ()
+    return Condition("id", ">=", bounds[0]), Condition("id", "<", bounds[1])
+
+
+def collection_argument(value: object, name: str = "collection") -> str:
+    """Return the text of a collection that a caller names by a tuple or list of texts."""
+    return path(tuple(value) if type(value) is list else value, name)
+
+
+def id_argument(collection: object, key: object) -> str:
+    """Return the id of the document that a caller names."""
+    return document_id(collection_argument(collection), text(key, "key"))
+
+
+def expiry_argument(value: datetime | float | timedelta | None) -> int | FromNow | None:
+    """Return when documents expire, as a change: a time, or a duration from now by the database's clock."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        return FromNow(seconds(value, "expires_at"))
+    moment = query_value(_EXPIRES_AT, value, "expires_at")
+    assert isinstance(moment, int)
+    return moment
+
+
+def query_of(choice: Choice, *, desc: bool = False, limit: int | None = None) -> Query[DocumentModel]:
+    """Return the query for the chosen documents that have not expired, in their order."""
+    order = order_of(by_arrival=choice.by_arrival, desc=desc)
+    return Query(DOCUMENTS, (*choice.conditions(), *IS_UNEXPIRED), order, limit)
+
+
+def refuse_overlap(source: str, target: str, *, below: bool) -> None:
+    """Refuse to copy a collection into itself."""
+    if source == target or (below and (source.startswith(target) or target.startswith(source))):
+        raise InvalidQueryError(f"target is {shown(target)}, expected a collection that does not overlap the source")

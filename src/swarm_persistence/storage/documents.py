@@ -1,0 +1,144 @@
+"""The verbs of documents: put, read, update, take, watch."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.clock import from_microseconds, now
+from swarm_persistence.engines.following import BEFORE_ALL
+from swarm_persistence.engines.reads import Get, Select
+from swarm_persistence.engines.steps import Put, Step, Take
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.models.collections import document_id
+from swarm_persistence.query.query import Condition, Query, one_of
+from swarm_persistence.schema.tables import DOCUMENTS
+from swarm_persistence.schema.values import text
+from swarm_persistence.storage.arguments import flag, several, texts
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.document_ranges import (
+    IS_UNEXPIRED,
+    collection_argument,
+    collections_below,
+    id_argument,
+)
+from swarm_persistence.storage.rewriting import update
+from swarm_persistence.storage.scopes import innermost_scope
+from swarm_persistence.storage.watching import watched
+
+
+class PutCounts(msgspec.Struct, frozen=True):
+    """The number of documents that `put_documents` has written or left."""
+
+    added: int = 0
+    replaced: int = 0
+    kept: int = 0
+    """Those of `if_absent` that were stored already, and left as they are."""
+
+
+class DocumentVerbs(StorageCore):
+    """Documents: put, read, update, take, watch. What has expired counts as absent everywhere."""
+
+    async def put_documents(
+        self, documents: Iterable[DocumentModel], *, if_absent: Iterable[DocumentModel] = ()
+    ) -> PutCounts:
+        """Store documents in one atomic write, or replace those of the same collection and key; return the counts.
+
+        A replaced document keeps its `created_at`, and its version is raised whichever one the caller's copy has;
+        `update_document` compares versions. Those of `if_absent` are stored only if there is none of the same
+        collection and key. Of several documents of the same collection and key, the last one is written. `version`,
+        `created_at` and `updated_at` of each written document are updated in place.
+
+        Raises:
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        given = self._documents(documents, "documents")
+        new = self._documents(if_absent, "if_absent")
+        moment = now()
+        for document in (*given, *new):
+            self._tell(document, updated_at=moment)
+        steps: list[Step] = [Put(given)] if given else []
+        if new:
+            steps.append(Put(new, if_absent=True))
+        if not steps:
+            return PutCounts()
+        results: list[list[tuple[int, int] | None]] = await self._executor().write(steps)
+        added = replaced = kept = 0
+        for document, written in zip((*given, *new), (each for result in results for each in result), strict=True):
+            if written is None:
+                kept += 1
+                continue
+            version, created_at = written
+            self._tell(document, version=version, created_at=from_microseconds(created_at))
+            if version == 1:
+                added += 1
+            else:
+                replaced += 1
+        return PutCounts(added, replaced, kept)
+
+    async def update_document(self, document: DocumentModel, *, force: bool = False) -> None:
+        """Replace the stored document by this one, and raise its `version`.
+
+        Raises:
+            NotFoundError: the collection has no document of this key.
+            ConflictError: the stored document has changed since this copy was read (`force=True` overwrites it).
+            SerializationError: a field's value cannot be stored; nothing was written.
+
+        """
+        self._require_model(DOCUMENTS, document)
+        await update(self, DOCUMENTS, document, flag(force, "force"))
+
+    async def get_document(self, collection: Sequence[str], key: str) -> DocumentModel | None:
+        """Return the document of this key, or `None` if the collection has none."""
+        executor = self._engine if innermost_scope() is None else self._executor()  # reads need no guard
+        return await executor.read(Get(DOCUMENTS, id_argument(collection, key)))
+
+    async def get_documents(self, collection: Sequence[str], keys: Iterable[str]) -> list[DocumentModel]:
+        """Return the documents of these keys in the order of the keys; unknown keys are left out."""
+        within = collection_argument(collection)
+        ids = [document_id(within, key) for key in texts(keys, "keys") or ()]
+        if not ids:
+            return []
+        query = Query(DOCUMENTS, (one_of("id", ids), *IS_UNEXPIRED))
+        found = {document.id: document for document in await self._executor().read(Select(query))}
+        return [found[id] for id in ids if id in found]
+
+    async def take_document(self, collection: Sequence[str], key: str) -> DocumentModel | None:
+        """Remove the document of this key and return it; of several callers, only one gets it."""
+        is_it = Condition("id", "=", id_argument(collection, key))
+        taken: list[DocumentModel] = await self._write_one(Take(Query(DOCUMENTS, (is_it, *IS_UNEXPIRED))))
+        return taken[0] if taken else None
+
+    def watch_documents(
+        self, collection: Sequence[str], *, below: bool = False
+    ) -> AsyncGenerator[DocumentModel, None]:
+        """Yield the documents of a collection, then each again whenever any process writes it; never ends by itself.
+
+        Documents come in the order of their last writes. Writes between two polls are coalesced: only the latest
+        version is yielded. A removed document is not yielded.
+
+        Raises:
+            TransactionError: called within a transaction, which does not see other commits.
+
+        """
+        self._require_no_transaction("watch_documents")
+        within = collection_argument(collection)
+        wanted = collections_below(within) if flag(below, "below") else (Condition("collection", "=", within),)
+        query: Query[Any] = Query(DOCUMENTS, (*wanted, *IS_UNEXPIRED))
+        return watched(self._feeds, self._engine, query, BEFORE_ALL)
+
+    def _documents(self, documents: Iterable[DocumentModel], name: str) -> list[DocumentModel]:
+        """Return the documents to write, without those that a later one replaces."""
+        records = several(documents, name, "a list of DocumentModel")
+        last: dict[str, DocumentModel] = {}
+        for document in records:
+            self._require_model(DOCUMENTS, document)
+            last[id_of(document)] = document
+        return [*last.values()]
+
+
+def id_of(document: DocumentModel) -> str:
+    """Return the id that the collection and key of a document give it now."""
+    within = collection_argument(document.collection, "document.collection")
+    return document_id(within, text(document.key, "document.key"))
