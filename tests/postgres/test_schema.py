@@ -11,7 +11,7 @@ from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, TASKS, Index, Kind, Table
 from swarm_persistence_conformance.records import a_task
 
-_LONG_TEXTS = ("task_type", "event_type", "metric_type", "unit")
+_LONG_TEXTS = ("task_type", "event_type", "metric_type", "unit", "label")
 
 # Each update of a task adds an entry to each index that holds it. So here, one serves those of two of the description.
 _BY_READINESS = Index(
@@ -48,7 +48,7 @@ def written(index: Index, schema: str, table: str) -> str:
         if "|" in name:
             first, second = name.split("|")
             columns += [f"LEAST({first}, {second}) NULLS FIRST", f"GREATEST({first}, {second}) NULLS FIRST"]
-        elif name == "change_number":
+        elif name in ("change_number", "id"):
             columns.append(name)
         else:
             text = f'"left"({name}, 200)' if name in _LONG_TEXTS else '"timestamp"' if name == "timestamp" else name

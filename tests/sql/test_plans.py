@@ -18,6 +18,7 @@ _IN_ORDER = {
     "get_blocked_tasks": "SCAN tasks USING INDEX tasks_pending",
     "watch_events": "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)",
     "watch_messages": "SCAN messages",  # the last one: its place in the log
+    "watch_documents": "SCAN documents USING COVERING INDEX documents_changed",  # the last one: its place
     "watch_tasks": "SEARCH tasks USING INDEX tasks_changed (change_number>?)",
 }
 """Verbs that walk along an index, or the rows themselves, in their order, and stop at a limit."""
@@ -47,7 +48,7 @@ class TestPlans:
     ) -> None:
         plans = await plans_of(filled, watch, verb)
 
-        assert plans or verb.startswith(("store", "repository_save"))
+        assert plans or verb.startswith(("store", "put", "repository_save"))
         for statement, plan in plans.items():
             steps = [step for step in plan if "json_each" not in step]
             assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], (statement, plan)
@@ -69,7 +70,7 @@ class TestPlans:
 
         steps = [step for plan in plans.values() for step in plan]
         assert _IN_ORDER[verb] in steps
-        assert not [step for step in steps if "TEMP B-TREE" in step or step == "SCAN tasks"]
+        assert not [step for step in steps if "TEMP B-TREE" in step or step in ("SCAN tasks", "SCAN documents")]
 
     @pytest.mark.parametrize(
         ("verb", "index"),
@@ -97,6 +98,10 @@ class TestPlans:
             ("complete_task", "task_links_by_dependency"),
             ("update_task", "task_links_by_task"),
             ("watch_messages", "messages_by_arrival"),
+            ("list_documents_of_label", "documents_by_label"),
+            ("list_documents_by_arrival", "documents_by_arrival"),
+            ("list_collections", "documents_by_arrival"),
+            ("prune", "documents_expiring"),
         ],
     )
     async def test_a_verb_uses_the_index_that_was_made_for_it(
@@ -135,7 +140,7 @@ class TestPlans:
 
     async def test_every_index_serves_a_verb(self, filled: SqliteStorage, watch: Watch) -> None:
         used: set[str] = set()
-        for verb in (*READS, "update_task", *COORDINATION, "delete_agent"):
+        for verb in (*READS, "update_task", *COORDINATION, "delete_agent", "prune"):
             plans = await plans_of(filled, watch, verb)
             used |= {word for plan in plans.values() for step in plan for word in step.split()}
 

@@ -17,7 +17,16 @@ from swarm_persistence import (
     TaskStatus,
 )
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, after, an_agent, an_event
+from swarm_persistence_conformance.records import (
+    MOMENT,
+    a_document,
+    a_message,
+    a_metric,
+    a_task,
+    after,
+    an_agent,
+    an_event,
+)
 
 Verb = Callable[[SqliteStorage], Awaitable[Any]]
 
@@ -57,6 +66,13 @@ async def fill(storage: SqliteStorage) -> None:
         a_metric(f"metric-{n}", agent_id=f"agent-{n % 9}", metric_type=f"type-{n % 5}", timestamp=after(n))
         for n in numbers
     )
+    await storage.put_documents(
+        a_document(f"note-{n}", collection=("notes", f"agent-{n % 9}"), label=f"run-{n % 50}") for n in numbers
+    )
+
+
+async def _update_document(storage: SqliteStorage) -> None:
+    await storage.update_document(a_document("note-1", label="run-1", version=1))
 
 
 async def _update_agent(storage: SqliteStorage) -> None:
@@ -142,6 +158,15 @@ READS: dict[str, Verb] = {
     "watch_events": lambda storage: _watch(storage.watch_events(20)),
     "watch_messages": lambda storage: _watch(storage.watch_messages("agent-1")),
     "watch_tasks": lambda storage: _watch(storage.watch_tasks()),
+    "get_document": lambda storage: storage.get_document(("notes", "agent-1"), "note-1"),
+    "get_documents": lambda storage: storage.get_documents(("notes", "agent-1"), ["note-1", "note-10"]),
+    "list_documents": lambda storage: storage.list_documents(("notes", "agent-1"), after="note-1", limit=10),
+    "list_documents_below": lambda storage: storage.list_documents(("notes",), below=True, desc=True, limit=10),
+    "list_documents_by_arrival": lambda storage: storage.list_documents(("notes", "agent-1"), by_arrival=True, limit=9),
+    "list_documents_of_label": lambda storage: storage.list_documents(("notes",), below=True, label="run-1"),
+    "list_document_keys": lambda storage: storage.list_document_keys(("notes", "agent-1"), desc=True, limit=1),
+    "list_collections": lambda storage: storage.list_collections(("notes",)),
+    "watch_documents": lambda storage: _watch(storage.watch_documents(("notes",), below=True)),
     "repository_find_by_id": lambda storage: storage.repository(EventModel).find_by_id("event-1"),
 }
 
@@ -173,6 +198,15 @@ WRITES: dict[str, Verb] = {
     "mark_message_read": lambda storage: storage.mark_message_read("message-1"),
     "store_metric": lambda storage: storage.store_metric(a_metric("new")),
     "store_many": lambda storage: storage.store_many([an_agent("new"), an_event("a"), an_event("b")]),
+    "put_documents": lambda storage: storage.put_documents([a_document("new"), a_document("newer")]),
+    "put_documents_if_absent": lambda storage: storage.put_documents([], if_absent=[a_document("new")]),
+    "update_document": _update_document,
+    "take_document": lambda storage: storage.take_document(("notes", "agent-1"), "note-1"),
+    "delete_documents": lambda storage: storage.delete_documents(("notes", "agent-1"), after="note-2"),
+    "touch_documents": lambda storage: storage.touch_documents(
+        ("notes", "agent-1"), label="run-1", expires_at=after(9)
+    ),
+    "copy_documents": lambda storage: storage.copy_documents(("notes", "agent-1"), ("copy",)),
     "repository_save": lambda storage: storage.repository(AgentModel).save(an_agent("agent-1", version=1)),
     "repository_save_task": lambda storage: storage.repository(TaskModel).save(a_task("task-1", version=1)),
     "repository_update": lambda storage: storage.repository(MessageModel).update(a_message("message-1")),

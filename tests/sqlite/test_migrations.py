@@ -27,7 +27,7 @@ from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Index, Kin
 from swarm_persistence_conformance.records import an_agent, ids
 
 _TYPES = {Kind.COUNT: "INTEGER", Kind.VERSION: "INTEGER", Kind.RANK: "INTEGER", Kind.FLAG: "INTEGER"}
-_TYPES |= {Kind.TIME: "INTEGER", Kind.REAL: "REAL"}
+_TYPES |= {Kind.TIME: "INTEGER", Kind.REAL: "REAL", Kind.BYTES: "BLOB", Kind.VECTOR: "BLOB"}
 
 _INSERT_TASKS_OF_VERSION_1 = """
 INSERT INTO tasks (id, status, dependencies, task_type, priority, retry_count, max_retries, created_at, updated_at,

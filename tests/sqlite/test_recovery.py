@@ -14,6 +14,7 @@ import pytest
 from swarm_persistence import (
     AgentModel,
     ConflictError,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -27,7 +28,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.losses import RecoveryOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.recovering import recover
 
 PAGE = 4096
-TABLES = {"agents": 50, "tasks": 300, "events": 300, "messages": 100, "metrics": 150}
+TABLES = {"agents": 50, "tasks": 300, "events": 300, "messages": 100, "metrics": 150, "documents": 60}
 
 # Ends without closing, as a killed process does: the log stays.
 FILLING = """
@@ -59,6 +60,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             storage.store_event(EventModel.new(f"e{number % 5}", {"text": "y" * draw.randrange(400)}))
         storage.store_many([MessageModel.new("a", "b", "note", f"message {number}" * 9) for number in range(100)])
         storage.store_many([MetricModel.new("cpu", float(number), "percent") for number in range(150)])
+        storage.put_documents(
+            DocumentModel.new(
+                ("notes", str(number % 3)), f"note-{number}", number, draw.randbytes(number * 50), label="x"
+            )
+            for number in range(60)
+        )
     return path
 
 

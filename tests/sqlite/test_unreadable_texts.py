@@ -8,15 +8,33 @@ from typing import Any
 import pytest
 
 from sqlite.tracing import Watch
-from swarm_persistence import AgentModel, EventModel, MessageModel, MetricModel, SqliteStorage, StorageError, TaskModel
+from swarm_persistence import (
+    AgentModel,
+    DocumentModel,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    SqliteStorage,
+    StorageError,
+    TaskModel,
+)
 from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.models import Model
 from swarm_persistence.schema.tables import PUBLIC_TABLES, Kind, Table
-from swarm_persistence_conformance.records import a_message, a_metric, a_task, after, an_agent, an_event, ids
+from swarm_persistence_conformance.records import (
+    a_document,
+    a_message,
+    a_metric,
+    a_task,
+    after,
+    an_agent,
+    an_event,
+    ids,
+)
 
 BROKEN = "CAST(x'22ff22' AS TEXT)"
-TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS)
+TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS, Kind.PATH)
 COLUMNS = [
     (table, column.name)
     for table in PUBLIC_TABLES
@@ -29,6 +47,7 @@ MAKERS: dict[type[Model], Callable[..., Any]] = {
     EventModel: an_event,
     MessageModel: a_message,
     MetricModel: a_metric,
+    DocumentModel: a_document,
 }
 
 
@@ -51,9 +70,10 @@ class TestOneOfAnyColumn:
         self, storage: SqliteStorage, watch: Watch, table: Table[Any], column: str
     ) -> None:
         make = MAKERS[table.model]
+        bad, good = make("bad").id, make("good").id
         await storage.store_many([make("bad"), make("good")])
-        damage(watch, table.name, column)
-        name = f"the stored {table.label} {'of sequence 1' if column == 'id' else repr('bad')} cannot be read back"
+        damage(watch, table.name, column, bad)
+        name = f"the stored {table.label} {'of sequence 1' if column == 'id' else repr(bad)} cannot be read back"
         repository = storage.repository(table.model)
 
         with pytest.raises(UnreadableError, match=f"{name}: its {column} is no UTF-8 text"):
@@ -64,11 +84,11 @@ class TestOneOfAnyColumn:
         async with storage.transaction():
             with pytest.raises(UnreadableError, match=name):
                 await repository.find_all()
-            assert await repository.find_by_id("good") is not None
+            assert await repository.find_by_id(good) is not None
         if column != "id":
             with pytest.raises(UnreadableError, match=name):
-                await repository.find_by_id("bad")
-        assert await repository.find_by_id("good") is not None
+                await repository.find_by_id(bad)
+        assert await repository.find_by_id(good) is not None
 
 
 class TestTasks:

@@ -6,6 +6,7 @@ from typing import Any
 from swarm_persistence import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -65,6 +66,12 @@ def a_metric(id: str = "metric-1", **fields: Any) -> MetricModel:
     return MetricModel(**{"id": id, **measured, "timestamp": MOMENT, **fields})
 
 
+def a_document(key: str = "note-1", **fields: Any) -> DocumentModel:
+    """Return a document that was created at `MOMENT`."""
+    place = {"collection": ("notes", "agent-1"), "key": key}
+    return DocumentModel(**{**place, "created_at": MOMENT, "updated_at": MOMENT, **fields})
+
+
 def complete_records() -> list[Model]:
     """Return one record of each model, with no field left at its default."""
     data: dict[str, Any] = {"dataset": "sales_data.csv", "rows": [1, 2.5, None, True, {"deep": []}]}
@@ -100,10 +107,19 @@ def complete_records() -> list[Model]:
         an_event(agent_id="agent-1", data=data, timestamp=after(5), idempotency_key="task-1 done"),
         a_message(content=data, read=True, timestamp=after(6), acknowledged_at=after(7), result={"done": [True]}),
         a_metric(agent_id="agent-1", value=0.1, unit="s", tags={"host": "a", "zone": ""}, timestamp=after(7)),
+        a_document(
+            value=data,
+            data=b"\0\xff",
+            label="run-1",
+            created_at=after(8),
+            updated_at=after(9),
+            expires_at=MOMENT.replace(year=2126),
+            embedding=[0.5, -1.0],
+        ),
     ]
 
 
-MODELS: tuple[type[Model], ...] = (AgentModel, TaskModel, EventModel, MessageModel, MetricModel)
+MODELS: tuple[type[Model], ...] = (AgentModel, TaskModel, EventModel, MessageModel, MetricModel, DocumentModel)
 
 
 async def everything_in(storage: Storage) -> dict[str, list[Any]]:

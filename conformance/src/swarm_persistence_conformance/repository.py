@@ -7,6 +7,7 @@ import pytest
 from swarm_persistence import (
     AgentModel,
     ConflictError,
+    DocumentModel,
     EventModel,
     InvalidQueryError,
     MessageModel,
@@ -81,6 +82,8 @@ class TestRepositories:
         self, storage: Storage, model: type[Model]
     ) -> None:
         first, second, repository = complete(model), complete(model), storage.repository(model)
+        if isinstance(second, DocumentModel):
+            second.key = "second"
         second.id = "second"
         if isinstance(second, TaskModel | EventModel):
             second.idempotency_key = "second"
@@ -89,7 +92,7 @@ class TestRepositories:
         await repository.update(first)
         await repository.save(first)
 
-        assert ids(await repository.find_all()) == [first.id, "second"]
+        assert ids(await repository.find_all()) == [first.id, second.id]
 
     async def test_all_records_come_in_the_order_of_arrival(self, storage: Storage) -> None:
         await storage.store_many([a_task("m", created_at=after(3)), a_task("z"), a_task("a", created_at=after(-3))])

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel, TaskPriority, TaskStatus
-from swarm_persistence_conformance.records import MOMENT, a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence_conformance.records import MOMENT, a_document, a_message, a_metric, a_task, an_agent, an_event
 
 _REPOSITORY = "repository."
 _BEGINNING = 0
@@ -18,12 +18,15 @@ async def furnish(storage: Storage) -> None:
     await storage.claim_task("held-1", "agent-1")
     await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a")])
     await storage.store_many([a_message(), a_metric(agent_id="agent-1")])
+    await storage.put_documents([a_document(label="run-1")])
 
 
 def arguments() -> dict[str, dict[str, Any]]:
     """Return the verbs with their arguments; those of a task repository begin with `repository.`."""
     held = a_task("held-1", status=TaskStatus.ASSIGNED, assigned_to="agent-1", claim_count=1, version=2)
     agent = an_agent(version=1)
+    within: dict[str, Any] = {"collection": ("notes", "agent-1"), "after": "a", "before": "z", "label": "run-1"}
+    chosen = {**within, "below": True}
     return {
         "store_agent": {"agent": an_agent("new")},
         "get_agent": {"id": "agent-1"},
@@ -100,12 +103,25 @@ def arguments() -> dict[str, dict[str, Any]]:
             "group_by": ["agent_id", "unit"],
             "functions": ["count", "p95"],
         },
+        "put_documents": {"documents": [a_document("new")], "if_absent": [a_document()]},
+        "update_document": {"document": a_document(version=1), "force": False},
+        "get_document": {"collection": ("notes", "agent-1"), "key": "note-1"},
+        "get_documents": {"collection": ("notes", "agent-1"), "keys": ["note-1"]},
+        "take_document": {"collection": ("notes", "agent-1"), "key": "note-1"},
+        "list_documents": {**chosen, "by_arrival": False, "desc": True, "limit": 5},
+        "list_document_keys": {**within, "by_arrival": False, "desc": True, "limit": 5},
+        "list_collections": {"under": ("notes",), "depth": 1, "limit": 5},
+        "delete_documents": {**chosen, "keys": ["note-1"]},
+        "touch_documents": {**chosen, "keys": ["note-1"], "expires_at": 4_000_000_000},
+        "copy_documents": {"source": ("notes", "agent-1"), "target": ("copy",), "below": True},
+        "watch_documents": {"collection": ("notes",), "below": True},
         "prune": {
             "older_than": 60,
             "tasks": True,
             "events": True,
             "messages": True,
             "metrics": True,
+            "documents": True,
             "task_statuses": ["failed"],
         },
         "store_many": {"models": [an_event("new"), a_task("new")]},

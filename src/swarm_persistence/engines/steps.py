@@ -33,8 +33,9 @@ class Save(msgspec.Struct, Generic[M], frozen=True):
 class Put(msgspec.Struct, Generic[M], frozen=True):
     """Add records of one table, or replace those of their ids, no two of which are equal.
 
-    A replaced one keeps its `created_at`, and its version is raised. With `if_absent`, stored ones are left as they are.
-    Result: for each record the version and `created_at` that are stored now, as column values, or `None` if it was left.
+    A replaced one keeps its `created_at`, and its version is raised. With `if_absent`, stored ones are left as they
+    are. Result: for each record the version and `created_at` that are stored now, as column values, or `None` if it
+    was left.
     """
 
     models: Sequence[M]

@@ -1,6 +1,7 @@
 """The document: a value, bytes, or both, under a key in a collection."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Self
 
@@ -33,10 +34,8 @@ class DocumentModel(Model, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.id:
-            try:
+            with suppress(TypeError, AttributeError):  # Storing it refuses the field, by its name.
                 self.id = self.id_of(self.collection, self.key)
-            except (TypeError, AttributeError):
-                pass  # Storing it refuses the field, by its name.
 
     @classmethod
     def new(

@@ -12,7 +12,9 @@ from swarm_persistence.clock import microseconds, now
 from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
-Operator = Literal["=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IN SUBQUERY", "IS NULL", "IS NOT NULL", "IS NULL OR >", "PAIR"]
+Operator = Literal[
+    "=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IN SUBQUERY", "IS NULL", "IS NOT NULL", "IS NULL OR >", "PAIR"
+]
 
 
 class FromNow(msgspec.Struct, frozen=True):

@@ -74,7 +74,7 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
         case "IS NOT NULL":
             return lambda row: row[position] is not None
         case "IS NULL OR >":
-            return lambda row: (found := row[position]) is None or bool(found > value)  # type: ignore[operator]
+            return lambda row: (found := row[position]) is None or bool(found > value)
         case "IN":
             values = frozenset(value) - {None}
             return lambda row: row[position] in values

@@ -113,16 +113,19 @@ def _steps(column: Column) -> list[str]:
             ]
         case Kind.FLAG:
             return ["if {v} is not True and {v} is not False: flag({v}, {field})", "{v} = 1 if {v} else 0"]
-        case Kind.PATH:
-            return ["{v} = path({v}, {field})"]
-        case Kind.BYTES:
-            return ["if type({v}) is not bytes: binary({v}, {field})"]
-        case Kind.VECTOR:
-            return [
-                "{v} = vector({v}, {field})",
-                # What is read back is of single precision, so the caller's record is told that.
-                "if numbers_of({v}) != model.{name}: model.{name} = numbers_of({v})",
-            ]
+        case Kind.PATH | Kind.BYTES | Kind.VECTOR:
+            return _STEPS_OF[column.kind]
+
+
+_STEPS_OF = {
+    Kind.PATH: ["{v} = path({v}, {field})"],
+    Kind.BYTES: ["if type({v}) is not bytes: binary({v}, {field})"],
+    Kind.VECTOR: [
+        "{v} = vector({v}, {field})",
+        # What is read back is of single precision, so the caller's record is told that.
+        "if numbers_of({v}) != model.{name}: model.{name} = numbers_of({v})",
+    ],
+}
 
 
 def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:

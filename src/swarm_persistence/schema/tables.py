@@ -103,8 +103,8 @@ class Table(Generic[M]):
     The sequences of a table with a `floor` are known after their rows are deleted, too: an SQL engine keeps the highest
     of these in a table of that name.
 
-    A table with `derived_id` has the id of a row from that function of two other columns. A row whose `expiry` has passed
-    counts as absent: no read finds it, and no write but one that takes its place.
+    A table with `derived_id` has the id of a row from that function of two other columns. A row whose `expiry` has
+    passed counts as absent: no read finds it, and no write but one that takes its place.
     """
 
     def __init__(
@@ -276,7 +276,7 @@ DOCUMENTS = _register(
         DocumentModel,
         # Ids sort by collection and key, so that the unique index of ids is the one of these two.
         Index("documents_by_arrival", ("collection",)),
-        Index("documents_by_label", ("label",), present="label"),
+        Index("documents_by_label", ("label", "id"), present="label"),
         Index("documents_expiring", ("expires_at",), present="expires_at"),
         Index("documents_changed", (CHANGE_NUMBER,)),
         is_followed=True,

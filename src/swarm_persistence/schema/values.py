@@ -18,7 +18,7 @@ from swarm_persistence.schema.tables import Column, Kind, Table
 
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
 LARGEST_INTEGER = 2**63 - 1
-LONGEST_ID = 2000
+LONGEST_ID = 1800
 """Bytes of an id that is made of other fields: PostgreSQL's indexes hold entries of 2,700 bytes."""
 DEEPEST_NESTING = 256
 """Lists and dicts within each other in one JSON value. Python's own limit depends on how deep the caller's stack is: a

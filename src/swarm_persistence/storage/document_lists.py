@@ -78,7 +78,7 @@ class DocumentListVerbs(DocumentVerbs):
         """
         most = _limit(limit)
         deepest = None if depth is None else bound("depth", depth)
-        within = collections_below(collection_argument(under, "under"))
+        within = collections_below(collection_argument(under, "under"), "collection")
         query: Query[DocumentModel] = Query(DOCUMENTS, (*within, *IS_UNEXPIRED))
         count = (AggregateFunction("count"),)
         rows: list[Any] = [*await self._executor().read(Aggregate(query, ("collection",), count))]
@@ -137,9 +137,9 @@ class DocumentListVerbs(DocumentVerbs):
         return touched
 
     async def copy_documents(self, source: Sequence[str], target: Sequence[str], *, below: bool = False) -> int:
-        """Copy the documents of a collection into another one, and return how many; those of the same keys are replaced.
+        """Copy the documents of a collection into another one, and return how many.
 
-        With `below`, the collections below it are copied to below the target. New documents keep the `created_at`,
+        Those of the same keys are replaced. With `below`, the collections below it are copied to below the target. New documents keep the `created_at`,
         `updated_at` and expiry of their originals. Each batch is a separate write, as of `delete_documents`.
 
         Raises:
@@ -151,7 +151,7 @@ class DocumentListVerbs(DocumentVerbs):
         place = len(collection_of(origin))
         copied = 0
         async for batch in self._batches(Choice(source, below).conditions()):
-            documents = await self._executor().read(Select(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))))
+            documents = await self._executor().read(Select(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED), _BY_ID)))
             for document in documents:
                 document.collection = (*collection_of(goal), *document.collection[place:])
                 document.id = document_id(collection_text(document.collection), document.key)
@@ -163,7 +163,7 @@ class DocumentListVerbs(DocumentVerbs):
     async def _batches(self, chosen: tuple[Condition, ...]) -> Any:
         """Yield conditions that choose some of the documents each, one range of ids after the other."""
         while True:
-            query: Query[DocumentModel] = Query(DOCUMENTS, chosen, (Order("id"),), _BATCH)
+            query: Query[DocumentModel] = Query(DOCUMENTS, chosen, _BY_ID, _BATCH)
             rows: list[Any] = await self._executor().read(Values(query, ("id",)))
             if not rows:
                 return
@@ -178,6 +178,7 @@ class DocumentListVerbs(DocumentVerbs):
 
 
 _BOUNDS = ("<", ">", ">=")
+_BY_ID = (Order("id"),)
 
 
 def _limit(limit: int | None) -> int | None:

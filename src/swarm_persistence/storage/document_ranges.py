@@ -74,12 +74,12 @@ def order_of(*, by_arrival: bool, desc: bool) -> tuple[Order, ...]:
     return (Order(SEQUENCE if flag(by_arrival, "by_arrival") else "id", flag(desc, "desc")),)
 
 
-def collections_below(collection: str) -> tuple[Condition, ...]:
-    """Return the conditions of a collection and of all below it."""
+def collections_below(collection: str, field: str = "id") -> tuple[Condition, ...]:
+    """Return the conditions, of ids or of collections, of a collection and of all below it."""
     bounds = texts_below(collection)
     if bounds is None:
         return ()
-    return Condition("id", ">=", bounds[0]), Condition("id", "<", bounds[1])
+    return Condition(field, ">=", bounds[0]), Condition(field, "<", bounds[1])
 
 
 def collection_argument(value: object, name: str = "collection") -> str:

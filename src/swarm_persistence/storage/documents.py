@@ -11,7 +11,7 @@ from swarm_persistence.engines.reads import Get, Select
 from swarm_persistence.engines.steps import Put, Step, Take
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import document_id
-from swarm_persistence.query.query import Condition, Query, one_of
+from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage.arguments import flag, several, texts
@@ -100,7 +100,7 @@ class DocumentVerbs(StorageCore):
         ids = [document_id(within, key) for key in texts(keys, "keys") or ()]
         if not ids:
             return []
-        query = Query(DOCUMENTS, (one_of("id", ids), *IS_UNEXPIRED))
+        query = Query(DOCUMENTS, (one_of("id", ids), *IS_UNEXPIRED), (Order("id"),))
         found = {document.id: document for document in await self._executor().read(Select(query))}
         return [found[id] for id in ids if id in found]
 
@@ -110,9 +110,7 @@ class DocumentVerbs(StorageCore):
         taken: list[DocumentModel] = await self._write_one(Take(Query(DOCUMENTS, (is_it, *IS_UNEXPIRED))))
         return taken[0] if taken else None
 
-    def watch_documents(
-        self, collection: Sequence[str], *, below: bool = False
-    ) -> AsyncGenerator[DocumentModel, None]:
+    def watch_documents(self, collection: Sequence[str], *, below: bool = False) -> AsyncGenerator[DocumentModel, None]:
         """Yield the documents of a collection, then each again whenever any process writes it; never ends by itself.
 
         Documents come in the order of their last writes. Writes between two polls are coalesced: only the latest

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
-from swarm_persistence.models import AgentModel, Model, TaskModel
+from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
 from swarm_persistence.schema.tables import Table
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.rewriting import update
 
-V = TypeVar("V", AgentModel, TaskModel)
+V = TypeVar("V", AgentModel, TaskModel, DocumentModel)
 
 
 async def modify(core: StorageCore, table: Table[V], id: str, function: Callable[[V], V | None]) -> V:

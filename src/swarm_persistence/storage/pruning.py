@@ -68,9 +68,9 @@ class PruningVerbs(StorageCore):
 
         `older_than` is an aware datetime, or an age (seconds or a timedelta) before the present time of the database's
         clock. Deleted are: finished tasks, by the time when they were completed, failed or cancelled; events; messages
-        that are read or acknowledged; metrics; documents that have expired, whatever their age. A finished task with unfinished dependents is kept. A task that is
-        stored later and depends on a deleted one waits until a task of that id is stored and completed, as for every
-        unknown id.
+        that are read or acknowledged; metrics; documents that have expired, whatever their age. A finished task with
+        unfinished dependents is kept. A task that is stored later and depends on a deleted one waits until a task of
+        that id is stored and completed, as for every unknown id.
 
         The end of a task is stamped by the same clock as the age; only a task that was stored or updated as finished
         has the times of its record. Events, messages and metrics have the `timestamp` of the program that created them:

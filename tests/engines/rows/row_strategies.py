@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import JSON_KINDS, MESSAGES, SEQUENCE, TABLES, Column, Index, Kind, Table
+from swarm_persistence.schema.tables import (
+    BINARY_KINDS,
+    JSON_KINDS,
+    MESSAGES,
+    SEQUENCE,
+    TABLES,
+    Column,
+    Index,
+    Kind,
+    Table,
+)
 
 TEXTS = ("", "a", "B", "b")
 NUMBERS = (0, 1, 2)
@@ -41,13 +51,15 @@ def pool_of(column: Column) -> tuple[Any, ...]:
         return IDS
     if column.kind in JSON_KINDS:
         return ("{}", "[]")
+    if column.kind in BINARY_KINDS:
+        return (b"", b"\0\xff")
     if column.kind is Kind.CHOICE:
         return STATUSES
     if column.kind is Kind.FLAG:
         return (0, 1)
     if column.kind is Kind.REAL:
         return (-1.5, 0.0, 2.0)
-    return TEXTS if column.kind is Kind.TEXT else NUMBERS
+    return TEXTS if column.kind in (Kind.TEXT, Kind.PATH) else NUMBERS
 
 
 def column_values(column: Column) -> st.SearchStrategy[Any]:
@@ -80,7 +92,7 @@ def _by_arrival(operator: Any) -> Condition:
 def _condition(column: Column) -> st.SearchStrategy[Condition]:
     name = st.just(column.name)
     null_tests = st.builds(Condition, name, st.sampled_from(["IS NULL", "IS NOT NULL"]), st.none())
-    if column.kind in JSON_KINDS:
+    if not column.is_comparable:
         return null_tests
     value = st.sampled_from(pool_of(column))
     comparison: st.SearchStrategy[Any] = st.sampled_from(["=", "=", "=", "<>", "<", "<=", ">", ">="])

@@ -142,3 +142,9 @@ FROM metrics
 WHERE sequence > ?
 ORDER BY sequence
 LIMIT ? + 0;
+
+SELECT id
+FROM documents
+WHERE expires_at <= ?
+ORDER BY expires_at, sequence
+LIMIT ? + 0;

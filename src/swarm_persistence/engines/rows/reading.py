@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import (
@@ -47,7 +49,10 @@ def _count(read: Count, source_of: SourceOf) -> int:
 
 
 def _aggregate(read: Aggregate, source_of: SourceOf) -> Any:
-    return aggregate_rows(source_of(read.query.table), read)
+    query = resolved(read.query, source_of)
+    return aggregate_rows(
+        source_of(query.table), read if query is read.query else msgspec.structs.replace(read, query=query)
+    )
 
 
 def _last_sequence(read: LastSequence, source_of: SourceOf) -> int:

@@ -86,7 +86,7 @@ class Compiler:
         """Return what `put` marks after the values of its rows: the present time, each time that it names it."""
         if table.expiry is None:
             return values
-        return [*values, *self.dialect.moment_values(_NOW) * (3 if if_absent else 2)]
+        return [*values, *[*self.dialect.moment_values(_NOW)] * (3 if if_absent else 2)]
 
     def _put(self, table: Table[Any], source: str, columns: Sequence[str], marks: Marks, *, if_absent: bool) -> str:
         """Return the text of `put` for a source of rows. A new one has the version 1."""

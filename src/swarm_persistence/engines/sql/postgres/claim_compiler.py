@@ -203,7 +203,7 @@ class ClaimCompiler(Compiler):
                 query, conditions=tuple(each for each in query.conditions if each not in counts)
             )
         texts = [where_text(query, marks)] if query.conditions else []
-        return [*texts, *(f"{each.field} = (SELECT {each.value})" for each in counts)]
+        return [*texts, *(f"{each.field} = (SELECT {each.value!r})" for each in counts)]
 
     def _is_literal_count(self, table: Table[Any], condition: Condition) -> bool:
         return self.dialect.is_literal(table, condition) and table.column(condition.field).kind is Kind.COUNT

@@ -39,7 +39,7 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
         return self.step_results(sequences)
 
 
-class PutStatement(Statement, eq=False, gc=False):
+class ArrayPutStatement(Statement, eq=False, gc=False):
     """Inserts rows of one table, or replaces those of their ids; gives what is stored of each row that was written."""
 
     table: Table[Any]

@@ -13,9 +13,9 @@ from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.id_locks import LockRowsStatement
 from swarm_persistence.engines.sql.postgres.insertion import (
     ArrayInsertStatement,
+    ArrayPutStatement,
     InsertUnlessHeldStatement,
     InsertUnlessStatement,
-    PutStatement,
     RestoreStatement,
     SavePartitionedStatement,
 )
@@ -77,11 +77,11 @@ class PostgresStatementCompiler(StatementCompiler):
         text, check_text = self.sql.insert_one_unless_held(table, field)
         return InsertUnlessHeldStatement(text, row, table, check_text, field)
 
-    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
+    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> ArrayPutStatement:
         def with_moments(arrays: Sequence[Any]) -> Sequence[Any]:
             return self.sql.put_values(table, arrays, if_absent=if_absent)
 
-        return PutStatement(table, rows, self.sql.put_rows(table, if_absent=if_absent), with_moments)
+        return ArrayPutStatement(table, rows, self.sql.put_rows(table, if_absent=if_absent), with_moments)
 
     def upkeep(self, step: Upkeep[Any]) -> Statement:
         return CountStatement(*self.sql.upkeep(step.query, step.changes), step.query.table)

@@ -25,7 +25,9 @@ def numbers_of(connection: apsw.Connection) -> Mapping[str, int]:
     with suppress(apsw.CorruptError, apsw.NotADBError):
         if CHANGES in tables:
             # A schema of an earlier version lacks some of them.
-            numbers[CHANGES] = connection.execute(f"SELECT {highest_change(name for name in FOLLOWED if name in tables)}").get
+            numbers[CHANGES] = connection.execute(
+                f"SELECT {highest_change(name for name in FOLLOWED if name in tables)}"
+            ).get
     return numbers
 
 

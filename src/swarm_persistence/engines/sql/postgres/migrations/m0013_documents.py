@@ -23,7 +23,7 @@ UP = (
     """,
     "CREATE INDEX documents_by_arrival ON {schema}.documents (collection NULLS FIRST, sequence)",
     """
-    CREATE INDEX documents_by_label ON {schema}.documents (left(label, 200) NULLS FIRST, sequence)
+    CREATE INDEX documents_by_label ON {schema}.documents (left(label, 200) NULLS FIRST, id, sequence)
     WHERE label IS NOT NULL
     """,
     """

@@ -22,7 +22,7 @@ UP = (
     ) STRICT
     """,
     "CREATE INDEX documents_by_arrival ON documents (collection)",
-    "CREATE INDEX documents_by_label ON documents (label) WHERE label IS NOT NULL",
+    "CREATE INDEX documents_by_label ON documents (label, id) WHERE label IS NOT NULL",
     "CREATE INDEX documents_expiring ON documents (expires_at) WHERE expires_at IS NOT NULL",
     "CREATE INDEX documents_changed ON documents (change_number)",
     # The number of a deleted row must not be given again: a reader may have seen it.

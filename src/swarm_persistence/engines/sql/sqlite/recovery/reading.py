@@ -39,6 +39,8 @@ def loss_of(shape: Shape, row: FoundRow, reason: str) -> Loss:
 
 
 def _readable(column: str, value: Value) -> Any:
+    if isinstance(value, memoryview):
+        return bytes(value)
     if not isinstance(value, bytes):
         return value
     try:

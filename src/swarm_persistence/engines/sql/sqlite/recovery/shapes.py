@@ -13,7 +13,13 @@ SCHEMA = "sqlite_schema"
 NUMBERS = "sqlite_sequence"
 """SQLite's own table of the highest sequences that were ever given out."""
 
-_TYPES: dict[str, tuple[type, ...]] = {"TEXT": (bytes,), "INTEGER": (int,), "INT": (int,), "REAL": (int, float)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "TEXT": (bytes,),
+    "INTEGER": (int,),
+    "INT": (int,),
+    "REAL": (int, float),
+    "BLOB": (memoryview,),
+}
 
 
 class ShapeColumn(msgspec.Struct, frozen=True):
