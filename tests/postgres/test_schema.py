@@ -82,7 +82,7 @@ class TestSchema:
         for name in table.stored_names:
             column = table.column(name)
             kind = type_of(column).replace("timestamptz", "timestamp with time zone")
-            collation = "C" if column.kind in (Kind.TEXT, Kind.CHOICE) else ""
+            collation = "C" if column.kind in (Kind.TEXT, Kind.CHOICE, Kind.PATH) else ""
             expected.add((name, kind, column.is_nullable, collation))
         assert found == expected
 

@@ -16,7 +16,7 @@ from swarm_persistence.storage.arguments import flag
 from swarm_persistence.storage.core import NOW
 from swarm_persistence.storage.document_ranges import (
     IS_UNEXPIRED,
-    Choice,
+    DocumentChoice,
     collection_argument,
     collections_below,
     expiry_argument,
@@ -49,7 +49,7 @@ class DocumentListVerbs(DocumentVerbs):
         With `below`, those of the collections below it as well, collection by collection. `after` and `before` exclude
         the given keys and all beyond. `desc` reverses the order, before `limit` cuts it.
         """
-        choice = Choice(collection, below, None, after, before, label, by_arrival)
+        choice = DocumentChoice(collection, below, None, after, before, label, by_arrival)
         return await self._executor().read(Select(query_of(choice, desc=desc, limit=_limit(limit))))
 
     async def list_document_keys(
@@ -64,7 +64,7 @@ class DocumentListVerbs(DocumentVerbs):
         limit: int | None = None,
     ) -> list[str]:
         """Return the keys that `list_documents` would find, without reading values."""
-        choice = Choice(collection, False, None, after, before, label, by_arrival)
+        choice = DocumentChoice(collection, False, None, after, before, label, by_arrival)
         query = query_of(choice, desc=desc, limit=_limit(limit))
         rows: list[Any] = await self._executor().read(Values(query, ("key",)))
         return [row[0] for row in rows]
@@ -101,7 +101,7 @@ class DocumentListVerbs(DocumentVerbs):
         far stays deleted. Within a transaction, all of it belongs to the transaction. Expired documents are deleted as
         well, and not counted.
         """
-        chosen = Choice(collection, below, keys, after, before, label).conditions()
+        chosen = DocumentChoice(collection, below, keys, after, before, label).conditions()
         deleted = 0
         async for batch in self._batches(chosen):
             unexpired, _ = await self._executor().write(
@@ -130,7 +130,7 @@ class DocumentListVerbs(DocumentVerbs):
             "updated_at": NOW,
             "version": Increment(),
         }
-        chosen = Choice(collection, below, keys, after, before, label).conditions()
+        chosen = DocumentChoice(collection, below, keys, after, before, label).conditions()
         touched = 0
         async for batch in self._batches(chosen):
             touched += await self._write_one(Update(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED)), changes))
@@ -139,8 +139,9 @@ class DocumentListVerbs(DocumentVerbs):
     async def copy_documents(self, source: Sequence[str], target: Sequence[str], *, below: bool = False) -> int:
         """Copy the documents of a collection into another one, and return how many.
 
-        Those of the same keys are replaced. With `below`, the collections below it are copied to below the target. New documents keep the `created_at`,
-        `updated_at` and expiry of their originals. Each batch is a separate write, as of `delete_documents`.
+        Those of the same keys are replaced. With `below`, the collections below it are copied to below the target. New
+        documents keep the `created_at`, `updated_at` and expiry of their originals. Each batch is a separate write, as
+        of `delete_documents`.
 
         Raises:
             InvalidQueryError: the target is the source, or lies within what is copied.
@@ -150,7 +151,7 @@ class DocumentListVerbs(DocumentVerbs):
         refuse_overlap(origin, goal, below=flag(below, "below"))
         place = len(collection_of(origin))
         copied = 0
-        async for batch in self._batches(Choice(source, below).conditions()):
+        async for batch in self._batches(DocumentChoice(source, below).conditions()):
             documents = await self._executor().read(Select(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED), _BY_ID)))
             for document in documents:
                 document.collection = (*collection_of(goal), *document.collection[place:])

@@ -18,7 +18,7 @@ IS_UNEXPIRED = unexpired(DOCUMENTS)
 _EXPIRES_AT = DOCUMENTS.column("expires_at")
 
 
-class Choice(NamedTuple):
+class DocumentChoice(NamedTuple):
     """The arguments that choose documents of a collection."""
 
     collection: object
@@ -103,7 +103,7 @@ def expiry_argument(value: datetime | float | timedelta | None) -> int | FromNow
     return moment
 
 
-def query_of(choice: Choice, *, desc: bool = False, limit: int | None = None) -> Query[DocumentModel]:
+def query_of(choice: DocumentChoice, *, desc: bool = False, limit: int | None = None) -> Query[DocumentModel]:
     """Return the query for the chosen documents that have not expired, in their order."""
     order = order_of(by_arrival=choice.by_arrival, desc=desc)
     return Query(DOCUMENTS, (*choice.conditions(), *IS_UNEXPIRED), order, limit)
