@@ -1,5 +1,6 @@
 """The one source of the present time, which tests replace."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,13 @@ _current: Clock = SystemClock()
 def now() -> datetime:
     """Return the present time of the clock in use, aware and in UTC."""
     return _current.now()
+
+
+def now_in_microseconds() -> int:
+    """Return the present time of the clock in use, in microseconds since 1970."""
+    if type(_current) is SystemClock:
+        return time.time_ns() // 1000  # what its `now` gives, in a fifth of the time
+    return microseconds(_current.now())
 
 
 def is_system_clock() -> bool:

@@ -2,7 +2,7 @@
 
 import os
 
-from swarm_persistence.clock import microseconds, now
+from swarm_persistence.clock import now_in_microseconds
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -11,7 +11,7 @@ _RANDOM_62_BITS = (1 << 62) - 1
 
 def new_id() -> str:
     """Return a new UUIDv7: milliseconds, the fraction of one (RFC 9562, method 3), then 62 random bits."""
-    milliseconds, fraction = divmod(microseconds(now()), 1000)
+    milliseconds, fraction = divmod(now_in_microseconds(), 1000)
     # os.urandom rather than a generator of our own: a forked child must not repeat its parent's ids.
     random = int.from_bytes(os.urandom(8)) & _RANDOM_62_BITS
     number = ((milliseconds & 0xFFFF_FFFF_FFFF) << 80) | _VERSION_7 | ((fraction << 2) << 64) | _VARIANT | random

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, NamedTuple
 
 import msgspec
 
-from swarm_persistence.clock import microseconds, now
+from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -24,7 +24,7 @@ class FromNow(msgspec.Struct, frozen=True):
 
     def moment(self) -> int:
         """Return the time by this process's clock, as a column value."""
-        return self.after(microseconds(now()))
+        return self.after(now_in_microseconds())
 
     def after(self, present: int) -> int:
         """Return the time if `present` is now, in microseconds."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from swarm_persistence.clock import microseconds, now
+from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.rows.evaluator import count_of, has_expired, matching_rows, resolved, rows_of
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, Increment, Unlink
@@ -254,7 +254,7 @@ class Changes:
 
     def _changed(self, table: Table[Any], row: Row, changes: Mapping[str, Change]) -> list[ColumnValue]:
         values: list[Any] = list(row)
-        present = microseconds(now())
+        present = now_in_microseconds()
         for field, change in changes.items():
             place = table.positions[field]
             if isinstance(change, FromNow):

@@ -8,6 +8,7 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite import checksums
 from swarm_persistence.engines.sql.sqlite.access import Access, connect
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
@@ -105,7 +106,7 @@ def _connect(path: str, access: Access, vfs: str | None, busy_handler: BusyHandl
 def _moment(_cursor: apsw.Cursor, _number: int, value: Any) -> int:
     """Bind a time that is relative to the start of the statement."""
     if isinstance(value, FromNow):
-        return value.moment()
+        return value.after(now_in_microseconds())
     raise TypeError(f"SQLite has no column for {value!r}")
 
 
