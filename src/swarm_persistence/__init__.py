@@ -49,6 +49,7 @@ from swarm_persistence.storage import (
     Recovery,
     Repository,
     Storage,
+    TaskChanges,
     Transaction,
 )
 from swarm_persistence.version import VERSION
@@ -123,6 +124,7 @@ __all__ = [
     "SqliteStorageBuilder",
     "Storage",
     "StorageError",
+    "TaskChanges",
     "TaskModel",
     "TaskPriority",
     "TaskStatus",

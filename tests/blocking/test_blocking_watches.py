@@ -130,3 +130,14 @@ def test_a_claim_is_completed_in_place(storage: BlockingStorage) -> None:
 
     assert task == storage.get_task("task-1")
     assert task.result == {"sum": 6}
+
+
+def test_tasks_are_watched_from_a_cursor_on(storage: BlockingStorage) -> None:
+    storage.store_tasks([a_task(id, task_type=type) for id, type in (("a", "x"), ("b", "y"), ("c", "x"))])
+    tasks = storage.watch_tasks(types=["x"])
+    assert next(tasks).id == "a"
+    cursor = tasks.cursor
+    tasks.close()
+    assert list(tasks) == []
+
+    assert next(storage.watch_tasks(types=["x"], after=cursor)).id == "c"

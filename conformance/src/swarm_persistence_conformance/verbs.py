@@ -1,6 +1,7 @@
 """Every verb with valid arguments, for the facts that hold for all verbs."""
 
 import inspect
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel, TaskPriority, TaskStatus
@@ -13,10 +14,10 @@ _BEGINNING = 0
 async def furnish(storage: Storage) -> None:
     """Store the records that the verbs need."""
     await storage.store_agent(an_agent())
-    ended = a_task("ended", task_type="a", status=TaskStatus.FAILED, priority=TaskPriority.LOW)
+    ended = a_task("a", task_type="a", status=TaskStatus.FAILED, priority=TaskPriority.LOW)
     await storage.store_tasks([a_task(), a_task("held-1"), ended])
     await storage.claim_task("held-1", "agent-1")
-    await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a")])
+    await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a", agent_id="agent-1")])
     await storage.store_many([a_message(), a_metric(agent_id="agent-1")])
     await storage.put_documents([a_document(label="run-1")])
 
@@ -43,7 +44,12 @@ def arguments() -> dict[str, dict[str, Any]]:
         "get_ready_tasks": {"limit": 5},
         "get_blocked_tasks": {},
         "get_tasks_by_agent": {"agent_id": "agent-1"},
-        "watch_tasks": {},
+        "watch_tasks": {
+            "ids": ["task-1", "a"],
+            "types": ["analyze-data", "a"],
+            "statuses": ["pending", "failed"],
+            "after": "0",
+        },
         "claim_task": {"task_id": "task-1", "agent_id": "agent-1", "lease": 60},
         "claim_next_task": {
             "agent_id": "agent-1",
@@ -74,9 +80,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         "fail_task": {"task": held, "error": "no luck", "retry_in": 5, "max_retries": 2},
         "release_task": {"task": held, "retry_in": 5},
         "cancel_task": {"id": "task-1"},
-        "retry_task": {"id": "ended"},
-        "wait_for_task": {"id": "ended", "timeout": 5},
-        "wait_for_tasks": {"ids": ["ended"], "timeout": 5},
+        "retry_task": {"id": "a"},
+        "wait_for_task": {"id": "a", "timeout": 5},
+        "wait_for_tasks": {"ids": ["a"], "timeout": 5},
         "requeue_expired_tasks": {"heartbeat_timeout": 300},
         "store_event": {"event": an_event("new", idempotency_key="key")},
         "get_events_by_agent": {"agent_id": "agent-1", "limit": 5},
@@ -84,7 +90,7 @@ def arguments() -> dict[str, dict[str, Any]]:
         "get_events_since": {"timestamp": _BEGINNING},
         "read_events": {"after": 0, "limit": 5, "types": ["task_completed"]},
         "append_events": {"events": [an_event("new")], "expected_sequence": 2},
-        "watch_events": {"after": 0, "types": ["task_completed"]},
+        "watch_events": {"after": 0, "types": ["task_completed"], "agent_id": "agent-1"},
         "store_message": {"message": a_message("new")},
         "get_messages_between": {"agent1": "coordinator", "agent2": "worker-001", "limit": 5},
         "get_unread_messages": {"agent_id": "worker-001"},
@@ -146,7 +152,7 @@ async def call(storage: Storage, verb: str, values: dict[str, Any]) -> Any:
     if verb.startswith(_REPOSITORY):
         owner = storage.repository(TaskModel)
     result = getattr(owner, verb.removeprefix(_REPOSITORY))(**values)
-    if inspect.isasyncgen(result):
+    if isinstance(result, AsyncGenerator):
         first = await anext(result, None)
         await result.aclose()
         return first

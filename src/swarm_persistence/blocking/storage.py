@@ -7,13 +7,14 @@ from datetime import timedelta
 from functools import partial, wraps
 from threading import Lock
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking.loop import require_no_loop, run
+from swarm_persistence.blocking.task_changes import BlockingTaskChanges
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
-from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, TaskModel
+from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, TaskModel, TaskStatus
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
 from swarm_persistence.storage import Repository, Storage, Transaction
@@ -251,11 +252,17 @@ class BlockingStorage(NotPicklable):
         """Read a record, let a function change it, write it, and return it; see `Storage.modify`."""
         return run(self._storage.modify(model, id, function))
 
-    def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> Iterator[EventModel]:
+    def watch_events(
+        self,
+        after: int | Literal["now"] = 0,
+        *,
+        types: Iterable[str] | None = None,
+        agent_id: str | None = None,
+    ) -> Iterator[EventModel]:
         """Yield the events after a sequence, then each new one, endlessly; see `Storage.watch_events`."""
-        return _taken(self._storage.watch_events(after, types=types))
+        return _taken(self._storage.watch_events(after, types=types, agent_id=agent_id))
 
-    def watch_messages(self, agent_id: str, after: int = 0) -> Iterator[MessageModel]:
+    def watch_messages(self, agent_id: str, after: int | Literal["now"] = 0) -> Iterator[MessageModel]:
         """Yield the messages to this agent, then each new one, endlessly; see `Storage.watch_messages`."""
         return _taken(self._storage.watch_messages(agent_id, after))
 
@@ -263,9 +270,16 @@ class BlockingStorage(NotPicklable):
         """Yield the documents, then each one again after every write, endlessly; see `Storage.watch_documents`."""
         return _taken(self._storage.watch_documents(collection, below=below))
 
-    def watch_tasks(self) -> Iterator[TaskModel]:
+    def watch_tasks(
+        self,
+        *,
+        ids: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+        statuses: Iterable[TaskStatus | str] | None = None,
+        after: str | None = None,
+    ) -> BlockingTaskChanges:
         """Yield the tasks, then each one again after every write, endlessly; see `Storage.watch_tasks`."""
-        return _taken(self._storage.watch_tasks())
+        return BlockingTaskChanges(self._storage.watch_tasks(ids=ids, types=types, statuses=statuses, after=after))
 
     @property
     def schema_name(self) -> str:

@@ -6,6 +6,7 @@ from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.storage import Storage
 from swarm_persistence.storage.summaries import MetricSummary
+from swarm_persistence.storage.task_changes import TaskChanges
 from swarm_persistence.storage.transactions import Transaction
 from swarm_persistence.storage.turnover import CompletedAndClaimed
 
@@ -17,5 +18,6 @@ __all__ = [
     "Recovery",
     "Repository",
     "Storage",
+    "TaskChanges",
     "Transaction",
 ]

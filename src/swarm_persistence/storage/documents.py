@@ -24,7 +24,7 @@ from swarm_persistence.storage.document_ranges import (
 )
 from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.scopes import innermost_scope
-from swarm_persistence.storage.watching import watched
+from swarm_persistence.storage.watching import Watched
 
 
 class PutCounts(msgspec.Struct, frozen=True):
@@ -124,7 +124,7 @@ class DocumentVerbs(StorageCore):
         within = collection_argument(collection)
         wanted = collections_below(within) if flag(below, "below") else (Condition("collection", "=", within),)
         query: Query[Any] = Query(DOCUMENTS, (*wanted, *IS_UNEXPIRED))
-        return watched(self._feeds, self._engine, query, BEFORE_ALL)
+        return Watched(self._feeds, self._engine, query, BEFORE_ALL).records()
 
     def _documents(self, documents: Iterable[DocumentModel], name: str) -> list[DocumentModel]:
         """Return the documents to write, without those that a later one replaces."""

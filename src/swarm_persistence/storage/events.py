@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
+from typing import Literal
 
-from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.reads import LastSequence, Select
 from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.errors import ConflictError
@@ -98,18 +98,26 @@ class EventVerbs(StorageCore):
 
         return max(await self._as_one(append), default=0) or await self._executor().read(LastSequence(EVENTS))
 
-    def watch_events(self, after: int = 0, *, types: Iterable[str] | None = None) -> AsyncGenerator[EventModel, None]:
+    def watch_events(
+        self,
+        after: int | Literal["now"] = 0,
+        *,
+        types: Iterable[str] | None = None,
+        agent_id: str | None = None,
+    ) -> AsyncGenerator[EventModel, None]:
         """Yield the events after a position in the log, then each new one once it is committed; never ends by itself.
 
-        Events come in log order, without gaps or repetitions, whichever process stores them. To resume later, keep the
-        `sequence` of the last event that was handled.
+        Events come in log order, without gaps or repetitions, whichever process stores them: those of the `types` and
+        of the agent, where given. To resume later, keep the `sequence` of the last event that was handled. With
+        `"now"`, those are yielded that are stored from the first step of the iteration on.
 
         Raises:
             TransactionError: called within a transaction, which does not see other commits.
 
         """
         self._require_no_transaction("watch_events")
-        return watched(self._feeds, self._engine, Query(EVENTS, _of_types(types)), end_of(bound("after", after)))
+        of_agent = () if agent_id is None else (Condition("agent_id", "=", identifier(agent_id, "event.agent_id")),)
+        return watched(self._feeds, self._engine, Query(EVENTS, (*of_agent, *_of_types(types))), after)
 
     async def _require_last(self, expected: int, before: int | None) -> None:
         """Raise unless the log, up to a position, ends with the expected event."""

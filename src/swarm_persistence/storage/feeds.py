@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -30,13 +30,16 @@ LARGEST_BACKLOG = 2 * BATCH
 class Subscription:
     """The rows that a feed buffers for one watcher, only the latest version of each."""
 
-    def __init__(self, query: Query[Any], start: FeedPosition | None) -> None:
+    def __init__(
+        self, query: Query[Any], start: FeedPosition | None, is_wanted: Callable[[Row], bool] | None = None
+    ) -> None:
         self.start = start
         """The position after which the feed delivers rows; `None` if it has not begun."""
         self.end: FeedPosition | None = None
         """The position up to which it delivered rows, once it has finished."""
         self._table = query.table
         self._id = query.table.positions["id"]
+        self._is_wanted = is_wanted
         self._rows: OrderedDict[Any, Row] = OrderedDict()
         self._seen = BEFORE_ALL
         self._waiter: asyncio.Future[None] | None = None
@@ -54,9 +57,11 @@ class Subscription:
             if position > self._seen:
                 self._seen = position
                 id = row[self._id]
-                self._rows[id] = row
-                self._rows.move_to_end(id)
-        self._wake()
+                self._rows.pop(id, None)
+                if self._is_wanted is None or self._is_wanted(row):
+                    self._rows[id] = row
+        if self._rows:
+            self._wake()
 
     def finish(self, end: FeedPosition) -> None:
         """Mark the end: no more rows will come."""
@@ -98,9 +103,9 @@ class Feed:
         """Whether there is no subscription."""
         return not self._subscriptions
 
-    def subscribe(self) -> Subscription:
-        """Return a new subscription to the rows after the present position."""
-        subscription = Subscription(self._query, None if self._reader is None else self._position)
+    def subscribe(self, is_wanted: Callable[[Row], bool] | None = None) -> Subscription:
+        """Return a new subscription to the rows after the present position, or those of them that are wanted."""
+        subscription = Subscription(self._query, None if self._reader is None else self._position, is_wanted)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -118,10 +123,6 @@ class Feed:
             subscription.start = position
         # In an empty context: it would keep the watcher's context alive.
         self._reader = asyncio.get_running_loop().create_task(self._read(), context=Context())
-
-    def read(self, after: FeedPosition, upto: FeedPosition | None) -> Awaitable[FeedPage]:
-        """Read a page for one watcher that is behind."""
-        return self._engine.follow(self._query, after, BATCH, upto)
 
     async def _read(self) -> None:
         own = self._reader

@@ -1,9 +1,8 @@
 """The verbs of messages."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Literal
 
-from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.reads import Count, Select, Values
 from swarm_persistence.engines.steps import Change, Update
 from swarm_persistence.errors import InvalidQueryError, NotFoundError, shown
@@ -103,11 +102,12 @@ class MessageVerbs(StorageCore):
             return False
         raise NotFoundError(f"message {message_id!r}")
 
-    def watch_messages(self, agent_id: str, after: int = 0) -> AsyncGenerator[MessageModel, None]:
+    def watch_messages(self, agent_id: str, after: int | Literal["now"] = 0) -> AsyncGenerator[MessageModel, None]:
         """Yield the messages to this agent after a `sequence`, then each new one; never ends by itself.
 
         Messages come in order of arrival, without gaps or repetitions, whichever process stores them, read or not. To
-        resume later, keep the `sequence` of the last message that was handled.
+        resume later, keep the `sequence` of the last message that was handled. With `"now"`, those are yielded that are
+        stored from the first step of the iteration on.
 
         Raises:
             TransactionError: called within a transaction, which does not see other commits.
@@ -115,4 +115,4 @@ class MessageVerbs(StorageCore):
         """
         self._require_no_transaction("watch_messages")
         addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
-        return watched(self._feeds, self._engine, Query(MESSAGES, (addressed,)), end_of(bound("after", after)))
+        return watched(self._feeds, self._engine, Query(MESSAGES, (addressed,)), after)

@@ -1,9 +1,8 @@
 """The verbs of tasks: store, read, update, list, watch."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.reads import Select, Values
 from swarm_persistence.engines.steps import Delete, Step
 from swarm_persistence.models import TaskModel, TaskStatus
@@ -15,7 +14,8 @@ from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.core import StorageCore, by_id
 from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.storing import store, store_all
-from swarm_persistence.storage.watching import watched
+from swarm_persistence.storage.task_changes import TaskChanges, TaskFilter, position_of_cursor
+from swarm_persistence.storage.watching import Watched
 
 IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
 IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
@@ -115,18 +115,32 @@ class TaskVerbs(StorageCore):
             Select(Query(TASKS, (assigned,), (Order("created_at", is_descending=True),)))
         )
 
-    def watch_tasks(self) -> AsyncGenerator[TaskModel, None]:
+    def watch_tasks(
+        self,
+        *,
+        ids: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+        statuses: Iterable[TaskStatus | str] | None = None,
+        after: str | None = None,
+    ) -> TaskChanges:
         """Yield all tasks, then each task again whenever any process writes it; never ends by itself.
 
         Tasks come in the order of their last writes. Writes between two polls are coalesced: only the latest version is
-        yielded. No version is yielded twice, and the latest is never missed.
+        yielded. No version is yielded twice, and the latest is never missed. Only tasks with one of the `ids`, one of
+        the `types` and, as last written, one of the `statuses` are yielded, where given.
+
+        `after` is the `cursor` of an earlier call, in this process or another one: what was written since is yielded.
+        With `"now"`, what is written from the first step of the iteration on.
 
         Raises:
+            InvalidQueryError: the cursor, the ids or the types are none, or a status is unknown.
             TransactionError: called within a transaction, which does not see other commits.
 
         """
         self._require_no_transaction("watch_tasks")
-        return watched(self._feeds, self._engine, Query(TASKS), BEFORE_ALL)
+        wanted = TaskFilter(ids, types, statuses)
+        position = position_of_cursor(after)
+        return TaskChanges(Watched(self._feeds, self._engine, wanted.query, position, wanted.fits))
 
     async def _tell_claim_count(self, task: TaskModel) -> None:
         """Set the caller's `claim_count`, which may be older than claims that were made since."""
