@@ -87,6 +87,10 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 	@$(BIN)/python -m benchmarks.postgres
 	@$(BIN)/python -m benchmarks.postgres.processes
 
+.PHONY: bench-rust
+bench-rust: $(VENV)/dev ## Build the Rust crate with cargo, measure beside it, in six minutes, and write docs/performance-rust.md
+	@$(BIN)/python -m benchmarks.rust
+
 .PHONY: churn-postgres
 churn-postgres: $(VENV)/dev ## Measure WAL, bloat and claims on PostgreSQL while tasks come and go, in half an hour
 	@$(BIN)/python -m benchmarks.postgres.churn $(CHURN_ARGS)

@@ -1,0 +1,1 @@
+"""Measures beside the Rust crate that the library follows."""
