@@ -14,6 +14,7 @@ from swarm_persistence.models import (
     AgentStatus,
     EventModel,
     MessageModel,
+    MessagePriority,
     MetricModel,
     Model,
     TaskModel,
@@ -315,3 +316,60 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
     assert [id[position] for position in (8, 13, 18, 23)] == ["-"] * 4
     assert (id[14], id[19] in "89ab") == ("7", True)
     assert int(id.replace("-", "")[:12], 16) == 1_767_225_600_123
+
+
+def test_an_event_may_name_its_task_and_have_metadata() -> None:
+    event = EventModel.new("done", 1, task_id="task-1", metadata={"trace": "a"})
+
+    assert (event.task_id, event.metadata) == ("task-1", {"trace": "a"})
+    moved = event.with_task("task-2")
+    assert (moved.id, moved.task_id, event.task_id) == (event.id, "task-2", "task-1")
+
+
+def test_a_message_has_the_normal_priority_unless_it_is_given_one() -> None:
+    message = MessageModel.new("a", "b", "m", None)
+
+    assert (message.priority, message.read_at) == (MessagePriority.NORMAL, None)
+    assert MessageModel.new("a", "b", "m", None, priority="high").priority is MessagePriority.HIGH
+    urgent = message.with_priority("urgent")
+    assert (urgent.id, urgent.priority) == (message.id, MessagePriority.URGENT)
+    assert message.priority is MessagePriority.NORMAL
+
+
+def test_a_priority_of_messages_is_ordered_among_its_own() -> None:
+    task_priority: Any = TaskPriority.LOW
+
+    assert MessagePriority.LOW < MessagePriority.NORMAL < MessagePriority.HIGH < MessagePriority.URGENT
+    with pytest.raises(TypeError):
+        _ = task_priority < MessagePriority.HIGH
+    with pytest.raises(SerializationError, match=r"message\.priority is 'critical', expected a MessagePriority"):
+        MessageModel.new("a", "b", "m", None).with_priority("critical")
+
+
+def test_a_task_is_assigned_started_and_completed() -> None:
+    task = TaskModel.new("x", None)
+
+    with use_clock(ManualClock()) as clock:
+        task.assign_to("agent-1")
+        assert (task.status, task.assigned_to, task.updated_at) == (TaskStatus.ASSIGNED, "agent-1", clock.now())
+        clock.advance(1)
+        task.start()
+        assert (task.status, task.started_at, task.updated_at) == (TaskStatus.RUNNING, clock.now(), clock.now())
+        clock.advance(1)
+        task.complete({"n": 1})
+
+        assert (task.status, task.result, task.completed_at) == (TaskStatus.COMPLETED, {"n": 1}, clock.now())
+        assert task.updated_at == clock.now()
+
+
+def test_a_task_that_fails_is_pending_again_until_its_retries_are_used_up() -> None:
+    task = TaskModel.new("x", None, max_retries=2)
+    task.assign_to("agent-1")
+
+    task.fail("first")
+    assert (task.status, task.assigned_to, task.retry_count) == (TaskStatus.PENDING, None, 1)
+    task.assign_to("agent-1")
+    task.fail("second")
+
+    assert (task.status, task.assigned_to, task.retry_count) == (TaskStatus.FAILED, "agent-1", 2)
+    assert task.error == "second"

@@ -146,7 +146,7 @@ async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[s
         ("get_events_by_type", "events_by_type"),
         ("get_events_since", "events_by_time"),
         ("get_messages_between", "messages_by_pair"),
-        ("get_unread_messages", "messages_unread"),
+        ("get_unread_messages", "messages_unread_by_priority"),
         ("get_metrics_by_agent", "metrics_by_agent"),
         ("get_aggregated_metrics", "metrics_by_type"),
         ("claim_next_task", "tasks_by_readiness"),

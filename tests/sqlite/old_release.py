@@ -7,6 +7,8 @@ VERSION_2 = "70f7e9e"
 """The last commit whose schema has version 2."""
 VERSION_5 = "98670f8"
 """The last commit whose schema has version 5: the previous release."""
+WITHOUT_PRIORITIES = "3f680ce"
+"""The last commit without priorities of messages and tasks of events: SQLite's version 7, PostgreSQL's 11."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -54,6 +54,21 @@ class TestMessageMarks:
 
         assert await storage.mark_messages_read(READER, up_to=a_message("b")) == 2
 
+    async def test_a_mark_stamps_the_time_and_a_second_one_keeps_it(self, storage: Storage, clock: ManualClock) -> None:
+        await storage.store_many([a_message("alone"), a_message("with others"), a_message("unread", to_agent="other")])
+        marked_at = clock.now()
+        await storage.mark_message_read("alone")
+        await storage.mark_messages_read(READER, up_to=await message(storage, "with others"))
+        first = [await message(storage, id) for id in ("alone", "with others")]
+        clock.advance(100)
+
+        await storage.mark_message_read("alone")
+        await storage.mark_messages_read(READER, up_to=first[1])
+
+        assert [is_about(each.read_at, marked_at) for each in first] == [True, True]
+        assert [await message(storage, each.id) for each in first] == first
+        assert (await message(storage, "unread")).read_at is None
+
     async def test_the_messages_to_others_stay_unread(self, storage: Storage) -> None:
         await storage.store_many([a_message("theirs", to_agent="other"), a_message("mine")])
 

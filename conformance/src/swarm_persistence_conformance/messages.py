@@ -2,7 +2,15 @@
 
 import pytest
 
-from swarm_persistence import ConflictError, MessageModel, NotFoundError, Storage
+from swarm_persistence import (
+    ConflictError,
+    MessageModel,
+    MessagePriority,
+    NotFoundError,
+    QueryBuilder,
+    SerializationError,
+    Storage,
+)
 from swarm_persistence_conformance.records import a_message, after, ids
 
 
@@ -124,6 +132,42 @@ class TestMessages:
 
         assert ids(await storage.get_unread_messages("b")) == ["m", "z", "a"]
 
+    async def test_unread_messages_of_a_higher_priority_come_first_whenever_they_were_sent(
+        self, storage: Storage
+    ) -> None:
+        priorities = {
+            "low": MessagePriority.LOW,
+            "z-high-first": MessagePriority.HIGH,
+            "normal": MessagePriority.NORMAL,
+            "urgent": MessagePriority.URGENT,
+            "a-high-second": MessagePriority.HIGH,
+        }
+        await storage.store_many(
+            [
+                a_message(id, priority=priority, timestamp=after(n))
+                for n, (id, priority) in enumerate(priorities.items())
+            ]
+        )
+        await storage.store_message(a_message("of no priority", timestamp=after(-1)))
+
+        unread = await storage.get_unread_messages("worker-001")
+
+        assert ids(unread) == ["urgent", "z-high-first", "a-high-second", "of no priority", "normal", "low"]
+        assert [message.priority for message in unread[2:4]] == [MessagePriority.HIGH, MessagePriority.NORMAL]
+
+    async def test_priorities_are_compared_by_rank_in_queries(self, storage: Storage) -> None:
+        await storage.store_many([a_message(each.value, priority=each) for each in MessagePriority])
+
+        query = QueryBuilder(MessageModel).where_gt("priority", "normal").order_by("priority", desc=True)
+
+        assert ids(await storage.repository(MessageModel).query(query)) == ["urgent", "high"]
+
+    async def test_what_is_no_priority_of_messages_is_refused(self, storage: Storage) -> None:
+        with pytest.raises(SerializationError, match=r"message\.priority is 'critical', expected a MessagePriority"):
+            await storage.store_message(a_message(priority="critical"))
+
+        assert await storage.get_unread_messages("worker-001") == []
+
     async def test_an_agent_without_messages_has_none_unread(self, storage: Storage) -> None:
         assert await storage.get_unread_messages("b") == []
 
@@ -140,8 +184,9 @@ class TestMessages:
 
         await storage.mark_message_read("message-1")
 
-        message.read = True
-        assert await storage.repository(MessageModel).find_by_id("message-1") == message
+        found = await storage.repository(MessageModel).find_by_id("message-1")
+        message.read, message.read_at = True, found.read_at if found else None
+        assert found == message
 
     async def test_a_read_message_may_be_marked_again(self, storage: Storage) -> None:
         await storage.store_message(a_message())

@@ -4,7 +4,7 @@ from swarm_persistence.models.agents import AgentModel, AgentStatus
 from swarm_persistence.models.base import Model
 from swarm_persistence.models.documents import DocumentModel
 from swarm_persistence.models.events import EventModel
-from swarm_persistence.models.messages import MessageModel
+from swarm_persistence.models.messages import MessageModel, MessagePriority
 from swarm_persistence.models.metrics import MetricModel
 from swarm_persistence.models.tasks import TaskModel, TaskPriority, TaskStatus
 
@@ -14,6 +14,7 @@ __all__ = [
     "DocumentModel",
     "EventModel",
     "MessageModel",
+    "MessagePriority",
     "MetricModel",
     "Model",
     "TaskModel",

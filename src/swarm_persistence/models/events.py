@@ -1,5 +1,6 @@
 """The event: something that happened, kept for audit and debugging."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -17,18 +18,38 @@ class EventModel(Model, kw_only=True):
 
     event_type: str
     agent_id: str | None = None
+    task_id: str | None = None
     data: Any = None
+    metadata: dict[str, Any] = {}
     timestamp: datetime = msgspec.field(default_factory=now)
     idempotency_key: str | None = None
     sequence: int | None = None
 
     @classmethod
     def new(
-        cls, event_type: str, data: Any, *, agent_id: str | None = None, idempotency_key: str | None = None
+        cls,
+        event_type: str,
+        data: Any,
+        *,
+        agent_id: str | None = None,
+        task_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> Self:
         """Return an event with an id of its own, of this moment."""
-        return cls(event_type=event_type, data=data, agent_id=agent_id, idempotency_key=idempotency_key)
+        return cls(
+            event_type=event_type,
+            data=data,
+            agent_id=agent_id,
+            task_id=task_id,
+            metadata=dict(metadata or {}),
+            idempotency_key=idempotency_key,
+        )
 
     def with_agent(self, agent_id: str) -> Self:
         """Return the same event with this agent."""
         return msgspec.structs.replace(self, agent_id=agent_id)
+
+    def with_task(self, task_id: str) -> Self:
+        """Return the same event with this task."""
+        return msgspec.structs.replace(self, task_id=task_id)

@@ -7,25 +7,61 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
+from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.ranks import RankedEnum
+
+
+class MessagePriority(RankedEnum):
+    """How urgent a message is; ordered, `LOW < NORMAL < HIGH < URGENT`."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
 
 
 class MessageModel(Model, kw_only=True):
     """What one agent tells another; unread until it is marked, and open until it is acknowledged.
 
-    `sequence` is its place among the messages that arrived, `None` until it is stored.
+    `read_at` is when it was marked. `sequence` is its place among the messages that arrived, `None` until it is stored.
     """
 
     from_agent: str
     to_agent: str
     message_type: str
     content: Any = None
+    priority: MessagePriority = MessagePriority.NORMAL
     read: bool = False
+    read_at: datetime | None = None
     timestamp: datetime = msgspec.field(default_factory=now)
     acknowledged_at: datetime | None = None
     result: Any | None = None
     sequence: int | None = None
 
+    def __post_init__(self) -> None:
+        # Only if it is no member, as every record that is read comes through here.
+        if type(self.priority) is not MessagePriority:
+            self.priority = member_or_value(MessagePriority, self.priority)
+
     @classmethod
-    def new(cls, from_agent: str, to_agent: str, message_type: str, content: Any) -> Self:
+    def new(
+        cls,
+        from_agent: str,
+        to_agent: str,
+        message_type: str,
+        content: Any,
+        *,
+        priority: MessagePriority | str = MessagePriority.NORMAL,
+    ) -> Self:
         """Return an unread message with an id of its own, of this moment."""
-        return cls(from_agent=from_agent, to_agent=to_agent, message_type=message_type, content=content)
+        return cls(
+            from_agent=from_agent,
+            to_agent=to_agent,
+            message_type=message_type,
+            content=content,
+            priority=member(MessagePriority, priority, "message.priority"),
+        )
+
+    def with_priority(self, priority: MessagePriority | str) -> Self:
+        """Return the same message with this priority."""
+        return msgspec.structs.replace(self, priority=member(MessagePriority, priority, "message.priority"))

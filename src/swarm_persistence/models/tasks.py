@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from enum import Enum, StrEnum
-from functools import total_ordering
+from enum import StrEnum
 from typing import Any, Self
 
 import msgspec
@@ -12,26 +11,16 @@ from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
 from swarm_persistence.models.choices import member, member_or_value
 from swarm_persistence.models.lists import texts_of
+from swarm_persistence.models.ranks import RankedEnum
 
 
-@total_ordering
-class TaskPriority(Enum):
+class TaskPriority(RankedEnum):
     """How urgent a task is; ordered, `LOW < MEDIUM < HIGH < CRITICAL`."""
-
-    rank: int
 
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
     CRITICAL = "critical"
-
-    def __init__(self, _value: str) -> None:
-        self.rank = len(type(self).__members__)
-
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, TaskPriority):
-            return NotImplemented
-        return self.rank < other.rank
 
 
 class TaskStatus(StrEnum):
@@ -108,3 +97,37 @@ class TaskModel(Model, kw_only=True):
             created_at=moment,
             updated_at=moment,
         )
+
+    def assign_to(self, agent_id: str) -> None:
+        """Set `assigned_to`, `status` to assigned, and `updated_at`; `update_task` stores it.
+
+        Of several agents that do so, one stores it; the others meet a `ConflictError`. `claim_task` needs no reading.
+        """
+        self.assigned_to = agent_id
+        self.status = TaskStatus.ASSIGNED
+        self.updated_at = now()
+
+    def start(self) -> None:
+        """Set `status` to running, and `started_at` and `updated_at` to now; `update_task` stores it."""
+        self.status = TaskStatus.RUNNING
+        self.started_at = self.updated_at = now()
+
+    def complete(self, result: Any) -> None:
+        """Set `status` to completed, the result, and `completed_at` and `updated_at`; `update_task` stores it."""
+        self.status = TaskStatus.COMPLETED
+        self.result = result
+        self.completed_at = self.updated_at = now()
+
+    def fail(self, error: str) -> None:
+        """Count a failed attempt, and set the error and `updated_at`; `update_task` stores it.
+
+        The task is pending again and not assigned or, once `retry_count` is `max_retries`, failed.
+        """
+        self.retry_count += 1
+        if self.retry_count >= self.max_retries:
+            self.status = TaskStatus.FAILED
+        else:
+            self.status = TaskStatus.PENDING
+            self.assigned_to = None
+        self.error = error
+        self.updated_at = now()

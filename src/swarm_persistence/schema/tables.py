@@ -17,11 +17,11 @@ from swarm_persistence.models import (
     MetricModel,
     Model,
     TaskModel,
-    TaskPriority,
     TaskStatus,
 )
 from swarm_persistence.models.collections import document_id
 from swarm_persistence.models.links import TaskLink
+from swarm_persistence.models.ranks import RankedEnum
 
 M = TypeVar("M", bound=Model)
 
@@ -192,7 +192,7 @@ def _column(name: str, hint: Any) -> Column:
     if is_nullable:
         (hint,) = (argument for argument in get_args(hint) if argument is not types.NoneType)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return Column(name, Kind.RANK if hint is TaskPriority else Kind.CHOICE, is_nullable, hint)
+        return Column(name, Kind.RANK if issubclass(hint, RankedEnum) else Kind.CHOICE, is_nullable, hint)
     if name == "version":
         return Column(name, Kind.VERSION)
     return Column(name, _PLAIN_KINDS[hint], is_nullable)
@@ -258,7 +258,7 @@ MESSAGES = _register(
         "messages",
         MessageModel,
         Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
-        Index("messages_unread", ("to_agent", "timestamp"), where=(("read", 0),)),
+        Index("messages_unread_by_priority", ("to_agent", "-priority", "timestamp"), where=(("read", 0),)),
         Index("messages_by_arrival", ("to_agent",)),
     )
 )

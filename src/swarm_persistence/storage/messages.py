@@ -15,6 +15,9 @@ from swarm_persistence.storage.core import NOW, StorageCore, by_id
 from swarm_persistence.storage.storing import store
 from swarm_persistence.storage.watching import watched
 
+_MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order("timestamp"))
+_READ: dict[str, Change] = {"read": 1, "read_at": NOW}
+
 
 class MessageVerbs(StorageCore):
     """Messages: store, read, mark as read, acknowledge, watch."""
@@ -37,20 +40,24 @@ class MessageVerbs(StorageCore):
         return await self._executor().read(Select(Query(MESSAGES, (condition,), newest_first, bound("limit", limit))))
 
     async def get_unread_messages(self, agent_id: str) -> list[MessageModel]:
-        """Return the messages to this agent that are not marked as read, oldest first."""
+        """Return the messages to this agent that are not marked as read: highest priority, then oldest first."""
         addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
         unread = Condition("read", "=", 0)
-        query = Query(MESSAGES, (addressed, unread), (Order("timestamp"),), without_gaps=True)
+        query = Query(MESSAGES, (addressed, unread), _MOST_URGENT_FIRST, without_gaps=True)
         return await self._executor().read(Select(query))
 
     async def mark_message_read(self, message_id: str) -> None:
-        """Mark the message as read; idempotent.
+        """Mark the message as read, and stamp `read_at`; idempotent: the first time stays.
 
         Raises:
             NotFoundError: no message has this id.
 
         """
-        if not await self._write_one(Update(by_id(MESSAGES, message_id), {"read": 1})):
+        message = by_id(MESSAGES, message_id)
+        unread = Query(MESSAGES, (*message.conditions, Condition("read", "=", 0)))
+        if await self._write_one(Update(unread, _READ)):
+            return
+        if not await self._executor().read(Count(message)):
             raise NotFoundError(f"message {message_id!r}")
 
     async def mark_messages_read(self, agent_id: str, *, up_to: MessageModel) -> int:
@@ -77,7 +84,7 @@ class MessageVerbs(StorageCore):
             Condition("read", "=", 0),
             Condition(SEQUENCE, "<=", rows[0][0]),
         )
-        marked: int = await self._write_one(Update(Query(MESSAGES, seen), {"read": 1}))
+        marked: int = await self._write_one(Update(Query(MESSAGES, seen), _READ))
         return marked
 
     async def acknowledge_message(self, message_id: str, result: Any = None) -> bool:

@@ -26,6 +26,7 @@ from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, S
 PENDING = Condition("status", "=", "pending")
 MOST_URGENT_FIRST = (Order("priority", True), Order(SEQUENCE))
 NEWEST_FIRST = (Order("timestamp", True),)
+OLDEST_OF_PRIORITY = (Order("priority", is_descending=True), Order("timestamp"))
 
 
 class CountingTable(RowTable):
@@ -97,8 +98,8 @@ WAYS: list[tuple[Query[Any], str]] = [
     (Query(EVENTS, (), (Order("timestamp", True), Order("timestamp"), Order(SEQUENCE, True)), 10), "events_by_time"),
     (Query(MESSAGES, (Condition("from_agent|to_agent", "PAIR", ("a", "b")),), NEWEST_FIRST, 9), "messages_by_pair"),
     (
-        Query(MESSAGES, (Condition("to_agent", "=", "a"), Condition("read", "=", 0)), (Order("timestamp"),)),
-        "messages_unread",
+        Query(MESSAGES, (Condition("to_agent", "=", "a"), Condition("read", "=", 0)), OLDEST_OF_PRIORITY),
+        "messages_unread_by_priority",
     ),
     (
         Query(METRICS, (Condition("agent_id", "=", "a"), Condition("metric_type", "=", "m")), NEWEST_FIRST),
@@ -186,7 +187,7 @@ def test_what_can_find_nothing_looks_nowhere() -> None:
         (many_messages, Query(MESSAGES, (Condition("from_agent|to_agent", "PAIR", ("a2", "a1")),), NEWEST_FIRST, 5), 5),
         (
             many_messages,
-            Query(MESSAGES, (Condition("read", "=", 0), Condition("to_agent", "=", "a6")), (Order("timestamp"),), 5),
+            Query(MESSAGES, (Condition("read", "=", 0), Condition("to_agent", "=", "a6")), OLDEST_OF_PRIORITY, 5),
             5,
         ),
         (

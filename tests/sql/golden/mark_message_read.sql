@@ -2,7 +2,8 @@ BEGIN IMMEDIATE;
 
 UPDATE messages
 SET
-  read = ?
-WHERE id = ?;
+  read = ?,
+  read_at = ?
+WHERE id = ? AND read = 0;
 
 COMMIT;

@@ -7,7 +7,8 @@ BEGIN IMMEDIATE;
 
 UPDATE messages
 SET
-  read = ?
+  read = ?,
+  read_at = ?
 WHERE to_agent = ? AND read = 0 AND sequence <= ?;
 
 COMMIT;

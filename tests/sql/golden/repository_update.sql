@@ -6,7 +6,9 @@ SET
   to_agent = ?,
   message_type = ?,
   content = ?,
+  priority = ?,
   read = ?,
+  read_at = ?,
   timestamp = ?,
   acknowledged_at = ?,
   result = ?

@@ -3,7 +3,7 @@ BEGIN IMMEDIATE;
 INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
 VALUES (?,?,?,?,?,?,?,?,?,?);
 
-INSERT INTO events (id, event_type, agent_id, data, timestamp, idempotency_key)
-VALUES (?,?,?,?,?,?),(?,?,?,?,?,?);
+INSERT INTO events (id, event_type, agent_id, task_id, data, metadata, timestamp, idempotency_key)
+VALUES (?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?);
 
 COMMIT;

@@ -14,6 +14,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0011_new_dependents,
     m0012_ready_again,
     m0013_documents,
+    m0014_message_priorities,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -47,6 +48,13 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
     PostgresMigration(11, "new dependents", m0011_new_dependents.UP, m0011_new_dependents.DOWN, opens_from=2),
     PostgresMigration(12, "ready again", m0012_ready_again.UP, m0012_ready_again.DOWN, opens_from=2, is_required=False),
     PostgresMigration(13, "documents", m0013_documents.UP, m0013_documents.DOWN, opens_from=2),
+    PostgresMigration(
+        14,
+        "events of tasks, priorities of messages",
+        m0014_message_priorities.UP,
+        m0014_message_priorities.DOWN,
+        opens_from=2,
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

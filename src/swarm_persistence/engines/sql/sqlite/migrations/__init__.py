@@ -12,6 +12,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0007_events_of_types,
     m0008_unlinking,
     m0009_documents,
+    m0010_message_priorities,
 )
 
 
@@ -41,6 +42,13 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(8, "unlinking", m0008_unlinking.UP, m0008_unlinking.DOWN, opens_from=6),
     Migration(9, "documents", m0009_documents.UP, m0009_documents.DOWN, opens_from=6),
+    Migration(
+        10,
+        "events of tasks, priorities of messages",
+        m0010_message_priorities.UP,
+        m0010_message_priorities.DOWN,
+        opens_from=6,
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
