@@ -8,7 +8,7 @@ from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.statements import IfChangedStatement, Statement, TextStatement
 from swarm_persistence.query.query import FromNow
-from swarm_persistence.storage import claims, leases
+from swarm_persistence.storage import claims, dependencies, leases
 
 WRITES: list[tuple[PreparedWrite, tuple[Any, ...]]] = [
     (claims._claiming_by_id, ("t1", "a1", FromNow(60.0))),
@@ -21,6 +21,7 @@ WRITES: list[tuple[PreparedWrite, tuple[Any, ...]]] = [
     (leases._extension, ("t1", "a1", 3, FromNow(60.0))),
     (leases._release, ("t1", "a1", 3)),
     (leases._delayed_release, ("t1", "a1", 3, FromNow(5.0))),
+    (dependencies._without_dependencies, ("t1", 1)),
 ]
 
 

@@ -166,7 +166,7 @@ class IfChanged(msgspec.Struct, frozen=True):
     """Run a step and, if it added or changed a row, the steps after it. Result: that of the first step."""
 
     step: "Step"
-    then: "tuple[Step, ...]"
+    then: "Sequence[Step]"
 
 
 class IfNone(msgspec.Struct, frozen=True):

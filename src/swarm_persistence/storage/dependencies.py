@@ -10,8 +10,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from swarm_persistence.engines.interface import Executor
+from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Values
-from swarm_persistence.engines.steps import CountOf, Delete, Insert, LockRows, Step, Unlink, Update
+from swarm_persistence.engines.steps import Change, CountOf, Delete, Insert, LockRows, Step, Unlink, Update
 from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
@@ -76,18 +77,24 @@ def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
     return steps
 
 
-def steps_after_replacing(task: TaskModel) -> tuple[Step, ...]:
+def steps_after_replacing(task: TaskModel) -> Sequence[Step]:
     """Return the steps that must follow the replacement of a task, whose dependencies may have changed."""
-    id = id_of(task)
-    links: Query[TaskLink] = Query(TASK_LINKS, (Condition("task_id", "=", id),))
-    dependencies = dependencies_of(task)
-    waits = {UNMET_DEPENDENCIES: _LINKS if dependencies else 0, IS_DELAYED: int(task.run_at is not None)}
-    return (
-        Delete(links),
-        *_steps_to_link({id: dependencies} if dependencies else {}),
-        Update(Query(TASKS, (Condition("id", "=", id),)), waits),
-        *(steps_to_meet([id]) if task.status is TaskStatus.COMPLETED else ()),
-    )
+    id, dependencies, is_delayed = id_of(task), dependencies_of(task), int(task.run_at is not None)
+    steps: Sequence[Step] = BoundSteps(_without_dependencies, id, is_delayed)
+    if dependencies:
+        steps = _steps_to_replace_links(id, _steps_to_link({id: dependencies}), _LINKS, is_delayed)
+    return [*steps, *steps_to_meet([id])] if task.status is TaskStatus.COMPLETED else steps
+
+
+@PreparedWrite
+def _without_dependencies(id: str, is_delayed: int) -> list[Step]:
+    return _steps_to_replace_links(id, [], 0, is_delayed)
+
+
+def _steps_to_replace_links(id: str, links: Sequence[Step], unmet: Change, is_delayed: int) -> list[Step]:
+    old = Query(TASK_LINKS, (Condition("task_id", "=", id),))
+    waits: dict[str, Change] = {UNMET_DEPENDENCIES: unmet, IS_DELAYED: is_delayed}
+    return [Delete(old), *links, Update(Query(TASKS, (Condition("id", "=", id),)), waits)]
 
 
 def steps_to_meet(ids: Sequence[str]) -> list[Step]:
