@@ -42,6 +42,37 @@ ENDS: dict[str, Callable[[PostgresStorage, TaskModel], Any]] = {
 class TestStatements:
     """One for all that are asked for at the same time."""
 
+    async def test_a_turnover_is_one_statement_for_the_completions_and_one_for_the_claims(
+        self, storage: PostgresStorage, statements: list[str]
+    ) -> None:
+        tasks = await claimed(storage, 50)
+        await storage.store_tasks([a_task(f"next-{number}") for number in range(50)])
+        await storage.complete_and_claim([], "agent-1", limit=1)  # whose statement is prepared now
+        statements.clear()
+
+        done = await storage.complete_and_claim([(task, task.id) for task in tasks], "agent-1", limit=40)
+
+        assert (len(statements), len(done.claimed), done.lost) == (2, 40, [])
+        assert [await storage.get_task(task.id) for task in tasks] == tasks
+
+    async def test_the_claims_of_a_turnover_are_given_back_if_its_completions_fail(
+        self, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tasks = await claimed(storage, 2)
+        await storage.store_tasks([a_task("next")])
+
+        async def fail(*_: Any) -> Any:
+            raise OutcomeUnknownError("the answer was lost")
+
+        monkeypatch.setattr("swarm_persistence.engines.sql.postgres.row_updates.RowUpdatePlan.run", fail)
+        with pytest.raises(OutcomeUnknownError):
+            await storage.complete_and_claim([(task, 1) for task in tasks], "agent-1", limit=5)
+        monkeypatch.undo()
+
+        async with asyncio.timeout(20):
+            while ids(await storage.get_pending_tasks()) != ["next"]:
+                pass
+
     @pytest.mark.parametrize("end", ENDS)
     async def test_all_that_end_at_the_same_time_are_one_statement(
         self, storage: PostgresStorage, statements: list[str], end: str

@@ -5,8 +5,10 @@ none, so no caller waits for another one's row. What was passed over is then tri
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from swarm_persistence.engines.prepared import BoundSteps, Parameter, PreparedWrite
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
@@ -22,11 +24,12 @@ from swarm_persistence.engines.steps import (
     Unlink,
     Update,
 )
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
 from swarm_persistence.schema.values import ColumnValue
 
+_TEMPLATES_KEPT = 256
 _COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 
 
@@ -66,14 +69,33 @@ class RowUpdate(NamedTuple):
 
 
 class RowUpdates:
-    """Recognizes such changes; keeps the plan of each shape."""
+    """Recognizes such changes; keeps the plan of each shape, and that of each prepared write with its parameters."""
 
     def __init__(self, dialect: PostgresDialect) -> None:
         self._compiler = RowUpdateCompiler(dialect)
         self._plans: dict[object, RowUpdatePlan] = {}
+        self._template_of = lru_cache(_TEMPLATES_KEPT)(self._template)
 
     def of(self, steps: Sequence[Step]) -> RowUpdate | None:
         """Return the change that a write is, or `None` if it is anything else."""
+        # A time has a text of its own, by what it adds to the present.
+        if type(steps) is BoundSteps and FromNow not in map(type, steps.values):
+            return self._bound(steps)
+        return self._of(steps)
+
+    def _bound(self, steps: BoundSteps) -> RowUpdate | None:
+        template: Any = self._template_of(steps.prepared)
+        if template is None:
+            return None
+        given = steps.values
+        bound = [given[each.position] if type(each) is Parameter else each for each in template.values]
+        id = given[template.id.position] if type(template.id) is Parameter else template.id
+        return RowUpdate(template.plan, id, bound, steps)
+
+    def _template(self, prepared: PreparedWrite) -> RowUpdate | None:
+        return self._of(prepared.template())
+
+    def _of(self, steps: Sequence[Step]) -> RowUpdate | None:
         step = _change_of(steps)
         if not isinstance(step, Claim | Update):
             return None
