@@ -52,6 +52,7 @@ from swarm_persistence.storage import (
     Storage,
     TaskChanges,
     Transaction,
+    UnmetDependency,
 )
 from swarm_persistence.version import VERSION
 
@@ -132,6 +133,7 @@ __all__ = [
     "TaskStatus",
     "Transaction",
     "TransactionError",
+    "UnmetDependency",
     "UnreadableError",
     "WaitTimeoutError",
     "WasmStorage",

@@ -70,6 +70,10 @@ POSITIVE: dict[str, tuple[str, Call]] = {
 NOT_NEGATIVE: dict[str, tuple[str, Call]] = {
     "claim_next_task": ("wait", lambda storage, seconds: storage.claim_next_task("a", wait=seconds)),
     "claim_next_tasks": ("wait", lambda storage, seconds: storage.claim_next_tasks("a", limit=1, wait=seconds)),
+    "get_unmet_dependencies": (
+        "missing_after",
+        lambda storage, seconds: storage.get_unmet_dependencies(missing_after=seconds),
+    ),
     "wait_for_task": ("timeout", lambda storage, seconds: storage.wait_for_task("task-1", timeout=seconds)),
     "prune": ("older_than", lambda storage, seconds: storage.prune(seconds)),
     "fail_task": ("retry_in", lambda storage, seconds: storage.fail_task(held(), "e", retry_in=seconds)),

@@ -91,9 +91,10 @@ class ReferenceModel:
         return _as_given(self._write(task, task.version + 1), task)
 
     def delete(self, id: str) -> None:
-        """Delete a task, if there is one."""
-        self.tasks.pop(id, None)
+        """Delete a task, if there is one, and fail those that wait for it."""
         self.links.pop(id, None)
+        if self.tasks.pop(id, None) is not None:
+            self._fail_dependents(id, "was deleted")
 
     def delete_agent(self, agent_id: str) -> None:
         """Release the tasks that an agent holds."""

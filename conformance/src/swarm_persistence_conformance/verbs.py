@@ -43,6 +43,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         "get_pending_tasks": {},
         "get_ready_tasks": {"limit": 5},
         "get_blocked_tasks": {},
+        "get_dependencies": {"task": a_task(dependencies=["a"])},
+        "get_dependency_results": {"task": a_task(dependencies=["a"])},
+        "get_unmet_dependencies": {"missing_after": 60},
         "get_tasks_by_agent": {"agent_id": "agent-1"},
         "watch_tasks": {
             "ids": ["task-1", "a"],

@@ -180,6 +180,9 @@ class BlockingStorage(NotPicklable):
     get_pending_tasks = _verb(Storage.get_pending_tasks)
     get_ready_tasks = _verb(Storage.get_ready_tasks)
     get_blocked_tasks = _verb(Storage.get_blocked_tasks)
+    get_dependencies = _verb(Storage.get_dependencies)
+    get_dependency_results = _verb(Storage.get_dependency_results)
+    get_unmet_dependencies = _verb(Storage.get_unmet_dependencies)
     get_tasks_by_agent = _verb(Storage.get_tasks_by_agent)
 
     def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:

@@ -7,6 +7,7 @@ from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.storage import Storage
 from swarm_persistence.storage.summaries import MetricSummary
 from swarm_persistence.storage.task_changes import TaskChanges
+from swarm_persistence.storage.task_dependencies import UnmetDependency
 from swarm_persistence.storage.transactions import Transaction
 from swarm_persistence.storage.turnover import CompletedAndClaimed
 
@@ -20,4 +21,5 @@ __all__ = [
     "Storage",
     "TaskChanges",
     "Transaction",
+    "UnmetDependency",
 ]

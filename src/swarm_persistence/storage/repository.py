@@ -14,9 +14,9 @@ from swarm_persistence.query.query import Condition, Query, unexpired
 from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.deleted_tasks import delete_task
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.rewriting import save, update
-from swarm_persistence.storage.tasks import steps_to_delete_task
 
 
 class Repository(NotPicklable, Generic[M]):
@@ -56,14 +56,16 @@ class Repository(NotPicklable, Generic[M]):
         await update(self._storage, self._table, entity)
 
     async def delete(self, id: str) -> None:
-        """Delete the record, if it exists; an agent's unfinished tasks become pending again."""
-        steps: list[Step]
-        if self._table.model is AgentModel:
-            steps = steps_to_delete_agent(id)
-        elif self._table.model is TaskModel:
-            steps = steps_to_delete_task(id)
-        else:
-            steps = [Delete(by_id(self._table, id))]
+        """Delete the record, if it exists.
+
+        An agent's unfinished tasks become pending again. The tasks that wait for a deleted one fail, as if it had been
+        cancelled, unless their `fails_with_dependencies` is false: these wait for a task of its id.
+        """
+        if self._table.model is TaskModel:
+            await delete_task(self._storage, id)
+            return
+        is_agent = self._table.model is AgentModel
+        steps: list[Step] = steps_to_delete_agent(id) if is_agent else [Delete(by_id(self._table, id))]
         await self._storage._executor().write(steps)
 
     async def query(self, builder: QueryBuilder[M]) -> list[M]:

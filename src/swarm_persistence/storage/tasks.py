@@ -4,14 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from swarm_persistence.engines.reads import Select, Values
-from swarm_persistence.engines.steps import Delete, Step
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
-from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.arguments import several
-from swarm_persistence.storage.core import StorageCore, by_id
+from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.storing import store, store_all
 from swarm_persistence.storage.task_changes import TaskChanges, TaskFilter, position_of_cursor
@@ -147,9 +146,3 @@ class TaskVerbs(StorageCore):
         stored = await self._get(TASKS, task.id)
         if stored is not None and stored.version == task.version:
             self._tell(task, claim_count=stored.claim_count)
-
-
-def steps_to_delete_task(id: str) -> list[Step]:
-    """Return the steps that delete a task; its dependents wait until a task of its id is stored and completed."""
-    links = Query(TASK_LINKS, (Condition("task_id", "=", identifier(id, TASKS.id_field)),))
-    return [Delete(by_id(TASKS, id)), Delete(links)]

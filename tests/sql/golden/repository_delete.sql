@@ -1,5 +1,10 @@
 BEGIN IMMEDIATE;
 
+SELECT 1
+FROM task_links
+WHERE dependency_id = ?
+LIMIT 1;
+
 DELETE FROM tasks
 WHERE id = ?;
 
