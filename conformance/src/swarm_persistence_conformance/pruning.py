@@ -12,6 +12,7 @@ from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import (
     MOMENT,
+    a_document,
     a_message,
     a_metric,
     a_task,
@@ -116,12 +117,12 @@ class TestPruning:
 
         assert await storage.list_agents() == agents
 
-    @pytest.mark.parametrize("kind", ["tasks", "events", "messages", "metrics"])
+    @pytest.mark.parametrize("kind", ["tasks", "events", "messages", "metrics", "documents"])
     async def test_each_kind_can_be_left_out(self, storage: Storage, kind: str) -> None:
         old = after(-10)
         event = EventModel(id="event", event_type="e", timestamp=old)
         await storage.store_many([finished("task", 10), event, a_message(timestamp=old, read=True)])
-        await storage.store_metric(a_metric(timestamp=old))
+        await storage.store_many([a_metric(timestamp=old), a_document(expires_at=old)])
         flags: dict[str, bool] = {kind: False}
 
         pruned = await storage.prune(MOMENT, **flags)  # type: ignore[arg-type]

@@ -16,14 +16,20 @@
     return upper === null ? IDBKeyRange.lowerBound(lower) : IDBKeyRange.bound(lower, upper, false, true);
   }
 
-  const textsOf = (records) => `[${records.map((record) => record.d).join(",")}]`;
+  // The bytes of records travel beside their texts, in the order of the marks in these.
+  function giveRecords(done, records) {
+    done(
+      `[${records.map((record) => (record === undefined ? "null" : record.d)).join(",")}]`,
+      records.flatMap((record) => record?.b ?? []),
+    );
+  }
 
   function walk(index, range, limit, done) {
     const found = [];
     index.openCursor(range, "prev").onsuccess = ({ target: { result: cursor } }) => {
       if (cursor) found.push(cursor.value);
       if (cursor && found.length < limit) cursor.continue();
-      else done(textsOf(found));
+      else giveRecords(done, found);
     };
   }
 
@@ -32,8 +38,7 @@
       const store = transaction.objectStore(name);
       const requests = ids.map((id) => store.get(id));
       // Requests are answered in order, so all are done when the last one is.
-      requests.at(-1).onsuccess = () =>
-        done(`[${requests.map(({ result }) => (result === undefined ? "null" : result.d)).join(",")}]`);
+      requests.at(-1).onsuccess = () => giveRecords(done, requests.map(({ result }) => result));
     },
 
     range(transaction, done, name, indexName, lower, upper, isBackward, limit) {
@@ -42,10 +47,10 @@
       const range = rangeOf(lower, upper);
       if (!isBackward || limit === null) {
         index.getAll(range, limit ?? undefined).onsuccess = ({ target: { result } }) =>
-          done(textsOf(isBackward ? result.reverse() : result));
+          giveRecords(done, isBackward ? result.reverse() : result);
       } else if (hasDirections) {
         index.getAll({ query: range, count: limit, direction: "prev" }).onsuccess = ({ target: { result } }) =>
-          done(textsOf(result));
+          giveRecords(done, result);
       } else {
         walk(index, range, limit, done);
       }
@@ -57,13 +62,16 @@
       request.onsuccess = () => done(String(request.result));
     },
 
-    // The bytes of a store's records: all of it is text, keys included, and is counted as UTF-8.
+    // The bytes of a store's records: text, keys included, is counted as UTF-8.
     size(transaction, done, name) {
       let total = 0;
       const encoder = new TextEncoder();
       transaction.objectStore(name).openCursor().onsuccess = ({ target: { result: cursor } }) => {
         if (!cursor) return done(String(total));
-        for (const value of Object.values(cursor.value)) total += encoder.encode(value).length;
+        for (const value of Object.values(cursor.value)) {
+          if (Array.isArray(value)) for (const blob of value) total += blob.byteLength;
+          else total += encoder.encode(value).length;
+        }
         cursor.continue();
       };
     },
@@ -71,30 +79,34 @@
 
   function fetchAll(transaction, requests, done) {
     const answers = new Array(requests.length);
+    const blobs = new Array(requests.length).fill([]);
     let missing = requests.length;
-    if (!missing) return done(EMPTY);
+    if (!missing) return done(EMPTY, []);
     requests.forEach(([kind, ...details], place) => {
-      fetchers[kind](transaction, (answer) => {
+      fetchers[kind](transaction, (answer, bytes = []) => {
         answers[place] = answer;
-        if (--missing === 0) done(`[${answers.join(",")}]`);
+        blobs[place] = bytes;
+        if (--missing === 0) done(`[${answers.join(",")}]`, blobs.flat());
       }, ...details);
     });
   }
 
-  // A message is a line of JSON, followed by a line for each row to put.
-  function write(transaction, { remove, put, meta }, rows) {
+  // A message is a line of JSON, followed by a line for each row to put. `bytes` are those of all these rows.
+  function write(transaction, { remove, put, meta }, rows, bytes) {
     const tables = [...Object.keys(remove ?? {}), ...Object.keys(put ?? {})];
     for (const [name, ids] of Object.entries(remove ?? {})) {
       const store = transaction.objectStore(name);
       for (const id of ids) store.delete(id);
     }
     let place = 0;
-    for (const [name, { keys, records }] of Object.entries(put ?? {})) {
+    let taken = 0;
+    for (const [name, { keys, records, blobs }] of Object.entries(put ?? {})) {
       const store = transaction.objectStore(name);
-      for (const [id, ...values] of records) {
+      for (const [number, [id, ...values]] of records.entries()) {
         const record = { id, d: rows[place++] };
         // A record without the field is not in that index, which is partial.
         values.forEach((value, key) => { if (value !== null) record[keys[key]] = value; });
+        if (blobs?.[number]) record.b = bytes.slice(taken, (taken += blobs[number]));
         store.put(record);
       }
     }
@@ -106,12 +118,13 @@
 
   // Runs the messages of one Python generator until it requests nothing more; adds the written tables to `tables`.
   function drive(transaction, number, message, python, tables) {
-    const [first, ...rows] = message.split("\n");
+    const [text, bytes] = typeof message === "string" ? [message, []] : message;
+    const [first, ...rows] = text.split("\n");
     const order = JSON.parse(first);
-    for (const table of write(transaction, order, rows)) tables.add(table);
+    for (const table of write(transaction, order, rows, bytes)) tables.add(table);
     if (!order.fetch) return order.isLast && transaction.commit?.();
-    fetchAll(transaction, order.fetch, (answers) => {
-      const next = python.answer(number, answers);
+    fetchAll(transaction, order.fetch, (answers, blobs) => {
+      const next = python.answer(number, answers, blobs);
       if (next === undefined) transaction.abort();
       else drive(transaction, number, next, python, tables);
     });

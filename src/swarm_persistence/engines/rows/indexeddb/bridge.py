@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from swarm_persistence.engines.rows.indexeddb.exchange import Exchange
 from swarm_persistence.engines.rows.indexeddb.failures import translate
-from swarm_persistence.engines.rows.indexeddb.messages import NOTHING_MORE
+from swarm_persistence.engines.rows.indexeddb.messages import NOTHING_MORE, TextWithBytes
 from swarm_persistence.errors import DatabaseError
 
 T = TypeVar("T")
@@ -91,7 +91,13 @@ class Bridge:
         self._opened = opened
         name, version, stores, durability, seconds = opening
         self._connection = script().open(
-            name, version, stores, durability, _next_message(upgrade, None), _milliseconds(seconds), self._callbacks()
+            name,
+            version,
+            stores,
+            durability,
+            _to_js(_next_message(upgrade, None)),
+            _milliseconds(seconds),
+            self._callbacks(),
         )
 
     def read(self, exchange: Exchange[str], settled: Settled) -> None:
@@ -109,13 +115,13 @@ class Bridge:
             settled(None)
             return
         number = self._register(answer, settled)
-        self._call(number, "transact", message, False, 0)
+        self._call(number, "transact", _to_js(message), False, 0)
 
     def write(self, exchange: Exchange[str], settled: Settled, lock: int) -> None:
         """Run an exchange in a transaction under a lock; it commits what the exchange returns."""
         message = _next_message(exchange, None)
         number = self._register(lambda text: _next_message(exchange, text), settled)
-        self._call(number, "transact", message, True, lock)
+        self._call(number, "transact", _to_js(message), True, lock)
 
     async def fetch(self, message: str) -> str:
         """Return the answer to a message, from a transaction of its own."""
@@ -223,17 +229,17 @@ class Bridge:
 
         return to_js({name: create_proxy(each) for name, each in functions.items()}, dict_converter=Object.fromEntries)
 
-    def _on_answer(self, number: int, text: str) -> str | None:
+    def _on_answer(self, number: int, text: str, blobs: Any) -> Any:
         try:
-            return self._answers[number](text)
+            return _to_js(self._answers[number](_from_js(text, blobs)))
         except BaseException as error:
             # An exception cannot pass through JavaScript, so it is raised after the transaction has been aborted.
             self._failures[number] = error
             return None
 
-    def _on_upgrade(self, version: int, text: str) -> str | None:
+    def _on_upgrade(self, version: int, text: str, blobs: Any) -> Any:
         try:
-            return _next_message(self._upgrade, (version, text))
+            return _to_js(_next_message(self._upgrade, (version, _from_js(text, blobs))))
         except BaseException as error:
             self._upgrade_failure = error
             return None
@@ -288,6 +294,19 @@ def _next_message(exchange: Generator[str, Any, str], answer: object) -> str:
     except StopIteration as end:
         last: str = end.value
         return last
+
+
+def _to_js(message: str) -> Any:
+    """Return a message as JavaScript takes it: a text, or an array of it and an array of bytes."""
+    if not isinstance(message, TextWithBytes):
+        return message
+    from pyodide.ffi import to_js
+
+    return to_js([str(message), list(message.blobs)])
+
+
+def _from_js(text: str, blobs: Any) -> str:
+    return TextWithBytes(text, [blob.to_bytes() for blob in blobs]) if blobs.length else text
 
 
 def _milliseconds(seconds: float) -> float:

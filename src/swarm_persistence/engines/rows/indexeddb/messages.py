@@ -1,7 +1,7 @@
 """The messages to JavaScript, and its answers, as text."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import msgspec
 
@@ -9,12 +9,17 @@ from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.keys import text_keys_of
 from swarm_persistence.engines.rows.overlays import Difference, Overlays
 from swarm_persistence.engines.rows.planner import indexes_of
+from swarm_persistence.schema.codec import Row
+from swarm_persistence.schema.tables import BINARY_KINDS
 
 _encode = msgspec.json.Encoder().encode
 _decode_answers = msgspec.json.Decoder(list[list[tuple[Any, ...] | None] | int]).decode
 
 State = tuple[int, dict[str, list[int]]]
 """The number of commits, and the last sequence and last change number of each table."""
+
+_MARK: dict[str, Any] = {}
+"""Stands in the text of a row where it holds bytes; no column holds an object as such."""
 
 META = "meta"
 """The store of the engine's own data."""
@@ -35,7 +40,11 @@ def fetch(requests: Sequence[Request]) -> str:
 
 def answers_of(text: str) -> list[Any]:
     """Return the answers to the requests of a message: rows, `None` for each missing one, or a number."""
-    return _decode_answers(text)
+    answers = _decode_answers(text)
+    if isinstance(text, TextWithBytes):
+        blobs = iter(text.blobs)
+        return [answer if isinstance(answer, int) else _with_bytes(answer, blobs) for answer in answers]
+    return answers
 
 
 def state_of(answer: Any) -> State:
@@ -50,9 +59,22 @@ def next_state(state: State, overlays: Overlays) -> dict[str, State]:
     return {"state": (commits + 1, {**counters, **overlays.counters()})}
 
 
+class TextWithBytes(str):
+    """A message or an answer whose rows hold bytes: these travel beside the text, which has marks in their places."""
+
+    blobs: tuple[bytes, ...]
+
+    def __new__(cls, text: str, blobs: Sequence[bytes]) -> Self:
+        """Return the text with bytes in the order of their marks."""
+        whole = super().__new__(cls, text)
+        whole.blobs = tuple(blobs)
+        return whole
+
+
 def write(differences: Sequence[Difference], meta: Mapping[str, Any], then: Sequence[Request] | None = None) -> str:
     """Return the message that removes and puts rows, and then requests more, or ends the transaction."""
     rows: list[str] = []
+    blobs: list[bytes] = []
     put: dict[str, Any] = {}
     remove: dict[str, list[Any]] = {}
     for difference in differences:
@@ -67,10 +89,32 @@ def write(differences: Sequence[Difference], meta: Mapping[str, Any], then: Sequ
                 "keys": [index.name for index in indexes],
                 "records": [(row[id_place], *[key_of(row) for key_of in keys_of]) for row in difference.put],
             }
-            rows += [_encode(row).decode() for row in difference.put]
+            binary = [table.positions[column.name] for column in table.columns if column.kind in BINARY_KINDS]
+            if binary:
+                put[table.name]["blobs"] = [_take_bytes(row, binary, rows, blobs) for row in difference.put]
+            else:
+                rows += [_encode(row).decode() for row in difference.put]
     order: dict[str, Any] = {"remove": remove, "put": put, "meta": meta}
     if then is None:
         order["isLast"] = True
     else:
         order["fetch"] = then
-    return "\n".join([_encode(order).decode(), *rows])
+    text = "\n".join([_encode(order).decode(), *rows])
+    return TextWithBytes(text, blobs) if blobs else text
+
+
+def _take_bytes(row: Row, binary: Sequence[int], rows: list[str], blobs: list[bytes]) -> int:
+    """Add the text of a row, and the bytes that it holds; return how many these are."""
+    cells: list[Any] = [*row]
+    count = 0
+    for place in binary:
+        if cells[place] is not None:
+            blobs.append(cells[place])
+            cells[place] = _MARK
+            count += 1
+    rows.append(_encode(cells).decode())
+    return count
+
+
+def _with_bytes(rows: Sequence[Any], blobs: Iterator[bytes]) -> list[Any]:
+    return [row and tuple([next(blobs) if cell == _MARK else cell for cell in row]) for row in rows]
