@@ -40,11 +40,11 @@ def fetch(requests: Sequence[Request]) -> str:
 
 def answers_of(text: str) -> list[Any]:
     """Return the answers to the requests of a message: rows, `None` for each missing one, or a number."""
-    answers = _decode_answers(text)
-    if isinstance(text, TextWithBytes):
-        blobs = iter(text.blobs)
-        return [answer if isinstance(answer, int) else _with_bytes(answer, blobs) for answer in answers]
-    return answers
+    if not isinstance(text, TextWithBytes):
+        return _decode_answers(text)
+    blobs = iter(text.blobs)
+    answers = _decode_answers(str(text))  # the decoder takes no subclass
+    return [answer if isinstance(answer, int) else _with_bytes(answer, blobs) for answer in answers]
 
 
 def state_of(answer: Any) -> State:
