@@ -1,6 +1,5 @@
 """Facts about the blocking form: the same methods without await, from many threads, with transactions of their own."""
 
-import asyncio
 import inspect
 import os
 import signal
@@ -20,7 +19,6 @@ from swarm_persistence import (
     BlockingTransaction,
     ClosedError,
     ConflictError,
-    MemoryStorage,
     NotFoundError,
     OtherError,
     QueryBuilder,
@@ -146,18 +144,6 @@ class TestUse:
     def test_a_path_that_cannot_be_opened_raises(self, tmp_path: Path) -> None:
         with pytest.raises(OtherError):
             open_storage("nosuch://scheme")
-
-    async def test_in_a_running_loop_it_refuses_instead_of_standing_still(self) -> None:
-        storage = BlockingStorage(MemoryStorage())
-        with pytest.raises(OtherError, match="would stop this thread's event loop"):
-            storage.list_agents()
-        with pytest.raises(OtherError, match="would stop this thread's event loop"):
-            storage.begin_transaction()
-        with pytest.raises(OtherError, match="would stop this thread's event loop"):
-            open_storage(":memory:")
-
-        await asyncio.to_thread(storage.store_agent, an_agent())
-        assert len(await asyncio.to_thread(storage.list_agents)) == 1
 
 
 class TestTransactions:

@@ -13,6 +13,7 @@ from typing import Any
 import swarm_persistence
 
 _PACKAGE = f"{Path(swarm_persistence.__file__).parent}/"
+_WAITED_FOR = (SimpleQueue, type(threading.Lock()))
 _COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")
 """Frames of their own up to Python 3.11; part of the function around them since."""
 
@@ -43,7 +44,7 @@ class CallTrace:
     def _record(self, frame: FrameType, event: str, argument: Any) -> None:
         thread = threading.current_thread()
         if thread is not threading.main_thread():
-            self._is_waiting[thread] = event == "c_call" and isinstance(argument.__self__, SimpleQueue)
+            self._is_waiting[thread] = event == "c_call" and isinstance(argument.__self__, _WAITED_FOR)
         if event != "call" or not self.is_recording:
             return
         code = frame.f_code

@@ -317,6 +317,7 @@ class TestBusyLoop:
         transaction = await storage.begin_transaction()
         await storage.store_agent(an_agent())
         in_time.clear()
+        assert isinstance(writing, submit.Submitter)
         writing._is_busy = True
 
         await transaction.commit()

@@ -1,10 +1,10 @@
 """Facts about waking over a file: a commit of another storage or process is seen soon, and no event is missed."""
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from contextlib import aclosing
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -14,6 +14,9 @@ from sqlite.turns import until
 from swarm_persistence import EventModel, SqliteStorage, TaskModel
 from swarm_persistence_conformance.records import a_task, an_event, ids
 from swarm_persistence_conformance.waiting import SOON_SECONDS, settle
+
+FOREVER = -1
+"""How a lock is told to wait without a timeout."""
 
 WAIT = """
     import asyncio, sys
@@ -100,19 +103,19 @@ class TestAnotherProcess:
         assert seen == [log] * 3
 
 
-class RecordingInbox:
-    """Stands before a writer's inbox, and records how long the writer is ready to wait for the next batch."""
+class RecordingLock:
+    """Stands before the lock that wakes a writer, and records how long the writer is ready to wait for it."""
 
-    def __init__(self, inbox: "SimpleQueue[Any]") -> None:
-        self._inbox = inbox
-        self.timeouts: list[float | None] = []
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self.timeouts: list[float] = []
 
-    def get(self, timeout: float | None = None) -> Any:
+    def acquire(self, timeout: float = FOREVER) -> bool:
         self.timeouts.append(timeout)
-        return self._inbox.get(timeout=timeout)
+        return self._lock.acquire(timeout=timeout)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inbox, name)
+        return getattr(self._lock, name)
 
 
 class TestPolling:
@@ -122,24 +125,24 @@ class TestPolling:
         self, storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         engine = storage._engine
-        inbox = RecordingInbox(engine._writer._inbox)
-        monkeypatch.setattr(engine._writer, "_inbox", inbox)
+        wake = RecordingLock(engine._writer._wake)
+        monkeypatch.setattr(engine._writer, "_wake", wake)
         rung_after: list[int] = []
         ring = engine._watches.ring
 
         def ring_and_record(names: Iterable[str] | None = None) -> None:
-            rung_after.append(len(inbox.timeouts))
+            rung_after.append(len(wake.timeouts))
             ring(names)
 
         async with await SqliteStorage.open(path) as other:
             waiting = asyncio.create_task(storage.claim_next_task("waiter", wait=30))
             await settle(storage)
-            await until(lambda: len(inbox.timeouts) > 3 and None not in inbox.timeouts[-3:])
-            periods = [seconds or 0.0 for seconds in inbox.timeouts[-3:]]
+            await until(lambda: len(wake.timeouts) > 3 and FOREVER not in wake.timeouts[-3:])
+            periods = wake.timeouts[-3:]
             monkeypatch.setattr(engine._watches, "ring", ring_and_record)
 
             await other.store_task(a_task())
-            polls = len(inbox.timeouts)
+            polls = len(wake.timeouts)
 
             assert await waiting is not None
         assert rung_after[0] <= polls + 1
@@ -148,12 +151,12 @@ class TestPolling:
     async def test_the_writer_polls_only_while_a_call_waits(
         self, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        inbox = RecordingInbox(storage._engine._writer._inbox)
-        monkeypatch.setattr(storage._engine._writer, "_inbox", inbox)
+        wake = RecordingLock(storage._engine._writer._wake)
+        monkeypatch.setattr(storage._engine._writer, "_wake", wake)
 
         assert await storage.claim_next_task("waiter", wait=0.05) is None
         await storage.vacuum()
-        await until(lambda: inbox.timeouts[-1:] == [None])
+        await until(lambda: wake.timeouts[-1:] == [FOREVER])
 
 
 class TestAnotherStorage:

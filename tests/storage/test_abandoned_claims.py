@@ -118,10 +118,13 @@ class TestBlocking:
             dice = random.Random(7)
             owned, interrupted = [], 0
 
-            def interrupt(_number, frame):
-                # Where the thread waits; elsewhere not even the caller's own assignment would be safe.
-                if frame.f_code.co_name == "wait":
-                    raise KeyboardInterrupt
+            def interrupt(*_):
+                # Within the call; elsewhere not even the caller's own assignment would be safe.
+                frame = sys._getframe()
+                while frame is not None:
+                    if frame.f_code.co_name in ("_run", "_deliver_signals"):
+                        raise KeyboardInterrupt
+                    frame = frame.f_back
 
             def claim(storage, verb, id):
                 if verb == "claim_task":

@@ -25,6 +25,7 @@ from swarm_persistence.transfer.restoring import restore
 
 _WITH_GEVENT = """
 import sys
+{before}
 from gevent import monkey
 monkey.patch_all({patched})
 import gevent
@@ -45,25 +46,33 @@ except StorageError as error:
 """
 
 
-def with_gevent(path: Path, patched: str) -> str:
-    """Return what a program prints whose standard library gevent has patched."""
-    program = _WITH_GEVENT.format(patched=patched)
-    command = [sys.executable, "-W", "ignore", "-c", program, str(path)]
+def with_gevent(target: Path | str, patched: str, before: str = "") -> str:
+    """Return what a program prints whose standard library gevent has patched, perhaps after other code."""
+    program = _WITH_GEVENT.format(patched=patched, before=before)
+    command = [sys.executable, "-W", "ignore", "-c", program, str(target)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def test_a_program_with_gevent_is_told_what_to_patch(tmp_path: Path) -> None:
-    printed = with_gevent(tmp_path / "swarm.db", "")
+@pytest.mark.parametrize("patched", ["", "thread=False, queue=False, select=False"])
+@pytest.mark.parametrize("target", ["swarm.db", ":memory:"])
+def test_the_blocking_form_works_in_the_greenlets_of_gevent(tmp_path: Path, target: str, patched: str) -> None:
+    printed = with_gevent(target if target == ":memory:" else tmp_path / target, patched)
+
+    assert printed == "[1, 2, 3]\n"
+
+
+def test_with_gevent_a_server_needs_real_threads() -> None:
+    printed = with_gevent("postgresql://localhost:1/none", "")
 
     assert "gevent has replaced them" in printed
     assert "monkey.patch_all(thread=False, queue=False, select=False)" in printed
+
+
+def test_threads_that_gevent_replaces_too_late_are_refused(tmp_path: Path) -> None:
+    printed = with_gevent(tmp_path / "swarm.db", "", before="import swarm_persistence")
+
+    assert "threads were replaced after swarm_persistence was imported" in printed
     assert not (tmp_path / "swarm.db").exists()
-
-
-def test_a_program_with_gevent_that_patches_so_works(tmp_path: Path) -> None:
-    printed = with_gevent(tmp_path / "swarm.db", "thread=False, queue=False, select=False")
-
-    assert printed == "[1, 2, 3]\n"
 
 
 def test_opening_a_storage_under_trio_names_trio(tmp_path: Path) -> None:

@@ -37,10 +37,7 @@ async def init_storage(target: str | os.PathLike[str] | None = None, *, migrate:
         StorageError: opening the storage failed.
 
     """
-    name = target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT
-    name = os.fspath(name) if isinstance(name, os.PathLike) else name
-    if not isinstance(name, str):
-        raise OtherError(f"the target is {name!r}, expected {KNOWN_TARGETS}")
+    name = _name_of(target)
     if name in (":memory:", "sqlite://", "sqlite:///:memory:"):
         from swarm_persistence.backends.memory import MemoryStorage
 
@@ -62,6 +59,19 @@ async def init_storage(target: str | os.PathLike[str] | None = None, *, migrate:
     from swarm_persistence.backends.sqlite import SqliteStorage
 
     return await SqliteStorage.open(path, migrate=migrate if migrate_option is None else migrate_option)
+
+
+def is_local(target: str | os.PathLike[str] | None) -> bool:
+    """Tell whether the engine of a target is local, see `Engine.is_local`; raises `OtherError` if it is no target."""
+    return _name_of(target).partition("://")[0] not in (*_POSTGRES_SCHEMES, "indexeddb")
+
+
+def _name_of(target: str | os.PathLike[str] | None) -> str:
+    name = target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str):
+        raise OtherError(f"the target is {name!r}, expected {KNOWN_TARGETS}")
+    return name
 
 
 def sqlite_path(name: str) -> str:

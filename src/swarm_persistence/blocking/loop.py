@@ -1,16 +1,48 @@
-"""Runs coroutines in the background loop for threads that wait for them."""
+"""Runs coroutines for threads that wait for them: in the calling thread, or in the background loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from swarm_persistence.background import background_loop
+from swarm_persistence.engines import calling_thread
+from swarm_persistence.engines.calling_thread import CallingThreadLoop
+from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.surroundings import require_real_threads
 from swarm_persistence.errors import OtherError, StorageError
 
 R = TypeVar("R")
+
+
+class Run(Protocol):
+    """Runs a coroutine, and waits for its result; `on_abandoned` takes one that the interrupted thread does not get."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R: ...
+
+
+def run_of(engine: Engine) -> Run:
+    """Return what runs the calls of an engine's storage."""
+    return calling_thread.run if engine.is_local else run
+
+
+class Series:
+    """Runs coroutines that depend on each other, one after the other, for whichever thread."""
+
+    run: Run
+
+    def __init__(self, engine: Engine) -> None:
+        self._loop = CallingThreadLoop() if engine.is_local else None
+        self.run = run if self._loop is None else self._loop.call
+
+    def close(self) -> None:
+        """Cancel what is left of them; idempotent."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.finish()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:

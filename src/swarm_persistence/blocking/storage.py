@@ -1,4 +1,7 @@
-"""The blocking facade: each method is the async one, run in a background loop, with the same arguments and errors."""
+"""The blocking facade: each method is the async one, run to its end, with the same arguments and errors.
+
+On SQLite and memory it runs in the calling thread; on PostgreSQL in a background loop.
+"""
 
 import os
 import time
@@ -9,9 +12,11 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 
-from swarm_persistence.backends.targets import init_storage
-from swarm_persistence.blocking.loop import require_no_loop, run
+from swarm_persistence.backends.targets import init_storage, is_local
+from swarm_persistence.blocking import loop
+from swarm_persistence.blocking.loop import Run, Series, run_of
 from swarm_persistence.blocking.task_changes import BlockingTaskChanges
+from swarm_persistence.engines import calling_thread
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, TaskModel, TaskStatus
@@ -37,30 +42,33 @@ def _verb(
     def call(self: "BlockingStorage", /, *args: P.args, **kwargs: P.kwargs) -> R:
         storage = self._storage
         abandon = None if on_abandoned is None else partial(on_abandoned, storage)
-        result: R = run(getattr(storage, name)(*args, **kwargs), abandon)
+        result: R = self._run(getattr(storage, name)(*args, **kwargs), abandon)
         return result
 
     return call
 
 
-def _taken(records: AsyncGenerator[M, None]) -> Iterator[M]:
-    """Iterate an asynchronous generator in the background loop."""
+def _taken(storage: Storage, records: AsyncGenerator[M, None]) -> Iterator[M]:
+    """Iterate an asynchronous generator, which any thread may go on with."""
 
     async def take() -> M:
         return await anext(records)
 
+    series = Series(storage.engine)
     try:
         while True:
-            yield run(take())
+            yield series.run(take())
     finally:
-        run(records.aclose())
+        series.run(records.aclose())
+        series.close()
 
 
 class BlockingTransaction(NotPicklable):
     """An open transaction of the calling thread; see `Transaction`."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, run: Run) -> None:
         self._transaction = transaction
+        self._run = run
 
     @property
     def is_open(self) -> bool:
@@ -74,11 +82,11 @@ class BlockingTransaction(NotPicklable):
 
     def commit(self) -> None:
         """Commit the transaction; see `Transaction.commit`."""
-        run(self._transaction.commit())
+        self._run(self._transaction.commit())
 
     def rollback(self) -> None:
         """Roll the transaction back; see `Transaction.rollback`."""
-        run(self._transaction.rollback())
+        self._run(self._transaction.rollback())
 
 
 class BlockingTransactionBlock(NotPicklable):
@@ -107,32 +115,33 @@ class BlockingTransactionBlock(NotPicklable):
 class BlockingRepository(NotPicklable, Generic[M]):
     """The records of one model; see `Repository`."""
 
-    def __init__(self, repository: Repository[M]) -> None:
+    def __init__(self, repository: Repository[M], run: Run) -> None:
         self._repository = repository
+        self._run = run
 
     def find_by_id(self, id: str) -> M | None:
         """Return the record, or `None` if there is none with this id."""
-        return run(self._repository.find_by_id(id))
+        return self._run(self._repository.find_by_id(id))
 
     def find_all(self) -> list[M]:
         """Return all records in the order of their arrival."""
-        return run(self._repository.find_all())
+        return self._run(self._repository.find_all())
 
     def save(self, entity: M) -> None:
         """Store the record, or replace the stored one of its id; see `Repository.save`."""
-        run(self._repository.save(entity))
+        self._run(self._repository.save(entity))
 
     def update(self, entity: M) -> None:
         """Replace the stored record of this id; see `Repository.update`."""
-        run(self._repository.update(entity))
+        self._run(self._repository.update(entity))
 
     def delete(self, id: str) -> None:
         """Delete the record, if there is one; see `Repository.delete`."""
-        run(self._repository.delete(id))
+        self._run(self._repository.delete(id))
 
     def query(self, builder: QueryBuilder[M]) -> list[M]:
         """Return the records that the query finds, in its order."""
-        return run(self._repository.query(builder))
+        return self._run(self._repository.query(builder))
 
     def iterate(self, builder: QueryBuilder[M] | None = None, *, batch_size: int = 1000) -> Iterator[M]:
         """Yield the records in the order of their arrival, read in batches; see `Repository.iterate`."""
@@ -146,12 +155,12 @@ class BlockingRepository(NotPicklable, Generic[M]):
         async def next_batch() -> list[M] | None:
             return await anext(batches, None)
 
-        while (batch := run(next_batch())) is not None:
+        while (batch := self._run(next_batch())) is not None:
             yield batch
 
     def count(self, builder: QueryBuilder[M] | None = None) -> int:
         """Count the records that fulfil the query's conditions, or all."""
-        return run(self._repository.count(builder))
+        return self._run(self._repository.count(builder))
 
 
 class BlockingStorage(NotPicklable):
@@ -162,6 +171,7 @@ class BlockingStorage(NotPicklable):
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._run = run_of(storage.engine)
         self._by_schema: dict[str, Any] = {storage.schema_name: self}
         self._gate = Lock()
 
@@ -188,7 +198,7 @@ class BlockingStorage(NotPicklable):
     def claim_task(self, task_id: str, agent_id: str, *, lease: float | timedelta | None = None) -> bool:
         """Assign the task to the agent if it is pending, and tell whether that happened; see `Storage.claim_task`."""
         storage = self._storage
-        return bool(run(storage._claim_by_id(task_id, agent_id, lease), storage._release_claims))
+        return bool(self._run(storage._claim_by_id(task_id, agent_id, lease), storage._release_claims))
 
     claim_next_task = _verb(
         Storage.claim_next_task, lambda storage, task: storage._release_claims([task] if task else [])
@@ -253,7 +263,7 @@ class BlockingStorage(NotPicklable):
 
     def modify(self, model: type[V], id: str, function: Callable[[V], V | None]) -> V:
         """Read a record, let a function change it, write it, and return it; see `Storage.modify`."""
-        return run(self._storage.modify(model, id, function))
+        return self._run(self._storage.modify(model, id, function))
 
     def watch_events(
         self,
@@ -263,15 +273,15 @@ class BlockingStorage(NotPicklable):
         agent_id: str | None = None,
     ) -> Iterator[EventModel]:
         """Yield the events after a sequence, then each new one, endlessly; see `Storage.watch_events`."""
-        return _taken(self._storage.watch_events(after, types=types, agent_id=agent_id))
+        return _taken(self._storage, self._storage.watch_events(after, types=types, agent_id=agent_id))
 
     def watch_messages(self, agent_id: str, after: int | Literal["now"] = 0) -> Iterator[MessageModel]:
         """Yield the messages to this agent, then each new one, endlessly; see `Storage.watch_messages`."""
-        return _taken(self._storage.watch_messages(agent_id, after))
+        return _taken(self._storage, self._storage.watch_messages(agent_id, after))
 
     def watch_documents(self, collection: Sequence[str], *, below: bool = False) -> Iterator[DocumentModel]:
         """Yield the documents, then each one again after every write, endlessly; see `Storage.watch_documents`."""
-        return _taken(self._storage.watch_documents(collection, below=below))
+        return _taken(self._storage, self._storage.watch_documents(collection, below=below))
 
     def watch_tasks(
         self,
@@ -282,7 +292,10 @@ class BlockingStorage(NotPicklable):
         after: str | None = None,
     ) -> BlockingTaskChanges:
         """Yield the tasks, then each one again after every write, endlessly; see `Storage.watch_tasks`."""
-        return BlockingTaskChanges(self._storage.watch_tasks(ids=ids, types=types, statuses=statuses, after=after))
+        return BlockingTaskChanges(
+            self._storage.watch_tasks(ids=ids, types=types, statuses=statuses, after=after),
+            Series(self._storage.engine),
+        )
 
     @property
     def schema_name(self) -> str:
@@ -303,12 +316,13 @@ class BlockingStorage(NotPicklable):
 
     def repository(self, model: type[M]) -> BlockingRepository[M]:
         """Return the records of one model, by id and by query."""
-        return BlockingRepository(self._storage.repository(model))
+        return BlockingRepository(self._storage.repository(model), self._run)
 
     def begin_transaction(self) -> BlockingTransaction:
         """Begin a transaction that this thread's further calls join; see `Storage.begin_transaction`."""
-        require_no_loop()
-        return BlockingTransaction(run(self._storage.begin_transaction()))
+        if self._run is loop.run:
+            loop.require_no_loop()  # before the transaction is bound to this context
+        return BlockingTransaction(self._run(self._storage.begin_transaction()), self._run)
 
     def transaction(self) -> BlockingTransactionBlock:
         """Return a transaction for `with`: commits on success, rolls back on any exception."""
@@ -332,7 +346,7 @@ class BlockingStorage(NotPicklable):
         return self._storage.pool_status()
 
     def __enter__(self) -> Self:
-        run(self._storage.__aenter__())
+        self._run(self._storage.__aenter__())
         return self
 
     def __exit__(
@@ -346,4 +360,5 @@ class BlockingStorage(NotPicklable):
 
 def open_storage(target: str | os.PathLike[str] | None = None, *, migrate: bool = True) -> BlockingStorage:
     """Open the storage that the target names, for use without `await`; see `init_storage`."""
+    run = calling_thread.run if is_local(target) else loop.run
     return BlockingStorage(run(init_storage(target, migrate=migrate)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from swarm_persistence.blocking.loop import run
+from swarm_persistence.blocking.loop import Series
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import TaskChanges
 
@@ -10,8 +10,9 @@ from swarm_persistence.storage import TaskChanges
 class BlockingTaskChanges(Iterator[TaskModel]):
     """Yields tasks whenever they are written; see `TaskChanges`."""
 
-    def __init__(self, changes: TaskChanges) -> None:
+    def __init__(self, changes: TaskChanges, series: Series) -> None:
         self._changes = changes
+        self._series = series
 
     @property
     def cursor(self) -> str | None:
@@ -19,14 +20,15 @@ class BlockingTaskChanges(Iterator[TaskModel]):
         return self._changes.cursor
 
     def __next__(self) -> TaskModel:
-        task = run(self._take())
+        task = self._series.run(self._take())
         if task is None:
             raise StopIteration
         return task
 
     def close(self) -> None:
         """Stop watching; idempotent."""
-        run(self._changes.aclose())
+        self._series.run(self._changes.aclose())
+        self._series.close()
 
     async def _take(self) -> TaskModel | None:
         return await anext(self._changes, None)

@@ -168,6 +168,9 @@ class Engine(Executor, Protocol):
 
     is_ephemeral: bool
     """Whether a storage can be dropped without `close`: nothing is lost or stays open."""
+    is_local: bool
+    """Whether the blocking form runs its operations in the calling thread. They must be usable in any event loop, also
+    in one that runs only while a call waits. If not, a background loop runs them."""
 
     @property
     def schema_name(self) -> str:

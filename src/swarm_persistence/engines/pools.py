@@ -6,7 +6,6 @@ from typing import ClassVar, Literal, Self
 import msgspec
 
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.surroundings import require_real_threads
 from swarm_persistence.errors import OtherError, shown
 
 Durability = Literal["full", "normal"]
@@ -38,7 +37,6 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> Self:
         """Return these settings; an invalid one raises `OtherError`, which names it."""
-        require_real_threads()
         limit = self.max_connections
         self.require("max_connections", type(limit) is int and limit >= 1, "1 or more")
         least = self.min_idle_connections

@@ -52,6 +52,17 @@ def require_real_threads() -> None:
         )
 
 
+def require_own_threads() -> None:
+    """Raise `OtherError` if gevent or eventlet has replaced threads after this library has taken locks from them."""
+    import threading
+
+    if threading.Lock is not new_gate:
+        raise OtherError(
+            "threads were replaced after swarm_persistence was imported, by gevent or eventlet; patch before any "
+            "other import"
+        )
+
+
 def _other_library() -> str | None:
     """Return the async library that runs this coroutine, if it brings sniffio, which tells."""
     sniffio: Any = sys.modules.get("sniffio")

@@ -83,29 +83,31 @@ class GuardedEngine:
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         """Write, unless the caller may believe that to be part of a transaction."""
         self._held.refuse_write()
-        return await _checked_while_waiting(self._engine.write(steps), self._held.refuse_write)
+        return await _checked_while_waiting(lambda: self._engine.write(steps), self._held.refuse_write)
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> list[Any]:
         """Write and deliver the results, unless the caller may believe that to be part of a transaction."""
         self._held.refuse_write()
-        return await _checked_while_waiting(self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
+        return await _checked_while_waiting(lambda: self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
         """Drop parts, unless the caller may believe that to be part of a transaction."""
         self._held.refuse_write()
-        return await _checked_while_waiting(self._engine.drop_parts(table, stale), self._held.refuse_write)
+        return await _checked_while_waiting(lambda: self._engine.drop_parts(table, stale), self._held.refuse_write)
 
     async def begin(self) -> Session:
         """Begin a transaction, unless it would wait for one that no call can end."""
         self._held.refuse_transaction()
-        return await _checked_while_waiting(self._engine.begin(), self._held.refuse_transaction)
+        return await _checked_while_waiting(self._engine.begin, self._held.refuse_transaction)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
 
-async def _checked_while_waiting(call: Awaitable[T], refuse: Callable[[], None]) -> T:
+async def _checked_while_waiting(call: Callable[[], Awaitable[T]], refuse: Callable[[], None]) -> T:
     """Await a call; while it waits, check repeatedly whether to refuse it."""
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)  # a call that is driven by hand is a task from its first pause on
     loop = asyncio.get_running_loop()
     pauses = iter(_CHECK_DELAYS)
     refusal: TransactionError | None = None
@@ -125,7 +127,7 @@ async def _checked_while_waiting(call: Awaitable[T], refuse: Callable[[], None])
     timer = loop.call_later(next(pauses), check, context=Context())
     try:
         async with asyncio.timeout(None) as limit:
-            return await call
+            return await call()
     except TimeoutError:
         if refusal is None:
             raise

@@ -22,6 +22,7 @@ from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import Model
+from swarm_persistence.storage.call_lock import CallLock
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Scope:
         self._engine = engine
         self._state = _State.OPENING
         self._failure: BaseException | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = CallLock()
         self._undo: list[Callable[[], None]] = []
         self._unheard: list[Callable[[], None]] = []
         self._session: Session
@@ -73,7 +74,7 @@ class Scope:
     def is_visible(self) -> bool:
         """Whether a call in this context concerns the scope."""
         # Once the scope is over, only other tasks of its context still see it: they must not write outside of it.
-        return self._state is _State.OPEN or (self._state is _State.OVER and self._task is not _current_task())
+        return self._state is _State.OPEN or (self._state is _State.OVER and self._task is not _current_call())
 
     @property
     def is_inherited(self) -> bool:
@@ -321,5 +322,13 @@ def _doomed(failure: BaseException) -> TransactionError:
 def _current_task() -> "asyncio.Task[Any] | None":
     try:
         return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _current_call() -> object:
+    """Return what runs at present: a task, or the loop of a thread's call, which is no task until it waits."""
+    try:
+        return asyncio.current_task() or asyncio.get_running_loop()
     except RuntimeError:
         return None

@@ -59,6 +59,7 @@ class IndexedDbEngine:
     """A store in the browser, shared by all tabs and workers of one origin."""
 
     is_ephemeral = False
+    is_local = False
 
     def __init__(self, name: str, settings: IndexedDbSettings, schema_name: str = DEFAULT_SCHEMA) -> None:
         self.schema_name = schema_name

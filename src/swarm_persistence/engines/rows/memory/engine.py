@@ -43,6 +43,7 @@ class MemoryEngine:
     """A store in this process. Durations are in seconds."""
 
     is_ephemeral = True
+    is_local = True
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class PostgresEngine:
     """One schema of one database. All methods but `abandon` are called in an event loop."""
 
     is_ephemeral = False
+    is_local = False
 
     def __init__(self, pools: ConnectionPools, settings: PostgresSettings, *, owns_pools: bool) -> None:
         """Take the pools; an engine that owns them closes them with itself."""

@@ -6,6 +6,7 @@ import msgspec
 
 from swarm_persistence.engines.pools import PoolSettings
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA, require_name
+from swarm_persistence.engines.surroundings import require_real_threads
 from swarm_persistence.errors import OtherError
 
 PreparedStatements = Literal["auto", "on", "off"]
@@ -39,6 +40,7 @@ class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
     def checked(self) -> Self:
         """Return these settings; an invalid one raises `OtherError`, which names it."""
         require_name(self.schema)
+        require_real_threads()
         super().checked()
         self.require_duration("operation_timeout")
         self.require("parallel_transactions", type(self.parallel_transactions) is bool, "true or false")

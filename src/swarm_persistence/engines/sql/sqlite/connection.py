@@ -37,11 +37,11 @@ class BusyHandler:
     @contextmanager
     def until(self, deadline: float) -> Iterator[None]:
         """Wait up to this time of the monotonic clock, within the block."""
-        self._limit = deadline
+        outer, self._limit = self._limit, deadline
         try:
             yield
         finally:
-            self._limit = None
+            self._limit = outer
             self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import apsw
 
 from swarm_persistence.clock import microseconds, now
+from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
@@ -29,6 +30,7 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
+from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
@@ -45,13 +47,15 @@ from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.engines.surroundings import require_real_threads, running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
+
+_Submitters = tuple[Submitter, Submitter] | tuple[ThreadSubmitter, ThreadSubmitter]
 
 _CHECKPOINT_TIMEOUT_SECONDS = 0.25
 
@@ -60,6 +64,7 @@ class SqliteEngine:
     """The engine of one file. `start` blocks; call every other method in an event loop."""
 
     is_ephemeral = False
+    is_local = True
 
     def __init__(
         self, path: str | os.PathLike[str], settings: SqliteSettings, schema_name: str = DEFAULT_SCHEMA
@@ -82,7 +87,7 @@ class SqliteEngine:
             reserve=NumberReserve() if settings.durability == "normal" else None,
         )
         self._reads_on_writer = settings.max_connections == 1
-        self._submitters_of_loops: dict[asyncio.AbstractEventLoop, tuple[Submitter, Submitter]] = {}
+        self._submitters_of_loops: dict[asyncio.AbstractEventLoop, _Submitters] = {}
         self._submitters_lock = threading.Lock()
         self._sessions: set[SqliteSession] = set()
         self._snapshots: set[SqliteSnapshot] = set()
@@ -96,6 +101,8 @@ class SqliteEngine:
 
     async def open(self, *, must_exist: bool = False) -> None:
         """Run `start` in a thread; if cancelled, close what it has opened."""
+        if not isinstance(running_loop(), CallingThreadLoop):
+            require_real_threads()
         try:
             await asyncio.to_thread(self.start, must_exist=must_exist)
         except asyncio.CancelledError:
@@ -175,8 +182,7 @@ class SqliteEngine:
         )
         is_stuck = self._are_writes_stuck()
         batch = writing.send_alone(operation)
-        if not is_stuck:
-            writing.block_on(batch)
+        (writing.leave if is_stuck else writing.block_on)(batch)
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
@@ -306,7 +312,7 @@ class SqliteEngine:
 
         writing = self._submitters()[0]
         operation = Action(writing.loop.create_future(), action=confirmed)
-        writing.send_alone(operation)
+        writing.leave(writing.send_alone(operation))
         return await operation.future
 
     def _size(self) -> int:
@@ -374,17 +380,20 @@ class SqliteEngine:
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)
 
-    def _submitters(self) -> tuple[Submitter, Submitter]:
+    def _submitters(self) -> _Submitters:
         """Return the running loop's submitters, to the writer and to the readers."""
         try:
             return self._submitters_of_loops[asyncio.get_running_loop()]
         except (KeyError, RuntimeError):
             return self._add_submitters(running_loop())
 
-    def _add_submitters(self, loop: asyncio.AbstractEventLoop) -> tuple[Submitter, Submitter]:
+    def _add_submitters(self, loop: asyncio.AbstractEventLoop) -> _Submitters:
         with self._submitters_lock:
             for closed in [other for other in self._submitters_of_loops if other.is_closed()]:
                 del self._submitters_of_loops[closed]
+            if isinstance(loop, CallingThreadLoop):
+                return self._submitters_of_loops.setdefault(loop, self._submitters_of_thread(loop))
+            require_real_threads()
             timeout = self.settings.connection_timeout
             writing = Submitter(loop, self._writer.send, timeout, self._why_writes_wait, self._are_writes_stuck)
             reading = writing
@@ -394,6 +403,15 @@ class SqliteEngine:
                     loop, readers.send, timeout, self._why_reads_wait, _never, run_here=readers.run_here
                 )
             return self._submitters_of_loops.setdefault(loop, (writing, reading))
+
+    def _submitters_of_thread(self, loop: CallingThreadLoop) -> _Submitters:
+        writer, readers, timeout = self._writer, self._readers, self.settings.connection_timeout
+        writing = ThreadSubmitter(loop, writer.lead, writer.send, timeout, self._why_writes_wait, is_writing=True)
+        if self._reads_on_writer:
+            return writing, writing
+        return writing, ThreadSubmitter(
+            loop, readers.run_in_caller, readers.send, timeout, self._why_reads_wait, is_writing=False
+        )
 
     def _is_held(self) -> bool:
         return any(not session.is_over for session in list(self._sessions))

@@ -30,17 +30,24 @@ class GroupCommit(WriterConnection):
         self._upkeep = {}
         super().begin(deadline)
 
-    def run_group(self, batches: list[Batch]) -> None:
-        """Run the operations of batches, commit them together, and answer them."""
+    def run_group(self, batches: list[Batch], *, is_patient: bool = True) -> list[Batch]:
+        """Run the operations of batches, commit them together, and answer them.
+
+        Returns the batches if another process holds the write lock and this is not to wait for it, else none.
+        """
         while batches:
-            deadline = batches[0].deadline  # the first to be over: they come in the order of their submission
+            # The first to be over: they come in the order of their submission.
+            deadline = batches[0].deadline if is_patient else 0.0
             operations = _to_do(batches)
             try:
                 if operations:
-                    self.prepare()
+                    with self._busy_handler.until(deadline):
+                        self.prepare()
                     if not self._run_alone(operations, deadline):
                         self._run_transactions(operations, deadline)
             except apsw.BusyError as error:
+                if not is_patient:
+                    return batches
                 # Nothing of this transaction has run. Batches whose deadline has not passed are retried.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
                 _fail(_to_do(late), self.translate(error))
@@ -51,11 +58,12 @@ class GroupCommit(WriterConnection):
                 _fail(operations, self.translate(error))
                 self.roll_back()
             if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
-                self._repeat(lost, deadline)
+                self._repeat(lost, batches[0].deadline)
             answer(batches)
             if not self.watches.is_empty:
                 self._notify_watches(operations)
-            return
+            break
+        return []
 
     def _run_transactions(self, operations: list[Operation], deadline: float) -> None:
         start = 0

@@ -1,4 +1,4 @@
-"""A pool of reader threads with a connection each, opened on demand and closed when idle."""
+"""Reader threads with a connection each, and connections for calling threads; opened on demand, closed when idle."""
 
 import threading
 import time
@@ -21,19 +21,26 @@ _BETWEEN_GROWTHS_SECONDS = 1.0
 
 
 class PooledReader:
-    """The connection of a reader thread. An event loop may use it while the thread is idle."""
+    """A connection that reads: of a reader thread, or of whichever calling thread takes it.
 
-    __slots__ = ("busy_handler", "connection", "cursor", "lock")
+    An event loop may use that of a thread while the thread is idle.
+    """
+
+    __slots__ = ("busy_handler", "connection", "cursor", "lock", "used_at")
 
     def __init__(self, busy_handler: BusyHandler) -> None:
         self.lock = threading.Lock()
         self.busy_handler = busy_handler
         self.connection: apsw.Connection | None = None
         self.cursor: apsw.Cursor | None = None
+        self.used_at = 0.0
 
 
 class Readers:
-    """Runs batches of reads, each in one snapshot, on the next free thread."""
+    """Runs batches of reads, each in one snapshot, on the next free thread; or a single read in the calling thread.
+
+    At least one connection is left to the threads, so that what a calling thread cannot run itself is always run.
+    """
 
     def __init__(
         self,
@@ -56,8 +63,16 @@ class Readers:
         self._unfinished = 0
         self._is_stopped = False
         self._next_growth = 0.0
-        self.open = 0
-        """The number of threads, and so of connections."""
+        self._threads_open = 0
+        self._lent = 0
+        self._idle: list[PooledReader] = []
+        """Connections for calling threads that none uses; those used last stand last."""
+        self._all_returned = threading.Condition(self._lock)
+
+    @property
+    def open(self) -> int:
+        """Return the number of connections."""
+        return self._threads_open + self._lent + len(self._idle)
 
     def start(self) -> None:
         """Start the threads that are kept when idle."""
@@ -73,9 +88,78 @@ class Readers:
                 return
             self._inbox.put(batch)
             self._unfinished += 1
-            may_grow = self.open == 0 or self._next_growth <= time.monotonic()
-            if may_grow and self.open < min(self._unfinished, self._most):
-                self._grow(batch)
+            may_grow = self._threads_open == 0 or self._next_growth <= time.monotonic()
+            if may_grow and self._threads_open < min(self._unfinished, self._most):
+                if self.open >= self._most and self._idle:
+                    self._close(self._idle.pop(0))
+                if self.open < self._most:
+                    self._grow(batch)
+
+    def run_in_caller(self, batch: Batch) -> None:
+        """Take a batch of one read, and run it in the calling thread if a connection is free and no lock is in the way.
+
+        It never waits there, neither for another process nor for a thread.
+        """
+        (operation,) = batch.operations
+        (statement,) = operation.statements
+        reader = self._borrow()
+        if reader is None:
+            self.send(batch)
+            return
+        batch.take()
+        try:
+            with reader.busy_handler.until(0.0):
+                self._connection_of(reader)
+            is_done = self._run_with(reader, operation, statement)
+        except apsw.BusyError:
+            is_done = False
+        except Exception as error:
+            # A process that is out of descriptors reads on with what it has open.
+            is_done = self._threads_open == 0
+            operation.error = self._failure_of(reader, error) if is_done else None
+        except BaseException:
+            reader.cursor = None
+            raise
+        finally:
+            self._return(reader)
+        if is_done:
+            answer([batch])
+        else:
+            batch.taken.release()
+            self.send(batch)
+
+    def _borrow(self) -> PooledReader | None:
+        with self._lock:
+            if self._is_stopped:
+                return None
+            if self._idle:
+                reader = self._idle.pop()
+            elif self.open < self._most - (not self._threads_open):
+                reader = PooledReader(BusyHandler(self._connection_timeout))
+            else:
+                return None
+            self._lent += 1
+            return reader
+
+    def _return(self, reader: PooledReader) -> None:
+        reader.used_at = time.monotonic()
+        with self._lock:
+            self._lent -= 1
+            if reader.connection is None:
+                pass
+            elif self._is_stopped:
+                self._close(reader)
+            else:
+                self._idle.append(reader)
+                if self._idle[0].used_at < reader.used_at - self._idle_timeout:
+                    self._close(self._idle.pop(0))
+            if self._is_stopped and not self._lent:
+                self._all_returned.notify_all()
+
+    def _close(self, reader: PooledReader) -> None:
+        reader.cursor = None
+        if reader.connection is not None:
+            self._identity.close(reader.connection)
 
     def run_here(self, operation: Operation) -> bool:
         """Run a point read in the calling thread, on the connection of an idle reader; return whether there was one.
@@ -116,20 +200,24 @@ class Readers:
         """Let the threads end after the batches that they were sent."""
         with self._lock:
             self._is_stopped = True
-            for _ in range(self.open):
+            for _ in range(self._threads_open):
                 self._inbox.put(None)
+            while self._idle:
+                self._close(self._idle.pop())
 
     def join(self) -> None:
-        """Wait for the threads' end."""
+        """Wait for the threads' end, and for the connections that calling threads use."""
         for thread in list(self._threads):
             thread.join()
+        with self._lock:
+            self._all_returned.wait_for(lambda: not self._lent)
 
     def _grow(self, batch: Batch) -> None:
         try:
             self._start_thread()
         except RuntimeError as error:
             # Out of threads: go on with those that run.
-            if self.open == 0:
+            if self._threads_open == 0:
                 refuse(batch, PoolError(f"no thread could be started to read: {error}"))
 
     def _start_thread(self) -> None:
@@ -137,7 +225,7 @@ class Readers:
         thread = threading.Thread(target=self._run, name="swarm-persistence reader", daemon=True)
         thread.start()
         self._threads.add(thread)
-        self.open += 1
+        self._threads_open += 1
 
     def _run(self) -> None:
         reader = PooledReader(BusyHandler(self._connection_timeout))
@@ -162,9 +250,7 @@ class Readers:
                     answer([batch])
         finally:
             with reader.lock:
-                reader.cursor = None
-                if reader.connection is not None:
-                    self._identity.close(reader.connection)
+                self._close(reader)
             with self._lock:
                 self._pooled_readers = tuple(other for other in self._pooled_readers if other is not reader)
                 self._threads.discard(threading.current_thread())
@@ -183,7 +269,7 @@ class Readers:
                     return False
                 self._inbox.put(batch)
                 self._next_growth = time.monotonic() + _BETWEEN_GROWTHS_SECONDS
-                self.open -= 1
+                self._threads_open -= 1
             return True
         return False
 
@@ -202,13 +288,15 @@ class Readers:
                 batch = self._inbox.get(timeout=self._idle_timeout)
             except Empty:
                 with self._lock:
-                    if self.open <= self._kept or not self._inbox.empty():
+                    while self._idle and self._idle[0].used_at < time.monotonic() - self._idle_timeout:
+                        self._close(self._idle.pop(0))
+                    if self._threads_open <= self._kept or not self._inbox.empty():
                         continue
-                    self.open -= 1
+                    self._threads_open -= 1
                     return None
             if batch is None:
                 with self._lock:
-                    self.open -= 1
+                    self._threads_open -= 1
             return batch
 
     def _run_batch(self, reader: PooledReader, batch: Batch) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
@@ -37,7 +38,7 @@ class SqliteSession:
         self,
         writer: Writer,
         compiler: SqliteStatementCompiler,
-        submitter: Callable[[], Submitter],
+        submitter: Callable[[], Submitter | ThreadSubmitter],
         timeout: float,
     ) -> None:
         self._writer = writer
@@ -104,15 +105,15 @@ class SqliteSession:
         return self._send(Operation(asyncio.get_running_loop().create_future(), statements))
 
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
+        submitter = self._submitter()
+        submitter.protect()
         if self._is_done_here(operation):
-            # In a later tick, as if it had been sent: a loop of awaits must let the other tasks run.
-            operation.future.get_loop().call_soon(operation.settle)
+            submitter.answer_soon(operation)
             return operation.future
         with self._end_lock:
             if self._is_over:
                 raise copy_error(self.failure or is_over())
             self._sent += 1
-            submitter = self._submitter()
             batch = submitter.send_to(self._inbox.put, operation)
         submitter.block_on(batch)
         return operation.future

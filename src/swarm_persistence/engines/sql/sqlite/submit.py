@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -86,7 +86,7 @@ _Deferred = tuple["asyncio.Future[Any]", Callable[..., Operation], Callable[[Any
 class Batch(msgspec.Struct, eq=False):
     """Operations that travel together, and the submitter that takes their answers."""
 
-    submitter: "Submitter"
+    submitter: "Recipient"
     operations: list[Operation]
     submitted_at: float
     deadline: float
@@ -96,6 +96,8 @@ class Batch(msgspec.Struct, eq=False):
     taken: Lock = msgspec.field(default_factory=Lock)
     is_done: bool = False
     waiter: "Lock | None" = None
+    is_abandoned: bool = False
+    """Whether its caller was interrupted: no loop takes the answer."""
 
     def take(self) -> bool:
         """Claim the batch, for a thread that will run it or a loop that gives it up; `False` if it is claimed."""
@@ -120,6 +122,16 @@ class Batch(msgspec.Struct, eq=False):
         self.waiter = None
         # A thread that has seen the waiter just now does not call the loop.
         return self.is_done
+
+
+class Recipient(Protocol):
+    """What takes the answers of batches that it has sent."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def settle(self, batch: Batch) -> None:
+        """Give the outcomes of a batch to the callers."""
+        ...
 
 
 class Submitter:
@@ -208,6 +220,17 @@ class Submitter:
             batch = self._dispatch(Batch(self, operations, now := time.monotonic(), now + self._timeout), self._send)
             if self._is_busy:
                 self._yield_to(batch)
+
+    def protect(self) -> None:
+        """Do nothing: no signal interrupts an operation that a loop's thread runs."""
+
+    def answer_soon(self, operation: Operation) -> None:
+        """Settle an operation that was run in the loop's own thread."""
+        # In a later tick, as if it had been sent: a loop of awaits must let the other tasks run.
+        self.loop.call_soon(operation.settle)
+
+    def leave(self, batch: Batch) -> None:
+        """Let a batch that was sent alone take its time."""
 
     def settle(self, batch: Batch) -> None:
         """Give the outcomes of a batch to the callers; runs in the loop."""
@@ -341,10 +364,15 @@ class Submitter:
 
     def _give_up(self, batch: Batch) -> None:
         if batch.take():
-            reason = f"{self._explain()} for longer than connection_timeout ({self._timeout:g} s)"
-            for operation in batch.operations:
-                operation.error = PoolError(reason)
-            self.settle(batch)
+            give_up(batch, self._explain, self._timeout)
+
+
+def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
+    """Settle a batch that was taken because its time is over."""
+    reason = f"{explain()} for longer than connection_timeout ({timeout:g} s)"
+    for operation in batch.operations:
+        operation.error = PoolError(reason)
+    batch.submitter.settle(batch)
 
 
 def answer(batches: Iterable[Batch]) -> None:
@@ -352,7 +380,10 @@ def answer(batches: Iterable[Batch]) -> None:
     done: dict[asyncio.AbstractEventLoop, list[Batch]] = {}
     for batch in batches:
         if batch.finish():
-            done.setdefault(batch.submitter.loop, []).append(batch)
+            if batch.is_abandoned:
+                batch.submitter.settle(batch)
+            else:
+                done.setdefault(batch.submitter.loop, []).append(batch)
     for loop, answered in done.items():
         try:
             loop.call_soon_threadsafe(_settle, answered)

@@ -1,9 +1,10 @@
-"""The writer thread: it has the one connection that writes, and runs batches in the order of their arrival."""
+"""The one connection that writes: whichever thread leads runs the batches that wait, in the order of their arrival."""
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -28,7 +29,11 @@ class _Poll:
 
 
 class Writer:
-    """Takes the batches that wait, and runs them as one group."""
+    """Takes the batches that wait, and runs them as one group: in its own thread, or in that of a caller.
+
+    A caller's thread leads if no other does at that moment, and ends with its own batch. The rest is left to the
+    writer's thread, and so is all that may have to wait, for a transaction's caller or another process.
+    """
 
     commits: GroupCommit
 
@@ -53,7 +58,11 @@ class Writer:
         self._identity = identity
         self._busy_handler = busy_handler
         self._translate = translate
-        self._inbox: SimpleQueue[Batch | _Poll | None] = SimpleQueue()
+        self._inbox: deque[Batch | _Poll | None] = deque()
+        # Held by the thread that leads: it uses the connection, and takes from the inbox.
+        self._lead = threading.Lock()
+        self._wake = threading.Lock()
+        self._wake.acquire()
         # A daemon: a program that forgets close() must still be able to end.
         self._thread = threading.Thread(target=self._run, name="swarm-persistence writer", daemon=True)
         self._opened = threading.Event()
@@ -69,9 +78,25 @@ class Writer:
 
     def send(self, batch: Batch) -> None:
         """Take a batch; its operations are answered by `answer`."""
-        self._inbox.put(batch)
+        self._put(batch)
         if self._is_over:
             self._refuse_the_rest()
+
+    def lead(self, batch: Batch) -> None:
+        """Take a batch, and run it in the calling thread if no thread leads at this moment."""
+        self._inbox.append(batch)
+        if not self._lead.acquire(blocking=False):
+            # The leader looks again after it has let go.
+            if self._is_over:
+                self._refuse_the_rest()
+            return
+        try:
+            while not batch.is_done and self._run_group(is_patient=False):
+                pass
+        finally:
+            self._lead.release()
+        if self._inbox:
+            self._put()
 
     def poll(self) -> None:
         """Wake the watches if another process has committed; runs in the writer's thread."""
@@ -80,11 +105,11 @@ class Writer:
 
     def watch(self) -> None:
         """Start to poll for other processes' commits, for as long as there is a watch."""
-        self._inbox.put(_Poll())
+        self._put(_Poll())
 
     def stop(self) -> None:
         """Let the thread end after the batches that it was sent."""
-        self._inbox.put(None)
+        self._put(None)
 
     def join(self) -> None:
         """Wait for the thread's end."""
@@ -106,8 +131,7 @@ class Writer:
         finally:
             self._opened.set()
         try:
-            while self._run_next_group():
-                pass
+            self._lead_until_stopped()
         except BaseException as error:
             self._failure = self._translate(error)
             raise
@@ -118,31 +142,62 @@ class Writer:
             self._wait_for_readers()
             self.commits.close()
 
-    def _run_next_group(self) -> bool:
-        try:
-            batch = self._inbox.get(timeout=None if self._watches.is_empty else _POLL_SECONDS)
-        except Empty:
+    def _put(self, *items: Batch | _Poll | None) -> None:
+        """Add to the inbox, and wake the writer's thread."""
+        self._inbox += items
+        if self._wake.locked():
+            with suppress(RuntimeError):  # another thread was quicker
+                self._wake.release()
+
+    def _lead_until_stopped(self) -> None:
+        """Lead whenever there is something to do. Returns as the leader, so that no other thread ever leads again."""
+        while True:
+            if not self._inbox:
+                self._wake.acquire(timeout=-1 if self._watches.is_empty else _POLL_SECONDS)
+            self._lead.acquire()
+            while self._inbox:
+                if not self._run_group(is_patient=True) and not self._run_other():
+                    return
+                if not self._watches.is_empty:
+                    self._poll_if_due()
+            if not self._watches.is_empty:
+                self._poll_if_due()
+            self._lead.release()
+
+    def _poll_if_due(self) -> None:
+        if time.monotonic() - self._polled_at >= _POLL_SECONDS:
             self._poll()
-            return True
+
+    def _run_other(self) -> bool:
+        """Run what stands next in the inbox and belongs to no group; `False` if that is the end."""
+        item = self._inbox.popleft()
+        if item is None:
+            return False
+        if isinstance(item, Batch):
+            self._run_action(item)
+        else:
+            self._poll(is_first=True)
+        return True
+
+    def _run_group(self, *, is_patient: bool) -> bool:
+        """Run the batches that stand next as one group; `False` if something else is next, or it would have to wait."""
         group: list[Batch] = []
         size = 0
-        while batch is not None:
-            if isinstance(batch, _Poll):
-                self._poll(is_first=True)
-            elif isinstance(batch.operations[0], Action):
-                self.commits.run_group(group)
-                group, size = [], 0
-                self._run_action(batch)
-            elif batch.take():
+        is_other_next = True
+        while self._inbox and size < LARGEST_GROUP:
+            batch = self._inbox[0]
+            if not isinstance(batch, Batch) or isinstance(batch.operations[0], Action):
+                break
+            self._inbox.popleft()
+            is_other_next = False
+            if batch.take():
                 group.append(batch)
                 size += len(batch.operations)
-            if size >= LARGEST_GROUP or self._inbox.empty():
-                break
-            batch = self._inbox.get_nowait()
-        self.commits.run_group(group)
-        if not self._watches.is_empty and time.monotonic() - self._polled_at >= _POLL_SECONDS:
-            self._poll()
-        return batch is not None
+        rest = self.commits.run_group(group, is_patient=is_patient)
+        for batch in reversed(rest):
+            batch.taken.release()
+            self._inbox.appendleft(batch)
+        return not (is_other_next or rest)
 
     def _poll(self, is_first: bool = False) -> None:
         """Wake the watches if another process has committed: only that changes the `data_version` of this connection.
@@ -184,8 +239,8 @@ class Writer:
         # A sender either sees `_is_over`, or has its batch refused here: none waits forever.
         while True:
             try:
-                batch = self._inbox.get_nowait()
-            except Empty:
+                batch = self._inbox.popleft()
+            except IndexError:
                 return
             if isinstance(batch, Batch):
                 refuse(batch, self._failure or ClosedError("the storage was closed before this call's turn came"))

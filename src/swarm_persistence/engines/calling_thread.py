@@ -1,0 +1,312 @@
+"""Runs a coroutine in the calling thread, which needs an event loop only where it has to wait."""
+
+import asyncio
+import os
+import signal
+import threading
+import warnings
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from contextvars import copy_context
+from importlib import import_module
+from typing import Any, TypeVar
+
+from swarm_persistence.engines.surroundings import require_own_threads
+
+_signal: Any = import_module("_signal")  # without the enums, which take `signal` 18 microseconds a call
+
+R = TypeVar("R")
+
+_DEFERRED_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name)
+)
+"""Their handlers may raise, as that of Ctrl-C does."""
+
+
+class CallingThreadLoop(asyncio.BaseEventLoop):
+    """The event loop of one call at a time, in whichever thread makes it. It waits on a lock, and watches no files.
+
+    A call that does not have to wait never runs it: its coroutine is driven to its end by hand.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._selector: Any = self  # the base class asks it for events, by `select`
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._interruption: BaseException | None = None
+        self._handlers: dict[int, Any] = {}
+        self._deferred: list[tuple[int, Any]] = []
+        self.is_in_use = False
+
+    def call(self, coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
+        """Run a coroutine, in a copy of the calling context, and return its result.
+
+        An exception that a signal's handler raises, such as KeyboardInterrupt, cancels the coroutine. If it has a
+        result all the same, `on_abandoned` is called with it.
+        """
+        try:
+            _warn_of_running_loop()
+        except Warning:
+            coroutine.close()
+            raise
+        outer = _leave_outer_loop()
+        self.is_in_use = True
+        self._interruption = None
+        try:
+            result = self._run(coroutine)
+        except BaseException:
+            coroutine.close()  # it may not even have begun
+            self._deliver_signals()
+            raise
+        finally:
+            self.is_in_use = False
+            _enter_outer_loop(*outer)
+        try:
+            self._deliver_signals()
+        except BaseException:
+            if on_abandoned is not None:
+                on_abandoned(result)
+            raise
+        return result
+
+    def defer_signals(self) -> None:
+        """Run the handlers of signals when this call next waits, or ends, instead of in the midst of a commit."""
+        if self._handlers or threading.current_thread() is not threading.main_thread():
+            return
+        for number in _DEFERRED_SIGNALS:
+            handler = _signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = _signal.signal(number, self._defer)
+
+    def block(self, lock: threading.Lock, seconds: float) -> bool:
+        """Wait for a lock within the call; `False` if it has to go on waiting by `await`."""
+        if self._interruption is not None:
+            return False
+        events._set_running_loop(None)  # greenlets take turns in one thread
+        try:
+            self._deliver_signals()
+            is_acquired = lock.acquire(timeout=seconds)
+            self.defer_signals()
+            return is_acquired
+        except BaseException as error:
+            self._interruption = error
+            return False
+        finally:
+            events._set_running_loop(self)
+
+    def select(self, timeout: float | None) -> Sequence[Any]:
+        """Wait until another thread wakes this one, or until the timeout."""
+        if timeout is not None and timeout <= 0:
+            self._wake.acquire(blocking=False)
+            return ()
+        events._set_running_loop(None)
+        try:
+            self._deliver_signals()
+            self._wake.acquire(timeout=-1 if timeout is None else timeout)
+        finally:
+            events._set_running_loop(self)
+        self.defer_signals()
+        return ()
+
+    def close(self) -> None:
+        super().close()
+        self._selector = None  # else a cycle would keep it
+
+    def finish(self) -> None:
+        """Cancel what is left, and close the loop."""
+        outer = _leave_outer_loop()
+        try:
+            while tasks := asyncio.all_tasks(self):
+                for task in tasks:
+                    task.cancel()
+                self.run_until_complete(_settled(tasks))
+            self.close()
+        finally:
+            _enter_outer_loop(*outer)
+
+    def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        context = copy_context()
+        events._set_running_loop(self)
+        try:
+            awaited = context.run(coroutine.send, None)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        finally:
+            events._set_running_loop(None)
+        self.defer_signals()
+        return self._wait_for(self.create_task(_rest_of(coroutine, awaited), context=context))
+
+    def _wait_for(self, task: "asyncio.Task[R]") -> R:
+        try:
+            return self.run_until_complete(task)
+        except BaseException as error:
+            if task.done() and not _has_result(task):
+                if isinstance(error, asyncio.CancelledError):
+                    raise CancelledError from error
+                raise
+            task.cancel()
+            # What other threads have just sent is taken, too: what this thread does next must not overtake it.
+            for _ in range(2):
+                with suppress(asyncio.CancelledError, Exception):
+                    self.run_until_complete(_settled([task]))
+            self._interruption = error
+            return task.result() if _has_result(task) else self._raise_interruption()
+
+    def _raise_interruption(self) -> Any:
+        error, self._interruption = self._interruption, None
+        assert error is not None
+        raise error
+
+    def _defer(self, number: int, frame: Any) -> None:
+        self._deferred.append((number, frame))
+
+    def _deliver_signals(self) -> None:
+        """Call the handlers of the signals that were deferred; any of them may raise."""
+        if self._handlers:
+            self._restore_handlers()
+        while self._deferred:
+            number, frame = self._deferred.pop(0)
+            handler = _signal.getsignal(number)
+            if callable(handler):
+                handler(number, frame)
+        if self._interruption is not None:
+            self._raise_interruption()
+
+    def _restore_handlers(self) -> None:
+        try:
+            while self._handlers:
+                number, handler = self._handlers.popitem()
+                if _signal.getsignal(number) == self._defer:  # else another one was installed meanwhile
+                    _signal.signal(number, handler)
+        finally:
+            # A handler that is in place again may raise here at once.
+            if self._handlers:
+                self._restore_handlers()
+
+    def _process_events(self, event_list: Sequence[Any]) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        if self._wake.locked():
+            with suppress(RuntimeError):  # another thread was quicker
+                self._wake.release()
+
+    def __del__(self) -> None:
+        if not self.is_closed():
+            self.close()
+
+
+class _LoopOfThread:
+    """Closes the loop of a thread that has ended."""
+
+    def __init__(self) -> None:
+        self.loop = CallingThreadLoop()
+
+    def __del__(self) -> None:
+        self.loop.close()
+
+
+_local = threading.local()
+_has_warned = False
+
+
+def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
+    """Run a coroutine in the calling thread; see `CallingThreadLoop.call`."""
+    try:
+        loop: CallingThreadLoop = _local.owner.loop
+    except AttributeError:
+        try:
+            require_own_threads()
+        except BaseException:
+            coroutine.close()
+            raise
+        _local.owner = _LoopOfThread()
+        loop = _local.owner.loop
+    if not loop.is_in_use:
+        return loop.call(coroutine, on_abandoned)
+    # A function that a verb calls makes a call of its own.
+    inner = CallingThreadLoop()
+    try:
+        return inner.call(coroutine, on_abandoned)
+    finally:
+        inner.finish()
+
+
+def _warn_of_running_loop() -> None:
+    """Warn, once in a process, that a call stops this thread's event loop."""
+    global _has_warned  # noqa: PLW0603 - once in a process
+    running = events._get_running_loop()
+    if running is None or isinstance(running, CallingThreadLoop) or _has_warned:
+        return
+    _has_warned = True
+    warnings.warn(
+        "a blocking call stops this thread's event loop until it returns: fine in a notebook, but where other tasks "
+        "must go on, use the async storage",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _forget_in_child() -> None:
+    global _local  # noqa: PLW0603 - the parent's loops may wait for threads that a forked child has not
+    _inherited.append(_local)
+    _local = threading.local()
+
+
+_inherited: list[threading.local] = []
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+async def _rest_of(coroutine: Coroutine[Any, Any, R], awaited: Any) -> R:
+    return await _Rest(coroutine, awaited)  # type: ignore[no-any-return]
+
+
+class _Rest:
+    """The rest of a coroutine that was driven by hand until it had to wait."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], awaited: Any) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        awaited = self._awaited
+        try:
+            while True:
+                try:
+                    yield awaited
+                except BaseException as error:
+                    awaited = self._coroutine.throw(error)
+                else:
+                    awaited = self._coroutine.send(None)
+        except StopIteration as end:
+            return end.value
+
+
+async def _settled(tasks: "Sequence[asyncio.Task[Any]] | set[asyncio.Task[Any]]") -> None:
+    await asyncio.wait(tasks)
+
+
+def _has_result(task: "asyncio.Task[Any]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _leave_outer_loop() -> "tuple[asyncio.AbstractEventLoop | None, asyncio.Task[Any] | None]":
+    """Let no event loop run in this thread, and return the one that did, with its task."""
+    outer = events._get_running_loop()
+    if outer is None:
+        return None, None
+    task = asyncio.current_task(outer)
+    if task is not None:
+        asyncio.tasks._leave_task(outer, task)
+    events._set_running_loop(None)
+    return outer, task
+
+
+def _enter_outer_loop(outer: "asyncio.AbstractEventLoop | None", task: "asyncio.Task[Any] | None") -> None:
+    events._set_running_loop(outer)
+    if outer is not None and task is not None:
+        asyncio.tasks._enter_task(outer, task)

@@ -1,0 +1,141 @@
+"""Runs the operations of a calling thread in that thread, as far as no other one uses what they need."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+from swarm_persistence.engines.calling_thread import CallingThreadLoop
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, give_up
+from swarm_persistence.engines.sql.statements import Statement
+
+_LONGEST_BLOCK_SECONDS = 0.02
+"""How long a thread waits for another one before it does so in its loop, where timers run."""
+
+
+class ThreadSubmitter:
+    """Sends the operations of one calling thread to one receiver; the counterpart of an event loop's `Submitter`."""
+
+    def __init__(
+        self,
+        loop: CallingThreadLoop,
+        run: Callable[[Batch], None],
+        send: Callable[[Batch], None],
+        timeout: float,
+        explain: Callable[[], str],
+        *,
+        is_writing: bool,
+    ) -> None:
+        """Take the receiver's functions.
+
+        `run` takes a batch and runs it in the calling thread if that is possible; `send` leaves it to another thread.
+        `explain` says why operations wait.
+        """
+        self.loop: asyncio.AbstractEventLoop = loop
+        self._thread = loop
+        self._run = run
+        self._send = send
+        self._timeout = timeout
+        self._explain = explain
+        self._is_writing = is_writing
+        self._in_flight: dict[Batch, None] = {}
+        self._waiter = _held_lock()
+
+    @property
+    def waiting(self) -> int:
+        """Return how many operations no thread runs yet."""
+        return sum(batch.waits_for_writer and not batch.taken.locked() for batch in list(self._in_flight))
+
+    @property
+    def running(self) -> int:
+        """Return how many batches are being run."""
+        return sum(batch.taken.locked() for batch in list(self._in_flight))
+
+    def submit(
+        self, kind: Callable[..., Operation], compile: Callable[[Any], Sequence[Statement]], argument: Any
+    ) -> "asyncio.Future[Any]":
+        """Run an operation of the statements that `compile` returns; return the future of its result.
+
+        The future is done, unless the operation has to wait for another thread, or another process.
+        """
+        future: asyncio.Future[Any] = self.loop.create_future()
+        batch = Batch(self, [kind(future, compile(argument))], now := time.monotonic(), now + self._timeout)
+        if self._is_writing:
+            self.protect()  # others' operations may be in the group that this thread commits
+        self.block_on(self._dispatch(batch, self._run))
+        return future
+
+    def send_alone(self, operation: Operation) -> Batch:
+        """Send an operation in a batch of its own; `block_on` or `leave` must follow."""
+        batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
+        return self._dispatch(batch, self._send)
+
+    def send_to(self, send: Callable[[Batch], None], operation: Operation) -> Batch:
+        """Send an operation to an open transaction, which has a time limit of its own; `block_on` must follow."""
+        batch = Batch(self, [operation], time.monotonic(), float("inf"), waits_for_writer=False)
+        return self._dispatch(batch, send)
+
+    def flush(self) -> None:
+        """Do nothing: all was sent at once."""
+
+    def protect(self) -> None:
+        """Let no signal interrupt what this thread is about to run, until the call waits or ends."""
+        self._thread.defer_signals()
+
+    def answer_soon(self, operation: Operation) -> None:
+        """Settle an operation that was run in this thread."""
+        operation.settle()
+
+    def block_on(self, batch: Batch) -> None:
+        """Wait a moment for a batch; if it is not done then, let the caller await it."""
+        waiter = batch.waiter
+        assert waiter is not None
+        if waiter.acquire(blocking=False) or self._thread.block(waiter, _LONGEST_BLOCK_SECONDS):
+            self.settle(batch)
+        else:
+            self.leave(batch)
+
+    def leave(self, batch: Batch) -> None:
+        """Let the caller await a batch."""
+        batch.waiter = None
+        self._waiter = _held_lock()
+        if batch.is_done:  # a thread that has seen the waiter just now does not call the loop
+            self.settle(batch)
+            return
+        (operation,) = batch.operations
+        operation.future.add_done_callback(lambda future: self._abandon(batch) if future.cancelled() else None)
+        if batch.waits_for_writer:
+            timer = self.loop.call_later(batch.deadline - time.monotonic(), self._give_up, batch)
+            operation.future.add_done_callback(lambda _: timer.cancel())
+
+    def settle(self, batch: Batch) -> None:
+        """Give the outcome of a batch to its caller, once; of an abandoned one, in any thread."""
+        try:
+            del self._in_flight[batch]
+        except KeyError:
+            return
+        for operation in batch.operations:
+            operation.settle()
+
+    def _dispatch(self, batch: Batch, send: Callable[[Batch], None]) -> Batch:
+        batch.waiter = self._waiter
+        self._in_flight[batch] = None
+        send(batch)
+        return batch
+
+    def _abandon(self, batch: Batch) -> None:
+        """Let the thread that runs a batch settle it, for this one may never wait again."""
+        batch.is_abandoned = True
+        if batch.is_done:
+            self.settle(batch)
+
+    def _give_up(self, batch: Batch) -> None:
+        if batch.take():
+            give_up(batch, self._explain, self._timeout)
+
+
+def _held_lock() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
