@@ -19,6 +19,7 @@ COMMANDS = [
     "partition",
     "recover",
     "copy",
+    "import-rust",
     "backup",
     "restore",
     "checksums",
@@ -43,7 +44,7 @@ def test_help_is_as_written_down(
 
 
 def test_there_is_a_golden_file_for_every_command() -> None:
-    listed = re.findall(r"^    ([a-z]+)(?: |$)", make_parser().format_help(), re.MULTILINE)
+    listed = re.findall(r"^    ([a-z-]+)(?: |$)", make_parser().format_help(), re.MULTILINE)
     assert listed == COMMANDS
 
 

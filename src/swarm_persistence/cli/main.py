@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from swarm_persistence import __version__
-from swarm_persistence.cli import backup, checksums, copying, demo, doctor, migrate, partition, recover, stats, worker
+from swarm_persistence.cli import (
+    backup,
+    checksums,
+    copying,
+    demo,
+    doctor,
+    import_rust,
+    migrate,
+    partition,
+    recover,
+    stats,
+    worker,
+)
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.errors import StorageError
@@ -57,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     partition.add_parser(commands)
     recover.add_parser(commands)
     copying.add_parser(commands)
+    import_rust.add_parser(commands)
     backup.add_parser(commands)
     checksums.add_parser(commands)
     return parser

@@ -13,7 +13,7 @@ from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.backups import restore_records, source_path, target_path
 
-_LONGEST_SECONDS = 7 * 86400.0
+LONGEST_SECONDS = 7 * 86400.0
 """The timeout of a restore, which is one transaction."""
 
 
@@ -39,7 +39,7 @@ async def restore(
     """
     source = source_path(backup)
     if await run_beside(lambda: _is_database(source)):
-        path = _path_of(target)
+        path = path_of(target)
         if path is None:
             raise OtherError(
                 f"{source!r} is a backup of SQLite, which goes to the path of a file; restore it there, and copy that"
@@ -66,7 +66,7 @@ class _Restoring:
         if isinstance(target, Storage):
             await self._fill(target)
             return
-        path = _path_of(target)
+        path = path_of(target)
         if path is None:
             await self._fill_server(os.fspath(target))
         else:
@@ -93,7 +93,7 @@ class _Restoring:
             raise OtherError(f"{url!r} cannot be restored to by its name; open it, and restore into the open storage")
         from swarm_persistence.backends.postgres import PostgresStorage
 
-        async with await PostgresStorage.builder().transaction_timeout(_LONGEST_SECONDS).build(url) as storage:
+        async with await PostgresStorage.builder().transaction_timeout(LONGEST_SECONDS).build(url) as storage:
             await self._fill(storage)
 
     async def _make_file(self, path: str) -> None:
@@ -102,7 +102,7 @@ class _Restoring:
 
         await run_beside(partial(require_free, path, is_overwriting=self._is_overwriting))
         with partial_file(path) as file:
-            builder = SqliteStorage.builder().transaction_timeout(_LONGEST_SECONDS)
+            builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
             async with await builder.build(file.path) as storage:
                 await self._fill(storage)
             await run_beside(partial(place, file, is_overwriting=self._is_overwriting, keeps_numbers=True, vfs=None))
@@ -118,7 +118,7 @@ def _is_database(path: str) -> bool:
     return is_database(path)
 
 
-def _path_of(target: str | os.PathLike[str] | Storage) -> str | None:
+def path_of(target: str | os.PathLike[str] | Storage) -> str | None:
     """Return the path of the file that a target names; `None` if it is something else."""
     if isinstance(target, Storage):
         return None

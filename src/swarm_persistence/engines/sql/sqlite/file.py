@@ -5,6 +5,7 @@ POSIX locks on it, also those of a connection that another thread has open.
 """
 
 import os
+import shlex
 import stat
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from swarm_persistence.engines.sql.sqlite.access import (
     reading_access,
 )
 from swarm_persistence.engines.sql.sqlite.log import dropped_commits
+from swarm_persistence.engines.sql.sqlite.rust_crate import has_tables_of_the_crate
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_openable
 from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
 
@@ -174,6 +176,12 @@ def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspect
         connection.execute("BEGIN").fetchall()  # one snapshot: another process may be bringing the file up
         application_id: int = connection.execute("PRAGMA application_id").get
         objects: int = connection.execute("SELECT count(*) FROM sqlite_schema").get
+        if not application_id and has_tables_of_the_crate(connection):
+            return _refused(
+                FileState.FOREIGN,
+                f"{path!r} is a database of the Rust crate ruv-swarm-persistence; it was left as it is: import it with "
+                f"`swarm-persistence import-rust {shlex.quote(path)} NEW`",
+            )
         if application_id != APPLICATION_ID and (application_id or objects):
             return _refused(
                 FileState.FOREIGN,

@@ -18,12 +18,13 @@ _STEPS = (
     (3, "add_task_dependencies_tracking"),
     (4, "add_agent_groups"),
 )
-_TABLES = {
+UNUSED_TABLES = {
     "task_dependencies": "task_id, depends_on, created_at",
     "agent_group_members": "group_id, agent_id, role, joined_at",
     "agent_groups": "id, name, description, metadata, created_at, updated_at",
 }
 """Tables of its own, with their columns; no code of the crate writes to them."""
+_RECORDS = ("agents", "tasks", "events", "messages", "metrics")
 _INDEXES = {
     "idx_agents_status": "agents(status)",
     "idx_agents_type": "agents(agent_type)",
@@ -62,7 +63,7 @@ def repair(connection: apsw.Connection) -> tuple[str, ...]:
 
     """
     with _writing(connection):
-        if _has_tables_of_the_crate(connection):
+        if has_tables_of_the_crate(connection):
             raise DatabaseError(
                 f"{connection.filename!r} holds the tables of the Rust crate ruv-swarm-persistence, and none of ours; "
                 "it was left as it is"
@@ -82,7 +83,7 @@ def _traces(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
     for name, text in indexes:
         if name in _INDEXES and text.split() == f"CREATE INDEX {name} ON {_INDEXES[name]}".split():
             yield f"index {name}", f"DROP INDEX {name}"
-    for name, columns in _TABLES.items():
+    for name, columns in UNUSED_TABLES.items():
         if _columns(connection, name) == columns and _is_empty(connection, name):
             yield f"table {name}", f"DROP TABLE {name}"
     if _is_table(connection, _LOG):
@@ -106,9 +107,9 @@ def _is_table(connection: apsw.Connection, name: str) -> bool:
     return bool(found == "table")
 
 
-def _has_tables_of_the_crate(connection: apsw.Connection) -> bool:
-    """Tell whether the records' tables have the crate's column with a second copy of each record."""
-    return "data" in _columns(connection, "agents").split(", ")
+def has_tables_of_the_crate(connection: apsw.Connection) -> bool:
+    """Tell whether the records' tables have the crate's column with the whole record."""
+    return all("data" in _columns(connection, name).split(", ") for name in _RECORDS)
 
 
 @contextmanager

@@ -1,0 +1,202 @@
+"""Imports a database of the Rust crate `ruv-swarm-persistence` into a storage of ours, all or nothing."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from itertools import islice
+
+import msgspec
+
+from swarm_persistence.backends.targets import init_storage
+from swarm_persistence.engines.lines import BATCH
+from swarm_persistence.engines.placing import partial_file
+from swarm_persistence.engines.stepping import run_beside
+from swarm_persistence.errors import OtherError
+from swarm_persistence.models import Model, TaskModel
+from swarm_persistence.schema.tables import PUBLIC_TABLES
+from swarm_persistence.storage import Storage
+from swarm_persistence.transfer.restoring import LONGEST_SECONDS, path_of
+from swarm_persistence.transfer.rust_records import Row, RustRecords, UndecodableError
+from swarm_persistence.transfer.rust_source import TABLES, RustSource, open_source
+
+Progress = Callable[[int, int], object]
+"""Called with the number of rows that were read, and of all."""
+
+
+class SkippedRow(msgspec.Struct, frozen=True):
+    """A row that was not imported."""
+
+    table: str
+    row: int
+    """Its rowid in the source."""
+    id: str
+    reason: str
+
+
+class ImportedTable(msgspec.Struct, frozen=True):
+    """What became of the rows of one table."""
+
+    table: str
+    found: int
+    imported: int
+
+
+class RustImport(msgspec.Struct, frozen=True):
+    """The outcome of an import."""
+
+    tables: tuple[ImportedTable, ...]
+    mapped: tuple[str, ...]
+    """What was done to how many records."""
+    warnings: tuple[str, ...]
+    skipped: tuple[SkippedRow, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every row was imported."""
+        return not self.skipped
+
+
+async def import_rust(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Storage,
+    *,
+    add: bool = False,
+    progress: Progress | None = None,
+) -> RustImport:
+    """Import all records of a database of the crate, and return what was imported, mapped and skipped.
+
+    The source is not changed by a byte, and may be read-only; a log beside it is read, too. The target is the path of a
+    file, the URL of a PostgreSQL schema, or an open storage. It is written in one transaction, or as a new file that
+    appears once it is complete. Rows that have no record of ours are skipped, and listed in the result.
+
+    Raises:
+        OtherError: the target holds records, and `add` is not set.
+        ConflictError: the target, to which is to be added, holds a record of the same id; nothing was imported.
+        DatabaseError: the source is no database of the crate, is damaged or written to; or the target cannot be
+            written.
+
+    """
+    with ExitStack() as stack:
+        rows = await run_beside(partial(stack.enter_context, open_source(source)))
+        return await _Import(rows, progress).into(target, is_adding=add)
+
+
+class _Import:
+    def __init__(self, source: RustSource, progress: Progress | None) -> None:
+        self._source = source
+        self._progress = progress
+        self._records = RustRecords()
+        self._skipped: list[SkippedRow] = []
+        self._found: Counter[str] = Counter()
+        self._imported: Counter[str] = Counter()
+
+    async def into(self, target: str | os.PathLike[str] | Storage, *, is_adding: bool) -> RustImport:
+        if isinstance(target, Storage):
+            await self._fill(target, is_adding=is_adding)
+            return self._outcome()
+        path = path_of(target)
+        if path is None:
+            await self._fill_server(os.fspath(target), is_adding=is_adding)
+        else:
+            await self._fill_file(path, is_adding=is_adding)
+        return self._outcome()
+
+    async def _fill_server(self, url: str, *, is_adding: bool) -> None:
+        if url.partition("://")[0] not in ("postgresql", "postgres"):
+            await init_storage(url)  # which says what it knows
+            raise OtherError("an import goes to a file or to PostgreSQL by name; open the target, and import into that")
+        from swarm_persistence.backends.postgres import PostgresStorage
+
+        async with await PostgresStorage.builder().transaction_timeout(LONGEST_SECONDS).build(url) as storage:
+            await self._fill(storage, is_adding=is_adding)
+
+    async def _fill_file(self, path: str, *, is_adding: bool) -> None:
+        from swarm_persistence.backends.sqlite import SqliteStorage
+        from swarm_persistence.engines.sql.sqlite.placing import place, require_free
+
+        builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
+        if await run_beside(partial(os.path.lexists, path)):
+            async with await builder.build(path) as storage:
+                await self._fill(storage, is_adding=is_adding)
+            return
+        await run_beside(partial(require_free, path, is_overwriting=False))
+        with partial_file(path) as file:
+            async with await builder.build(file.path) as storage:
+                await self._fill(storage, is_adding=is_adding)
+            await run_beside(partial(place, file, is_overwriting=False, keeps_numbers=True, vfs=None))
+
+    async def _fill(self, storage: Storage, *, is_adding: bool) -> None:
+        total = sum([await run_beside(partial(self._source.count, table)) for table in TABLES])
+        in_cycles = await run_beside(self._tasks_in_cycles)
+        async with storage.transaction():
+            if not is_adding and any([await storage.repository(table.model).count() for table in PUBLIC_TABLES]):
+                raise OtherError(f"{storage!r} holds records, and was left as it is; ask to add to them")
+            for table in TABLES:
+                rows = self._source.rows(table)
+                while batch := await run_beside(partial(_next_batch, rows)):
+                    records = [*self._decoded(table, batch, in_cycles)]
+                    await storage.store_many(records)
+                    self._found[table] += len(batch)
+                    self._imported[table] += len(records)
+                    if self._progress is not None:
+                        self._progress(self._found.total(), total)
+
+    def _decoded(self, table: str, batch: Sequence[tuple[int, Row]], in_cycles: frozenset[str]) -> Iterator[Model]:
+        for number, row in batch:
+            try:
+                record = self._records.decode(table, row)
+                if isinstance(record, TaskModel) and record.id in in_cycles:
+                    raise UndecodableError("its dependencies lead back to itself, so it could never become ready")
+            except UndecodableError as error:
+                self._skipped.append(SkippedRow(table, number, _shown_id(row), str(error)))
+            else:
+                yield record
+
+    def _tasks_in_cycles(self) -> frozenset[str]:
+        """Return the tasks of every cycle of dependencies, so that the others can be stored."""
+        records, graph = RustRecords(), dict[str, list[str]]()
+        for _, row in self._source.rows("tasks"):
+            try:
+                task = records.decode("tasks", row)
+            except UndecodableError:
+                continue
+            if isinstance(task, TaskModel) and task.dependencies:
+                graph[task.id] = task.dependencies
+        found: set[str] = set()
+        while True:
+            try:
+                TopologicalSorter(graph).prepare()
+            except CycleError as error:
+                cycle = set(error.args[1])
+                found |= cycle
+                graph = {id: needs for id, needs in graph.items() if id not in cycle}
+            else:
+                return frozenset(found)
+
+    def _outcome(self) -> RustImport:
+        warnings = [
+            f"the field {name} of {count:,} records is unknown here, and was left out"
+            for name, count in sorted(self._records.unknown.items())
+        ]
+        warnings += [
+            f"the table {name} holds {count:,} rows, which no code of the crate writes; they were left out"
+            for name, count in self._source.unused_rows().items()
+        ]
+        return RustImport(
+            tuple(ImportedTable(table, self._found[table], self._imported[table]) for table in TABLES),
+            tuple(f"{count:,} {text}" for text, count in self._records.mapped.items()),
+            tuple(warnings),
+            tuple(self._skipped),
+        )
+
+
+def _next_batch(rows: Iterator[tuple[int, Row]]) -> list[tuple[int, Row]]:
+    return [*islice(rows, BATCH)]
+
+
+def _shown_id(row: Row) -> str:
+    id = row["id"]
+    return id.decode(errors="backslashreplace") if isinstance(id, bytes) else repr(id)

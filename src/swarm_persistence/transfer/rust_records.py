@@ -1,0 +1,293 @@
+"""Turns a row of the Rust crate `ruv-swarm-persistence` into a record of ours; knows neither source nor target.
+
+The crate keeps each record as JSON in the column `data`. `claim_task`, `mark_message_read` and the deletion of an agent
+change columns only: so `status`, `assigned_to`, `read` and `read_at` come from the columns, all else from the JSON.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.clock import EPOCH
+from swarm_persistence.errors import SerializationError, shown
+from swarm_persistence.models import (
+    AgentModel,
+    AgentStatus,
+    EventModel,
+    MessageModel,
+    MessagePriority,
+    MetricModel,
+    Model,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
+from swarm_persistence.models.choices import member
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.values import decode_json
+
+Row = Mapping[str, Any]
+"""The columns of a row by name, texts as bytes."""
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|\+00:00)", re.ASCII)
+_HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+
+
+class UndecodableError(Exception):
+    """A row that has no record of ours; the text is the reason."""
+
+
+class _Agent(msgspec.Struct):
+    id: str
+    name: str
+    agent_type: str
+    status: str
+    capabilities: list[str]
+    metadata: dict[str, Any]
+    heartbeat: str
+    created_at: str
+    updated_at: str
+
+
+class _Task(msgspec.Struct):
+    id: str
+    task_type: str
+    priority: str
+    status: str
+    assigned_to: str | None
+    payload: Any
+    result: Any
+    error: str | None
+    retry_count: int
+    max_retries: int
+    dependencies: list[str]
+    created_at: str
+    updated_at: str
+    started_at: str | None
+    completed_at: str | None
+
+
+class _Event(msgspec.Struct):
+    id: str
+    event_type: str
+    agent_id: str | None
+    task_id: str | None
+    payload: Any
+    metadata: dict[str, Any]
+    timestamp: str
+    sequence: int
+
+
+class _Message(msgspec.Struct):
+    id: str
+    from_agent: str
+    to_agent: str
+    message_type: str
+    content: Any
+    priority: str
+    read: bool
+    created_at: str
+    read_at: str | None
+
+
+class _Metric(msgspec.Struct):
+    id: str
+    metric_type: str
+    agent_id: str | None
+    value: float
+    unit: str
+    tags: dict[str, str]
+    timestamp: str
+
+
+class RustRecords:
+    """Decodes rows, and counts what was mapped."""
+
+    def __init__(self) -> None:
+        self.mapped: Counter[str] = Counter()
+        """What was done to records, with their number."""
+        self.unknown: Counter[str] = Counter()
+        """The fields that our models lack, with the number of records."""
+        self._decoders: dict[str, Callable[[Row], Model]] = {
+            "agents": self._agent,
+            "tasks": self._task,
+            "events": self._event,
+            "messages": self._message,
+            "metrics": self._metric,
+        }
+
+    def decode(self, table: str, row: Row) -> Model:
+        """Return the record of a row, which every engine can store.
+
+        Raises:
+            UndecodableError: there is none; the text says why.
+
+        """
+        try:
+            record = self._decoders[table](row)
+            codec_of(type(record)).encode(record)
+        except (SerializationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise UndecodableError(getattr(error, "message", None) or str(error)) from error
+        return record
+
+    def _agent(self, row: Row) -> AgentModel:
+        agent = self._read(_Agent, "agents", row)
+        return AgentModel(
+            id=agent.id,
+            name=agent.name,
+            agent_type=agent.agent_type,
+            status=member(AgentStatus, self._plain(row["status"], "agent.status"), "agent.status"),
+            capabilities=agent.capabilities,
+            metadata=agent.metadata,
+            heartbeat=self._time(agent.heartbeat, "agent.heartbeat"),
+            created_at=self._time(agent.created_at, "agent.created_at"),
+            updated_at=self._time(agent.updated_at, "agent.updated_at"),
+        )
+
+    def _task(self, row: Row) -> TaskModel:
+        task = self._read(_Task, "tasks", row)
+        status = member(TaskStatus, self._plain(row["status"], "task.status"), "task.status")
+        assigned_to = None if row["assigned_to"] is None else _text(row["assigned_to"], "task.assigned_to")
+        updated_at = self._time(task.updated_at, "task.updated_at")
+        if (status.value, assigned_to) != (task.status, task.assigned_to):
+            self.mapped["tasks took status and assigned_to from their columns, which a claim changes alone"] += 1
+            # The time of a claim stands in the column only, in whole seconds.
+            updated_at = max(updated_at, _of_seconds(row["updated_at"], "task.updated_at"))
+        if status in _HELD and assigned_to is None:
+            self.mapped["tasks were assigned to an agent that was deleted, and are pending"] += 1
+            status = TaskStatus.PENDING
+        if task.dependencies:
+            self.mapped[
+                "tasks have dependencies, for which they wait from now on; they do not fail with them "
+                "(fails_with_dependencies=False)"
+            ] += 1
+        return TaskModel(
+            id=task.id,
+            task_type=task.task_type,
+            priority=member(TaskPriority, task.priority, "task.priority"),
+            status=status,
+            assigned_to=assigned_to,
+            payload=task.payload,
+            result=task.result,
+            error=task.error,
+            retry_count=task.retry_count,
+            max_retries=task.max_retries,
+            dependencies=task.dependencies,
+            created_at=self._time(task.created_at, "task.created_at"),
+            updated_at=updated_at,
+            started_at=self._time_or_none(task.started_at, "task.started_at"),
+            completed_at=self._time_or_none(task.completed_at, "task.completed_at"),
+            fails_with_dependencies=False,
+        )
+
+    def _event(self, row: Row) -> EventModel:
+        event = self._read(_Event, "events", row)
+        if event.sequence:
+            self.mapped["events had a sequence of their own; all are numbered anew, in the order of arrival"] += 1
+        return EventModel(
+            id=event.id,
+            event_type=event.event_type,
+            agent_id=event.agent_id,
+            task_id=event.task_id,
+            data=event.payload,
+            metadata=event.metadata,
+            timestamp=self._time(event.timestamp, "event.timestamp"),
+        )
+
+    def _message(self, row: Row) -> MessageModel:
+        message = self._read(_Message, "messages", row)
+        is_read = row["read"]
+        if is_read not in (0, 1):
+            raise UndecodableError(f"message.read is {shown(is_read)}, expected 0 or 1")
+        read_at = self._time_or_none(message.read_at, "message.read_at")
+        if row["read_at"] is None:
+            read_at = None
+        else:
+            seconds = _of_seconds(row["read_at"], "message.read_at")
+            # The JSON knows the fraction of the second, unless the column was changed alone.
+            if read_at is None or read_at.replace(microsecond=0) != seconds:
+                read_at = seconds
+        if bool(is_read) != message.read:
+            self.mapped["messages took read and read_at from their columns, which a mark changes alone"] += 1
+        return MessageModel(
+            id=message.id,
+            from_agent=message.from_agent,
+            to_agent=message.to_agent,
+            message_type=message.message_type,
+            content=message.content,
+            priority=member(MessagePriority, message.priority, "message.priority"),
+            read=bool(is_read),
+            read_at=read_at,
+            timestamp=self._time(message.created_at, "message.created_at"),
+        )
+
+    def _metric(self, row: Row) -> MetricModel:
+        metric = self._read(_Metric, "metrics", row)
+        return MetricModel(
+            id=metric.id,
+            metric_type=metric.metric_type,
+            agent_id=metric.agent_id,
+            value=metric.value,
+            unit=metric.unit,
+            tags=metric.tags,
+            timestamp=self._time(metric.timestamp, "metric.timestamp"),
+        )
+
+    def _read(self, kind: type[Any], table: str, row: Row) -> Any:
+        """Return the record that the JSON of a row holds, and count its fields that our models lack."""
+        plain = decode_json(_text(row["data"], "data"))
+        record = msgspec.convert(plain, kind)
+        id = _text(row["id"], "id")
+        if record.id != id:
+            raise UndecodableError(f"its JSON has the id {shown(record.id)}, and the row has another")
+        self.unknown.update(f"{table}.{name}" for name in plain if name not in kind.__struct_fields__)
+        return record
+
+    def _plain(self, value: object, field: str) -> str:
+        """Return the text of a status, which release 1.0.5 writes with the quotes of JSON."""
+        text = _text(value, field)
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            self.mapped[f"{field.partition('.')[0]}s had a status in the quotes of JSON"] += 1
+            return text[1:-1]
+        return text
+
+    def _time(self, text: str, field: str) -> datetime:
+        """Return a time, cut to microseconds: rounded, .999999999 would become the next second."""
+        found = _TIME.fullmatch(text)
+        try:
+            if found is None:
+                raise ValueError
+            fraction = found[2] or ""
+            moment = datetime.fromisoformat(f"{found[1]}.{fraction[:6]:0<6}").replace(tzinfo=UTC)
+        except ValueError:
+            raise UndecodableError(
+                f"{field} is {shown(text)}, expected a time in UTC from the year 1 to the year 9999"
+            ) from None
+        if fraction[6:].strip("0"):
+            self.mapped["times were cut to microseconds"] += 1
+        return moment
+
+    def _time_or_none(self, text: str | None, field: str) -> datetime | None:
+        return None if text is None else self._time(text, field)
+
+
+def _text(value: object, field: str) -> str:
+    if not isinstance(value, bytes):
+        raise UndecodableError(f"{field} is {shown(value)}, expected a text")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise UndecodableError(f"{field} is no text in UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _of_seconds(value: object, field: str) -> datetime:
+    try:
+        if type(value) is not int:
+            raise OverflowError
+        return EPOCH + timedelta(seconds=value)
+    except OverflowError:
+        raise UndecodableError(f"the column of {field} is {shown(value)}, expected a time in seconds") from None
