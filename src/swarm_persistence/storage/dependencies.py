@@ -37,7 +37,9 @@ def dependencies_of(task: TaskModel) -> tuple[str, ...]:
 
 
 def id_of(task: TaskModel) -> str:
-    """Return a task's id; an invalid id raises `SerializationError`."""
+    """Return a task's id; an invalid id, or what is no task, raises `SerializationError`."""
+    if type(task) is not TaskModel:
+        refuse(TASKS.label, task, "a TaskModel")
     return identifier(task.id, TASKS.id_field)
 
 

@@ -7,14 +7,15 @@ from swarm_persistence.errors import LeaseLostError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow
 from swarm_persistence.query.task_statuses import IS_HELD
-from swarm_persistence.schema.tables import IS_DELAYED, TASKS
-from swarm_persistence.schema.values import count, identifier, refuse
+from swarm_persistence.schema.tables import IS_DELAYED
+from swarm_persistence.schema.values import count, identifier
 from swarm_persistence.storage.core import TOUCHED
+from swarm_persistence.storage.dependencies import id_of
 
 
 def claim_key(task: TaskModel) -> tuple[str, str, int]:
     """Return what identifies the claim of this copy: the task's id, the agent, and the number of the claim."""
-    id = id_of_task(task)
+    id = id_of(task)
     if task.assigned_to is None:
         raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")
     return id, identifier(task.assigned_to, "task.assigned_to"), count(task.claim_count, "task.claim_count")
@@ -28,13 +29,6 @@ def held(id: str, agent_id: str, number: int) -> tuple[Condition, ...]:
         Condition("assigned_to", "=", agent_id),
         Condition("claim_count", "=", number),
     )
-
-
-def id_of_task(task: TaskModel) -> str:
-    """Return the id of a task; refuse any other object."""
-    if type(task) is not TaskModel:
-        refuse(TASKS.label, task, "a TaskModel")
-    return identifier(task.id, "task.id")
 
 
 GIVEN_BACK: Mapping[str, Change] = {

@@ -27,9 +27,9 @@ from swarm_persistence.schema.values import count, identifier, json_text, text
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
-from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
+from swarm_persistence.storage.dependencies import id_of, steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, given_back, held, id_of_task
+from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, given_back, held
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -49,7 +49,7 @@ class LeaseVerbs(ClaimVerbs):
         An expired lease alone ends no claim. The copies are left as they are.
         """
         copies = several(tasks, "tasks", "a list of TaskModel")
-        ids = sorted({id_of_task(task) for task in copies})
+        ids = sorted({id_of(task) for task in copies})
         if not ids:
             return []
         held = Query(TASKS, (one_of("id", ids), IS_HELD))
@@ -96,11 +96,11 @@ class LeaseVerbs(ClaimVerbs):
         limit = None if max_retries is None else bound("max_retries", max_retries)
         self._require_model(TASKS, task)
         copy = msgspec.structs.replace(task)
-        while not await self._try_to_fail(copy, reason, pause, limit):
+        while not (records := await self._try_to_fail(copy, reason, pause, limit)):
             # The counters have changed since the copy was read, but the claim may still hold.
             stored = await self._held(task)
             copy.retry_count, copy.max_retries = stored.retry_count, stored.max_retries
-        self._show(task, copy)
+        self._show(task, records[0])
 
     async def release_task(self, task: TaskModel, *, retry_in: float | timedelta = 0.0) -> None:
         """Release the claim: the task is pending again, after `retry_in` seconds, and no retry is counted."""
@@ -132,8 +132,11 @@ class LeaseVerbs(ClaimVerbs):
             return False
         raise NotFoundError(f"task {task_id!r}")
 
-    async def _try_to_fail(self, task: TaskModel, error: str, pause: float | None, limit: int | None) -> bool:
-        """Fail the task if its counters equal those of the copy, and update the copy."""
+    async def _try_to_fail(
+        self, task: TaskModel, error: str, pause: float | None, limit: int | None
+    ) -> list[TaskModel]:
+        """Fail the task if its counters equal those of the copy; return it as it is stored then, if so."""
+        records: list[TaskModel]
         counters = (
             Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
             Condition("max_retries", "=", count(task.max_retries, "task.max_retries")),
@@ -145,9 +148,7 @@ class LeaseVerbs(ClaimVerbs):
             records = await self._write_one(Claim(query, retried(error, delay, retry)))
         else:
             records = await self._end_with_dependents(Claim(query, failed(error)), task.id, f"failed: {error}")
-        if records:
-            _copy(records[0], task)
-        return bool(records)
+        return records
 
     async def _end_with_dependents(self, step: Claim[Any] | Update[Any], id: str, reason: str) -> Any:
         """Atomically run a step that ends a task without success, and fail its dependents."""
@@ -245,8 +246,3 @@ def _change_of(id: str, agent_id: str, number: int, changes: Mapping[str, Change
 def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes that retry a task after a delay in seconds."""
     return {**given_back(FromNow(delay) if delay else None), "error": error, "retry_count": retry_count}
-
-
-def _copy(source: TaskModel, target: TaskModel) -> None:
-    for field in source.__struct_fields__:
-        setattr(target, field, getattr(source, field))
