@@ -60,13 +60,17 @@ if TYPE_CHECKING:
     from swarm_persistence.backends.postgres import PostgresStorage, PostgresStorageBuilder
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
     from swarm_persistence.backends.wasm import WasmStorage
-    from swarm_persistence.worker import Worker, WorkerContext
+    from swarm_persistence.worker import FailTask, RetryPolicy, RetryTask, SnoozeTask, Worker, WorkerContext
 
 __version__ = VERSION
 
 _LATE = {
+    "FailTask": "worker",
     "PostgresStorage": "backends.postgres",
     "PostgresStorageBuilder": "backends.postgres",
+    "RetryPolicy": "worker",
+    "RetryTask": "worker",
+    "SnoozeTask": "worker",
     "SqliteStorage": "backends.sqlite",
     "SqliteStorageBuilder": "backends.sqlite",
     "WasmStorage": "backends.wasm",
@@ -100,6 +104,7 @@ __all__ = [
     "DependencyCycleError",
     "DocumentModel",
     "EventModel",
+    "FailTask",
     "InvalidQueryError",
     "LeaseLostError",
     "MemoryStorage",
@@ -122,7 +127,10 @@ __all__ = [
     "QueryBuilder",
     "Recovery",
     "Repository",
+    "RetryPolicy",
+    "RetryTask",
     "SerializationError",
+    "SnoozeTask",
     "SqliteStorage",
     "SqliteStorageBuilder",
     "Storage",

@@ -3,13 +3,14 @@
 import random
 
 
-def backoff_seconds(retry: int, first: float, longest: float) -> float:
+def backoff_seconds(retry: int, first: float, longest: float, jitter: float = 0.5) -> float:
     """Return the delay before a retry, counted from 1: about `first` seconds, doubled each time up to `longest`.
 
-    The delay is spread by half of it in both directions, so that callers who failed together do not retry together.
+    The delay is spread by a part of it, the jitter, in both directions, so that callers who failed together do not
+    retry together.
     """
     # 2 to the power of a large count would be no float any more.
-    return min(first * 2.0 ** min(retry - 1, 64), longest) * random.uniform(0.5, 1.5)
+    return min(first * 2.0 ** min(retry - 1, 64), longest) * random.uniform(1 - jitter, 1 + jitter)
 
 
 class Backoff:

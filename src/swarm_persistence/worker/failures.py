@@ -14,9 +14,10 @@ def described(error: BaseException) -> str:
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST]}… ({len(message):,} characters)"
     place = f" ({os.path.basename(summary.stack[-1].filename)}:{summary.stack[-1].lineno})" if summary.stack else ""
-    return _storable(message + place)
+    return storable(message + place)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return a text as every storage can hold it."""
     # Bytes that were decoded with surrogateescape leave lone surrogates, which no storage takes.
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
@@ -15,16 +15,26 @@ from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.threads import HandlerThreads
 
-S = TypeVar("S", Storage, BlockingStorage)
+if TYPE_CHECKING:
+    # Type checkers know it without the package: `WorkerContext` alone is that of an asynchronous handler.
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", Storage, BlockingStorage, default=Storage)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S", Storage, BlockingStorage)
 
 
 class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
-    """The storage and the agent; passed to a handler that takes a second argument."""
+    """The storage, the agent and the task's dependencies; passed to a handler that takes a second argument."""
 
     storage: S
     """The worker's storage; a blocking handler gets its blocking form."""
     agent: AgentModel
     """The agent that the task is assigned to."""
+    dependencies: Mapping[str, TaskModel]
+    """The stored dependencies of the task by their ids, with their results, as they were when the handler started."""
 
 
 class Handler:
@@ -38,12 +48,17 @@ class Handler:
 
     async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: HandlerThreads) -> Any:
         """Call the function for a task and return its result; a blocking function runs in a thread."""
+        if not self._takes_context:
+            return await self._call(threads, task)
+        dependencies = await storage.get_dependencies(task) if task.dependencies else {}
         if self._is_async:
-            if self._takes_context:
-                return await self._function(task, WorkerContext(storage, agent))
-            return await self._function(task)
-        context = (WorkerContext(BlockingStorage(storage), agent),) if self._takes_context else ()
-        result = await threads.run(partial(self._function, task, *context))
+            return await self._function(task, WorkerContext(storage, agent, dependencies))
+        return await self._call(threads, task, WorkerContext(BlockingStorage(storage), agent, dependencies))
+
+    async def _call(self, threads: HandlerThreads, *arguments: Any) -> Any:
+        if self._is_async:
+            return await self._function(*arguments)
+        result = await threads.run(partial(self._function, *arguments))
         # inspect does not recognize a lambda that returns a coroutine as asynchronous.
         return await result if inspect.isawaitable(result) else result
 

@@ -16,11 +16,13 @@ from swarm_persistence.errors import (
     SerializationError,
     StorageError,
     TransactionError,
+    UnreadableError,
 )
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker import lost_answers
+from swarm_persistence.worker.retry_policies import Failure
 
 _TRANSIENT = (DatabaseError, PoolError, TransactionError)
 
@@ -33,6 +35,7 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     RETRIED = "retried"
     FAILED = "failed"
+    SNOOZED = "snoozed"
     GIVEN_BACK = "given back"
     LOST = "lost"
 
@@ -60,9 +63,16 @@ class Recorder:
         """Complete the task; an earlier write, whose outcome is unknown, may have done that."""
         return await self._insist(lambda: self._complete(result), self._found_completed, may_be_stored=may_be_stored)
 
-    async def fail(self, error: str) -> Outcome:
+    async def fail(self, failure: Failure) -> Outcome:
         """Fail the task, which is then retried or has failed for good."""
-        return await self._insist(lambda: self._record_failure(error), lambda stored: self._found_failed(stored, error))
+        return await self._insist(
+            lambda: self._record_failure(failure), lambda stored: self._found_failed(stored, failure.error)
+        )
+
+    async def snooze(self, seconds: float) -> Outcome:
+        """Release the claim for so many seconds."""
+        outcome = await self._insist(lambda: self._release(seconds), self._found_released)
+        return Outcome.SNOOZED if outcome is Outcome.GIVEN_BACK else outcome
 
     async def release(self) -> Outcome:
         """Release the claim."""
@@ -71,17 +81,21 @@ class Recorder:
     async def _complete(self, result: Any) -> Outcome:
         try:
             await self._storage.complete_task(self._task, result)
+        except UnreadableError:
+            raise  # the task itself, not the result
         except SerializationError as error:
             _log.warning("the result of %s cannot be stored: %s", name_of(self._task), error)
-            return await self._record_failure(str(error))
+            # Another run of the handler would hardly give another kind of result.
+            return await self._record_failure(Failure(str(error), None, 0))
         return Outcome.COMPLETED
 
-    async def _record_failure(self, error: str) -> Outcome:
-        await self._storage.fail_task(self._task, error)
+    async def _record_failure(self, failure: Failure) -> Outcome:
+        error, retry_in, max_retries = failure
+        await self._storage.fail_task(self._task, error, retry_in=retry_in, max_retries=max_retries)
         return Outcome.FAILED if self._task.status is TaskStatus.FAILED else Outcome.RETRIED
 
-    async def _release(self) -> Outcome:
-        await self._storage.release_task(self._task)
+    async def _release(self, seconds: float = 0.0) -> Outcome:
+        await self._storage.release_task(self._task, retry_in=seconds)
         return Outcome.GIVEN_BACK
 
     async def _insist(

@@ -12,8 +12,8 @@ import msgspec
 from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker.failures import described
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
+from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may clean up before its task is released anyway."""
@@ -78,6 +78,7 @@ class TaskRun:
         limits: TaskLimits,
         *,
         handler_name: str,
+        policy: RetryPolicy,
         owner: RunOwner,
     ) -> None:
         self.outcome: Outcome | None = None
@@ -94,6 +95,7 @@ class TaskRun:
         self._given = msgspec.structs.replace(task)
         self._handle = handle
         self._limits = limits
+        self._policy = policy
         self._owner = owner
         self._recorder = Recorder(storage, task, self._given)
         self._end: _HandlerEnd | None = None
@@ -203,13 +205,19 @@ class TaskRun:
         if end is _HandlerEnd.GIVEN_UP or handling is None:
             return await self._recorder.release()
         if end is _HandlerEnd.TIMED_OUT:
-            return await self._recorder.fail(f"the handler took longer than {self._limits.task_timeout:g} s")
+            return await self._fail(f"the handler took longer than {self._limits.task_timeout:g} s")
         if handling.cancelled():
-            return await self._recorder.fail("the handler was cancelled")
+            return await self._fail("the handler was cancelled")
         error = handling.result().error
         assert error is not None
-        _log.warning("the handler of %s failed", self.name, exc_info=error)
-        return await self._recorder.fail(described(error))
+        if isinstance(error, SnoozeTask):
+            return await self._recorder.snooze(error.seconds)
+        if not isinstance(error, FailTask | RetryTask):
+            _log.warning("the handler of %s failed", self.name, exc_info=error)
+        return await self._fail(error)
+
+    async def _fail(self, error: BaseException | str) -> Outcome:
+        return await self._recorder.fail(self._policy.failure(error, self.task.retry_count))
 
     def _carry_out(self, recording: Awaitable[Outcome]) -> None:
         self._carrying = asyncio.create_task(self._carried_out(recording), name=f"task {self.task.id}")

@@ -18,6 +18,7 @@ from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.worker import signals
 from swarm_persistence.worker.handlers import handlers_by_type
 from swarm_persistence.worker.registration import Registration
+from swarm_persistence.worker.retry_policies import RetryPolicy, policies_by_type
 from swarm_persistence.worker.task_runs import TaskLimits
 from swarm_persistence.worker.worker_runs import WorkerRun, WorkerSettings
 
@@ -29,7 +30,8 @@ class Worker:
     """Claims tasks for an agent and runs their handlers, while its `async with` block is running.
 
     A handler takes a `TaskModel`, and a `WorkerContext` if it has a second argument without a default. Its return value
-    is the task's result; an exception fails the task, which is retried as by `fail_task`. A blocking handler (a plain
+    is the task's result; an exception fails the task, which is retried as by `fail_task`, or as the worker's `retries`
+    say. A handler that raises `FailTask`, `RetryTask` or `SnoozeTask` decides by itself. A blocking handler (a plain
     `def`) runs in a thread; an `async def` that blocks the event loop keeps its task, and a warning is logged. The
     task stays claimed as long as its handler runs. If the claim is lost, because the task was cancelled or given to
     another agent, the handler is cancelled, and its result is not written. A thread cannot be cancelled: it continues,
@@ -61,12 +63,14 @@ class Worker:
         drain_timeout: float | timedelta = DRAIN_SECONDS,
         heartbeat_timeout: float | timedelta = HEARTBEAT_TIMEOUT_SECONDS,
         heeds_signals: bool = True,
+        retries: RetryPolicy | Mapping[str, RetryPolicy] | None = None,
     ) -> None:
         """Set up a worker; durations are seconds or timedeltas.
 
         A handler that takes longer than `task_timeout` is cancelled, and its task fails. `heartbeat_timeout` is the age
         of a heartbeat at which agents are marked as `error`; the worker sends five in that time. With `heeds_signals`,
         SIGTERM and SIGINT stop it, in the main thread only; the previous handlers are restored at the end of the block.
+        `retries` is the policy for the tasks that fail here, or a dict of policies by task type.
 
         Raises:
             InvalidQueryError: an argument is invalid; the message names it.
@@ -81,8 +85,10 @@ class Worker:
         """The first signal, if any."""
         self._storage = storage
         self._agent = agent
+        by_type = handlers_by_type(handlers)
         self._settings = WorkerSettings(
-            handlers=handlers_by_type(handlers),
+            handlers=by_type,
+            policies=policies_by_type(retries, by_type),
             concurrency=concurrency,
             limits=TaskLimits(seconds(lease, "lease"), timeout),
             drain_timeout=seconds(drain_timeout, "drain_timeout", is_zero_possible=True),
@@ -99,7 +105,10 @@ class Worker:
 
     @property
     def outcomes(self) -> Counter[str]:
-        """Return the number of tasks by outcome so far: `completed`, `retried`, `failed`, `given back`, `lost`."""
+        """Return the number of tasks by outcome so far.
+
+        The outcomes are `completed`, `retried`, `failed`, `snoozed`, `given back` and `lost`.
+        """
         return Counter() if self._run is None else Counter(self._run.outcomes)
 
     async def run(self) -> None:

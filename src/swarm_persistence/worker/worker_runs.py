@@ -22,6 +22,7 @@ from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
 from swarm_persistence.worker.recording import Outcome, Recorder
 from swarm_persistence.worker.registration import Registration
+from swarm_persistence.worker.retry_policies import RetryPolicy
 from swarm_persistence.worker.run_timer import RunTimer
 from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
@@ -39,6 +40,7 @@ class WorkerSettings(NamedTuple):
     """The settings of a worker; times in seconds."""
 
     handlers: Mapping[str, Handler]
+    policies: Mapping[str, RetryPolicy]
     concurrency: int
     limits: TaskLimits
     drain_timeout: float
@@ -245,7 +247,15 @@ class WorkerRun:
     def _run_of(self, task: TaskModel) -> TaskRun:
         handler = self._settings.handlers[task.task_type]
         handle = partial(handler.handle, storage=self._storage, agent=self._agent, threads=self._threads)
-        run = TaskRun(self._storage, task, handle, self._settings.limits, handler_name=handler.name, owner=self)
+        run = TaskRun(
+            self._storage,
+            task,
+            handle,
+            self._settings.limits,
+            handler_name=handler.name,
+            policy=self._settings.policies[task.task_type],
+            owner=self,
+        )
         self._unsettled[run] = None
         return run
 

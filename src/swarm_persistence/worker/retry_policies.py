@@ -1,0 +1,106 @@
+"""What a worker does about a failed attempt: the exceptions by which a handler decides, and a policy for the rest."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from swarm_persistence.backoff import backoff_seconds
+from swarm_persistence.durations import seconds
+from swarm_persistence.errors import InvalidQueryError, shown
+from swarm_persistence.query.builder import bound
+from swarm_persistence.storage.leases import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS
+from swarm_persistence.worker.failures import described, storable
+
+
+class FailTask(Exception):  # noqa: N818 - the name says what a handler asks for
+    """Raised by a handler: the task fails for good, with this reason and without a retry."""
+
+
+class RetryTask(Exception):  # noqa: N818 - the name says what a handler asks for
+    """Raised by a handler: this attempt has failed, and the next one is to begin after `in_` seconds.
+
+    It counts as a retry, and the task fails for good if none is left. Without `in_`, the delay is that of any failure.
+    """
+
+    def __init__(self, reason: str = "the handler asked for a retry", *, in_: float | timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.seconds = None if in_ is None else seconds(in_, "in_", is_zero_possible=True)
+
+
+class SnoozeTask(Exception):  # noqa: N818 - the name says what a handler asks for
+    """Raised by a handler: the task is given back for `in_` seconds, which counts no retry."""
+
+    def __init__(self, *, in_: float | timedelta) -> None:
+        super().__init__(f"in {in_} s")
+        self.seconds = seconds(in_, "in_", is_zero_possible=True)
+
+
+class Failure(NamedTuple):
+    """How a failed attempt is recorded: the arguments of `fail_task`."""
+
+    error: str
+    retry_in: float | None
+    max_retries: int | None
+
+
+class RetryPolicy:
+    """How often, when and after which exceptions a worker retries a task."""
+
+    def __init__(
+        self,
+        *,
+        max_retries: int | None = None,
+        first: float | timedelta = FIRST_RETRY_SECONDS,
+        longest: float | timedelta = LONGEST_RETRY_SECONDS,
+        jitter: float = 0.5,
+        final: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        """Set up a policy.
+
+        `max_retries` replaces the task's own limit. The delay is `first` seconds, doubled with each retry up to
+        `longest`, and spread by the part `jitter` of it either way. An exception of the types `final` fails the task
+        for good.
+
+        Raises:
+            InvalidQueryError: an argument is invalid; the message names it.
+
+        """
+        self.max_retries = None if max_retries is None else bound("max_retries", max_retries)
+        self._first, self._longest = seconds(first, "first"), seconds(longest, "longest")
+        is_part = isinstance(jitter, int | float) and not isinstance(jitter, bool) and 0 <= jitter <= 1
+        if not is_part:
+            raise InvalidQueryError(f"jitter is {shown(jitter)}, expected a number from 0 to 1")
+        self._jitter = jitter
+        types = final if isinstance(final, tuple) else (final,)
+        for place, each in enumerate(types):
+            if not (isinstance(each, type) and issubclass(each, BaseException)):
+                raise InvalidQueryError(f"final[{place}] is {shown(each)}, expected a class of exceptions")
+        self._final = types
+
+    def failure(self, error: BaseException | str, retry_count: int) -> Failure:
+        """Return how an exception of a handler, or the reason why it has ended without one, is recorded."""
+        if isinstance(error, FailTask):
+            return Failure(storable(str(error) or "the handler has failed the task"), None, 0)
+        if isinstance(error, self._final):
+            return Failure(described(error), None, 0)
+        delay = backoff_seconds(retry_count + 1, self._first, self._longest, self._jitter)
+        if isinstance(error, RetryTask):
+            return Failure(storable(str(error)), delay if error.seconds is None else error.seconds, self.max_retries)
+        text = error if isinstance(error, str) else described(error)
+        return Failure(text, delay, self.max_retries)
+
+
+def policies_by_type(retries: object, task_types: Mapping[str, Any]) -> dict[str, RetryPolicy]:
+    """Return the policy of each type, given one for all or a dict of some; raise `InvalidQueryError` otherwise."""
+    if retries is None or isinstance(retries, RetryPolicy):
+        return dict.fromkeys(task_types, retries or RetryPolicy())
+    if not isinstance(retries, Mapping):
+        raise InvalidQueryError(
+            f"retries is {shown(retries)}, expected a RetryPolicy, or a dict from task types to them"
+        )
+    for task_type, policy in retries.items():
+        if task_type not in task_types:
+            raise InvalidQueryError(f"retries: {shown(task_type)} is a task type without a handler")
+        if not isinstance(policy, RetryPolicy):
+            raise InvalidQueryError(f"retries[{task_type!r}] is {shown(policy)}, expected a RetryPolicy")
+    return {task_type: retries.get(task_type) or RetryPolicy() for task_type in task_types}
