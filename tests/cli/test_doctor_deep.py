@@ -14,6 +14,7 @@ from cli.test_doctor_logs import examined
 from sqlite import rust_crate as the_crate
 from swarm_persistence import (
     AgentModel,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -24,7 +25,7 @@ from swarm_persistence import (
 )
 from swarm_persistence.cli.main import main
 
-KINDS = ("agents", "tasks", "events", "messages", "metrics")
+KINDS = ("agents", "tasks", "events", "messages", "metrics", "documents")
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def database(tmp_path: Path) -> Path:
         storage.store_many([AgentModel.new("agent", "coder", []), *tasks])
         storage.store_many([MessageModel.new("a", "b", "note", "text"), MetricModel.new("cpu", 1.0, "percent")])
         storage.store_event(EventModel.new("begun", {}))
+        storage.put_documents([DocumentModel.new(("notes",), "note", {"n": 1}, b"\0\xff\xfe", embedding=[0.5])])
         tasks[0].status = TaskStatus.COMPLETED
         storage.update_task(tasks[0])
     return path
@@ -59,8 +61,20 @@ def ready(database: Path) -> set[str]:
 def test_the_records_of_a_sound_database_are_counted(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, findings = examined(database, capsys, "--deep")
     assert code == 0
-    assert [findings[kind]["detail"] for kind in KINDS] == [f"{count}, each can be read" for count in (1, 3, 1, 1, 1)]
+    assert [findings[kind]["detail"] for kind in KINDS] == [
+        f"{count}, each can be read" for count in (1, 3, 1, 1, 1, 1)
+    ]
     assert {findings[check]["level"] for check in ("waiting", "numbers", "other programs")} == {"ok"}
+
+
+def test_a_file_of_a_version_without_documents_is_examined(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_storage(database) as storage:
+        storage.migrate_to(8)
+
+    _, findings = examined(database, capsys, "--deep")
+
+    assert "documents" not in findings
+    assert findings["tasks"]["level"] == "ok"
 
 
 @pytest.mark.parametrize(

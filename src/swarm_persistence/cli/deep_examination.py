@@ -42,8 +42,10 @@ def _examine(path: Path, connection: apsw.Connection) -> Iterator[Finding]:
     known = shapes()
     unreadable = 0
     for table in PUBLIC_TABLES:
-        # A file that was not opened since an upgrade has fewer columns.
+        # A file that was not opened since an upgrade has fewer columns, and tables.
         stored = _columns(connection, table.name)
+        if not stored:
+            continue
         losses, count = _read_all(connection, known[table.name], stored)
         yield _records(path, table.name, losses, count)
         unreadable += len(losses)
@@ -64,12 +66,14 @@ def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tu
     losses: list[Loss] = []
     count = 0
     # Texts as bytes: SQLite's driver would raise its own error for one that is no UTF-8.
-    columns = ", ".join(
-        f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in shape.names if name in stored
-    )
+    known = [column for column in shape.columns if column.name in stored]
+    columns = ", ".join(f"iif(typeof({each.name}) = 'text', CAST({each.name} AS BLOB), {each.name})" for each in known)
+    binary = [place for place, column in enumerate(known[1:]) if column.types == (memoryview,)]
     rows: Any = connection.execute(f"SELECT {columns} FROM {shape.table}")
     for number, *values in rows:
         count += 1
+        for place in binary:
+            values[place] = None if values[place] is None else memoryview(values[place])
         row = FoundRow(number, [None, *values])
         try:
             readable_values(shape, row)

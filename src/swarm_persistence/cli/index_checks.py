@@ -37,6 +37,8 @@ _CREATE_INDEX = re.compile(
     r"ON\s+\{schema\}\.(?P<table>\w+)\s*(?P<definition>.*)",
     re.I | re.S,
 )
+_CREATE_TABLE = re.compile(r"\s*CREATE\s+TABLE\s+\{schema\}\.(?P<name>\w+)", re.I)
+_WITH_RECORDS = frozenset(table.name for table in TABLES)
 _DROP_INDEX = re.compile(
     r"\s*DROP\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?(?:\{schema\}\.)?(?P<name>\w+)", re.I
 )
@@ -158,14 +160,14 @@ def _swollen(schema: str, found: dict[str, list[Any]]) -> Iterator[Finding]:
 
 def _expected(version: int) -> Iterator[ExpectedIndex]:
     """Yield the indexes created by the steps up to a version, those of constraints included."""
-    if version:
-        for table in TABLES:
-            yield ExpectedIndex(f"{table.name}_pkey", table.name, f"({SEQUENCE})", is_unique=True)
-            yield ExpectedIndex(f"{table.name}_id_key", table.name, "(id)", is_unique=True)
     created: dict[str, ExpectedIndex] = {}
     for migration in MIGRATIONS[:version]:
         for statement in migration.statements(is_upwards=True):
-            if match := _CREATE_INDEX.match(statement):
+            if (table := _CREATE_TABLE.match(statement)) and table["name"] in _WITH_RECORDS:
+                name = table["name"]
+                yield ExpectedIndex(f"{name}_pkey", name, f"({SEQUENCE})", is_unique=True)
+                yield ExpectedIndex(f"{name}_id_key", name, "(id)", is_unique=True)
+            elif match := _CREATE_INDEX.match(statement):
                 definition = " ".join(match["definition"].split())
                 index = ExpectedIndex(match["name"], match["table"], definition, match["unique"] is not None)
                 created[index.name] = index

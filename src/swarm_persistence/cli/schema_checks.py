@@ -6,7 +6,7 @@ from typing import Any
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
-from swarm_persistence.schema.tables import TABLES
+from swarm_persistence.schema.tables import TABLES, Table
 
 _SEQUENCE = """
 SELECT
@@ -38,7 +38,7 @@ _LARGEST_TABLE_FACTOR = 4.0
 async def examine_sequences(connection: Connection, schema: str, repair: str) -> AsyncIterator[Finding]:
     """Find tables whose sequence is behind their highest number."""
     behind, hidden = [], []
-    for table in TABLES:
+    for table in await _tables_of(connection, schema):
         is_visible, last, highest = await _numbers_of(connection, schema, table.name)
         if not is_visible:
             hidden.append(table.name)
@@ -68,7 +68,7 @@ async def repair_sequences(connection: Connection, schema: str) -> list[str]:
 
     """
     repaired: list[str] = []
-    for table in TABLES:
+    for table in await _tables_of(connection, schema):
         is_visible, last, highest = await _numbers_of(connection, schema, table.name)
         if is_visible and last < highest:
             await advance_sequence(connection, schema, table.name)
@@ -111,6 +111,13 @@ async def _swollen(connection: Connection, schema: str) -> AsyncIterator[Finding
 async def _grant_of_sequences(connection: Connection, schema: str) -> str:
     ((role,),) = await connection.run("SELECT quote_ident(current_user)")
     return f'run: GRANT SELECT ON ALL SEQUENCES IN SCHEMA "{schema}" TO {role}'
+
+
+async def _tables_of(connection: Connection, schema: str) -> list[Table[Any]]:
+    """Return our tables that the schema has: one of an earlier version lacks some."""
+    rows = await connection.run("SELECT tablename FROM pg_tables WHERE schemaname = $1", (schema,))
+    names = {name for (name,) in rows}
+    return [table for table in TABLES if table.name in names]
 
 
 async def _numbers_of(connection: Connection, schema: str, table: str) -> tuple[bool, int, int]:

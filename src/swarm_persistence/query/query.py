@@ -31,6 +31,9 @@ class FromNow(msgspec.Struct, frozen=True):
         return present + round(self.seconds * 1_000_000) if self.seconds else present
 
 
+_NOW = FromNow()
+
+
 class Subquery(msgspec.Struct, frozen=True):
     """The values of a column in the rows that match a query's conditions; its order and limits are ignored."""
 
@@ -52,7 +55,7 @@ class Condition(NamedTuple):
 
 def unexpired(table: Table[Any]) -> tuple[Condition, ...]:
     """Return the condition of rows whose expiry has not passed; none for a table without one."""
-    return () if table.expiry is None else (Condition(table.expiry, "IS NULL OR >", FromNow()),)
+    return () if table.expiry is None else (Condition(table.expiry, "IS NULL OR >", _NOW),)
 
 
 def one_of(field: str, values: Sequence[str]) -> Condition:

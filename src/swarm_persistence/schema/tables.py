@@ -140,6 +140,8 @@ class Table(Generic[M]):
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
+        self.may_be_large = any(column.kind in BINARY_KINDS for column in self.columns)
+        """Whether a row may hold megabytes."""
         self.is_numbered = SEQUENCE in model.__struct_fields__
         """Whether a record shows its sequence."""
         self.has_key = "idempotency_key" in self.positions

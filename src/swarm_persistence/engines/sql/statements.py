@@ -39,6 +39,11 @@ class Statement(msgspec.Struct, eq=False, gc=False):
         return False
 
     @property
+    def in_loop(self) -> "Statement | None":
+        """Return what an event loop may run in its own thread, `None` if it may take long."""
+        return self if self.is_short else None
+
+    @property
     def can_fail_after_change(self) -> bool:
         """Tell whether it may raise after the database has done its part."""
         return False

@@ -12,6 +12,7 @@ from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
+from swarm_persistence.engines.sql.sqlite.statements import TooLargeError
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, answer, refuse
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import ClosedError, PoolError, copy_error
@@ -166,8 +167,9 @@ class Readers:
 
         It never waits, for another process's lock as little as for a thread. Runs in whichever thread calls it.
         """
-        (statement,) = operation.statements
-        if not statement.is_short:
+        (whole,) = operation.statements
+        statement = whole.in_loop
+        if statement is None:
             return False
         for reader in self._pooled_readers:
             if reader.cursor is not None and reader.lock.acquire(blocking=False):
@@ -184,7 +186,7 @@ class Readers:
             self._identity.verify_now_and_then()
             with reader.busy_handler.until(0.0):
                 operation.result = fetch(reader.cursor, statement)
-        except apsw.BusyError:
+        except (apsw.BusyError, TooLargeError):
             return False
         except Exception as error:
             operation.error = self._failure_of(reader, error)

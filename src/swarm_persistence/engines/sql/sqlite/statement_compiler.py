@@ -9,8 +9,10 @@ from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
+    MOST_BYTES_IN_LOOP,
     BulkInsert,
     BulkInsertStatement,
+    LargeRecordStatement,
     NoStatement,
     ProbeThenInsertStatement,
     PutStatement,
@@ -39,6 +41,7 @@ class SqliteStatementCompiler(StatementCompiler):
     def __init__(self) -> None:
         super().__init__(Compiler(SqliteDialect()))
         self._gets = {table.name: self.sql.select(_by_id(table, ""))[0] for table in TABLES}
+        self._small_gets = {table.name: self._small_get(table) for table in TABLES if table.may_be_large}
         self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
         self._templates = lru_cache(_TEMPLATES_KEPT)(self._template)
@@ -87,8 +90,27 @@ class SqliteStatementCompiler(StatementCompiler):
         return self.write(prepared.template())
 
     def get(self, read: Get[Any]) -> RecordStatement:
-        values = (read.id,) if read.table.expiry is None else self.sql.select(_by_id(read.table, read.id))[1]
-        return RecordStatement(self._gets[read.table.name], values, read.table)
+        table = read.table
+        if not table.may_be_large:
+            return RecordStatement(self._gets[table.name], (read.id,), table)
+        values = (read.id, *self.sql.dialect.values(table, unexpired(table)))
+        return LargeRecordStatement(self._gets[table.name], values, table, self._small_gets[table.name])
+
+    def _small_get(self, table: Table[Any]) -> str:
+        """Return the text that reads a row by its id, and leaves the values of a large one null."""
+        text = self._gets[table.name]
+        # An octet_length stands in the row's header: no more of the row is read for it.
+        are_small = {
+            "value": f"octet_length(value) <= {MOST_BYTES_IN_LOOP}"
+            f" AND coalesce(octet_length(data), 0) <= {MOST_BYTES_IN_LOOP}",
+            "data": f"octet_length(data) <= {MOST_BYTES_IN_LOOP}",
+        }
+        head, _, rest = text.partition("\n")
+        names = [
+            f"CASE WHEN {are_small[name]} THEN {name} END" if name in are_small else name
+            for name in head.removeprefix("SELECT ").split(", ")
+        ]
+        return f"SELECT {', '.join(names)}\n{rest}"
 
 
 def _by_id(table: Table[Any], id: str) -> Query[Any]:

@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.numbers import raise_numbers
-from swarm_persistence.engines.sql.statements import CountStatement, Exchange, InsertStatement, Statement, TextStatement
+from swarm_persistence.engines.sql.statements import (
+    CountStatement,
+    Exchange,
+    InsertStatement,
+    RecordStatement,
+    Statement,
+    TextStatement,
+)
 from swarm_persistence.engines.steps import Upkeep
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.schema.tables import SEQUENCE, Table
@@ -20,6 +27,9 @@ MOST_VALUES = 6144
 
 MOST_ROWS = 1024
 """Rows in one INSERT, and so operations in one commit."""
+
+MOST_BYTES_IN_LOOP = 65_536
+"""Of a value that is read or written in an event loop's own thread."""
 
 _TEXTS_KEPT = 64
 
@@ -166,6 +176,31 @@ class ProbeThenInsertStatement(Statement, eq=False, gc=False):
         return (self.insert.table.name,)
 
 
+class TooLargeError(Exception):
+    """A record is too large to be read in an event loop's own thread."""
+
+
+class SmallRecordStatement(RecordStatement, eq=False, gc=False):
+    """Gives the record of an id if it is small; the text leaves its value null if it is not."""
+
+    def result(self, rows: list[Any]) -> Any:
+        if rows and rows[0][self.table.positions["value"]] is None:
+            raise TooLargeError
+        return RecordStatement.result(self, rows)
+
+
+class LargeRecordStatement(RecordStatement, eq=False, gc=False):
+    """Gives the record of an id, which may hold megabytes: only a small one is read in an event loop's own thread."""
+
+    small_text: str
+
+    is_short: ClassVar[bool] = False
+
+    @property
+    def in_loop(self) -> SmallRecordStatement:
+        return SmallRecordStatement(self.small_text, self.values, self.table)
+
+
 class PutStatement(CursorStatement, eq=False, gc=False):
     """Adds rows of one table, or replaces those of their ids; gives what is stored of each row that was written."""
 
@@ -180,7 +215,9 @@ class PutStatement(CursorStatement, eq=False, gc=False):
 
     @property
     def is_short(self) -> bool:
-        return len(self.rows) == 1
+        return len(self.rows) == 1 and not any(
+            type(cell) in (str, bytes) and len(cell) > MOST_BYTES_IN_LOOP for cell in self.rows[0]
+        )
 
     @property
     def _largest_chunk(self) -> int:
