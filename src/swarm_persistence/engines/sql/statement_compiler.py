@@ -49,7 +49,7 @@ from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Table
 
 Row = tuple[Any, ...]
-NewInsert = Callable[..., InsertStatement]
+NewInsert = Callable[[Table[Any], list[Any], Any], InsertStatement]
 
 
 class StatementCompiler(ABC):
@@ -59,8 +59,8 @@ class StatementCompiler(ABC):
         self.sql = compiler
         self._save_text = cache(compiler.save)
         self._replace_text = cache(compiler.replace)
-        self._tables: dict[type[Any], tuple[Table[Any], Callable[[Any], Any], NewInsert]] = {
-            table.model: (table, codec_of(table.model).encode, self.insert_into(table)) for table in TABLES
+        self._tables: dict[type[Any], tuple[Table[Any], Callable[[Any], Any], NewInsert, Any]] = {
+            table.model: (table, codec_of(table.model).encode, *self.insert_into(table)) for table in TABLES
         }
         # Looked up by class: a chain of `isinstance` or `match` tries half of the classes for each step.
         self._by_class: Mapping[type[Any], Callable[[Any], Any]] = {
@@ -100,10 +100,10 @@ class StatementCompiler(ABC):
         last: InsertStatement | None = None
         for step in steps:
             if type(step) is Insert and (step.unless is None or not has_key(step)):
-                table, encode, insert = self._tables[type(step.model)]
+                table, encode, new_insert, way = self._tables[type(step.model)]
                 row = encode(step.model)
                 if last is None or last.table is not table:
-                    last = insert(rows=[row])
+                    last = new_insert(table, [row], way)
                     statements.append(last)
                 else:
                     last.rows.append(row)
@@ -123,12 +123,12 @@ class StatementCompiler(ABC):
 
     def row_of(self, step: Insert[Any] | Save[Any] | Replace[Any]) -> tuple[Table[Any], Row]:
         """Return the table of a step's record, and its row."""
-        table, encode, _ = self._tables[type(step.model)]
+        table, encode, *_ = self._tables[type(step.model)]
         return table, encode(step.model)
 
     @abstractmethod
-    def insert_into(self, table: Table[Any]) -> NewInsert:
-        """Return the function that makes the statement of the first `rows`; more may join them."""
+    def insert_into(self, table: Table[Any]) -> tuple[NewInsert, Any]:
+        """Return the class of the statement that adds rows, and what it takes beside the table and the rows."""
 
     @abstractmethod
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
@@ -187,7 +187,7 @@ class StatementCompiler(ABC):
         return ReplaceStatement(self._replace_text(table, bool(step.is_forced)), values, table)
 
     def _put(self, step: Put[Any]) -> Statement:
-        table, encode, _ = self._tables[type(step.models[0])]
+        table, encode, *_ = self._tables[type(step.models[0])]
         return self.put(table, [*map(encode, step.models)], if_absent=step.if_absent)
 
     def _take(self, step: Take[Any]) -> Statement:

@@ -1,7 +1,6 @@
 """Compiles the steps and reads that PostgreSQL runs in its own way."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.reads import Get, LastSequence, Select
@@ -68,8 +67,8 @@ class PostgresStatementCompiler(StatementCompiler):
         """Return the statement that finds the highest sequence of the rows that are committed now."""
         return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
 
-    def insert_into(self, table: Table[Any]) -> NewInsert:
-        return partial(ArrayInsertStatement, table, text=self.inserts[table.name])
+    def insert_into(self, table: Table[Any]) -> tuple[NewInsert, str]:
+        return ArrayInsertStatement, self.inserts[table.name]
 
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         if table.name not in PARTITIONABLE:

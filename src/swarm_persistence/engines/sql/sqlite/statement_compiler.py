@@ -1,7 +1,7 @@
 """Compiles the steps and reads that SQLite runs in its own way."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
@@ -50,15 +50,14 @@ class SqliteStatementCompiler(StatementCompiler):
         # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
         return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
 
-    def insert_into(self, table: Table[Any]) -> NewInsert:
-        bulk = BulkInsert(table, lambda rows: self.sql.insert(table, rows))
-        return partial(BulkInsertStatement, table, bulk=bulk)
+    def insert_into(self, table: Table[Any]) -> tuple[NewInsert, BulkInsert]:
+        return BulkInsertStatement, BulkInsert(table, lambda rows: self.sql.insert(table, rows))
 
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         key = row[table.positions[field]]
         exists = ExistsStatement(*self.sql.exists(Query(table, (Condition(field, "=", key),))), table)
-        *_, insert = self._tables[table.model]
-        return ProbeThenInsertStatement(exists, insert(rows=[row]))
+        *_, new_insert, way = self._tables[table.model]
+        return ProbeThenInsertStatement(exists, new_insert(table, [row], way))
 
     def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
         def add_moments(values: Sequence[Any]) -> Sequence[Any]:
