@@ -37,6 +37,7 @@ ID_CALLS: dict[str, Call] = {
     "fail_task": lambda storage, id: storage.fail_task(held(id), "e"),
     "release_task": lambda storage, id: storage.release_task(held(id)),
     "cancel_task": lambda storage, id: storage.cancel_task(id),
+    "release_tasks_of": lambda storage, id: storage.release_tasks_of(id),
     "retry_task": lambda storage, id: storage.retry_task(id),
     "wait_for_task": lambda storage, id: storage.wait_for_task(id),
     "wait_for_tasks": lambda storage, id: storage.wait_for_tasks([id]),

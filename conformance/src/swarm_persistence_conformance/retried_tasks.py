@@ -108,6 +108,45 @@ class TestRetriedTasks:
 
 
 @pytest.mark.asyncio
+class TestTakeovers:
+    """The contract of `release_tasks_of`."""
+
+    async def test_what_an_agent_holds_is_pending_again_and_counts_no_retry(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_tasks([a_task("a"), a_task("b"), a_task("c"), a_task("d", assigned_to="agent-1")])
+        await storage.claim_task("a", "agent-1")
+        held = (await storage.claim_next_tasks("agent-1", limit=1))[0]
+        await storage.claim_task("c", "agent-2")
+
+        assert sorted(await storage.release_tasks_of("agent-1")) == ["a", "b"]
+
+        assert await stored(storage, "a") == a_task("a", claim_count=1, updated_at=clock.now(), version=3)
+        assert await statuses(storage, ["a", "b", "c"]) == [
+            TaskStatus.PENDING,
+            TaskStatus.PENDING,
+            TaskStatus.ASSIGNED,
+        ]
+        with pytest.raises(LeaseLostError):
+            await storage.complete_task(held)
+        assert await storage.release_tasks_of("agent-1") == []
+
+    async def test_a_task_that_several_holders_have_not_survived_is_left_to_its_lease(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_task(a_task())
+        for _ in range(3):
+            await claimed(storage, lease=60)
+            assert await storage.release_tasks_of("agent-1") == ["task-1"]
+        await claimed(storage, lease=60)
+
+        assert await storage.release_tasks_of("agent-1") == []
+        clock.advance(100)
+        assert (await storage.requeue_expired_tasks()).requeued == ("task-1",)
+        assert (await stored(storage)).retry_count == 1
+
+
+@pytest.mark.asyncio
 class TestRetryControl:
     """What a holder can say of the next attempt."""
 

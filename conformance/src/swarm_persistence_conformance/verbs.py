@@ -83,6 +83,7 @@ def arguments() -> dict[str, dict[str, Any]]:
         "fail_task": {"task": held, "error": "no luck", "retry_in": 5, "max_retries": 2},
         "release_task": {"task": held, "retry_in": 5},
         "cancel_task": {"id": "task-1"},
+        "release_tasks_of": {"agent_id": "agent-1"},
         "retry_task": {"id": "a"},
         "wait_for_task": {"id": "a", "timeout": 5},
         "wait_for_tasks": {"ids": ["a"], "timeout": 5},

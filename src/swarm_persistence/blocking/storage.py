@@ -213,6 +213,7 @@ class BlockingStorage(NotPicklable):
     fail_task = _verb(Storage.fail_task)
     release_task = _verb(Storage.release_task)
     cancel_task = _verb(Storage.cancel_task)
+    release_tasks_of = _verb(Storage.release_tasks_of)
     retry_task = _verb(Storage.retry_task)
     wait_for_task = _verb(Storage.wait_for_task)
     wait_for_tasks = _verb(Storage.wait_for_tasks)

@@ -27,6 +27,7 @@ from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.retrying import RetryVerbs
 from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.storing import store_all
+from swarm_persistence.storage.takeovers import TakeoverVerbs
 from swarm_persistence.storage.task_dependencies import DependencyVerbs
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
 from swarm_persistence.storage.turnover import TurnoverVerbs
@@ -41,6 +42,7 @@ class Storage(
     RecoveryVerbs,
     TurnoverVerbs,
     RetryVerbs,
+    TakeoverVerbs,
     DependencyVerbs,
     WaitVerbs,
     EventVerbs,

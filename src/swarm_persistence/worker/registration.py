@@ -8,9 +8,13 @@ from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.own_process import is_gone, own_process
 
 INCARNATION = "incarnation"
 """The key in an agent's metadata that identifies the worker which registered it last."""
+
+PROCESS = "process"
+"""The key in an agent's metadata that names the process of that worker."""
 
 _GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 
@@ -24,20 +28,27 @@ class Registration:
         self._storage = storage
         self._agent = agent
         self._incarnation = new_id()
+        self._process = own_process()
+        self._earlier: object = None
+        """The process of the incarnation that was taken over."""
 
     async def register(self) -> None:
         """Store the agent as active, or take over the stored agent with its id, as its next incarnation.
 
-        The tasks of the previous incarnation stay claimed until their leases expire: it may still be alive.
+        What a previous incarnation held is released if its process is gone from this machine. Otherwise it may still be
+        alive, so its tasks stay claimed until their leases expire.
         """
         agent = self._agent
         agent.set_status(AgentStatus.ACTIVE)
         agent.metadata = {**agent.metadata, INCARNATION: self._incarnation}
+        if self._process is not None:
+            agent.metadata[PROCESS] = self._process
         while True:
             try:
                 # First a heartbeat by the storage's clock: with an old one, the agent would be marked as lost at once.
                 await self._storage.heartbeat(agent.id)
                 self._show(await self._storage.modify(AgentModel, agent.id, self._taken_over))
+                await self._take_over_tasks()
                 return
             except NotFoundError:
                 pass
@@ -70,6 +81,7 @@ class Registration:
         def shut_down(stored: AgentModel) -> None:
             if stored.metadata.pop(INCARNATION, self._incarnation) != self._incarnation:
                 raise _TakenOverError
+            stored.metadata.pop(PROCESS, None)
             stored.set_status(AgentStatus.SHUTDOWN)
 
         try:
@@ -87,7 +99,14 @@ class Registration:
         assert stored is not None
         return stored
 
+    async def _take_over_tasks(self) -> None:
+        if is_gone(self._earlier):
+            released = await self._storage.release_tasks_of(self._agent.id)
+            if released:
+                _log.info("worker %r has released what its last process held: %s", self._agent.id, released)
+
     def _taken_over(self, stored: AgentModel) -> AgentModel:
+        self._earlier = stored.metadata.get(PROCESS)
         kept = {field: getattr(stored, field) for field in ("created_at", "heartbeat", "version")}
         return msgspec.structs.replace(self._agent, **kept)
 

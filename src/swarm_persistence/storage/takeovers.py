@@ -1,0 +1,44 @@
+"""The verb that releases what a process held which is gone."""
+
+from typing import Any
+
+from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.steps import Step, Update
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.task_statuses import IS_HELD
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.schema.values import identifier
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.held_claims import GIVEN_BACK
+
+_MOST_FREE_CLAIMS = 3
+"""Claims of a task that ended without a retry, after which a further one is left to its lease.
+
+A task that ends the process of each worker would otherwise be claimed for ever.
+"""
+
+
+class TakeoverVerbs(StorageCore):
+    """Releases the tasks of an agent whose process is gone."""
+
+    async def release_tasks_of(self, agent_id: str) -> list[str]:
+        """Release the tasks that the agent holds, and return their ids; no retry is counted.
+
+        Call it only if the process that claimed them is certainly gone. A task that several of its holders have not
+        survived stays claimed until its lease expires, which counts a retry.
+        """
+        held = (Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")), IS_HELD)
+        executor = self._executor()
+        rows: list[Any] = await executor.read(Values(Query(TASKS, held), ("id", "claim_count", "retry_count")))
+        claims = [(id, number) for id, number, retries in rows if number - retries <= _MOST_FREE_CLAIMS]
+        if not claims:
+            return []
+        steps: list[Step] = [
+            Update(
+                Query(TASKS, (Condition("id", "=", id), *held, Condition("claim_count", "=", number))),
+                GIVEN_BACK,
+            )
+            for id, number in claims
+        ]
+        released = await executor.write(steps)
+        return [str(id) for (id, _), count in zip(claims, released, strict=True) if count]

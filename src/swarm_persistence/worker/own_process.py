@@ -1,0 +1,68 @@
+"""Names the process of a worker, so that its next incarnation on the same machine can tell whether it is gone."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+_PROC = Path("/proc")
+
+
+class _Place(NamedTuple):
+    """Where a process id means the same process: a host since it was booted, and a namespace of ids."""
+
+    host: str
+    boot: str
+    namespace: str
+
+
+def own_process() -> str | None:
+    """Return the name of this process; `None` where there are no processes, as in a browser."""
+    if sys.platform in ("emscripten", "win32"):
+        return None  # on Windows, to ask for a process by a signal would end it
+    return "|".join((*_place(), str(os.getpid()), _started(os.getpid())))
+
+
+def is_gone(process: object) -> bool:
+    """Tell whether a named process has certainly ended; false if it may run elsewhere."""
+    own = own_process()
+    if not isinstance(process, str) or own is None or process.count("|") != own.count("|"):
+        return False
+    *place, pid, started = process.split("|")
+    if tuple(place) != _place() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    # Another process may have got its number.
+    return bool(started) and _started(int(pid)) != started
+
+
+def _place() -> _Place:
+    return _Place(platform.node(), _text(_PROC / "sys/kernel/random/boot_id"), _namespace())
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink(_PROC / "self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return when a process was started, in ticks since the boot; empty if it has ended or the system does not tell."""
+    # The name of its program, in parentheses, may contain spaces.
+    fields = _text(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+    # A zombie has ended, and waits for its parent to ask how.
+    return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
