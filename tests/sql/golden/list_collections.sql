@@ -1,5 +1,5 @@
 SELECT collection, count(*)
 FROM documents
-WHERE id >= ? AND id < ? AND (expires_at IS NULL OR expires_at > ?)
+WHERE collection >= ? AND collection < ? AND (expires_at IS NULL OR expires_at > ?)
 GROUP BY collection
 ORDER BY collection;
