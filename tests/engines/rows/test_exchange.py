@@ -7,14 +7,19 @@ import msgspec
 import pytest
 
 from swarm_persistence.clock import now
+from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.evaluator import rows_of
 from swarm_persistence.engines.rows.indexeddb.exchange import evaluated
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
+from swarm_persistence.engines.rows.overlays import Overlays
+from swarm_persistence.engines.rows.steps import compile_steps
+from swarm_persistence.engines.steps import MOST_COUNTED, Unlink
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import AgentModel
-from swarm_persistence.query.query import Query
+from swarm_persistence.models.links import TaskLink
+from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import AGENTS
+from swarm_persistence.schema.tables import AGENTS, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 
 EVERY_AGENT = Query(AGENTS)
 
@@ -106,3 +111,17 @@ def test_what_a_cancelled_caller_did_not_receive_is_asked_for_again() -> None:
 
     assert next(following) == message
     assert result_of(following, text([row("a", 1)]))[-1] == 1
+
+
+def test_a_row_with_many_links_is_not_fetched_when_one_of_them_goes() -> None:
+    view = DatabaseView()
+    links: list[Row] = [(*codec_of(TaskLink).encode(TaskLink.between("t", f"{n}")), n) for n in range(MOST_COUNTED + 2)]
+    of_one = Query(TASK_LINKS, (Condition("dependency_id", "=", "3"),))
+    steps = compile_steps([Unlink(of_one, "task_id", TASKS, UNMET_DEPENDENCIES)])
+    exchange = evaluated(view, lambda: Changes(Overlays(view.table).table).run(steps))
+
+    ((_, store, index, *_),) = requests_of(next(exchange))
+    assert (store, index) == ("task_links", "task_links_by_dependency")
+    ((_, store, index, *_),) = requests_of(exchange.send(text([links[3]])))
+    assert (store, index) == ("task_links", "task_links_by_task")
+    assert result_of(exchange, text(links)) == [1]

@@ -196,25 +196,19 @@ class Changes:
         return len(self._delete(query))
 
     def unlink(self, step: Unlink) -> int:
-        links = self._delete(step.links)
-        named = step.links.table.positions[step.field]
-        source, counter = self._source_of(step.table), step.table.positions[step.counter]
-        for id in dict.fromkeys(link[named] for link in links):
-            others = Query(step.links.table, (Condition(step.field, "=", id),), limit=MOST_COUNTED + 1)
-            left = len(rows_of(self._source_of(others.table), others))
+        table = step.links.table
+        links = matching_rows(self._source_of(table), resolved(step.links, self._source_of))
+        named, counter = table.positions[step.field], step.table.positions[step.counter]
+        source = self._source_of(step.table)
+        for id in dict.fromkeys(str(link[named]) for link in links):
+            # Counted before the deletion: rows that an engine has yet to fetch must not look like no links at all.
+            of_row = Query(table, (Condition(step.field, "=", id),), limit=MOST_COUNTED + 2)
+            left = len(rows_of(self._source_of(table), of_row)) - 1
             # A row with many links may be wide, as it lists what it waits for: it is neither read nor written.
-            row = source.get(str(id)) if left <= MOST_COUNTED else None
+            row = source.get(id) if 0 <= left <= MOST_COUNTED else None
             if row is not None:
                 self._change(source, row, [*row[:counter], left, *row[counter + 1 :]], is_marked=False)
-        return len(links)
-
-    def _delete(self, query: Query[Any]) -> list[Row]:
-        source = self._source_of(query.table)
-        rows = matching_rows(source, resolved(query, self._source_of))
-        for row in rows:
-            source.remove(row)
-            self._undo.append((source, partial(source.add, row)))
-        return rows
+        return len(self._delete(step.links))
 
     def if_changed(self, step: "CompiledStep", then: Sequence["CompiledStep"]) -> Any:
         result = step(self)
@@ -227,6 +221,14 @@ class Changes:
         if count_of(self._source_of(query.table), resolved(query, self._source_of)):
             return None
         return [step(self) for step in then]
+
+    def _delete(self, query: Query[Any]) -> list[Row]:
+        source = self._source_of(query.table)
+        rows = matching_rows(source, resolved(query, self._source_of))
+        for row in rows:
+            source.remove(row)
+            self._undo.append((source, partial(source.add, row)))
+        return rows
 
     def _add(self, source: RowSource, values: Values) -> int:
         sequence = source.last_sequence + 1
