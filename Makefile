@@ -87,6 +87,10 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 	@$(BIN)/python -m benchmarks.postgres
 	@$(BIN)/python -m benchmarks.postgres.processes
 
+.PHONY: bench-tasks
+bench-tasks: $(VENV)/dev ## Measure whole tasks by workers, in ten minutes, and renew the table and picture atop docs/performance.md
+	@$(BIN)/python -m benchmarks.headline
+
 .PHONY: bench-rust
 bench-rust: $(VENV)/dev ## Build the Rust crate with cargo, measure beside it, in six minutes, and write docs/performance-rust.md
 	@$(BIN)/python -m benchmarks.rust

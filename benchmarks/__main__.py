@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.document import write_document
+from benchmarks.headline.document import PICTURE, TASKS_RESULTS
 from benchmarks.machine import describe_machine, sqlite_versions
 from benchmarks.results import Results, Row
 from benchmarks.scale import FULL, QUICK, Scale
@@ -53,11 +54,13 @@ def run(scale: Scale, workloads: Sequence[Workload], directory: Path, say: Calla
 
 def document(results: Results) -> None:
     """Draw the charts and write the page of the documentation."""
-    from benchmarks.chart import draw  # a measured process has no use for a drawing library
+    from benchmarks.chart import draw, draw_tasks  # a measured process has no use for a drawing library
 
     DOCS.mkdir(exist_ok=True)
+    tasks = Results.read(TASKS_RESULTS)
     draw(results, DOCS / "performance")
-    write_document(results, DOCS / "performance.md")
+    draw_tasks(tasks, DOCS / PICTURE)
+    write_document(results, tasks, DOCS / "performance.md")
 
 
 async def _run_all(bench: Bench, workloads: Sequence[Workload]) -> list[Row]:

@@ -1,11 +1,13 @@
-"""Draws a run: the rates of all peers with 100 operations in flight, and how inserts gain from more in flight."""
+"""Draws runs: rates with 100 operations in flight, how inserts gain from more in flight, and whole tasks a second."""
 
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
+from benchmarks.headline.document import PLACES, TITLES, rates_of
 from benchmarks.peers import PEERS
 from benchmarks.results import RATE, Results, Row
 from benchmarks.table import figure, name_of
@@ -35,10 +37,42 @@ def draw(results: Results, path: Path) -> None:
     for workload, axes in zip(_BARS, panels, strict=False):
         _draw_bars(axes, workload, results)
     _draw_lines(sheet.axes[-1], results)
+    _save(sheet, path)
+    sheet.savefig(path.with_suffix(".png"), dpi=110, metadata={"Software": None})
+
+
+def draw_tasks(results: Results, path: Path) -> None:
+    """Write the picture of whole tasks a second, each queue with the number at once that suits it best."""
+    best = {
+        place: sorted(
+            (max(row.median for row in rates.values()), peer) for peer, rates in rates_of(results, place).items()
+        )
+        for place in PLACES
+    }
+    heights = [len(bars) for bars in best.values()]
+    sheet = Figure(figsize=(8.5, 0.6 + 0.45 * sum(heights)), layout="constrained")
+    sheet.suptitle("Tasks done a second by one worker process, recorded on the disk", fontsize=12)
+    panels = sheet.subplots(len(best), 1, sharex=True, height_ratios=heights)
+    for axes, (place, bars) in zip(panels, best.items(), strict=True):
+        drawn = axes.barh(
+            [TITLES[peer] for _, peer in bars],
+            [rate for rate, _ in bars],
+            color=[_OURS if peer == "swarm" else _OTHERS for _, peer in bars],
+        )
+        axes.bar_label(drawn, [figure(rate) for rate, _ in bars], padding=4, fontsize=10)
+        axes.set_title(PLACES[place], fontsize=10, loc="left")
+        axes.margins(x=0.12)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        _tidy(axes)
+        axes.tick_params(labelsize=10, length=0)
+    _save(sheet, path)
+
+
+def _save(sheet: Figure, path: Path) -> None:
     # The same run gives the same files, so that a commit shows what has changed.
     with mpl.rc_context({"svg.hashsalt": "swarm-persistence"}):
         sheet.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    sheet.savefig(path.with_suffix(".png"), dpi=110, metadata={"Software": None})
 
 
 def _draw_bars(axes: Axes, workload: str, results: Results) -> None:
@@ -52,6 +86,8 @@ def _draw_bars(axes: Axes, workload: str, results: Results) -> None:
     axes.bar_label(bars, [figure(row.median) for row in rows], padding=3, fontsize=8)
     axes.set_title(_TITLES[workload], fontsize=10)
     axes.margins(x=0.18)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _tidy(axes)
 
 
@@ -68,12 +104,23 @@ def _draw_lines(axes: Axes, results: Results) -> None:
             color = {"swarm": _OURS, "apsw-batches": "#adb5bd"}.get(peer)
             width = 2.5 if peer == "swarm" else 1.3
             numbers, rates = [row.in_flight for row in rows], [row.median for row in rows]
-            axes.plot(numbers, rates, marker="o", markersize=4, label=name_of(peer), color=color, linewidth=width)
+            (line,) = axes.plot(numbers, rates, marker="o", markersize=4, color=color, linewidth=width)
+            # Beside the line's end, where no other line runs, in place of a legend.
+            axes.annotate(
+                name_of(peer),
+                (numbers[-1], rates[-1]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                fontsize=7,
+                va="center",
+                color=line.get_color(),
+            )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_title("Inserts a second by operations in flight", fontsize=10)
-    if axes.lines:
-        axes.legend(fontsize=7, frameon=False)
+    axes.margins(x=0.05)
     _tidy(axes)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.headline.document import opening
 from benchmarks.peers import PEERS
 from benchmarks.results import Results, Row
 from benchmarks.scale import FULL, QUICK, SMOKE
@@ -24,15 +25,18 @@ queues store each task as JSON in tables of their own.
 """
 
 
-def write_document(results: Results, path: Path) -> None:
-    """Write the page; the chart lies beside it as `performance.svg`."""
-    path.write_text("\n".join(_lines(results)) + "\n")
+def write_document(results: Results, tasks: Results, path: Path) -> None:
+    """Write the page from a run of the suite and one of whole tasks; the charts lie beside it."""
+    path.write_text("\n".join(_lines(results, tasks)) + "\n")
 
 
-def _lines(results: Results) -> Iterator[str]:
+def _lines(results: Results, tasks: Results) -> Iterator[str]:
     yield "# Performance"
     yield ""
     yield "<!-- Written by `python -m benchmarks`; what stands here is measured, not edited. -->"
+    yield ""
+    yield from opening(tasks)
+    yield "## Single operations on SQLite"
     yield ""
     yield "![Throughput of the library and its peers](performance.svg)"
     yield ""
@@ -64,7 +68,8 @@ def circumstances(results: Results, command: str) -> Iterator[str]:
     yield "| | |"
     yield "|---|---|"
     yield f"| machine | {machine.cpu}, {machine.cores} cores, {machine.memory_gibibytes:.0f} GiB |"
-    yield f"| system | {machine.system}, load {machine.load} before the run |"
+    busy = " **(the machine was not idle)**" if machine.load > 1 else ""
+    yield f"| system | {machine.system}, load {machine.load} before the run{busy} |"
     yield f"| disk | {machine.filesystem}, {machine.fsync_microseconds:.0f} µs for 4 KiB and an fsync |"
     yield f"| versions | {versions} |"
     yield ""
@@ -84,11 +89,11 @@ def targets(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield what is reached, and what was tried where it falls short."""
     yield "## What it must reach"
     yield ""
-    yield "| | at least | seen | |"
-    yield "|---|---|---|---|"
+    yield "| | seen | |"
+    yield "|---|---|---|"
     for verdict in verdicts:
         reached = "reached" if verdict.is_reached else "**falls short**"
-        yield f"| {verdict.what} | {verdict.at_least} | {verdict.seen} | {reached} |"
+        yield f"| {verdict.what} | {verdict.seen} (target {verdict.at_least}) | {reached} |"
     yield ""
     for verdict in verdicts:
         if not verdict.is_reached:

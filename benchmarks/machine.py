@@ -20,6 +20,7 @@ _PACKAGES = (
     "SQLAlchemy",
     "persist-queue",
     "huey",
+    "diskcache",
 )
 _SYNCED_BYTES = 4096
 _SYNCS = 200

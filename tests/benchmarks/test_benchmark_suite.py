@@ -9,8 +9,10 @@ import pytest
 
 from benchmarks.__main__ import run
 from benchmarks.bench import Bench, BenchmarkError
-from benchmarks.chart import draw
+from benchmarks.chart import draw, draw_tasks
 from benchmarks.document import write_document
+from benchmarks.headline.document import TASKS_RESULTS, TITLES, opening
+from benchmarks.headline.sqlite_workers import WORKERS
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Work
 from benchmarks.peers.swarm import Swarm
@@ -67,7 +69,7 @@ def test_results_come_back_equal_from_json(results: Results, tmp_path: Path) -> 
 
 
 def test_the_page_and_the_table_name_every_workload(results: Results, tmp_path: Path) -> None:
-    write_document(results, tmp_path / "performance.md")
+    write_document(results, Results.read(TASKS_RESULTS), tmp_path / "performance.md")
 
     page, table = (tmp_path / "performance.md").read_text(), text_of(results)
     assert [workload.title for workload in WORKLOADS if workload.title not in page] == []
@@ -79,6 +81,20 @@ def test_the_chart_is_drawn_as_png_and_svg(results: Results, tmp_path: Path) -> 
 
     assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "performance.svg").read_text()
+
+
+def test_the_opening_and_its_picture_name_every_queue(tmp_path: Path) -> None:
+    tasks = Results.read(TASKS_RESULTS)
+    draw_tasks(tasks, tmp_path / "tasks.svg")
+
+    text, picture = "\n".join(opening(tasks)), (tmp_path / "tasks.svg").read_text()
+    assert [title for title in TITLES.values() if title not in text] == []
+    assert [title for title in TITLES.values() if f"<!-- {title} -->" not in picture] == []
+
+
+@pytest.mark.parametrize("key", WORKERS)
+async def test_workers_of_every_queue_on_sqlite_do_all_tasks(key: str, tmp_path: Path) -> None:
+    assert await WORKERS[key](tmp_path / "tasks.db", 20, 3) > 0
 
 
 def test_a_target_that_falls_short_keeps_its_row_and_says_what_was_tried(results: Results, tmp_path: Path) -> None:
