@@ -12,6 +12,7 @@ import pytest_asyncio
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
+from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.worker import Worker
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, ids
@@ -319,3 +320,56 @@ class TestLostAnswers:
         outcomes = await asyncio.gather(*map(storage.complete_task, tasks), return_exceptions=True)
 
         assert [type(outcome) for outcome in outcomes] == [LeaseLostError, type(None)]
+
+
+CHANGES: dict[str, Callable[[PostgresStorage, TaskModel], Any]] = {
+    **ENDS,
+    "claim": lambda storage, _: storage.claim_task("task-9", "agent-2"),
+    "update": lambda storage, task: storage.update_task(task),
+}
+
+
+@pytest.mark.parametrize("in_transaction", [True, False])
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_of_a_task_finds_it_by_its_id_where_statistics_know_of_no_claimed_ones(
+    storage: PostgresStorage,
+    schema: str,
+    admin: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    change: str,
+    in_transaction: bool,
+) -> None:
+    await admin.execute(f"ALTER TABLE {schema}.tasks SET (autovacuum_enabled = false)")
+    await storage.store_tasks([a_task(f"task-{number}", max_retries=0) for number in range(3000)])
+    await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+    if change == "claim":
+        await admin.execute(f"UPDATE {schema}.tasks SET status = 'running' WHERE id <> 'task-9'")
+        await admin.execute(f"VACUUM ANALYZE {schema}.tasks")
+    task = (await storage.claim_next_tasks("agent-1", limit=1) or [a_task()])[0]
+    run: list[str] = []
+    call = Connection._call
+
+    async def record(self: Connection, method: Any, text: str, *values: Any) -> Any:
+        run.append(text)
+        return await call(self, method, text, *values)
+
+    monkeypatch.setattr(Connection, "_call", record)
+
+    if in_transaction:
+        async with storage.transaction():
+            await CHANGES[change](storage, task)
+    else:
+        await CHANGES[change](storage, task)
+
+    changes = [text for text in run if f'UPDATE "{schema}".tasks' in text and re.search(r"\bid = (\$|v)\d", text)]
+    assert changes
+    await admin.execute("SET plan_cache_mode = force_generic_plan")
+    for text in changes:
+        marks = max(map(int, re.findall(r"\$(\d+)", text)))
+        await admin.execute(f"PREPARE change AS {text}")
+        rows = await admin.fetch(f"EXPLAIN EXECUTE change({', '.join(['NULL'] * marks)})")
+        await admin.execute("DEALLOCATE change")
+        plan = "\n".join(row[0] for row in rows)
+        assert {*re.findall(r"using (\w+) on tasks", plan)} <= {"tasks_id_key", "tasks_pkey"}, plan
+        assert not re.search(r"(Seq|Bitmap Heap) Scan on tasks\b", plan), plan

@@ -61,6 +61,10 @@ class Dialect:
         """Return the comparison of a column with a value."""
         return f"{field} {operator} {mark}"
 
+    def of_one_row(self, conditions: Sequence[str], place: int) -> str:
+        """Return conditions of which the one in this place names the row."""
+        return " AND ".join(conditions)
+
     def literal(self, column: Column, value: object) -> str:
         """Return a value as a literal: an enum's text, or a small number."""
         return f"'{value}'" if isinstance(value, str) else str(value)
@@ -167,9 +171,11 @@ def where_text(query: Query[Any], marks: Marks) -> str:
     """Return a query's conditions, joined by AND."""
     # A scan in order of arrival must not use another index, which would find all rows and sort them.
     is_arrival_scan = bool(query.order) and query.order[0].field == SEQUENCE
-    return " AND ".join(
-        _condition_text(query.table, condition, marks, is_arrival_scan) for condition in query.conditions
-    )
+    texts = [_condition_text(query.table, condition, marks, is_arrival_scan) for condition in query.conditions]
+    for place, (field, operator, _) in enumerate(query.conditions):
+        if field == "id" and operator == "=" and len(texts) > 1:
+            return marks.dialect.of_one_row(texts, place)
+    return " AND ".join(texts)
 
 
 def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_arrival_scan: bool = False) -> str:

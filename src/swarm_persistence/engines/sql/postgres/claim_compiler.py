@@ -24,7 +24,7 @@ from swarm_persistence.engines.sql.postgres.claim_parts import (
     of_head,
     unknown,
 )
-from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidden
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.steps import Change
@@ -238,7 +238,7 @@ class ClaimCompiler(Compiler):
         conditions = [f"{merge.field} = {of_head(merge.field)}"]
         if merge.rest.conditions:
             conditions.append(where_text(merge.rest, marks))
-        unchanged = f"CASE WHEN {' AND '.join(conditions)} THEN true ELSE false END"
+        unchanged = hidden(" AND ".join(conditions))
         return [
             choice.columns,
             f"FROM heads JOIN {self.dialect.table(table)} ON {SEQUENCE} = {of_head(SEQUENCE)}",

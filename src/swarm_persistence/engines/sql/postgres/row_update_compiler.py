@@ -6,7 +6,7 @@ from typing import Any
 
 from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres import id_locks
-from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidden
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
@@ -52,7 +52,7 @@ class RowUpdateCompiler(Compiler):
         table, schema = query.table, self.dialect.schema
         columns = GivenMarks(self.dialect)
         change = self._change(table, changes, columns)
-        conditions = [where_text(query, columns), *(self._literal(table, condition) for condition in literals)]
+        conditions = [where_text(query, columns), *(hidden(self._literal(table, condition)) for condition in literals)]
         choices = {
             "chosen": f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
             f"  FROM {given(self._types(query, changes), Marks(self.dialect))}, {self.dialect.table(table)}\n"
