@@ -64,7 +64,9 @@ class EventRow(Base):
 
     event_type: Mapped[str] = mapped_column(Text)
     agent_id: Mapped[str | None] = mapped_column(Text)
+    task_id: Mapped[str | None] = mapped_column(Text)
     data: Mapped[Any] = mapped_column(JSON)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
     timestamp: Mapped[datetime] = mapped_column(Moment)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
 
@@ -117,4 +119,6 @@ def row_of(model: Model) -> Base:
     """Return a new mapped object with a record's values."""
     kind = _ROWS[type(model)]
     values = {name: getattr(model, name) for name in model.__struct_fields__ if name != "sequence"}
+    if "metadata" in values:
+        values["metadata_"] = values.pop("metadata")  # a name that SQLAlchemy keeps for itself
     return kind(**values)
