@@ -41,6 +41,9 @@ LOW_LEVEL = {
     # They write and take files in place of a database.
     "transfer/backups",
     "transfer/restoring",
+    # They read another program's file past any storage, and write a file in place of a database.
+    "transfer/rust_import",
+    "transfer/rust_source",
 }
 """The modules that may use the engines directly."""
 

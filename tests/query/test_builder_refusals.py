@@ -75,7 +75,7 @@ def test_no_text_of_a_caller_ever_stands_in_the_sql(name: str, pattern: str, oth
     assert values == [name, pattern, name, other]
 
 
-@pytest.mark.parametrize("model", [dict, str, None, "agents", Model, AgentModel(name="a", agent_type="t")])
+@pytest.mark.parametrize("model", [dict, str, None, 1, Model, AgentModel(name="a", agent_type="t")])
 def test_what_is_no_model_is_refused_with_the_models(model: Any) -> None:
     with pytest.raises(InvalidQueryError, match="AgentModel, TaskModel, EventModel, MessageModel, MetricModel"):
         QueryBuilder(model)

@@ -1,6 +1,7 @@
 """`MemoryStorage`: the storage in this process's memory, for tests and for work that needs no durability."""
 
 from datetime import timedelta
+from typing import Self
 
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.rows.memory.engine import MemoryEngine
@@ -29,6 +30,11 @@ class MemoryStorage(Storage):
                 seconds(transaction_timeout, "transaction_timeout"),
             )
         )
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return an empty storage: the seed's spelling."""
+        return cls()
 
     def __repr__(self) -> str:
         return "MemoryStorage()" if self._first is None else f"MemoryStorage().schema({self.schema_name!r})"

@@ -57,6 +57,11 @@ class SqliteStorage(Storage):
         return await cls._open(path, settings, must_exist=must_exist)
 
     @classmethod
+    async def new(cls, db_path: str | os.PathLike[str]) -> Self:
+        """Open or create the file, as `open` does: the seed's spelling."""
+        return await cls.open(db_path)
+
+    @classmethod
     def builder(cls) -> "SqliteStorageBuilder":
         """Return a builder with the default settings."""
         return SqliteStorageBuilder()

@@ -59,6 +59,11 @@ class WasmStorage(Storage):
         return await cls._open(text(name, "name"), settings)
 
     @classmethod
+    async def new(cls) -> Self:
+        """Open or create the database `swarm`, as `open` does: the seed's spelling."""
+        return await cls.open()
+
+    @classmethod
     async def _open(cls, name: str, settings: IndexedDbSettings) -> Self:
         engine = IndexedDbEngine(name, settings)
         await engine.start()

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 from swarm_persistence.errors import InvalidQueryError, SerializationError, shown
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
-from swarm_persistence.schema.tables import Column, Kind, M, table_of
+from swarm_persistence.schema.tables import Column, Kind, M, table_named, table_of
 from swarm_persistence.schema.values import ColumnValue, column_value, real, text, whole
 
 LARGEST_LIMIT = 2**63 - 1
@@ -27,8 +27,14 @@ class QueryBuilder(Generic[M]):
 
     __slots__ = ("query",)
 
-    def __init__(self, model: type[M]) -> None:
-        self.query: Query[M] = Query(table_of(model))
+    def __init__(self, model: type[M] | str) -> None:
+        """Take the model or, as in the seed, the name of its table: `QueryBuilder[AgentModel]("agents")`."""
+        self.query: Query[M] = Query(table_named(model) if isinstance(model, str) else table_of(model))
+
+    @classmethod
+    def new(cls, table: str) -> Self:
+        """Return a query of the table of this name: the seed's spelling."""
+        return cls(table)
 
     def where_eq(self, field: str, value: object) -> "QueryBuilder[M]":
         """Keep records whose field equals the value."""

@@ -304,6 +304,15 @@ TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, *(table for table in _register
 """All tables: whatever goes over all records takes them from here."""
 
 _BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBLIC_TABLES}
+_BY_NAME: dict[str, Table[Any]] = {table.name: table for table in PUBLIC_TABLES}
+
+
+def table_named(name: str) -> Table[Any]:
+    """Return the table of this name; an unknown name raises `InvalidQueryError`."""
+    table = _BY_NAME.get(name)
+    if table is None:
+        raise InvalidQueryError(f"{shown(name)} is not a table; the tables are {', '.join(_BY_NAME)}")
+    return table
 
 
 def table_of(model: type[M]) -> Table[M]:
