@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
+from weakref import WeakSet
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,11 +40,21 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Move the clock by so many seconds; a negative number moves it back."""
+        """Move the clock by so many seconds, and wake what waits for a time; a negative number moves it back."""
         self._now += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+        wake_waiters()
+
+
+class Waiters(Protocol):
+    """Those who wait for a time, and have to look at the clock again if it was moved."""
+
+    def ring(self) -> None:
+        """Wake them, from any thread."""
+        ...
 
 
 _current: Clock = SystemClock()
+_waiters: "WeakSet[Waiters]" = WeakSet()
 
 
 def now() -> datetime:
@@ -61,6 +72,17 @@ def now_in_microseconds() -> int:
 def is_system_clock() -> bool:
     """Tell whether the time is the machine's own; if so, a database server may tell its own time instead."""
     return isinstance(_current, SystemClock)
+
+
+def wake_when_moved(waiters: Waiters) -> None:
+    """Ring these waiters, as long as they exist, whenever a clock is moved."""
+    _waiters.add(waiters)
+
+
+def wake_waiters() -> None:
+    """Wake what waits for a time, in every storage of this process; a clock of your own calls it when it is moved."""
+    for waiters in [*_waiters]:
+        waiters.ring()
 
 
 @contextmanager

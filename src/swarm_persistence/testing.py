@@ -9,9 +9,9 @@ PYTEST_DONT_REWRITE: there is no assert to explain, and a conftest may have impo
 
 from collections.abc import Iterator
 
-from swarm_persistence.clock import Clock, ManualClock, now, use_clock
+from swarm_persistence.clock import Clock, ManualClock, now, use_clock, wake_waiters
 
-__all__ = ["Clock", "ManualClock", "now", "use_clock"]
+__all__ = ["Clock", "ManualClock", "now", "use_clock", "wake_waiters"]
 
 try:
     import pytest

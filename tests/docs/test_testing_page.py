@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
-_, CONFTEST, APPLICATION, STORAGE = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+_, CONFTEST, APPLICATION, WORKER, STORAGE = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(
     ("test_file", "options"),
     [
         pytest.param(APPLICATION, ("-p", "no:asyncio"), id="application"),
+        pytest.param(WORKER, ("-p", "no:asyncio"), id="worker"),
         pytest.param(STORAGE, ("-k", "TestClaims", "-o", "asyncio_default_fixture_loop_scope=function"), id="storage"),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from swarm_persistence.clock import wake_when_moved
 from swarm_persistence.engines.surroundings import new_gate, running_loop
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
@@ -18,6 +19,7 @@ class Watches:
         self._is_closed = False
         self.is_empty = True
         """Whether there is no watch; an attribute, for every commit reads it."""
+        wake_when_moved(self)
 
     @property
     def names(self) -> frozenset[str]:

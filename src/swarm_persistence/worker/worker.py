@@ -120,6 +120,21 @@ class Worker:
         finally:
             self._waiting -= 1
 
+    async def run_until_idle(self) -> None:
+        """Wait until no task is ready for the worker and none is running; raise the error that has stopped it, if any.
+
+        The worker goes on. Tasks that wait for their time or for a dependency do not count: in a test, move the clock
+        and call this again.
+        """
+        idle = asyncio.create_task(self._started().until_idle())
+        self._waiting += 1
+        try:
+            await asyncio.wait((idle, self._work), return_when=asyncio.FIRST_COMPLETED)
+            await (asyncio.shield(self._work) if self._work.done() else idle)
+        finally:
+            self._waiting -= 1
+            idle.cancel()
+
     def stop(self) -> None:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`. Thread-safe."""
         self._call(self._started().stop)

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from swarm_persistence.worker.threads import HandlerThreads
 _LONGEST_RECOVERY_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 60.0
 """After this time without a commit, the worker tries to claim all the same."""
+_IDLE_CHECK_SECONDS = 0.05
 _CHECK_PAUSE_SECONDS = 0.05
 """Between two checks of the held claims: a busy swarm commits far more often than claims are lost."""
 
@@ -83,6 +85,24 @@ class WorkerRun:
         self._timer = RunTimer(lambda: self._running)
         self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
         self._failure: Exception | None = None
+        self._is_writing = False
+        """Whether a write is under way, which may claim tasks."""
+        self._has_settled = asyncio.Event()
+
+    async def until_idle(self) -> None:
+        """Wait until no task is claimed, and none is ready."""
+        while True:
+            self._has_settled.clear()
+            if not self._is_busy and not await self._ready_tasks.is_any_ready() and not self._is_busy:
+                return
+            # A task that is ready may be claimed by another worker, of which this one does not hear.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE_CHECK_SECONDS):
+                    await self._has_settled.wait()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._is_writing or self._unsettled or len(self._ahead) or self._handing_back)
 
     def stop(self) -> None:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
@@ -152,14 +172,19 @@ class WorkerRun:
             await self._collect()
         handled, self._handled = self._handled, []
         room = 0 if self._is_backing_off else self._room()
-        if handled:
-            await self._record(handled, room)
-        elif room and self._may_find_tasks:
-            await self._claim(room)
-        else:
-            if room and self._waiting is None:
-                self._wait_in_background(self._ready_tasks.wait(_LONGEST_WAIT_SECONDS))
-            await self._changed.wait()
+        self._is_writing = True
+        try:
+            if handled:
+                await self._record(handled, room)
+                return
+            if room and self._may_find_tasks:
+                await self._claim(room)
+                return
+        finally:
+            self._is_writing = False
+        if room and self._waiting is None:
+            self._wait_in_background(self._ready_tasks.wait(_LONGEST_WAIT_SECONDS))
+        await self._changed.wait()
 
     async def _collect(self) -> None:
         """Let quick handlers end, so that one write records them; what they leave is run during the write."""
@@ -272,6 +297,7 @@ class WorkerRun:
     def settled(self, run: TaskRun) -> None:
         if self._unsettled.pop(run, run) is None and run.outcome is not None:
             self.outcomes[run.outcome.value] += 1
+        self._has_settled.set()
         self._changed.set()
 
     def expect(self, due_at: float) -> None:
