@@ -44,6 +44,7 @@ from swarm_persistence.models import (
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import (
     CompletedAndClaimed,
+    FoundDocument,
     MetricSummary,
     Pruned,
     PutCounts,
@@ -105,6 +106,7 @@ __all__ = [
     "DocumentModel",
     "EventModel",
     "FailTask",
+    "FoundDocument",
     "InvalidQueryError",
     "LeaseLostError",
     "MemoryStorage",

@@ -249,6 +249,8 @@ class BlockingStorage(NotPicklable):
     delete_documents = _verb(Storage.delete_documents)
     touch_documents = _verb(Storage.touch_documents)
     copy_documents = _verb(Storage.copy_documents)
+    search_documents = _verb(Storage.search_documents)
+    nearest_documents = _verb(Storage.nearest_documents)
 
     prune = _verb(Storage.prune)
     backup = _verb(Storage.backup)

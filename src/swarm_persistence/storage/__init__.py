@@ -1,5 +1,6 @@
 """What a swarm means: the verbs, written once, a file per noun."""
 
+from swarm_persistence.storage.document_search import FoundDocument
 from swarm_persistence.storage.documents import PutCounts
 from swarm_persistence.storage.pruning import Pruned
 from swarm_persistence.storage.recovery import Recovery
@@ -13,6 +14,7 @@ from swarm_persistence.storage.turnover import CompletedAndClaimed
 
 __all__ = [
     "CompletedAndClaimed",
+    "FoundDocument",
     "MetricSummary",
     "Pruned",
     "PutCounts",

@@ -16,7 +16,7 @@ from swarm_persistence.storage.agents import AgentVerbs
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.backups import BackupVerbs
 from swarm_persistence.storage.core import disable
-from swarm_persistence.storage.document_lists import DocumentListVerbs
+from swarm_persistence.storage.document_search import DocumentSearchVerbs
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
@@ -48,7 +48,7 @@ class Storage(
     EventVerbs,
     MessageVerbs,
     MetricVerbs,
-    DocumentListVerbs,
+    DocumentSearchVerbs,
     PruningVerbs,
     BackupVerbs,
 ):
