@@ -46,6 +46,8 @@ class DatabaseError(StorageError):
 class ConflictError(DatabaseError):
     """The id is taken already, or the stored record is not the one that the caller has read."""
 
+    prefix = "Conflict"
+
 
 class OutcomeUnknownError(DatabaseError):
     """A write may or may not be stored; read it back.
@@ -53,6 +55,8 @@ class OutcomeUnknownError(DatabaseError):
     The connection was lost before the answer came, the disk failed while it was committed, or the file or its log was
     removed or replaced under the storage.
     """
+
+    prefix = "Outcome unknown"
 
 
 class SerializationError(StorageError):
@@ -63,6 +67,8 @@ class SerializationError(StorageError):
 
 class UnreadableError(SerializationError):
     """A stored row cannot be read back; `id` is that of its record, or `None` if it is what cannot be read."""
+
+    prefix = "Unreadable record"
 
     def __init__(self, message: str, id: object = None, sequence: int | None = None) -> None:
         super().__init__(message)
@@ -88,6 +94,8 @@ class CollisionError(TransactionError):
     Run it again, as `run_transaction` does.
     """
 
+    prefix = "Transaction collision"
+
 
 class MigrationError(StorageError):
     """The schema could not be brought to the version asked for; nothing has changed."""
@@ -110,21 +118,31 @@ class OtherError(StorageError):
 class ClosedError(OtherError):
     """The storage is closed, or was opened by the process that this one was forked from."""
 
+    prefix = "Storage closed"
+
 
 class InvalidQueryError(OtherError):
     """A query or an argument names something that does not exist; the text lists what does."""
+
+    prefix = "Invalid argument"
 
 
 class DependencyCycleError(OtherError):
     """Tasks would wait for each other for ever, or one for itself; nothing was written."""
 
+    prefix = "Dependency cycle"
+
 
 class LeaseLostError(OtherError):
     """The task is no longer held by this claim; nothing was written."""
 
+    prefix = "Lease lost"
+
 
 class WaitTimeoutError(OtherError, TimeoutError):
     """A task that the call waited for was not finished within its `timeout`."""
+
+    prefix = "Timeout"
 
 
 def copy_error(error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ def test_what_is_still_written_when_the_storage_is_closed_is_told_to_others(tab:
 
 
 def test_who_waits_to_begin_a_transaction_when_the_storage_is_closed_is_told_so(tab: Tab, name: str) -> None:
-    assert tab.call("endings.begin_and_close", name) == "ClosedError: Other error: the storage is closed"
+    assert tab.call("endings.begin_and_close", name) == "ClosedError: Storage closed: the storage is closed"
 
 
 def test_a_database_that_another_tab_deletes_is_let_go_and_said_to_be_deleted(tab: Tab, name: str) -> None:

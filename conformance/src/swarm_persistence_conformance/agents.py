@@ -31,7 +31,7 @@ class TestAgents:
     async def test_a_known_id_is_refused_with_model_and_id(self, storage: Storage) -> None:
         await storage.store_agent(an_agent())
 
-        with pytest.raises(ConflictError, match=r"^Database error: .*agent 'agent-1'"):
+        with pytest.raises(ConflictError, match=r"^Conflict: .*agent 'agent-1'"):
             await storage.store_agent(an_agent(name="another"))
 
     async def test_a_refused_duplicate_leaves_the_stored_agent_as_it_is(self, storage: Storage) -> None:

@@ -36,7 +36,7 @@ class TestTasks:
     async def test_a_known_id_is_refused_with_model_and_id(self, storage: Storage) -> None:
         await storage.store_task(a_task())
 
-        with pytest.raises(ConflictError, match=r"^Database error: .*task 'task-1'"):
+        with pytest.raises(ConflictError, match=r"^Conflict: .*task 'task-1'"):
             await storage.store_task(a_task(task_type="another"))
 
     async def test_a_refused_duplicate_leaves_the_stored_task_as_it_is(self, storage: Storage) -> None:
