@@ -178,7 +178,7 @@ class TestPreparedStatements:
                 numbers = [f"{round}-{number}" for number in range(20)]
                 await asyncio.gather(*(storage.store_agent(an_agent(number)) for number in numbers))
                 await asyncio.gather(*(elsewhere(storage.list_agents()) for _ in numbers))
-                await asyncio.gather(*(storage.claim_task(number, "agent-1") for number in numbers))
+                await asyncio.gather(*(storage.claim_task(f"task-{number}", "agent-1") for number in numbers))
 
             assert len(await storage.list_agents()) == 100
             assert not storage._engine.pools.connector.named.are_kept
