@@ -7,8 +7,9 @@ import pytest
 
 from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema, upgrade
 from swarm_persistence.errors import MigrationError
+from swarm_persistence.models import MessagePriority
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.schema.tables import EVENTS, MESSAGES, TASKS
 
 STORES_OF_VERSION = {
     1: "3da6",
@@ -33,17 +34,17 @@ def test_stores_that_have_changed_have_a_new_version() -> None:
     assert sum_of(StoreSchema()) == STORES_OF_VERSION[len(VERSIONS)]
 
 
-def upgraded(old_columns: list[str], row: list[Any]) -> list[Any]:
+def upgraded(old_columns: list[str], row: list[Any], table: str = "tasks") -> list[Any]:
     """Take one row of an older version through an upgrade, and return it in its new form."""
     exchange = upgrade(StoreSchema((*VERSIONS, "later")))
     next(exchange)
-    schema = msgspec.json.encode([[[{"tasks": old_columns}, [["stores", "then"]]]]]).decode()
+    schema = msgspec.json.encode([[[{table: old_columns}, [["stores", "then"]]]]]).decode()
     first = exchange.send((1, schema))
-    assert msgspec.json.decode(first)["fetch"][0][:2] == ["range", "tasks"]
+    assert msgspec.json.decode(first)["fetch"][0][:2] == ["range", table]
     with pytest.raises(StopIteration) as end:
         exchange.send((1, msgspec.json.encode([[row]]).decode()))
     order, new_row = end.value.value.split("\n")
-    assert msgspec.json.decode(order)["put"]["tasks"]["records"][0][0] == row[0]
+    assert msgspec.json.decode(order)["put"][table]["records"][0][0] == row[0]
     values: list[Any] = msgspec.json.decode(new_row)
     return values
 
@@ -62,3 +63,22 @@ def test_a_row_of_an_older_version_gets_the_defaults_of_new_columns() -> None:
 def test_a_row_that_lacks_what_has_no_default_stops_the_upgrade() -> None:
     with pytest.raises(MigrationError, match=r"task\.task_type has no default"):
         upgraded(["id", "sequence"], ["task-1", 1])
+
+
+def test_an_event_that_is_older_than_tasks_and_metadata_of_events_has_neither() -> None:
+    columns = ["id", "event_type", "agent_id", "data", "timestamp", "idempotency_key", "sequence"]
+
+    new_row = upgraded(columns, ["event-1", "e", None, '{"a":1}', 5, None, 7], "events")
+
+    event = codec_of(EVENTS.model).decode(new_row)
+    assert (event.id, event.data, event.task_id, event.metadata, event.sequence) == ("event-1", {"a": 1}, None, {}, 7)
+
+
+def test_a_message_that_is_older_than_priorities_has_the_normal_one() -> None:
+    columns = ["id", "from_agent", "to_agent", "message_type", "content", "read", "timestamp", "acknowledged_at"]
+
+    row = ["message-1", "a", "b", "m", "1", 1, 5, None, None, 7]
+    new_row = upgraded([*columns, "result", "sequence"], row, "messages")
+
+    message = codec_of(MESSAGES.model).decode(new_row)
+    assert (message.priority, message.read, message.read_at) == (MessagePriority.NORMAL, True, None)

@@ -88,8 +88,13 @@ def _default(table: Table[Any], name: str) -> Any:
         raise MigrationError(f"a stored {table.label} has no sequence")
     column: Column = table.column(name)
     for field in msgspec.structs.fields(table.model):
-        if field.name == name and field.default is not msgspec.NODEFAULT:
+        if field.name != name:
+            continue
+        if field.default is not msgspec.NODEFAULT:
             return column_value(column, field.default, f"{table.label}.{name}")
+        # An empty list or dict, which each record gets for itself; other factories give an id, or the present time.
+        if field.default_factory in (list, dict):
+            return column_value(column, field.default_factory(), f"{table.label}.{name}")
     if column.is_nullable:
         return None
     if column.kind in (Kind.COUNT, Kind.FLAG, Kind.VERSION):
