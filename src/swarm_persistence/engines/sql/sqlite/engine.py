@@ -83,6 +83,7 @@ class SqliteEngine:
             self._busy_handler,
             self._translate,
             self._watches,
+            log=f"{self.path}-wal",
             wait_for_readers=self._readers.join,
             reserve=NumberReserve() if settings.durability == "normal" else None,
         )

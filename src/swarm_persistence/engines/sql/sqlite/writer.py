@@ -12,6 +12,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding
 from swarm_persistence.engines.sql.sqlite.statements import MOST_ROWS
 from swarm_persistence.engines.sql.sqlite.submit import Action, Batch, answer, refuse
 from swarm_persistence.engines.watches import Watches
@@ -19,6 +20,10 @@ from swarm_persistence.errors import ClosedError, StorageError
 
 _POLL_SECONDS = 0.02
 """How often the writer polls for other processes' commits while there is a watch."""
+_RARE_POLL_SECONDS = 0.04
+"""How often it does so beside the notices of writes to the log."""
+_LONGEST_WAIT_SECONDS = 1.0
+"""How long a notice waits for its poll: an open transaction keeps the writer from it."""
 
 LARGEST_GROUP = MOST_ROWS
 """Operations in one commit: enough to share its cost, and few enough that the first need not wait for the last."""
@@ -26,6 +31,11 @@ LARGEST_GROUP = MOST_ROWS
 
 class _Poll:
     """Asks the writer to poll for other processes' commits."""
+
+    def __init__(self, *, is_first: bool) -> None:
+        self.is_first = is_first
+        self.finding = PollFinding.NOTHING
+        self.is_done = threading.Event()
 
 
 class Writer:
@@ -45,13 +55,17 @@ class Writer:
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
         *,
+        log: str,
         wait_for_readers: Callable[[], None],
         reserve: Callable[[apsw.Connection], None] | None,
     ) -> None:
+        """Take the path of the log, and what the connection needs; nothing is opened before `start`."""
+        self._notices = LogNotices(log, self._poll_soon, lambda: not watches.is_empty)
         self._reserve = reserve
         self._wait_for_readers = wait_for_readers
         self._watches = watches
         self._data_version: int | None = None
+        self._own_changes = 0
         self._polled_at = 0.0
         self._has_failed_to_poll = False
         self._open_connection = open_connection
@@ -105,10 +119,12 @@ class Writer:
 
     def watch(self) -> None:
         """Start to poll for other processes' commits, for as long as there is a watch."""
-        self._put(_Poll())
+        self._notices.start()
+        self._put(_Poll(is_first=True))
 
     def stop(self) -> None:
         """Let the thread end after the batches that it was sent."""
+        self._notices.close()
         self._put(None)
 
     def join(self) -> None:
@@ -153,7 +169,7 @@ class Writer:
         """Lead whenever there is something to do. Returns as the leader, so that no other thread ever leads again."""
         while True:
             if not self._inbox:
-                self._wake.acquire(timeout=-1 if self._watches.is_empty else _POLL_SECONDS)
+                self._wake.acquire(timeout=-1 if self._watches.is_empty else self._poll_seconds)
             self._lead.acquire()
             while self._inbox:
                 if not self._run_group(is_patient=True) and not self._run_other():
@@ -165,7 +181,7 @@ class Writer:
             self._lead.release()
 
     def _poll_if_due(self) -> None:
-        if time.monotonic() - self._polled_at >= _POLL_SECONDS:
+        if time.monotonic() - self._polled_at >= self._poll_seconds:
             self._poll()
 
     def _run_other(self) -> bool:
@@ -176,7 +192,8 @@ class Writer:
         if isinstance(item, Batch):
             self._run_action(item)
         else:
-            self._poll(is_first=True)
+            item.finding = self._poll(is_first=item.is_first)
+            item.is_done.set()
         return True
 
     def _run_group(self, *, is_patient: bool) -> bool:
@@ -199,7 +216,18 @@ class Writer:
             self._inbox.appendleft(batch)
         return not (is_other_next or rest)
 
-    def _poll(self, is_first: bool = False) -> None:
+    @property
+    def _poll_seconds(self) -> float:
+        return _RARE_POLL_SECONDS if self._notices.is_active else _POLL_SECONDS
+
+    def _poll_soon(self) -> PollFinding:
+        """Let the writer's thread poll, and return what it has found; runs in another thread."""
+        poll = _Poll(is_first=False)
+        self._put(poll)
+        poll.is_done.wait(_LONGEST_WAIT_SECONDS)
+        return poll.finding
+
+    def _poll(self, is_first: bool = False) -> PollFinding:
         """Wake the watches if another process has committed: only that changes the `data_version` of this connection.
 
         The first poll wakes them anyway: a commit between their own read and this poll would be missed. After a failed
@@ -217,6 +245,10 @@ class Writer:
             must_ring, self._has_failed_to_poll, self._data_version = number != self._data_version, False, number
         if must_ring or is_first:
             self._watches.ring()
+        own_changes, self._own_changes = self._own_changes, self.commits.connection.total_changes()
+        if must_ring:
+            return PollFinding.FOREIGN_COMMIT
+        return PollFinding.NOTHING if own_changes == self._own_changes else PollFinding.OWN_WRITE
 
     def _run_action(self, batch: Batch) -> None:
         operation = batch.operations[0]

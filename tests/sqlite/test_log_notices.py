@@ -1,0 +1,122 @@
+"""Facts about the notices of writes to the log: what they wake, and when they end."""
+
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from sqlite.turns import until
+from swarm_persistence import SqliteStorage, TaskModel
+from swarm_persistence.engines.sql.sqlite import log_notices, writer
+from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding
+from swarm_persistence_conformance.records import a_task
+
+SOON_SECONDS = 20.0
+
+
+def threads() -> list[threading.Thread]:
+    """Return the threads that read notices."""
+    return [thread for thread in threading.enumerate() if thread.name == "swarm-persistence log notices"]
+
+
+class TestStorages:
+    async def test_a_commit_of_another_storage_is_noticed_before_the_next_regular_poll(
+        self, storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "_RARE_POLL_SECONDS", 1_000.0)
+        async with await SqliteStorage.open(path) as other:
+            watch = storage.watch_commits(TaskModel)
+            assert await watch.wait(SOON_SECONDS)  # the first poll wakes it anyway
+            for number in range(5):
+                await other.store_task(a_task(f"task-{number}"))
+
+                assert await watch.wait(SOON_SECONDS)
+            watch.close()
+
+    async def test_regular_polls_go_on_beside_the_notices(self, storage: SqliteStorage) -> None:
+        watch = storage.watch_commits(TaskModel)
+
+        assert storage._engine._writer._notices.is_active
+        assert storage._engine._writer._poll_seconds <= 0.045
+        watch.close()
+
+    async def test_a_write_after_the_last_watch_ends_the_thread_and_the_next_watch_begins_another_one(
+        self, storage: SqliteStorage
+    ) -> None:
+        storage.watch_commits(TaskModel).close()
+        await storage.store_task(a_task())
+        await until(lambda: not threads())
+
+        watch = storage.watch_commits(TaskModel)
+        assert len(threads()) == 1
+        watch.close()
+
+    async def test_the_thread_ends_with_its_storage(self, path: Path) -> None:
+        async with await SqliteStorage.open(path) as storage:
+            storage.watch_commits(TaskModel)
+            assert len(threads()) == 1
+        await until(lambda: not threads())
+
+
+class Log:
+    """A file, and the polls that its notices ask for."""
+
+    def __init__(self, path: Path, *findings: PollFinding) -> None:
+        self.path = path
+        self.polls: SimpleQueue[PollFinding] = SimpleQueue()
+        self._findings = [*findings]
+        path.write_bytes(b"")
+        self.notices = LogNotices(str(path), self._poll, lambda: True)
+        self.notices.start()
+
+    def write(self) -> None:
+        """Write as a commit does."""
+        with self.path.open("ab") as file:
+            file.write(b"frame")
+
+    def _poll(self) -> PollFinding:
+        finding = self._findings.pop(0)
+        self.polls.put(finding)
+        return finding
+
+
+class TestNotices:
+    def test_a_write_is_polled_for_until_a_commit_shows(self, tmp_path: Path) -> None:
+        log = Log(tmp_path / "log", PollFinding.NOTHING, PollFinding.NOTHING, PollFinding.FOREIGN_COMMIT)
+
+        log.write()
+
+        expected = [PollFinding.NOTHING, PollFinding.NOTHING, PollFinding.FOREIGN_COMMIT]
+        assert [log.polls.get(timeout=SOON_SECONDS) for _ in expected] == expected
+        log.notices.close()
+
+    async def test_the_end_of_the_log_ends_the_notices(self, tmp_path: Path) -> None:
+        log = Log(tmp_path / "log")
+        assert log.notices.is_active
+
+        log.path.unlink()
+
+        await until(lambda: not log.notices.is_active)
+
+    async def test_once_closed_there_are_none(self, tmp_path: Path) -> None:
+        log = Log(tmp_path / "log")
+        log.notices.close()
+        await until(lambda: not log.notices.is_active)
+
+        log.notices.start()
+
+        assert not log.notices.is_active
+
+    @pytest.mark.parametrize("lacks", ["the log", "the system call"])
+    def test_where_they_are_not_possible_there_are_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+    ) -> None:
+        if lacks == "the system call":
+            (tmp_path / "log").write_bytes(b"")
+            monkeypatch.setattr(log_notices, "_inotify", None)
+        notices = LogNotices(str(tmp_path / "log"), lambda: PollFinding.NOTHING, lambda: True)
+
+        notices.start()
+
+        assert not notices.is_active
