@@ -425,6 +425,12 @@ class TestTarget:
                 await import_rust(tmp_path / name, tmp_path / "new.db")
         assert not (tmp_path / "new.db").exists()
 
+    async def test_a_database_in_memory_has_no_name(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(old.parent)
+
+        with pytest.raises(OtherError, match="open a MemoryStorage"):
+            await import_rust(old, ":memory:")
+
     async def test_the_source_is_no_target(self, old: Path) -> None:
         before = state_of(old.parent)
 
