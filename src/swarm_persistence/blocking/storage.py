@@ -344,6 +344,18 @@ class BlockingStorage(NotPicklable):
                     raise
             time.sleep(pause)
 
+    @property
+    def storage(self) -> Storage:
+        """The async form of this storage, over the same engine."""
+        return self._storage
+
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine that awaits nothing but verbs of the wrapped storage, and return its result.
+
+        An adapter that is written for the async form has its blocking form by this.
+        """
+        return self._run(coroutine)
+
     def pool_status(self) -> PoolStatus:
         """Return the state of the connection pool."""
         return self._storage.pool_status()

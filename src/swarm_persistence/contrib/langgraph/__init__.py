@@ -1,0 +1,5 @@
+"""LangGraph's checkpointer and store over documents; needs `pip install "swarm-persistence[langgraph]"`."""
+
+from swarm_persistence.contrib.langgraph.saver import SwarmSaver
+
+__all__ = ["SwarmSaver"]

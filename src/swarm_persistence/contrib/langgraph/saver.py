@@ -1,0 +1,249 @@
+"""LangGraph's checkpointer over documents; needs `pip install "swarm-persistence[langgraph]"`.
+
+A checkpoint is a document of the collection `("langgraph", thread, "checkpoints", namespace)`, its key the checkpoint's
+id, its label the run's id. A write that is pending is a document of `("langgraph", thread, "writes", namespace)`, its
+key the checkpoint's id, the task's id and the write's place.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from swarm_persistence.blocking import BlockingStorage
+from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of, blocking_series
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.storage import Storage
+
+try:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import (
+        WRITES_IDX_MAP,
+        BaseCheckpointSaver,
+        ChannelVersions,
+        Checkpoint,
+        CheckpointMetadata,
+        CheckpointTuple,
+        get_checkpoint_id,
+        get_checkpoint_metadata,
+        writes_sort_key,
+    )
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+    from langgraph.checkpoint.serde.types import _DeltaSnapshot
+except ImportError as error:
+    raise ImportError('SwarmSaver needs LangGraph: pip install "swarm-persistence[langgraph]"') from error
+
+ROOT = "langgraph"
+_FIRST_PLACE = 1000  # added to a write's place in its key: the places of special channels are negative
+
+
+class SwarmSaver(BaseCheckpointSaver[str]):
+    """Keeps the checkpoints of LangGraph's threads in a storage: `builder.compile(checkpointer=SwarmSaver(storage))`.
+
+    Its methods without `await` may be called from any thread, as those of `BlockingStorage`. Within `async with
+    storage.transaction()`, what a graph saves belongs to the transaction.
+    """
+
+    def __init__(self, storage: Storage | BlockingStorage, *, serde: SerializerProtocol | None = None) -> None:
+        super().__init__(serde=serde)
+        self.blocking = blocking_of(storage)
+        self._storage = self.blocking.storage
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that the configuration names, or the thread's latest one."""
+        thread, namespace = _place(config)
+        collection = (ROOT, thread, "checkpoints", namespace)
+        if checkpoint_id := get_checkpoint_id(config):
+            document = await self._storage.get_document(collection, checkpoint_id)
+        else:
+            latest = await self._storage.list_documents(collection, desc=True, limit=1)
+            document = latest[0] if latest else None
+        if document is None:
+            return None
+        return self._tuple(document, await self._writes(thread, namespace, document.key))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, the latest first; `limit` counts those that match `filter`."""
+        last = get_checkpoint_id(before) if before else None
+        found = []
+        for collection in await self._collections(config):
+            if (only := get_checkpoint_id(config) if config else None) is not None:
+                keys = [only] if last is None or only < last else []
+            else:
+                most = None if filter else limit
+                keys = await self._storage.list_document_keys(collection, before=last, desc=True, limit=most)
+            found += [(key, collection) for key in keys]
+        left = len(found) if limit is None else limit
+        for key, collection in sorted(found, reverse=True):
+            if left <= 0:
+                return
+            document = await self._storage.get_document(collection, key)
+            if document is not None and _matches(document.value["metadata"], filter):
+                left -= 1
+                yield self._tuple(document, await self._writes(collection[1], collection[3], key))
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint, and return the configuration that names it."""
+        thread, namespace = _place(config)
+        kind, data = self.serde.dumps_typed(checkpoint)
+        kept = _as_json(get_checkpoint_metadata(config, metadata))
+        run_id = kept.get("run_id")
+        value = {"type": kind, "parent": get_checkpoint_id(config), "metadata": kept}
+        collection = (ROOT, thread, "checkpoints", namespace)
+        document = DocumentModel.new(collection, checkpoint["id"], value, data, label=run_id and str(run_id))
+        await self._storage.put_documents([document])
+        return _config(thread, namespace, checkpoint["id"])
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task has written before its step's checkpoint is there; a write that is stored stays."""
+        thread, namespace = _place(config)
+        checkpoint_id = config["configurable"]["checkpoint_id"]
+        collection = (ROOT, thread, "writes", namespace)
+        replacing = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        documents = []
+        for number, (channel, written) in enumerate(writes):
+            place = WRITES_IDX_MAP.get(channel, number)
+            kind, data = self.serde.dumps_typed(written)
+            key = f"{checkpoint_id}/{task_id}/{_FIRST_PLACE + place:06}"
+            documents.append(DocumentModel.new(collection, key, [task_path, task_id, place, channel, kind], data))
+        await self._storage.put_documents(documents if replacing else [], if_absent=[] if replacing else documents)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete the thread's checkpoints and writes."""
+        await self._storage.delete_documents((ROOT, str(thread_id)), below=True)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints of these runs, and what was written after them."""
+        for run_id in run_ids:
+            for document in await self._storage.list_documents((ROOT,), below=True, label=str(run_id)):
+                _, thread, _, namespace = document.collection
+                await self._storage.delete_documents(document.collection, keys=[document.key])
+                after, before = _keys_of(document.key)
+                await self._storage.delete_documents((ROOT, thread, "writes", namespace), after=after, before=before)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all checkpoints and writes of a thread to another one."""
+        await self._storage.copy_documents((ROOT, str(source_thread_id)), (ROOT, str(target_thread_id)), below=True)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete the checkpoints of threads: all (`delete`), or all but each namespace's latest (`keep_latest`).
+
+        Raises:
+            ValueError: the strategy is neither of these.
+            NotImplementedError: a thread has a `DeltaChannel`, whose value is spread over older checkpoints; nothing
+                was deleted.
+
+        """
+        if isinstance(thread_ids, str):
+            raise TypeError(f"thread_ids is {thread_ids!r}, expected a list of ids")
+        if strategy not in ("keep_latest", "delete"):
+            raise ValueError(f"strategy is {strategy!r}, expected 'keep_latest' or 'delete'")
+        threads = [str(thread_id) for thread_id in thread_ids]
+        if strategy == "delete":
+            for thread in threads:
+                await self.adelete_thread(thread)
+            return
+        collections = [each for thread in threads for each in await self._collections(_config(thread))]
+        for collection in collections:
+            await self._refuse_delta_channels(collection)
+        for collection in collections:
+            for latest in await self._storage.list_document_keys(collection, desc=True, limit=1):
+                await self._storage.delete_documents(collection, before=latest)
+                await self._storage.delete_documents((ROOT, collection[1], "writes", collection[3]), before=latest)
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
+        """Return a version after this one, that no other branch of the thread has; the form is that of LangGraph's."""
+        number = int(str(current or 0).partition(".")[0]) + 1
+        return f"{number:032}.{secrets.randbelow(10**16):016}"
+
+    get_tuple = blocking_form(aget_tuple)
+    put = blocking_form(aput)
+    put_writes = blocking_form(aput_writes)
+    delete_thread = blocking_form(adelete_thread)
+    delete_for_runs = blocking_form(adelete_for_runs)
+    copy_thread = blocking_form(acopy_thread)
+    prune = blocking_form(aprune)
+    list = blocking_series(alist)
+
+    async def _collections(self, config: RunnableConfig | None) -> Any:
+        """Return the collections of checkpoints of all threads, of one, or of one namespace of it."""
+        if config is None:
+            found = await self._storage.list_collections((ROOT,))
+            return [each for each in found if each[2] == "checkpoints"]
+        thread = str(config["configurable"]["thread_id"])
+        if (namespace := config["configurable"].get("checkpoint_ns")) is not None:
+            return [(ROOT, thread, "checkpoints", namespace)]
+        return await self._storage.list_collections((ROOT, thread, "checkpoints"))
+
+    async def _writes(self, thread: str, namespace: str, checkpoint_id: str) -> Any:
+        after, before = _keys_of(checkpoint_id)
+        return await self._storage.list_documents((ROOT, thread, "writes", namespace), after=after, before=before)
+
+    def _tuple(self, document: DocumentModel, writes: Sequence[DocumentModel]) -> CheckpointTuple:
+        _, thread, _, namespace = document.collection
+        value = document.value
+        pending = []
+        for each in sorted(writes, key=lambda each: writes_sort_key(*each.value[:3])):
+            _, task_id, _, channel, kind = each.value
+            pending.append((task_id, channel, self.serde.loads_typed((kind, cast(bytes, each.data)))))
+        parent = value["parent"]
+        return CheckpointTuple(
+            _config(thread, namespace, document.key),
+            self.serde.loads_typed((value["type"], cast(bytes, document.data))),
+            value["metadata"],
+            _config(thread, namespace, parent) if parent else None,
+            pending,
+        )
+
+    async def _refuse_delta_channels(self, collection: tuple[str, ...]) -> None:
+        for key in await self._storage.list_document_keys(collection):
+            if (document := await self._storage.get_document(collection, key)) is None:
+                continue
+            values = self._tuple(document, ()).checkpoint["channel_values"].values()
+            if not _DELTA_MARKS.isdisjoint(document.value["metadata"]) or any(
+                isinstance(value, _DeltaSnapshot) for value in values
+            ):
+                raise NotImplementedError(f"keep_latest cannot prune a thread with a DeltaChannel: {collection[1]}")
+
+
+_DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
+
+
+def _place(config: RunnableConfig) -> tuple[str, str]:
+    configurable = config["configurable"]
+    return str(configurable["thread_id"]), configurable.get("checkpoint_ns", "")
+
+
+def _config(thread: str, namespace: str | None = None, checkpoint_id: str | None = None) -> RunnableConfig:
+    configurable = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
+    return {"configurable": {name: value for name, value in configurable.items() if value is not None}}
+
+
+def _keys_of(checkpoint_id: str) -> tuple[str, str]:
+    """Return the bounds of the keys of a checkpoint's writes: `0` follows `/`."""
+    return f"{checkpoint_id}/", f"{checkpoint_id}0"
+
+
+def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as JSON has it: tuples are lists."""
+    return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(metadata)))
+
+
+def _matches(metadata: dict[str, Any], wanted: dict[str, Any] | None) -> bool:
+    return all(name in metadata and metadata[name] == value for name, value in _as_json(wanted or {}).items())

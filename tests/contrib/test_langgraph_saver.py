@@ -1,0 +1,188 @@
+"""Facts about LangGraph's checkpoints in a storage, on each engine."""
+
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, cast
+
+import pytest
+import pytest_asyncio
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
+from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.graph import END, START, StateGraph
+
+from postgres.conftest import schema, server, url
+from swarm_persistence import (
+    EventModel,
+    MemoryStorage,
+    MessageModel,
+    PostgresStorage,
+    SqliteStorage,
+    Storage,
+    TaskModel,
+    TaskStatus,
+    open_storage,
+)
+from swarm_persistence.contrib.langgraph import SwarmSaver
+
+__all__ = ["schema", "server", "url"]
+
+ENGINES = ["memory", "sqlite", "postgres"]
+
+
+@pytest_asyncio.fixture(params=ENGINES)
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    """Give a storage on each engine."""
+    if request.param == "memory":
+        opened: Storage = MemoryStorage()
+    elif request.param == "sqlite":
+        opened = await SqliteStorage.open(tmp_path / "swarm.db")
+    else:
+        opened = await PostgresStorage.open(request.getfixturevalue("url"))
+    async with opened:
+        yield opened
+
+
+class State(TypedDict):
+    """What the graph of these facts carries."""
+
+    count: int
+
+
+def _added(values: list[int], more: Sequence[list[int]]) -> list[int]:
+    return values + [each for some in more for each in some]
+
+
+class Log(TypedDict):
+    """What the graph with a channel of differences carries."""
+
+    log: Annotated[list[int], DeltaChannel(_added)]
+
+
+def counting_graph(saver: BaseCheckpointSaver[Any]) -> Any:
+    """Return a graph of two nodes that count."""
+
+    async def count(state: State) -> State:
+        return {"count": state["count"] + 1}
+
+    builder = StateGraph(State)
+    builder.add_node("first", count)
+    builder.add_node("second", count)
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    builder.add_edge("second", END)
+    return builder.compile(checkpointer=saver)
+
+
+async def test_langgraphs_conformance_suite_passes_whole(storage: Storage) -> None:
+    @checkpointer_test(name="SwarmSaver")
+    async def saver() -> AsyncIterator[SwarmSaver]:
+        yield SwarmSaver(storage)
+
+    report = await validate(saver)
+
+    failures = [failure for result in report.results.values() for failure in result.failures or ()]
+    assert failures == []
+    assert report.passed_all()
+
+
+async def test_a_checkpoint_its_task_event_and_message_are_committed_as_one(storage: Storage) -> None:
+    graph = counting_graph(SwarmSaver(storage))
+    task = TaskModel.new("count", {})
+    await storage.store_task(task)
+    thread = {"configurable": {"thread_id": "conversation"}}
+
+    async def run_and_report() -> None:
+        async with storage.transaction():
+            await graph.ainvoke({"count": 1}, thread, durability="sync")
+            claimed = await storage.claim_next_task("agent")
+            assert claimed is not None
+            await storage.complete_task(claimed, {"count": 3})
+            await storage.store_event(EventModel.new("counted", {}))
+            await storage.store_message(MessageModel.new("agent", "reader", "answer", "it is 3"))
+            if fails:
+                raise RuntimeError("the power is cut")
+
+    fails = True
+    with pytest.raises(RuntimeError, match="the power is cut"):
+        await run_and_report()
+    assert (await graph.aget_state(thread)).values == {}
+    assert await storage.read_events() == []
+
+    fails = False
+    await run_and_report()
+    assert (await graph.aget_state(thread)).values == {"count": 3}
+    stored = await storage.get_task(task.id)
+    assert stored is not None
+    assert stored.status is TaskStatus.COMPLETED
+    assert len(await storage.read_events()) == 1
+
+
+async def test_keep_latest_keeps_the_state_and_its_writes(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    graph = counting_graph(saver)
+    thread = {"configurable": {"thread_id": "conversation"}}
+    await graph.ainvoke({"count": 1}, thread)
+
+    await saver.aprune(["conversation"])
+
+    assert (await graph.aget_state(thread)).values == {"count": 3}
+    assert len([each async for each in graph.aget_state_history(thread)]) == 1
+    assert await storage.list_document_keys(("langgraph", "conversation", "writes", "")) == []
+
+
+async def test_keep_latest_refuses_a_thread_with_a_delta_channel(storage: Storage) -> None:
+    builder = StateGraph(Log)
+    builder.add_node("add", lambda state: {"log": [len(state["log"])]})
+    builder.add_edge(START, "add")
+    saver = SwarmSaver(storage)
+    graph = builder.compile(checkpointer=saver)
+    await graph.ainvoke({"log": [1]}, {"configurable": {"thread_id": "delta"}})
+
+    with pytest.raises(NotImplementedError, match="DeltaChannel: delta"):
+        await saver.aprune(["delta"], strategy="keep_latest")
+
+    assert len([each async for each in saver.alist({"configurable": {"thread_id": "delta"}})]) > 1
+
+
+async def test_metadata_may_hold_tuples(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    metadata: Any = {"source": "loop", "step": 1, "counts": (1, 2)}
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+
+    stored = await saver.aput(config, empty_checkpoint(), metadata, {})
+
+    found = await saver.aget_tuple(stored)
+    assert found is not None
+    assert cast(Any, found.metadata)["counts"] == [1, 2]
+    assert [each.config async for each in saver.alist(config, filter={"counts": (1, 2)})] == [stored]
+
+
+async def test_limit_counts_the_checkpoints_that_match_the_filter(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    graph = counting_graph(saver)
+    await graph.ainvoke({"count": 1}, {"configurable": {"thread_id": "t"}})
+
+    found = [each async for each in saver.alist(None, filter={"source": "input"}, limit=1)]
+
+    assert [each.metadata["source"] for each in found] == ["input"]
+
+
+def test_langgraph_sees_that_writes_carry_the_path_of_their_task() -> None:
+    assert "task_path" in inspect.signature(SwarmSaver.put_writes).parameters
+    assert "task_path" in inspect.signature(SwarmSaver.aput_writes).parameters
+
+
+def test_the_same_saver_serves_callers_without_a_loop(tmp_path: Path) -> None:
+    with open_storage(tmp_path / "swarm.db") as storage:
+        builder = StateGraph(State)
+        builder.add_node("count", lambda state: {"count": state["count"] + 1})
+        builder.add_edge(START, "count")
+        graph = builder.compile(checkpointer=SwarmSaver(storage))
+        thread: Any = {"configurable": {"thread_id": "t"}}
+
+        graph.invoke(cast(Any, {"count": 1}), thread)
+
+        assert graph.get_state(thread).values == {"count": 2}
+        assert len([*graph.get_state_history(thread)]) == 3

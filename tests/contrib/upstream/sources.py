@@ -1,0 +1,29 @@
+"""The source distributions that hold the frameworks' tests: brought once, at the version that is installed."""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+KEPT = Path(sys.prefix) / "upstream"
+"""In the virtual environment, so that it goes with it."""
+
+
+def source_tree(name: str) -> Path:
+    """Return the unpacked source distribution of an installed package."""
+    tree = KEPT / f"{name.replace('-', '_')}-{version(name)}"
+    if tree.exists():
+        return tree
+    KEPT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KEPT) as scratch:
+        wanted = ("--no-deps", "--no-binary", name, f"{name}=={version(name)}")
+        bring = (sys.executable, "-m", "pip", "download", "--quiet", "--dest", scratch, *wanted)
+        subprocess.run(bring, check=True, timeout=300)
+        (archive,) = Path(scratch).glob("*.tar.gz")
+        with tarfile.open(archive) as unpacked:
+            unpacked.extractall(scratch, filter="data")
+        (found,) = (each for each in Path(scratch).iterdir() if each.is_dir())
+        found.rename(tree)
+    return tree
