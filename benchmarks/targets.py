@@ -38,6 +38,7 @@ class _Ratio(msgspec.Struct, frozen=True):
     at_least: float
     peer_in_flight: int | None = None
     unit: str = RATE
+    ours: str = "swarm"
 
     @property
     def is_share(self) -> bool:
@@ -54,8 +55,18 @@ _RATIOS = (
     _Ratio("insert-100-sqlalchemy", "… against SQLAlchemy", "insert", 100, "sqlalchemy", 70),
     _Ratio("insert-1000-raw", "insert, 1,000 in flight, of raw apsw in batches of 1,000", "insert", 1000,
            "apsw-batches", 0.55),
-    _Ratio("insert-1-raw", "insert, 1 in flight, of raw apsw autocommit", "insert", 1, "apsw-autocommit", 0.6),
-    _Ratio("insert-1-aiosqlite", "… against aiosqlite, isolated", "insert", 1, "aiosqlite-isolated", 1.3),
+    _Ratio("insert-1-raw", "insert, 1 in flight, of raw apsw autocommit", "insert", 1, "apsw-autocommit", 0.8),
+    _Ratio("insert-1-aiosqlite", "… against aiosqlite, isolated", "insert", 1, "aiosqlite-isolated", 1.6),
+    _Ratio("claim-next-1", "claim-next, 1 in flight, of raw autocommit claim-next", "claim-next", 1,
+           "apsw-autocommit", 0.8),
+    _Ratio("blocking-insert-1", "blocking form: insert, 1 thread, of raw apsw autocommit", "insert", 1,
+           "apsw-autocommit", 0.85, ours="swarm-blocking"),
+    _Ratio("blocking-insert-100", "… 100 threads, of the async form with 100 in flight", "insert", 100, "swarm", 0.6,
+           ours="swarm-blocking"),
+    _Ratio("blocking-read-1", "… point read + decode, 1 thread, of sqlite3", "point-read", 1, "sqlite3", 0.45,
+           ours="swarm-blocking"),
+    _Ratio("blocking-read-threads", "… point read, 10 threads against 1", "point-read", 10, "swarm-blocking", 1,
+           peer_in_flight=1, ours="swarm-blocking"),
     _Ratio("read-1", "point read + decode against aiosqlite, isolated, 1 in flight", "point-read", 1,
            "aiosqlite-isolated", 2.5),
     _Ratio("read-100", "… 100 in flight", "point-read", 100, "aiosqlite-isolated", 8),
@@ -95,7 +106,7 @@ def judge(results: Results, notes: Path = NOTES) -> list[Verdict]:
 
 def _ratios(results: Results) -> Iterator[Verdict]:
     for target in _RATIOS:
-        ours = results.find(target.workload, "swarm", target.in_flight, target.unit)
+        ours = results.find(target.workload, target.ours, target.in_flight, target.unit)
         at = target.in_flight if target.peer_in_flight is None else target.peer_in_flight
         theirs = results.find(target.workload, target.peer, at, target.unit)
         if ours is not None and theirs is not None:

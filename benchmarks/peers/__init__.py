@@ -7,12 +7,14 @@ from benchmarks.peers.raw_apsw import ApswAutocommit, ApswBatches
 from benchmarks.peers.sqlalchemy_orm import SqlalchemyOrm
 from benchmarks.peers.standard_sqlite3 import StandardSqlite3
 from benchmarks.peers.swarm import Swarm, SwarmChecksums
+from benchmarks.peers.swarm_blocking import SwarmBlocking
 
 PEERS: dict[str, type[Peer]] = {
     peer.key: peer
     for peer in (
         Swarm,
         SwarmChecksums,
+        SwarmBlocking,
         ApswBatches,
         ApswAutocommit,
         StandardSqlite3,

@@ -6,6 +6,7 @@ from benchmarks.workloads.events import INSERT, MIX, ORDERED_LIST, POINT_READ, T
 from benchmarks.workloads.growth import Growth
 from benchmarks.workloads.iteration import Iteration
 from benchmarks.workloads.memory import MemoryGrowth
+from benchmarks.workloads.one_caller import OneCaller
 from benchmarks.workloads.processes import Processes
 from benchmarks.workloads.queue_depth import QueueDepth
 from benchmarks.workloads.residency import Residency
@@ -23,6 +24,7 @@ WORKLOADS: tuple[Workload, ...] = (
     StoreMany(),
     TRANSACTION,
     AGGREGATE,
+    OneCaller(),
     Processes(),
     BusyLoop(),
     Growth(),

@@ -82,6 +82,8 @@ class ClosedLoop(msgspec.Struct):
 def _makes_sense(key: str, in_flight: int) -> bool:
     if key == "apsw-batches":
         return in_flight > 1  # a batch of one is the autocommit
+    if key == "swarm-blocking":
+        return in_flight <= 100  # a thread each
     return in_flight == 1 or not PEERS[key].blocks
 
 

@@ -1,5 +1,6 @@
 """The benchmark suite works: every row is measured, every peer does equal work, the page is written. No times."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benchmarks.headline.sqlite_workers import WORKERS
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Work
 from benchmarks.peers.swarm import Swarm
+from benchmarks.peers.swarm_blocking import SwarmBlocking
 from benchmarks.records import METRIC_TYPE, agent_name, make_events, make_metrics, make_tasks, span_of_metrics
 from benchmarks.results import Results, Row
 from benchmarks.scale import SMOKE
@@ -199,7 +201,10 @@ def _expectations(stored: Sequence[EventModel]) -> list[tuple[str, str, list[tup
 
 async def _call(peer: Any, verb: str, argument: object) -> Any:
     assert Work(verb, argument).verb in peer.verbs
-    answer = getattr(peer, verb)(argument)
+    method = getattr(peer, verb)
+    if isinstance(peer, SwarmBlocking):
+        return await asyncio.to_thread(method, argument)
+    answer = method(argument)
     return answer if peer.blocks else await answer
 
 

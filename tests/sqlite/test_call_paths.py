@@ -74,7 +74,6 @@ VERBS: dict[str, Verb] = {
 def _timeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let nothing depend on how fast this machine is: no timer runs out, and threads change only where one waits."""
     for module, name in (
-        (submit, "LONGEST_BLOCK_SECONDS"),
         (submit, "_FIRST_CHECK_SECONDS"),
         (submit, "_IDLE_SECONDS"),
         (identity, "_LONGEST_TRUST_SECONDS"),
@@ -97,7 +96,7 @@ def trace() -> Iterator[CallTrace]:
 @pytest_asyncio.fixture
 async def storage(tmp_path: Path, trace: CallTrace) -> AsyncIterator[SqliteStorage]:
     """Give a storage whose threads are traced."""
-    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+    async with await SqliteStorage.builder().longest_stay(3600).build(tmp_path / "swarm.db") as storage:
         yield storage
 
 

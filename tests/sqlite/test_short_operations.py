@@ -2,18 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
+import pytest_asyncio
 
-from sqlite.turns import until
+from sqlite.turns import LIMIT_SECONDS, until
 from swarm_persistence import SqliteStorage, TransactionError
-from swarm_persistence.engines.sql.sqlite import sessions, submit
+from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
-from swarm_persistence.engines.sql.sqlite.submit import Batch
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Submitter
 from swarm_persistence.engines.sql.statements import RecordStatement
+from swarm_persistence.models.identifiers import new_id
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
@@ -24,11 +28,20 @@ def is_here(threads: Threads) -> bool:
     return set(threads) == {threading.current_thread().name}
 
 
-@pytest.fixture(autouse=True)
-def _on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no operation count as slow because the machine is busy."""
-    for module in (submit, sessions):
-        monkeypatch.setattr(module, "LONGEST_BLOCK_SECONDS", 3600.0)
+@pytest_asyncio.fixture
+async def storage(path: Path) -> AsyncIterator[SqliteStorage]:
+    """Give a storage in which no operation counts as slow because the machine is busy."""
+    async with await SqliteStorage.builder().longest_stay(3600).build(path) as storage:
+        yield storage
+
+
+def shorten_stay(storage: SqliteStorage) -> None:
+    """Let every operation count as slow."""
+    engine = storage._engine
+    engine.settings = msgspec.structs.replace(engine.settings, longest_stay=1e-9)
+    for submitter in engine._submitters():
+        assert isinstance(submitter, Submitter)
+        submitter.longest_stay = 1e-9
 
 
 @pytest.fixture
@@ -102,7 +115,7 @@ class TestPointReads:
     async def test_after_a_slow_one_the_next_go_to_a_thread(
         self, reading: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(submit, "LONGEST_BLOCK_SECONDS", -1.0)
+        shorten_stay(reading)
         await reading.get_agent("agent-1")
         assert is_here(threads)
         threads.clear()
@@ -173,6 +186,107 @@ class TestPointReads:
         assert wrong == []
 
 
+class TestWrites:
+    @pytest.fixture
+    async def writing(self, storage: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch) -> SqliteStorage:
+        """Give a storage whose last caller wrote alone, in a loop that counts as idle however busy the machine is."""
+        monkeypatch.setattr(submit, "_IDLE_SECONDS", 3600.0)
+        monkeypatch.setattr(submit, "_BUSY_SHARE", float("inf"))
+        for number in range(2):
+            await storage.store_many([a_task(f"task-{number}"), an_agent(f"agent-{number}")])
+        threads.clear()
+        return storage
+
+    async def test_one_after_the_other_they_take_no_other_thread(
+        self, writing: SqliteStorage, threads: Threads
+    ) -> None:
+        for number in range(10):
+            await writing.store_many([a_task(f"more-{number}"), an_agent(f"more-{number}")])
+            assert await writing.claim_next_task("agent-0") is not None
+
+        assert threads.count(threading.current_thread().name) > 0
+        assert len(await writing.list_agents()) == 12
+
+    async def write_until_here(self, storage: SqliteStorage, threads: Threads) -> None:
+        """Write until this thread does it: the writer's thread may still lead when its last answer has arrived."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while threads[-1:] != [threading.current_thread().name]:
+                await storage.store_many([a_task(new_id()), an_agent(new_id())])
+
+    async def test_many_at_once_go_to_the_thread_together(self, writing: SqliteStorage, threads: Threads) -> None:
+        await asyncio.gather(*(writing.store_many([a_task(f"x{n}"), an_agent(f"x{n}")]) for n in range(20)))
+
+        assert len(threads) == 40
+        assert not any(name == threading.current_thread().name for name in threads)
+
+    async def test_one_beside_a_task_that_works_goes_to_the_thread(
+        self, writing: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(submit, "_IDLE_SECONDS", -1.0)
+        await writing.store_many([a_task("new"), an_agent("new")])
+
+        assert threads
+        assert not is_here(threads)
+
+    async def test_after_a_slow_one_the_next_go_to_the_thread(self, writing: SqliteStorage, threads: Threads) -> None:
+        shorten_stay(writing)
+        await self.write_until_here(writing, threads)
+        threads.clear()
+
+        for number in range(8):
+            await writing.store_many([a_task(f"next-{number}"), an_agent(f"next-{number}")])
+        assert not any(name == threading.current_thread().name for name in threads)
+        await self.write_until_here(writing, threads)
+
+    async def test_without_a_stay_all_go_to_the_threads(self, path: Path, threads: Threads) -> None:
+        async with await SqliteStorage.builder().longest_stay(0).build(path) as storage:
+            for number in range(5):
+                await storage.store_many([a_task(f"{number}"), an_agent(f"{number}")])
+                assert await storage.get_agent(f"{number}") is not None
+            async with storage.transaction():
+                await storage.store_many([a_task("in it"), an_agent("in it")])
+
+        assert threads
+        assert not any(name == threading.current_thread().name for name in threads)
+
+    async def test_one_that_would_wait_for_another_program_goes_to_the_thread(
+        self, writing: SqliteStorage, threads: Threads, path: Path
+    ) -> None:
+        with closing(apsw.Connection(str(path))) as other:
+            other.execute("BEGIN IMMEDIATE").fetchall()
+            waiting = asyncio.ensure_future(writing.store_many([a_task("new"), an_agent("new")]))
+            await until(lambda: writing._engine._busy_handler.is_waiting)
+            other.execute("ROLLBACK").fetchall()
+            await waiting
+
+        assert not is_here(threads)
+
+    async def test_what_is_written_without_awaiting_keeps_its_order(self, writing: SqliteStorage) -> None:
+        first = asyncio.ensure_future(writing.store_agent(an_agent("first")))
+        await asyncio.sleep(0)
+        async with writing.transaction():
+            assert await writing.get_agent("first") is not None
+        await first
+
+    async def test_a_loop_of_writes_lets_the_other_tasks_run(self, writing: SqliteStorage) -> None:
+        turns, other = another_task()
+        for number in range(50):
+            await writing.store_agent(an_agent(f"more-{number}"))
+        other.cancel()
+
+        assert turns[0] >= 50
+
+    async def test_a_cancelled_one_leaves_the_storage_usable(self, writing: SqliteStorage) -> None:
+        for turns in range(6):
+            write = asyncio.ensure_future(writing.store_agent(an_agent(f"cancelled-{turns}")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            write.cancel()
+            await asyncio.gather(write, return_exceptions=True)
+
+        await writing.store_agent(an_agent("after"))
+
+
 class TestTransactions:
     async def test_their_single_writes_and_reads_take_no_other_thread(
         self, storage: SqliteStorage, threads: Threads
@@ -190,7 +304,7 @@ class TestTransactions:
     async def test_after_a_slow_one_the_others_go_to_the_thread(
         self, storage: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sessions, "LONGEST_BLOCK_SECONDS", -1.0)
+        shorten_stay(storage)
 
         async with storage.transaction():
             await storage.store_agent(an_agent("first"))
@@ -223,23 +337,6 @@ class TestTransactions:
 
 
 class TestWaiting:
-    async def test_a_loop_that_stands_still_for_a_batch_is_not_called(
-        self, storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        called: list[bool] = []
-        finish = Batch.finish
-
-        def noted(batch: Batch) -> bool:
-            called.append(finish(batch))
-            return called[-1]
-
-        monkeypatch.setattr(Batch, "finish", noted)
-        for number in range(20):
-            await storage.store_agent(an_agent(f"agent-{number}"))
-
-        assert called.count(False) > 0
-        assert len(await storage.list_agents()) == 20
-
     def test_the_time_may_be_up_at_the_moment_of_the_answer(self) -> None:
         # One of the two sees the other: the loop knows the answer at once, or is called.
         for _ in range(2000):

@@ -1,9 +1,11 @@
 """`SqliteStorage`: the storage on one SQLite file, and its builder."""
 
 import os
+from datetime import timedelta
 from typing import Self
 
 from swarm_persistence.backends.pools import PooledStorageBuilder
+from swarm_persistence.durations import in_seconds
 from swarm_persistence.engines.pools import Durability
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
@@ -94,6 +96,14 @@ class SqliteStorageBuilder(PooledStorageBuilder[SqliteSettings]):
     def checksums(self, checksums: bool = True) -> Self:
         """Set whether a new file keeps a checksum of each page. Default `False`."""
         return self._set(checksums=checksums)
+
+    def longest_stay(self, duration: float | timedelta) -> Self:
+        """Set how long an operation of a single caller may take the event loop's own thread. Default 1 ms.
+
+        It is done there, since the way to another thread and back takes about as long. After one that took longer, such
+        as a commit on a slow disk, the next ones are left to the threads for a while; 0 leaves them all.
+        """
+        return self._set(longest_stay=in_seconds(duration))
 
     async def build(self, path: str | os.PathLike[str]) -> SqliteStorage:
         """Open the storage; raises what `SqliteStorage.open` raises, and `OtherError` for an invalid setting."""

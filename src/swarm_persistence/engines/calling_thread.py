@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import threading
 import warnings
 from asyncio import events
@@ -10,19 +9,12 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from contextvars import copy_context
-from importlib import import_module
 from typing import Any, TypeVar
 
+from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence.engines.surroundings import require_own_threads
 
-_signal: Any = import_module("_signal")  # without the enums, which take `signal` 18 microseconds a call
-
 R = TypeVar("R")
-
-_DEFERRED_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name)
-)
-"""Their handlers may raise, as that of Ctrl-C does."""
 
 
 class CallingThreadLoop(asyncio.BaseEventLoop):
@@ -37,8 +29,9 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         self._wake = threading.Lock()
         self._wake.acquire()
         self._interruption: BaseException | None = None
-        self._handlers: dict[int, Any] = {}
-        self._deferred: list[tuple[int, Any]] = []
+        self._signals = DeferredSignals()
+        self.defer_signals = self._signals.defer
+        """Run the handlers of signals when the call next waits, or ends, instead of in the midst of a commit."""
         self.is_in_use = False
 
     def call(self, coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
@@ -71,15 +64,6 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 on_abandoned(result)
             raise
         return result
-
-    def defer_signals(self) -> None:
-        """Run the handlers of signals when this call next waits, or ends, instead of in the midst of a commit."""
-        if self._handlers or threading.current_thread() is not threading.main_thread():
-            return
-        for number in _DEFERRED_SIGNALS:
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = _signal.signal(number, self._defer)
 
     def block(self, lock: threading.Lock, seconds: float) -> bool:
         """Wait for a lock within the call; `False` if it has to go on waiting by `await`."""
@@ -161,31 +145,10 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         assert error is not None
         raise error
 
-    def _defer(self, number: int, frame: Any) -> None:
-        self._deferred.append((number, frame))
-
     def _deliver_signals(self) -> None:
-        """Call the handlers of the signals that were deferred; any of them may raise."""
-        if self._handlers:
-            self._restore_handlers()
-        while self._deferred:
-            number, frame = self._deferred.pop(0)
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                handler(number, frame)
+        self._signals.deliver()
         if self._interruption is not None:
             self._raise_interruption()
-
-    def _restore_handlers(self) -> None:
-        try:
-            while self._handlers:
-                number, handler = self._handlers.popitem()
-                if _signal.getsignal(number) == self._defer:  # else another one was installed meanwhile
-                    _signal.signal(number, handler)
-        finally:
-            # A handler that is in place again may raise here at once.
-            if self._handlers:
-                self._restore_handlers()
 
     def _process_events(self, event_list: Sequence[Any]) -> None:
         pass

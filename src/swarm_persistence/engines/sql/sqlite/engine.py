@@ -150,7 +150,11 @@ class SqliteEngine:
     async def begin(self) -> Session:
         writing = self._submitters()[0]
         session = SqliteSession(
-            self._writer, self._compiler, lambda: self._submitters()[0], self.settings.transaction_timeout
+            self._writer,
+            self._compiler,
+            lambda: self._submitters()[0],
+            self.settings.transaction_timeout,
+            self.settings.longest_stay,
         )
         deadline = time.monotonic() + self.settings.connection_timeout
 
@@ -396,12 +400,27 @@ class SqliteEngine:
                 return self._submitters_of_loops.setdefault(loop, self._submitters_of_thread(loop))
             require_real_threads()
             timeout = self.settings.connection_timeout
-            writing = Submitter(loop, self._writer.send, timeout, self._why_writes_wait, self._are_writes_stuck)
+            longest_stay = self.settings.longest_stay
+            writing = Submitter(
+                loop,
+                self._writer.send,
+                timeout,
+                self._why_writes_wait,
+                self._are_writes_stuck,
+                longest_stay=longest_stay,
+                lead=self._writer.lead,
+            )
             reading = writing
             if not self._reads_on_writer:
                 readers = self._readers
                 reading = Submitter(
-                    loop, readers.send, timeout, self._why_reads_wait, _never, run_here=readers.run_here
+                    loop,
+                    readers.send,
+                    timeout,
+                    self._why_reads_wait,
+                    _never,
+                    longest_stay=longest_stay,
+                    run_here=readers.run_here,
                 )
             return self._submitters_of_loops.setdefault(loop, (writing, reading))
 

@@ -14,7 +14,6 @@ from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
 from swarm_persistence.engines.sql.sqlite.submit import (
-    LONGEST_BLOCK_SECONDS,
     Action,
     Batch,
     Operation,
@@ -40,7 +39,9 @@ class SqliteSession:
         compiler: SqliteStatementCompiler,
         submitter: Callable[[], Submitter | ThreadSubmitter],
         timeout: float,
+        longest_stay: float,
     ) -> None:
+        self._longest_stay = longest_stay
         self._writer = writer
         self._compiler = compiler
         self._submitter = submitter
@@ -51,7 +52,7 @@ class SqliteSession:
         # Guards the connection, which the writer's thread uses, and for short statements the caller's.
         self._connection_lock = threading.Lock()
         self._sent = self._served = 0
-        self._is_slow = False
+        self._is_slow = longest_stay <= 0
         self._is_over = False
         self._reason = ""
         self._changed: set[str] = set()
@@ -137,7 +138,7 @@ class SqliteSession:
                 return False
             start = time.monotonic()
             self._run_operation(operation)
-            self._is_slow = time.monotonic() - start > LONGEST_BLOCK_SECONDS
+            self._is_slow = time.monotonic() - start > self._longest_stay
             if self._is_over:
                 self._inbox.put(None)  # lets the writer's thread go on
             return True

@@ -11,19 +11,19 @@ from typing import Any, Protocol
 
 import msgspec
 
+from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import PoolError, copy_error
 
-LONGEST_BLOCK_SECONDS = 0.0005
-"""How long an event loop may block on an operation, where that is quicker than to sleep and be woken."""
 _FIRST_CHECK_SECONDS = 0.002
 _LATER_CHECK_SECONDS = 0.05
 _LONGEST_YIELD_SECONDS = 0.005
 _BUSY_SHARE = 0.5
+_SHORTEST_MEASURED_SECONDS = 0.0005
 _IDLE_SECONDS = 0.0001
 _MOST_SKIPPED = 256
 _FEWEST_SKIPPED = 8
-"""How many operations in turn the loop leaves to the threads after it has blocked for too long."""
+"""How many operations in turn the loop leaves to the threads after one has taken it too long."""
 _MOST_OPERATIONS = 8192
 """Operations of one loop in flight: some groups' worth. More of them wait before they are encoded, so that memory
 does not grow with their number."""
@@ -145,19 +145,26 @@ class Submitter:
         explain: Callable[[], str],
         is_stuck: Callable[[], bool],
         *,
+        longest_stay: float,
         run_here: Callable[[Operation], bool] | None = None,
+        lead: Callable[[Batch], None] | None = None,
     ) -> None:
-        """Take the receiver's functions.
+        """Take the receiver's functions, and for how long an operation may take the loop's own thread.
 
         `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
         cannot speed up. `run_here` runs an operation in the loop's own thread, or tells that it cannot be done there.
+        `lead` takes a batch, and runs it in that thread if it can.
         """
         self.loop = loop
         self._send = send
         self._timeout = timeout
         self._explain = explain
         self._is_stuck = is_stuck
+        self.longest_stay = longest_stay
         self._run_here = run_here
+        self._lead = lead
+        self._to_lead: Batch | None = None
+        self._signals = DeferredSignals()
         self._has_run_here = False
         self._collected: list[Operation] = []
         self._in_flight: dict[Batch, None] = {}
@@ -214,6 +221,8 @@ class Submitter:
 
     def flush(self) -> None:
         """Send what was collected."""
+        if self._to_lead is not None:
+            self._leave_to_thread()
         operations, self._collected = self._collected, []
         if operations:
             self._was_single = len(operations) == 1
@@ -244,17 +253,9 @@ class Submitter:
             self._admit()
 
     def block_on(self, batch: Batch) -> None:
-        """Let the loop block on the one batch that is in flight if it has nothing else to do at this moment.
-
-        Most are done in less time than it takes to put the loop to sleep and to wake it. A loop that has blocked in
-        vain does not for a while, and for twice as long each time.
-        """
+        """Wait a moment for a batch that was sent alone, if a busy loop would hold up the thread that runs it."""
         if self._is_busy:
             self._yield_to(batch)
-        elif self._skipped:
-            self._skipped -= 1
-        else:
-            self.loop.call_soon(self._block, batch)
 
     def _collect(self, operation: Operation) -> None:
         """Take an operation; it leaves with the others of this tick."""
@@ -264,12 +265,25 @@ class Submitter:
             return
         # One caller after the other: there is nothing to collect, and a way to save, or at least a tick.
         is_single = self._was_single and not self._in_flight and not self._has_run_here
-        if is_single and self._run_here is not None and not self._skipped and self._is_done_here(operation):
+        if (
+            is_single
+            and self._run_here is not None
+            and not self._skipped
+            and self.longest_stay > 0
+            and self._is_done_here(operation)
+        ):
             self._has_run_here = True
             self.loop.call_soon(self._answer_here, operation)
         elif is_single and not self._is_busy:
             batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
-            self.block_on(self._dispatch(batch, self._send))
+            if self._skipped:
+                self._skipped -= 1
+            elif self._lead is not None and self.longest_stay > 0:
+                self._in_flight[batch] = None
+                self._to_lead = batch
+                self.loop.call_soon(self._lead_if_idle, batch)
+                return
+            self._dispatch(batch, self._send)
         else:
             self._collected.append(operation)
             self.loop.call_soon(self.flush)
@@ -295,7 +309,7 @@ class Submitter:
         assert self._run_here is not None
         start = time.monotonic()
         is_done = self._run_here(operation)
-        if time.monotonic() - start > LONGEST_BLOCK_SECONDS:
+        if time.monotonic() - start > self.longest_stay:
             self._skipped = _MOST_SKIPPED
         return is_done
 
@@ -305,30 +319,63 @@ class Submitter:
         self._size -= 1
         operation.settle()
 
-    def _block(self, batch: Batch) -> None:
-        if batch not in self._in_flight or time.monotonic() - batch.submitted_at > _IDLE_SECONDS:
+    def _lead_if_idle(self, batch: Batch) -> None:
+        """Run a batch in the loop's own thread, if nothing else has happened in the loop since it was submitted.
+
+        The way to the writer's thread and back takes about as long as half a commit. A loop whose commits take too long
+        leaves them to the thread for a while, and for twice as long each time.
+        """
+        if batch is not self._to_lead:
             return
-        if batch.wait(LONGEST_BLOCK_SECONDS):
-            self._skipped_next = _FEWEST_SKIPPED
+        start = time.monotonic()
+        if self._lead is None or self._collected or start - batch.submitted_at > _IDLE_SECONDS:
+            self._leave_to_thread()
+            return
+        self._to_lead = None
+        self._signals.defer()
+        batch.waiter = Lock()  # this loop need not be called
+        batch.waiter.acquire()
+        self._lead(batch)
+        batch.waiter = None
+        is_done = batch.is_done  # a thread that has seen the waiter just now does not call the loop
+        if is_done:
             self.settle(batch)
+            if self._timer is not None:
+                self._begin_measuring()  # the commit made the loop busy with nothing that starves a thread
         else:
-            # One checkpoint among many quick commits, or a disk that is always slow: the latter is soon left alone.
+            self._watch_in_flight()
+        if is_done and time.monotonic() - start > self.longest_stay:
             self._skipped = self._skipped_next
             self._skipped_next = min(2 * self._skipped_next, _MOST_SKIPPED)
+        elif is_done:
+            self._skipped_next = _FEWEST_SKIPPED
+        self._signals.deliver()
+
+    def _leave_to_thread(self) -> None:
+        batch, self._to_lead = self._to_lead, None
+        if batch is not None:
+            self._dispatch(batch, self._send)
 
     def _dispatch(self, batch: Batch, send: Callable[[Batch], None]) -> Batch:
         self._in_flight[batch] = None
-        if self._timer is None:
-            self._check_in(_FIRST_CHECK_SECONDS)
+        self._watch_in_flight()
         send(batch)
         return batch
 
+    def _watch_in_flight(self) -> None:
+        if self._timer is None:
+            self._check_in(_FIRST_CHECK_SECONDS)
+
     def _check_in(self, seconds: float) -> None:
+        self._begin_measuring()
+        # Not in the caller's context: a timer keeps it, and a transaction would seem to have a call that can join it.
+        self._timer = self.loop.call_later(seconds, self._check, context=Context())
+
+    def _begin_measuring(self) -> None:
+        """Begin to measure how busy the loop is."""
         self._cpu_seconds = time.thread_time()
         self._checked_at = time.monotonic()
         self._yielded_seconds = 0.0
-        # Not in the caller's context: a timer keeps it, and a transaction would seem to have a call that can join it.
-        self._timer = self.loop.call_later(seconds, self._check, context=Context())
 
     def _check(self) -> None:
         """Give up batches whose time is over, and see whether the loop leaves the threads room to run."""
@@ -338,7 +385,8 @@ class Submitter:
             if now >= batch.deadline:
                 self._give_up(batch)
         own_seconds = now - self._checked_at - self._yielded_seconds
-        self._is_busy = time.thread_time() - self._cpu_seconds > _BUSY_SHARE * own_seconds
+        if own_seconds > _SHORTEST_MEASURED_SECONDS:
+            self._is_busy = time.thread_time() - self._cpu_seconds > _BUSY_SHARE * own_seconds
         oldest = next(iter(self._in_flight), None)
         if oldest is None:
             return

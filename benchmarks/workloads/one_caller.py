@@ -1,0 +1,84 @@
+"""One caller's inserts beside a ticker: how fast they are, and how late they make the event loop's other tasks."""
+
+import asyncio
+import time
+
+from benchmarks.bench import Bench, Case, require
+from benchmarks.peers.peer import Work
+from benchmarks.peers.swarm import Swarm
+from benchmarks.records import make_events
+from benchmarks.results import RATE, Quantity, Row
+from swarm_persistence import SqliteStorage
+from swarm_persistence.engines.pools import Durability
+
+LATE = "99.9th percentile of a 1 ms ticker's delay, milliseconds"
+_TICK_SECONDS = 0.001
+
+_VARIANTS: dict[str, tuple[float, Durability]] = {
+    "": (0.001, "full"),
+    ", longest_stay 0": (0.0, "full"),
+    ", normal": (0.001, "normal"),
+    ", normal, longest_stay 0": (0.0, "normal"),
+}
+"""The settings that are compared: in the loop's thread, or in the writer's."""
+
+
+class OneCaller:
+    """One insert after the other, while another task of the loop sleeps a millisecond at a time."""
+
+    key = "one-caller"
+    title = "One caller beside a ticker"
+    about = (
+        "One caller stores events, each after the one before; beside it, a task of the same loop sleeps for 1 ms again "
+        "and again, and notes how late it wakes. With the default `longest_stay`, the loop's own thread commits as "
+        "long as commits are short; with 0, the writer's thread does."
+    )
+
+    async def run(self, bench: Bench) -> list[Row]:
+        """Measure it."""
+        events = make_events(bench.scale.operations)
+        seconds = bench.scale.seconds
+
+        async def measure_once(_: Case) -> dict[Quantity, float]:
+            quantities: dict[Quantity, float] = {}
+            for name, (longest_stay, durability) in bench.shuffled(list(_VARIANTS.items())):
+                peer = _Configured(longest_stay, durability)
+                path = await bench.site.copy(self.key, peer, list)
+                await peer.open(str(path))
+                delays: list[float] = []
+                ticker = asyncio.ensure_future(_tick(delays))
+                try:
+                    outcome = await peer.run((Work("insert", event) for event in events), 1, seconds)
+                finally:
+                    ticker.cancel()
+                    await peer.close()
+                require(bench.site.count(path, "events") == outcome.done, f"{peer.title} has lost writes")
+                bench.site.remove(path)
+                quantities[Quantity(f"{RATE}{name}")] = outcome.rate
+                late = sorted(delays)[int(len(delays) * 0.999)] if delays else 0.0
+                quantities[Quantity(f"{LATE}{name}")] = 1000 * late
+            return quantities
+
+        return await bench.measure_several(self.key, [("swarm", 1)], measure_once)
+
+
+class _Configured(Swarm):
+    """The library with other settings."""
+
+    def __init__(self, longest_stay: float, durability: Durability) -> None:
+        super().__init__()
+        self._longest_stay = longest_stay
+        self._durability = durability
+
+    async def open(self, path: str) -> None:
+        """Open the file."""
+        builder = SqliteStorage.builder().longest_stay(self._longest_stay).durability(self._durability)
+        self.storage = await builder.build(path)
+        self.insert = self.storage.store_event
+
+
+async def _tick(delays: list[float]) -> None:
+    while True:
+        due = time.perf_counter() + _TICK_SECONDS
+        await asyncio.sleep(_TICK_SECONDS)
+        delays.append(max(time.perf_counter() - due, 0.0))
