@@ -24,7 +24,11 @@ class Swarm(SwarmFile, Concurrent):
 
     async def open(self, path: str) -> None:
         """Open the file; the methods that need nothing between the suite and the storage are the storage's own."""
-        self.storage = await SqliteStorage.open(path)  # with checksums, if the file keeps them
+        self.use(await SqliteStorage.open(path))  # with checksums, if the file keeps them
+
+    def use(self, storage: SqliteStorage) -> None:
+        """Take an open storage."""
+        self.storage = storage
         self.insert = self.storage.store_event
         self.get = self.storage.repository(EventModel).find_by_id
         self.store_many = self.storage.store_many

@@ -73,8 +73,7 @@ class _Configured(Swarm):
     async def open(self, path: str) -> None:
         """Open the file."""
         builder = SqliteStorage.builder().longest_stay(self._longest_stay).durability(self._durability)
-        self.storage = await builder.build(path)
-        self.insert = self.storage.store_event
+        self.use(await builder.build(path))
 
 
 async def _tick(delays: list[float]) -> None:
