@@ -6,42 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict, cast
 
 import pytest
-import pytest_asyncio
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.graph import END, START, StateGraph
 
-from postgres.conftest import schema, server, url
 from swarm_persistence import (
     EventModel,
-    MemoryStorage,
     MessageModel,
-    PostgresStorage,
-    SqliteStorage,
     Storage,
     TaskModel,
     TaskStatus,
     open_storage,
 )
 from swarm_persistence.contrib.langgraph import SwarmSaver
-
-__all__ = ["schema", "server", "url"]
-
-ENGINES = ["memory", "sqlite", "postgres"]
-
-
-@pytest_asyncio.fixture(params=ENGINES)
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    """Give a storage on each engine."""
-    if request.param == "memory":
-        opened: Storage = MemoryStorage()
-    elif request.param == "sqlite":
-        opened = await SqliteStorage.open(tmp_path / "swarm.db")
-    else:
-        opened = await PostgresStorage.open(request.getfixturevalue("url"))
-    async with opened:
-        yield opened
 
 
 class State(TypedDict):
