@@ -1,0 +1,150 @@
+"""ADK's memory over documents.
+
+What is remembered is a document of the collection `("adk", app, "memory", user, "sessions", session)`, or of `("adk",
+app, "memory", user, "entries")` if it was added by itself. The ids that were deleted lie in `("adk", app, "forgotten",
+user)`, so that adding a session again does not bring them back.
+"""
+
+import re
+import unicodedata
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from google.adk.events import Event
+from google.adk.memory import BaseMemoryService
+from google.adk.memory.base_memory_service import SearchMemoryResponse
+from google.adk.memory.memory_entry import MemoryEntry
+from google.adk.sessions import Session
+from google.genai.types import Content
+
+from swarm_persistence.clock import now
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.storage import Storage
+
+ROOT = "adk"
+_MOST_FOUND = 10
+
+
+class SwarmMemoryService(BaseMemoryService):
+    """Keeps ADK's memory in a storage: `Runner(…, memory_service=SwarmMemoryService(storage))`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def add_session_to_memory(self, session: Session) -> None:
+        """Remember the events of a session, in place of those of it that were remembered before."""
+        collection = (ROOT, session.app_name, "memory", session.user_id, "sessions", session.id)
+        async with self._storage.transaction():
+            await self._storage.delete_documents(collection)
+            documents = await self._unforgotten(session.app_name, session.user_id, collection, session.events)
+            await self._storage.put_documents(documents)
+
+    async def add_events_to_memory(
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        events: Sequence[Event],
+        session_id: str | None = None,
+        custom_metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Remember these events beside those that are remembered; an event that is remembered already stays."""
+        collection = (ROOT, app_name, "memory", user_id, "sessions", session_id or "")
+        documents = await self._unforgotten(app_name, user_id, collection, events, custom_metadata)
+        await self._storage.put_documents([], if_absent=documents)
+
+    async def add_memory(
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        memories: Sequence[MemoryEntry],
+        custom_metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Remember these entries; an entry of a known id replaces the one that was added before."""
+        collection = (ROOT, app_name, "memory", user_id, "entries")
+        documents = []
+        for memory in memories:
+            id = memory.id or str(uuid.uuid4())
+            metadata = memory.custom_metadata | dict(custom_metadata or {})
+            entry = memory.model_copy(update={"id": id, "custom_metadata": metadata})
+            documents.append(DocumentModel.new(collection, id, _value(entry, now().timestamp())))
+        await self._storage.put_documents(documents)
+
+    async def search_memory(self, *, app_name: str, user_id: str, query: str) -> SearchMemoryResponse:
+        """Return at most ten memories: those that share most words with the query, and of these the oldest first."""
+        wanted = _words(query)
+        memories = await self._storage.list_documents((ROOT, app_name, "memory", user_id), below=True)
+        found = []
+        for document in memories:
+            entry = MemoryEntry.model_validate(document.value["entry"])
+            text = _plain(" ".join(part.text for part in entry.content.parts or () if part.text))
+            words = _words(text)
+            # Languages that are written without spaces have no words to compare.
+            shared = sum(word in words or (not word.isascii() and word in text) for word in wanted)
+            if shared:
+                found.append((-shared, document.value["time"], entry))
+        found.sort(key=lambda each: each[:2])
+        return SearchMemoryResponse(memories=[entry for _, _, entry in found[:_MOST_FOUND]])
+
+    async def delete_memory(self, *, app_name: str, user_id: str, memory_id: str | None = None) -> None:
+        """Forget a memory for good: a session that has it may be added again without it."""
+        if not memory_id:
+            return
+        async with self._storage.transaction():
+            root = (ROOT, app_name, "memory", user_id)
+            deleted = await self._storage.delete_documents(root, below=True, label=memory_id)
+            deleted += await self._storage.delete_documents((*root, "entries"), keys=[memory_id])
+            if deleted:
+                await self._storage.put_documents(
+                    [DocumentModel.new((ROOT, app_name, "forgotten", user_id), memory_id)]
+                )
+
+    async def _unforgotten(
+        self,
+        app_name: str,
+        user_id: str,
+        collection: tuple[str, ...],
+        events: Sequence[Event],
+        custom_metadata: Mapping[str, object] | None = None,
+    ) -> list[DocumentModel]:
+        events = [event for event in events if event.content and event.content.parts]
+        ids = [event.id for event in events]
+        found = await self._storage.get_documents((ROOT, app_name, "forgotten", user_id), ids)
+        forgotten = {document.key for document in found}
+        return [
+            DocumentModel.new(
+                collection, event.id, _value(_entry(event, custom_metadata), event.timestamp), label=event.id
+            )
+            for event in events
+            if event.id not in forgotten
+        ]
+
+
+def _value(entry: MemoryEntry, time: float) -> dict[str, Any]:
+    return {"entry": entry.model_dump(mode="json", exclude_none=True), "time": time}
+
+
+def _entry(event: Event, custom_metadata: Mapping[str, object] | None) -> MemoryEntry:
+    return MemoryEntry(
+        id=event.id,
+        content=cast(Content, event.content),
+        author=event.author,
+        timestamp=datetime.fromtimestamp(event.timestamp, UTC).isoformat(),
+        custom_metadata=dict(custom_metadata or {}),
+    )
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).lower()
+
+
+def _words(text: str) -> set[str]:
+    """Return the words of a text; the ASCII parts of a word of another script are words as well."""
+    words = set(re.findall(r"\w+", _plain(text)))
+    for word in [*words]:
+        if not word.isascii():
+            words.update(re.findall(r"[0-9a-z_]+", word))
+    return words
