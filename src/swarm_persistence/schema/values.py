@@ -188,7 +188,10 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
         refuse(field, type(value).__name__, "JSON that is nested less deeply")
     except UnicodeEncodeError:
         refuse(field, value, f"{expected} without lone surrogates")
-    except (TypeError, ValueError, OverflowError):
+    except MemoryError:
+        raise
+    except Exception:
+        # Whatever the value's own methods raise, as at a comparison, it is no JSON.
         is_equal = False
     # Most texts are too short to open and close so many levels.
     is_long = is_equal and len(data) > 2 * DEEPEST_NESTING
@@ -213,9 +216,9 @@ def _first_difference(value: object, place: str) -> tuple[str, object]:
         if isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 return place, value
-            parts = value.items()
+            parts = dict.items(value)  # a subclass may have others
         elif isinstance(value, list):
-            parts = enumerate(value)
+            parts = enumerate(list.__iter__(value))
         culprits = ((name, part) for name, part in parts if not _is_json(part))
         name, culprit = next(culprits, (None, value))
         if name is None:
@@ -226,7 +229,7 @@ def _first_difference(value: object, place: str) -> tuple[str, object]:
 def _is_json(value: object) -> bool:
     try:
         return bool(decode_json(encode_json(value)) == value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+    except Exception:
         return False
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple
 
 from swarm_persistence.models import TaskModel
@@ -24,7 +25,8 @@ class ClaimedAhead:
     @property
     def tasks(self) -> list[TaskModel]:
         """Return the tasks."""
-        return [waiting.task for waiting in self._waiting]
+        # Of a copy: the thread that guards the loop may take tasks meanwhile.
+        return [waiting.task for waiting in list(self._waiting)]
 
     def add(self, tasks: list[TaskModel]) -> None:
         """Add tasks that were claimed just now."""
@@ -54,8 +56,9 @@ class ClaimedAhead:
 
     def discard(self, task: TaskModel) -> bool:
         """Drop a task whose claim is over; tell whether it was here."""
-        for waiting in self._waiting:
+        for waiting in list(self._waiting):
             if waiting.task is task:
-                self._waiting.remove(waiting)
+                with suppress(ValueError, IndexError):  # another thread has just taken some
+                    self._waiting.remove(waiting)
                 return True
         return False
