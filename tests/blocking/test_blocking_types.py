@@ -1,6 +1,6 @@
 """The types of the blocking form are exact: mypy checks this file, and this test runs it."""
 
-from typing import assert_type
+from typing import Any, assert_type
 
 from swarm_persistence import (
     AgentModel,
@@ -40,6 +40,7 @@ def test_the_types_of_all_methods_are_exact() -> None:
         assert_type(storage.get_unread_messages("a"), list[MessageModel])
         assert_type(storage.get_metrics_by_agent("a", "b"), list[MetricModel])
         assert_type(storage.get_aggregated_metrics("duration_ms", 0, 1), list[MetricModel])
+        assert_type(storage.count_by(TaskModel, "status"), dict[tuple[Any, ...], int])
         assert_type(storage.store_many([an_agent("b"), a_task("b")]), int)
         assert_type(storage.get_storage_size(), int)
         assert_type(storage.pool_status(), PoolStatus)

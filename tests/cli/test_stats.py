@@ -43,6 +43,27 @@ def test_json_holds_every_count(database: Path, capsys: pytest.CaptureFixture[st
     assert (stats["events"], stats["messages"], stats["messages_unread"], stats["metrics"]) == (1, 2, 1, 1)
 
 
+def test_tasks_are_counted_by_type_and_status(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    types = stats_of(database, capsys)["task_types"]
+    assert types == {"claimed": {"assigned": 1}, "first": {"pending": 1}, "second": {"pending": 1}}
+
+
+def test_the_table_of_types_shows_the_most_frequent_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "swarm.db"
+    with open_storage(path) as storage:
+        frequent = [TaskModel.new("[red]frequent[/red]", None) for _ in range(1234)]
+        storage.store_many([*frequent, *(TaskModel.new(f"rare-{n:02}", None) for n in range(30))])
+    assert main(["stats", str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "and 11 less frequent types" in output
+    lines = [line.split() for line in output.splitlines()]
+    assert ["[red]frequent[/red]", "1,234"] in lines
+    assert ["rare-18", "1"] in lines
+    assert ["rare-19", "1"] not in lines
+
+
 def test_the_oldest_pending_task_is_the_one_created_first(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     oldest = stats_of(database, capsys)["oldest_pending_task"]
     assert (oldest["task_type"], oldest["priority"]) == ("first", "medium")

@@ -243,6 +243,7 @@ MAINTENANCE: dict[str, Verb] = {
 
 HOUSEKEEPING: dict[str, Verb] = {
     "prune": lambda storage: storage.prune(after(200)),
+    "count_by": lambda storage: storage.count_by(TaskModel, "task_type", "status"),
     "aggregate_metrics": lambda storage: storage.aggregate_metrics("type-1", MOMENT, after(250)),
     "aggregate_metrics_by_bucket": lambda storage: storage.aggregate_metrics(
         "type-1", MOMENT, after(250), 60, ("unit", "agent_id"), ("avg", "count", "p95")

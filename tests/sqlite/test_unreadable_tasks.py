@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from sqlite.tracing import Watch
-from swarm_persistence import SqliteStorage, TaskStatus
+from swarm_persistence import SqliteStorage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence_conformance.records import a_task, after, an_agent, ids
@@ -39,6 +39,16 @@ class TestUnreadableTasks:
         assert task.id == "good"
         assert any("task 'bad' cannot be read back" in record.getMessage() for record in caplog.records)
         assert status_of(watch, "bad") == "pending"
+
+    async def test_a_count_by_a_field_names_the_value_that_cannot_be_read(
+        self, storage: SqliteStorage, watch: Watch
+    ) -> None:
+        await storage.store_many([a_task("bad"), a_task("good")])
+        damage(watch, "status = 'asleep'", "bad")
+
+        with pytest.raises(UnreadableError, match=r"the stored task\.status 'asleep' cannot be read back"):
+            await storage.count_by(TaskModel, "status")
+        assert await storage.count_by(TaskModel, "priority") == {(TaskPriority.MEDIUM,): 2}
 
     async def test_a_claim_of_several_passes_over_all_of_them(self, storage: SqliteStorage, watch: Watch) -> None:
         await storage.store_many([a_task(str(number)) for number in range(10)])

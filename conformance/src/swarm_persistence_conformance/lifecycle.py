@@ -36,6 +36,7 @@ CALLS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
     "store_metric": lambda storage: storage.store_metric(a_metric()),
     "get_metrics_by_agent": lambda storage: storage.get_metrics_by_agent("a", "x"),
     "get_aggregated_metrics": lambda storage: storage.get_aggregated_metrics("x", 0, 1),
+    "count_by": lambda storage: storage.count_by(AgentModel, "status"),
     "begin_transaction": lambda storage: storage.begin_transaction(),
     "vacuum": lambda storage: storage.vacuum(),
     "checkpoint": lambda storage: storage.checkpoint(),

@@ -180,6 +180,7 @@ READS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
     "find_all": lambda storage: storage.repository(TaskModel).find_all(),
     "iterate": _iterate,
     "aggregate_metrics": lambda storage: storage.aggregate_metrics("x", 0, 1, bucket=60, functions=("avg", "p95")),
+    "count_by": lambda storage: storage.count_by(TaskModel, "task_type", "status"),
     "migration_status": lambda storage: storage.migration_status(),
     "count": lambda storage: storage.repository(TaskModel).count(),
     "vacuum": lambda storage: storage.vacuum(),

@@ -23,7 +23,10 @@ async def furnish(storage: Storage) -> None:
 
 
 def arguments() -> dict[str, dict[str, Any]]:
-    """Return the verbs with their arguments; those of a task repository begin with `repository.`."""
+    """Return the verbs with their arguments; those of a task repository begin with `repository.`.
+
+    An argument that begins with `*` is that of any number of values.
+    """
     held = a_task("held-1", status=TaskStatus.ASSIGNED, assigned_to="agent-1", claim_count=1, version=2)
     agent = an_agent(version=1)
     within: dict[str, Any] = {"collection": ("notes", "agent-1"), "after": "a", "before": "z", "label": "run-1"}
@@ -113,6 +116,7 @@ def arguments() -> dict[str, dict[str, Any]]:
             "group_by": ["agent_id", "unit"],
             "functions": ["count", "p95"],
         },
+        "count_by": {"records": QueryBuilder(TaskModel), "*fields": ["task_type", "status"]},
         "put_documents": {"documents": [a_document("new")], "if_absent": [a_document()]},
         "update_document": {"document": a_document(version=1), "force": False},
         "get_document": {"collection": ("notes", "agent-1"), "key": "note-1"},
@@ -157,7 +161,12 @@ async def call(storage: Storage, verb: str, values: dict[str, Any]) -> Any:
     owner: Any = storage
     if verb.startswith(_REPOSITORY):
         owner = storage.repository(TaskModel)
-    result = getattr(owner, verb.removeprefix(_REPOSITORY))(**values)
+    function = getattr(owner, verb.removeprefix(_REPOSITORY))
+    if any(name.startswith("*") for name in values):
+        *single, several = values.values()
+        result = function(*single, *(several if isinstance(several, list) else [several]))
+    else:
+        result = function(**values)
     if isinstance(result, AsyncGenerator):
         first = await anext(result, None)
         await result.aclose()

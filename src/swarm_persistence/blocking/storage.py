@@ -237,6 +237,7 @@ class BlockingStorage(NotPicklable):
     get_metrics_by_agent = _verb(Storage.get_metrics_by_agent)
     get_aggregated_metrics = _verb(Storage.get_aggregated_metrics)
     aggregate_metrics = _verb(Storage.aggregate_metrics)
+    count_by = _verb(Storage.count_by)
 
     put_documents = _verb(Storage.put_documents)
     update_document = _verb(Storage.update_document)

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,10 @@ from swarm_persistence.storage import Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+_TYPES_SHOWN = 20
+"""All are in the JSON output."""
 
 
 class Schema(msgspec.Struct):
@@ -51,6 +55,8 @@ class Stats(msgspec.Struct):
     """Including the log."""
     agents: dict[str, int]
     tasks: dict[str, int]
+    task_types: dict[str, dict[str, int]]
+    """The counts of each type by status; a status that none of its tasks has is left out."""
     events: int
     messages: int
     messages_unread: int
@@ -62,7 +68,9 @@ class Stats(msgspec.Struct):
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
-    text = "Show what a database holds: counts by status, size with the log, oldest pending task, schema version."
+    text = (
+        "Show what a database holds: counts by status and type, size with the log, oldest pending task, schema version."
+    )
     parser = commands.add_parser("stats", help="show what a database holds", description=text)
     parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
@@ -88,36 +96,43 @@ async def _read(target: str) -> Stats:
 
 async def read_stats(storage: Storage, name: str) -> Stats:
     """Count the records; the counts may include some concurrent writes of other processes."""
-    agents, tasks = storage.repository(AgentModel), storage.repository(TaskModel)
-    messages = storage.repository(MessageModel)
     pending = QueryBuilder(TaskModel).where_eq("status", TaskStatus.PENDING)
     # Asked together, so that a storage which can answers them from one snapshot.
-    by_agent_status, by_task_status, counts, oldest, size, schema = await asyncio.gather(
-        asyncio.gather(*(agents.count(QueryBuilder(AgentModel).where_eq("status", each)) for each in AgentStatus)),
-        asyncio.gather(*(tasks.count(QueryBuilder(TaskModel).where_eq("status", each)) for each in TaskStatus)),
+    (agents, tasks, messages), (events, metrics), oldest, size, schema = await asyncio.gather(
         asyncio.gather(
-            storage.repository(EventModel).count(),
-            messages.count(),
-            messages.count(QueryBuilder(MessageModel).where_eq("read", False)),
-            storage.repository(MetricModel).count(),
+            storage.count_by(AgentModel, "status"),
+            storage.count_by(TaskModel, "task_type", "status"),
+            storage.count_by(MessageModel, "read"),
         ),
-        tasks.query(pending.order_by("created_at").limit(1)),
+        asyncio.gather(storage.repository(EventModel).count(), storage.repository(MetricModel).count()),
+        storage.repository(TaskModel).query(pending.order_by("created_at").limit(1)),
         storage.get_storage_size(),
         _schema(storage),
     )
-    events, all_messages, unread, metrics = counts
+    task_types = _by_type(tasks)
     return Stats(
         database=name,
         size_bytes=size,
-        agents={status.value: count for status, count in zip(AgentStatus, by_agent_status, strict=True)},
-        tasks={status.value: count for status, count in zip(TaskStatus, by_task_status, strict=True)},
+        agents={status.value: agents.get((status,), 0) for status in AgentStatus},
+        tasks={
+            status.value: sum(counts.get(status.value, 0) for counts in task_types.values()) for status in TaskStatus
+        },
+        task_types=task_types,
         events=events,
-        messages=all_messages,
-        messages_unread=unread,
+        messages=sum(messages.values()),
+        messages_unread=messages.get((False,), 0),
         metrics=metrics,
         oldest_pending_task=_oldest(oldest[0]) if oldest else None,
         schema=schema,
     )
+
+
+def _by_type(tasks: dict[tuple[Any, ...], int]) -> dict[str, dict[str, int]]:
+    """Return the counts of each type by status, in the order of a task's life."""
+    types: dict[str, dict[TaskStatus, int]] = {}
+    for (task_type, status), count in tasks.items():
+        types.setdefault(task_type, {})[status] = count
+    return {name: {each.value: counts[each] for each in TaskStatus if each in counts} for name, counts in types.items()}
 
 
 async def _schema(storage: Storage) -> Schema:
@@ -146,9 +161,31 @@ def _show(console: "Console", stats: Stats) -> None:
         table.add_row("  unread", f"{stats.messages_unread:,}")
     table.add_row("metrics", f"{stats.metrics:,}")
     console.print(table)
+    if stats.task_types:
+        console.print(_table_of_types(stats.task_types))
+    if len(stats.task_types) > _TYPES_SHOWN:
+        say(
+            console,
+            f"and {len(stats.task_types) - _TYPES_SHOWN:,} less frequent types: all are in the output of --json",
+        )
     oldest = stats.oldest_pending_task
     if oldest is None:
         say(console, "oldest pending task: none")
     else:
         task = f"{oldest.task_type} {oldest.id}, {oldest.priority}"
         say(console, f"oldest pending task: {task}, waiting for {oldest.age_seconds:,.1f} s since {oldest.created_at}")
+
+
+def _table_of_types(types: dict[str, dict[str, int]]) -> "Table":
+    """Return the table of the most frequent types, with a column for each status that one of them has."""
+    from rich.markup import escape
+
+    frequent = sorted(types, key=lambda name: -sum(types[name].values()))[:_TYPES_SHOWN]
+    statuses = [status.value for status in TaskStatus if any(status.value in types[name] for name in frequent)]
+    table = new_table("Tasks by type", "", *statuses)
+    for name in frequent:
+        # The type is a user's text, which may look like markup.
+        table.add_row(
+            escape(name), *(f"{types[name][status]:,}" if status in types[name] else "" for status in statuses)
+        )
+    return table

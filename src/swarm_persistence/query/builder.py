@@ -8,7 +8,7 @@ from typing import Any, Generic, Self
 from swarm_persistence.errors import InvalidQueryError, SerializationError, shown
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
-from swarm_persistence.schema.tables import Column, Kind, M, table_named, table_of
+from swarm_persistence.schema.tables import Column, Kind, M, Table, table_named, table_of
 from swarm_persistence.schema.values import ColumnValue, column_value, real, text, whole
 
 LARGEST_LIMIT = 2**63 - 1
@@ -119,12 +119,7 @@ class QueryBuilder(Generic[M]):
         return query_value(column, value, self._name(column.name))
 
     def _column(self, field: object) -> Column:
-        column = self.query.table.field(field)
-        if not column.is_comparable:
-            raise InvalidQueryError(
-                f"{self._name(column.name)} holds JSON, which has no order and no equality to query by"
-            )
-        return column
+        return comparable_column(self.query.table, field)
 
     def _name_of(self, field: object) -> str:
         return self.query.table.field(field).name
@@ -149,6 +144,21 @@ class QueryBuilder(Generic[M]):
 
     def __repr__(self) -> str:
         return f"QueryBuilder({self.query.table.model.__name__}): {self.build()[0]}"
+
+
+def comparable_column(table: Table[Any], field: object) -> Column:
+    """Return the column of a field by whose values records can be found, sorted and grouped.
+
+    Raises:
+        InvalidQueryError: the field is unknown, or holds what has no order.
+
+    """
+    column = table.field(field)
+    if not column.is_comparable:
+        raise InvalidQueryError(
+            f"{table.label}.{column.name} holds JSON, which has no order and no equality to query by"
+        )
+    return column
 
 
 def bound_value(column: Column, operator: Operator, value: object, name: str) -> ColumnValue:

@@ -58,6 +58,13 @@ def unexpired(table: Table[Any]) -> tuple[Condition, ...]:
     return () if table.expiry is None else (Condition(table.expiry, "IS NULL OR >", _NOW),)
 
 
+def without_expired(query: "Query[M]") -> "Query[M]":
+    """Return the query of those of its rows whose expiry has not passed."""
+    if query.table.expiry is None:
+        return query
+    return msgspec.structs.replace(query, conditions=(*query.conditions, *unexpired(query.table)))
+
+
 def one_of(field: str, values: Sequence[str]) -> Condition:
     """Return the condition that a field has one of these values."""
     return Condition(field, "=", values[0]) if len(values) == 1 else Condition(field, "IN", tuple(values))

@@ -6,15 +6,18 @@ made by position, as an instance of a class that has the model's fields, and the
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from swarm_persistence.clock import EPOCH
+from swarm_persistence.errors import UnreadableError, shown
 from swarm_persistence.models import Model
 from swarm_persistence.models.collections import collection_of
 from swarm_persistence.schema import values
 from swarm_persistence.schema.tables import SEQUENCE, Column, Kind, Table
+from swarm_persistence.schema.values import ColumnValue
 
 
 def decoding_names(table: Table[Any], undecodable: Callable[..., Any]) -> dict[str, Any]:
@@ -24,14 +27,9 @@ def decoding_names(table: Table[Any], undecodable: Callable[..., Any]) -> dict[s
         "Record": msgspec.defstruct(
             f"{table.model.__name__}Record", [(name, Any) for name in _by_position(table)], bases=(Model,)
         ),
-        "EPOCH": EPOCH,
-        "MICROSECOND": timedelta(microseconds=1),
-        "loads": values.decode_json,
-        "collection_of": collection_of,
-        "numbers_of": values.numbers_of,
         "table": table,
         "undecodable": undecodable,
-        **{f"{column.name}_members": _members(column) for column in table.columns if column.choices is not None},
+        **_names_of_values(table),
     }
 
 
@@ -45,6 +43,37 @@ def decoding_lines(table: Table[Any]) -> list[str]:
         "    except Exception as error:",
         "        undecodable(table, row, error)",
     ]
+
+
+@cache
+def column_decoder(table: Table[Any], name: str) -> Callable[[ColumnValue], Any]:
+    """Return the function that turns one column's value into that of the field.
+
+    One that cannot be read raises `UnreadableError`, which names the field and the value.
+    """
+    source = "raw" if name == SEQUENCE else _decoded(table.column(name), "raw")
+    decode: Callable[[ColumnValue], Any] = eval(f"lambda raw: {source}", _names_of_values(table))
+
+    def decoded(raw: ColumnValue) -> Any:
+        try:
+            return decode(raw)
+        except Exception as error:
+            raise UnreadableError(
+                f"the stored {table.label}.{name} {shown(raw)} cannot be read back: {type(error).__name__}: {error}"
+            ) from error
+
+    return decoded
+
+
+def _names_of_values(table: Table[Any]) -> dict[str, Any]:
+    return {
+        "EPOCH": EPOCH,
+        "MICROSECOND": timedelta(microseconds=1),
+        "loads": values.decode_json,
+        "collection_of": collection_of,
+        "numbers_of": values.numbers_of,
+        **{f"{column.name}_members": _members(column) for column in table.columns if column.choices is not None},
+    }
 
 
 def _by_position(table: Table[Any]) -> list[str]:

@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Generic
 
-import msgspec
-
 from swarm_persistence.engines.reads import Count, Page, Select
 from swarm_persistence.engines.steps import Delete, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.query.builder import QueryBuilder, bound
-from swarm_persistence.query.query import Condition, Query, unexpired
+from swarm_persistence.query.query import Condition, Query, unexpired, without_expired
 from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
@@ -116,7 +114,4 @@ class Repository(NotPicklable, Generic[M]):
         if builder.query.table is not self._table:
             wanted, given = self._table.model.__name__, builder.query.table.model.__name__
             raise InvalidQueryError(f"this repository holds {wanted} records, and the query is for {given}")
-        if self._table.expiry is None:
-            return builder.query
-        conditions = (*builder.query.conditions, *unexpired(self._table))
-        return msgspec.structs.replace(builder.query, conditions=conditions)
+        return without_expired(builder.query)

@@ -21,6 +21,7 @@ from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.modifying import modify
+from swarm_persistence.storage.overview import OverviewVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
@@ -48,6 +49,7 @@ class Storage(
     EventVerbs,
     MessageVerbs,
     MetricVerbs,
+    OverviewVerbs,
     DocumentSearchVerbs,
     PruningVerbs,
     BackupVerbs,

@@ -1,0 +1,4 @@
+SELECT task_type, status, count(*)
+FROM tasks
+GROUP BY task_type, status
+ORDER BY task_type, status;
