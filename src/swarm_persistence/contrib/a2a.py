@@ -1,0 +1,152 @@
+"""A2A's tasks and push notification configurations over documents; needs `pip install "swarm-persistence[a2a]"`.
+
+A task is a document of the collection `("a2a", "tasks", owner)`; what lists are filtered and sorted by is another one
+of `("a2a", "tasks", owner, "index")`, its label the context's id, so that a page reads no more tasks than it shows. A
+configuration is a document of `("a2a", "push", task, owner)`.
+"""
+
+from typing import Any, cast
+
+try:
+    from a2a.server.context import ServerCallContext
+    from a2a.server.owner_resolver import OwnerResolver, resolve_user_scope
+    from a2a.server.tasks import PushNotificationConfigStore, TaskStore
+    from a2a.server.tasks.push_notification_config_store import normalize_push_notification_config
+    from a2a.types.a2a_pb2 import ListTasksRequest, ListTasksResponse, Task, TaskPushNotificationConfig
+    from a2a.utils.constants import DEFAULT_LIST_TASKS_PAGE_SIZE
+    from a2a.utils.errors import InvalidParamsError
+    from a2a.utils.task import (
+        ListTasksCursor,
+        decode_list_tasks_cursor,
+        decode_page_token,
+        encode_list_tasks_cursor,
+    )
+except ImportError as error:
+    raise ImportError('these stores need A2A: pip install "swarm-persistence[a2a]"') from error
+
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.storage import Storage
+
+ROOT = "a2a"
+SortKey = tuple[bool, int, str]
+
+
+class SwarmTaskStore(TaskStore):
+    """Keeps A2A's tasks in a storage: `DefaultRequestHandler(…, task_store=SwarmTaskStore(storage))`."""
+
+    def __init__(self, storage: Storage, owner_resolver: OwnerResolver = resolve_user_scope) -> None:
+        self._storage = storage
+        self._owner = owner_resolver
+
+    async def save(self, task: Task, context: ServerCallContext) -> None:
+        """Store a task of the caller, or replace it."""
+        tasks = (ROOT, "tasks", self._owner(context))
+        timestamp = task.status.timestamp.ToNanoseconds() if task.status.HasField("timestamp") else None
+        entry = {"state": task.status.state, "timestamp": timestamp}
+        await self._storage.put_documents(
+            [
+                DocumentModel.new(tasks, task.id, None, task.SerializeToString()),
+                DocumentModel.new((*tasks, "index"), task.id, entry, label=task.context_id),
+            ]
+        )
+
+    async def get(self, task_id: str, context: ServerCallContext) -> Task | None:
+        """Return the task, or `None` if the caller has none of this id."""
+        document = await self._storage.get_document((ROOT, "tasks", self._owner(context)), task_id)
+        return None if document is None else _task(document)
+
+    async def list(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
+        """Return a page of the caller's tasks, the last changed first; those without a time come last.
+
+        Raises:
+            InvalidParamsError: the page token is none of this store.
+
+        """
+        tasks = (ROOT, "tasks", self._owner(context))
+        index = await self._storage.list_documents((*tasks, "index"), label=params.context_id or None)
+        found = sorted((_sort_key(each) for each in index if _matches(each.value, params)), reverse=True)
+        rest = _after(found, params.page_token) if params.page_token else found
+        size = params.page_size or DEFAULT_LIST_TASKS_PAGE_SIZE
+        page = rest[:size]
+        return ListTasksResponse(
+            tasks=[_task(each) for each in await self._storage.get_documents(tasks, [id for _, _, id in page])],
+            next_page_token=_token(page[-1]) if len(rest) > size else None,
+            page_size=size,
+            total_size=len(found),
+        )
+
+    async def delete(self, task_id: str, context: ServerCallContext) -> None:
+        """Delete the task, if the caller has one of this id."""
+        await self._storage.delete_documents((ROOT, "tasks", self._owner(context)), below=True, keys=[task_id])
+
+
+class SwarmPushNotificationConfigStore(PushNotificationConfigStore):
+    """Keeps A2A's push notification configurations in a storage, with their tokens and credentials as they are."""
+
+    def __init__(self, storage: Storage, owner_resolver: OwnerResolver = resolve_user_scope) -> None:
+        self._storage = storage
+        self._owner = owner_resolver
+
+    async def set_info(
+        self, task_id: str, notification_config: TaskPushNotificationConfig, context: ServerCallContext
+    ) -> TaskPushNotificationConfig:
+        """Store a configuration of the caller, or replace the one of its id; return it as it is stored."""
+        stored = normalize_push_notification_config(task_id, notification_config)
+        collection = (ROOT, "push", task_id, self._owner(context))
+        document = DocumentModel.new(collection, stored.id, None, stored.SerializeToString())
+        await self._storage.put_documents([document])
+        return stored
+
+    async def get_info(self, task_id: str, context: ServerCallContext) -> list[TaskPushNotificationConfig]:
+        """Return the caller's configurations for the task."""
+        found = await self._storage.list_documents((ROOT, "push", task_id, self._owner(context)))
+        return [_configuration(document) for document in found]
+
+    async def get_info_for_dispatch(self, task_id: str) -> list[TaskPushNotificationConfig]:
+        """Return the configurations of all owners for the task."""
+        found = await self._storage.list_documents((ROOT, "push", task_id), below=True)
+        return [_configuration(document) for document in found]
+
+    async def delete_info(self, task_id: str, context: ServerCallContext, config_id: str | None = None) -> None:
+        """Delete the caller's configuration of this id, or all of the caller's for the task."""
+        keys = None if config_id is None else [config_id]
+        await self._storage.delete_documents((ROOT, "push", task_id, self._owner(context)), keys=keys)
+
+
+def _task(document: DocumentModel) -> Task:
+    return cast(Task, Task.FromString(document.data))
+
+
+def _configuration(document: DocumentModel) -> TaskPushNotificationConfig:
+    return cast(TaskPushNotificationConfig, TaskPushNotificationConfig.FromString(document.data))
+
+
+def _matches(entry: dict[str, Any], params: ListTasksRequest) -> bool:
+    if params.status and entry["state"] != params.status:
+        return False
+    if not params.HasField("status_timestamp_after"):
+        return True
+    earliest = params.status_timestamp_after.ToNanoseconds()
+    return entry["timestamp"] is not None and entry["timestamp"] >= earliest
+
+
+def _sort_key(document: DocumentModel) -> SortKey:
+    timestamp = document.value["timestamp"]
+    return timestamp is not None, timestamp or 0, document.key
+
+
+def _token(last: SortKey) -> str:
+    has_timestamp, timestamp, id = last
+    return encode_list_tasks_cursor(ListTasksCursor(timestamp if has_timestamp else None, id))
+
+
+def _after(found: list[SortKey], page_token: str) -> list[SortKey]:
+    """Return the tasks after the one that the token names, or from it on, as tokens of older versions have it."""
+    cursor = decode_list_tasks_cursor(page_token)
+    if cursor is not None:
+        return [each for each in found if each < cursor.sort_key()]
+    first = decode_page_token(page_token)
+    for place, (_, _, id) in enumerate(found):
+        if id == first:
+            return found[place:]
+    raise InvalidParamsError(f"Invalid page token: {page_token}")
