@@ -80,7 +80,7 @@ async def test_an_agent_is_registered_by_the_servers_clock(
     if status is not None:
         await storage.store_agent(AgentModel(id=agent.id, name="worker", agent_type="researcher", status=status))
     with use_clock(WrongClock(hours)):
-        await Registration(storage, agent).register()
+        await Registration(storage, agent, ["work"]).register()
 
     recovery = await other.requeue_expired_tasks(heartbeat_timeout=300)
 

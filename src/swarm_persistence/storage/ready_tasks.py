@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Values
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, TASKS
@@ -28,6 +28,7 @@ class ReadyTaskWatch:
         ready: Query[TaskModel] = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, 1)
         due: Query[TaskModel] = Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits), MOST_URGENT_FIRST, 1)
         self._queries = (ready, due)
+        self._fits = fits
         self._commits = storage._engine.watch((TASKS,))
 
     async def wait(self, within: float | timedelta) -> bool:
@@ -63,6 +64,21 @@ class ReadyTaskWatch:
             if await executor.read(Values(query, ("id",))):
                 return True
         return False
+
+    async def types(self, most: int) -> list[str]:
+        """Return the types of the tasks that are ready, in order; at most so many, one short read for each."""
+        found: list[str] = []
+        later: tuple[Condition, ...] = ()
+        while len(found) < most:
+            ready: Query[TaskModel] = Query(TASKS, (*IS_READY, *self._fits, *later))
+            ((first,),) = await self._storage._executor().read(
+                Aggregate(ready, (), (AggregateFunction("min", "task_type"),))
+            )
+            if first is None:
+                break
+            found.append(str(first))
+            later = (Condition("task_type", ">", first),)
+        return found
 
     def close(self) -> None:
         """Stop watching. A second call does nothing."""

@@ -1,6 +1,7 @@
 """Registers the worker's agent, keeps it alive with heartbeats, and signs it off."""
 
 import logging
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,6 +17,9 @@ INCARNATION = "incarnation"
 PROCESS = "process"
 """The key in an agent's metadata that names the process of that worker."""
 
+TASK_TYPES = "task_types"
+"""The key in an agent's metadata that lists the task types which that worker handles."""
+
 _GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 
 _log = logging.getLogger("swarm_persistence")
@@ -24,7 +28,8 @@ _log = logging.getLogger("swarm_persistence")
 class Registration:
     """The stored agent of one worker; the caller's object is kept up to date with it."""
 
-    def __init__(self, storage: Storage, agent: AgentModel) -> None:
+    def __init__(self, storage: Storage, agent: AgentModel, task_types: Iterable[str]) -> None:
+        self._task_types = sorted(task_types)
         self._storage = storage
         self._agent = agent
         self._incarnation = new_id()
@@ -40,7 +45,7 @@ class Registration:
         """
         agent = self._agent
         agent.set_status(AgentStatus.ACTIVE)
-        agent.metadata = {**agent.metadata, INCARNATION: self._incarnation}
+        agent.metadata = {**agent.metadata, INCARNATION: self._incarnation, TASK_TYPES: self._task_types}
         if self._process is not None:
             agent.metadata[PROCESS] = self._process
         while True:
@@ -81,7 +86,8 @@ class Registration:
         def shut_down(stored: AgentModel) -> None:
             if stored.metadata.pop(INCARNATION, self._incarnation) != self._incarnation:
                 raise _TakenOverError
-            stored.metadata.pop(PROCESS, None)
+            for key in (PROCESS, TASK_TYPES):
+                stored.metadata.pop(key, None)
             stored.set_status(AgentStatus.SHUTDOWN)
 
         try:

@@ -147,7 +147,7 @@ class Worker:
         if self._run is not None:
             raise OtherError("this worker was started before; create a new one")
         self._loop = asyncio.get_running_loop()
-        registration = Registration(self._storage, self._agent)
+        registration = Registration(self._storage, self._agent, self._settings.handlers)
         self._storage.begin_service(self._agent)
         try:
             await registration.register()

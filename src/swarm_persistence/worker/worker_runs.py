@@ -16,7 +16,7 @@ from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker import pace
+from swarm_persistence.worker import pace, unhandled_types
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handlers import Handler
@@ -126,6 +126,7 @@ class WorkerRun:
             self._loop.create_task(self._repeat("the heartbeat", beat, heartbeat_pause)),
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
             self._loop.create_task(self._repeat("the check of claims", self._lost_claims.check, _CHECK_PAUSE_SECONDS)),
+            self._loop.create_task(self._warn_of_unhandled_types()),
         ]
         guard = LoopGuard(
             self._storage,
@@ -396,6 +397,17 @@ class WorkerRun:
                 return self._fail(error)
             # Jitter: workers that were started together should not do this at the same time.
             await asyncio.sleep(pause * random.uniform(0.7, 1.0))
+
+    async def _warn_of_unhandled_types(self) -> None:
+        await asyncio.sleep(unhandled_types.SETTLING_SECONDS)
+        try:
+            await unhandled_types.warn_of_unhandled_types(
+                self._storage, self._agent.id, self._settings.handlers, self._settings.heartbeat_timeout
+            )
+        except ClosedError as error:
+            self._fail(error)
+        except StorageError as error:
+            _log.error("worker %r cannot tell which task types are not handled: %s", self._agent.id, error)
 
     async def _recover(self) -> None:
         recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._settings.heartbeat_timeout)

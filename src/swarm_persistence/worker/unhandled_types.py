@@ -1,0 +1,51 @@
+"""Warns of task types that wait and that no live worker handles: a misspelt type waits for ever, without an error."""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+
+from swarm_persistence.clock import now
+from swarm_persistence.models import AgentModel, AgentStatus
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
+
+SETTLING_SECONDS = 2.0
+"""How long after its start a worker looks: workers that are started together have registered by then."""
+
+_MOST_TYPES = 100
+_GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
+
+_log = logging.getLogger("swarm_persistence")
+
+
+async def warn_of_unhandled_types(
+    storage: Storage, agent_id: str, task_types: Iterable[str], heartbeat_timeout: float
+) -> None:
+    """Log the types of ready tasks that neither this worker nor a live registered one handles."""
+    watch = storage.watch_ready_tasks()
+    try:
+        waiting = set(await watch.types(_MOST_TYPES)) - set(task_types)
+    finally:
+        watch.close()
+    if not waiting:
+        return
+    earliest = now() - timedelta(seconds=heartbeat_timeout)
+    for agent in await storage.list_agents():
+        if INCARNATION not in agent.metadata or agent.status in _GONE or agent.heartbeat < earliest:
+            continue
+        handled = _handled_by(agent)
+        if handled is None:
+            return
+        waiting -= handled
+    if waiting:
+        _log.warning(
+            "tasks of the type(s) %s wait, and no live worker handles them, neither %r nor another that is registered",
+            ", ".join(map(repr, sorted(waiting))),
+            agent_id,
+        )
+
+
+def _handled_by(agent: AgentModel) -> set[str] | None:
+    """Return the types that a worker handles; `None` for one of an earlier release, which does not tell."""
+    types = agent.metadata.get(TASK_TYPES)
+    return {each for each in types if isinstance(each, str)} if isinstance(types, list) else None
