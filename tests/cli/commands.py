@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent
 
 
 def run_command(
-    *arguments: str | Path, cwd: Path | None = None, **environment: str
+    *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command and return what it printed, in a terminal's width of 80."""
     return subprocess.run(
         [sys.executable, "-m", "swarm_persistence", *map(str, arguments)],
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,

@@ -14,6 +14,7 @@ from swarm_persistence.cli import (
     demo,
     doctor,
     import_rust,
+    mcp,
     migrate,
     partition,
     recover,
@@ -63,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(commands)
     worker.add_parser(commands)
+    mcp.add_parser(commands)
     stats.add_parser(commands)
     doctor.add_parser(commands)
     migrate.add_parser(commands)

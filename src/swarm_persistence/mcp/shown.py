@@ -1,0 +1,54 @@
+"""Shows records to a language model: fields that say something, values no longer than asked for."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from swarm_persistence import AgentModel, DocumentModel, EventModel, MessageModel, MetricModel, Model, TaskModel
+
+DEFAULT_CHARACTERS = 500
+
+_HIDDEN: dict[type[Model], frozenset[str]] = {
+    AgentModel: frozenset({"version", "updated_at"}),
+    DocumentModel: frozenset({"id", "version", "embedding", "data"}),
+    EventModel: frozenset(),
+    MessageModel: frozenset(),
+    MetricModel: frozenset(),
+    TaskModel: frozenset({"version", "updated_at", "fails_with_dependencies", "claim_count"}),
+}
+_COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "tags"})
+
+
+def shown(record: Model, characters: int, way: str) -> dict[str, Any]:
+    """Return the record's fields as JSON values, without empty ones; `way` tells how to get what is cut."""
+    hidden = _HIDDEN[type(record)]
+    fields: dict[str, Any] = {}
+    for name, value in msgspec.to_builtins(record).items():
+        if name in hidden or value is None or (name in _COLLECTIONS and not value):
+            continue
+        fields[name] = value if name == "id" else within(value, characters, way)
+    return fields
+
+
+def within(value: Any, characters: int, way: str) -> Any:
+    """Return the value, or the beginning of its text if that is longer than this many characters."""
+    text = value if isinstance(value, str) else json_text(value)
+    if len(text) <= characters:
+        return value
+    return {"truncated": text[:characters], "characters": len(text), "hint": f"to get all: {way}"}
+
+
+def listed(name: str, records: Iterable[dict[str, Any]], limit: int, more: str) -> dict[str, Any]:
+    """Return the first `limit` records under a name; of one more, only `more` tells, which is how to get it."""
+    given = list(records)
+    answer: dict[str, Any] = {name: given[:limit]}
+    if len(given) > limit:
+        answer["more"] = more
+    return answer
+
+
+def json_text(value: Any) -> str:
+    """Return the value as compact JSON text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,76 @@
+"""Makes a tool of a function: its signature is the schema of the arguments, its docstring the description."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, get_type_hints
+
+import msgspec
+from mcp import types
+
+from swarm_persistence import Storage, StorageError
+
+Answer = dict[str, Any]
+ToolFunction = Callable[..., Awaitable[Answer]]
+
+
+class ToolCallError(Exception):
+    """A call that failed in a way that its caller can understand; the text says how."""
+
+
+class SwarmTool:
+    """A function of a storage that a client can call by name, with arguments as keywords."""
+
+    def __init__(self, function: ToolFunction, *, is_read_only: bool) -> None:
+        self.name = function.__name__
+        self._function = function
+        self._arguments = _struct_of(function)
+        self.input_schema = _schema_of(self._arguments)
+        self._is_read_only = is_read_only
+
+    def description(self) -> types.Tool:
+        """Return what clients are told of the tool."""
+        return types.Tool(
+            name=self.name,
+            description=inspect.getdoc(self._function),
+            input_schema=self.input_schema,
+            annotations=types.ToolAnnotations(
+                read_only_hint=self._is_read_only, destructive_hint=False, open_world_hint=False
+            ),
+        )
+
+    async def call(self, storage: Storage, arguments: Mapping[str, Any]) -> Answer:
+        """Call the function with checked arguments.
+
+        Raises:
+            ToolCallError: an argument is missing, unknown or of another type, or the storage has refused the call.
+
+        """
+        try:
+            checked = msgspec.convert(dict(arguments), self._arguments)
+        except msgspec.ValidationError as error:
+            raise ToolCallError(f"Invalid arguments of {self.name}: {error}") from error
+        try:
+            return await self._function(storage, **msgspec.structs.asdict(checked))
+        except StorageError as error:
+            raise ToolCallError(str(error)) from error
+
+
+def _struct_of(function: ToolFunction) -> type[msgspec.Struct]:
+    """Return a struct with a field for each parameter but the first, which is the storage."""
+    hints = get_type_hints(function, include_extras=True)
+    _, *parameters = inspect.signature(function).parameters.values()
+    fields: list[Any] = []
+    for parameter in parameters:
+        if parameter.default is inspect.Parameter.empty:
+            fields.append((parameter.name, hints[parameter.name]))
+        else:
+            fields.append((parameter.name, hints[parameter.name], parameter.default))
+    return msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
+
+
+def _schema_of(arguments: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the JSON schema of the arguments, without references, which not every client follows."""
+    schema = msgspec.json.schema(arguments)
+    inlined: dict[str, Any] = schema["$defs"][arguments.__name__]
+    del inlined["title"]
+    return inlined

@@ -1,0 +1,23 @@
+"""The parameters that several tools have, each with what a model has to know of it."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+AgentId = Annotated[str, Meta(description="Your agent_id, as register_agent has returned it.")]
+TaskId = Annotated[str, Meta(description="The id of the task.")]
+Claim = Annotated[int, Meta(description="The claim number that claim_next_task has returned with the task.")]
+Limit = Annotated[int, Meta(ge=1, le=200, description="How many to return at most.")]
+Characters = Annotated[
+    int,
+    Meta(ge=0, le=10_000_000, description="Longer values are truncated to this many characters of JSON text."),
+]
+Lease = Annotated[
+    float,
+    Meta(
+        gt=0,
+        description="For how many seconds the claim holds. After that, another agent may get the task: call "
+        "extend_lease before, as often as you need.",
+    ),
+]
+JsonValue = Any

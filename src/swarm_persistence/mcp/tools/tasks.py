@@ -1,0 +1,151 @@
+"""The tools of tasks."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from swarm_persistence import NotFoundError, QueryBuilder, Storage, TaskModel
+from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
+from swarm_persistence.mcp.tools.parameters import AgentId, Characters, Claim, JsonValue, Lease, Limit, TaskId
+
+_LEASE = 300.0
+"""A language model takes longer for a step than a program does."""
+
+
+async def enqueue_task(
+    storage: Storage,
+    *,
+    task_type: Annotated[str, Meta(description="The kind of work; agents can claim by it.")],
+    payload: Annotated[JsonValue, Meta(description="What the agent needs to know to do it: any JSON value.")] = None,
+    priority: Annotated[Literal["low", "medium", "high", "critical"], Meta(description="Urgent first.")] = "medium",
+    dependencies: Annotated[
+        Sequence[str], Meta(description="Ids of tasks that must be completed before this one can be claimed.")
+    ] = (),
+    delay_seconds: Annotated[float, Meta(ge=0, description="Not to be claimed before this time has passed.")] = 0,
+    max_retries: Annotated[int, Meta(ge=0, description="How often it is tried again after a failure.")] = 3,
+    idempotency_key: Annotated[
+        str | None,
+        Meta(description="Of two tasks with one key, only the first is stored: makes repeating this call safe."),
+    ] = None,
+) -> dict[str, Any]:
+    """Add a task to the queue of the swarm, for any agent to claim."""
+    task = TaskModel.new(
+        task_type,
+        payload,
+        priority,
+        dependencies=dependencies,
+        run_at=datetime.now(UTC) + timedelta(seconds=delay_seconds) if delay_seconds else None,
+        max_retries=max_retries,
+        idempotency_key=idempotency_key,
+    )
+    stored = await storage.store_task(task)
+    return {"task_id": stored.id, "status": stored.status.value, "created": stored.id == task.id}
+
+
+async def claim_next_task(
+    storage: Storage,
+    *,
+    agent_id: AgentId,
+    task_types: Annotated[list[str] | None, Meta(description="Only tasks of these types. Default: any type.")] = None,
+    lease_seconds: Lease = _LEASE,
+    wait_seconds: Annotated[float, Meta(ge=0, le=50, description="How long to wait if no task is ready.")] = 0,
+    max_characters: Characters = 20_000,
+) -> dict[str, Any]:
+    """Get the next ready task: highest priority first, then oldest. No other agent gets it while your claim holds.
+
+    Do the work, then call complete_task or fail_task with the returned task id and claim number. 'task' is null if
+    there is none.
+    """
+    task = await storage.claim_next_task(agent_id, task_types=task_types, lease=lease_seconds)
+    if task is None:
+        # In a swarm without a worker that is a program, no other process gives back what dead agents hold.
+        await storage.requeue_expired_tasks(heartbeat_timeout=None)
+        task = await storage.claim_next_task(agent_id, task_types=task_types, lease=lease_seconds, wait=wait_seconds)
+    if task is None:
+        return {"task": None, "hint": "no task is ready; wait_seconds waits for one, list_tasks shows what there is"}
+    return {"task": _shown(task, max_characters), "claim": task.claim_count}
+
+
+async def extend_lease(
+    storage: Storage, *, task_id: TaskId, agent_id: AgentId, claim: Claim, lease_seconds: Lease = _LEASE
+) -> dict[str, Any]:
+    """Keep a claimed task for this many more seconds from now. Call it while you work on a long task."""
+    task = await _held(storage, task_id, agent_id, claim)
+    await storage.extend_lease(task, lease=lease_seconds)
+    return {"task_id": task_id, "lease_expires_at": msgspec.to_builtins(task.lease_expires_at)}
+
+
+async def complete_task(
+    storage: Storage,
+    *,
+    task_id: TaskId,
+    agent_id: AgentId,
+    claim: Claim,
+    result: Annotated[JsonValue, Meta(description="The outcome: any JSON value.")] = None,
+) -> dict[str, Any]:
+    """Finish a claimed task with its result. Tasks that depend on it can be claimed from now on."""
+    await storage.complete_task(await _held(storage, task_id, agent_id, claim), result)
+    return {"task_id": task_id, "status": "completed"}
+
+
+async def fail_task(
+    storage: Storage,
+    *,
+    task_id: TaskId,
+    agent_id: AgentId,
+    claim: Claim,
+    error: Annotated[str, Meta(description="What went wrong, for those who try again.")],
+    retry: Annotated[bool, Meta(description="False: never to be tried again; its dependents fail, too.")] = True,
+    retry_in_seconds: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="When to try again. Default: a growing delay, from a second on."),
+    ] = None,
+) -> dict[str, Any]:
+    """Give up a claimed task. It is tried again by any agent until its retries are used up, then it has failed."""
+    task = await _held(storage, task_id, agent_id, claim)
+    await storage.fail_task(task, error, retry_in=retry_in_seconds, max_retries=None if retry else 0)
+    return {"task_id": task_id, "status": task.status.value, "retries": f"{task.retry_count} of {task.max_retries}"}
+
+
+async def list_tasks(
+    storage: Storage,
+    *,
+    status: Annotated[
+        Literal["pending", "assigned", "running", "completed", "failed", "cancelled"] | None,
+        Meta(description="Only tasks with this status. Claimed tasks are 'assigned' or 'running'."),
+    ] = None,
+    task_type: Annotated[str | None, Meta(description="Only tasks of this type.")] = None,
+    assigned_to: Annotated[str | None, Meta(description="Only tasks of the agent with this id.")] = None,
+    task_ids: Annotated[list[str] | None, Meta(description="Only the tasks with these ids.")] = None,
+    before: Annotated[str | None, Meta(description="Only tasks after this task_id in the list: the next page.")] = None,
+    limit: Limit = 20,
+    max_characters: Characters = DEFAULT_CHARACTERS,
+) -> dict[str, Any]:
+    """List tasks, newest first: to look for work, to check progress, or to read payloads and results."""
+    query = QueryBuilder(TaskModel)
+    for field, value in (("status", status), ("task_type", task_type), ("assigned_to", assigned_to)):
+        query = query if value is None else query.where_eq(field, value)
+    if task_ids is not None:
+        query = query.where_in("id", task_ids)
+    if before is not None:
+        query = query.where_lt("id", before)
+    # Ids begin with the time, unless a caller has chosen others; the order is the same in any case.
+    found = await storage.repository(TaskModel).query(query.order_by("id", desc=True).limit(limit + 1))
+    more = f"list_tasks with the same filters and before={found[limit - 1].id!r}" if len(found) > limit else ""
+    return listed("tasks", (_shown(task, max_characters) for task in found), limit, more)
+
+
+def _shown(task: TaskModel, characters: int) -> dict[str, Any]:
+    way = f"list_tasks with task_ids=[{task.id!r}] and a larger max_characters"
+    return shown(task, characters, way)
+
+
+async def _held(storage: Storage, task_id: str, agent_id: str, claim: int) -> TaskModel:
+    """Return the task as the agent holds it by this claim; the storage checks with each write whether it does."""
+    task = await storage.get_task(task_id)
+    if task is None:
+        raise NotFoundError(f"task {task_id!r}")
+    return msgspec.structs.replace(task, assigned_to=agent_id, claim_count=claim)

@@ -1,0 +1,281 @@
+"""Facts about the tools, as a client sees them over stdio."""
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from mcp_server.connections import call, connected, failure, read
+from swarm_persistence import SqliteStorage, TaskModel
+
+TOOLS = {
+    "register_agent",
+    "heartbeat",
+    "enqueue_task",
+    "claim_next_task",
+    "extend_lease",
+    "complete_task",
+    "fail_task",
+    "list_tasks",
+    "send_message",
+    "read_messages",
+    "append_event",
+    "read_events",
+    "record_metric",
+    "remember",
+    "recall",
+    "swarm_status",
+}
+
+
+async def test_each_tool_and_each_argument_is_described(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        tools = (await client.list_tools()).tools
+        instructions = client.instructions or ""
+
+    assert {tool.name for tool in tools} == TOOLS
+    for tool in tools:
+        assert tool.description
+        assert tool.annotations is not None
+        for name, schema in tool.input_schema.get("properties", {}).items():
+            assert schema.get("description"), f"{tool.name}: {name}"
+    assert all(name in instructions for name in ("register_agent", "claim_next_task", "complete_task", "extend_lease"))
+
+
+@pytest.mark.parametrize("protocol", ["auto", "legacy"])
+async def test_a_task_goes_from_one_agent_to_another(tmp_path: Path, protocol: Literal["auto", "legacy"]) -> None:
+    async with connected(tmp_path / "swarm.db", protocol) as client:
+        me = (await call(client, "register_agent", name="coder", agent_type="coder"))["agent_id"]
+        first = await call(client, "enqueue_task", task_type="plan", payload={"goal": "größer"}, priority="low")
+        second = await call(client, "enqueue_task", task_type="build", dependencies=[first["task_id"]], priority="high")
+        claimed = await call(client, "claim_next_task", agent_id=me, lease_seconds=60)
+        held = {"task_id": first["task_id"], "agent_id": me, "claim": claimed["claim"]}
+        extended = await call(client, "extend_lease", **held, lease_seconds=600)
+        await call(client, "complete_task", **held, result=["done", 1.0, None])
+        next_one = await call(client, "claim_next_task", agent_id=me)
+        whole = await read(client, f"swarm://tasks/{first['task_id']}")
+
+    assert claimed["task"]["payload"] == {"goal": "größer"}
+    assert extended["lease_expires_at"] > claimed["task"]["lease_expires_at"]
+    assert next_one["task"]["id"] == second["task_id"]
+    assert (whole["status"], whole["result"], whole["assigned_to"]) == ("completed", ["done", 1.0, None], me)
+
+
+async def test_what_is_stored_is_what_the_library_reads(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        text = '{"looks": "like JSON"}'
+        task = await call(client, "enqueue_task", task_type="t", payload=text, max_retries=0, idempotency_key="once")
+        again = await call(client, "enqueue_task", task_type="t", payload="other", idempotency_key="once")
+        await call(
+            client, "record_metric", metric_type="tokens", value=12, unit="tokens", agent_id="a", tags={"k": "v"}
+        )
+        event = await call(client, "append_event", event_type="e", data=[1], agent_id="a", task_id=task["task_id"])
+
+    async with await SqliteStorage.open(tmp_path / "swarm.db", must_exist=True) as storage:
+        stored = await storage.get_task(task["task_id"])
+        (metric,) = await storage.get_metrics_by_agent("a", "tokens")
+        (logged,) = await storage.read_events()
+    assert stored is not None
+    assert (stored.payload, stored.max_retries) == (text, 0)
+    assert (task["created"], again) == (True, {"task_id": task["task_id"], "status": "pending", "created": False})
+    assert (metric.value, metric.unit, metric.tags) == (12.0, "tokens", {"k": "v"})
+    assert (logged.data, logged.task_id, logged.sequence) == ([1], task["task_id"], event["sequence"])
+
+
+async def test_a_failed_task_is_retried_unless_its_agent_says_no(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        task_id = (await call(client, "enqueue_task", task_type="t"))["task_id"]
+        claim = (await call(client, "claim_next_task", agent_id="a"))["claim"]
+        retried = await call(
+            client, "fail_task", task_id=task_id, agent_id="a", claim=claim, error="no network", retry_in_seconds=0
+        )
+        claim = (await call(client, "claim_next_task", agent_id="b"))["claim"]
+        failed = await call(
+            client, "fail_task", task_id=task_id, agent_id="b", claim=claim, error="no such page", retry=False
+        )
+
+    assert retried == {"task_id": task_id, "status": "pending", "retries": "1 of 3"}
+    assert failed["status"] == "failed"
+
+
+async def test_a_claim_that_is_over_completes_nothing(tmp_path: Path) -> None:
+    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        await storage.store_task(TaskModel.new("t", None))
+        async with connected(tmp_path / "swarm.db") as client:
+            stale = await call(client, "claim_next_task", agent_id="a")
+            held = await storage.get_task(stale["task"]["id"])
+            assert held is not None
+            await storage.release_task(held)
+            again = await call(client, "claim_next_task", agent_id="a")
+            refusal = await failure(
+                client, "complete_task", task_id=held.id, agent_id="a", claim=stale["claim"], result="late"
+            )
+            foreign = await failure(client, "complete_task", task_id=held.id, agent_id="b", claim=again["claim"])
+        stored = await storage.get_task(held.id)
+
+    assert again["claim"] == stale["claim"] + 1
+    assert held.id in refusal
+    assert held.id in foreign
+    assert stored is not None
+    assert (stored.status.value, stored.result) == ("assigned", None)
+
+
+async def test_the_claim_of_a_dead_agent_is_given_to_another_one(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        task_id = (await call(client, "enqueue_task", task_type="t"))["task_id"]
+        await call(client, "claim_next_task", agent_id="dead", lease_seconds=0.001)
+        claimed = {"task": None}
+        while claimed["task"] is None:
+            claimed = await call(client, "claim_next_task", agent_id="alive")
+
+    assert claimed["task"]["id"] == task_id
+
+
+async def test_a_claim_waits_for_a_task_of_another_process(tmp_path: Path) -> None:
+    async with (
+        await SqliteStorage.open(tmp_path / "swarm.db") as storage,
+        connected(tmp_path / "swarm.db") as client,
+    ):
+        waiting = asyncio.create_task(call(client, "claim_next_task", agent_id="a", wait_seconds=50))
+        await call(client, "swarm_status")
+        task = await storage.store_task(TaskModel.new("t", None))
+        claimed = await waiting
+
+    assert claimed["task"]["id"] == task.id
+
+
+async def test_errors_are_answers_with_the_message_of_the_library(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        unknown = await failure(client, "heartbeat", agent_id="nobody")
+        missing = await failure(client, "enqueue_task")
+        misspelt = await failure(client, "enqueue_task", task_type="t", payloads=1)
+        wrong = await failure(client, "list_tasks", limit="5")
+        surplus = await failure(client, "list_tasks", limit=100_000)
+        refused = await failure(client, "register_agent", name="a\0b", agent_type="t")
+        no_tool = await failure(client, "drop_tables")
+
+    assert unknown == "Not found: agent 'nobody'"
+    assert missing == "Invalid arguments of enqueue_task: Object missing required field `task_type`"
+    assert misspelt == "Invalid arguments of enqueue_task: Object contains unknown field `payloads`"
+    assert wrong == "Invalid arguments of list_tasks: Expected `int`, got `str` - at `$.limit`"
+    assert surplus == "Invalid arguments of list_tasks: Expected `int` <= 200 - at `$.limit`"
+    assert refused.startswith("Serialization error: agent.name")
+    assert no_tool.startswith("There is no tool 'drop_tables', expected one of swarm_status, ")
+
+
+async def test_long_values_are_truncated_with_a_hint_how_to_get_all(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        long = "x" * 50_000
+        task_id = (await call(client, "enqueue_task", task_type="t", payload=long))["task_id"]
+        (short,) = (await call(client, "list_tasks"))["tasks"]
+        (whole,) = (await call(client, "list_tasks", task_ids=[task_id], max_characters=100_000))["tasks"]
+        await call(client, "send_message", from_agent="a", to_agent="b", content=long)
+        (message,) = (await call(client, "read_messages", agent_id="b"))["messages"]
+        (whole_message,) = (
+            await call(client, "read_messages", agent_id="b", message_ids=[message["id"]], max_characters=100_000)
+        )["messages"]
+
+    assert short["payload"] == {
+        "truncated": "x" * 500,
+        "characters": 50_000,
+        "hint": f"to get all: list_tasks with task_ids=['{task_id}'] and a larger max_characters",
+    }
+    assert whole["payload"] == long
+    assert message["content"]["characters"] == 50_000
+    assert whole_message["content"] == long
+
+
+async def test_lists_are_short_and_say_how_to_go_on(tmp_path: Path) -> None:
+    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        ids = [(await storage.store_task(TaskModel.new("t", None))).id for _ in range(25)]
+    async with connected(tmp_path / "swarm.db") as client:
+        first = await call(client, "list_tasks")
+        second = await call(client, "list_tasks", before=first["tasks"][-1]["id"])
+
+    listed = [task["id"] for task in first["tasks"] + second["tasks"]]
+    assert (len(first["tasks"]), listed) == (20, ids[::-1])
+    assert first["more"] == f"list_tasks with the same filters and before={ids[5]!r}"
+    assert "more" not in second
+
+
+async def test_a_message_is_unread_until_it_was_returned(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        for content in ("first", "second", "third"):
+            await call(client, "send_message", from_agent="a", to_agent="b", content=content)
+        await call(client, "send_message", from_agent="b", to_agent="a", content="reply", priority="urgent")
+        two = await call(client, "read_messages", agent_id="b", limit=2)
+        rest = await call(client, "read_messages", agent_id="b")
+        none = await call(client, "read_messages", agent_id="b")
+        conversation = await call(client, "read_messages", agent_id="b", with_agent="a")
+        of_the_other = await call(client, "read_messages", agent_id="a")
+
+    assert [message["content"] for message in two["messages"]] == ["first", "second"]
+    assert two["more"] == "call it again"
+    assert [message["content"] for message in rest["messages"]] == ["third"]
+    assert none == {"messages": []}
+    assert [message["content"] for message in conversation["messages"]] == ["reply", "third", "second", "first"]
+    assert [message["content"] for message in of_the_other["messages"]] == ["reply"]
+
+
+async def test_the_log_can_be_followed_without_gaps_or_repetitions(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        for number in range(5):
+            await call(client, "append_event", event_type="odd" if number % 2 else "even", data=number, agent_id="a")
+        latest = await call(client, "read_events", limit=2)
+        odd = await call(client, "read_events", event_types=["odd"], agent_id="a")
+        start = await call(client, "read_events", after=0, limit=3)
+        rest = await call(client, "read_events", after=start["next_after"], limit=3)
+        end = await call(client, "read_events", after=rest["next_after"])
+        refusal = await failure(client, "read_events", after=0, agent_id="a")
+
+    assert [event["data"] for event in latest["events"]] == [4, 3]
+    assert [event["data"] for event in odd["events"]] == [3, 1]
+    assert [event["data"] for event in start["events"] + rest["events"]] == [0, 1, 2, 3, 4]
+    assert end == {"events": [], "next_after": rest["next_after"]}
+    assert refusal.startswith("Invalid query: ") or "agent_id and task_id" in refusal
+
+
+async def test_what_is_remembered_is_recalled_by_key_by_words_and_by_label(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        new = await call(client, "remember", key="db", value="The database is PostgreSQL 17")
+        replaced = await call(client, "remember", key="db", value={"note": "the database is SQLite"}, label="decision")
+        await call(client, "remember", key="own", value="mine", collection=["memories", "agent-1"])
+        by_key = await call(client, "recall", key="db")
+        by_words = await call(client, "recall", words="sqlite database")
+        by_label = await call(client, "recall", label="decision")
+        latest = await call(client, "recall")
+        nothing = await call(client, "recall", key="own")
+
+    assert (new["replaced"], replaced["replaced"]) == (False, True)
+    assert [each["value"] for each in by_key["memories"]] == [{"note": "the database is SQLite"}]
+    assert by_key["memories"] == by_words["memories"] == by_label["memories"]
+    assert [each["key"] for each in latest["memories"]] == ["own", "db"]
+    assert nothing == {"memories": []}
+
+
+async def test_the_status_shows_tasks_agents_and_unread_messages(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        me = (await call(client, "register_agent", name="coder", agent_type="coder", capabilities=["t"]))["agent_id"]
+        again = await call(client, "register_agent", name="coder-2", agent_type="coder", agent_id=me)
+        await call(client, "heartbeat", agent_id=me, status="busy")
+        task = await call(client, "enqueue_task", task_type="t")
+        await call(client, "send_message", from_agent="a", to_agent=me, content="hi")
+        status = await call(client, "swarm_status")
+
+    (agent,) = status.pop("agents")
+    assert again == {"agent_id": me, "registered": "again"}
+    assert 0 <= agent.pop("heartbeat_seconds_ago") < 600
+    assert agent == {
+        "agent_id": me,
+        "name": "coder-2",
+        "agent_type": "coder",
+        "status": "busy",
+        "capabilities": [],
+    }
+    assert status == {
+        "tasks": {"pending": 1},
+        "next_ready_task": {"id": task["task_id"], "task_type": "t"},
+        "unread_messages": 1,
+        "events": 0,
+    }
