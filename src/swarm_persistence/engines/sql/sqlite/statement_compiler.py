@@ -106,7 +106,8 @@ class SqliteStatementCompiler(StatementCompiler):
         }
         head, _, rest = text.partition("\n")
         names = [
-            f"CASE WHEN {are_small[name]} THEN {name} END" if name in are_small else name
+            # Named, so that the search for an unreadable row can refer to it.
+            f"CASE WHEN {are_small[name]} THEN {name} END AS {name}" if name in are_small else name
             for name in head.removeprefix("SELECT ").split(", ")
         ]
         return f"SELECT {', '.join(names)}\n{rest}"
