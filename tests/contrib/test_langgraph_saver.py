@@ -9,6 +9,7 @@ import pytest
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
 from swarm_persistence import (
@@ -122,6 +123,27 @@ async def test_keep_latest_refuses_a_thread_with_a_delta_channel(storage: Storag
         await saver.aprune(["delta"], strategy="keep_latest")
 
     assert len([each async for each in saver.alist({"configurable": {"thread_id": "delta"}})]) > 1
+
+
+async def test_a_filter_by_none_finds_what_has_no_such_name(storage: Storage) -> None:
+    config: Any = {"configurable": {"thread_id": "conversation", "checkpoint_ns": ""}}
+    for saver in (SwarmSaver(storage), InMemorySaver()):
+        await saver.aput(config, empty_checkpoint(), {"source": "input"}, {})
+
+        assert len([each async for each in saver.alist(config, filter={"writes": None})]) == 1
+        assert [each async for each in saver.alist(config, filter={"source": None})] == []
+
+
+async def test_the_namespace_none_is_the_root(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    config: Any = {"configurable": {"thread_id": "conversation", "checkpoint_ns": None}}
+
+    stored = await saver.aput(config, empty_checkpoint(), {}, {})
+
+    found = await saver.aget_tuple(config)
+    assert found is not None
+    assert found.config == stored
+    assert stored["configurable"]["checkpoint_ns"] == ""
 
 
 async def test_metadata_may_hold_tuples(storage: Storage) -> None:

@@ -227,7 +227,7 @@ _DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
 
 def _place(config: RunnableConfig) -> tuple[str, str]:
     configurable = config["configurable"]
-    return str(configurable["thread_id"]), configurable.get("checkpoint_ns", "")
+    return str(configurable["thread_id"]), configurable.get("checkpoint_ns") or ""
 
 
 def _config(thread: str, namespace: str | None = None, checkpoint_id: str | None = None) -> RunnableConfig:
@@ -246,4 +246,5 @@ def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _matches(metadata: dict[str, Any], wanted: dict[str, Any] | None) -> bool:
-    return all(name in metadata and metadata[name] == value for name, value in _as_json(wanted or {}).items())
+    # As for LangGraph's savers in memory and for SQLite, what has no such name matches `None`.
+    return all(metadata.get(name) == value for name, value in _as_json(wanted or {}).items())
