@@ -1,0 +1,64 @@
+"""Keeps an item of LangGraph's store as a document, and reads it back; knows no storage.
+
+The document's value is the item's, its embedding the item's vectors, one after the other. An item with a TTL has it in
+`data`, with the time at which it was written, for a refresh moves `updated_at`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from operator import mul
+from typing import Any, Self
+
+import msgspec
+
+from swarm_persistence.models import DocumentModel
+
+ROOT = "langgraph.store"
+"""The first part of all collections of items; no label of a namespace may have a dot."""
+
+
+class Expiry(msgspec.Struct, array_like=True):
+    """What an item with a TTL keeps in its document's `data`."""
+
+    minutes: float
+    written_at: datetime
+
+    @classmethod
+    def of(cls, document: DocumentModel) -> Self:
+        return msgspec.json.decode(document.data or b"", type=cls)
+
+
+def document_of(
+    namespace: tuple[str, ...], key: str, value: Mapping[str, Any], vectors: Sequence[float], minutes: float | None
+) -> DocumentModel:
+    """Return the document of an item, which expires after so many minutes."""
+    kept = msgspec.to_builtins(dict(value))
+    document = DocumentModel.new((ROOT, *namespace), key, kept, embedding=[*vectors] or None)
+    if minutes is not None:
+        document.expires_at = document.created_at + timedelta(minutes=minutes)
+        document.data = msgspec.json.encode(Expiry(minutes, document.created_at))
+    return document
+
+
+def parts_of(document: DocumentModel) -> dict[str, Any]:
+    """Return the arguments that make an item."""
+    return {
+        "namespace": document.collection[1:],
+        "key": document.key,
+        "value": document.value,
+        "created_at": document.created_at,
+        "updated_at": document.updated_at if document.data is None else Expiry.of(document).written_at,
+    }
+
+
+def similarity(document: DocumentModel, wanted: Sequence[float]) -> float | None:
+    """Return the cosine of the item's vector that fits best, or `None` if it has none."""
+    numbers, size = document.embedding or [], len(wanted)
+    vectors = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    return max((_cosine(each, wanted) for each in vectors if len(each) == size), default=None)
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    lengths = math.hypot(*one) * math.hypot(*other)
+    return sum(map(mul, one, other)) / lengths if lengths else 0.0

@@ -1,0 +1,249 @@
+"""LangGraph's long-term store over documents; needs `pip install "swarm-persistence[langgraph]"`.
+
+An item is a document of the collection `("langgraph.store", *namespace)`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from heapq import nlargest
+from itertools import takewhile
+from typing import Any, TypeAlias
+
+from swarm_persistence.blocking import BlockingStorage
+from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of
+from swarm_persistence.contrib.langgraph.filters import matches, matches_namespace
+from swarm_persistence.contrib.langgraph.items import ROOT, Expiry, document_of, parts_of, similarity
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.models.collections import collection_text, texts_below
+from swarm_persistence.query.builder import LARGEST_LIMIT, QueryBuilder
+from swarm_persistence.storage import Storage
+
+try:
+    from langgraph.store.base import (
+        BaseStore,
+        GetOp,
+        IndexConfig,
+        Item,
+        ListNamespacesOp,
+        MatchCondition,
+        Op,
+        PutOp,
+        Result,
+        SearchItem,
+        SearchOp,
+        TTLConfig,
+        ensure_embeddings,
+        get_text_at_path,
+        tokenize_path,
+        validate_op_namespace,
+    )
+except ImportError as error:
+    raise ImportError('SwarmStore needs LangGraph: pip install "swarm-persistence[langgraph]"') from error
+
+_PAGE = 500
+_UNSCORED = -math.inf
+_Vectors: TypeAlias = dict[str, list[float]]
+_Ranked: TypeAlias = tuple[DocumentModel, float | None]
+
+
+class SwarmStore(BaseStore):
+    """Keeps what LangGraph's agents remember in a storage: `builder.compile(store=SwarmStore(storage))`.
+
+    With `index`, a search compares embeddings; without, it counts the words of the query. Either way, items that the
+    query does not find come last, without a score. Expired items are never read, whatever `ttl` says of sweeping.
+    """
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        storage: Storage | BlockingStorage,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+    ) -> None:
+        self.blocking = blocking_of(storage)
+        self._storage = self.blocking.storage
+        self.ttl_config = ttl
+        self.index_config = index
+        self.embeddings = ensure_embeddings(index.get("embed")) if index else None
+        self._fields = _tokenized((index.get("fields") if index else None) or ["$"])
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Answer operations: first all reads, then all writes as one; of several writes of a key, the last one."""
+        checked = _checked(ops)
+        queries: _Vectors = {}
+        vectors: _Vectors = {}
+        if self.embeddings is not None:
+            queries = {query: self.embeddings.embed_query(query) for query in _queries(checked)}
+            if texts := self._texts(checked):
+                vectors = dict(zip(texts, self.embeddings.embed_documents(texts), strict=True))
+        return self.blocking.run(self._answer(checked, queries, vectors))
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Answer operations: first all reads, then all writes as one; of several writes of a key, the last one."""
+        checked = _checked(ops)
+        queries: _Vectors = {}
+        vectors: _Vectors = {}
+        if self.embeddings is not None:
+            queries = {query: await self.embeddings.aembed_query(query) for query in _queries(checked)}
+            if texts := self._texts(checked):
+                vectors = dict(zip(texts, await self.embeddings.aembed_documents(texts), strict=True))
+        return await self._answer(checked, queries, vectors)
+
+    async def asweep_ttl(self) -> int:
+        """Delete the storage's documents that have expired, which frees their space, and return how many."""
+        pruned = await self._storage.prune(0, tasks=False, events=False, messages=False, metrics=False)
+        return pruned.documents
+
+    sweep_ttl = blocking_form(asweep_ttl)
+
+    async def _answer(self, ops: list[Op], queries: _Vectors, vectors: _Vectors) -> list[Result]:
+        items = await self._documents(sorted({_id_of(op) for op in ops if isinstance(op, GetOp)}))
+        results: list[Result] = []
+        used: list[DocumentModel] = []
+        for op in ops:
+            if isinstance(op, GetOp):
+                document = items.get(_id_of(op))
+                results.append(Item(**parts_of(document)) if document else None)
+                used += [document] if document and op.refresh_ttl else []
+            elif isinstance(op, SearchOp):
+                found = await self._search(op, queries.get(op.query or ""))
+                results.append([SearchItem(**parts_of(each), score=score) for each, score in found])
+                used += [each for each, _ in found] if op.refresh_ttl else []
+            elif isinstance(op, ListNamespacesOp):
+                results.append(await self._namespaces(op))
+            else:
+                results.append(None)
+        await self._write(_last_puts(ops), used, vectors)
+        return results
+
+    async def _documents(self, ids: list[str]) -> dict[str, DocumentModel]:
+        repository = self._storage.repository(DocumentModel)
+        if len(ids) == 1:  # has a faster way
+            found = await repository.find_by_id(ids[0])
+            return {ids[0]: found} if found else {}
+        query = QueryBuilder(DocumentModel).where_in("id", ids)
+        return {document.id: document for document in await repository.query(query)} if ids else {}
+
+    async def _search(self, op: SearchOp, vector: Sequence[float] | None) -> list[_Ranked]:
+        collection = (ROOT, *op.namespace_prefix)
+        if not op.query and not op.filter:
+            latest = _below(collection).order_by("updated_at", desc=True).order_by("id")
+            page = latest.offset(op.offset).limit(op.limit)
+            return [(document, None) for document in await self._storage.repository(DocumentModel).query(page)]
+        most = op.offset + op.limit
+        scores: dict[str, float] = {}
+        if op.query and self.embeddings is None:
+            limit = LARGEST_LIMIT if op.filter else most
+            matching = await self._storage.search_documents(op.query, collection, limit=limit)
+            scores = {each.document.id: each.score for each in matching}
+        best: list[_Ranked] = []
+        async for page_of_documents in self._pages(collection):
+            chosen = [each for each in page_of_documents if matches(each.value, op.filter)]
+            ranked = [(each, similarity(each, vector) if vector else scores.get(each.id)) for each in chosen]
+            best = nlargest(most, best + ranked, key=_rank)
+        return best[op.offset :]
+
+    async def _pages(self, collection: tuple[str, ...]) -> AsyncIterator[list[DocumentModel]]:
+        repository = self._storage.repository(DocumentModel)
+        query = _below(collection).order_by("id").limit(_PAGE)
+        page = await repository.query(query)
+        while page:
+            yield page
+            page = await repository.query(query.where_gt("id", page[-1].id)) if len(page) == _PAGE else []
+
+    async def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
+        conditions = op.match_conditions or ()
+        known = max((_known_labels(each) for each in conditions if each.match_type == "prefix"), key=len, default=())
+        found = [each[1:] for each in await self._storage.list_collections((ROOT, *known))]
+        wanted = [each for each in found if all(matches_namespace(each, *condition) for condition in conditions)]
+        distinct = dict.fromkeys(each[: op.max_depth] for each in wanted)
+        return [*distinct][op.offset : op.offset + op.limit]
+
+    async def _write(self, puts: list[PutOp], used: list[DocumentModel], vectors: _Vectors) -> None:
+        writes: list[Callable[[], Awaitable[object]]] = []
+        keys: dict[tuple[tuple[str, ...], float], set[str]] = defaultdict(set)
+        for document in used:
+            if document.data is not None:
+                keys[document.collection, Expiry.of(document).minutes].add(document.key)
+        for (collection, minutes), touched in keys.items():
+            expires_at = timedelta(minutes=minutes)
+            writes.append(partial(self._storage.touch_documents, collection, keys=touched, expires_at=expires_at))
+        deleted: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for op in puts:
+            if op.value is None:
+                deleted[(ROOT, *op.namespace)].append(op.key)
+        for collection, gone in deleted.items():
+            writes.append(partial(self._storage.delete_documents, collection, keys=gone))
+        if documents := [self._document(op, vectors) for op in puts if op.value is not None]:
+            writes.append(partial(self._storage.put_documents, documents))
+        if len(writes) == 1:
+            await writes[0]()
+        elif writes:
+            async with self._storage.transaction():
+                for write in writes:
+                    await write()
+
+    def _document(self, op: PutOp, vectors: _Vectors) -> DocumentModel:
+        vectors_of_item = [number for text in self._texts_of(op) for number in self._sized(vectors[text])]
+        return document_of(op.namespace, op.key, op.value or {}, vectors_of_item, op.ttl)
+
+    def _texts(self, ops: list[Op]) -> list[str]:
+        """Return the texts to embed, each once."""
+        return [*dict.fromkeys(text for op in _last_puts(ops) for text in self._texts_of(op))]
+
+    def _texts_of(self, op: PutOp) -> list[str]:
+        if self.embeddings is None or op.value is None or op.index is False:
+            return []
+        fields = self._fields if op.index is None else _tokenized(op.index)
+        return [text for field in fields for text in get_text_at_path(op.value, field)]
+
+    def _sized(self, vector: list[float]) -> list[float]:
+        dims = self.index_config["dims"] if self.index_config else 0
+        if len(vector) != dims:
+            raise ValueError(f"the embedding of a text has {len(vector)} numbers, expected dims, {dims}")
+        return vector
+
+
+def _checked(ops: Iterable[Op]) -> list[Op]:
+    checked = [*ops]
+    for op in checked:
+        if not isinstance(op, GetOp | SearchOp | ListNamespacesOp | PutOp):
+            raise TypeError(f"an operation is {op!r}, expected a GetOp, SearchOp, ListNamespacesOp or PutOp")
+        validate_op_namespace(op)
+    return checked
+
+
+def _queries(ops: list[Op]) -> list[str]:
+    return [*dict.fromkeys(op.query for op in ops if isinstance(op, SearchOp) and op.query)]
+
+
+def _last_puts(ops: list[Op]) -> list[PutOp]:
+    return [*{(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}.values()]
+
+
+def _tokenized(paths: Sequence[str]) -> list[Any]:
+    return [path if path == "$" else tokenize_path(path) for path in paths]
+
+
+def _id_of(op: GetOp) -> str:
+    return DocumentModel.id_of((ROOT, *op.namespace), op.key)
+
+
+def _below(collection: tuple[str, ...]) -> QueryBuilder[DocumentModel]:
+    first, end = texts_below(collection_text(collection)) or ("", "")
+    return QueryBuilder(DocumentModel).where_ge("id", first).where_lt("id", end)
+
+
+def _known_labels(condition: MatchCondition) -> tuple[str, ...]:
+    """Return the labels before the first one that may be any."""
+    return tuple(takewhile(lambda label: label != "*", condition.path))
+
+
+def _rank(found: _Ranked) -> tuple[float, datetime]:
+    document, score = found
+    return (_UNSCORED if score is None else score), document.updated_at

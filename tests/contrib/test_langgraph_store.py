@@ -1,0 +1,207 @@
+"""Facts about LangGraph's long-term store in a storage, on each engine."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import pytest
+import pytest_asyncio
+from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import BaseStore, GetOp, PutOp, SearchOp
+
+from postgres.conftest import schema, server, url
+from swarm_persistence import MemoryStorage, PostgresStorage, SerializationError, SqliteStorage, Storage, open_storage
+from swarm_persistence.contrib.langgraph import SwarmStore
+
+__all__ = ["schema", "server", "url"]
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", "postgres"])
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    """Give a storage on each engine."""
+    if request.param == "memory":
+        opened: Storage = MemoryStorage()
+    elif request.param == "sqlite":
+        opened = await SqliteStorage.open(tmp_path / "swarm.db")
+    else:
+        opened = await PostgresStorage.open(request.getfixturevalue("url"))
+    async with opened:
+        yield opened
+
+
+def letters(texts: Sequence[str]) -> list[list[float]]:
+    """Embed texts by how often they have each letter."""
+    return [[float(text.casefold().count(letter)) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+
+
+class State(TypedDict):
+    """What the graph of these facts carries."""
+
+    said: str
+
+
+async def test_reads_of_a_batch_come_before_its_writes_and_the_last_write_of_a_key_stays(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    await store.aput(("a",), "k", {"n": 0})
+
+    answers = await store.abatch(
+        [
+            PutOp(("a",), "k", {"n": 1}),
+            PutOp(("a",), "k", {"n": 2}),
+            PutOp(("b",), "gone", {"n": 3}),
+            PutOp(("b",), "gone", None),
+            GetOp(("a",), "k"),
+            GetOp(("b",), "gone"),
+        ]
+    )
+
+    assert answers[:4] == [None] * 4
+    assert cast(Any, answers[4]).value == {"n": 0}
+    assert answers[5] is None
+    assert cast(Any, await store.aget(("a",), "k")).value == {"n": 2}
+    assert await store.aget(("b",), "gone") is None
+
+
+async def test_a_batch_that_cannot_be_stored_changes_nothing(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    await store.aput(("a",), "kept", {"n": 0})
+
+    with pytest.raises(SerializationError):
+        await store.abatch([PutOp(("a",), "kept", None), PutOp(("a",), "bad", {"n": float("nan")})])
+
+    assert await store.aget(("a",), "kept") is not None
+
+
+async def test_an_item_belongs_to_the_transaction_in_which_it_is_put(storage: Storage) -> None:
+    store = SwarmStore(storage)
+
+    async def put_and_fail() -> None:
+        async with storage.transaction():
+            await store.aput(("a",), "k", {"n": 1})
+            assert await store.aget(("a",), "k") is not None
+            raise RuntimeError("the power is cut")
+
+    with pytest.raises(RuntimeError, match="the power is cut"):
+        await put_and_fail()
+
+    assert await store.aget(("a",), "k") is None
+
+
+async def test_a_read_moves_the_expiry_and_keeps_the_time_of_the_write(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    collection = ("langgraph.store", "a")
+    await store.aput(("a",), "k", {"n": 1}, ttl=60)
+    written = await store.aget(("a",), "k", refresh_ttl=False)
+    assert written is not None
+    soon = timedelta(minutes=5)
+
+    for read in (store.aget(("a",), "k"), store.asearch(("a",)), store.asearch(("a",), filter={"n": 1})):
+        assert await storage.touch_documents(collection, expires_at=soon) == 1
+        await read
+        document = await storage.get_document(collection, "k")
+        assert document is not None
+        assert document.expires_at is not None
+        assert document.expires_at > datetime.now(UTC) + timedelta(minutes=50)
+    assert await store.aget(("a",), "k") == written
+
+    await storage.touch_documents(collection, expires_at=soon)
+    await store.asearch(("a",), refresh_ttl=False)
+    document = await storage.get_document(collection, "k")
+    assert document is not None
+    assert document.expires_at is not None
+    assert document.expires_at < datetime.now(UTC) + timedelta(minutes=10)
+
+
+async def test_what_has_expired_is_not_read_before_it_is_swept(storage: Storage) -> None:
+    store = SwarmStore(storage, index={"dims": 26, "embed": letters})
+    await store.aput(("a",), "k", {"text": "over"}, ttl=60)
+    await storage.touch_documents(("langgraph.store", "a"), expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+
+    assert await store.aget(("a",), "k") is None
+    assert await store.asearch((), query="over") == []
+    assert await store.asearch(("a",)) == []
+    assert await store.alist_namespaces() == []
+    assert await store.asweep_ttl() == 1
+
+
+async def test_without_embeddings_a_query_ranks_items_by_its_words(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    for key, text in (("tea", "likes green tea"), ("work", "writes Python"), ("cup", "tea, tea, always tea")):
+        await store.aput(("user", "facts"), key, {"text": text})
+
+    found = await store.asearch(("user",), query="tea")
+    assert [item.key for item in found] == ["cup", "tea", "work"]
+    assert [item.score is None for item in found] == [False, False, True]
+
+    (second,) = await store.asearch(("user",), query="tea", limit=1, offset=1)
+    assert second.key == "tea"
+
+
+async def test_an_item_is_found_by_the_vector_of_its_that_fits_best(storage: Storage) -> None:
+    store = SwarmStore(storage, index={"dims": 26, "embed": letters, "fields": ["name", "notes[*]"]})
+    await store.aput(("a",), "one", {"name": "zzz", "notes": ["bbb", "ccc"]})
+    await store.aput(("a",), "two", {"name": "bbz", "notes": []})
+    await store.aput(("a",), "none", {"name": "bbb"}, index=False)
+
+    found = await store.asearch(("a",), query="bbb")
+
+    assert [item.key for item in found] == ["one", "two", "none"]
+    assert found[0].score == pytest.approx(1.0)
+    assert found[2].score is None
+
+
+async def test_a_filter_finds_an_item_among_more_than_a_page(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    await store.abatch([PutOp(("many", str(n % 3)), f"{n:05}", {"n": n, "tag": {"odd": n % 2}}) for n in range(1203)])
+
+    found = await store.asearch(("many",), filter={"n": {"$gte": 1200}, "tag": {"odd": 0}}, limit=5)
+    assert sorted(item.key for item in found) == ["01200", "01202"]
+    assert len(await store.asearch(("many",), filter={"tag.odd": 1}, limit=2000)) == 601
+    assert len(await store.asearch(("many", "1"), limit=2000)) == 401
+
+
+async def test_the_items_written_last_come_first(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    for key in ("b", "a", "c"):
+        await store.aput(("x",), key, {"is": True})
+
+    for wanted in (None, {"is": True}):
+        first = await store.asearch(("x",), filter=wanted, limit=2)
+        rest = await store.asearch(("x",), filter=wanted, limit=2, offset=2)
+        assert [item.key for item in first + rest] == ["c", "a", "b"]
+
+
+async def test_what_makes_no_sense_is_refused_by_its_name(storage: Storage) -> None:
+    store = SwarmStore(storage, index={"dims": 3, "embed": letters})
+    await store.aput(("a",), "k", {"n": 1}, index=False)
+
+    with pytest.raises(ValueError, match="operator '\\$near'"):
+        await store.asearch(("a",), filter={"n": {"$near": 1}})
+    with pytest.raises(ValueError, match="26 numbers, expected dims, 3"):
+        await store.aput(("a",), "bad", {"text": "t"})
+    with pytest.raises(TypeError, match="expected a GetOp"):
+        await store.abatch(cast(Any, ["get"]))
+    assert await store.aget(("a",), "bad") is None
+
+
+def test_the_same_store_serves_callers_without_a_loop(tmp_path: Path) -> None:
+    def remember(state: State, *, store: BaseStore) -> State:
+        store.put(("said",), str(len(store.search(("said",)))), {"text": state["said"]})
+        return state
+
+    with open_storage(tmp_path / "swarm.db") as storage:
+        store = SwarmStore(storage, index={"dims": 26, "embed": letters})
+        builder = StateGraph(State)
+        builder.add_node("remember", remember)
+        builder.add_edge(START, "remember")
+        builder.add_edge("remember", END)
+        graph = builder.compile(store=store)
+        for said in ("apples", "zebras"):
+            graph.invoke(cast(Any, {"said": said}))
+
+        found, _ = store.batch([SearchOp(("said",), query="zebra"), PutOp(("said",), "0", None)])
+
+        assert [item.value["text"] for item in cast(Any, found)] == ["zebras", "apples"]
+        assert store.list_namespaces() == [("said",)]
+        assert store.get(("said",), "0") is None
