@@ -274,7 +274,7 @@ async def test_the_status_shows_tasks_agents_and_unread_messages(tmp_path: Path)
         "capabilities": [],
     }
     assert status == {
-        "tasks": {"pending": 1},
+        "tasks": {"t": {"pending": 1}},
         "next_ready_task": {"id": task["task_id"], "task_type": "t"},
         "unread_messages": 1,
         "events": 0,

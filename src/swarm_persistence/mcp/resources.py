@@ -38,7 +38,7 @@ class SwarmResource(msgspec.Struct, frozen=True):
 _LISTS: dict[str, tuple[SwarmResource, str]] = {
     "status": (
         SwarmResource(swarm_status, (TaskModel, AgentModel, MessageModel, EventModel)),
-        "The whole swarm: tasks by status, agents, unread messages.",
+        "The whole swarm: tasks by type and status, agents, unread messages.",
     ),
     "tasks": (SwarmResource(list_tasks, (TaskModel,)), "The newest tasks, with long values truncated."),
     "agents": (SwarmResource(list_agents, (AgentModel,)), "The agents and when they were last heard of."),
