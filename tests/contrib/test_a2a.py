@@ -13,6 +13,12 @@ import pytest
 import pytest_asyncio
 from a2a.auth.user import User
 from a2a.helpers import new_text_artifact, new_text_message
+from a2a.server.cluster import (
+    ConcurrentTaskModificationError,
+    TaskVersion,
+    VersionedDatabaseTaskStore,
+    VersionedTaskStore,
+)
 from a2a.server.context import ServerCallContext
 from a2a.server.tasks import (
     DatabasePushNotificationConfigStore,
@@ -30,7 +36,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from postgres.conftest import schema, server, url
 from swarm_persistence import MemoryStorage, PostgresStorage, SqliteStorage, Storage
-from swarm_persistence.contrib.a2a import SwarmPushNotificationConfigStore, SwarmTaskStore
+from swarm_persistence.contrib.a2a import SwarmPushNotificationConfigStore, SwarmTaskStore, SwarmVersionedTaskStore
 
 __all__ = ["schema", "server", "url"]
 
@@ -108,6 +114,19 @@ def configurations(stores: Any) -> PushNotificationConfigStore:
     """Give the store of configurations."""
     found: PushNotificationConfigStore = stores[1]
     return found
+
+
+@pytest_asyncio.fixture(params=[*ENGINES, "a2a-database"])
+async def versioned(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VersionedTaskStore]:
+    """Give each store of tasks with versions."""
+    async with AsyncExitStack() as stack:
+        if request.param == "a2a-database":
+            engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/a2a.db")
+            stack.push_async_callback(engine.dispose)
+            yield VersionedDatabaseTaskStore(engine)
+        else:
+            storage = await stack.enter_async_context(await opened(request.param, request, tmp_path))
+            yield SwarmVersionedTaskStore(storage)
 
 
 def a_task(id: str, context: str = "c", state: Any = TaskState.TASK_STATE_WORKING, seconds: int | None = None) -> Task:
@@ -323,3 +342,70 @@ async def test_configurations_are_deleted_one_by_one_or_all(configurations: Push
     await configurations.delete_info("t", ANN)
     assert await configurations.get_info("t", ANN) == []
     assert [each.id for each in await configurations.get_info("t", BOB)] == ["4"]
+
+
+async def save(
+    versioned: VersionedTaskStore, id: str, version: TaskVersion, state: Any = TaskState.TASK_STATE_WORKING
+) -> TaskVersion:
+    """Save a task that was derived from this version."""
+    return await versioned.save(a_task(id, state=state), event=None, prev=None, prev_version=version, context=ANN)
+
+
+async def test_each_save_gives_a_later_version(versioned: VersionedTaskStore) -> None:
+    first = await save(versioned, "t", TaskVersion.MISSING)
+    second = await save(versioned, "t", first, TaskState.TASK_STATE_COMPLETED)
+
+    stored = await versioned.get("t", ANN)
+    assert stored is not None
+    assert second.is_after(first)
+    assert (stored.version, stored.task.status.state) == (second, TaskState.TASK_STATE_COMPLETED)
+    assert [each.id for each in (await versioned.list(ListTasksRequest(), ANN)).tasks] == ["t"]
+    assert await versioned.get("t", BOB) is None
+    await versioned.delete("t", ANN)
+    assert await versioned.get("t", ANN) is None
+
+
+async def test_a_save_of_a_stale_copy_is_refused(versioned: VersionedTaskStore) -> None:
+    first = await save(versioned, "t", TaskVersion.MISSING)
+    second = await save(versioned, "t", first)
+
+    for stale in (TaskVersion.MISSING, first):
+        with pytest.raises(ConcurrentTaskModificationError):
+            await save(versioned, "t", stale, TaskState.TASK_STATE_FAILED)
+    with pytest.raises(ConcurrentTaskModificationError):
+        await save(versioned, "unknown", first)
+
+    stored = await versioned.get("t", ANN)
+    assert stored is not None
+    assert (stored.version, stored.task.status.state) == (second, TaskState.TASK_STATE_WORKING)
+
+
+async def test_of_writers_of_one_version_one_is_stored(versioned: VersionedTaskStore) -> None:
+    first = await save(versioned, "t", TaskVersion.MISSING)
+
+    outcomes = await asyncio.gather(*(save(versioned, "t", first) for _ in range(5)), return_exceptions=True)
+
+    refused = [each for each in outcomes if not isinstance(each, TaskVersion)]
+    assert [type(each) for each in refused] == [ConcurrentTaskModificationError] * 4
+
+
+async def test_of_first_writers_one_is_stored(versioned: VersionedTaskStore) -> None:
+    await save(versioned, "other", TaskVersion.MISSING)
+
+    saves = (save(versioned, "t", TaskVersion.MISSING) for _ in range(5))
+    outcomes = await asyncio.gather(*saves, return_exceptions=True)
+
+    refused = [each for each in outcomes if not isinstance(each, TaskVersion)]
+    assert [type(each) for each in refused] == [ConcurrentTaskModificationError] * 4
+
+
+async def test_a_cancellation_replaces_what_is_not_finished(versioned: VersionedTaskStore) -> None:
+    first = await save(versioned, "t", TaskVersion.MISSING)
+    second = await save(versioned, "t", first)
+
+    third = await save(versioned, "t", first, TaskState.TASK_STATE_CANCELED)
+
+    assert third.is_after(second)
+    for id in ("t", "unknown"):
+        with pytest.raises(ConcurrentTaskModificationError):
+            await save(versioned, id, third, TaskState.TASK_STATE_CANCELED)

@@ -8,11 +8,13 @@ configuration is a document of `("a2a", "push", task, owner)`.
 from typing import Any, cast
 
 try:
+    from a2a.server.cluster import ConcurrentTaskModificationError, StoredTask, TaskVersion, VersionedTaskStore
     from a2a.server.context import ServerCallContext
+    from a2a.server.events import Event
     from a2a.server.owner_resolver import OwnerResolver, resolve_user_scope
     from a2a.server.tasks import PushNotificationConfigStore, TaskStore
     from a2a.server.tasks.push_notification_config_store import normalize_push_notification_config
-    from a2a.types.a2a_pb2 import ListTasksRequest, ListTasksResponse, Task, TaskPushNotificationConfig
+    from a2a.types.a2a_pb2 import ListTasksRequest, ListTasksResponse, Task, TaskPushNotificationConfig, TaskState
     from a2a.utils.constants import DEFAULT_LIST_TASKS_PAGE_SIZE
     from a2a.utils.errors import InvalidParamsError
     from a2a.utils.task import (
@@ -24,6 +26,7 @@ try:
 except ImportError as error:
     raise ImportError('these stores need A2A: pip install "swarm-persistence[a2a]"') from error
 
+from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.storage import Storage
 
@@ -40,15 +43,7 @@ class SwarmTaskStore(TaskStore):
 
     async def save(self, task: Task, context: ServerCallContext) -> None:
         """Store a task of the caller, or replace it."""
-        tasks = (ROOT, "tasks", self._owner(context))
-        timestamp = task.status.timestamp.ToNanoseconds() if task.status.HasField("timestamp") else None
-        entry = {"state": task.status.state, "timestamp": timestamp}
-        await self._storage.put_documents(
-            [
-                DocumentModel.new(tasks, task.id, None, task.SerializeToString()),
-                DocumentModel.new((*tasks, "index"), task.id, entry, label=task.context_id),
-            ]
-        )
+        await self._storage.put_documents([*_documents(task, self._owner(context))])
 
     async def get(self, task_id: str, context: ServerCallContext) -> Task | None:
         """Return the task, or `None` if the caller has none of this id."""
@@ -78,6 +73,70 @@ class SwarmTaskStore(TaskStore):
     async def delete(self, task_id: str, context: ServerCallContext) -> None:
         """Delete the task, if the caller has one of this id."""
         await self._storage.delete_documents((ROOT, "tasks", self._owner(context)), below=True, keys=[task_id])
+
+
+class SwarmVersionedTaskStore(VersionedTaskStore):
+    """Keeps A2A's tasks as `SwarmTaskStore` does, and refuses a save of a copy that is stale.
+
+    Servers that share a storage take it in place of `SwarmTaskStore`; the tasks of either are those of the other.
+    """
+
+    def __init__(self, storage: Storage, owner_resolver: OwnerResolver = resolve_user_scope) -> None:
+        self._storage = storage
+        self._owner = owner_resolver
+        self._plain = SwarmTaskStore(storage, owner_resolver)
+
+    async def save(
+        self,
+        task: Task,
+        *,
+        event: Event | None,
+        prev: Task | None,
+        prev_version: TaskVersion,
+        context: ServerCallContext,
+    ) -> TaskVersion:
+        """Store the task and return its new version.
+
+        A task that becomes canceled replaces any version that is not finished. The event is not stored.
+
+        Raises:
+            ConcurrentTaskModificationError: the stored version is not `prev_version`; nothing was written.
+
+        """
+        document, entry = _documents(task, self._owner(context))
+        try:
+            async with self._storage.transaction():
+                stored = await self._storage.get_document(document.collection, task.id)
+                if task.status.state == TaskState.TASK_STATE_CANCELED:
+                    stale = stored is None or _task(stored).status.state in _FINISHED
+                else:
+                    stale = _version(stored) != prev_version
+                if stale:
+                    raise ConcurrentTaskModificationError(task.id)
+                if stored is None:
+                    counts = await self._storage.put_documents([], if_absent=[document])
+                    if counts.kept:
+                        raise ConcurrentTaskModificationError(task.id)
+                else:
+                    document.version = stored.version
+                    await self._storage.update_document(document)
+                await self._storage.put_documents([entry])
+        except (ConflictError, NotFoundError) as error:
+            raise ConcurrentTaskModificationError(task.id) from error
+        return _version(document)
+
+    async def get(self, task_id: str, context: ServerCallContext) -> StoredTask | None:
+        """Return the task with its version, or `None` if the caller has none of this id."""
+        document = await self._storage.get_document((ROOT, "tasks", self._owner(context)), task_id)
+        return None if document is None else StoredTask(_task(document), _version(document))
+
+    async def list(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
+        """Return a page of the caller's tasks, as `SwarmTaskStore.list` does."""
+        return await self._plain.list(params, context)
+
+    async def delete(self, task_id: str, context: ServerCallContext) -> None:
+        """Delete the task, if the caller has one of this id."""
+        await self._plain.delete(task_id, context)
 
 
 class SwarmPushNotificationConfigStore(PushNotificationConfigStore):
@@ -111,6 +170,29 @@ class SwarmPushNotificationConfigStore(PushNotificationConfigStore):
         """Delete the caller's configuration of this id, or all of the caller's for the task."""
         keys = None if config_id is None else [config_id]
         await self._storage.delete_documents((ROOT, "push", task_id, self._owner(context)), keys=keys)
+
+
+_FINISHED = {
+    TaskState.TASK_STATE_COMPLETED,
+    TaskState.TASK_STATE_CANCELED,
+    TaskState.TASK_STATE_FAILED,
+    TaskState.TASK_STATE_REJECTED,
+}
+
+
+def _documents(task: Task, owner: str) -> tuple[DocumentModel, DocumentModel]:
+    """Return the task, and its entry in the index."""
+    timestamp = task.status.timestamp.ToNanoseconds() if task.status.HasField("timestamp") else None
+    entry = {"state": task.status.state, "timestamp": timestamp}
+    tasks = (ROOT, "tasks", owner)
+    return (
+        DocumentModel.new(tasks, task.id, None, task.SerializeToString()),
+        DocumentModel.new((*tasks, "index"), task.id, entry, label=task.context_id),
+    )
+
+
+def _version(document: DocumentModel | None) -> TaskVersion:
+    return TaskVersion.MISSING if document is None else TaskVersion(document.version)
 
 
 def _task(document: DocumentModel) -> Task:
