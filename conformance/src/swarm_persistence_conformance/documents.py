@@ -316,17 +316,18 @@ class TestExpiredDocuments:
         assert await storage.copy_documents(NOTES, ("copy",)) == 0
 
     async def test_a_put_takes_its_place_as_a_new_document(self, storage: Storage, clock: ManualClock) -> None:
-        expired = [a_document(key, expires_at=now() + timedelta(seconds=60)) for key in "abc"]
+        expired = [a_document(key, expires_at=now() + timedelta(seconds=60)) for key in "abcd"]
         await storage.put_documents(expired)
         await storage.put_documents(expired)
         clock.advance(60)
 
-        a, b, c = (a_document(key, value="new", created_at=after(5)) for key in "abc")
+        a, b, c, d = (a_document(key, value="new", created_at=after(5)) for key in "abcd")
         assert await storage.put_documents([a], if_absent=[b]) == PutCounts(added=2)
         await storage.repository(DocumentModel).save(c)
+        await storage.store_many([d])
 
-        assert await storage.list_documents(NOTES) == [a, b, c]
-        assert [(each.version, each.created_at) for each in (a, b, c)] == [(1, after(5))] * 3
+        assert await storage.list_documents(NOTES) == [a, b, c, d]
+        assert [(each.version, each.created_at) for each in (a, b, c, d)] == [(1, after(5))] * 4
 
     async def test_prune_deletes_it_and_nothing_else(self, storage: Storage, clock: ManualClock) -> None:
         moment = now()

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from swarm_persistence.engines.reads import Select
-from swarm_persistence.engines.steps import Insert, LockRows
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.engines.steps import Delete, Insert, LockRows
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.query.task_statuses import FINISHED
-from swarm_persistence.schema.tables import TASKS, M, Table, table_of
+from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import hold_to_link, id_of
+from swarm_persistence.storage.documents import id_of as document_id_of
 from swarm_persistence.storage.linked_tasks import write_among_others, write_unless_awaited
 from swarm_persistence.storage.new_tasks import (
     is_plain_task,
@@ -44,6 +46,19 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     """Store new records atomically, and return them; a duplicate is replaced by the stored record of its key."""
     for model in models:
         accept_texts(table_of(type(model)), model)
+    ids = [document_id_of(model) for model in models if isinstance(model, DocumentModel)]
+    if not ids:
+        return await _store_all(core, models)
+    expired = Query(DOCUMENTS, (one_of("id", ids), Condition("expires_at", "<=", FromNow())))
+
+    async def replace_expired() -> list[M]:
+        await core._executor().write([Delete(expired)])
+        return await _store_all(core, models)
+
+    return await core._as_one(replace_expired)
+
+
+async def _store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     stored: list[M] = [*models]
     left = [*range(len(models))]
     while left:
