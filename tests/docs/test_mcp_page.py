@@ -42,7 +42,7 @@ def test_it_names_each_tool_and_each_resource() -> None:
 @pytest.mark.parametrize(("program", "output"), PROGRAMS)
 def test_a_program_prints_what_it_shows(program: str, output: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        (sys.executable, "-c", program),
+        (sys.executable, "-W", "error", "-c", program),
         cwd=tmp_path,
         env=WITH_COMMAND,
         capture_output=True,

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
-# The page about PostgreSQL needs a server, that about the Rust crate a file of it: they have tests of their own.
-PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.stem not in ("postgres", "from-rust"))
+# The page about PostgreSQL needs a server, that about the Rust crate a file of it, that about MCP the command in the
+# path: they have tests of their own.
+PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.stem not in ("postgres", "from-rust", "mcp"))
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in re.findall(r"^```console\n(.*?)^```", TEXT, re.M | re.S) for line in block.splitlines()]
 
