@@ -54,7 +54,7 @@ async def until_extended(storage: Storage, id: str, times: int = 4) -> None:
     leases = set()
     async with asyncio.timeout(SOON_SECONDS):
         async for task in storage.watch_tasks():
-            if task.id == id and task.status is TaskStatus.ASSIGNED:
+            if task.id == id and task.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
                 leases.add(task.lease_expires_at)
             if len(leases) > times:
                 return

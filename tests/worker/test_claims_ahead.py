@@ -78,6 +78,37 @@ async def test_a_task_for_which_no_slot_comes_in_time_is_handed_back(
     assert (gate.seen, worker.outcomes) == (["a", "b"], {"completed": 2})
 
 
+async def test_a_task_is_running_from_its_claim_on_if_a_slot_is_free(storage: Storage) -> None:
+    seen = []
+
+    async def look(task: TaskModel) -> None:
+        stored = await storage.get_task(task.id)
+        assert stored is not None
+        seen.append((task.status, stored.status, stored.started_at is not None, stored.version - task.version))
+
+    await store(storage, "a", "b")
+    async with a_worker(storage, {"work": look}, concurrency=2):
+        await completed(storage, "a", "b")
+    assert seen == [(TaskStatus.RUNNING, TaskStatus.RUNNING, True, 0)] * 2
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_a_task_that_was_claimed_ahead_is_running_once_its_handler_has_run_for_a_while(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swarm_persistence.worker.task_runs.MARKED_AFTER_SECONDS", 0.01)
+    gate = Gate("c")
+    await store(storage, "a", "b", "c", "d")
+    async with a_worker(storage, {"work": gate}, concurrency=1):
+        await soon(gate.begun)
+        running = await once(storage, lambda task: task.status is TaskStatus.RUNNING, "c")
+        waiting = await once(storage, lambda task: task.status is not TaskStatus.RUNNING, "d")
+        gate.may_go.set()
+        await completed(storage, "c", "d")
+    assert running["c"].assigned_to == "agent-1"
+    assert waiting["d"].status in (TaskStatus.ASSIGNED, TaskStatus.PENDING)
+
+
 @pytest.mark.usefixtures("far_ahead")
 async def test_a_stop_hands_back_what_is_claimed_ahead(storage: Storage) -> None:
     gate = Gate("b")

@@ -98,6 +98,30 @@ class TestTurnover:
 
         assert ids(done.claimed) == ["b"]
 
+    async def test_what_the_caller_begins_at_once_is_running(self, storage: Storage) -> None:
+        (task,) = await held(storage, "a")
+        await storage.store_tasks([a_task(name) for name in "bcd"])
+
+        (running,) = (await storage.complete_and_claim([(task, 1)], "agent-1", limit=1, is_running=True)).claimed
+        claimed = await storage.claim_next_tasks("agent-1", limit=1, is_running=True)
+        later = await storage.claim_next_tasks("agent-1", limit=1)
+
+        assert [each.status for each in (running, *claimed, *later)] == [
+            TaskStatus.RUNNING,
+            TaskStatus.RUNNING,
+            TaskStatus.ASSIGNED,
+        ]
+        assert [await stored(storage, id) for id in "bcd"] == [running, *claimed, *later]
+
+        await storage.extend_lease(later[0], lease=60, is_running=True)
+        await storage.extend_lease(running, lease=60)
+        assert [task.status for task in (later[0], running)] == [TaskStatus.RUNNING] * 2
+        assert [await stored(storage, id) for id in "bd"] == [running, later[0]]
+
+        await storage.complete_task(running)
+        await storage.release_task(later[0])
+        assert [(await stored(storage, id)).status for id in "bd"] == [TaskStatus.COMPLETED, TaskStatus.PENDING]
+
     @pytest.mark.parametrize(
         "completions",
         [7, "ab", [7], [a_task()], [(a_task(), 1, 2)], [("a", 1)]],

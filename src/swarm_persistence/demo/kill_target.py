@@ -28,7 +28,7 @@ class KillTarget(msgspec.Struct, frozen=True):
     async def holder(self, storage: Storage) -> str | None:
         """Return the agent that holds the task and has stored the event of its start, if there is one."""
         task = await storage.get_task(self.task_id)
-        if task is None or task.assigned_to is None or task.status is not TaskStatus.ASSIGNED:
+        if task is None or task.assigned_to is None or task.status not in HELD:
             return None
         latest = await storage.get_events_by_agent(task.assigned_to, _LATEST_EVENTS)
         has_started = any(each.event_type == TASK_STARTED and each.data["task_id"] == task.id for each in latest)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Engine
@@ -111,10 +111,12 @@ class ClaimVerbs(TaskVerbs):
         capabilities: Iterable[str] | None = None,
         lease: float | timedelta = LEASE_SECONDS,
         wait: float | timedelta = 0.0,
+        is_running: bool = False,
     ) -> list[TaskModel]:
         """Assign up to `limit` next ready tasks in one write, and return them in order.
 
-        Waits as `claim_next_task` does, until there is at least one.
+        Waits as `claim_next_task` does, until there is at least one. With `is_running`, for a caller that begins all of
+        them at once, their status is `RUNNING` rather than `ASSIGNED`.
         """
         seconds_to_wait = seconds(wait, "wait", is_zero_possible=True)
         claimant = checked_claimant(agent_id, lease)
@@ -126,10 +128,11 @@ class ClaimVerbs(TaskVerbs):
             )
         if limit == 0 or types == ():
             return []
-        tasks = await self._claim_ready(types, limit, claimant)
+        claim = ReadyClaim(types, limit, bool(is_running))
+        tasks = await self._claim_ready(claim, claimant)
         if tasks or not seconds_to_wait:
             return tasks
-        return await self._claim_once_ready(types, limit, claimant, time.monotonic() + seconds_to_wait)
+        return await self._claim_once_ready(claim, claimant, time.monotonic() + seconds_to_wait)
 
     def watch_ready_tasks(
         self, *, task_types: Iterable[str] | None = None, capabilities: Iterable[str] | None = None
@@ -146,9 +149,9 @@ class ClaimVerbs(TaskVerbs):
         self._require_no_transaction("watch_ready_tasks")
         return ReadyTaskWatch(self, _of_types(wanted_types(task_types, capabilities)))
 
-    async def _claim_ready(self, types: _Types, limit: int, claimant: _Claimant) -> list[TaskModel]:
+    async def _claim_ready(self, ready: "ReadyClaim", claimant: _Claimant) -> list[TaskModel]:
         passed_over: list[UnreadableError] = []
-        claim = claiming_ready(types, limit)
+        claim = claiming_ready(ready)
         tasks: list[TaskModel]
         while True:
             try:
@@ -156,7 +159,7 @@ class ClaimVerbs(TaskVerbs):
             except UnreadableError as error:
                 # The write was rolled back. One unreadable row must not stop the swarm; it is logged and left as it is.
                 pass_over(error, passed_over)
-                claim = claiming_ready(types, limit, without(passed_over))
+                claim = claiming_ready(ready, without(passed_over))
                 continue
             if not tasks and marked == MOST_MARKED:
                 continue  # a matching task may be among the due tasks that are not marked yet
@@ -182,14 +185,12 @@ class ClaimVerbs(TaskVerbs):
         """Release claims whose result did not reach the caller."""
         self._abandoned_claims.release(self._engine, held_by(tasks))
 
-    async def _claim_once_ready(
-        self, types: _Types, limit: int, claimant: _Claimant, deadline: float
-    ) -> list[TaskModel]:
-        watch = ReadyTaskWatch(self, _of_types(types))
+    async def _claim_once_ready(self, ready: "ReadyClaim", claimant: _Claimant, deadline: float) -> list[TaskModel]:
+        watch = ReadyTaskWatch(self, _of_types(ready.types))
         try:
             is_worthwhile = await watch.is_any_ready()  # what was committed after the claim before, which found nothing
             while True:
-                if is_worthwhile and (tasks := await self._claim_ready(types, limit, claimant)):
+                if is_worthwhile and (tasks := await self._claim_ready(ready, claimant)):
                     return tasks
                 rest = deadline - time.monotonic()
                 if rest <= 0:
@@ -220,10 +221,18 @@ def checked_claimant(agent_id: str, lease: float | timedelta | None) -> _Claiman
     return identifier(agent_id, "task.assigned_to"), held_for
 
 
-def _claimed(agent_id: str, lease: FromNow | None) -> dict[str, Change]:
+class ReadyClaim(NamedTuple):
+    """A claim of the next tasks: of which types, how many at most, and whether the caller begins them at once."""
+
+    types: _Types
+    limit: int
+    is_running: bool
+
+
+def _claimed(agent_id: str, lease: FromNow | None, status: TaskStatus = TaskStatus.ASSIGNED) -> dict[str, Change]:
     """Return the changes that claim a task."""
     return {
-        "status": TaskStatus.ASSIGNED.value,
+        "status": status.value,
         "assigned_to": agent_id,
         "lease_expires_at": lease,
         "claim_count": Increment(),
@@ -237,9 +246,13 @@ def _claiming_by_id(id: str, agent_id: str, lease: FromNow | None) -> list[Step]
 
 
 @lru_cache(_CLAIMS_KEPT)
-def claiming_ready(types: _Types, limit: int, others: tuple[Condition, ...] = ()) -> PreparedWrite:
-    """Return the claim of the next tasks of these types that match other conditions."""
-    ready = Query(TASKS, (*IS_READY, *_of_types(types), *others), MOST_URGENT_FIRST, limit)
+def claiming_ready(claim: ReadyClaim, others: tuple[Condition, ...] = ()) -> PreparedWrite:
+    """Return the steps of a claim of tasks that match other conditions."""
+    status = TaskStatus.RUNNING if claim.is_running else TaskStatus.ASSIGNED
+    ready = Query(TASKS, (*IS_READY, *_of_types(claim.types), *others), MOST_URGENT_FIRST, claim.limit)
     return PreparedWrite(
-        lambda agent_id, lease: [_LET_DUE_BE_READY, Claim(ready, {**_claimed(agent_id, lease), "started_at": NOW})]
+        lambda agent_id, lease: [
+            _LET_DUE_BE_READY,
+            Claim(ready, {**_claimed(agent_id, lease, status), "started_at": NOW}),
+        ]
     )

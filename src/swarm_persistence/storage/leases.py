@@ -57,9 +57,12 @@ class LeaseVerbs(ClaimVerbs):
         claims = {tuple(row) for row in rows}
         return [task for task in copies if (task.id, task.assigned_to, task.claim_count) in claims]
 
-    async def extend_lease(self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS) -> None:
-        """Extend the claim to `lease` seconds from now."""
-        await self._change_held(task, _extension, FromNow(seconds(lease, "lease")))
+    async def extend_lease(
+        self, task: TaskModel, *, lease: float | timedelta = LEASE_SECONDS, is_running: bool = False
+    ) -> None:
+        """Extend the claim to `lease` seconds from now; with `is_running`, also set the status to `RUNNING`."""
+        extension = _extension_while_running if is_running else _extension
+        await self._change_held(task, extension, FromNow(seconds(lease, "lease")))
 
     async def complete_task(self, task: TaskModel, result: Any = None) -> None:
         """Complete the task with this result; its dependents no longer wait for it.
@@ -214,6 +217,12 @@ class LeaseVerbs(ClaimVerbs):
 @PreparedWrite
 def _extension(id: str, agent_id: str, number: int, lease: FromNow) -> list[Step]:
     return [_change_of(id, agent_id, number, {"lease_expires_at": lease, **TOUCHED})]
+
+
+@PreparedWrite
+def _extension_while_running(id: str, agent_id: str, number: int, lease: FromNow) -> list[Step]:
+    changes: dict[str, Change] = {"status": TaskStatus.RUNNING.value, "lease_expires_at": lease, **TOUCHED}
+    return [_change_of(id, agent_id, number, changes)]
 
 
 @PreparedWrite

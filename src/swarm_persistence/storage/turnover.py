@@ -16,6 +16,7 @@ from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claims import (
     LEASE_SECONDS,
     MOST_MARKED,
+    ReadyClaim,
     checked_claimant,
     claiming_ready,
     wanted_types,
@@ -47,6 +48,7 @@ class TurnoverVerbs(LeaseVerbs):
         task_types: Iterable[str] | None = None,
         capabilities: Iterable[str] | None = None,
         lease: float | timedelta = LEASE_SECONDS,
+        is_running: bool = False,
     ) -> CompletedAndClaimed:
         """Complete tasks, each with its result, and claim up to `limit` next ready tasks, in one write.
 
@@ -66,16 +68,17 @@ class TurnoverVerbs(LeaseVerbs):
         types = wanted_types(task_types, capabilities)
         bound("limit", limit)
         is_claiming = limit > 0 and types != ()
+        ready = ReadyClaim(types, limit, bool(is_running))
         held = [(task, result) for task, result in pairs if task.assigned_to is not None]
         if not held:
-            claimed = await self._claim_ready(types, limit, claimant) if is_claiming else []
+            claimed = await self._claim_ready(ready, claimant) if is_claiming else []
             return CompletedAndClaimed(claimed, [task for task, _ in pairs])
 
         apart = Apart(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
         if not is_claiming:
             (outcomes,) = await self._executor().write((apart,))
             return CompletedAndClaimed([], self._show_completed(pairs, held, outcomes))
-        claim = claiming_ready(types, limit)
+        claim = claiming_ready(ready)
         try:
             outcomes, marked, claimed = await self._write_claim([apart, *BoundSteps(claim, *claimant)])
         except UnreadableError:
@@ -83,7 +86,7 @@ class TurnoverVerbs(LeaseVerbs):
             marked, claimed = MOST_MARKED, []
         lost = self._show_completed(pairs, held, outcomes)
         if not claimed and marked == MOST_MARKED:
-            claimed = await self._claim_ready(types, limit, claimant)
+            claimed = await self._claim_ready(ready, claimant)
         return CompletedAndClaimed(claimed, lost)
 
     async def _complete_after_failure(self, apart: Apart, tasks: Sequence[TaskModel]) -> list[Any]:

@@ -10,13 +10,16 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
-from swarm_persistence.models import TaskModel
+from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
 from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may clean up before its task is released anyway."""
+
+MARKED_AFTER_SECONDS = 1.0
+"""After this time, a running task that was claimed ahead is marked as running: quick ones need no write for that."""
 
 _log = logging.getLogger("swarm_persistence")
 
@@ -101,7 +104,10 @@ class TaskRun:
         self._end: _HandlerEnd | None = None
         self._ends_at = float("inf") if limits.task_timeout is None else self.started_at + limits.task_timeout
         # A third of the lease leaves two more attempts before it expires.
-        self._extend_at = self.started_at + limits.lease / 3
+        first = limits.lease / 3
+        if task.status is not TaskStatus.RUNNING:
+            first = min(first, MARKED_AFTER_SECONDS)
+        self._extend_at = self.started_at + first
         self._extending: asyncio.Task[None] | None = None
         self._must_check_again = False
         self._carrying: asyncio.Task[None] | None = None
@@ -144,7 +150,9 @@ class TaskRun:
         if self.is_settled or time.monotonic() >= self._ends_at:
             return
         try:
-            await self._storage.extend_lease(msgspec.structs.replace(self.task), lease=self._limits.lease)
+            has_begun = self.handling is not None
+            copy = msgspec.structs.replace(self.task)
+            await self._storage.extend_lease(copy, lease=self._limits.lease, is_running=has_begun)
         except LeaseLostError:
             pass  # this run finds out as soon as its loop runs again
         except ClosedError:
@@ -260,7 +268,7 @@ class TaskRun:
         """Extend the lease; if the claim is over, cancel the handler."""
         pause = self._limits.lease / 3
         try:
-            await self._storage.extend_lease(self.task, lease=self._limits.lease)
+            await self._storage.extend_lease(self.task, lease=self._limits.lease, is_running=True)
         except LeaseLostError as error:
             if self._end is None and not self._recorder.is_ended_by_handler:
                 _log.warning("the handler of %s is cancelled: %s", self.name, error)

@@ -207,6 +207,7 @@ class WorkerRun:
                 limit=room,
                 task_types=self._settings.handlers,
                 lease=self._settings.limits.lease,
+                is_running=self._is_slot_free_for_all(room),
             )
         except Exception:
             # Alone, each is retried, and an error is that of its own task. A claim that fails again is logged.
@@ -226,7 +227,11 @@ class WorkerRun:
         limits = self._settings.limits
         try:
             tasks = await self._storage.claim_next_tasks(
-                self._agent.id, limit=room, task_types=self._settings.handlers, lease=limits.lease
+                self._agent.id,
+                limit=room,
+                task_types=self._settings.handlers,
+                lease=limits.lease,
+                is_running=self._is_slot_free_for_all(room),
             )
         except ClosedError:
             raise
@@ -248,7 +253,7 @@ class WorkerRun:
         """Return how many tasks to claim."""
         if self._is_stopping:
             return 0
-        free = self._settings.concurrency - len(self._running) - self._threads.abandoned
+        free = self._free_slots()
         fresh, since = 0, time.monotonic() - pace.HORIZON_SECONDS
         for run in reversed(self._running):
             if run.started_at < since:
@@ -256,6 +261,13 @@ class WorkerRun:
             fresh += 1
         ahead = self._pace.ahead(max(free, 0) + fresh)
         return max(free + ahead - len(self._ahead), 0)
+
+    def _free_slots(self) -> int:
+        return self._settings.concurrency - len(self._running) - self._threads.abandoned
+
+    def _is_slot_free_for_all(self, claimed: int) -> bool:
+        """Tell whether the handlers of so many tasks more would start at once."""
+        return len(self._ahead) + claimed <= self._free_slots()
 
     def _start_what_fits(self) -> None:
         concurrency = self._settings.concurrency - self._threads.abandoned
