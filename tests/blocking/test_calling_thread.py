@@ -28,6 +28,7 @@ from swarm_persistence import (
     open_storage,
 )
 from swarm_persistence.engines import calling_thread
+from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
 from swarm_persistence.engines.sql.statements import RecordStatement
 from swarm_persistence_conformance.records import a_task, an_agent, ids
@@ -243,6 +244,20 @@ class TestRunningLoops:
 
         assert storage.list_agents() == []
 
+    async def test_it_refuses_to_wait_for_a_call_that_it_stops(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(calling_thread, "_has_warned", True)
+        async with await SqliteStorage.open(path) as storage:
+            async with storage.transaction():
+                beside = asyncio.ensure_future(storage.store_many([a_task(), an_agent()]))
+                await asyncio.sleep(0)
+                with pytest.raises(OtherError, match="another task of this thread's event loop uses the transaction"):
+                    BlockingStorage(storage).store_agent(an_agent("blocking"))
+                await beside
+                BlockingStorage(storage).store_agent(an_agent("later"))
+            assert {agent.id for agent in await storage.list_agents()} == {"agent-1", "later"}
+
     async def test_for_a_server_it_refuses(self) -> None:
         with pytest.raises(OtherError, match="would stop this thread's event loop"):
             open_storage("postgresql://localhost:1/none")
@@ -360,7 +375,7 @@ class TestSignals:
             def ring(*_):
                 frame = sys._getframe()
                 while frame is not None:
-                    if frame.f_code.co_name in ("_run", "_deliver_signals"):
+                    if frame.f_code.co_name in ("_run", "deliver_signals"):
                         raise Alarm  # within the call; elsewhere the claim has its owner already
                     frame = frame.f_back
 
@@ -386,3 +401,79 @@ class TestSignals:
         )
 
         assert program.finish() == ["set()"]
+
+    def test_signals_in_the_midst_of_reads_harm_no_later_call(self, path: Path) -> None:
+        program = Program(
+            """
+            import signal, sys
+            from swarm_persistence import AgentModel, open_storage
+
+            class Alarm(Exception):
+                pass
+
+            def ring(*_):
+                raise Alarm
+
+            signal.signal(signal.SIGALRM, ring)
+            storage = open_storage(sys.argv[1])
+            storage.store_many([AgentModel(id=f"{number}", name="", agent_type="") for number in range(10)])
+            rung, number, wrong = 0, 0, []
+            while rung < 500:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.00005 * (rung % 20 + 1))
+                    while True:
+                        number += 1
+                        agent = storage.get_agent(f"{number % 10}")
+                        if agent is None or agent.id != f"{number % 10}" or len(storage.list_agents()) != 10:
+                            wrong.append(agent)
+                except Alarm:
+                    rung += 1
+                except Exception as error:
+                    wrong.append(error)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            print(wrong[:3], storage.pool_status().active)
+            storage.close()
+            """,
+            path,
+            options=_IGNORING,
+        )
+
+        assert program.finish() == ["[] 0"]
+
+    def test_ctrl_c_ends_a_function_of_modify(self, storage: BlockingStorage) -> None:
+        storage.store_agent(an_agent())
+
+        def interrupt(_: AgentModel) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait(LIMIT_SECONDS)
+            raise AssertionError("not interrupted")
+
+        with pytest.raises(KeyboardInterrupt):
+            storage.modify(AgentModel, "agent-1", interrupt)
+
+        stored = storage.get_agent("agent-1")
+        assert stored is not None
+        assert stored.version == 1
+
+    def test_a_child_forked_by_another_thread_has_its_handlers(self) -> None:
+        signals = DeferredSignals()
+        handler = signal.getsignal(signal.SIGINT)
+        outcomes: list[int] = []
+
+        def fork() -> None:
+            child = os.fork()
+            if not child:
+                os._exit(signal.getsignal(signal.SIGINT) is not handler)
+            outcomes.append(os.waitpid(child, 0)[1])
+
+        signals.defer()
+        try:
+            assert signal.getsignal(signal.SIGINT) is not handler
+            thread = threading.Thread(target=fork)
+            thread.start()
+            thread.join(LIMIT_SECONDS)
+        finally:
+            signals.deliver()
+
+        assert outcomes == [0]
+        assert signal.getsignal(signal.SIGINT) is handler

@@ -31,6 +31,7 @@ class Series:
     """Runs coroutines that depend on each other, one after the other, for whichever thread."""
 
     run: Run
+    _loop: CallingThreadLoop | None = None
 
     def __init__(self, engine: Engine) -> None:
         self._loop = CallingThreadLoop() if engine.is_local else None

@@ -17,6 +17,7 @@ from swarm_persistence.blocking import loop
 from swarm_persistence.blocking.loop import Run, Series, run_of
 from swarm_persistence.blocking.task_changes import BlockingTaskChanges
 from swarm_persistence.engines import calling_thread
+from swarm_persistence.engines.calling_thread import interruptible
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
 from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, TaskModel, TaskStatus
@@ -267,7 +268,7 @@ class BlockingStorage(NotPicklable):
 
     def modify(self, model: type[V], id: str, function: Callable[[V], V | None]) -> V:
         """Read a record, let a function change it, write it, and return it; see `Storage.modify`."""
-        return self._run(self._storage.modify(model, id, function))
+        return self._run(self._storage.modify(model, id, interruptible(function)))
 
     def watch_events(
         self,

@@ -9,11 +9,13 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence.engines.surroundings import require_own_threads
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -31,8 +33,10 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         self._interruption: BaseException | None = None
         self._signals = DeferredSignals()
         self.defer_signals = self._signals.defer
-        """Run the handlers of signals when the call next waits, or ends, instead of in the midst of a commit."""
+        """Run the handlers of signals when the call next waits, or ends, instead of in the midst of its work."""
         self.is_in_use = False
+        self.stopped_loop: asyncio.AbstractEventLoop | None = None
+        """The event loop of this thread that stands still until the call returns."""
 
     def call(self, coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
         """Run a coroutine, in a copy of the calling context, and return its result.
@@ -45,20 +49,22 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         except Warning:
             coroutine.close()
             raise
-        outer = _leave_outer_loop()
-        self.is_in_use = True
         self._interruption = None
         try:
-            result = self._run(coroutine)
+            self.defer_signals()
+            outer = _leave_outer_loop()
+            self.is_in_use, self.stopped_loop = True, outer[0]
+            try:
+                result = self._run(coroutine)
+            finally:
+                self.is_in_use, self.stopped_loop = False, None
+                _enter_outer_loop(*outer)
         except BaseException:
             coroutine.close()  # it may not even have begun
-            self._deliver_signals()
+            self.deliver_signals()
             raise
-        finally:
-            self.is_in_use = False
-            _enter_outer_loop(*outer)
         try:
-            self._deliver_signals()
+            self.deliver_signals()
         except BaseException:
             if on_abandoned is not None:
                 on_abandoned(result)
@@ -71,14 +77,13 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
             return False
         events._set_running_loop(None)  # greenlets take turns in one thread
         try:
-            self._deliver_signals()
-            is_acquired = lock.acquire(timeout=seconds)
-            self.defer_signals()
-            return is_acquired
+            self.deliver_signals()
+            return lock.acquire(timeout=seconds)
         except BaseException as error:
             self._interruption = error
             return False
         finally:
+            self.defer_signals()
             events._set_running_loop(self)
 
     def select(self, timeout: float | None) -> Sequence[Any]:
@@ -88,11 +93,11 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
             return ()
         events._set_running_loop(None)
         try:
-            self._deliver_signals()
+            self.deliver_signals()
             self._wake.acquire(timeout=-1 if timeout is None else timeout)
         finally:
+            self.defer_signals()
             events._set_running_loop(self)
-        self.defer_signals()
         return ()
 
     def close(self) -> None:
@@ -121,7 +126,6 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
             return result
         finally:
             events._set_running_loop(None)
-        self.defer_signals()
         return self._wait_for(self.create_task(_rest_of(coroutine, awaited), context=context))
 
     def _wait_for(self, task: "asyncio.Task[R]") -> R:
@@ -145,7 +149,8 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         assert error is not None
         raise error
 
-    def _deliver_signals(self) -> None:
+    def deliver_signals(self) -> None:
+        """Run the handlers of signals that were deferred, and raise what interrupts the call."""
         self._signals.deliver()
         if self._interruption is not None:
             self._raise_interruption()
@@ -197,6 +202,23 @@ def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | N
         return inner.call(coroutine, on_abandoned)
     finally:
         inner.finish()
+
+
+def interruptible(function: Callable[P, R]) -> Callable[P, R]:
+    """Let signals interrupt a function of the caller that the thread's call runs: it may take its time."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        loop = events._get_running_loop()
+        if not isinstance(loop, CallingThreadLoop):
+            return function(*args, **kwargs)
+        try:
+            loop.deliver_signals()
+            return function(*args, **kwargs)
+        finally:
+            loop.defer_signals()
+
+    return call
 
 
 def _warn_of_running_loop() -> None:

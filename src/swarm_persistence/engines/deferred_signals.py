@@ -1,5 +1,6 @@
 """Defers the handlers of signals while a thread does what no exception may interrupt."""
 
+import os
 import signal
 import threading
 from importlib import import_module
@@ -22,15 +23,18 @@ class DeferredSignals:
         """Record signals from now on, instead of calling their handlers; idempotent."""
         if self._handlers or threading.current_thread() is not threading.main_thread():
             return
+        _deferring[self] = None
         for number in _DEFERRED:
             handler = _signal.getsignal(number)
             if callable(handler):
-                self._handlers[number] = _signal.signal(number, self._receive)
+                self._handlers[number] = handler  # first: the handler of another signal may raise at any moment
+                _signal.signal(number, self._receive)
 
     def deliver(self) -> None:
         """Call the handlers of the signals that were received; any of them may raise."""
         if self._handlers:
             self._restore()
+        _deferring.pop(self, None)
         while self._received:
             number, frame = self._received.pop(0)
             handler = _signal.getsignal(number)
@@ -40,9 +44,10 @@ class DeferredSignals:
     def _restore(self) -> None:
         try:
             while self._handlers:
-                number, handler = self._handlers.popitem()
+                number = next(reversed(self._handlers))
                 if _signal.getsignal(number) == self._receive:  # else another one was installed meanwhile
-                    _signal.signal(number, handler)
+                    _signal.signal(number, self._handlers[number])
+                self._handlers.pop(number, None)
         finally:
             # A handler that is in place again may raise here at once.
             if self._handlers:
@@ -50,3 +55,21 @@ class DeferredSignals:
 
     def _receive(self, number: int, frame: Any) -> None:
         self._received.append((number, frame))
+
+    def _restore_in_child(self) -> None:
+        self._received.clear()  # they were sent to the parent
+        self._restore()
+
+
+_deferring: dict[DeferredSignals, None] = {}
+"""Those that have replaced handlers; the last one first restores them."""
+
+
+def _restore_in_child() -> None:
+    while _deferring:
+        _deferring.popitem()[0]._restore_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    # The child has only the thread that forked. If that was another one, none would ever restore the handlers.
+    os.register_at_fork(after_in_child=_restore_in_child)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 
 from swarm_persistence.engines.surroundings import new_gate, running_loop
+from swarm_persistence.errors import OtherError
 
 
 class CallLock:
@@ -12,15 +13,24 @@ class CallLock:
     def __init__(self) -> None:
         self._gate = new_gate()
         self._is_locked = False
+        self._holder: asyncio.AbstractEventLoop | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> None:
-        """Wait until no other call holds the lock."""
+        """Wait until no other call holds the lock.
+
+        Raises:
+            OtherError: a call that holds it, or waits for it, belongs to the event loop that this call stops.
+
+        """
+        loop = running_loop()
         with self._gate:
             if not self._is_locked:
                 self._is_locked = True
+                self._holder = loop
                 return
-            waiter: asyncio.Future[None] = running_loop().create_future()
+            self._require_progress(loop)
+            waiter: asyncio.Future[None] = loop.create_future()
             self._waiters.append(waiter)
         try:
             await waiter
@@ -49,7 +59,18 @@ class CallLock:
         if waiter.done():
             self.release()  # it was cancelled meanwhile
         else:
+            self._holder = waiter.get_loop()
             waiter.set_result(None)
+
+    def _require_progress(self, loop: asyncio.AbstractEventLoop) -> None:
+        stopped = getattr(loop, "stopped_loop", None)
+        while stopped is not None:
+            if stopped is self._holder or any(waiter.get_loop() is stopped for waiter in self._waiters):
+                raise OtherError(
+                    "another task of this thread's event loop uses the transaction, and the blocking call stops that "
+                    "loop; use the async storage here, or await the task first"
+                )
+            stopped = getattr(stopped, "stopped_loop", None)
 
     async def __aenter__(self) -> None:
         await self.acquire()
