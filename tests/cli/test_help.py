@@ -15,6 +15,10 @@ COMMANDS = [
     "worker",
     "mcp",
     "stats",
+    "tasks",
+    "agents",
+    "events",
+    "messages",
     "doctor",
     "migrate",
     "partition",
@@ -25,11 +29,16 @@ COMMANDS = [
     "restore",
     "checksums",
 ]
+ACTIONS = {
+    "tasks": ["list", "show", "add", "retry", "cancel", "release"],
+    "agents": ["list"],
+    "events": ["tail"],
+    "messages": ["list", "send"],
+}
+CALLS = [[], *([each] for each in COMMANDS), *([each, action] for each, names in ACTIONS.items() for action in names)]
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], *([command] for command in COMMANDS)], ids=lambda each: " ".join(each) or "-"
-)
+@pytest.mark.parametrize("arguments", CALLS, ids=lambda each: " ".join(each) or "-")
 def test_help_is_as_written_down(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,17 +8,21 @@ from typing import NoReturn
 
 from swarm_persistence import __version__
 from swarm_persistence.cli import (
+    agents,
     backup,
     checksums,
     copying,
     demo,
     doctor,
+    events,
     import_rust,
     mcp,
+    messages,
     migrate,
     partition,
     recover,
     stats,
+    tasks,
     worker,
 )
 from swarm_persistence.cli.failure import CommandError
@@ -66,6 +70,10 @@ def make_parser() -> argparse.ArgumentParser:
     worker.add_parser(commands)
     mcp.add_parser(commands)
     stats.add_parser(commands)
+    tasks.add_parser(commands)
+    agents.add_parser(commands)
+    events.add_parser(commands)
+    messages.add_parser(commands)
     doctor.add_parser(commands)
     migrate.add_parser(commands)
     partition.add_parser(commands)

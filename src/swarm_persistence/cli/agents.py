@@ -1,0 +1,42 @@
+"""`swarm-persistence agents list`: the agents, and how long ago each was heard of."""
+
+import argparse
+
+from swarm_persistence.cli.records import Subparsers, add_action, add_actions, add_page, age, page_of, run_on, show_list
+from swarm_persistence.models import AgentModel, AgentStatus
+from swarm_persistence.query.builder import QueryBuilder
+
+
+def add_parser(commands: "Subparsers") -> None:
+    """Add the command's arguments."""
+    actions = add_actions(commands, "agents", "List agents.")
+    listing = add_action(
+        actions, "list", "List agents, the highest id first, with the age of their heartbeats.", run_list
+    )
+    statuses = [status.value for status in AgentStatus]
+    listing.add_argument(
+        "--status", action="append", choices=statuses, help="only agents of this status; may be repeated"
+    )
+    listing.add_argument("--type", action="append", metavar="TYPE", help="only agents of this type; may be repeated")
+    add_page(listing, "ID")
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """List agents, and return the exit code."""
+    query = QueryBuilder(AgentModel)
+    if arguments.status:
+        query = query.where_in("status", arguments.status)
+    if arguments.type:
+        query = query.where_in("agent_type", arguments.type)
+    page = page_of(query, "id", arguments, arguments.after)
+    agents = run_on(arguments.database, lambda storage: storage.repository(AgentModel).query(page))
+    columns = {
+        "id": lambda agent: agent.id,
+        "name": lambda agent: agent.name,
+        "type": lambda agent: agent.agent_type,
+        "status": lambda agent: agent.status.value,
+        "heartbeat": lambda agent: age(agent.heartbeat),
+        "capabilities": lambda agent: ", ".join(agent.capabilities),
+    }
+    show_list(arguments, agents, "Agents", columns, lambda agent: agent.id)
+    return 0

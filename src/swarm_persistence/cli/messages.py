@@ -1,0 +1,88 @@
+"""`swarm-persistence messages list` and `send`: what agents tell each other, and a word of the operator's own."""
+
+import argparse
+
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import (
+    Subparsers,
+    add_action,
+    add_actions,
+    add_page,
+    age,
+    json_value,
+    page_of,
+    print_json,
+    run_on,
+    short_json,
+    show_list,
+)
+from swarm_persistence.models import MessageModel, MessagePriority
+from swarm_persistence.query.builder import QueryBuilder
+
+_SHOWN = 60
+
+
+def add_parser(commands: "Subparsers") -> None:
+    """Add the command's arguments."""
+    actions = add_actions(commands, "messages", "List and send messages.")
+    listing = add_action(actions, "list", "List messages, the latest first.", run_list)
+    listing.add_argument("--from", dest="sender", metavar="AGENT", help="only messages from this agent")
+    listing.add_argument("--to", metavar="AGENT", help="only messages to this agent")
+    listing.add_argument("--type", action="append", metavar="TYPE", help="only messages of this type; may be repeated")
+    listing.add_argument("--unread", action="store_true", help="only messages that are not read")
+    add_page(listing, "SEQUENCE")
+    send = add_action(actions, "send", "Store a message, and print its id.", run_send)
+    send.add_argument("sender", metavar="FROM", help="the agent that it is from")
+    send.add_argument("to", metavar="TO", help="the agent that it is to")
+    send.add_argument("type", metavar="TYPE", help="the type of the message")
+    send.add_argument(
+        "content", metavar="CONTENT", nargs="?", type=json_value, help="its content, as JSON (default: null)"
+    )
+    send.add_argument(
+        "--priority", choices=[priority.value for priority in MessagePriority], default=MessagePriority.NORMAL.value
+    )
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """List messages, and return the exit code."""
+    query = QueryBuilder(MessageModel)
+    for field, value in (("from_agent", arguments.sender), ("to_agent", arguments.to)):
+        if value is not None:
+            query = query.where_eq(field, value)
+    if arguments.type:
+        query = query.where_in("message_type", arguments.type)
+    if arguments.unread:
+        query = query.where_eq("read", False)
+    page = page_of(query, "sequence", arguments, _sequence(arguments.after))
+    messages = run_on(arguments.database, lambda storage: storage.repository(MessageModel).query(page))
+    columns = {
+        "sequence": lambda message: str(message.sequence),
+        "from": lambda message: message.from_agent,
+        "to": lambda message: message.to_agent,
+        "type": lambda message: message.message_type,
+        "priority": lambda message: message.priority.value,
+        "read": lambda message: "yes" if message.read else "no",
+        "sent": lambda message: age(message.timestamp),
+        "content": lambda message: "" if message.content is None else short_json(message.content)[:_SHOWN],
+    }
+    show_list(arguments, messages, "Messages", columns, lambda message: message.sequence)
+    return 0
+
+
+def run_send(arguments: argparse.Namespace) -> int:
+    """Store a message, print it, and return the exit code."""
+    message = MessageModel.new(
+        arguments.sender, arguments.to, arguments.type, arguments.content, priority=arguments.priority
+    )
+    stored = run_on(arguments.database, lambda storage: storage.store_message(message))
+    if arguments.json:
+        print_json(stored)
+    else:
+        print(stored.id)
+    return 0
+
+
+def _sequence(text: str | None) -> int | None:
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise CommandError(f"--after is {text!r}, expected the sequence of a message")
+    return None if text is None else int(text)

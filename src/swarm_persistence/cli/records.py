@@ -1,0 +1,141 @@
+"""What the commands that list and show records share: their arguments, pages, and the form of a record in output."""
+
+import argparse
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from swarm_persistence.cli.target import existing_file, open_existing
+from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.clock import now
+from swarm_persistence.models import Model
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+_PAGE = 50
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def add_actions(commands: "Subparsers", name: str, text: str) -> "Subparsers":
+    """Add a command whose actions are commands themselves, and return these."""
+    parser = commands.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
+    return parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+
+def add_action(
+    actions: "Subparsers", name: str, text: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add an action with the arguments that all have."""
+    parser = actions.add_parser(
+        name, help=text.partition(".")[0][0].lower() + text.partition(".")[0][1:], description=text
+    )
+    parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, with every field")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_page(parser: argparse.ArgumentParser, cursor: str) -> None:
+    """Add the arguments of a list that is read page by page."""
+    parser.add_argument(
+        "--limit", type=whole_number, default=_PAGE, metavar="N", help=f"how many at most (default: {_PAGE})"
+    )
+    parser.add_argument("--after", metavar=cursor, help=f"the page after this one: the {cursor} of the last one shown")
+
+
+def whole_number(text: str) -> int:
+    """Return a whole number above 0 that an argument gives."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def json_value(text: str) -> Any:
+    """Return the JSON value that an argument gives."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+
+
+def run_on(target: str, work: Callable[[Storage], Awaitable[T]]) -> T:
+    """Open the storage of an existing database, do the work, and return its result."""
+
+    async def run() -> T:
+        async with await open_existing(str(existing_file(target) or target)) as storage:
+            return await work(storage)
+
+    return asyncio.run(run())
+
+
+def page_of(query: QueryBuilder[M], field: str, arguments: argparse.Namespace, after: object) -> QueryBuilder[M]:
+    """Return the query of one page, from the highest value of a unique field down."""
+    beyond = query if after is None else query.where_lt(field, after)
+    return beyond.order_by(field, desc=True).limit(arguments.limit)
+
+
+def print_json(record: msgspec.Struct | dict[str, Any]) -> None:
+    """Print a record as one line of JSON."""
+    print(json.dumps(msgspec.to_builtins(record), ensure_ascii=False), flush=True)
+
+
+def show_list(
+    arguments: argparse.Namespace,
+    records: Sequence[M],
+    title: str,
+    columns: dict[str, Callable[[M], str]],
+    cursor: Callable[[M], object],
+) -> None:
+    """Print records: as JSON lines, or as a table with the way to the next page."""
+    if arguments.json:
+        for record in records:
+            print_json(record)
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console = open_console()
+    if not records:
+        say(console, f"no {title.lower()}")
+        return
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, overflow="fold", no_wrap=not number)  # the id comes first, and is copied as it is
+    for record in records:
+        # The texts are users', and may look like markup.
+        table.add_row(*(Text(printable(show(record))) for show in columns.values()))
+    console.print(table)
+    if len(records) == arguments.limit:
+        say(console, f"more: --after {printable(str(cursor(records[-1])))}")
+
+
+def printable(text: str) -> str:
+    """Return text in which nothing moves the cursor, changes colours or begins a new line."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    )
+
+
+def age(moment: datetime) -> str:
+    """Return how long ago a time was, or how long it takes until then, in its largest unit."""
+    passed = (now() - moment).total_seconds()
+    unit, width = next((each for each in _UNITS if abs(passed) >= each[1]), _UNITS[-1])
+    number = f"{math.floor(abs(passed) / width)} {unit}"
+    return f"in {number}" if passed < 0 else f"{number} ago"
+
+
+def short_json(value: object) -> str:
+    """Return a value as JSON on one line."""
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)

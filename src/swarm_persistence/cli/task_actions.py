@@ -1,0 +1,122 @@
+"""`swarm-persistence tasks add`, `retry`, `cancel` and `release`: an operator's changes of tasks."""
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import Subparsers, add_action, json_value, print_json, printable, run_on
+from swarm_persistence.clock import now
+from swarm_persistence.errors import NotFoundError, StorageError
+from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.storage import Storage
+
+Change = Callable[[Storage, str], Awaitable[TaskModel]]
+
+
+def add_parsers(actions: "Subparsers") -> None:
+    """Add the arguments of these actions."""
+    add = add_action(actions, "add", "Store a new task, and print its id.", run_add)
+    add.add_argument("type", metavar="TYPE", help="the type of the task")
+    add.add_argument(
+        "payload", metavar="PAYLOAD", nargs="?", type=json_value, help="its payload, as JSON (default: null)"
+    )
+    add.add_argument(
+        "--priority", choices=[priority.value for priority in TaskPriority], default=TaskPriority.MEDIUM.value
+    )
+    add.add_argument(
+        "--depends-on", action="append", default=[], metavar="ID", help="a task to wait for; may be repeated"
+    )
+    add.add_argument("--run-in", type=float, metavar="S", help="how many seconds to wait before it is ready")
+    add.add_argument("--max-retries", type=int, default=3, metavar="N", help="how often it is tried (default: 3)")
+    add.add_argument(
+        "--key", metavar="KEY", help="its idempotency key: of two tasks with one, only the first is stored"
+    )
+    for name, text, change in (
+        ("retry", "Make finished tasks pending again. They begin anew, as if they had never run.", _retry),
+        ("cancel", "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.", _cancel),
+        ("release", "Take tasks from the agents that hold them. They are pending again, and count no retry.", _release),
+    ):
+        _add_change(actions, name, text, change)
+
+
+def _add_change(actions: "Subparsers", name: str, text: str, change: Change) -> None:
+    parser = add_action(actions, name, text, lambda arguments: _run_change(arguments, name, change))
+    parser.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
+
+
+def run_add(arguments: argparse.Namespace) -> int:
+    """Store a task, print it, and return the exit code."""
+    task = TaskModel.new(
+        arguments.type,
+        arguments.payload,
+        arguments.priority,
+        dependencies=arguments.depends_on,
+        max_retries=arguments.max_retries,
+        idempotency_key=arguments.key,
+        run_at=None if arguments.run_in is None else now() + _seconds(arguments.run_in),
+    )
+    stored = run_on(arguments.database, lambda storage: storage.store_task(task))
+    if arguments.json:
+        print_json(stored)
+    else:
+        print(stored.id)
+    return 0
+
+
+def _seconds(number: float) -> timedelta:
+    try:
+        return timedelta(seconds=number)
+    except (OverflowError, ValueError):
+        raise CommandError(f"--run-in is {number}, expected a number of seconds") from None
+
+
+def _run_change(arguments: argparse.Namespace, name: str, change: Change) -> int:
+    """Change each of the tasks, print those that were, tell why the others were not, and return the exit code."""
+
+    async def change_all(storage: Storage) -> int:
+        code = 0
+        for id in arguments.ids:
+            try:
+                task = await change(storage, id)
+            except (CommandError, StorageError) as error:
+                print(
+                    f"swarm-persistence: cannot {name} {printable(repr(id))}: {printable(str(error))}", file=sys.stderr
+                )
+                code = 1
+                continue
+            if arguments.json:
+                print_json(task)
+            else:
+                print(f"{printable(task.id)}: {task.status}", flush=True)
+        return code
+
+    return run_on(arguments.database, change_all)
+
+
+async def _retry(storage: Storage, id: str) -> TaskModel:
+    return await storage.retry_task(id)
+
+
+async def _cancel(storage: Storage, id: str) -> TaskModel:
+    is_cancelled = await storage.cancel_task(id)
+    task = await _existing(storage, id)
+    if not is_cancelled:
+        raise CommandError(f"it is finished, {task.status}")
+    return task
+
+
+async def _release(storage: Storage, id: str) -> TaskModel:
+    task = await _existing(storage, id)
+    if task.status not in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
+        raise CommandError(f"no agent holds it, it is {task.status}")
+    await storage.release_task(task)
+    return task
+
+
+async def _existing(storage: Storage, id: str) -> TaskModel:
+    task = await storage.get_task(id)
+    if task is None:
+        raise NotFoundError(f"task {id!r}")
+    return task

@@ -1,0 +1,99 @@
+"""`swarm-persistence tasks list` and `show`: which tasks there are, and all of one, with what blocks it."""
+
+import argparse
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.cli import task_actions
+from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import (
+    Subparsers,
+    add_action,
+    add_actions,
+    add_page,
+    age,
+    page_of,
+    print_json,
+    printable,
+    run_on,
+    short_json,
+    show_list,
+)
+from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.storage import Storage, UnmetDependency
+
+
+def add_parser(commands: "Subparsers") -> None:
+    """Add the command's arguments."""
+    actions = add_actions(commands, "tasks", "List, show, add, retry, cancel and release tasks.")
+    listing = add_action(
+        actions,
+        "list",
+        "List tasks, the highest id first. Ids that the library makes begin with the time, so the newest come first.",
+        run_list,
+    )
+    statuses = [status.value for status in TaskStatus]
+    listing.add_argument(
+        "--status", action="append", choices=statuses, help="only tasks of this status; may be repeated"
+    )
+    listing.add_argument("--type", action="append", metavar="TYPE", help="only tasks of this type; may be repeated")
+    listing.add_argument("--agent", metavar="ID", help="only tasks that this agent holds or held last")
+    add_page(listing, "ID")
+    show = add_action(
+        actions, "show", "Show one task. If it is blocked, tell which dependencies it waits for.", run_show
+    )
+    show.add_argument("id", metavar="ID", help="the id of the task")
+    task_actions.add_parsers(actions)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """List tasks, and return the exit code."""
+    query = QueryBuilder(TaskModel)
+    if arguments.status:
+        query = query.where_in("status", arguments.status)
+    if arguments.type:
+        query = query.where_in("task_type", arguments.type)
+    if arguments.agent is not None:
+        query = query.where_eq("assigned_to", arguments.agent)
+    page = page_of(query, "id", arguments, arguments.after)
+    tasks = run_on(arguments.database, lambda storage: storage.repository(TaskModel).query(page))
+    columns = {
+        "id": lambda task: task.id,
+        "type": lambda task: task.task_type,
+        "status": lambda task: task.status.value,
+        "priority": lambda task: task.priority.value,
+        "agent": lambda task: task.assigned_to or "",
+        "created": lambda task: age(task.created_at),
+        "error": lambda task: (task.error or "").partition("\n")[0][:60],
+    }
+    show_list(arguments, tasks, "Tasks", columns, lambda task: task.id)
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Show one task, and return the exit code."""
+    task, unmet = run_on(arguments.database, lambda storage: _read(storage, arguments.id))
+    if arguments.json:
+        print_json({**msgspec.to_builtins(task), "unmet_dependencies": msgspec.to_builtins(unmet)})
+        return 0
+    console = open_console()
+    for field in task.__struct_fields__:
+        value: Any = msgspec.to_builtins(getattr(task, field))
+        if value is not None:
+            say(console, f"{field}: {printable(value if isinstance(value, str) else short_json(value))}")
+    for dependency in unmet:
+        state = "is not stored yet" if dependency.status is None else f"is {dependency.status}"
+        missing = "is not stored: is the id right?"
+        say(console, f"waits for {printable(dependency.id)}, which {missing if dependency.is_missing else state}")
+    return 0
+
+
+async def _read(storage: Storage, id: str) -> tuple[TaskModel, tuple[UnmetDependency, ...]]:
+    task = await storage.get_task(id)
+    if task is None:
+        raise CommandError(f"there is no task {id!r}", 1)
+    is_blocked = task.status is TaskStatus.PENDING and task.dependencies
+    return task, (await storage.get_unmet_dependencies()).get(task.id, ()) if is_blocked else ()
