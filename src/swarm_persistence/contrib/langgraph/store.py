@@ -124,10 +124,10 @@ class SwarmStore(BaseStore):
     async def _documents(self, ids: list[str]) -> dict[str, DocumentModel]:
         repository = self._storage.repository(DocumentModel)
         if len(ids) == 1:  # has a faster way
-            found = await repository.find_by_id(ids[0])
-            return {ids[0]: found} if found else {}
-        query = QueryBuilder(DocumentModel).where_in("id", ids)
-        return {document.id: document for document in await repository.query(query)} if ids else {}
+            only = await repository.find_by_id(ids[0])
+            return {only.id: only} if only else {}
+        found = await repository.query(QueryBuilder(DocumentModel).where_in("id", ids)) if ids else []
+        return {document.id: document for document in found}
 
     async def _search(self, op: SearchOp, vector: Sequence[float] | None) -> list[_Ranked]:
         collection = (ROOT, *op.namespace_prefix)
