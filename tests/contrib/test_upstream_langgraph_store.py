@@ -41,8 +41,11 @@ def test_the_tests_of_langgraphs_store_in_memory_pass(target: str, fewest: int, 
     assert passed_tests("langgraph-checkpoint", ("test_store.py",), place) >= fewest
 
 
-def test_the_tests_of_langgraphs_store_on_sqlite_pass() -> None:
-    assert passed_tests("langgraph-checkpoint-sqlite", OF_SQLITE, "named") >= 144
+@pytest.mark.parametrize(("target", "fewest"), [("named", 144), ("postgres", 142)])
+def test_the_tests_of_langgraphs_store_on_sqlite_pass(target: str, fewest: int, request: pytest.FixtureRequest) -> None:
+    place = request.getfixturevalue("url") if target == "postgres" else target
+
+    assert passed_tests("langgraph-checkpoint-sqlite", OF_SQLITE, place) >= fewest
 
 
 def test_those_that_ask_for_memory_pass_on_sqlite_as_well() -> None:
