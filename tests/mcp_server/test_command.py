@@ -1,5 +1,8 @@
 """Facts about the command `swarm-persistence mcp`."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,19 @@ def test_a_database_that_cannot_be_opened_ends_it_in_one_line(tmp_path: Path) ->
     done = run_command("mcp", "text.db", cwd=tmp_path, stdin="")
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_although_its_client_stays(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "swarm_persistence", "mcp", "swarm.db"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write('{"jsonrpc":"2.0","id":1,"method":"server/discover"}\n')
+        server.stdin.flush()
+        server.stdout.readline()
+        server.send_signal(number)
+
+        assert server.wait(60) == 128 + number
+    assert not (tmp_path / "swarm.db-wal").exists()

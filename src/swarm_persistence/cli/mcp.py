@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
@@ -51,12 +53,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(target: str, swarm_server: "Callable[[Storage], Server[Any]]") -> None:
-    from mcp import stdio_server
-
     async with await init_storage(target) as storage:
         if isinstance(storage, MemoryStorage):
             raise CommandError("a database in memory is this process's own, and no agent shares it; name a file or URL")
         print(f"database: {shown(str(getattr(storage, 'path', target)))}", file=sys.stderr, flush=True)
-        server = swarm_server(storage)
+        stop_signal = await _serve_until_stopped(swarm_server(storage))
+    if stop_signal is not None:
+        # A thread waits for standard input, which cannot be interrupted, and the interpreter would wait for it.
+        os._exit(128 + stop_signal)
+
+
+async def _serve_until_stopped(server: "Server[Any]") -> int | None:
+    """Serve until standard input ends, or until a signal, which is returned."""
+    from mcp import stdio_server
+
+    async def serve() -> None:
         async with stdio_server() as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
+
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def stop(number: int) -> None:
+        if not stopped.done():
+            stopped.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # on Windows
+            loop.add_signal_handler(number, stop, number)
+    serving = asyncio.create_task(serve())
+    await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        await serving
+        return None
+    return stopped.result()
