@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import AgentModel, EventModel, MemoryStorage, MessageModel, MetricModel, TaskModel, open_storage
+from swarm_persistence import (
+    AgentModel,
+    DocumentModel,
+    EventModel,
+    MemoryStorage,
+    MessageModel,
+    MetricModel,
+    TaskModel,
+    open_storage,
+)
 from swarm_persistence.cli.main import main
 from swarm_persistence.cli.stats import Schema, read_stats
 from swarm_persistence.clock import ManualClock, use_clock
@@ -27,6 +36,7 @@ def database(tmp_path: Path) -> Path:
         read, unread = (MessageModel.new("a", "b", "note", None) for _ in range(2))
         storage.store_many([read, unread, EventModel.new("seen", {}), MetricModel.new("cpu", 1.0, "s")])
         storage.mark_message_read(read.id)
+        storage.put_documents([DocumentModel.new(("notes",), key) for key in "abc"])
     return path
 
 
@@ -41,6 +51,7 @@ def test_json_holds_every_count(database: Path, capsys: pytest.CaptureFixture[st
     assert {status: count for status, count in stats["tasks"].items() if count} == {"pending": 2, "assigned": 1}
     assert {status: count for status, count in stats["agents"].items() if count} == {"initializing": 1}
     assert (stats["events"], stats["messages"], stats["messages_unread"], stats["metrics"]) == (1, 2, 1, 1)
+    assert stats["documents"] == 3
 
 
 def test_tasks_are_counted_by_type_and_status(database: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from swarm_persistence.clock import now
 from swarm_persistence.models import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -61,6 +62,8 @@ class Stats(msgspec.Struct):
     messages: int
     messages_unread: int
     metrics: int
+    documents: int
+    """Without those that have expired."""
     oldest_pending_task: Oldest | None
     schema: Schema
     """`None` for a storage that has no versions."""
@@ -98,13 +101,13 @@ async def read_stats(storage: Storage, name: str) -> Stats:
     """Count the records; the counts may include some concurrent writes of other processes."""
     pending = QueryBuilder(TaskModel).where_eq("status", TaskStatus.PENDING)
     # Asked together, so that a storage which can answers them from one snapshot.
-    (agents, tasks, messages), (events, metrics), oldest, size, schema = await asyncio.gather(
+    (agents, tasks, messages), (events, metrics, documents), oldest, size, schema = await asyncio.gather(
         asyncio.gather(
             storage.count_by(AgentModel, "status"),
             storage.count_by(TaskModel, "task_type", "status"),
             storage.count_by(MessageModel, "read"),
         ),
-        asyncio.gather(storage.repository(EventModel).count(), storage.repository(MetricModel).count()),
+        asyncio.gather(*(storage.repository(model).count() for model in (EventModel, MetricModel, DocumentModel))),
         storage.repository(TaskModel).query(pending.order_by("created_at").limit(1)),
         storage.get_storage_size(),
         _schema(storage),
@@ -122,6 +125,7 @@ async def read_stats(storage: Storage, name: str) -> Stats:
         messages=sum(messages.values()),
         messages_unread=messages.get((False,), 0),
         metrics=metrics,
+        documents=documents,
         oldest_pending_task=_oldest(oldest[0]) if oldest else None,
         schema=schema,
     )
@@ -160,6 +164,7 @@ def _show(console: "Console", stats: Stats) -> None:
     if stats.messages_unread:
         table.add_row("  unread", f"{stats.messages_unread:,}")
     table.add_row("metrics", f"{stats.metrics:,}")
+    table.add_row("documents", f"{stats.documents:,}")
     console.print(table)
     if stats.task_types:
         console.print(_table_of_types(stats.task_types))
