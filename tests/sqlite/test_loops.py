@@ -280,6 +280,8 @@ class TestBusyLoop:
 
     async def test_reads_of_single_records_take_no_thread(self, storage: SqliteStorage) -> None:
         reading = storage._engine._submitters()[1]
+        assert isinstance(reading, submit.Submitter)
+        reading.longest_stay = 3600.0  # else one that a busy machine interrupts sends the next 256 to a thread
         batches: set[Batch] = set()
 
         async def read() -> None:
