@@ -191,3 +191,41 @@ async def test_a_handler_reads_the_results_of_its_dependencies_from_its_context(
         tasks = await completed(storage, "total", "names", "alone")
 
     assert (tasks["total"].result, tasks["names"].result, tasks["alone"].result) == (3, ["b", "a"], [])
+
+
+class WithoutText(FailTask):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Unready(SnoozeTask):
+    """It does not call its base's `__init__`."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class Again(RetryTask):
+    """It does not call its base's `__init__`."""
+
+    def __init__(self) -> None:
+        pass
+
+
+async def test_a_fault_of_a_handlers_own_exception_does_not_end_the_worker(storage: Storage) -> None:
+    errors = iter((WithoutText(), Again(), Unready()))
+
+    async def handler(_: TaskModel) -> None:
+        raise next(errors)
+
+    for task_id in "abc":
+        await store(storage, task_id, max_retries=0)
+    async with a_worker(storage, {"work": handler}, concurrency=1) as worker:
+        found = await once(storage, is_finished, "a", "b")
+        await once(storage, lambda task: task.run_at is not None and task.status is TaskStatus.PENDING, "c")
+        assert worker.outcomes == {"failed": 2, "snoozed": 1}
+
+    assert found["a"].error is not None
+    assert "WithoutText" in found["a"].error

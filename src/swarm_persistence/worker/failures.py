@@ -17,6 +17,15 @@ def described(error: BaseException) -> str:
     return storable(message + place)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the message by which a handler says why its task fails; if it has none to give, describe the exception."""
+    try:
+        message = str(error)
+    except Exception:  # the handler's own class, whose fault must not end the worker
+        return described(error)
+    return storable(message)
+
+
 def storable(text: str) -> str:
     """Return a text as every storage can hold it."""
     # Bytes that were decoded with surrogateescape leave lone surrogates, which no storage takes.

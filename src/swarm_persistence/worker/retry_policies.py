@@ -9,7 +9,7 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import bound
 from swarm_persistence.storage.leases import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS
-from swarm_persistence.worker.failures import described, storable
+from swarm_persistence.worker.failures import described, reason_of
 
 
 class FailTask(Exception):  # noqa: N818 - the name says what a handler asks for
@@ -22,6 +22,8 @@ class RetryTask(Exception):  # noqa: N818 - the name says what a handler asks fo
     It counts as a retry, and the task fails for good if none is left. Without `in_`, the delay is that of any failure.
     """
 
+    seconds: float | None = None  # also for a subclass that does not call `__init__`
+
     def __init__(self, reason: str = "the handler asked for a retry", *, in_: float | timedelta | None = None) -> None:
         super().__init__(reason)
         self.seconds = None if in_ is None else seconds(in_, "in_", is_zero_possible=True)
@@ -29,6 +31,8 @@ class RetryTask(Exception):  # noqa: N818 - the name says what a handler asks fo
 
 class SnoozeTask(Exception):  # noqa: N818 - the name says what a handler asks for
     """Raised by a handler: the task is given back for `in_` seconds, which counts no retry."""
+
+    seconds: float = FIRST_RETRY_SECONDS  # also for a subclass that does not call `__init__`
 
     def __init__(self, *, in_: float | timedelta) -> None:
         super().__init__(f"in {in_} s")
@@ -80,12 +84,12 @@ class RetryPolicy:
     def failure(self, error: BaseException | str, retry_count: int) -> Failure:
         """Return how an exception of a handler, or the reason why it has ended without one, is recorded."""
         if isinstance(error, FailTask):
-            return Failure(storable(str(error) or "the handler has failed the task"), None, 0)
+            return Failure(reason_of(error) or "the handler has failed the task", None, 0)
         if isinstance(error, self._final):
             return Failure(described(error), None, 0)
         delay = backoff_seconds(retry_count + 1, self._first, self._longest, self._jitter)
         if isinstance(error, RetryTask):
-            return Failure(storable(str(error)), delay if error.seconds is None else error.seconds, self.max_retries)
+            return Failure(reason_of(error), delay if error.seconds is None else error.seconds, self.max_retries)
         text = error if isinstance(error, str) else described(error)
         return Failure(text, delay, self.max_retries)
 
