@@ -6,22 +6,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from contrib.storages import ENGINES, opened
 from postgres.conftest import schema, server, url
-from swarm_persistence import MemoryStorage, PostgresStorage, SqliteStorage, Storage
+from swarm_persistence import Storage
 
 __all__ = ["schema", "server", "url"]
-
-ENGINES = ["memory", "sqlite", "postgres"]
 
 
 @pytest_asyncio.fixture(params=ENGINES)
 async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
     """Give a storage on each engine."""
-    if request.param == "memory":
-        opened: Storage = MemoryStorage()
-    elif request.param == "sqlite":
-        opened = await SqliteStorage.open(tmp_path / "swarm.db")
-    else:
-        opened = await PostgresStorage.open(request.getfixturevalue("url"))
-    async with opened:
-        yield opened
+    async with await opened(request.param, request, tmp_path) as storage:
+        yield storage

@@ -34,18 +34,14 @@ from a2a.utils.task import encode_page_token
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from postgres.conftest import schema, server, url
-from swarm_persistence import MemoryStorage, PostgresStorage, SqliteStorage, Storage
+from contrib.storages import ENGINES, expect_what_fails, opened
 from swarm_persistence.contrib.a2a import SwarmPushNotificationConfigStore, SwarmTaskStore, SwarmVersionedTaskStore
-
-__all__ = ["schema", "server", "url"]
 
 FAILS = {
     "test_times_differ_by_nanoseconds": {"a2a-database"},
     "test_owners_may_use_the_same_ids": {"a2a-database"},
     "test_owners_may_use_the_same_ids_of_configurations": {"a2a-database"},
 }
-ENGINES = ["memory", "sqlite", "postgres"]
 
 
 class Named(User):
@@ -70,18 +66,7 @@ ANN, BOB, UNNAMED = (ServerCallContext(user=Named(name)) for name in ("ann", "bo
 
 @pytest.fixture(autouse=True)
 def _expect_what_fails(request: pytest.FixtureRequest) -> None:
-    given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    if FAILS.get(request.node.originalname, set()) & {*given}:
-        request.node.add_marker(pytest.mark.xfail(reason="the SDK's own store fails it", strict=True))
-
-
-async def opened(engine: str, request: pytest.FixtureRequest, folder: Path) -> Storage:
-    """Return a storage on the engine."""
-    if engine == "memory":
-        return MemoryStorage()
-    if engine == "sqlite":
-        return await SqliteStorage.open(folder / "swarm.db")
-    return await PostgresStorage.open(request.getfixturevalue("url"))
+    expect_what_fails(request, FAILS)
 
 
 @pytest_asyncio.fixture(params=[*ENGINES, "a2a-memory", "a2a-database"])

@@ -23,11 +23,9 @@ from google.adk.sessions import BaseSessionService, DatabaseSessionService, InMe
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.genai.types import Blob, Content, FileData, Part
 
-from postgres.conftest import schema, server, url
-from swarm_persistence import EventModel, MemoryStorage, PostgresStorage, SqliteStorage, Storage
+from contrib.storages import ENGINES, expect_what_fails, opened
+from swarm_persistence import EventModel
 from swarm_persistence.contrib.adk import SwarmArtifactService, SwarmMemoryService, SwarmSessionService
-
-__all__ = ["schema", "server", "url"]
 
 FAILS = {
     "test_a_stale_copy_of_a_session_is_refused": {"adk-memory"},
@@ -38,24 +36,12 @@ FAILS = {
     "test_an_artifact_saved_without_a_session_belongs_to_the_user": {"adk-memory"},
     "test_a_memory_that_is_added_by_itself_is_found": {"adk-memory"},
 }
-ENGINES = ["memory", "sqlite", "postgres"]
 A: Any = {"app_name": "app", "user_id": "user"}
-
-
-async def opened(engine: str, request: pytest.FixtureRequest, folder: Path) -> Storage:
-    """Return a storage on the engine."""
-    if engine == "memory":
-        return MemoryStorage()
-    if engine == "sqlite":
-        return await SqliteStorage.open(folder / "swarm.db")
-    return await PostgresStorage.open(request.getfixturevalue("url"))
 
 
 @pytest.fixture(autouse=True)
 def _expect_what_fails(request: pytest.FixtureRequest) -> None:
-    given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    if FAILS.get(request.node.originalname, set()) & {*given}:
-        request.node.add_marker(pytest.mark.xfail(reason="ADK's own service fails it", strict=True))
+    expect_what_fails(request, FAILS)
 
 
 @pytest_asyncio.fixture(params=[*ENGINES, "adk-memory", "adk-database"])

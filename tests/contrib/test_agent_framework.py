@@ -25,11 +25,9 @@ from agent_framework import (
     executor,
 )
 
-from postgres.conftest import schema, server, url
-from swarm_persistence import EventModel, MemoryStorage, PostgresStorage, SqliteStorage, Storage
+from contrib.storages import ENGINES, expect_what_fails, opened
+from swarm_persistence import EventModel
 from swarm_persistence.contrib.agent_framework import SwarmCheckpointStorage
-
-__all__ = ["schema", "server", "url"]
 
 FAILS = {
     "test_of_equal_times_the_last_saved_is_the_latest": {"framework-memory", "framework-files"},
@@ -37,7 +35,6 @@ FAILS = {
     "test_a_type_that_is_not_allowed_is_refused_when_it_is_saved": {"framework-memory"},
     "test_a_time_without_a_zone_is_taken_as_utc": {"framework-memory", "framework-files"},
 }
-ENGINES = ["memory", "sqlite", "postgres"]
 
 
 @dataclass
@@ -57,20 +54,9 @@ class Unknown:
 ALLOWED = [f"{Allowed.__module__}:Allowed"]
 
 
-async def opened(engine: str, request: pytest.FixtureRequest, folder: Path) -> Storage:
-    """Return a storage on the engine."""
-    if engine == "memory":
-        return MemoryStorage()
-    if engine == "sqlite":
-        return await SqliteStorage.open(folder / "swarm.db")
-    return await PostgresStorage.open(request.getfixturevalue("url"))
-
-
 @pytest.fixture(autouse=True)
 def _expect_what_fails(request: pytest.FixtureRequest) -> None:
-    given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    if FAILS.get(request.node.originalname, set()) & {*given}:
-        request.node.add_marker(pytest.mark.xfail(reason="the framework's own storage fails it", strict=True))
+    expect_what_fails(request, FAILS)
 
 
 @pytest_asyncio.fixture(params=[*ENGINES, "framework-memory", "framework-files"])

@@ -1,33 +1,16 @@
 """Facts about LangGraph's long-term store in a storage, on each engine."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import pytest
-import pytest_asyncio
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, GetOp, PutOp, SearchOp
 
-from postgres.conftest import schema, server, url
-from swarm_persistence import MemoryStorage, PostgresStorage, SerializationError, SqliteStorage, Storage, open_storage
+from swarm_persistence import SerializationError, Storage, open_storage
 from swarm_persistence.contrib.langgraph import SwarmStore
-
-__all__ = ["schema", "server", "url"]
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite", "postgres"])
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    """Give a storage on each engine."""
-    if request.param == "memory":
-        opened: Storage = MemoryStorage()
-    elif request.param == "sqlite":
-        opened = await SqliteStorage.open(tmp_path / "swarm.db")
-    else:
-        opened = await PostgresStorage.open(request.getfixturevalue("url"))
-    async with opened:
-        yield opened
 
 
 def letters(texts: Sequence[str]) -> list[list[float]]:

@@ -147,7 +147,7 @@ async def test_a_claim_waits_for_a_task_of_another_process(tmp_path: Path) -> No
 
 async def test_errors_are_answers_with_the_message_of_the_library(tmp_path: Path) -> None:
     async with connected(tmp_path / "swarm.db") as client:
-        unknown = await failure(client, "heartbeat", agent_id="nobody")
+        unknown = await failure(client, "heartbeat", agent_id="unknown")
         missing = await failure(client, "enqueue_task")
         misspelt = await failure(client, "enqueue_task", task_type="t", payloads=1)
         wrong = await failure(client, "list_tasks", limit="5")
@@ -155,7 +155,7 @@ async def test_errors_are_answers_with_the_message_of_the_library(tmp_path: Path
         refused = await failure(client, "register_agent", name="a\0b", agent_type="t")
         no_tool = await failure(client, "drop_tables")
 
-    assert unknown == "Not found: agent 'nobody'"
+    assert unknown == "Not found: agent 'unknown'"
     assert missing == "Invalid arguments of enqueue_task: Object missing required field `task_type`"
     assert misspelt == "Invalid arguments of enqueue_task: Object contains unknown field `payloads`"
     assert wrong == "Invalid arguments of list_tasks: Expected `int`, got `str` - at `$.limit`"
