@@ -64,7 +64,7 @@ def test_tasks_of_the_first_version_come_in_the_order_of_their_arrival(old: Tab,
 
     steps, pending, claimed = old.call("upgrades.claim_all", name, 1_200)
 
-    assert steps == ["stores", "order of arrival", "events of types"]
+    assert steps[:2] == ["stores", "order of arrival"]
     assert pending == claimed == [f"task-{place}" for place in range(1_200)]
 
 

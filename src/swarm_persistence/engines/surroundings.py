@@ -53,7 +53,12 @@ def require_real_threads() -> None:
 
 
 def require_own_threads() -> None:
-    """Raise `OtherError` if gevent or eventlet has replaced threads after this library has taken locks from them."""
+    """Raise `OtherError` if gevent or eventlet has replaced threads after this library has taken locks from them.
+
+    A browser has no threads at all, and a call that waited would stop its page.
+    """
+    if sys.platform == "emscripten":
+        raise OtherError("a blocking call would stop the page's event loop; use the async storage here")
     import threading
 
     if threading.Lock is not new_gate:
