@@ -22,7 +22,7 @@ from swarm_persistence.contrib.claude import SwarmSessionStore
 from swarm_persistence.testing import ManualClock
 
 MAIN: SessionKey = {"project_key": "project", "session_id": "session"}
-SUB: SessionKey = {**MAIN, "subpath": "subagents/agent-1"}
+SUB: SessionKey = {**MAIN, "subpath": "nested/agent-1"}
 
 
 def entry(**fields: Any) -> SessionStoreEntry:
@@ -89,7 +89,7 @@ async def test_an_append_belongs_to_the_transaction_around_it(storage: Storage) 
     assert (await store.load(MAIN), await store.load(SUB), await store.list_sessions("project")) == (None, None, [])
 
 
-async def test_prune_deletes_sessions_that_rest_with_their_subagents(clock: ManualClock) -> None:
+async def test_prune_deletes_sessions_that_rest_with_their_nested_agents(clock: ManualClock) -> None:
     async with await init_storage(":memory:") as storage:
         store = SwarmSessionStore(storage)
         other: SessionKey = {"project_key": "other", "session_id": "lively"}

@@ -1,7 +1,7 @@
 """The Claude Agent SDK's session store over documents; needs `pip install "swarm-persistence[claude]"`.
 
 The summary of a session is a document of the collection `("claude", project)`, its key the session's id. The entries of
-its transcript are documents of `("claude", project, session, "main")`, those of a subagent of
+its transcript are documents of `("claude", project, session, "main")`, those of a nested agent of
 `("claude", project, session, "sub", subpath)`, in the order of their arrival; the key of an entry is its `uuid`.
 """
 
@@ -70,12 +70,12 @@ class SwarmSessionStore(SessionStore):
         return [_summary(document, value_of(document)) for document in documents]
 
     async def list_subkeys(self, key: SessionListSubkeysKey) -> list[str]:
-        """Return the subpaths of a session's subagents."""
+        """Return the subpaths of a session's nested agents."""
         collections = await self._storage.list_collections((*_session(key), "sub"))
         return [collection[-1] for collection in collections]
 
     async def delete(self, key: SessionKey) -> None:
-        """Delete a session with its subagents, or one subagent's transcript, in short writes."""
+        """Delete a session with its nested agents, or one nested agent's transcript, in short writes."""
         if "subpath" in key:
             await self._storage.delete_documents(_transcript(key))
             return
@@ -122,7 +122,7 @@ def _transcript(key: SessionKey) -> tuple[str, ...]:
     if "subpath" not in key:
         return (*_session(key), "main")
     if not key["subpath"]:
-        raise ValueError("key['subpath'] is '', expected a subagent's path, or no subpath for the main transcript")
+        raise ValueError("key['subpath'] is '', expected a nested agent's path, or no subpath for the main transcript")
     return (*_session(key), "sub", key["subpath"])
 
 
