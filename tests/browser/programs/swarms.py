@@ -17,10 +17,10 @@ async def store_tasks(name: str, number: int) -> None:
         await storage.store_many([TaskModel(id=f"task-{place}", task_type="x") for place in range(number)])
 
 
-async def meet(storage: Storage, who: str) -> None:
-    """Wait until two have come."""
-    await storage.store_event(EventModel.new("has come", who))
-    while len(await storage.get_events_by_type("has come", 2)) < 2:
+async def meet(storage: Storage, who: str, *, at: str = "has come") -> None:
+    """Wait until two have come to a point."""
+    await storage.store_event(EventModel.new(at, who))
+    while len(await storage.get_events_by_type(at, 2)) < 2:
         pass
 
 
@@ -38,6 +38,8 @@ async def claim_all(name: str, agent_id: str, number: int) -> list[str]:
         for place in range(number):
             if await storage.claim_task(f"task-{place}", agent_id):
                 won.append(f"task-{place}")
+                if len(won) == 1:
+                    await meet(storage, agent_id, at="has won")  # a slow tab shall have its part as well
                 await work(storage)
         return won
 
