@@ -44,6 +44,15 @@ class Values(Read[list[Row]], frozen=True, gc=False):
     fields: tuple[str, ...]
 
 
+class Sizes(Read[list[tuple[str, int]]], frozen=True, gc=False):
+    """Read the ids of the rows that match a query, in its full order, each with the bytes that it may have many of.
+
+    These are the bytes of the columns of JSON and of bytes, of which the read transfers none.
+    """
+
+    query: Query[Any]
+
+
 class Count(Read[int], frozen=True, gc=False):
     """Count the rows that match a query's conditions."""
 

@@ -65,6 +65,10 @@ class Dialect:
         """Return conditions of which the one in this place names the row."""
         return " AND ".join(conditions)
 
+    def size(self, column: Column) -> str:
+        """Return the expression of the bytes of a column, which reads none of them where the database knows."""
+        return f"octet_length({column.name})"
+
     def literal(self, column: Column, value: object) -> str:
         """Return a value as a literal: an enum's text, or a small number."""
         return f"'{value}'" if isinstance(value, str) else str(value)

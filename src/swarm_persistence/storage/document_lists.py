@@ -1,16 +1,16 @@
 """The verbs of many documents: list, delete, copy, change their expiry."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Select, Values
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Read, Select, Sizes, Values
 from swarm_persistence.engines.steps import Delete, Increment, Put, Update
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import collection_of, collection_text, document_id
 from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS
 from swarm_persistence.storage.arguments import flag
 from swarm_persistence.storage.core import NOW
@@ -27,6 +27,8 @@ from swarm_persistence.storage.documents import DocumentVerbs
 
 _BATCH = 500
 """Documents written or deleted per write."""
+_BATCH_BYTES = 8 * 2**20
+"""Bytes that are copied per write, unless a single document has more."""
 
 
 class DocumentListVerbs(DocumentVerbs):
@@ -101,9 +103,8 @@ class DocumentListVerbs(DocumentVerbs):
         far stays deleted. Within a transaction, all of it belongs to the transaction. Expired documents are deleted as
         well, and not counted.
         """
-        chosen = DocumentChoice(collection, below, keys, after, before, label).conditions()
         deleted = 0
-        async for batch in self._batches(chosen):
+        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label)):
             unexpired, _ = await self._executor().write(
                 [Delete(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))), Delete(Query(DOCUMENTS, batch))]
             )
@@ -130,9 +131,8 @@ class DocumentListVerbs(DocumentVerbs):
             "updated_at": NOW,
             "version": Increment(),
         }
-        chosen = DocumentChoice(collection, below, keys, after, before, label).conditions()
         touched = 0
-        async for batch in self._batches(chosen):
+        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label)):
             touched += await self._write_one(Update(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED)), changes))
         return touched
 
@@ -141,7 +141,7 @@ class DocumentListVerbs(DocumentVerbs):
 
         Those of the same keys are replaced. With `below`, the collections below it are copied to below the target. New
         documents keep the `created_at`, `updated_at` and expiry of their originals. Each batch is a separate write, as
-        of `delete_documents`.
+        of `delete_documents`, of 8 MiB at most, or of one document that is larger.
 
         Raises:
             InvalidQueryError: the target is the source, or lies within what is copied.
@@ -151,34 +151,75 @@ class DocumentListVerbs(DocumentVerbs):
         refuse_overlap(origin, goal, below=flag(below, "below"))
         place = len(collection_of(origin))
         copied = 0
-        async for batch in self._batches(DocumentChoice(source, below).conditions()):
-            documents = await self._executor().read(Select(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED), _BY_ID)))
-            for document in documents:
-                document.collection = (*collection_of(goal), *document.collection[place:])
-                document.id = document_id(collection_text(document.collection), document.key)
-            if documents:
-                await self._write_one(Put(documents))
-            copied += len(documents)
+        async for page in self._pages(DocumentChoice(source, below).conditions(), Sizes):
+            for ids in _within_bytes(page):
+                batch = (Condition("id", ">=", ids[0]), Condition("id", "<=", ids[-1]), *IS_UNEXPIRED)
+                documents = await self._executor().read(Select(Query(DOCUMENTS, batch, _BY_ID)))
+                for document in documents:
+                    document.collection = (*collection_of(goal), *document.collection[place:])
+                    document.id = document_id(collection_text(document.collection), document.key)
+                if documents:
+                    await self._write_one(Put(documents))
+                copied += len(documents)
         return copied
 
-    async def _batches(self, chosen: tuple[Condition, ...]) -> Any:
-        """Yield conditions that choose some of the documents each, one range of ids after the other."""
+    async def _batches(self, choice: DocumentChoice) -> AsyncIterator[tuple[Condition, ...]]:
+        """Yield conditions that choose some of the documents each, in the order of their ids."""
+        conditions, keys = choice.conditions(), choice.chosen_keys()
+        if keys is None:
+            async for page in self._pages(conditions, _ids):
+                others = tuple(each for each in conditions if each.field != "id")
+                yield (*others, Condition("id", ">=", page[0][0]), Condition("id", "<=", page[-1][0]))
+        elif choice.below:
+            wanted = frozenset(keys)
+            async for page in self._pages(conditions, _ids_and_keys):
+                ids = [id for id, key in page if key in wanted]
+                if ids:
+                    yield (*conditions, one_of("id", ids))
+        else:
+            within = collection_argument(choice.collection)
+            for start in range(0, len(keys), _BATCH):
+                yield (*conditions, one_of("id", [document_id(within, key) for key in keys[start : start + _BATCH]]))
+                await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
+
+    async def _pages(
+        self, chosen: tuple[Condition, ...], read_of: Callable[[Query[DocumentModel]], Read[Any]]
+    ) -> AsyncIterator[list[Any]]:
+        """Yield rows that begin with the ids of the documents, a page at a time, in the order of the ids."""
         while True:
-            query: Query[DocumentModel] = Query(DOCUMENTS, chosen, _BY_ID, _BATCH)
-            rows: list[Any] = await self._executor().read(Values(query, ("id",)))
+            rows = await self._executor().read(read_of(Query(DOCUMENTS, chosen, _BY_ID, _BATCH)))
             if not rows:
                 return
-            first, last = Condition("id", ">=", rows[0][0]), Condition("id", "<=", rows[-1][0])
-            others = tuple(each for each in chosen if each.field != "id" or each.operator not in _BOUNDS)
-            yield (*others, first, last)
+            yield rows
             if len(rows) < _BATCH:
                 return
-            upper = tuple(each for each in chosen if each.field == "id" and each.operator == "<")
-            chosen = (*others, Condition("id", ">", rows[-1][0]), *upper)
+            # No two bounds on one side: an index takes only one of them.
+            others = tuple(each for each in chosen if each.field != "id" or each.operator not in (">", ">="))
+            chosen = (*others, Condition("id", ">", rows[-1][0]))
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
 
-_BOUNDS = ("<", ">", ">=")
+def _within_bytes(page: list[tuple[str, int]]) -> Iterator[list[str]]:
+    """Yield the ids of a page in runs of `_BATCH_BYTES` at most, or of one document."""
+    run: list[str] = []
+    total = 0
+    for id, size in page:
+        if run and total + size > _BATCH_BYTES:
+            yield run
+            run, total = [], 0
+        run.append(id)
+        total += size
+    yield run
+
+
+def _ids(query: Query[DocumentModel]) -> Values:
+    return Values(query, ("id",))
+
+
+def _ids_and_keys(query: Query[DocumentModel]) -> Values:
+    return Values(query, ("id", "key"))
+
+
 _BY_ID = (Order("id"),)
 
 

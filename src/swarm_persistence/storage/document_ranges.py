@@ -9,7 +9,7 @@ from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import document_id, ids_of_keys, texts_below
 from swarm_persistence.query.builder import query_value
-from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of, unexpired
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, unexpired
 from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
 from swarm_persistence.schema.values import path, text
 from swarm_persistence.storage.arguments import flag, texts
@@ -30,21 +30,20 @@ class DocumentChoice(NamedTuple):
     by_arrival: bool = False
 
     def conditions(self) -> tuple[Condition, ...]:
-        """Return the conditions of these documents, expired ones included."""
-        collection = collection_argument(self.collection)
-        conditions = self._keys(collection)
+        """Return the conditions of these documents but those of their keys, expired ones included."""
+        conditions = self._range(collection_argument(self.collection))
         if self.label is not None:
             conditions.append(Condition("label", "=", text(self.label, "label")))
         return tuple(conditions)
 
-    def _keys(self, collection: str) -> list[Condition]:
+    def chosen_keys(self) -> tuple[str, ...] | None:
+        """Return the distinct keys that are chosen, in order, or `None` if no keys are given."""
         keys = texts(self.keys, "keys")
+        return None if keys is None else tuple(sorted(keys))
+
+    def _range(self, collection: str) -> list[Condition]:
         if flag(self.below, "below"):
-            within = [*collections_below(collection)]
-            return within + self._bounds("key", "") + ([] if keys is None else [one_of("key", keys) if keys else _NONE])
-        if keys is not None:
-            ids = [document_id(collection, key) for key in keys]
-            return [one_of("id", ids) if ids else _NONE, *self._bounds("id", document_id(collection, ""))]
+            return [*collections_below(collection), *self._bounds("key", "")]
         if flag(self.by_arrival, "by_arrival"):
             return [Condition("collection", "=", collection), *self._bounds("key", "")]
         bounds = self._bounds("id", document_id(collection, ""))
@@ -64,9 +63,6 @@ class DocumentChoice(NamedTuple):
         if self.before is not None:
             bounds.append(Condition(field, "<", prefix + text(self.before, "before")))
         return bounds
-
-
-_NONE = Condition("id", "IN", ())
 
 
 def order_of(*, by_arrival: bool, desc: bool) -> tuple[Order, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
+from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Sizes, Values
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import (
     columns_of_rows,
@@ -18,7 +18,7 @@ from swarm_persistence.engines.rows.evaluator import (
 )
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import BINARY_KINDS, JSON_KINDS, M, Table
 
 SourceOf = Callable[[Table[Any]], RowSource]
 
@@ -40,7 +40,7 @@ def _get(read: Get[Any], source_of: SourceOf) -> Row | None:
     return row if row is None or read.table.expiry is None or not has_expired(read.table, row) else None
 
 
-def _rows(read: Select[Any] | Page[Any] | Values, source_of: SourceOf) -> list[Row]:
+def _rows(read: Select[Any] | Page[Any] | Values | Sizes, source_of: SourceOf) -> list[Row]:
     return rows_of(source_of(read.query.table), resolved(read.query, source_of))
 
 
@@ -75,11 +75,22 @@ def _values(read: Values, rows: list[Row]) -> list[Row]:
     return columns_of_rows(read.query.table, rows, read.fields)
 
 
+def _sizes(read: Sizes, rows: list[Row]) -> list[tuple[str, int]]:
+    large = [
+        place
+        for place, column in enumerate(read.query.table.columns)
+        if column.kind in JSON_KINDS or column.kind in BINARY_KINDS
+    ]
+    sized: Any = rows
+    return [(row[0], sum(len(row[place] or b"") for place in large)) for row in sized]
+
+
 _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
     Get: _get,
     Select: _rows,
     Page: _rows,
     Values: _rows,
+    Sizes: _rows,
     Count: _count,
     Aggregate: _aggregate,
     LastSequence: _last_sequence,
@@ -89,4 +100,5 @@ _FINISH: dict[type[Read[Any]], Callable[[Any, Any], Any]] = {
     Select: _records,
     Page: _page,
     Values: _values,
+    Sizes: _sizes,
 }

@@ -13,7 +13,7 @@ from swarm_persistence.query.query import FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
 from swarm_persistence.query.text import Dialect, Marks, where_text
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
+from swarm_persistence.schema.tables import BINARY_KINDS, CHANGE_NUMBER, JSON_KINDS, SEQUENCE, Table
 from swarm_persistence.schema.values import LARGEST_INTEGER, ColumnValue
 
 Compiled = tuple[str, list[ColumnValue]]
@@ -183,6 +183,12 @@ class Compiler:
         if walks is None:
             return text, self._values(query)
         return text, [*(value for each in walks for value in self._values(each)), query.limit]
+
+    def sizes(self, query: Query[Any]) -> Compiled:
+        """Return the text that reads the ids of a query's rows, and the bytes of what may be large in each."""
+        large = [each for each in query.table.columns if each.kind in JSON_KINDS or each.kind in BINARY_KINDS]
+        sizes = " + ".join(f"coalesce({self.dialect.size(each)}, 0)" for each in large)
+        return self.values(query, ("id", sizes or "0"))
 
     def exists(self, query: Query[Any]) -> Compiled:
         """Return the text that gives one row if any fulfils a query's conditions."""

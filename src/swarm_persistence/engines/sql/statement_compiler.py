@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from swarm_persistence.engines.prepared import BoundSteps
-from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Values
+from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Sizes, Values
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
     ApartStatement,
@@ -84,6 +84,7 @@ class StatementCompiler(ABC):
             Select: self.select,
             Page: self._page,
             Values: self._values,
+            Sizes: self._sizes,
             Count: self._count,
             Aggregate: self._aggregate,
             LastSequence: self.last_sequence,
@@ -217,6 +218,9 @@ class StatementCompiler(ABC):
 
     def _values(self, read: Values) -> Statement:
         return TuplesStatement(*self.sql.values(read.query, read.fields), read.query.table)
+
+    def _sizes(self, read: Sizes) -> Statement:
+        return TuplesStatement(*self.sql.sizes(read.query), read.query.table)
 
     def _count(self, read: Count) -> Statement:
         return ValueStatement(*self.sql.count(read.query), read.query.table)

@@ -109,6 +109,10 @@ class PostgresDialect(Dialect):
         others = [condition for other, condition in enumerate(conditions) if other != place]
         return f"{conditions[place]} AND {hidden(' AND '.join(others))}"
 
+    def size(self, column: Column) -> str:
+        """Return the expression of the bytes of a column; only JSON has to be read for it, by the server."""
+        return f"octet_length({column.name}::text)" if column.kind in JSON_KINDS else super().size(column)
+
     def literal(self, column: Column, value: object) -> str:
         """Return a value that stands in the text."""
         return str(bool(value)).lower() if column.kind is Kind.FLAG else super().literal(column, value)
