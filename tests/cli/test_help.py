@@ -13,6 +13,7 @@ GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = [
     "demo",
     "worker",
+    "serve",
     "mcp",
     "stats",
     "tasks",

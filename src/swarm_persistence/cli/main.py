@@ -21,6 +21,7 @@ from swarm_persistence.cli import (
     migrate,
     partition,
     recover,
+    serve,
     stats,
     tasks,
     worker,
@@ -68,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(commands)
     worker.add_parser(commands)
+    serve.add_parser(commands)
     mcp.add_parser(commands)
     stats.add_parser(commands)
     tasks.add_parser(commands)

@@ -1,0 +1,10 @@
+"""A swarm over HTTP: its API, its live page and MCP; needs `pip install "swarm-persistence[web]"`."""
+
+try:
+    from swarm_persistence.web.app import SwarmApp, swarm_app
+except ImportError as error:
+    if (error.name or "").partition(".")[0] != "litestar":
+        raise
+    raise ImportError('this needs litestar: pip install "swarm-persistence[web]"', name=error.name) from error
+
+__all__ = ["SwarmApp", "swarm_app"]

@@ -1,0 +1,100 @@
+"""The ASGI application: the API, the page and MCP over one storage, behind the guard of all requests."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.types import Scope
+
+from swarm_persistence import Storage
+from swarm_persistence.web import api, login, page
+from swarm_persistence.web.access import ServerAccess, Visit, visit_of
+from swarm_persistence.web.api.document import openapi_config
+from swarm_persistence.web.open_streams import OpenStreams
+from swarm_persistence.web.problems import EXCEPTION_HANDLERS
+from swarm_persistence.web.request_guard import RequestGuard
+
+LARGEST_BODY = 16 * 2**20
+MOST_STREAMS = 1000
+
+AnyScope = MutableMapping[str, Any]
+AnyReceive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+AnySend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class SwarmApp:
+    """An ASGI application, to be served by itself or mounted in another one; it does not close the storage."""
+
+    def __init__(self, storage: Storage, access: ServerAccess, *, largest_body: int, most_streams: int) -> None:
+        self.storage = storage
+        self.access = access
+        self._streams = OpenStreams(most_streams)
+        failed_logins = login.FailedLogins()
+        self.litestar = Litestar(
+            [Router("/", route_handlers=[*page.ROUTE_HANDLERS, *login.ROUTE_HANDLERS]), *api.ROUTERS],
+            dependencies={
+                "storage": Provide(lambda: storage, sync_to_thread=False),
+                "access": Provide(lambda: access, sync_to_thread=False),
+                "streams": Provide(lambda: self._streams, sync_to_thread=False),
+                "failed_logins": Provide(lambda: failed_logins, sync_to_thread=False),
+                "visit": Provide(_visit, sync_to_thread=False),
+            },
+            exception_handlers=EXCEPTION_HANDLERS,
+            openapi_config=openapi_config(),
+            logging_config=None,  # the root logger is the caller's
+            request_max_body_size=None,  # the guard limits it, also where Litestar does not serve
+        )
+        self._guard = RequestGuard(self.litestar, access, largest_body=largest_body)
+
+    async def __call__(self, scope: AnyScope, receive: AnyReceive, send: AnySend) -> None:
+        """Serve a request, or the beginning and the end of a server."""
+        # The types of ASGI differ between frameworks; all of them mean the same.
+        parts: Any = (scope, receive, send)
+        if scope["type"] == "http":
+            await self._guard({**scope, "path": _path_of(scope)}, *parts[1:])
+        elif scope["type"] == "lifespan":
+            await self.litestar(*parts)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1000, "reason": None})
+
+    def end_streams(self) -> None:
+        """End all streams and long polls at once, and open no more; a server that stops waits for them."""
+        self._streams.end_all()
+
+
+def swarm_app(
+    storage: Storage,
+    *,
+    read_only: bool = False,
+    token: str | None = None,
+    hosts: Iterable[str] | None = (),
+    largest_body: int = LARGEST_BODY,
+    most_streams: int = MOST_STREAMS,
+) -> SwarmApp:
+    """Return the application of a storage; mount it anywhere: `app.mount("/swarm", swarm_app(storage))`.
+
+    With a `token`, each caller has to show it, and a browser logs in with it. It answers to addresses, to `localhost`
+    and to the names of `hosts`; with `None`, to any name, for applications that check it themselves.
+
+    Raises:
+        InvalidQueryError: the token is too short to be a secret.
+
+    """
+    access = ServerAccess(token, is_read_only=read_only, hosts=hosts)
+    return SwarmApp(storage, access, largest_body=largest_body, most_streams=most_streams)
+
+
+def _visit(scope: Scope) -> Visit:
+    return visit_of(scope)
+
+
+def _path_of(scope: AnyScope) -> str:
+    """Return the decoded path, in which a slash within a part, such as an id, and `%` stay percent-encoded."""
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%" not in raw:
+        return str(scope["path"])
+    parts = raw.partition(b"?")[0].decode("latin-1").split("/")
+    return "/".join(unquote(part).replace("%", "%25").replace("/", "%2F") for part in parts)

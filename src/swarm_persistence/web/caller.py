@@ -1,0 +1,87 @@
+"""What a request says of its caller: a program or a browser, its token, its cookie, and the page that sends it."""
+
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from swarm_persistence.web.sessions import LIFETIME_SECONDS
+
+LOGIN_PATH = "/login"
+OPEN_PATHS = (LOGIN_PATH, "/static/")
+"""What a browser needs to log in."""
+_WITHOUT_PAGES = ("/api/v1/", "/api/openapi.json", "/mcp", "/metrics", "/static/")
+"""Paths whose callers are programs, and get an error where a browser is sent to the login."""
+_FORM = "application/x-www-form-urlencoded"
+
+
+class Caller:
+    """The program or browser that sends a request, as far as the request tells."""
+
+    def __init__(self, scope: Any) -> None:
+        self.method: str = scope["method"]
+        self.headers: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        self.root: str = scope.get("root_path", "").rstrip("/")
+        self.path: str = scope["path"].removeprefix(self.root) or "/"
+        self.query = scope.get("query_string", b"").decode("latin-1")
+        self.host = self.headers.get("host", "")
+        client = scope.get("client")
+        self.address: str = client[0] if client else ""
+        self._scheme = scope.get("scheme", "http")
+
+    @property
+    def bearer(self) -> str | None:
+        """The token that the request shows."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else None
+
+    @property
+    def cookie(self) -> str | None:
+        """The cookie of its session."""
+        cookies: SimpleCookie = SimpleCookie()
+        try:
+            cookies.load(self.headers.get("cookie", ""))
+        except CookieError:
+            return None
+        found = cookies.get(self._cookie_name)
+        return None if found is None else found.value
+
+    def set_cookie(self, value: str) -> str:
+        """Return the header that sets the cookie."""
+        secure = "; Secure" if self._scheme == "https" else ""
+        path = f"{self.root}/"
+        return (
+            f"{self._cookie_name}={value}; Path={path}; Max-Age={LIFETIME_SECONDS}; HttpOnly; SameSite=Strict{secure}"
+        )
+
+    @property
+    def _cookie_name(self) -> str:
+        # Browsers send cookies to all ports of a name.
+        port = self.host.rpartition(":")[2]
+        return f"swarm_session_{port}" if port.isdigit() else "swarm_session"
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether it is a browser that loads a page."""
+        is_read = self.method in ("GET", "HEAD") and not self.path.startswith(_WITHOUT_PAGES)
+        return is_read and "text/html" in self.headers.get("accept", "")
+
+    @property
+    def is_form(self) -> bool:
+        """Whether its body is a form."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
+
+    @property
+    def may_be_of_browser(self) -> bool:
+        """Whether a browser may have sent it, for any page; a program need not say so."""
+        told = ("origin", "sec-fetch-site", "cookie", "referer")
+        return self.is_form or any(name in self.headers for name in told)
+
+    @property
+    def is_of_own_page(self) -> bool:
+        """Whether, if a browser sends it, one of our own pages has asked for it."""
+        site = self.headers.get("sec-fetch-site", "same-origin")
+        origin = self.headers.get("origin")
+        # The scheme may be another one: a proxy may speak TLS for us.
+        return site in ("same-origin", "none") and (origin is None or urlsplit(origin).netloc == self.host)

@@ -1,0 +1,75 @@
+"""Logs a browser in with the server's token, and out; the answers to forms that a page shows."""
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from litestar.params import URLEncodedBody
+
+from swarm_persistence.web.access import ServerAccess, Visit
+from swarm_persistence.web.caller import LOGIN_PATH, Caller
+from swarm_persistence.web.problems import HttpProblem
+
+_MOST_FAILURES = 10
+_WITHIN_SECONDS = 60.0
+_MOST_ADDRESSES = 1000
+
+
+class FailedLogins:
+    """Limits the guesses that come from one address."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
+
+    def require_patience(self, address: str) -> None:
+        """Raise `HttpProblem` if too many logins from this address have failed within the last minute."""
+        times = [each for each in self._times.get(address, ()) if each > time.monotonic() - _WITHIN_SECONDS]
+        if len(times) >= _MOST_FAILURES:
+            wait = int(times[0] + _WITHIN_SECONDS - time.monotonic()) + 1
+            raise HttpProblem(429, f"Too many logins have failed; try again in {wait} s.", {"retry-after": str(wait)})
+
+    def add(self, address: str) -> None:
+        """Count a failure."""
+        self._times[address] = [*self._times.pop(address, ()), time.monotonic()][-_MOST_FAILURES:]
+        if len(self._times) > _MOST_ADDRESSES:
+            self._times.popitem(last=False)
+
+
+@post(LOGIN_PATH, status_code=303, include_in_schema=False)
+async def log_in(
+    request: Request[Any, Any, Any],
+    data: URLEncodedBody[dict[str, str]],
+    access: NamedDependency[ServerAccess],
+    visit: NamedDependency[Visit],
+    failed_logins: NamedDependency[FailedLogins],
+) -> Response[None]:
+    """Check the `token` of the form, set the cookie, and lead to the page of its `next`."""
+    caller = Caller(request.scope)
+    failed_logins.require_patience(caller.address)
+    if not access.is_token(data.get("token", "").strip()):
+        failed_logins.add(caller.address)
+        return _see(visit.url(f"{LOGIN_PATH}?failed=1"), None)
+    there = data.get("next", "/")
+    # A path only: `//other.example` and `/\other.example` are other sites.
+    is_path = there.startswith("/") and not there.startswith(("//", "/\\")) and there.isprintable()
+    session = access.sessions.new(is_logged_in=True)
+    return _see(visit.url(there if is_path else "/"), caller.set_cookie(access.sessions.cookie(session)))
+
+
+@post("/logout", status_code=303, include_in_schema=False)
+async def log_out(
+    request: Request[Any, Any, Any], access: NamedDependency[ServerAccess], visit: NamedDependency[Visit]
+) -> Response[None]:
+    """Forget the session."""
+    session = access.sessions.new(is_logged_in=False)
+    return _see(visit.url("/"), Caller(request.scope).set_cookie(access.sessions.cookie(session)))
+
+
+def _see(location: str, cookie: str | None) -> Response[None]:
+    headers = {"location": location} | ({"set-cookie": cookie} if cookie else {})
+    return Response(None, status_code=303, headers=headers)
+
+
+ROUTE_HANDLERS = (log_in, log_out)

@@ -1,0 +1,52 @@
+"""The streams and long polls that are open; ends them all at once when the server stops."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from swarm_persistence.web.problems import RETRY_SECONDS, HttpProblem
+
+
+class OpenStreams:
+    """The open streams and long polls of one application."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ends: set[asyncio.Future[None]] = set()
+        self._is_over = False
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @contextmanager
+    def open(self) -> Iterator["asyncio.Future[None]"]:
+        """Return a future that is done once the stream has to end; leave the context at its end.
+
+        Raises:
+            HttpProblem: the server stops, or has as many streams as it may have.
+
+        """
+        self.require_room()
+        loop = asyncio.get_running_loop()
+        end: asyncio.Future[None] = loop.create_future()
+        self._ends.add(end)
+        try:
+            yield end
+        finally:
+            self._ends.discard(end)
+
+    def require_room(self) -> None:
+        """Raise `HttpProblem` if no stream can be opened now."""
+        if self._is_over:
+            raise HttpProblem(503, "The server stops.", {"retry-after": RETRY_SECONDS})
+        if len(self._ends) >= self._most:
+            raise HttpProblem(
+                503, f"The server has {self._most} open streams and waiting calls.", {"retry-after": RETRY_SECONDS}
+            )
+
+    def end_all(self) -> None:
+        """End all streams, and open no more; to be called in their event loop."""
+        self._is_over = True
+        for end in self._ends:
+            if not end.done():
+                end.set_result(None)

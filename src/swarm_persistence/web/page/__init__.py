@@ -1,0 +1,71 @@
+"""The live page: HTML that the server renders, and its static files.
+
+How a page is added:
+
+- Write a Litestar handler in a module of this folder, and put it (or a `Router`) into `ROUTE_HANDLERS` below. Its path,
+  `@get("/tasks")`, is below the place where the application is mounted.
+- A handler gets what it names as a parameter: `storage: NamedDependency[Storage]`; `visit: NamedDependency[Visit]`
+  (`web/access.py`) has `visit.csrf_token`, `visit.is_read_only`, `visit.has_login`, and `visit.url("/tasks/7")` for
+  links, which respects the mount. `access` (`ServerAccess`) and `streams` (`OpenStreams`) are there as well.
+- Query parameters are annotated: `limit: Annotated[int, QueryParameter(ge=1)] = 50`, or `q: FromQuery[str] = ""`; those
+  of a path are `id: FromPath[str]`, with `urllib.parse.unquote(id)`, as a slash in an id stays percent-encoded.
+- A form that changes something sends `<input type="hidden" name="csrf_token" value="…">`, url-encoded; a script sends
+  the header `X-CSRF-Token`. The layer before the handlers (`web/request_guard.py`) checks it, and refuses all changes
+  if the server is read-only; a handler only leaves the buttons out. `data: URLEncodedBody[dict[str, str]]` is a form.
+- Static files are in `static/`, and are served at `/static/`, also to a browser that has not logged in. They are part
+  of the package, as are all files of this folder. The Content-Security-Policy allows neither inline scripts nor inline
+  styles, nor anything of another site.
+- The handler answers `Response(text, media_type=MediaType.HTML)`; values of records are escaped.
+- The API is beside it, at `/api/v1` (`visit.url("/api/v1/tasks/stream")` for an `EventSource`); `page_of` in
+  `web/lists.py` is the one way to filter, sort and page through records.
+- `/login` shows a form that posts `token`, `next` and `csrf_token` to `/login` (`web/login.py`); after a wrong token,
+  the browser comes back to `/login?failed=1`. `POST /logout` ends the session.
+"""
+
+from html import escape
+from pathlib import Path
+from typing import Annotated
+
+from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
+
+from swarm_persistence.web.access import Visit
+
+_STATIC = Path(__file__).parent / "static"
+
+
+@get("/", include_in_schema=False)
+async def index(visit: NamedDependency[Visit]) -> Response[str]:
+    """Show where the API is."""
+    return _page(f'<h1>swarm-persistence</h1><p><a href="{escape(visit.url("/api"))}">The API</a></p>')
+
+
+@get("/login", include_in_schema=False)
+async def login_form(
+    visit: NamedDependency[Visit], there: Annotated[str, QueryParameter(name="next")] = "/", failed: FromQuery[int] = 0
+) -> Response[str]:
+    """Show the form of the login."""
+    reason = '<p role="alert">The token is wrong.</p>' if failed else ""
+    return _page(
+        f'<h1>Log in</h1>{reason}<form method="post" action="{escape(visit.url("/login"))}">'
+        f'<input type="hidden" name="csrf_token" value="{visit.csrf_token}">'
+        f'<input type="hidden" name="next" value="{escape(there)}">'
+        '<label>Token <input name="token" type="password" autocomplete="current-password" required autofocus></label>'
+        "<button>Log in</button></form>"
+    )
+
+
+def _page(body: str) -> Response[str]:
+    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>swarm-persistence</title>{body}</html>'
+    return Response(text, media_type=MediaType.HTML)
+
+
+ROUTE_HANDLERS: tuple[ControllerRouterHandler, ...] = (
+    index,
+    login_form,
+    create_static_files_router("/static", directories=[_STATIC], include_in_schema=False),
+)
+"""In their order; the paths of all of them are below the mount."""

@@ -1,0 +1,121 @@
+"""Errors as bodies of the type application/problem+json (RFC 9457), with the library's messages."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+
+from swarm_persistence import (
+    ClosedError,
+    ConflictError,
+    DatabaseError,
+    DependencyCycleError,
+    InvalidQueryError,
+    LeaseLostError,
+    MigrationError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PoolError,
+    SerializationError,
+    StorageError,
+    UnreadableError,
+)
+from swarm_persistence.plain_json import encode_json
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = "1"
+
+_log = logging.getLogger(__name__)
+
+_STATUS_CODES: dict[type[StorageError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    LeaseLostError: 409,
+    DependencyCycleError: 422,
+    InvalidQueryError: 422,
+    SerializationError: 422,
+    UnreadableError: 500,
+    ClosedError: 503,
+    PoolError: 503,
+    MigrationError: 503,
+    OutcomeUnknownError: 500,
+    DatabaseError: 500,
+}
+"""By the nearest class of an error; of no class listed: 500."""
+
+
+class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What went wrong with a request."""
+
+    type: str = "about:blank"
+    """`about:blank`, or `urn:swarm-persistence:` and the class of the library's error."""
+    title: str
+    status: int
+    detail: str
+
+
+class HttpProblem(HTTPException):
+    """A request that is answered by a problem."""
+
+    def __init__(self, status_code: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail=detail, status_code=status_code, headers=dict(headers or {}))
+
+
+def problem_body(status_code: int, detail: str, type: str = "about:blank") -> bytes:
+    """Return the body of a problem."""
+    title = HTTPStatus(status_code).phrase
+    return encode_json(Problem(type=type, title=title, status=status_code, detail=detail))
+
+
+def status_of(error: StorageError) -> int:
+    """Return the status code for an error of the library."""
+    return next((_STATUS_CODES[kind] for kind in type(error).__mro__ if kind in _STATUS_CODES), 500)
+
+
+def _response(
+    status_code: int, detail: str, type: str = "about:blank", headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    return Response(
+        problem_body(status_code, detail, type), status_code=status_code, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def _of_storage(_request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
+    status_code = status_of(error)
+    if status_code >= 500:
+        _log.error("a request failed: %s", error, exc_info=error)
+    headers = {"Retry-After": RETRY_SECONDS} if status_code == 503 else None
+    return _response(status_code, str(error), f"urn:swarm-persistence:{type(error).__name__}", headers)
+
+
+def _of_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    status_code, detail = error.status_code, error.detail or HTTPStatus(error.status_code).phrase
+    if isinstance(error, ValidationException):
+        status_code, detail = 422, _reasons(error)
+    elif status_code >= 500:
+        _log.error("a request failed", exc_info=error)
+        detail = "The request failed unexpectedly; the server's log says why."
+    return _response(status_code, detail, headers=error.headers)
+
+
+def _of_other(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _log.error("a request failed unexpectedly", exc_info=error)
+    return _response(500, "The request failed unexpectedly; the server's log says why.")
+
+
+def _reasons(error: ValidationException) -> str:
+    extra: Any = error.extra
+    reasons = [f"{each.get('key', '?')}: {each.get('message', '?')}" for each in extra or () if isinstance(each, dict)]
+    return "; ".join(reasons) or error.detail
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    StorageError: _of_storage,
+    HTTPException: _of_http,
+    Exception: _of_other,
+}

@@ -1,0 +1,53 @@
+"""Hands on the body of a request up to a limit; can read it whole first, and then hands it on all the same."""
+
+from litestar.types import HTTPRequestEvent, Receive
+from litestar.types.asgi_types import HTTPReceiveMessage
+
+from swarm_persistence.web.problems import HttpProblem
+
+
+class RequestBody:
+    """The body of one request."""
+
+    def __init__(self, receive: Receive, largest: int) -> None:
+        self._receive = receive
+        self._largest = largest
+        self._received = 0
+        self._whole: HTTPRequestEvent | None = None
+
+    def check_length(self, length: str | None) -> None:
+        """Raise `HttpProblem` if the length that a header announces is above the limit."""
+        if length is not None and length.isdigit() and int(length) > self._largest:
+            self._refuse()
+
+    async def receive(self) -> HTTPReceiveMessage:
+        """Return the next message: what was read already, or what the server receives."""
+        if self._whole is not None:
+            message, self._whole = self._whole, None
+            return message
+        return await self._next()
+
+    async def read(self) -> bytes:
+        """Read the body whole; `receive` then returns it in one message."""
+        parts: list[bytes] = []
+        while True:
+            message = await self._next()
+            if message["type"] != "http.request":
+                raise HttpProblem(400, "The request ended before its body did.")
+            parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
+        body = b"".join(parts)
+        self._whole = {"type": "http.request", "body": body, "more_body": False}
+        return body
+
+    async def _next(self) -> HTTPReceiveMessage:
+        message: HTTPReceiveMessage = await self._receive()  # type: ignore[assignment]
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            if self._received > self._largest:
+                self._refuse()
+        return message
+
+    def _refuse(self) -> None:
+        raise HttpProblem(413, f"The body of a request may have {self._largest:,} bytes.")

@@ -1,0 +1,135 @@
+"""The layer that each request passes first: names, bodies, tokens, sessions, CSRF tokens; the headers of answers."""
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from litestar.types import ASGIApp, Message, Receive, Send
+
+from swarm_persistence.web.access import VISIT, ServerAccess, Visit
+from swarm_persistence.web.caller import LOGIN_PATH, OPEN_PATHS, Caller
+from swarm_persistence.web.problems import MEDIA_TYPE, HttpProblem, problem_body
+from swarm_persistence.web.request_body import RequestBody
+from swarm_persistence.web.sessions import BrowserSession
+
+CSRF_FIELD = "csrf_token"
+"""The field of a form that carries the CSRF token."""
+CSRF_HEADER = "x-csrf-token"
+"""The header of a script's request that carries it."""
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "same-origin",  # with "no-referrer", browsers send no origin with forms
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class RequestGuard:
+    """Answers what must not pass, and hands on the rest to an application."""
+
+    def __init__(self, application: ASGIApp, access: ServerAccess, *, largest_body: int) -> None:
+        self._application = application
+        self._access = access
+        self._largest_body = largest_body
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Caller(scope)
+        body = RequestBody(receive, self._largest_body)
+        try:
+            if not self._access.answers_to(request.host):
+                name = request.host or "no name at all"
+                raise HttpProblem(421, f"This server does not answer to {name!r}; name it with --allow-host, or hosts=")
+            body.check_length(request.headers.get("content-length"))
+            visit, cookie = await self._admit(request, body)
+        except HttpProblem as problem:
+            await _send_problem(_Answer(send, {}), problem)
+            return
+        scope[VISIT] = visit
+        answer = _Answer(send, {"set-cookie": cookie} if cookie else {})
+        try:
+            await self._application(scope, body.receive, answer.send)
+        except HttpProblem as problem:
+            if answer.has_begun:
+                raise
+            await _send_problem(answer, problem)
+
+    async def _admit(self, request: Caller, body: RequestBody) -> tuple[Visit, str | None]:
+        """Return what the caller may do, and a cookie to set; raise `HttpProblem` if the request is refused."""
+        access = self._access
+        has_token = request.bearer is not None and access.is_token(request.bearer)
+        session = access.sessions.read(cookie) if (cookie := request.cookie) else None
+        is_known = has_token or not access.needs_token or (session is not None and session.is_logged_in)
+        if not is_known and not request.path.startswith(OPEN_PATHS):
+            self._refuse_stranger(request)
+        if request.method not in _SAFE_METHODS:
+            await self._check_change(request, body, session, has_token=has_token)
+        new_cookie = None
+        if session is None and not has_token and request.wants_page:
+            session = access.sessions.new(is_logged_in=False)
+            new_cookie = request.set_cookie(access.sessions.cookie(session))
+        csrf_token = "" if session is None else access.sessions.csrf_token(session)
+        return Visit(request.root, session, csrf_token, access.is_read_only, access.needs_token), new_cookie
+
+    def _refuse_stranger(self, request: Caller) -> None:
+        if request.wants_page:
+            there = quote(request.path + (f"?{request.query}" if request.query else ""), safe="")
+            raise HttpProblem(303, "Log in first.", {"location": f"{request.root}{LOGIN_PATH}?next={there}"})
+        reason = "The token is wrong." if request.bearer else "This needs the server's token: Authorization: Bearer …"
+        raise HttpProblem(401, reason, {"www-authenticate": "Bearer"})
+
+    async def _check_change(
+        self, request: Caller, body: RequestBody, session: BrowserSession | None, *, has_token: bool
+    ) -> None:
+        is_of_server = request.path in ("/login", "/logout", "/mcp")  # MCP's tools are chosen by the server's mode
+        if self._access.is_read_only and not is_of_server:
+            raise HttpProblem(403, "This server is read-only.")
+        if has_token or not request.may_be_of_browser:
+            return  # a page of another site can neither know the token nor hide that a browser sends it
+        if not request.is_of_own_page:
+            raise HttpProblem(403, "A page of another site must not change anything here.")
+        given = request.headers.get(CSRF_HEADER)
+        if given is None and request.is_form:
+            given = parse_qs((await body.read()).decode("latin-1")).get(CSRF_FIELD, [""])[0]
+        if session is None or given is None or not self._access.sessions.is_csrf_token(session, given):
+            raise HttpProblem(403, "The CSRF token is missing or has expired; load the page again.")
+
+
+class _Answer:
+    """Sends an answer with the headers that all answers have."""
+
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+        self._send = send
+        self._headers = headers
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            given = [*message.get("headers", ())]
+            names = {name.lower() for name, _ in given}
+            added = {"cache-control": "no-store", **_HEADERS, **self._headers}
+            missing = _encoded((name, value) for name, value in added.items() if name.encode() not in names)
+            message = {**message, "headers": [*given, *missing]}
+        await self._send(message)
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+async def _send_problem(answer: _Answer, problem: HttpProblem) -> None:
+    body = problem_body(problem.status_code, problem.detail)
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **(problem.headers or {})}
+    await answer.send(
+        {"type": "http.response.start", "status": problem.status_code, "headers": _encoded(headers.items())}
+    )
+    await answer.send({"type": "http.response.body", "body": body, "more_body": False})
