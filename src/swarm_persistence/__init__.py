@@ -43,7 +43,9 @@ from swarm_persistence.models import (
 )
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import (
+    AgentLiveness,
     CompletedAndClaimed,
+    Durations,
     FoundDocument,
     MetricSummary,
     Pruned,
@@ -52,8 +54,11 @@ from swarm_persistence.storage import (
     Repository,
     Storage,
     TaskChanges,
+    TaskThroughput,
+    ThroughputBucket,
     Transaction,
     UnmetDependency,
+    WaitingTasks,
 )
 from swarm_persistence.version import VERSION
 
@@ -92,6 +97,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AgentLiveness",
     "AgentModel",
     "AgentStatus",
     "BlockingRepository",
@@ -104,6 +110,7 @@ __all__ = [
     "DatabaseError",
     "DependencyCycleError",
     "DocumentModel",
+    "Durations",
     "EventModel",
     "FailTask",
     "FoundDocument",
@@ -141,11 +148,14 @@ __all__ = [
     "TaskModel",
     "TaskPriority",
     "TaskStatus",
+    "TaskThroughput",
+    "ThroughputBucket",
     "Transaction",
     "TransactionError",
     "UnmetDependency",
     "UnreadableError",
     "WaitTimeoutError",
+    "WaitingTasks",
     "WasmStorage",
     "Worker",
     "WorkerContext",

@@ -3,6 +3,7 @@
 from typing import Any, assert_type
 
 from swarm_persistence import (
+    AgentLiveness,
     AgentModel,
     BlockingRepository,
     BlockingStorage,
@@ -13,6 +14,8 @@ from swarm_persistence import (
     PoolStatus,
     QueryBuilder,
     TaskModel,
+    TaskThroughput,
+    WaitingTasks,
     open_storage,
 )
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event
@@ -41,6 +44,10 @@ def test_the_types_of_all_methods_are_exact() -> None:
         assert_type(storage.get_metrics_by_agent("a", "b"), list[MetricModel])
         assert_type(storage.get_aggregated_metrics("duration_ms", 0, 1), list[MetricModel])
         assert_type(storage.count_by(TaskModel, "status"), dict[tuple[Any, ...], int])
+        assert_type(storage.get_task_throughput(0, 1, 60), TaskThroughput)
+        assert_type(storage.get_waiting_tasks(), list[WaitingTasks])
+        assert_type(storage.get_agent_liveness(), list[AgentLiveness])
+        assert_type(storage.get_waiting_dependents("a"), list[TaskModel])
         assert_type(storage.store_many([an_agent("b"), a_task("b")]), int)
         assert_type(storage.get_storage_size(), int)
         assert_type(storage.pool_status(), PoolStatus)

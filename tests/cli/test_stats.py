@@ -81,6 +81,22 @@ def test_the_oldest_pending_task_is_the_one_created_first(database: Path, capsys
     assert oldest["created_at"] == "2026-01-01T00:00:00+00:00"
 
 
+def test_the_oldest_ready_task_of_each_type_is_told_longest_waiting_first(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = stats_of(database, capsys)["waiting"]
+    assert [(name, each["count"], each["since"]) for name, each in waiting.items()] == [
+        ("first", 1, "2026-01-01T00:00:00+00:00"),
+        ("second", 1, "2026-01-01T00:01:00+00:00"),
+    ]
+    with open_storage(database) as storage:
+        assert {name: storage.get_task(each["oldest_id"]) for name, each in waiting.items()} == {
+            task.task_type: task for task in storage.get_pending_tasks()
+        }
+    assert main(["stats", str(database)]) == 0
+    assert waiting["first"]["oldest_id"] in capsys.readouterr().out
+
+
 def test_the_schema_is_told(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = stats_of(database, capsys)["schema"]
     assert schema["version"] == schema["latest"] >= 1

@@ -102,6 +102,11 @@ class TestPlans:
             ("list_documents_by_arrival", "documents_by_arrival"),
             ("list_collections", "documents_by_arrival"),
             ("prune", "documents_expiring"),
+            ("get_task_throughput", "tasks_changed"),
+            ("get_waiting_tasks", "tasks_ready_by_type"),
+            ("get_waiting_tasks", "tasks_delayed"),
+            ("get_agent_liveness", "tasks_leased"),
+            ("get_waiting_dependents", "task_links_by_dependency"),
         ],
     )
     async def test_a_verb_uses_the_index_that_was_made_for_it(

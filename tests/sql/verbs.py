@@ -244,6 +244,10 @@ MAINTENANCE: dict[str, Verb] = {
 HOUSEKEEPING: dict[str, Verb] = {
     "prune": lambda storage: storage.prune(after(200)),
     "count_by": lambda storage: storage.count_by(TaskModel, "task_type", "status"),
+    "get_task_throughput": lambda storage: storage.get_task_throughput(MOMENT, after(250), 60, by_type=True, limit=2),
+    "get_waiting_tasks": lambda storage: storage.get_waiting_tasks(),
+    "get_agent_liveness": lambda storage: storage.get_agent_liveness(5),
+    "get_waiting_dependents": lambda storage: storage.get_waiting_dependents("task-1"),
     "aggregate_metrics": lambda storage: storage.aggregate_metrics("type-1", MOMENT, after(250)),
     "aggregate_metrics_by_bucket": lambda storage: storage.aggregate_metrics(
         "type-1", MOMENT, after(250), 60, ("unit", "agent_id"), ("avg", "count", "p95")

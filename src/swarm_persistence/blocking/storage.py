@@ -239,6 +239,10 @@ class BlockingStorage(NotPicklable):
     get_aggregated_metrics = _verb(Storage.get_aggregated_metrics)
     aggregate_metrics = _verb(Storage.aggregate_metrics)
     count_by = _verb(Storage.count_by)
+    get_task_throughput = _verb(Storage.get_task_throughput)
+    get_waiting_tasks = _verb(Storage.get_waiting_tasks)
+    get_agent_liveness = _verb(Storage.get_agent_liveness)
+    get_waiting_dependents = _verb(Storage.get_waiting_dependents)
 
     put_documents = _verb(Storage.put_documents)
     update_document = _verb(Storage.update_document)

@@ -48,6 +48,16 @@ class Oldest(msgspec.Struct):
     age_seconds: float
 
 
+class Waiting(msgspec.Struct):
+    """The tasks of one type that could be claimed now."""
+
+    count: int
+    oldest_id: str
+    since: str
+    age_seconds: float
+    """How long the oldest has waited."""
+
+
 class Stats(msgspec.Struct):
     """The contents of a database in numbers; the field names are those of the JSON output."""
 
@@ -65,6 +75,8 @@ class Stats(msgspec.Struct):
     documents: int
     """Without those that have expired."""
     oldest_pending_task: Oldest | None
+    waiting: dict[str, Waiting]
+    """The tasks that could be claimed now by type, the one that has waited longest first."""
     schema: Schema
     """`None` for a storage that has no versions."""
 
@@ -72,7 +84,7 @@ class Stats(msgspec.Struct):
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     text = (
-        "Show what a database holds: counts by status and type, size with the log, oldest pending task, schema version."
+        "Show what a database holds: counts by status and type, size with the log, oldest ready tasks, schema version."
     )
     parser = commands.add_parser("stats", help="show what a database holds", description=text)
     parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
@@ -101,7 +113,7 @@ async def read_stats(storage: Storage, name: str) -> Stats:
     """Count the records; the counts may include some concurrent writes of other processes."""
     pending = QueryBuilder(TaskModel).where_eq("status", TaskStatus.PENDING)
     # Asked together, so that a storage which can answers them from one snapshot.
-    (agents, tasks, messages), (events, metrics, documents), oldest, size, schema = await asyncio.gather(
+    (agents, tasks, messages), (events, metrics, documents), oldest, waiting, size, schema = await asyncio.gather(
         asyncio.gather(
             storage.count_by(AgentModel, "status"),
             storage.count_by(TaskModel, "task_type", "status"),
@@ -109,6 +121,7 @@ async def read_stats(storage: Storage, name: str) -> Stats:
         ),
         asyncio.gather(*(storage.repository(model).count() for model in (EventModel, MetricModel, DocumentModel))),
         storage.repository(TaskModel).query(pending.order_by("created_at").limit(1)),
+        storage.get_waiting_tasks(),
         storage.get_storage_size(),
         _schema(storage),
     )
@@ -127,6 +140,9 @@ async def read_stats(storage: Storage, name: str) -> Stats:
         metrics=metrics,
         documents=documents,
         oldest_pending_task=_oldest(oldest[0]) if oldest else None,
+        waiting={
+            each.task_type: Waiting(each.count, each.id, each.since.isoformat(), each.age_seconds) for each in waiting
+        },
         schema=schema,
     )
 
@@ -173,6 +189,8 @@ def _show(console: "Console", stats: Stats) -> None:
             console,
             f"and {len(stats.task_types) - _TYPES_SHOWN:,} less frequent types: all are in the output of --json",
         )
+    if stats.waiting:
+        console.print(_table_of_waiting(stats.waiting))
     oldest = stats.oldest_pending_task
     if oldest is None:
         say(console, "oldest pending task: none")
@@ -193,4 +211,14 @@ def _table_of_types(types: dict[str, dict[str, int]]) -> "Table":
         table.add_row(
             escape(name), *(f"{types[name][status]:,}" if status in types[name] else "" for status in statuses)
         )
+    return table
+
+
+def _table_of_waiting(waiting: dict[str, Waiting]) -> "Table":
+    """Return the table of the types whose oldest ready task has waited longest."""
+    from rich.markup import escape
+
+    table = new_table("Ready to be claimed, longest waiting first", "", "count", "oldest waits (s)", "oldest")
+    for name, each in [*waiting.items()][:_TYPES_SHOWN]:
+        table.add_row(escape(name), f"{each.count:,}", f"{each.age_seconds:,.1f}", escape(each.oldest_id))
     return table

@@ -71,14 +71,25 @@ class LastSequence(Read[int], frozen=True, gc=False):
     before: int | None = None
 
 
+class Elapsed(NamedTuple):
+    """The microseconds from the latest of some time fields to another one; below zero if that is earlier.
+
+    Null if `until` or the first field is null; of the others, null is ignored.
+    """
+
+    since: tuple[str, ...]
+    until: str
+
+
 class AggregateFunction(NamedTuple):
     """An aggregate function over a group of rows; nulls are ignored. `count` counts rows and takes no field.
 
-    `percentile` computes `query.percentiles` for the `fraction`, which the other functions do not have.
+    `percentile` computes `query.percentiles` for the `fraction`, which the other functions do not have. It alone takes
+    a time that has elapsed.
     """
 
     name: Literal["count", "avg", "min", "max", "sum", "percentile"]
-    field: str | None = None
+    field: str | Elapsed | None = None
     fraction: float | None = None
 
 

@@ -113,6 +113,10 @@ class Dialect:
         """Return the expression of a percentile; its one placeholder is the fraction."""
         return f"percentile_cont({field}, {marks.next()})"
 
+    def elapsed(self, since: str, until: str) -> str:
+        """Return the expression of the microseconds between two times."""
+        return f"{until} - {since}"
+
     def change_number(self, table: Table[Any]) -> str:
         """Return the expression of the change number that a write sets in a row of a followed table."""
         raise NotImplementedError

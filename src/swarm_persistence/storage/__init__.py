@@ -2,6 +2,7 @@
 
 from swarm_persistence.storage.document_search import FoundDocument
 from swarm_persistence.storage.documents import PutCounts
+from swarm_persistence.storage.overview import AgentLiveness, WaitingTasks
 from swarm_persistence.storage.pruning import Pruned
 from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.storage.repository import Repository
@@ -9,11 +10,14 @@ from swarm_persistence.storage.storage import Storage
 from swarm_persistence.storage.summaries import MetricSummary
 from swarm_persistence.storage.task_changes import TaskChanges
 from swarm_persistence.storage.task_dependencies import UnmetDependency
+from swarm_persistence.storage.throughput import Durations, TaskThroughput, ThroughputBucket
 from swarm_persistence.storage.transactions import Transaction
 from swarm_persistence.storage.turnover import CompletedAndClaimed
 
 __all__ = [
+    "AgentLiveness",
     "CompletedAndClaimed",
+    "Durations",
     "FoundDocument",
     "MetricSummary",
     "Pruned",
@@ -22,6 +26,9 @@ __all__ = [
     "Repository",
     "Storage",
     "TaskChanges",
+    "TaskThroughput",
+    "ThroughputBucket",
     "Transaction",
     "UnmetDependency",
+    "WaitingTasks",
 ]

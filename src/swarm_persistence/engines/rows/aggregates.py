@@ -6,7 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Bucket
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Bucket, Elapsed
 from swarm_persistence.engines.rows.evaluator import matching_rows
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.percentiles import percentile_of
@@ -56,18 +56,37 @@ def _sort_key(table: Table[Any], place: int, group: str | Bucket) -> Callable[[t
 def _function(table: Table[Any], function: AggregateFunction) -> Callable[[Sequence[Row]], Any]:
     if function.field is None:
         return len
-    position = table.positions[function.field]
     compute = _computation(function)
-    is_real = table.column(function.field).kind is Kind.REAL
-    if function.name == "sum" and not is_real:
-        compute = sum
+    if isinstance(function.field, Elapsed):
+        value_of = _elapsed(table, function.field)
+    else:
+        value_of = itemgetter(table.positions[function.field])
+        is_real = table.column(function.field).kind is Kind.REAL
+        if function.name == "sum" and not is_real:
+            compute = sum
     has_empty_value = function.name == "count"
 
     def compute_field(rows: Sequence[Row]) -> Any:
-        values = [row[position] for row in rows if row[position] is not None]
+        values = [value for row in rows if (value := value_of(row)) is not None]
         return compute(values) if values or has_empty_value else None
 
     return compute_field
+
+
+def _elapsed(table: Table[Any], elapsed: Elapsed) -> Callable[[Row], int | None]:
+    """Return the function that computes the time elapsed between fields of a row."""
+    first, *others = [table.positions[field] for field in elapsed.since]
+    end = table.positions[elapsed.until]
+
+    def between(row: Row) -> int | None:
+        since: Any = row[first]
+        until: Any = row[end]
+        if since is None or until is None:
+            return None
+        latest: int = max([since, *[row[other] for other in others if row[other] is not None]])
+        return int(until - latest)
+
+    return between
 
 
 def _computation(function: AggregateFunction) -> Callable[[Sequence[Any]], Any]:

@@ -7,7 +7,7 @@ collecting the values.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket, Elapsed
 from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.query.query import FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
@@ -328,10 +328,17 @@ class Compiler:
         return f"{self.dialect.rounded_down(group.field, marks)} AS {_group_name(group)}"
 
     def _function(self, table: Table[Any], function: AggregateFunction, marks: Marks) -> str:
+        field = function.field
+        if isinstance(field, Elapsed):
+            first, *others = field.since
+            since = first
+            for other in others:
+                since = self.dialect.higher(since, f"coalesce({other}, {first})")
+            field = self.dialect.elapsed(since, field.until)
         if function.name == "percentile":
-            assert function.field is not None
-            return self.dialect.percentile(function.field, marks)
-        return self.dialect.function(table, function.name, function.field)
+            assert field is not None
+            return self.dialect.percentile(field, marks)
+        return self.dialect.function(table, function.name, field)
 
     def _first(self, query: Query[Any], marks: Marks) -> str:
         clauses = [f"SELECT {SEQUENCE}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
