@@ -95,6 +95,10 @@ bench-tasks: $(VENV)/dev ## Measure whole tasks by workers, in ten minutes, and 
 bench-rust: $(VENV)/dev ## Build the Rust crate with cargo, measure beside it, in six minutes, and write docs/performance-rust.md
 	@$(BIN)/python -m benchmarks.rust
 
+.PHONY: bench-langgraph
+bench-langgraph: $(VENV)/dev ## Measure LangGraph's checkpoints and memory beside its own savers, and write docs/performance-langgraph.md
+	@$(BIN)/python -m benchmarks.langgraph
+
 .PHONY: churn-postgres
 churn-postgres: $(VENV)/dev ## Measure WAL, bloat and claims on PostgreSQL while tasks come and go, in half an hour
 	@$(BIN)/python -m benchmarks.postgres.churn $(CHURN_ARGS)

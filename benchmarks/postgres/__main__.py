@@ -66,7 +66,7 @@ async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Re
     """Measure whole tasks by each queue's workers, and each peer that knows a verb, once a round."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        machine = describe_machine(Path(place), _PACKAGES, PostgreSQL=await _server_version(url))
+        machine = describe_machine(Path(place), _PACKAGES, PostgreSQL=await server_version(url))
     shuffle = random.Random(20260101)  # the same in every run
     whole_tasks = await _whole_tasks(url, rounds, seconds, shuffle) if WHOLE_TASKS in verbs else []
     verbs = [verb for verb in verbs if verb in VERBS]
@@ -74,7 +74,7 @@ async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Re
     for number in range(rounds if verbs else 0):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for key, (_, open_peer) in shuffle.sample([*PEERS.items()], len(PEERS)):
-            async with _new_database(url) as own_url, open_peer(own_url) as peer:
+            async with new_database(url) as own_url, open_peer(own_url) as peer:
                 for verb in verbs:
                     if verb in peer:
                         for in_flight in IN_FLIGHT[verb]:
@@ -98,7 +98,7 @@ async def _whole_tasks(url: str, rounds: int, seconds: float, shuffle: random.Ra
     for number in range(rounds):
         for place, (processes, at_once, key) in enumerate(shuffle.sample(kinds, len(kinds)), 1):
             print(f"whole tasks, round {number + 1} of {rounds}: {place} of {len(kinds)}", file=sys.stderr, flush=True)
-            async with _new_database(url) as own_url:
+            async with new_database(url) as own_url:
                 whole = await measure(QUEUES[key](own_url), processes, at_once, seconds)
             for unit, figure in whole.by_unit().items():
                 row = rows.setdefault(
@@ -110,7 +110,7 @@ async def _whole_tasks(url: str, rounds: int, seconds: float, shuffle: random.Ra
 
 
 @asynccontextmanager
-async def _new_database(url: str) -> AsyncIterator[str]:
+async def new_database(url: str) -> AsyncIterator[str]:
     """Give the URL of a new database with the library's tables, so that each peer begins with empty ones."""
     name = f"measured_{uuid.uuid4().hex}"
     connection = await asyncpg.connect(url)
@@ -127,7 +127,7 @@ async def _new_database(url: str) -> AsyncIterator[str]:
         await connection.close()
 
 
-async def _server_version(url: str) -> str:
+async def server_version(url: str) -> str:
     connection = await asyncpg.connect(url)
     try:
         return str(await connection.fetchval("SHOW server_version"))
