@@ -40,6 +40,8 @@ def test_the_json_of_an_agent_has_the_seeds_names_and_values() -> None:
         "heartbeat": "2026-01-01T12:30:15.123456Z",
         "created_at": "2026-01-01T12:30:15.123456Z",
         "updated_at": "2026-01-01T12:30:15.123456Z",
+        "group": None,
+        "tags": {},
         "version": 0,
     }
 
@@ -66,6 +68,9 @@ def test_the_json_of_a_task_has_the_seeds_names_and_values() -> None:
         "claim_count": 0,
         "idempotency_key": None,
         "fails_with_dependencies": True,
+        "group": None,
+        "tags": {},
+        "key_policy": "for_ever",
         "version": 0,
     }
 

@@ -8,10 +8,11 @@ import pytest
 from swarm_persistence import MigrationError, PostgresStorage
 from swarm_persistence.engines.sql.postgres.dialect import type_of
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
+from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, TASKS, Index, Kind, Table
 from swarm_persistence_conformance.records import a_task
 
-_LONG_TEXTS = ("task_type", "event_type", "metric_type", "unit", "label")
+_LONG_TEXTS = ("task_type", "event_type", "metric_type", "unit", "label", "group")
 
 # Each update of a task adds an entry to each index that holds it. So here, one serves those of two of the description.
 _BY_READINESS = Index(
@@ -51,7 +52,8 @@ def written(index: Index, schema: str, table: str) -> str:
         elif name in ("change_number", "id"):
             columns.append(name)
         else:
-            text = f'"left"({name}, 200)' if name in _LONG_TEXTS else '"timestamp"' if name == "timestamp" else name
+            shown = f'"{name}"' if name in ("timestamp", "group") else name
+            text = f'"left"({shown}, 200)' if name in _LONG_TEXTS else shown
             columns.append(f"{text} DESC NULLS LAST" if descends else f"{text} NULLS FIRST")
     if not index.is_unique:
         columns.append(SEQUENCE)
@@ -59,7 +61,7 @@ def written(index: Index, schema: str, table: str) -> str:
     text = f"CREATE {unique}INDEX {index.name} ON {schema}.{table} USING btree ({', '.join(columns)})"
     conditions = [_condition(field, value) for field, value in index.where]
     if index.present:
-        conditions.append(f"({index.present} IS NOT NULL)")
+        conditions.append(f"({quoted(index.present)} IS NOT NULL)")
     if len(conditions) > 1:
         return f"{text} WHERE ({' AND '.join(conditions)})"
     return f"{text} WHERE {conditions[0]}" if conditions else text

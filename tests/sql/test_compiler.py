@@ -149,7 +149,7 @@ class TestSteps:
     def test_an_insert_of_many_rows_has_as_few_characters_as_it_can(self, compiler: Compiler) -> None:
         text = compiler.insert(EVENTS, 2)
 
-        assert text.splitlines()[1:] == ["VALUES (?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?)"]
+        assert text.splitlines()[1:] == ["VALUES (?,?,?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?,?,?)"]
 
     def test_an_aggregate_without_groups_is_one_row(self, compiler: Compiler) -> None:
         aggregate = Aggregate(

@@ -31,12 +31,16 @@ from swarm_persistence_conformance.records import (
 Verb = Callable[[SqliteStorage], Awaitable[Any]]
 
 
+def _group(number: int) -> str | None:
+    return f"tenant-{number % 20}" if number % 2 else None
+
+
 async def fill(storage: SqliteStorage) -> None:
     """Store a few hundred records of each model."""
     statuses, priorities = list(TaskStatus), list(TaskPriority)
     numbers = range(300)
     await storage.store_many(
-        an_agent(f"agent-{n}", status=list(AgentStatus)[n % 7], created_at=after(n)) for n in numbers
+        an_agent(f"agent-{n}", status=list(AgentStatus)[n % 7], created_at=after(n), group=_group(n)) for n in numbers
     )
     await storage.store_many(
         a_task(
@@ -45,11 +49,18 @@ async def fill(storage: SqliteStorage) -> None:
             priority=priorities[n % 4],
             assigned_to=f"agent-{n % 9}" if n % 6 else None,
             created_at=after(n),
+            group=_group(n),
         )
         for n in numbers
     )
     await storage.store_many(
-        an_event(f"event-{n}", agent_id=f"agent-{n % 9}", event_type=f"type-{n % 5}", timestamp=after(n))
+        an_event(
+            f"event-{n}",
+            agent_id=f"agent-{n % 9}",
+            event_type=f"type-{n % 5}",
+            timestamp=after(n),
+            group=_group(n),
+        )
         for n in numbers
     )
     await storage.store_many(
@@ -59,11 +70,18 @@ async def fill(storage: SqliteStorage) -> None:
             to_agent=f"agent-{n % 4}",
             read=n % 3 == 0,
             timestamp=after(n),
+            group=_group(n),
         )
         for n in numbers
     )
     await storage.store_many(
-        a_metric(f"metric-{n}", agent_id=f"agent-{n % 9}", metric_type=f"type-{n % 5}", timestamp=after(n))
+        a_metric(
+            f"metric-{n}",
+            agent_id=f"agent-{n % 9}",
+            metric_type=f"type-{n % 5}",
+            timestamp=after(n),
+            group=_group(n),
+        )
         for n in numbers
     )
     await storage.put_documents(
@@ -138,6 +156,12 @@ async def _watch(records: AsyncGenerator[Any, None]) -> None:
         await anext(records)
 
 
+async def _read_group(storage: SqliteStorage) -> None:
+    for model in (AgentModel, TaskModel, EventModel, MessageModel, MetricModel):
+        query = QueryBuilder[Any](model).where_eq("group", "tenant-1").where_tag("run", "1")
+        await storage.repository(model).query(query)
+
+
 READS: dict[str, Verb] = {
     "get_agent": lambda storage: storage.get_agent("agent-1"),
     "list_agents": lambda storage: storage.list_agents(),
@@ -167,6 +191,7 @@ READS: dict[str, Verb] = {
     "list_document_keys": lambda storage: storage.list_document_keys(("notes", "agent-1"), desc=True, limit=1),
     "list_collections": lambda storage: storage.list_collections(("notes",)),
     "watch_documents": lambda storage: _watch(storage.watch_documents(("notes",), below=True)),
+    "repository_query_of_a_group": _read_group,
     "repository_find_by_id": lambda storage: storage.repository(EventModel).find_by_id("event-1"),
 }
 

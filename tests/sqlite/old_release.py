@@ -9,6 +9,8 @@ VERSION_5 = "98670f8"
 """The last commit whose schema has version 5: the previous release."""
 WITHOUT_PRIORITIES = "3f680ce"
 """The last commit without priorities of messages and tasks of events: SQLite's version 7, PostgreSQL's 11."""
+WITHOUT_GROUPS = "29b02e4"
+"""The last commit without groups and tags: SQLite's version 10, PostgreSQL's 14."""
 
 _ROOT = Path(__file__).parents[2]
 

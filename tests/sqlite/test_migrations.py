@@ -23,6 +23,7 @@ from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.models.links import TaskLink
+from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Index, Kind, Table
 from swarm_persistence_conformance.records import an_agent, ids
 
@@ -276,7 +277,7 @@ def _expected(index: Index) -> tuple[Any, ...]:
         else:
             columns.append((column.removeprefix("-"), column.startswith("-")))
     limits = [f"{field} = {value!r}" for field, value in index.where]
-    limits += [f"{index.present} IS NOT NULL"] if index.present else []
+    limits += [f"{quoted(index.present)} IS NOT NULL"] if index.present else []
     return columns, 2 * pairs, " AND ".join(limits)
 
 

@@ -6,13 +6,14 @@ from swarm_persistence.models.documents import DocumentModel
 from swarm_persistence.models.events import EventModel
 from swarm_persistence.models.messages import MessageModel, MessagePriority
 from swarm_persistence.models.metrics import MetricModel
-from swarm_persistence.models.tasks import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.models.tasks import KeyPolicy, TaskModel, TaskPriority, TaskStatus
 
 __all__ = [
     "AgentModel",
     "AgentStatus",
     "DocumentModel",
     "EventModel",
+    "KeyPolicy",
     "MessageModel",
     "MessagePriority",
     "MetricModel",

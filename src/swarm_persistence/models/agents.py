@@ -10,6 +10,7 @@ import msgspec
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
 from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.grouped import Tagged
 from swarm_persistence.models.lists import texts_of
 
 
@@ -25,7 +26,7 @@ class AgentStatus(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-class AgentModel(Model, kw_only=True):
+class AgentModel(Model, Tagged, kw_only=True):
     """A worker of the swarm. `version` counts the writes; a fresh record, never stored, has 0."""
 
     name: str
@@ -36,6 +37,8 @@ class AgentModel(Model, kw_only=True):
     heartbeat: datetime = msgspec.field(default_factory=now)
     created_at: datetime = msgspec.field(default_factory=now)
     updated_at: datetime = msgspec.field(default_factory=now)
+    group: str | None = None
+    tags: dict[str, str] = {}
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class AgentModel(Model, kw_only=True):
         capabilities: Iterable[str] = (),
         *,
         metadata: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Self:
         """Return an agent with an id of its own, created now."""
         moment = now()
@@ -59,6 +64,8 @@ class AgentModel(Model, kw_only=True):
             agent_type=agent_type,
             capabilities=texts_of(capabilities, "agent.capabilities"),
             metadata=dict(metadata or {}),
+            group=group,
+            tags=dict(tags or {}),
             heartbeat=moment,
             created_at=moment,
             updated_at=moment,

@@ -8,9 +8,10 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
+from swarm_persistence.models.grouped import Tagged
 
 
-class EventModel(Model, kw_only=True):
+class EventModel(Model, Tagged, kw_only=True):
     """Something that happened. `sequence` is its position in the log, `None` until it is stored.
 
     Of two events with one `idempotency_key`, only the first is stored.
@@ -23,6 +24,8 @@ class EventModel(Model, kw_only=True):
     metadata: dict[str, Any] = {}
     timestamp: datetime = msgspec.field(default_factory=now)
     idempotency_key: str | None = None
+    group: str | None = None
+    tags: dict[str, str] = {}
     sequence: int | None = None
 
     @classmethod
@@ -35,6 +38,8 @@ class EventModel(Model, kw_only=True):
         task_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        group: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Self:
         """Return an event with an id of its own, of this moment."""
         return cls(
@@ -44,6 +49,8 @@ class EventModel(Model, kw_only=True):
             task_id=task_id,
             metadata=dict(metadata or {}),
             idempotency_key=idempotency_key,
+            group=group,
+            tags=dict(tags or {}),
         )
 
     def with_agent(self, agent_id: str) -> Self:

@@ -1,5 +1,6 @@
 """The message from one agent to another."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import msgspec
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
 from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.grouped import Tagged
 from swarm_persistence.models.ranks import RankedEnum
 
 
@@ -20,7 +22,7 @@ class MessagePriority(RankedEnum):
     URGENT = "urgent"
 
 
-class MessageModel(Model, kw_only=True):
+class MessageModel(Model, Tagged, kw_only=True):
     """What one agent tells another; unread until it is marked, and open until it is acknowledged.
 
     `read_at` is when it was marked. `sequence` is its place among the messages that arrived, `None` until it is stored.
@@ -36,6 +38,8 @@ class MessageModel(Model, kw_only=True):
     timestamp: datetime = msgspec.field(default_factory=now)
     acknowledged_at: datetime | None = None
     result: Any | None = None
+    group: str | None = None
+    tags: dict[str, str] = {}
     sequence: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class MessageModel(Model, kw_only=True):
         content: Any,
         *,
         priority: MessagePriority | str = MessagePriority.NORMAL,
+        group: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Self:
         """Return an unread message with an id of its own, of this moment."""
         return cls(
@@ -60,6 +66,8 @@ class MessageModel(Model, kw_only=True):
             message_type=message_type,
             content=content,
             priority=member(MessagePriority, priority, "message.priority"),
+            group=group,
+            tags=dict(tags or {}),
         )
 
     def with_priority(self, priority: MessagePriority | str) -> Self:

@@ -8,9 +8,10 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
+from swarm_persistence.models.grouped import Tagged
 
 
-class MetricModel(Model, kw_only=True):
+class MetricModel(Model, Tagged, kw_only=True):
     """One measured number, with its unit and tags."""
 
     agent_id: str | None = None
@@ -19,6 +20,7 @@ class MetricModel(Model, kw_only=True):
     unit: str
     tags: dict[str, str] = {}
     timestamp: datetime = msgspec.field(default_factory=now)
+    group: str | None = None
 
     @classmethod
     def new(
@@ -29,9 +31,12 @@ class MetricModel(Model, kw_only=True):
         *,
         agent_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        group: str | None = None,
     ) -> Self:
         """Return a metric with an id of its own, of this moment."""
-        return cls(metric_type=metric_type, value=value, unit=unit, agent_id=agent_id, tags=dict(tags or {}))
+        return cls(
+            metric_type=metric_type, value=value, unit=unit, agent_id=agent_id, tags=dict(tags or {}), group=group
+        )
 
     def with_agent(self, agent_id: str) -> Self:
         """Return the same metric, measured by an agent."""

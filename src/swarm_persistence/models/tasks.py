@@ -1,6 +1,6 @@
 """The task: a unit of work, its status, and its result."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -10,6 +10,7 @@ import msgspec
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
 from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.grouped import Tagged
 from swarm_persistence.models.lists import texts_of
 from swarm_persistence.models.ranks import RankedEnum
 
@@ -34,13 +35,21 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class TaskModel(Model, kw_only=True):
+class KeyPolicy(StrEnum):
+    """For how long a task keeps others with its `idempotency_key` from being stored."""
+
+    FOR_EVER = "for_ever"
+    WHILE_ACTIVE = "while_active"
+
+
+class TaskModel(Model, Tagged, kw_only=True):
     """A unit of work. `version` counts the writes; a fresh record, never stored, has 0.
 
     `claim_next_task` does not return it before `run_at`, nor before every task in `dependencies` is completed. A claim
     holds until `lease_expires_at`, if that is set, and counts in `claim_count`, which tells it from earlier ones. If a
     dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
-    on waiting. Of two tasks with one `idempotency_key`, only the first is stored.
+    on waiting. Of two tasks with one `idempotency_key`, only the first is stored; with the `key_policy` `while_active`,
+    the key is free for another task once this one has ended.
     """
 
     task_type: str
@@ -62,6 +71,9 @@ class TaskModel(Model, kw_only=True):
     claim_count: int = 0
     idempotency_key: str | None = None
     fails_with_dependencies: bool = True
+    group: str | None = None
+    tags: dict[str, str] = {}
+    key_policy: KeyPolicy = KeyPolicy.FOR_EVER
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -69,6 +81,8 @@ class TaskModel(Model, kw_only=True):
         if type(self.priority) is not TaskPriority or type(self.status) is not TaskStatus:
             self.priority = member_or_value(TaskPriority, self.priority)
             self.status = member_or_value(TaskStatus, self.status)
+        if type(self.key_policy) is not KeyPolicy:
+            self.key_policy = member_or_value(KeyPolicy, self.key_policy)
 
     @classmethod
     def new(
@@ -82,6 +96,9 @@ class TaskModel(Model, kw_only=True):
         max_retries: int = 3,
         idempotency_key: str | None = None,
         fails_with_dependencies: bool = True,
+        group: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        key_policy: KeyPolicy | str = KeyPolicy.FOR_EVER,
     ) -> Self:
         """Return a pending task with an id of its own, created now."""
         moment = now()
@@ -94,6 +111,9 @@ class TaskModel(Model, kw_only=True):
             max_retries=max_retries,
             idempotency_key=idempotency_key,
             fails_with_dependencies=fails_with_dependencies,
+            group=group,
+            tags=dict(tags or {}),
+            key_policy=member(KeyPolicy, key_policy, "task.key_policy"),
             created_at=moment,
             updated_at=moment,
         )

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, Generic, Self
 
 from swarm_persistence.errors import InvalidQueryError, SerializationError, shown
+from swarm_persistence.plain_json import encode_json
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
 from swarm_persistence.schema.tables import Column, Kind, M, Table, table_named, table_of
@@ -80,6 +81,10 @@ class QueryBuilder(Generic[M]):
             raise InvalidQueryError(f"where_in({column.name!r}) needs several values, and got {shown(values)}")
         return self._with(Condition(column.name, "IN", tuple(self._value(column, value) for value in values)))
 
+    def where_tag(self, key: str, value: str) -> "QueryBuilder[M]":
+        """Keep records that have this value in `tags` under this key."""
+        return self._with(Condition(self._name_of("tags"), "TAG", tag_texts(key, value)))
+
     def where_null(self, field: str) -> "QueryBuilder[M]":
         """Keep records whose field is `None`."""
         return self._with(Condition(self._name_of(field), "IS NULL"))
@@ -144,6 +149,21 @@ class QueryBuilder(Generic[M]):
 
     def __repr__(self) -> str:
         return f"QueryBuilder({self.query.table.model.__name__}): {self.build()[0]}"
+
+
+def tag_texts(key: object, value: object) -> tuple[str, str]:
+    """Return two texts: tags that have this value under this key begin with the first, or contain the second.
+
+    Only for two pairs are there others that do so.
+    """
+    pair = {text(key, "the key of a tag"): text(value, f"the tag {shown(key)}")}
+    if pair in _AMBIGUOUS:
+        raise InvalidQueryError(f"no query finds the tag {shown(pair)}: other tags look like it in JSON")
+    encoded = encode_json(pair).decode()[:-1]
+    return encoded, f'",{encoded[1:]}'
+
+
+_AMBIGUOUS = ({":": ","}, {",": ":"})
 
 
 def comparable_column(table: Table[Any], field: object) -> Column:

@@ -13,7 +13,20 @@ from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
 Operator = Literal[
-    "=", "<>", "<", "<=", ">", ">=", "LIKE", "IN", "IN SUBQUERY", "IS NULL", "IS NOT NULL", "IS NULL OR >", "PAIR"
+    "=",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "LIKE",
+    "IN",
+    "IN SUBQUERY",
+    "IS NULL",
+    "IS NOT NULL",
+    "IS NULL OR >",
+    "PAIR",
+    "TAG",
 ]
 
 
@@ -45,7 +58,8 @@ class Condition(NamedTuple):
     """A predicate on one field of a row. A comparison with null is never true, as in SQL.
 
     `value` is a column value; for `IN`, a tuple of them; for `IN SUBQUERY`, a `Subquery`. For `PAIR`, `field` names two
-    columns (`a|b`) that hold the two values of the tuple, in either order. A time may be compared with a `FromNow`.
+    columns (`a|b`) that hold the two values of the tuple, in either order. For `TAG`, these are two texts: the JSON of
+    the field begins with the first, or contains the second. A time may be compared with a `FromNow`.
     """
 
     field: str

@@ -78,6 +78,9 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
         case "IN":
             values = frozenset(value) - {None}
             return lambda row: row[position] in values
+        case "TAG":
+            first, other = value
+            return lambda row: (tags := str(row[position])).startswith(first) or other in tags
         case "LIKE":
             matches = like_pattern(value).fullmatch
             return lambda row: row[position] is not None and matches(str(row[position])) is not None

@@ -3,13 +3,26 @@
 Text and values are built separately, so that an engine can cache the text of a query's shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery, pair_of
 from swarm_persistence.schema.tables import SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue
+
+_RESERVED = frozenset({"group"})
+"""Fields whose names are keywords of SQL."""
+
+
+def quoted(name: str) -> str:
+    """Return the name of a column as it stands in a statement."""
+    return f'"{name}"' if name in _RESERVED else name
+
+
+def listed(names: Iterable[str], prefix: str = "") -> str:
+    """Return the names of columns as they stand in a statement's list, each after a prefix."""
+    return ", ".join([prefix + quoted(name) for name in names])
 
 
 class Dialect:
@@ -34,7 +47,7 @@ class Dialect:
 
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: "Marks") -> str:
         """Return the condition that a column has one of the candidates."""
-        return f"{field} IN ({', '.join(marks.next() for _ in candidates)})"
+        return f"{quoted(field)} IN ({', '.join(marks.next() for _ in candidates)})"
 
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[ColumnValue]:
         """Return the values of the placeholders of `contains`."""
@@ -42,7 +55,7 @@ class Dialect:
 
     def unindexed(self, field: str) -> str:
         """Return a field as an expression that no index is used for."""
-        return field
+        return quoted(field)
 
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
         """Return the part of the candidates that the text of `contains` depends on."""
@@ -59,7 +72,11 @@ class Dialect:
 
     def comparison(self, field: str, operator: str, mark: str) -> str:
         """Return the comparison of a column with a value."""
-        return f"{field} {operator} {mark}"
+        return f"{quoted(field)} {operator} {mark}"
+
+    def has_tag(self, field: str, first: str, other: str) -> str:
+        """Return the condition that a JSON text begins with one text or contains another one."""
+        return f"(instr({field}, {first}) = 1 OR instr({field}, {other}) > 0)"
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
         """Return conditions of which the one in this place names the row."""
@@ -79,11 +96,11 @@ class Dialect:
 
     def function(self, table: Table[Any], name: str, field: str | None) -> str:
         """Return the call of an aggregate function."""
-        return f"{name}({field or '*'})"
+        return f"{name}({quoted(field) if field else '*'})"
 
     def order(self, order: Order) -> str:
         """Return one term of ORDER BY."""
-        return f"{order.field} DESC" if order.is_descending else order.field
+        return f"{quoted(order.field)} DESC" if order.is_descending else quoted(order.field)
 
     def any_number_of_rows(self) -> str:
         """Return the LIMIT that an OFFSET without one needs."""
@@ -138,6 +155,8 @@ class Dialect:
                     values.extend(self.candidates(value))
                 case "PAIR":
                     values.extend(sorted(value))
+                case "TAG":
+                    values.extend(value)
                 case "IN SUBQUERY":
                     values.extend(self.values(value.query.table, value.query.conditions))
                 case _ if isinstance(value, FromNow):
@@ -192,8 +211,10 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_ar
         case "PAIR":
             low, high = marks.dialect.pair(field)
             return f"{low} = {marks.next()} AND {high} = {marks.next()}"
+        case "TAG":
+            return marks.dialect.has_tag(field, marks.next(), marks.next())
         case "IS NULL" | "IS NOT NULL":
-            return f"{field} {operator}"
+            return f"{quoted(field)} {operator}"
         case "IS NULL OR >":
             assert isinstance(value, FromNow)
             return f"({field} IS NULL OR {field} > {marks.dialect.from_now(value, marks)})"
@@ -203,9 +224,10 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_ar
             assert isinstance(value, Subquery)
             inner = value.query
             table_name = marks.dialect.table(inner.table)
-            return f"{field} IN (SELECT {value.field} FROM {table_name} WHERE {where_text(inner, marks)})"
+            where = where_text(inner, marks)
+            return f"{quoted(field)} IN (SELECT {quoted(value.field)} FROM {table_name} WHERE {where})"
     if isinstance(value, FromNow):
         return f"{field} {operator} {marks.dialect.from_now(value, marks)}"
     if marks.dialect.is_literal(table, condition):
-        return f"{field} = {marks.dialect.literal(table.column(field), value)}"
+        return f"{quoted(field)} = {marks.dialect.literal(table.column(field), value)}"
     return marks.dialect.comparison(field, operator, marks.next())

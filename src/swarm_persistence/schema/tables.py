@@ -219,6 +219,7 @@ AGENTS = _register(
         Index("agents_by_age", ("created_at",)),
         Index("agents_by_status", ("status", "created_at")),
         Index("agents_by_heartbeat", ("status", "heartbeat")),
+        Index("agents_by_group", ("group",), present="group"),
     )
 )
 _PENDING = ("status", TaskStatus.PENDING.value)
@@ -236,6 +237,7 @@ TASKS = _register(
         Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
         Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
         Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+        Index("tasks_by_group", ("group",), present="group"),
         Index("tasks_changed", (CHANGE_NUMBER,)),
         hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
         is_followed=True,
@@ -252,6 +254,7 @@ EVENTS = _register(
         Index("events_by_type", ("event_type", "timestamp")),
         Index("events_by_type_and_arrival", ("event_type",)),
         Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+        Index("events_by_group", ("group",), present="group"),
         floor="event_floor",
     )
 )
@@ -262,6 +265,7 @@ MESSAGES = _register(
         Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
         Index("messages_unread_by_priority", ("to_agent", "-priority", "timestamp"), where=(("read", 0),)),
         Index("messages_by_arrival", ("to_agent",)),
+        Index("messages_by_group", ("group",), present="group"),
     )
 )
 METRICS = _register(
@@ -270,6 +274,7 @@ METRICS = _register(
         MetricModel,
         Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
         Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
+        Index("metrics_by_group", ("group",), present="group"),
     )
 )
 DOCUMENTS = _register(

@@ -15,6 +15,7 @@ from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import METRICS, TASKS
 
 _NAMES: list[Any] = ["count", "avg", "min", "max", "sum"]
@@ -24,6 +25,7 @@ GROUPINGS: list[tuple[str | Bucket, ...]] = [
     (),
     ("assigned_to",),
     ("status", "error"),
+    ("group",),
     (Bucket("started_at", 1_000_003),),
     (Bucket("created_at", 7), "assigned_to"),
 ]
@@ -44,7 +46,7 @@ def test_aggregates_are_those_of_sqlite(
     source, database = RowTable(TASKS), apsw.Connection(":memory:")
     if not has_percentile or not IS_BUILT_IN:
         add_percentile(database)
-    database.execute(f"CREATE TABLE tasks ({', '.join(TASKS.stored_names)})")
+    database.execute(f"CREATE TABLE tasks ({listed(TASKS.stored_names)})")
     for sequence, values in enumerate(stored, 1):
         source.add((*values, sequence))
         database.execute(f"INSERT INTO tasks VALUES ({', '.join('?' * len(values))})", values)

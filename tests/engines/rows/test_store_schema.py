@@ -7,9 +7,10 @@ import pytest
 
 from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchema, upgrade
 from swarm_persistence.errors import MigrationError
-from swarm_persistence.models import MessagePriority
+from swarm_persistence.models import KeyPolicy, MessagePriority
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import EVENTS, MESSAGES, TASKS
+from swarm_persistence_conformance.records import a_task
 
 STORES_OF_VERSION = {
     1: "3da6",
@@ -17,6 +18,7 @@ STORES_OF_VERSION = {
     3: "403c",
     4: "3db7",
     5: "dd2d",
+    6: "eb5e",
 }
 """A short sum of the stores of each version. If yours differs, add a version to `VERSIONS`, and its sum here."""
 
@@ -72,6 +74,16 @@ def test_an_event_that_is_older_than_tasks_and_metadata_of_events_has_neither() 
 
     event = codec_of(EVENTS.model).decode(new_row)
     assert (event.id, event.data, event.task_id, event.metadata, event.sequence) == ("event-1", {"a": 1}, None, {}, 7)
+
+
+def test_a_task_that_is_older_than_groups_keeps_its_key_for_ever() -> None:
+    columns = [name for name in TASKS.positions if name not in ("group", "tags", "key_policy")]
+    values = dict.fromkeys(columns, None) | dict(zip(columns, codec_of(TASKS.model).encode(a_task()), strict=False))
+    old = {**values, "change_number": 1, "unmet_dependencies": 0, "is_delayed": 0, "version": 1, "sequence": 7}
+
+    task = codec_of(TASKS.model).decode(upgraded(columns, [old[name] for name in columns]))
+
+    assert (task.id, task.group, task.tags, task.key_policy) == ("task-1", None, {}, KeyPolicy.FOR_EVER)
 
 
 def test_a_message_that_is_older_than_priorities_has_the_normal_one() -> None:

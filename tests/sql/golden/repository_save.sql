@@ -1,7 +1,7 @@
 BEGIN IMMEDIATE;
 
-INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
-VALUES (?,?,?,?,?,?,?,?,?,?)
+INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, "group", tags, version)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (id) DO UPDATE SET
   name = excluded.name,
   agent_type = excluded.agent_type,
@@ -11,6 +11,8 @@ ON CONFLICT (id) DO UPDATE SET
   heartbeat = excluded.heartbeat,
   created_at = excluded.created_at,
   updated_at = excluded.updated_at,
+  "group" = excluded."group",
+  tags = excluded.tags,
   version = excluded.version
 WHERE agents.version = excluded.version - 1;
 

@@ -11,7 +11,9 @@ SET
   read_at = ?,
   timestamp = ?,
   acknowledged_at = ?,
-  result = ?
+  result = ?,
+  "group" = ?,
+  tags = ?
 WHERE id = ?
 RETURNING 0;
 

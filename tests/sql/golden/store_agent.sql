@@ -1,2 +1,2 @@
-INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version)
-VALUES (?,?,?,?,?,?,?,?,?,?);
+INSERT INTO agents (id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, "group", tags, version)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?);

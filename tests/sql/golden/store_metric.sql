@@ -1,2 +1,2 @@
-INSERT INTO metrics (id, agent_id, metric_type, value, unit, tags, timestamp)
-VALUES (?,?,?,?,?,?,?);
+INSERT INTO metrics (id, agent_id, metric_type, value, unit, tags, timestamp, "group")
+VALUES (?,?,?,?,?,?,?,?);

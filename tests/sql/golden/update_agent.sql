@@ -10,6 +10,8 @@ SET
   heartbeat = ?,
   created_at = ?,
   updated_at = ?,
+  "group" = ?,
+  tags = ?,
   version = ?
 WHERE id = ? AND version = ?
 RETURNING version;

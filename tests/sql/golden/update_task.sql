@@ -21,6 +21,9 @@ SET
   claim_count = max(claim_count, ?),
   idempotency_key = ?,
   fails_with_dependencies = ?,
+  "group" = ?,
+  tags = ?,
+  key_policy = ?,
   version = ?,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE id = ? AND version = ? AND (status <> 'completed' OR ? = 'completed')

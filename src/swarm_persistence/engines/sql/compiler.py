@@ -11,7 +11,7 @@ from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
 from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.query.query import FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
-from swarm_persistence.query.text import Dialect, Marks, where_text
+from swarm_persistence.query.text import Dialect, Marks, listed, quoted, where_text
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import BINARY_KINDS, CHANGE_NUMBER, JSON_KINDS, SEQUENCE, Table
 from swarm_persistence.schema.values import LARGEST_INTEGER, ColumnValue
@@ -33,8 +33,8 @@ class Compiler:
         # Without spaces: a driver keeps no text prepared that is too long.
         values = ",".join(f"({','.join(marks.next() for _ in table.names)})" for _ in range(rows))
         if not table.is_followed:
-            return f"{into} ({', '.join(table.names)})\nVALUES {values}"
-        into = f"{into} ({', '.join((*table.names, CHANGE_NUMBER))})"
+            return f"{into} ({listed(table.names)})\nVALUES {values}"
+        into = f"{into} ({listed((*table.names, CHANGE_NUMBER))})"
         number = self.dialect.change_number(table)
         if rows == 1:
             return f"{into}\nVALUES ({values[1:-1]}, {number})"
@@ -48,12 +48,12 @@ class Compiler:
         values = [marks.next() for _ in names]
         if table.is_followed:
             names, values = [*names, CHANGE_NUMBER], [*values, self.dialect.change_number(table)]
-        return f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nVALUES ({', '.join(values)})"
+        return f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nVALUES ({', '.join(values)})"
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
         written = [
-            f"{name} = {self._raised(table, name, f'{table.name}.{name}', f'excluded.{name}')}"
+            f"{quoted(name)} = {self._raised(table, name, f'{table.name}.{name}', f'excluded.{quoted(name)}')}"
             for name in table.names
             if name != "id"
         ]
@@ -106,7 +106,7 @@ class Compiler:
             if name == "created_at"
             else f"{name} = {kept(name, f'{table.name}.version + 1')}"
             if name == "version"
-            else f"{name} = excluded.{name}"
+            else f"{quoted(name)} = excluded.{quoted(name)}"
             for name in names
             if name != "id"
         ]
@@ -118,7 +118,7 @@ class Compiler:
         else:
             is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
             conflict = f"DO UPDATE SET\n  {changes}\nWHERE {is_expired}"
-        head = f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(new)}\nFROM {source}"
+        head = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(new)}\nFROM {source}"
         return f"{head}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
 
     def _now(self, marked: int) -> str:
@@ -134,7 +134,7 @@ class Compiler:
         written = [
             "version = version + 1"
             if is_forced and name == "version"
-            else f"{name} = {self._raised(table, name, name, marks.next())}"
+            else f"{quoted(name)} = {self._raised(table, name, name, marks.next())}"
             for name in table.names
             if name != "id"
         ]
@@ -173,7 +173,7 @@ class Compiler:
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
-            choice = f"SELECT {', '.join(fields)}"
+            choice = f"SELECT {listed(fields)}"
             if walks is None:
                 clauses = [choice, *self._from(query, marks), *self._order_and_bounds(query, marks)]
             else:
@@ -291,7 +291,7 @@ class Compiler:
             clauses = [f"SELECT {', '.join((*groups, *numbers))}", *self._from(query, marks)]
             if grouping:
                 order = ", ".join(self.dialect.order(Order(name)) for name in grouping)
-                clauses += [f"GROUP BY {', '.join(grouping)}", f"ORDER BY {order}"]
+                clauses += [f"GROUP BY {listed(grouping)}", f"ORDER BY {order}"]
             text = self._texts[key] = "\n".join(clauses)
         values: list[ColumnValue] = []
         for group in aggregate.group_by:
@@ -324,7 +324,7 @@ class Compiler:
 
     def _group(self, group: str | Bucket, marks: Marks) -> str:
         if not isinstance(group, Bucket):
-            return group
+            return quoted(group)
         return f"{self.dialect.rounded_down(group.field, marks)} AS {_group_name(group)}"
 
     def _function(self, table: Table[Any], function: AggregateFunction, marks: Marks) -> str:
@@ -346,7 +346,7 @@ class Compiler:
 
     def _first_of_all(self, query: Query[Any], heads: list[Query[Any]], marks: Marks) -> str:
         """Return the text that gives the first rows of several queries, each of which an index serves."""
-        ordering = ", ".join(term.field for term in query.full_order)
+        ordering = listed(term.field for term in query.full_order)
         union = self._union(heads, f"SELECT {ordering}", marks)
         order = ", ".join(self.dialect.order(term) for term in query.full_order)
         limit = self.dialect.limit(marks.next())
@@ -364,13 +364,13 @@ class Compiler:
     def _written(self, table: Table[Any], name: str, change: Change, marks: Marks) -> str:
         match change:
             case Increment():
-                return f"{name} = {name} + {change.by}"
+                return f"{quoted(name)} = {quoted(name)} + {change.by}"
             case FromNow():
                 return f"{name} = {self.dialect.from_now(change, marks)}"
             case CountOf():
                 other, its_name = change.table, self.dialect.table(change.table)
                 return f"{name} = (SELECT count(*) FROM {its_name} WHERE {other.name}.{change.field} = {table.name}.id)"
-        return f"{name} = {marks.next()}"
+        return f"{quoted(name)} = {marks.next()}"
 
     def _set(self, table: Table[Any], written: list[str], *, is_marked: bool = True) -> str:
         lines = ",\n  ".join((*written, *(self._marked(table) if is_marked else [])))
@@ -458,7 +458,7 @@ def restored_values(table: Table[Any], rows: Sequence[Row], keeps_sequence: bool
 
 
 def _returning(table: Table[Any]) -> str:
-    return f"RETURNING {', '.join((*table.stored_names, SEQUENCE))}"
+    return f"RETURNING {listed((*table.stored_names, SEQUENCE))}"
 
 
 def _group_name(group: str | Bucket) -> str:

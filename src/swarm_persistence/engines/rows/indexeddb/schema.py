@@ -17,7 +17,14 @@ from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, Table
 from swarm_persistence.schema.values import column_value
 
-VERSIONS = ("stores", "order of arrival", "events of types", "documents", "events of tasks, priorities of messages")
+VERSIONS = (
+    "stores",
+    "order of arrival",
+    "events of types",
+    "documents",
+    "events of tasks, priorities of messages",
+    "groups and tags",
+)
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 
 _ROWS_AT_ONCE = 1_000

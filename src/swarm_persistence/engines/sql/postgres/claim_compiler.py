@@ -29,7 +29,7 @@ from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, give
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.query.text import Marks, where_text
+from swarm_persistence.query.text import Marks, quoted, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Kind, Table
 
 _LARGEST_BOUND = 1024
@@ -159,7 +159,7 @@ class ClaimCompiler(Compiler):
         self, table: Table[Any], changes: Mapping[str, Change], choice: Choice, marks: Marks, *, is_shared: bool
     ) -> str:
         """Return the text that changes the chosen rows and gives them."""
-        source, returned = "chosen", [*table.stored_names, SEQUENCE]
+        source, returned = "chosen", [quoted(name) for name in (*table.stored_names, SEQUENCE)]
         change = self._change(table, changes, GivenMarks(self.dialect) if is_shared else marks)
         if is_shared:
             values = given(types_of(self.dialect, table, changes.items()), marks)
@@ -216,7 +216,7 @@ class ClaimCompiler(Compiler):
         """
         order = merge.rest.full_order
         names = dict.fromkeys((SEQUENCE, merge.field, *(term.field for term in order)))
-        columns = ", ".join(f"{name} AS {of_head(name)}" for name in names)
+        columns = ", ".join(f"{quoted(name)} AS {of_head(name)}" for name in names)
         limit = f"LIMIT {unknown(most)}"
         heads = [
             " ".join([f"(SELECT {columns}", *self._from(head, marks), *self._order_and_bounds(head, marks), limit])
@@ -235,7 +235,7 @@ class ClaimCompiler(Compiler):
         read all of them by a partial index, for each row of `heads`, instead of the one of its number.
         """
         table = merge.rest.table
-        conditions = [f"{merge.field} = {of_head(merge.field)}"]
+        conditions = [f"{quoted(merge.field)} = {of_head(merge.field)}"]
         if merge.rest.conditions:
             conditions.append(where_text(merge.rest, marks))
         unchanged = hidden(" AND ".join(conditions))

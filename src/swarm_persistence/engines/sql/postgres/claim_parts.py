@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from swarm_persistence.query.text import Marks
+from swarm_persistence.query.text import Marks, quoted
 from swarm_persistence.schema.tables import SEQUENCE
 
 BEFORE = """\
@@ -27,7 +27,9 @@ class Choice(NamedTuple):
     @property
     def columns(self) -> str:
         """Return the beginning of its text."""
-        return ", ".join((f"SELECT {SEQUENCE} AS claimed", *(f"{name} AS {before(name)}" for name in self.kept)))
+        return ", ".join(
+            (f"SELECT {SEQUENCE} AS claimed", *(f"{quoted(name)} AS {before(name)}" for name in self.kept))
+        )
 
     def where(self, conditions: list[str]) -> list[str]:
         """Return the clause of these conditions and its own."""

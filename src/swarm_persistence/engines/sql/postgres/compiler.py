@@ -10,7 +10,7 @@ from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, type_
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
 from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.query.query import Query, unexpired
-from swarm_persistence.query.text import Marks, where_text
+from swarm_persistence.query.text import Marks, listed, quoted, where_text
 from swarm_persistence.schema.tables import (
     CHANGE_NUMBER,
     SEQUENCE,
@@ -39,7 +39,7 @@ class PostgresCompiler(ClaimCompiler):
         if table.is_followed:
             names.append(CHANGE_NUMBER)
             values.append(CURRENT_CHANGE)
-        head = f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})"
+        head = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
         return f"{head}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
 
     def put_rows(self, table: Table[Any], *, if_absent: bool) -> str:
@@ -49,8 +49,8 @@ class PostgresCompiler(ClaimCompiler):
         """
         marks = Marks(self.dialect)
         arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in table.columns)
-        columns = [f"added.{name}" for name in table.names]
-        source = f"unnest({arrays}) AS added ({', '.join(table.names)})\nORDER BY added.id"
+        columns = [f"added.{quoted(name)}" for name in table.names]
+        source = f"unnest({arrays}) AS added ({listed(table.names)})\nORDER BY added.id"
         return self._put(table, source, columns, marks, if_absent=if_absent)
 
     def restore(self, table: Table[Any], keeps_sequence: bool) -> str:
@@ -58,12 +58,12 @@ class PostgresCompiler(ClaimCompiler):
         marks = Marks(self.dialect)
         names = restored_names(table, keeps_sequence)
         arrays = ", ".join(f"{marks.next()}::{type_of(table.column(name))}[]" for name in names)
-        values = [f"added.{name}" for name in names]
-        added = f"added ({', '.join((*names, 'arrival'))})"
+        values = [f"added.{quoted(name)}" for name in names]
+        added = f"added ({listed((*names, 'arrival'))})"
         if table.is_followed:
             names, values = [*names, CHANGE_NUMBER], [*values, CURRENT_CHANGE]
         return (
-            f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(values)}\n"
+            f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(values)}\n"
             f"FROM unnest({arrays}) WITH ORDINALITY AS {added}\nORDER BY arrival"
         )
 
@@ -78,7 +78,7 @@ class PostgresCompiler(ClaimCompiler):
         # The read before saves the number that a refused row would use up; the conflict covers concurrent inserts.
         found = f"SELECT 1 FROM {self.dialect.table(table)} WHERE {field} = {mark_of[field]}"
         return (
-            f"INSERT INTO {self.dialect.table(table)} ({', '.join(names)})\nSELECT {', '.join(values)}\n"
+            f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(values)}\n"
             f"WHERE NOT EXISTS ({found})\n"
             f"ON CONFLICT ({field}) WHERE {field} IS NOT NULL DO NOTHING\nRETURNING {SEQUENCE}"
         )
@@ -94,7 +94,7 @@ class PostgresCompiler(ClaimCompiler):
         name = self.dialect.table(table)
         found = f"SELECT FROM {name} WHERE {field} = "
         text = (
-            f"WITH added AS (\n  INSERT INTO {name} ({', '.join(mark_of)})\n  SELECT {', '.join(mark_of.values())}\n"
+            f"WITH added AS (\n  INSERT INTO {name} ({listed(mark_of)})\n  SELECT {', '.join(mark_of.values())}\n"
             f"  WHERE NOT EXISTS ({found}{mark_of[field]})\n  ON CONFLICT DO NOTHING\n  RETURNING {SEQUENCE}\n)\n"
             f"SELECT coalesce((SELECT {SEQUENCE} FROM added), 0), EXISTS ({found}{mark_of[field]})"
         )
@@ -109,10 +109,10 @@ class PostgresCompiler(ClaimCompiler):
         marks = Marks(self.dialect)
         mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
         name = self.dialect.table(table)
-        written = ", ".join(f"{column} = {mark}" for column, mark in mark_of.items() if column != "id")
+        written = ", ".join(f"{quoted(column)} = {mark}" for column, mark in mark_of.items() if column != "id")
         return (
             f"WITH replaced AS (\n  UPDATE {name}\n  SET {written}\n  WHERE id = {mark_of['id']}\n  RETURNING 1\n),\n"
-            f"added AS (\n  INSERT INTO {name} ({', '.join(mark_of)})\n  SELECT {', '.join(mark_of.values())}\n"
+            f"added AS (\n  INSERT INTO {name} ({listed(mark_of)})\n  SELECT {', '.join(mark_of.values())}\n"
             "  WHERE NOT EXISTS (SELECT FROM replaced)\n  RETURNING 1\n)\n"
             "SELECT (SELECT count(*) FROM replaced) + (SELECT count(*) FROM added)"
         )
@@ -135,7 +135,7 @@ class PostgresCompiler(ClaimCompiler):
     def read_by_ids(self, table: Table[Any]) -> str:
         """Return the text that reads the rows of any number of ids; it marks one array."""
         marks = Marks(self.dialect)
-        chosen = ", ".join((*table.stored_names, SEQUENCE))
+        chosen = listed((*table.stored_names, SEQUENCE))
         text = f"SELECT {chosen}\nFROM {self.dialect.table(table)}\nWHERE id = ANY({marks.next()})"
         conditions = where_text(Query(table, unexpired(table)), marks)
         return f"{text} AND {conditions}" if conditions else text
@@ -164,7 +164,7 @@ class PostgresCompiler(ClaimCompiler):
         links, tasks = self.dialect.table(TASK_LINKS), self.dialect.table(TASKS)
         link_arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in TASK_LINKS.columns)
         task_arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in TASKS.columns)
-        link_names, task_names = ", ".join(TASK_LINKS.names), ", ".join(TASKS.names)
+        link_names, task_names = listed(TASK_LINKS.names), listed(TASKS.names)
         return f"""\
 WITH{id_locks.held_text(tasks)},
   looked AS MATERIALIZED (

@@ -5,14 +5,14 @@ from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
 from swarm_persistence.query.query import FromNow, Order, pair_of
-from swarm_persistence.query.text import Dialect, Marks
+from swarm_persistence.query.text import Dialect, Marks, quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, JSON_KINDS, SEQUENCE, TABLES, Column, Kind, Table
 from swarm_persistence.schema.values import ColumnValue
 
 CURRENT_CHANGE = "pg_current_xact_id()::text::bigint"
 """The number of the transaction that writes: what a write leaves in a row of a followed table."""
 
-_ANY_LENGTH = frozenset({"task_type", "event_type", "metric_type", "unit", "label"})
+_ANY_LENGTH = frozenset({"task_type", "event_type", "metric_type", "unit", "label", "group"})
 """Columns with an index that hold texts of any length: of these, the index holds the beginning."""
 
 _TIMES = frozenset(column.name for table in TABLES for column in table.columns if column.kind is Kind.TIME)
@@ -76,11 +76,11 @@ class PostgresDialect(Dialect):
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
         """Return a condition with one array for any number of candidates: one text."""
         mark = marks.next()
-        plain = f"{field} = ANY({mark})"
+        plain = f"{quoted(field)} = ANY({mark})"
         if field not in _ANY_LENGTH:
             return plain
         beginnings = f"ARRAY(SELECT {_beginning('one')} FROM unnest({mark}::text[]) AS one)"
-        return f"{_beginning(field)} = ANY({beginnings}) AND {_uncounted(plain)}"
+        return f"{_beginning(quoted(field))} = ANY({beginnings}) AND {_uncounted(plain)}"
 
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[Any]:
         """Return the candidates as one array."""
@@ -94,11 +94,16 @@ class PostgresDialect(Dialect):
         """Return the condition that a column compares with a value."""
         # Without this ESCAPE, a backslash would be one. In the collation "C", only ASCII letters have case.
         if operator == "LIKE":
-            return f"{field} ILIKE {mark} ESCAPE ''"
-        plain = f"{field} {operator} {mark}"
+            return f"{quoted(field)} ILIKE {mark} ESCAPE ''"
+        plain = f"{quoted(field)} {operator} {mark}"
         if operator == "=" and field in _ANY_LENGTH:
-            return f"{_beginning(field)} = {_beginning(mark)} AND {_uncounted(plain)}"
+            return f"{_beginning(quoted(field))} = {_beginning(mark)} AND {_uncounted(plain)}"
         return plain
+
+    def has_tag(self, field: str, first: str, other: str) -> str:
+        """Return the condition that a JSON text begins with one text or contains another one."""
+        # Not by a function for JSON, which fails on a row with a NUL in any of its texts.
+        return f"(starts_with({field}::text, {first}) OR strpos({field}::text, {other}) > 0)"
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
         """Return conditions of which the planner sees only the one that names the row.
@@ -123,7 +128,7 @@ class PostgresDialect(Dialect):
             return super().function(table, name, field)
         is_whole = table.column(field).kind in (Kind.COUNT, Kind.VERSION, Kind.RANK)
         result = "bigint" if name == "sum" and is_whole else "bigint" if name == "count" else "double precision"
-        return f"{name}({field})::{result}"
+        return f"{name}({quoted(field)})::{result}"
 
     def rounded_down(self, field: str, marks: Marks) -> str:
         """Return the expression of a number or time, rounded down to a multiple that `width_values` are marked for."""
@@ -143,7 +148,8 @@ class PostgresDialect(Dialect):
         """Return one term of ORDER BY; all indexes are sorted like this."""
         if order.field in _NEVER_NULL:
             return super().order(order)
-        return f"{order.field} DESC NULLS LAST" if order.is_descending else f"{order.field} NULLS FIRST"
+        field = quoted(order.field)
+        return f"{field} DESC NULLS LAST" if order.is_descending else f"{field} NULLS FIRST"
 
     def any_number_of_rows(self) -> str:
         """Return the LIMIT that an OFFSET without one needs: none."""

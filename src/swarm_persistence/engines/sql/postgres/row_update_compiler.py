@@ -10,7 +10,7 @@ from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidd
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.query.text import Marks, where_text
+from swarm_persistence.query.text import Marks, listed, quoted, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -70,7 +70,7 @@ class RowUpdateCompiler(Compiler):
             choices["unawaited"] = f"SELECT * FROM free WHERE NOT {schema}.is_awaited(chosen_id)"
         meeting = f"SELECT {schema}.meet_dependencies(array_agg(id)) FROM changed"
         source = [*choices][-1]
-        names = ", ".join((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
+        names = listed((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
         chosen = ", ".join(f"{name} AS MATERIALIZED (\n  {text}\n)" for name, text in choices.items())
         changed = f"{change}\nFROM {source}\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
         if ending is not Ending.MEETS:
@@ -90,4 +90,4 @@ class RowUpdateCompiler(Compiler):
         """Return the condition that a column holds one of some values."""
         values: Any = condition.value
         column = table.column(condition.field)
-        return f"{condition.field} IN ({', '.join(self.dialect.literal(column, value) for value in values)})"
+        return f"{quoted(condition.field)} IN ({', '.join(self.dialect.literal(column, value) for value in values)})"

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.query.query import FromNow
-from swarm_persistence.query.text import Dialect, Marks
+from swarm_persistence.query.text import Dialect, Marks, quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -18,7 +18,7 @@ class SqliteDialect(Dialect):
 
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
         """Return a condition with one value for any number of candidates: one text, and no limit on their number."""
-        return f"{field} IN (SELECT value FROM json_each({marks.next()}))"
+        return f"{quoted(field)} IN (SELECT value FROM json_each({marks.next()}))"
 
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[ColumnValue]:
         """Return the candidates as one JSON array."""
@@ -26,7 +26,7 @@ class SqliteDialect(Dialect):
 
     def unindexed(self, field: str) -> str:
         """Return a field in a form that no index serves."""
-        return f"+{field}"
+        return f"+{quoted(field)}"
 
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
         """Return the same for all: the text does not depend on the candidates."""

@@ -13,6 +13,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_openable, status
 from swarm_persistence.errors import DatabaseError, UnreadableError
+from swarm_persistence.query.text import listed
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE, TABLES
 
@@ -71,7 +72,7 @@ def check_rows(copy: apsw.Connection, name: str, counts: Mapping[str, int], stop
         return  # its rows are read back once its schema is brought up to date
     for table in TABLES:
         decode = codec_of(table.model).decode
-        text = f"SELECT {', '.join((*table.stored_names, SEQUENCE))} FROM {table.name}"
+        text = f"SELECT {listed((*table.stored_names, SEQUENCE))} FROM {table.name}"
         try:
             for row in copy.execute(text):
                 decode(row)

@@ -18,6 +18,7 @@ from swarm_persistence.engines.sql.statements import (
 )
 from swarm_persistence.engines.steps import Upkeep
 from swarm_persistence.errors import ConflictError
+from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import SEQUENCE, Table
 
 Row = Sequence[Any]
@@ -90,7 +91,7 @@ class BulkInsert:
 
     def stored_sequence(self, cursor: apsw.Cursor, row: Row) -> int | None:
         """Return the sequence of a row that is stored as it was to be added; `None` if it is not."""
-        columns = ", ".join((*self.table.names, SEQUENCE))
+        columns = listed((*self.table.names, SEQUENCE))
         found: Any = cursor.execute(f"SELECT {columns} FROM {self.table.name} WHERE id = ?", (row[0],)).fetchall()
         return found[0][-1] if found and found[0][:-1] == (*row,) else None
 

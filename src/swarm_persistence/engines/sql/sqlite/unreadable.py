@@ -6,6 +6,7 @@ import apsw
 
 from swarm_persistence.engines.sql.statements import ClaimStatement, RecordsStatement, TextStatement
 from swarm_persistence.errors import UnreadableError
+from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Kind, Table
 
 _TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS, Kind.PATH)
@@ -47,7 +48,7 @@ def _texts_of(table: Table[Any]) -> list[str]:
 
 
 def _blobs(table: Table[Any]) -> list[str]:
-    return [f"CAST({name} AS BLOB)" for name in _texts_of(table)]
+    return [f"CAST({quoted(name)} AS BLOB)" for name in _texts_of(table)]
 
 
 def _text(blob: bytes | None) -> str | None:

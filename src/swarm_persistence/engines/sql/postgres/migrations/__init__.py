@@ -15,6 +15,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0012_ready_again,
     m0013_documents,
     m0014_message_priorities,
+    m0015_groups,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -55,6 +56,7 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
         m0014_message_priorities.DOWN,
         opens_from=2,
     ),
+    PostgresMigration(15, "groups and tags", m0015_groups.UP, m0015_groups.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

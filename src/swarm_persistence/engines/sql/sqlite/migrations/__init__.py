@@ -13,6 +13,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0008_unlinking,
     m0009_documents,
     m0010_message_priorities,
+    m0011_groups,
 )
 
 
@@ -49,6 +50,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         m0010_message_priorities.DOWN,
         opens_from=6,
     ),
+    Migration(11, "groups and tags", m0011_groups.UP, m0011_groups.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

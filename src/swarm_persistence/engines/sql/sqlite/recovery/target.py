@@ -14,6 +14,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, reada
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape
 from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError
+from swarm_persistence.query.text import listed
 
 MARGIN = 1_000_000
 """What is added to the highest number that is known, where higher ones may have been given out: none is given twice."""
@@ -113,7 +114,7 @@ class Target:
             self._misnumbered[shape.table].add(values["id"])
             values = {**values, key: None}  # behind all others, until `renumber` knows better
         marks = ", ".join("?" * len(values))
-        text = f"INSERT INTO {shape.table} ({', '.join(values)}) VALUES ({marks})"
+        text = f"INSERT INTO {shape.table} ({listed(values)}) VALUES ({marks})"
         self.connection.execute(text, tuple(values.values())).fetchall()
 
 
