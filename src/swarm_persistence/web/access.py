@@ -1,4 +1,4 @@
-"""Who may do what: the token, read-only servers, the names of the server, and what one request may do."""
+"""What a caller may do: the token, read-only servers, the names of the server, and what one request may do."""
 
 import hmac
 import ipaddress

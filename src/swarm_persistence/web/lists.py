@@ -123,8 +123,8 @@ def value_of(model: type[Model], field: str, text: str) -> Any:
     if field not in known:
         raise InvalidQueryError(f"{model.__name__} has no field {shown(field)}, expected one of {', '.join(known)}")
     kinds = [kind for kind in get_args(known[field]) if kind is not type(None)] or [known[field]]
-    if len(kinds) > 1 or kinds[0] is str or kinds[0] is Any:
-        return text
+    if len(kinds) > 1 or kinds[0] is Any or issubclass(kinds[0], str):
+        return text  # an enum's members are listed by the query's own error
     try:
         return msgspec.convert(text, kinds[0], strict=False)
     except (msgspec.ValidationError, OverflowError, ValueError) as error:

@@ -72,25 +72,18 @@ def problem_body(status_code: int, detail: str, type: str = "about:blank") -> by
     return encode_json(Problem(type=type, title=title, status=status_code, detail=detail))
 
 
-def status_of(error: StorageError) -> int:
-    """Return the status code for an error of the library."""
-    return next((_STATUS_CODES[kind] for kind in type(error).__mro__ if kind in _STATUS_CODES), 500)
-
-
-def _response(
-    status_code: int, detail: str, type: str = "about:blank", headers: Mapping[str, str] | None = None
-) -> Response[bytes]:
-    return Response(
-        problem_body(status_code, detail, type), status_code=status_code, media_type=MEDIA_TYPE, headers=headers
-    )
+def problem_of(error: StorageError) -> tuple[int, bytes]:
+    """Return the status code and the body for an error of the library."""
+    status_code = next((_STATUS_CODES[kind] for kind in type(error).__mro__ if kind in _STATUS_CODES), 500)
+    return status_code, problem_body(status_code, str(error), f"urn:swarm-persistence:{type(error).__name__}")
 
 
 def _of_storage(_request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
-    status_code = status_of(error)
+    status_code, body = problem_of(error)
     if status_code >= 500:
         _log.error("a request failed: %s", error, exc_info=error)
     headers = {"Retry-After": RETRY_SECONDS} if status_code == 503 else None
-    return _response(status_code, str(error), f"urn:swarm-persistence:{type(error).__name__}", headers)
+    return Response(body, status_code=status_code, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _of_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -100,12 +93,19 @@ def _of_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response
     elif status_code >= 500:
         _log.error("a request failed", exc_info=error)
         detail = "The request failed unexpectedly; the server's log says why."
-    return _response(status_code, detail, headers=error.headers)
+    body = problem_body(status_code, detail)
+    return Response(body, status_code=status_code, media_type=MEDIA_TYPE, headers=error.headers)
+
+
+def _of_unreadable_body(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    detail = "The body is nested too deep." if isinstance(error, RecursionError) else f"The body is no UTF-8: {error}"
+    return Response(problem_body(400, detail), status_code=400, media_type=MEDIA_TYPE)
 
 
 def _of_other(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("a request failed unexpectedly", exc_info=error)
-    return _response(500, "The request failed unexpectedly; the server's log says why.")
+    body = problem_body(500, "The request failed unexpectedly; the server's log says why.")
+    return Response(body, status_code=500, media_type=MEDIA_TYPE)
 
 
 def _reasons(error: ValidationException) -> str:
@@ -117,5 +117,7 @@ def _reasons(error: ValidationException) -> str:
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     StorageError: _of_storage,
     HTTPException: _of_http,
+    RecursionError: _of_unreadable_body,
+    UnicodeDecodeError: _of_unreadable_body,
     Exception: _of_other,
 }

@@ -3,13 +3,24 @@
 from litestar import Router
 from litestar.di import Provide
 
-from swarm_persistence.web.api import tasks
+from swarm_persistence.web.api import agents, documents, events, messages, metrics, tasks
 from swarm_persistence.web.api.parameters import record_id
+from swarm_persistence.web.repetition import repetition_of
 
 ROUTERS = (
     Router(
         "/api/v1",
-        route_handlers=[tasks.ROUTER],
-        dependencies={"record_id": Provide(record_id, sync_to_thread=False)},
+        route_handlers=[
+            agents.ROUTER,
+            tasks.ROUTER,
+            events.ROUTER,
+            messages.ROUTER,
+            metrics.ROUTER,
+            documents.ROUTER,
+        ],
+        dependencies={
+            "record_id": Provide(record_id, sync_to_thread=False),
+            "repetition": Provide(repetition_of),
+        },
     ),
 )

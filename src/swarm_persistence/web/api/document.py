@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+import msgspec
 from litestar import MediaType, Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
@@ -10,7 +11,14 @@ from litestar.openapi.spec import Server
 
 from swarm_persistence import __version__
 from swarm_persistence.web.access import visit_of
+from swarm_persistence.web.problems import MEDIA_TYPE, Problem
 
+AnyRequest = Request[Any, Any, Any]
+
+_PROBLEM = {
+    "description": "A problem (RFC 9457): its detail is the message of the library.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
 _DESCRIPTION = """\
 Agents, tasks, events, messages, metrics and documents of a swarm. Errors are problems (RFC 9457) with the library's own
 message. A change with an `Idempotency-Key` is made once, however often it is sent."""
@@ -24,9 +32,17 @@ def openapi_config() -> OpenAPIConfig:
         description=_DESCRIPTION,
         path="/api",
         servers=[Server(url="..")],  # relative to /api/openapi.json, wherever the application is mounted
-        render_plugins=[JsonRenderPlugin(path="/openapi.json"), ReferencePage(path="/")],
+        render_plugins=[DocumentFile(path="/openapi.json"), ReferencePage(path="/")],
         use_handler_docstrings=True,
     )
+
+
+class DocumentFile(JsonRenderPlugin):
+    """Renders the document as JSON."""
+
+    def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
+        """Return the document."""
+        return super().render(request, _with_problems(openapi_schema))
 
 
 class ReferencePage(OpenAPIRenderPlugin):
@@ -35,12 +51,13 @@ class ReferencePage(OpenAPIRenderPlugin):
     def __init__(self, *, path: str) -> None:
         super().__init__(path=path, media_type=MediaType.HTML)
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+    def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
         """Return the page."""
         root = visit_of(request.scope).root
+        document = _with_problems(openapi_schema)
         sections = [
             _operation(method, path, operation)
-            for path, item in openapi_schema["paths"].items()
+            for path, item in document["paths"].items()
             for method, operation in item.items()
             if isinstance(operation, dict)
         ]
@@ -88,3 +105,15 @@ def _kind(schema: dict[str, Any]) -> str:
         return " or ".join(_kind(each) for each in schema.get("oneOf", schema.get("anyOf", ())))
     kind = str(schema.get("format") or schema.get("type", "any"))
     return f"list of {_kind(schema['items'])}" if kind == "array" and "items" in schema else kind
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with our errors in place of those that the framework would answer."""
+    (_,), components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
+    document["components"]["schemas"].update(components)
+    for item in document["paths"].values():
+        for operation in item.values():
+            if isinstance(operation, dict):
+                operation["responses"].pop("400", None)
+                operation["responses"]["default"] = _PROBLEM
+    return document

@@ -1,36 +1,91 @@
-"""Tasks over HTTP."""
+"""Tasks over HTTP: list, show, store, change, wait, watch; `claims.py` has what workers do."""
 
-from typing import Any
+import asyncio
+import contextlib
+from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+from litestar.response import Stream
 
-from swarm_persistence import NotFoundError, Storage, TaskModel
+from swarm_persistence import Storage, TaskModel, TaskStatus, UnmetDependency, WaitTimeoutError
 from swarm_persistence.web.answers import answer, record_answer
-from swarm_persistence.web.api.parameters import Cursor, Limit, Sort
-from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
+from swarm_persistence.web.api import claims
+from swarm_persistence.web.api.parameters import LastEventId, Wait
+from swarm_persistence.web.api.records import (
+    change_handler,
+    count_handler,
+    existing,
+    list_handler,
+    store_handler,
+)
+from swarm_persistence.web.event_streams import event_stream
+from swarm_persistence.web.long_polls import wait_for
+from swarm_persistence.web.open_streams import OpenStreams
 
-
-@get("/")
-async def list_tasks(
-    request: Request[Any, Any, Any],
-    storage: NamedDependency[Storage],
-    limit: Limit = DEFAULT_RECORDS,
-    cursor: Cursor = None,
-    sort: Sort = None,
-) -> Response[RecordPage[TaskModel]]:
-    """List tasks."""
-    filters = [(name, value) for name, value in request.query_params.multi_items() if name not in OWN_PARAMETERS]
-    return answer(await page_of(storage, TaskModel, filters, sort, limit, cursor))
+_Texts = Annotated[list[str] | None, QueryParameter(description="Only those; may be repeated.")]
+_After = Annotated[
+    str, QueryParameter(description='The id of an event of this stream; "now", or "" for all that is stored first.')
+]
 
 
 @get("/{id:str}")
-async def show_task(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> Response[TaskModel]:
-    """Return one task."""
-    task = await storage.get_task(record_id)
-    if task is None:
-        raise NotFoundError(f"task {record_id!r}")
-    return record_answer(task)
+async def show_task(
+    record_id: NamedDependency[str],
+    request: Request[Any, Any, Any],
+    storage: NamedDependency[Storage],
+    streams: NamedDependency[OpenStreams],
+    wait: Wait = 0,
+) -> Response[TaskModel]:
+    """Return one task; with `wait`, once it is finished, or as it is after so many seconds."""
+    if wait:
+        with contextlib.suppress(WaitTimeoutError):
+            task = await wait_for(storage.wait_for_task(record_id, timeout=wait), request, streams)
+            return record_answer(task)
+    return record_answer(await existing(storage, TaskModel, record_id))
 
 
-ROUTER = Router("/tasks", route_handlers=[list_tasks, show_task], tags=["tasks"])
+@get("/{id:str}/dependencies")
+async def show_dependencies(
+    record_id: NamedDependency[str], storage: NamedDependency[Storage]
+) -> Response[list[UnmetDependency]]:
+    """Return what a pending task waits for: the dependencies that are not completed, stored or not."""
+    task, unmet = await asyncio.gather(existing(storage, TaskModel, record_id), storage.get_unmet_dependencies())
+    return answer([*unmet.get(record_id, ())] if task.status is TaskStatus.PENDING else [])
+
+
+@get("/stream", media_type="text/event-stream")
+async def stream_tasks(
+    storage: NamedDependency[Storage],
+    streams: NamedDependency[OpenStreams],
+    id: _Texts = None,
+    task_type: _Texts = None,
+    status: _Texts = None,
+    after: _After = "now",
+    last_event_id: LastEventId = None,
+) -> Stream:
+    """Send each task whenever any process writes it, as Server-Sent Events.
+
+    Writes that follow each other quickly are coalesced: the latest version is never missed. A client that connects
+    again resumes where it was, by the `Last-Event-ID` that browsers send.
+    """
+    position = (after if last_event_id is None else last_event_id) or None
+    changes = storage.watch_tasks(ids=id, types=task_type, statuses=status, after=position)
+    return event_stream(changes, lambda _: changes.cursor, streams)
+
+
+ROUTER = Router(
+    "/tasks",
+    route_handlers=[
+        list_handler(TaskModel),
+        store_handler(TaskModel),
+        count_handler(TaskModel),
+        stream_tasks,
+        show_task,
+        change_handler(TaskModel),
+        show_dependencies,
+        *claims.HANDLERS,
+    ],
+    tags=["tasks"],
+)

@@ -1,0 +1,52 @@
+"""Agents over HTTP."""
+
+from litestar import Response, Router, delete, post
+from litestar.di import NamedDependency
+
+from swarm_persistence import AgentModel, Storage
+from swarm_persistence.web.answers import record_answer, require_match
+from swarm_persistence.web.api.parameters import IfMatch
+from swarm_persistence.web.api.records import (
+    change_handler,
+    count_handler,
+    existing,
+    list_handler,
+    show_handler,
+    store_handler,
+)
+
+
+@post("/{id:str}/heartbeat", status_code=200)
+async def heartbeat(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> Response[AgentModel]:
+    """Record that the agent is alive; those that are silent for long lose their tasks."""
+    await storage.heartbeat(record_id)
+    return record_answer(await existing(storage, AgentModel, record_id))
+
+
+@delete("/{id:str}")
+async def delete_agent(
+    record_id: NamedDependency[str], storage: NamedDependency[Storage], if_match: IfMatch = None
+) -> None:
+    """Delete an agent, if there is one, and make its unfinished tasks pending again."""
+
+    async def delete_if_it_matches() -> None:
+        if if_match is not None:
+            require_match(if_match, await existing(storage, AgentModel, record_id))
+        await storage.delete_agent(record_id)
+
+    await storage.run_transaction(delete_if_it_matches)
+
+
+ROUTER = Router(
+    "/agents",
+    route_handlers=[
+        list_handler(AgentModel),
+        store_handler(AgentModel),
+        count_handler(AgentModel),
+        show_handler(AgentModel),
+        change_handler(AgentModel),
+        delete_agent,
+        heartbeat,
+    ],
+    tags=["agents"],
+)

@@ -1,0 +1,113 @@
+"""Documents over HTTP: list, show, put, delete. One is named by its collection and key, as query parameters."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Response, Router, delete, get, put
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
+from msgspec import Struct
+
+from swarm_persistence import DocumentModel, NotFoundError, Storage
+from swarm_persistence.web.answers import record_answer, require_match
+from swarm_persistence.web.api.parameters import IfMatch
+from swarm_persistence.web.api.records import count_handler, list_handler
+from swarm_persistence.web.problems import HttpProblem
+
+Collection = Annotated[
+    list[str], QueryParameter(min_items=1, description="The parts of the collection's path, in their order.")
+]
+IfNoneMatch = Annotated[
+    str | None,
+    HeaderParameter(name="If-None-Match", description="With *, only if there is no such document: else 412."),
+]
+
+
+class DocumentContent(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a document holds."""
+
+    value: Any = None
+    data: bytes | None = None
+    """In base64."""
+    label: str | None = None
+    expires_at: datetime | None = None
+    embedding: list[float] | None = None
+
+
+@get("/item")
+async def show_document(
+    storage: NamedDependency[Storage], collection: Collection, key: FromQuery[str]
+) -> Response[DocumentModel]:
+    """Return the document of a key in a collection."""
+    return record_answer(await _existing(storage, collection, key))
+
+
+@put("/item")
+async def put_document(
+    data: JSONBody[DocumentContent],
+    storage: NamedDependency[Storage],
+    collection: Collection,
+    key: FromQuery[str],
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response[DocumentModel]:
+    """Store a document, or replace the one of this key; with `If-Match`, only one of this version: else 412."""
+    document = DocumentModel.new(
+        collection,
+        key,
+        data.value,
+        data.data,
+        label=data.label,
+        expires_at=data.expires_at,
+        embedding=data.embedding,
+    )
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise HttpProblem(422, f"If-None-Match is {if_none_match!r}, expected *")
+        if (await storage.put_documents([], if_absent=[document])).kept:
+            raise HttpProblem(412, f"There is a document {key!r} in {collection} already.")
+        return record_answer(document)
+    if if_match is None:
+        await storage.put_documents([document])
+        return record_answer(document)
+
+    def change(stored: DocumentModel) -> None:
+        require_match(if_match, stored)
+        stored.value, stored.data, stored.label = document.value, document.data, document.label
+        stored.expires_at, stored.embedding = document.expires_at, document.embedding
+
+    return record_answer(await storage.modify(DocumentModel, document.id, change))
+
+
+@delete("/item")
+async def delete_document(
+    storage: NamedDependency[Storage], collection: Collection, key: FromQuery[str], if_match: IfMatch = None
+) -> None:
+    """Delete the document of a key, if there is one."""
+
+    async def delete_if_it_matches() -> None:
+        if if_match is not None:
+            require_match(if_match, await _existing(storage, collection, key))
+        await storage.take_document(tuple(collection), key)
+
+    await storage.run_transaction(delete_if_it_matches)
+
+
+async def _existing(storage: Storage, collection: list[str], key: str) -> DocumentModel:
+    document = await storage.get_document(tuple(collection), key)
+    if document is None:
+        raise NotFoundError(f"document {key!r} in {collection!r}")
+    return document
+
+
+ROUTER = Router(
+    "/documents",
+    route_handlers=[
+        list_handler(DocumentModel),
+        count_handler(DocumentModel),
+        show_document,
+        put_document,
+        delete_document,
+    ],
+    tags=["documents"],
+)

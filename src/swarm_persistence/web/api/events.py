@@ -1,0 +1,98 @@
+"""Events over HTTP: list, show, append, read the log, watch it."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody, QueryParameter
+from litestar.response import Stream
+from msgspec import Struct
+
+from swarm_persistence import EventModel, Storage
+from swarm_persistence.web.answers import answer
+from swarm_persistence.web.api.bodies import new_record_body
+from swarm_persistence.web.api.parameters import LastEventId, Limit, Sequence, position_in_log
+from swarm_persistence.web.api.records import count_handler, list_handler, show_handler, store_handler
+from swarm_persistence.web.event_streams import event_stream
+from swarm_persistence.web.open_streams import OpenStreams
+from swarm_persistence.web.repetition import Repetition
+
+# A name of its own: the description knows the body of another handler by `NewEvent`.
+_EVENTS: Any = list[new_record_body(EventModel, "AppendedEvent")]  # type: ignore[misc]
+_Types = Annotated[list[str] | None, QueryParameter(description="Only events of this type; may be repeated.")]
+
+
+Appended = msgspec.defstruct(
+    "NewEvents",
+    [("events", _EVENTS), ("expected_sequence", int | None, None)],
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+
+
+class LogEnd(Struct, frozen=True):
+    """Where the log ends."""
+
+    sequence: int
+    """Of the last of the events, also if they were stored before."""
+
+
+async def append_events(
+    data: Any, storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+) -> Response[LogEnd]:
+    """Append events, all or none; with `expected_sequence`, only if the log ends with that event: else 409."""
+
+    async def append() -> Response[LogEnd]:
+        events = [EventModel(**msgspec.structs.asdict(each)) for each in data.events]
+        return answer(LogEnd(await storage.append_events(events, expected_sequence=data.expected_sequence)))
+
+    return await repetition.once(append)
+
+
+_body: Any = JSONBody
+append_events.__annotations__["data"] = _body[Appended]
+
+
+@get("/log")
+async def read_events(
+    storage: NamedDependency[Storage],
+    after: Annotated[int, QueryParameter(ge=0, description="The sequence of the last event that was read.")] = 0,
+    limit: Limit = 100,
+    event_type: _Types = None,
+) -> Response[list[EventModel]]:
+    """Read the log in its order, after an event: none is missed or repeated, whatever is being stored meanwhile."""
+    return answer(await storage.read_events(after, limit, types=event_type))
+
+
+@get("/stream", media_type="text/event-stream")
+async def stream_events(
+    storage: NamedDependency[Storage],
+    streams: NamedDependency[OpenStreams],
+    after: Sequence = "now",
+    event_type: _Types = None,
+    agent_id: FromQuery[str | None] = None,
+    last_event_id: LastEventId = None,
+) -> Stream:
+    """Send each event once it is committed, in the order of the log, as Server-Sent Events.
+
+    A client that connects again resumes where it was, by the `Last-Event-ID` that browsers send.
+    """
+    position: int | Literal["now"] = position_in_log(after if last_event_id is None else last_event_id)
+    events = storage.watch_events(position, types=event_type, agent_id=agent_id)
+    return event_stream(events, lambda event: event.sequence, streams)
+
+
+ROUTER = Router(
+    "/events",
+    route_handlers=[
+        list_handler(EventModel),
+        store_handler(EventModel),
+        count_handler(EventModel),
+        post("/batch", status_code=200)(append_events),
+        read_events,
+        stream_events,
+        show_handler(EventModel),
+    ],
+    tags=["events"],
+)

@@ -1,0 +1,315 @@
+"""The API: what programs in any language do with tasks, agents, events, messages, metrics and documents."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from swarm_persistence import MemoryStorage, Storage, TaskModel
+from web.servers import client_of
+
+TASKS = "/api/v1/tasks"
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return MemoryStorage()
+
+
+@pytest.fixture
+async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(storage) as client:
+        yield client
+
+
+async def stored(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await client.post(TASKS, json={"task_type": "t", **fields})
+    assert answer.status_code == 201
+    task: dict[str, Any] = answer.json()
+    return task
+
+
+async def claimed(client: httpx.AsyncClient) -> dict[str, Any]:
+    task: dict[str, Any] = (await client.post(f"{TASKS}/claim", json={"agent_id": "js"})).raise_for_status().json()
+    return task
+
+
+def claim_of(task: dict[str, Any]) -> dict[str, Any]:
+    return {"agent_id": task["assigned_to"], "claim_count": task["claim_count"]}
+
+
+class TestTasks:
+    async def test_a_task_is_stored_and_shown(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        task = await stored(client, payload={"page": 10**30}, priority="high", dependencies=["later"])
+
+        answer = await client.get(f"{TASKS}/{task['id']}")
+
+        assert (answer.json(), answer.headers["etag"]) == (task, '"1"')
+        kept = await storage.get_task(task["id"])
+        assert kept is not None
+        assert (kept.payload, kept.priority.value, kept.dependencies) == ({"page": 10**30}, "high", ["later"])
+
+    @pytest.mark.parametrize("id", ["a/b", "a%2Fb", "100%", "ü ?#", "..."])
+    async def test_any_id_has_an_address(self, client: httpx.AsyncClient, id: str) -> None:
+        await stored(client, id=id)
+        path = f"{TASKS}/{httpx.QueryParams({'x': id})}".replace("x=", "", 1).replace("+", "%20")
+        assert (await client.get(path)).json()["id"] == id
+        assert (await client.post(f"{path}/cancel")).json()["status"] == "cancelled"
+
+    async def test_a_claim_is_extended_and_completed(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        await stored(client)
+        task = await claimed(client)
+        path = f"{TASKS}/{task['id']}"
+
+        extended = (
+            await client.post(f"{path}/extend", json={**claim_of(task), "lease": 600, "is_running": True})
+        ).json()
+        done = await client.post(f"{path}/complete", json={**claim_of(task), "result": [1]})
+
+        assert (extended["status"], extended["lease_expires_at"] > task["lease_expires_at"]) == ("running", True)
+        assert (done.json()["status"], done.json()["result"]) == ("completed", [1])
+        late = await client.post(f"{path}/complete", json=claim_of(task))
+        assert (late.status_code, late.json()["type"]) == (409, "urn:swarm-persistence:LeaseLostError")
+        assert "the task is completed" in late.json()["detail"]
+
+    async def test_a_failure_is_retried_or_final(self, client: httpx.AsyncClient) -> None:
+        await stored(client)
+        task = await claimed(client)
+        path = f"{TASKS}/{task['id']}/fail"
+        again = (await client.post(path, json={**claim_of(task), "error": "no", "retry_in": 0})).json()
+        assert (again["status"], again["retry_count"], again["error"]) == ("pending", 1, "no")
+
+        task = await claimed(client)
+        final = (await client.post(path, json={**claim_of(task), "error": "no", "max_retries": 0})).json()
+        assert final["status"] == "failed"
+
+    async def test_operators_release_cancel_and_retry(self, client: httpx.AsyncClient) -> None:
+        await stored(client)
+        path = f"{TASKS}/{(await claimed(client))['id']}"
+
+        assert (await client.post(f"{path}/release", json={})).json()["status"] == "pending"
+        assert (await client.post(f"{path}/release", json={})).status_code == 409
+        assert (await client.post(f"{path}/retry")).status_code == 409
+        assert (await client.post(f"{path}/cancel")).json()["status"] == "cancelled"
+        assert (await client.post(f"{path}/cancel")).status_code == 409
+        assert (await client.post(f"{path}/retry")).json()["status"] == "pending"
+
+    async def test_one_task_is_claimed_by_one(self, client: httpx.AsyncClient) -> None:
+        task = await stored(client)
+        claims = [client.post(f"{TASKS}/{task['id']}/claim", json={"agent_id": f"a{n}"}) for n in range(8)]
+        codes = [answer.status_code for answer in await asyncio.gather(*claims)]
+        assert sorted(codes) == [200] + [409] * 7
+
+    async def test_no_ready_task_is_no_content(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post(f"{TASKS}/claim", json={"agent_id": "a"})
+        assert (answer.status_code, answer.content) == (204, b"")
+
+    @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+    async def test_a_claim_waits_for_a_task(
+        self, client: httpx.AsyncClient, storage: Storage, headers: dict[str, str]
+    ) -> None:
+        waiting = asyncio.create_task(
+            client.post(f"{TASKS}/claim", json={"agent_id": "a", "wait": 30, "task_types": ["t"]}, headers=headers)
+        )
+        await asyncio.sleep(0.05)
+        await storage.store_task(TaskModel.new("other", None))
+        task = await storage.store_task(TaskModel.new("t", None))
+
+        assert (await waiting).json()["id"] == task.id
+
+    async def test_what_a_dead_worker_held_comes_back(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        await stored(client)
+        await client.post(f"{TASKS}/claim", json={"agent_id": "dead", "lease": 0.001})
+        await asyncio.sleep(0.01)
+        assert (await claimed(client))["claim_count"] == 2
+
+    async def test_a_caller_waits_for_the_end_of_a_task(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        task = await stored(client)
+        early = (await client.get(f"{TASKS}/{task['id']}?wait=0.01")).json()
+        waiting = asyncio.create_task(client.get(f"{TASKS}/{task['id']}?wait=30"))
+        await asyncio.sleep(0.05)
+        await storage.cancel_task(task["id"])
+
+        assert (early["status"], (await waiting).json()["status"]) == ("pending", "cancelled")
+
+    async def test_a_blocked_task_tells_what_blocks_it(self, client: httpx.AsyncClient) -> None:
+        task = await stored(client, dependencies=["missing"])
+        (unmet,) = (await client.get(f"{TASKS}/{task['id']}/dependencies")).json()
+        assert (unmet["id"], unmet["status"]) == ("missing", None)
+
+    async def test_a_change_of_another_version_is_refused(self, client: httpx.AsyncClient) -> None:
+        task = await stored(client)
+        path = f"{TASKS}/{task['id']}"
+
+        first = await client.patch(path, json={"priority": "critical"}, headers={"If-Match": '"1"'})
+        second = await client.patch(path, json={"priority": "low"}, headers={"If-Match": '"1"'})
+        third = await client.patch(path, json={"payload": None}, headers={"If-Match": first.headers["etag"]})
+
+        assert (first.json()["priority"], first.headers["etag"]) == ("critical", '"2"')
+        assert (second.status_code, "has version 2" in second.json()["detail"]) == (412, True)
+        assert (third.status_code, third.json()["priority"]) == (200, "critical")
+
+
+class TestRepetition:
+    async def test_a_repeated_request_has_the_same_answer(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        headers = {"Idempotency-Key": "one"}
+        body = {"task_type": "t"}
+        answers = await asyncio.gather(*(client.post(TASKS, json=body, headers=headers) for _ in range(5)))
+
+        assert {(each.status_code, each.text, each.headers["etag"]) for each in answers} == {
+            (201, answers[0].text, '"1"')
+        }
+        assert await storage.repository(TaskModel).count() == 1
+        assert sum("idempotency-replayed" in each.headers for each in answers) == 4
+
+    async def test_a_claim_whose_answer_was_lost_is_given_again(self, client: httpx.AsyncClient) -> None:
+        await stored(client)
+        await stored(client)
+        claim = {"json": {"agent_id": "a"}, "headers": {"Idempotency-Key": "claim 1"}}
+        first = await client.post(f"{TASKS}/claim", **claim)  # type: ignore[arg-type]
+        again = await client.post(f"{TASKS}/claim", **claim)  # type: ignore[arg-type]
+        assert first.json() == again.json()
+
+    async def test_a_completion_that_is_repeated_is_no_lost_lease(self, client: httpx.AsyncClient) -> None:
+        await stored(client)
+        task = await claimed(client)
+        for _ in range(2):
+            answer = await client.post(
+                f"{TASKS}/{task['id']}/complete", json=claim_of(task), headers={"Idempotency-Key": "done"}
+            )
+            assert answer.json()["status"] == "completed"
+
+    async def test_a_key_of_another_request_is_refused(self, client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": "one"}
+        await client.post(TASKS, json={"task_type": "t"}, headers=headers)
+        answer = await client.post(TASKS, json={"task_type": "other"}, headers=headers)
+        assert (answer.status_code, "another request" in answer.json()["detail"]) == (422, True)
+
+    async def test_what_has_failed_can_be_tried_again(self, client: httpx.AsyncClient) -> None:
+        headers = {"Idempotency-Key": "one"}
+        path = f"{TASKS}/later/cancel"
+        assert (await client.post(path, headers=headers)).status_code == 404
+        await stored(client, id="later")
+        assert (await client.post(path, headers=headers)).json()["status"] == "cancelled"
+
+    async def test_the_key_of_a_task_itself_is_one_as_well(self, client: httpx.AsyncClient) -> None:
+        first = await client.post(TASKS, json={"task_type": "t", "idempotency_key": "k"})
+        again = await client.post(TASKS, json={"task_type": "t", "idempotency_key": "k"})
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert first.json()["id"] == again.json()["id"]
+
+
+class TestOtherNouns:
+    async def test_agents(self, client: httpx.AsyncClient) -> None:
+        body = {"name": "w", "agent_type": "js", "capabilities": ["t"], "metadata": {"os": "linux"}}
+        agent = (await client.post("/api/v1/agents", json=body)).json()
+        path = f"/api/v1/agents/{agent['id']}"
+
+        assert (await client.patch(path, json={"status": "busy"})).json()["status"] == "busy"
+        beaten = (await client.post(f"{path}/heartbeat")).json()
+        assert beaten["heartbeat"] > agent["heartbeat"]
+        assert (await client.delete(path, headers={"If-Match": '"1"'})).status_code == 412
+        assert (await client.delete(path)).status_code == 204
+        assert (await client.get(path)).status_code == 404
+        assert (await client.post(f"{path}/heartbeat")).status_code == 404
+
+    async def test_events_are_appended_and_read(self, client: httpx.AsyncClient) -> None:
+        one = (await client.post("/api/v1/events", json={"event_type": "a", "data": 1})).json()
+        body: dict[str, Any] = {"events": [{"event_type": "b"}, {"event_type": "a"}]}
+        end = (await client.post("/api/v1/events/batch", json={**body, "expected_sequence": one["sequence"]})).json()
+        late = await client.post("/api/v1/events/batch", json={**body, "expected_sequence": one["sequence"]})
+
+        log = (await client.get("/api/v1/events/log", params={"after": one["sequence"]})).json()
+
+        assert [each["event_type"] for each in log] == ["b", "a"]
+        assert log[-1]["sequence"] == end["sequence"]
+        assert late.status_code == 409
+        assert len((await client.get("/api/v1/events/log?event_type=a&limit=1")).json()) == 1
+
+    async def test_messages(self, client: httpx.AsyncClient) -> None:
+        body = {"from_agent": "a", "to_agent": "b", "message_type": "text", "content": "hello"}
+        message = (await client.post("/api/v1/messages", json=body)).json()
+        path = f"/api/v1/messages/{message['id']}"
+
+        assert (await client.post(f"{path}/read")).json()["read"] is True
+        assert (await client.post(f"{path}/acknowledge", json={"result": "ok"})).json()["result"] == "ok"
+        between = await client.get("/api/v1/messages/between?agent=b&agent=a")
+        assert [each["id"] for each in between.json()] == [message["id"]]
+        assert (await client.get("/api/v1/messages/between?agent=b")).status_code == 422
+
+    async def test_metrics_and_their_aggregates(self, client: httpx.AsyncClient) -> None:
+        for value in (1, 3):
+            body = {"metric_type": "load", "value": value, "unit": "%", "timestamp": f"2026-01-01T00:0{value}:00Z"}
+            assert (await client.post("/api/v1/metrics", json=body)).status_code == 201
+        query = "metric_type=load&start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z&function=avg&group_by=unit"
+
+        (whole,) = (await client.get(f"/api/v1/metrics/aggregates?{query}")).json()
+        buckets = (await client.get(f"/api/v1/metrics/aggregates?{query}&bucket=60")).json()
+
+        assert whole == {"bucket": None, "group": {"unit": "%"}, "values": {"avg": 2.0}}
+        assert [each["bucket"] for each in buckets] == ["2026-01-01T00:01:00Z", "2026-01-01T00:03:00Z"]
+        assert (await client.get(f"/api/v1/metrics/aggregates?{query}&bucket=0")).status_code == 422
+
+    async def test_documents(self, client: httpx.AsyncClient) -> None:
+        path = "/api/v1/documents/item?collection=notes&collection=mine&key=a%20b"
+
+        new = await client.put(path, json={"value": {"x": 1}, "data": "aGk="}, headers={"If-None-Match": "*"})
+        again = await client.put(path, json={"value": 2}, headers={"If-None-Match": "*"})
+        changed = await client.put(path, json={"value": 2}, headers={"If-Match": new.headers["etag"]})
+        stale = await client.put(path, json={"value": 3}, headers={"If-Match": new.headers["etag"]})
+
+        assert [new.status_code, again.status_code, changed.status_code, stale.status_code] == [200, 412, 200, 412]
+        shown = (await client.get(path)).json()
+        assert (shown["collection"], shown["value"], shown["data"]) == (["notes", "mine"], 2, None)
+        assert (await client.delete(path, headers={"If-Match": '"1"'})).status_code == 412
+        assert (await client.delete(path)).status_code == 204
+        assert (await client.get(path)).status_code == 404
+
+
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "code", "reason"),
+        [
+            ("GET", f"{TASKS}/none", None, 404, "Not found: task 'none'"),
+            ("GET", "/api/v1/nothing", None, 404, "Not Found"),
+            ("POST", f"{TASKS}/none/complete", {"agent_id": "a", "claim_count": 1}, 404, "Not found: task 'none'"),
+            ("POST", TASKS, {"task_type": 7}, 422, "task_type"),
+            ("POST", TASKS, {}, 422, "task_type"),
+            ("POST", TASKS, {"task_type": "t", "status": "completed"}, 422, "status"),
+            ("POST", TASKS, {"task_type": "a\0b"}, 422, "task.task_type is 'a\\x00b'"),
+            ("POST", TASKS, {"task_type": "t", "id": "x", "dependencies": ["x"]}, 422, "Dependency cycle"),
+            ("POST", f"{TASKS}/claim", {"agent_id": "a", "lease": -1}, 422, "lease"),
+            ("POST", f"{TASKS}/claim", {"agent_id": "a", "wait": 1e9}, 422, "wait is"),
+            ("POST", f"{TASKS}/claim", {"agent_id": ""}, 422, "assigned_to"),
+            ("DELETE", TASKS, None, 405, "Method Not Allowed"),
+            ("GET", f"{TASKS}/stream?after=x", None, 422, "cursor of watch_tasks"),
+            ("GET", "/api/v1/events/stream?after=x", None, 422, "after is 'x'"),
+        ],
+    )
+    async def test_each_keeps_the_message_of_the_library(  # noqa: PLR0917
+        self, client: httpx.AsyncClient, method: str, path: str, body: Any, code: int, reason: str
+    ) -> None:
+        answer = await client.request(method, path, json=body)
+
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.status_code == answer.json()["status"] == code
+        assert reason in answer.json()["detail"]
+
+    async def test_what_is_no_json_is_a_bad_request(self, client: httpx.AsyncClient) -> None:
+        deep = b'{"task_type": "t", "payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        for body in (b"{", b"", b"\xff", b'{"task_type": "\xff"}', deep):
+            answer = await client.post(TASKS, content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code in (400, 422), body
+            assert answer.json()["detail"]
+
+    async def test_a_known_id_is_a_conflict(self, client: httpx.AsyncClient) -> None:
+        await stored(client, id="x")
+        answer = await client.post(TASKS, json={"task_type": "t", "id": "x"})
+        assert (answer.status_code, answer.json()["detail"].startswith("Conflict: ")) == (409, True)
+
+    async def test_a_storage_that_is_closed_is_unavailable(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        await storage.close()
+        answer = await client.get(TASKS)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
