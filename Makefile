@@ -48,11 +48,15 @@ browser-needs: $(VENV)/dev ## Bring Chromium (as root), Pyodide and its wheels f
 .PHONY: test
 test: $(VENV)/dev ## Run all tests; those in the browser say what they lack
 	@$(BIN)/python -m chromium || true
-	@$(PYTEST)
+	@$(PYTEST) -m 'not frameworks'
 
 .PHONY: test-fast
 test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
-	@$(PYTEST) --ignore=tests/browser
+	@$(PYTEST) -m 'not frameworks' --ignore=tests/browser
+
+.PHONY: test-frameworks
+test-frameworks: $(VENV)/dev ## Run the facts about adapters, and the frameworks' own tests whole, on all engines
+	@$(PYTEST) -rP tests/contrib
 
 .PHONY: torture
 torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousands of times, in about ten minutes

@@ -28,12 +28,13 @@ async def an_async_saver() -> AsyncIterator[SwarmSaver]:
             yield SwarmSaver(storage)
 
 
-def pytest_collection_modifyitems(items: list[Any]) -> None:
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     """Put our savers where LangGraph's conftest looks for those of SQLite."""
     conftest: Any = sys.modules["tests.conftest"]
     assert {"_checkpointer_sqlite", "_checkpointer_sqlite_aio"} <= vars(conftest).keys()
     conftest._checkpointer_sqlite = a_saver
     conftest._checkpointer_sqlite_aio = an_async_saver
+    config.hook.pytest_deselected(items=[item for item in items if not _has_our_saver(item)])
     items[:] = [item for item in items if _has_our_saver(item)]
     for item in items:
         if item.originalname in _RACES:

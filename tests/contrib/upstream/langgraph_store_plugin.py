@@ -134,8 +134,9 @@ def pytest_configure() -> None:
     stores[1].AsyncSqliteStore = stores[2].AsyncSqliteStore = _AsyncStore
 
 
-def pytest_collection_modifyitems(items: list[Any]) -> None:
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     """Leave out the tests that are excluded by name."""
+    config.hook.pytest_deselected(items=[item for item in items if _is_excluded(item)])
     items[:] = [item for item in items if not _is_excluded(item)]
     for item in items:
         if item.path.stem == "test_ttl":  # these sleep until just before an item expires, which takes an idle machine
