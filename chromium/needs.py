@@ -11,12 +11,15 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".browser"
 PYODIDE = FOLDER / "node_modules" / "pyodide"
 WHEELS = FOLDER / "wheels"
+AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+"""The accessibility checks of the live page."""
 CHROMIUM = Path("/usr/bin/chromium")
 
 PATIENCE_SECONDS = 600
 """How long each step of the installation may take."""
 
 PYODIDE_VERSION = "314.0.7"
+AXE_VERSION = "4.11.0"
 MSGSPEC_VERSION = "0.22.0"
 _PYTHON = ("--only-binary=:all:", "--python-version", "3.14", "--implementation", "cp")
 _SUITE = ("pytest==9.*", "pytest-asyncio==1.*", "hypothesis==6.155.*", "tzdata")
@@ -32,6 +35,8 @@ def missing(*, is_tested: bool = True) -> str:
         lacking.append(f"{CHROMIUM} ({how}{_last_failure('chromium')})")
     if not (PYODIDE / "pyodide.mjs").exists():
         lacking.append(f"Pyodide (make browser-needs, which takes npm{_last_failure('pyodide')})")
+    if is_tested and not AXE.exists():
+        lacking.append(f"axe-core (make browser-needs, which takes npm{_last_failure('axe')})")
     if not package_wheels():
         lacking.append(f"msgspec's wheel for Pyodide (make browser-needs{_last_failure('package')})")
     if is_tested and not suite_wheels():
@@ -46,19 +51,9 @@ def install(*, is_tested: bool = True) -> None:
         _run("chromium", "apt-get", "update", "--quiet")
         _run("chromium", "apt-get", "install", "-y", "--no-install-recommends", "chromium")
     if not (PYODIDE / "pyodide.mjs").exists():
-        # A registry that does not answer is asked again soon: npm's own patience is five minutes a request.
-        patience = ("--fetch-timeout=30000", "--fetch-retries=5", "--no-update-notifier")
-        _run(
-            "pyodide",
-            "npm",
-            "install",
-            "--no-audit",
-            "--no-fund",
-            *patience,
-            "--prefix",
-            str(FOLDER),
-            f"pyodide@{PYODIDE_VERSION}",
-        )
+        _install_from_npm("pyodide", f"pyodide@{PYODIDE_VERSION}")
+    if is_tested and not AXE.exists():
+        _install_from_npm("axe", f"axe-core@{AXE_VERSION}")
     if not package_wheels():
         platform = ("--platform", "pyemscripten_2026_0_wasm32")
         _download("package", "--no-deps", *_PYTHON, *platform, f"msgspec=={MSGSPEC_VERSION}")
@@ -92,6 +87,12 @@ def package_wheels() -> list[Path]:
 def suite_wheels() -> list[Path]:
     """Return the wheels that the conformance suite takes."""
     return sorted((WHEELS / "suite").glob("*.whl"))
+
+
+def _install_from_npm(purpose: str, package: str) -> None:
+    # A registry that does not answer is asked again soon: npm's own patience is five minutes a request.
+    patience = ("--fetch-timeout=30000", "--fetch-retries=5", "--no-update-notifier")
+    _run(purpose, "npm", "install", "--no-audit", "--no-fund", *patience, "--prefix", str(FOLDER), package)
 
 
 def _download(purpose: str, *arguments: str) -> None:

@@ -22,25 +22,20 @@ How a page is added:
   the browser comes back to `/login?failed=1`. `POST /logout` ends the session.
 """
 
-from html import escape
 from pathlib import Path
 from typing import Annotated
 
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page import agents, history, live, overview, search, task_actions, tasks
+from swarm_persistence.web.page.rendering import render
 
 _STATIC = Path(__file__).parent / "static"
-
-
-@get("/", include_in_schema=False)
-async def index(visit: NamedDependency[Visit]) -> Response[str]:
-    """Show where the API is."""
-    return _page(f'<h1>swarm-persistence</h1><p><a href="{escape(visit.url("/api"))}">The API</a></p>')
 
 
 @get("/login", include_in_schema=False)
@@ -48,23 +43,22 @@ async def login_form(
     visit: NamedDependency[Visit], there: Annotated[str, QueryParameter(name="next")] = "/", failed: FromQuery[int] = 0
 ) -> Response[str]:
     """Show the form of the login."""
-    reason = '<p role="alert">The token is wrong.</p>' if failed else ""
-    return _page(
-        f'<h1>Log in</h1>{reason}<form method="post" action="{escape(visit.url("/login"))}">'
-        f'<input type="hidden" name="csrf_token" value="{visit.csrf_token}">'
-        f'<input type="hidden" name="next" value="{escape(there)}">'
-        '<label>Token <input name="token" type="password" autocomplete="current-password" required autofocus></label>'
-        "<button>Log in</button></form>"
-    )
-
-
-def _page(body: str) -> Response[str]:
-    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>swarm-persistence</title>{body}</html>'
-    return Response(text, media_type=MediaType.HTML)
+    return render(visit, "login.html", there=there, failed=bool(failed))
 
 
 ROUTE_HANDLERS: tuple[ControllerRouterHandler, ...] = (
-    index,
+    overview.overview,
+    tasks.tasks,
+    tasks.task,
+    task_actions.act,
+    agents.agents,
+    agents.agent,
+    history.events,
+    history.messages,
+    history.conversation,
+    history.metrics,
+    search.search,
+    live.live,
     login_form,
     create_static_files_router("/static", directories=[_STATIC], include_in_schema=False),
 )

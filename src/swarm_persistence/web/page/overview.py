@@ -1,0 +1,95 @@
+"""The first page: how the swarm does."""
+
+import asyncio
+from typing import Any
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from swarm_persistence import AgentModel, EventModel, MessageModel, QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence.clock import now
+from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.charts import ENDS, RANGES, Buckets, throughput_charts
+from swarm_persistence.web.page.remembered import remembered_of
+from swarm_persistence.web.page.rendering import render
+
+_MOST_AGENTS = 12
+_MOST_TYPES = 12
+_MOST_EVENTS = 8
+
+
+@get("/", include_in_schema=False)
+async def overview(
+    storage: NamedDependency[Storage], visit: NamedDependency[Visit], range: FromQuery[str] = "1h"
+) -> Response[str]:
+    """Show tasks by status and type, the throughput, agents, and what waits."""
+    name = range if range in RANGES else "1h"
+    remembered = remembered_of(storage)
+    newest = QueryBuilder(EventModel).order_by("timestamp", desc=True).limit(_MOST_EVENTS)
+    (counts, throughput, waiting, others), (agents, events, size) = await asyncio.gather(
+        asyncio.gather(
+            remembered.get("task counts", lambda: storage.count_by(TaskModel, "task_type", "status")),
+            remembered.get(("throughput", name), lambda: _throughput(storage, name)),
+            remembered.get("waiting", storage.get_waiting_tasks),
+            remembered.get("other counts", lambda: _other_counts(storage)),
+        ),
+        asyncio.gather(
+            storage.get_agent_liveness(_MOST_AGENTS),
+            storage.repository(EventModel).query(newest),
+            storage.get_storage_size(),
+        ),
+    )
+    types = _by_type(counts.value)
+    return render(
+        visit,
+        "overview.html",
+        again_in=max(each.newer_in for each in (counts, throughput, waiting, others)) or 10,
+        range=name,
+        ranges=RANGES,
+        totals={status: sum(each.get(status, 0) for each in types.values()) for status in TaskStatus},
+        types=[*types.items()][:_MOST_TYPES],
+        more_types=max(len(types) - _MOST_TYPES, 0),
+        waiting=waiting.value[:_MOST_TYPES],
+        agents=agents,
+        events=events,
+        size=size,
+        **throughput.value,
+        **others.value,
+    )
+
+
+async def _throughput(storage: Storage, name: str) -> dict[str, Any]:
+    buckets = Buckets(name, now())
+    found = await storage.get_task_throughput(buckets.start, buckets.end, buckets.width)
+    totals = {status: sum(each.counts.get(status, 0) for each in found.buckets) for status in ENDS}
+    return {
+        "charts": throughput_charts(buckets, found),
+        "buckets": found.buckets,
+        "ended": totals,
+        "since": found.since if found.since > buckets.start else None,
+        "start": buckets.start,
+        "per_second": sum(totals.values()) / buckets.seconds,
+    }
+
+
+async def _other_counts(storage: Storage) -> dict[str, Any]:
+    agents, messages, events = await asyncio.gather(
+        storage.count_by(AgentModel, "status"),
+        storage.count_by(MessageModel, "read"),
+        storage.repository(EventModel).count(),
+    )
+    return {
+        "agent_count": sum(agents.values()),
+        "message_count": sum(messages.values()),
+        "unread_count": messages.get((False,), 0),
+        "event_count": events,
+    }
+
+
+def _by_type(counts: dict[tuple[Any, ...], int]) -> dict[str, dict[TaskStatus, int]]:
+    """Return the counts by type and status, the most frequent type first."""
+    types: dict[str, dict[TaskStatus, int]] = {}
+    for (task_type, status), count in counts.items():
+        types.setdefault(task_type, {})[status] = count
+    return dict(sorted(types.items(), key=lambda each: -sum(each[1].values())))

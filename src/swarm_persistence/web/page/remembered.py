@@ -1,0 +1,55 @@
+"""Remembers what is dear to compute, so that many browsers on a large database do not keep it busy."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from swarm_persistence import Storage
+
+T = TypeVar("T")
+
+REST = 9.0
+"""A value is computed anew after so many times the time that it took: at most a tenth of the time is spent on it."""
+_MOST_VALUES = 200
+
+
+class Known(msgspec.Struct, Generic[T], frozen=True):
+    """A value, and in how many seconds a newer one can be had; 0 if it is new."""
+
+    value: T
+    newer_in: float
+
+
+class Remembered:
+    """The values computed last for the pages of one storage."""
+
+    def __init__(self) -> None:
+        self._values: dict[object, tuple[Any, float]] = {}
+        self._locks: dict[object, asyncio.Lock] = {}
+
+    async def get(self, key: object, compute: Callable[[], Awaitable[T]]) -> Known[T]:
+        """Return a value; browsers that ask together wait for one."""
+        if len(self._values) > _MOST_VALUES:
+            self._values.clear()
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            found = self._values.get(key)
+            if found is None or found[1] <= time.monotonic():
+                start = time.monotonic()
+                value = await compute()
+                end = time.monotonic()
+                found = self._values[key] = (value, end + (end - start) * REST)
+                return Known(value, 0.0)
+        return Known(found[0], max(found[1] - time.monotonic(), 0.05))
+
+
+_by_storage: "WeakKeyDictionary[Storage, Remembered]" = WeakKeyDictionary()
+
+
+def remembered_of(storage: Storage) -> Remembered:
+    """Return what is remembered of a storage."""
+    return _by_storage.setdefault(storage, Remembered())

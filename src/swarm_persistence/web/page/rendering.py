@@ -1,0 +1,125 @@
+"""Renders templates: every value of a record is escaped, and links are below the place where the page is mounted."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import MediaType, Response
+
+from swarm_persistence import TaskPriority, TaskStatus, __version__
+from swarm_persistence.clock import now
+from swarm_persistence.web.access import Visit
+
+LONGEST_JSON = 20_000
+"""So many characters of a payload or result are shown; the API gives all of it."""
+
+SHORT_ID = 14
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    finalize=lambda value: value.value if isinstance(value, Enum) else value,
+)
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+
+
+def render(
+    visit: Visit, template: str, *, status_code: int = 200, again_in: float | None = None, **values: Any
+) -> Response[str]:
+    """Return a page; `again_in` seconds says when a browser should read it again although nothing changes."""
+
+    def url(path: str, parameters: Mapping[str, object] | None = None, **more: object) -> str:
+        given = {name: str(value) for name, value in {**(parameters or {}), **more}.items() if value not in (None, "")}
+        return visit.url(path) + (f"?{urlencode(given)}" if given else "")
+
+    text = _templates.get_template(template).render(visit=visit, url=url, present=now(), again_in=again_in, **values)
+    return Response(text, media_type=MediaType.HTML, status_code=status_code)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as people say it: `3 s`, `4.2 min`."""
+    if seconds is None:
+        return "–"
+    for length, unit in _UNITS:
+        if seconds >= length:
+            number = seconds / length
+            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+    if seconds >= 1:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms"
+
+
+def ago(moment: datetime) -> str:
+    """Return how long ago a moment was, or in how long it will be; the script of the page goes on counting."""
+    seconds = (now() - moment).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    number = abs(seconds)
+    for length, unit in _UNITS:
+        if number >= length:
+            text = f"{int(number / length)} {unit}"
+            break
+    else:
+        text = f"{int(number)} s"
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def exact(moment: datetime) -> str:
+    """Return a moment to the millisecond, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} UTC"
+
+
+def pretty(value: object) -> str:
+    """Return JSON to read; what is too long ends with a note."""
+    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    if len(text) <= LONGEST_JSON:
+        return text
+    return f"{text[:LONGEST_JSON]}\n… {len(text) - LONGEST_JSON:,} more characters; the API gives all of it"
+
+
+def one_line(value: object, longest: int = 120) -> str:
+    """Return JSON in one short line."""
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def short(id: str) -> str:
+    """Return an id, or the end of it if it is long: the ids of one hour begin alike."""
+    return id if len(id) <= SHORT_ID else f"…{id[-8:]}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes."""
+    number = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+_templates.filters |= {
+    "ago": ago,
+    "duration": duration,
+    "exact": exact,
+    "one_line": one_line,
+    "part": lambda text: quote(text, safe=""),
+    "pretty": pretty,
+    "short": short,
+    "size": size,
+    "thousands": lambda number: f"{number:,}",
+}
+_templates.globals |= {
+    "priorities": [*reversed(TaskPriority)],
+    "statuses": [*TaskStatus],
+    "version": __version__,
+}

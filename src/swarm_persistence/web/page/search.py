@@ -1,0 +1,52 @@
+"""Finds what a text in the search box names: a task, an agent, an event, a type or a key."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote, urlencode
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from swarm_persistence import AgentModel, EventModel, QueryBuilder, Storage, StorageError, TaskModel
+from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.rendering import render
+
+_TEXT_FIELDS = ("assigned_to", "task_type")
+
+
+@get("/search", include_in_schema=False)
+async def search(
+    storage: NamedDependency[Storage], visit: NamedDependency[Visit], q: FromQuery[str] = ""
+) -> Response[str] | Response[None]:
+    """Lead to the first that is found: by id, by key, by agent, by type, by the beginning of a task's id."""
+    text = q.strip()
+    if text:
+        try:
+            async for place in _places(storage, text):
+                return Response(None, status_code=303, headers={"location": visit.url(place)})
+        except StorageError as error:
+            return render(visit, "search.html", q=text, refusal=str(error))
+    return render(visit, "search.html", q=text, refusal="")
+
+
+async def _places(storage: Storage, text: str) -> AsyncIterator[str]:
+    """Yield the paths of what the text names; each one is only looked for if it is asked for."""
+    if await storage.get_task(text):
+        yield f"/tasks/{quote(text, safe='')}"
+    tasks = storage.repository(TaskModel)
+    for task in await tasks.query(QueryBuilder(TaskModel).where_eq("idempotency_key", text).limit(1)):
+        yield f"/tasks/{quote(task.id, safe='')}"
+    if await storage.get_agent(text):
+        yield f"/agents/{quote(text, safe='')}"
+    for agent in await storage.repository(AgentModel).query(QueryBuilder(AgentModel).where_eq("name", text).limit(1)):
+        yield f"/agents/{quote(agent.id, safe='')}"
+    for field in _TEXT_FIELDS:
+        if await tasks.query(QueryBuilder(TaskModel).where_eq(field, text).limit(1)):
+            yield f"/tasks?{urlencode({field: text})}"
+    if await storage.repository(EventModel).query(QueryBuilder(EventModel).where_eq("event_type", text).limit(1)):
+        yield f"/events?{urlencode({'event_type': text})}"
+    beginning = QueryBuilder(TaskModel).where_ge("id", text).order_by("id").limit(2)
+    found = [task.id for task in await tasks.query(beginning) if task.id.startswith(text)]
+    if found:
+        is_only = len(found) == 1
+        yield f"/tasks/{quote(found[0], safe='')}" if is_only else f"/tasks?{urlencode({'id.ge': text, 'sort': 'id'})}"

@@ -1,0 +1,78 @@
+"""The changes that an operator makes on the page of a task: each is confirmed, by a dialog or by a page of its own."""
+
+from urllib.parse import quote, unquote
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, URLEncodedBody
+
+from swarm_persistence import ConflictError, LeaseLostError, NotFoundError, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.tasks import task_page
+from swarm_persistence.web.problems import HttpProblem
+
+QUESTIONS = {
+    "retry": "Retry this task? It begins anew, as if it had never run: its result and its error are cleared.",
+    "cancel": "Cancel this task? An agent that holds it loses it, and tasks that depend on it fail.",
+    "release": "Release this task? The agent that holds it loses it, and it is pending again; no retry is counted.",
+    "priority": "Change the priority of this task?",
+}
+
+
+@post("/tasks/{id:str}/{action:str}", status_code=303, include_in_schema=False)
+async def act(
+    storage: NamedDependency[Storage],
+    visit: NamedDependency[Visit],
+    id: FromPath[str],
+    action: FromPath[str],
+    data: URLEncodedBody[dict[str, str]],
+) -> Response[str] | Response[None]:
+    """Make a change and show the task; without a confirmation, ask for one."""
+    task_id = unquote(id)
+    if action not in QUESTIONS:
+        raise HttpProblem(404, f"There is no action {action!r}; the actions are {', '.join(QUESTIONS)}.")
+    if data.get("confirmed") != "yes":
+        fields = {name: value for name, value in data.items() if name not in ("csrf_token", "confirmed")}
+        return render(
+            visit, "confirm.html", id=task_id, action=action, question=QUESTIONS[action], fields=fields, status_code=200
+        )
+    try:
+        await _change(storage, task_id, action, data)
+    except (ConflictError, LeaseLostError) as error:
+        return await task_page(storage, visit, task_id, refusal=str(error), status_code=409)
+    return Response(
+        None, status_code=303, headers={"location": visit.url(f"/tasks/{quote(task_id, safe='')}?done={action}")}
+    )
+
+
+async def _change(storage: Storage, id: str, action: str, data: dict[str, str]) -> None:
+    if action == "retry":
+        await storage.retry_task(id)
+    elif action == "cancel":
+        if not await storage.cancel_task(id):
+            raise ConflictError(f"task {id!r} is finished already")
+    elif action == "release":
+        await _release(storage, id, data.get("claim", ""))
+    else:
+        await storage.modify(TaskModel, id, lambda task: _set_priority(task, data.get("priority", "")))
+
+
+async def _release(storage: Storage, id: str, claim: str) -> None:
+    task = await storage.get_task(id)
+    if task is None:
+        raise NotFoundError(f"task {id!r}")
+    # The claim that was on the page: another one, which began meanwhile, goes on.
+    if str(task.claim_count) != claim or task.status not in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
+        raise ConflictError(f"the claim of task {id!r} that was shown is over; the task is {task.status} now")
+    await storage.release_task(task)
+
+
+def _set_priority(task: TaskModel, priority: str) -> None:
+    if task.status is not TaskStatus.PENDING:
+        raise ConflictError(f"task {task.id!r} is {task.status}; the priority of a pending one can be changed")
+    if priority not in {each.value for each in TaskPriority}:
+        raise ConflictError(
+            f"priority is {priority!r}, expected one of {', '.join(each.value for each in TaskPriority)}"
+        )
+    task.priority = TaskPriority(priority)

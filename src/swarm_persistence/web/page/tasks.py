@@ -1,0 +1,99 @@
+"""The list of tasks, and the page of one."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from swarm_persistence import EventModel, QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.graph import Graph, graph_of
+from swarm_persistence.web.page.lists import listed
+from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.task_life import life_of
+
+_FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "id.ge")
+_MOST_EVENTS = 100
+_MOST_RELATIVES = 30
+_CLOCKS_APART = timedelta(seconds=10)
+_AFTERWARDS = timedelta(hours=1)
+"""Events of a finished task are looked for until so long after its last write."""
+
+
+class TaskActions(msgspec.Struct, frozen=True):
+    """What can be done with a task as it is."""
+
+    retry: bool
+    cancel: bool
+    release: bool
+    priority: bool
+
+
+@get("/tasks", include_in_schema=False)
+async def tasks(
+    request: Request[Any, Any, Any], storage: NamedDependency[Storage], visit: NamedDependency[Visit]
+) -> Response[str]:
+    """List tasks, the newest first."""
+    found = await listed(request, storage, TaskModel, _FILTERS, "-id")
+    return render(visit, "tasks.html", found=found)
+
+
+@get("/tasks/{id:str}", include_in_schema=False)
+async def task(
+    storage: NamedDependency[Storage], visit: NamedDependency[Visit], id: FromPath[str], done: FromQuery[str] = ""
+) -> Response[str]:
+    """Show all that is known of one task."""
+    return await task_page(storage, visit, unquote(id), done=done)
+
+
+async def task_page(
+    storage: Storage, visit: Visit, id: str, *, done: str = "", refusal: str = "", status_code: int = 200
+) -> Response[str]:
+    """Return the page of a task."""
+    found = await storage.get_task(id)
+    if found is None:
+        return render(visit, "missing.html", status_code=404, id=id)
+    dependencies, dependents, events = await asyncio.gather(
+        storage.get_dependencies(found), storage.get_waiting_dependents(id, _MOST_RELATIVES), _events_of(storage, found)
+    )
+    return render(
+        visit,
+        "task.html",
+        status_code=status_code,
+        task=found,
+        actions=_actions(found),
+        dependencies={each: dependencies.get(each) for each in found.dependencies},
+        dependents=dependents,
+        graph=_graph(found, dependencies, dependents),
+        life=life_of(found, events),
+        done=done,
+        refusal=refusal,
+    )
+
+
+async def _events_of(storage: Storage, task: TaskModel) -> list[EventModel]:
+    # No index has the task of events, that of their times bounds the search.
+    query = QueryBuilder(EventModel).where_ge("timestamp", task.created_at - _CLOCKS_APART).where_eq("task_id", task.id)
+    if task.completed_at is not None:
+        query = query.where_le("timestamp", max(task.completed_at, task.updated_at) + _AFTERWARDS)
+    return await storage.repository(EventModel).query(query.order_by("timestamp").limit(_MOST_EVENTS))
+
+
+def _actions(task: TaskModel) -> TaskActions:
+    is_held = task.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+    is_pending = task.status is TaskStatus.PENDING
+    return TaskActions(
+        retry=not is_held and not is_pending, cancel=is_held or is_pending, release=is_held, priority=is_pending
+    )
+
+
+def _graph(task: TaskModel, dependencies: dict[str, TaskModel], dependents: list[TaskModel]) -> Graph | None:
+    if not task.dependencies and not dependents:
+        return None
+    before = [(id, dependencies.get(id)) for id in task.dependencies[:_MOST_RELATIVES]]
+    return graph_of(before, task, [(each.id, each) for each in dependents])

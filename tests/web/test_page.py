@@ -1,0 +1,295 @@
+"""The pages as the server renders them: what they show, where their links lead, and what their forms change."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from html import unescape
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from swarm_persistence import EventModel, MemoryStorage, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.clock import now
+from swarm_persistence.web import swarm_app
+from web.page_swarm import fill
+from web.servers import URL, client_of
+
+PAGES = (
+    "/",
+    "/?range=24h",
+    "/tasks",
+    "/tasks?status=failed&sort=created_at",
+    "/tasks/analyze",
+    "/agents",
+    "/agents/agent-ada",
+    "/agents/unknown",
+    "/events",
+    "/events?event_type=tool_called",
+    "/messages",
+    "/messages/agent-ada/agent-grace",
+    "/measurements",
+    "/measurements?type=tokens&range=6h",
+    "/search",
+    "/search?q=nothing+is+named+so",
+)
+AS_PAGE = {"accept": "text/html"}
+
+
+@pytest.fixture
+async def storage() -> AsyncIterator[Storage]:
+    """Give a storage with a swarm."""
+    async with MemoryStorage() as opened:
+        await fill(opened, finished=60)
+        yield opened
+
+
+@pytest.fixture
+async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a browser's client."""
+    async with client_of(storage) as opened:
+        opened.headers.update(AS_PAGE)
+        yield opened
+
+
+def csrf_token(text: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', text)
+    assert found is not None
+    return found[1]
+
+
+async def act(
+    client: httpx.AsyncClient, id: str, action: str, *, confirmed: str = "yes", **fields: str
+) -> httpx.Response:
+    """Send the form of an action, as the page of the task would."""
+    page = await client.get("/login")
+    data = {"csrf_token": csrf_token(page.text), "confirmed": confirmed, **fields}
+    return await client.post(f"/tasks/{id}/{action}", data=data)
+
+
+class TestPages:
+    @pytest.mark.parametrize("path", PAGES)
+    async def test_every_page_is_shown(self, client: httpx.AsyncClient, path: str) -> None:
+        answer = await client.get(path)
+
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "<h1" in answer.text
+
+    @pytest.mark.parametrize("path", PAGES)
+    async def test_every_page_of_an_empty_storage_says_what_is_missing(self, path: str) -> None:
+        async with client_of() as client:
+            answer = await client.get(path, headers=AS_PAGE)
+
+        assert answer.status_code == (404 if path == "/tasks/analyze" else 200)
+        assert 'class="empty' in answer.text or path == "/agents/unknown"
+
+    async def test_links_and_files_are_below_the_mount(self, storage: Storage) -> None:
+        mounted = Starlette(routes=[Mount("/swarm", swarm_app(storage))])
+        found: set[str] = set()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(mounted), base_url=URL, headers=AS_PAGE) as client:
+            for path in PAGES:
+                answer = await client.get(f"/swarm{path}")
+                assert answer.status_code == 200
+                found |= {
+                    unescape(each) for each in re.findall(r'(?:href|src|action|data-live)="([^"#]+)"', answer.text)
+                }
+            assert {each for each in found if not each.startswith("/swarm/")} == set()
+            for file in (each for each in found if "/static/" in each):
+                assert (await client.get(file)).status_code == 200
+
+    async def test_pages_hold_neither_inline_scripts_nor_inline_styles(self, client: httpx.AsyncClient) -> None:
+        for path in PAGES:
+            text = (await client.get(path)).text
+            assert re.search(r"<style|\sstyle=|<script(?! src=)|\son[a-z]+=|javascript:", text) is None, path
+
+    async def test_the_overview_tells_every_status_with_its_count(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        text = (await client.get("/")).text
+
+        counts = {status.value: count for (status,), count in (await storage.count_by(TaskModel, "status")).items()}
+        shown = re.findall(r'class="tile is-(\w+)".*?<strong>([\d,]+)</strong>', text, re.DOTALL)
+        assert {name: int(count) for name, count in shown if count != "0"} == counts
+
+    async def test_a_task_that_is_not_stored_is_told_with_status_404(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/tasks/nothing%2Fhere")
+
+        assert answer.status_code == 404
+        assert "nothing/here" in answer.text
+
+    async def test_the_page_of_a_task_shows_its_payload_its_events_and_its_relatives(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        text = unescape((await client.get("/tasks/analyze")).text)
+
+        assert '"goal": "map the modules of the repository"' in text
+        assert "octo/hello@main" in text
+        for id in ("plan", "fetch", "report", "notify"):
+            assert f'href="/tasks/{id}"' in text
+        assert '{"step": 0, "tool": "grep"}' in text
+
+    async def test_events_long_after_the_end_of_a_task_are_left_out_and_those_soon_after_are_not(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        (task,) = [each for each in await storage.repository(TaskModel).find_all() if each.id == "plan"]
+        for name, hours in (("soon", 0.5), ("late", 2.0)):
+            at = task.updated_at + timedelta(hours=hours)
+            await storage.store_event(EventModel(event_type=f"audited-{name}", task_id="plan", timestamp=at))
+
+        text = (await client.get("/tasks/plan")).text
+
+        assert "audited-soon" in text
+        assert "audited-late" not in text
+
+
+class TestLists:
+    async def test_pages_of_a_list_hold_each_task_once(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        path, ids = "/tasks?sort=task_type", list[str]()
+        while path:
+            text = (await client.get(path)).text
+            ids += re.findall(r'<tr data-key="([^"]+)"', text)
+            following = re.search(r'href="([^"]+)" rel="next"', text)
+            path = unescape(following[1]) if following else ""
+
+        assert sorted(ids) == sorted(task.id for task in await storage.repository(TaskModel).find_all())
+
+    async def test_a_filter_with_a_wrong_value_is_explained(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/tasks?status=asleep")
+
+        assert answer.status_code == 200
+        assert 'role="alert"' in answer.text
+        assert "asleep" in answer.text
+
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("analyze", "/tasks/analyze"),
+            ("octo/hello@main", "/tasks/analyze"),
+            ("agent-grace", "/agents/agent-grace"),
+            ("edsger", "/agents/agent-edsger"),
+            ("write-report", "/tasks?task_type=write-report"),
+            ("tool_called", "/events?event_type=tool_called"),
+            ("ready-", "/tasks?id.ge=ready-&sort=id"),
+            ("repor", "/tasks/report"),
+        ],
+    )
+    async def test_the_search_leads_to_what_a_text_names(
+        self, client: httpx.AsyncClient, text: str, place: str
+    ) -> None:
+        answer = await client.get("/search", params={"q": text})
+
+        assert (answer.status_code, answer.headers["location"]) == (303, place)
+
+    async def test_the_search_of_what_cannot_be_stored_is_explained(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/search", params={"q": "a\0b"})
+
+        assert answer.status_code == 200
+        assert 'role="alert"' in answer.text
+
+
+class TestActions:
+    async def test_a_task_is_cancelled_and_retried(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        answer = await act(client, "ready-0", "cancel")
+
+        assert (answer.status_code, answer.headers["location"]) == (303, "/tasks/ready-0?done=cancel")
+        cancelled = await storage.get_task("ready-0")
+        assert cancelled is not None
+        assert cancelled.status is TaskStatus.CANCELLED
+        await act(client, "ready-0", "retry")
+        retried = await storage.get_task("ready-0")
+        assert retried is not None
+        assert retried.status is TaskStatus.PENDING
+
+    async def test_the_priority_of_a_pending_task_is_changed(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        await act(client, "ready-0", "priority", priority="critical")
+
+        task = await storage.get_task("ready-0")
+        assert task is not None
+        assert task.priority is TaskPriority.CRITICAL
+
+    async def test_only_the_claim_that_was_shown_is_released(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        refused = await act(client, "analyze", "release", claim="7")
+        assert (refused.status_code, "that was shown is over" in refused.text) == (409, True)
+
+        await act(client, "analyze", "release", claim="1")
+
+        task = await storage.get_task("analyze")
+        assert task is not None
+        assert (task.status, task.assigned_to) == (TaskStatus.PENDING, None)
+
+    async def test_a_change_without_a_confirmation_asks_for_one(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        answer = await act(client, "ready-0", "priority", confirmed="", priority="critical")
+
+        assert "Change the priority of this task?" in answer.text
+        assert '<input type="hidden" name="priority" value="critical">' in answer.text
+        task = await storage.get_task("ready-0")
+        assert task is not None
+        assert task.priority is TaskPriority.LOW
+
+    async def test_what_is_not_possible_is_explained_on_the_page(self, client: httpx.AsyncClient) -> None:
+        answers = [
+            await act(client, "plan", "cancel"),
+            await act(client, "ready-0", "retry"),
+            await act(client, "plan", "priority", priority="low"),
+            await act(client, "ready-0", "priority", priority="extreme"),
+        ]
+
+        assert [answer.status_code for answer in answers] == [409] * 4
+        assert all('role="alert"' in answer.text for answer in answers)
+        assert (await act(client, "nothing", "retry")).status_code == 404
+        assert (await act(client, "plan", "delete")).status_code == 404
+
+    async def test_a_form_without_its_csrf_token_changes_nothing(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        answer = await client.post("/tasks/ready-0/cancel", data={"confirmed": "yes"})
+
+        assert answer.status_code == 403
+        task = await storage.get_task("ready-0")
+        assert task is not None
+        assert task.status is TaskStatus.PENDING
+
+    async def test_a_read_only_page_has_no_forms_of_changes(self, storage: Storage) -> None:
+        async with client_of(storage, read_only=True) as client:
+            for id in ("ready-0", "analyze", "plan"):
+                assert 'method="post"' not in (await client.get(f"/tasks/{id}", headers=AS_PAGE)).text
+
+
+class TestLargeLists:
+    async def test_a_value_that_took_long_is_remembered_and_the_page_says_when_to_ask_again(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        first = await client.get("/")
+        await storage.store_task(TaskModel.new("new", None))
+        second = await client.get("/")
+
+        again = re.search(r'data-again="([\d.]+)"', second.text)
+        assert first.status_code == second.status_code == 200
+        assert again is not None
+        assert 0 < float(again[1]) <= 60
+
+    async def test_a_long_payload_is_cut_with_a_note(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        task = TaskModel.new("long", "x" * 100_000)
+        await storage.store_task(task)
+
+        text = (await client.get(f"/tasks/{task.id}")).text
+
+        assert "more characters; the API gives all of it" in text
+        assert len(text) < 60_000
+
+    async def test_times_lie_in_the_charts_of_every_range(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        for seconds in (1, 800, 3000, 20_000, 80_000):
+            end = now() - timedelta(seconds=seconds)
+            await storage.store_task(
+                TaskModel(
+                    task_type="old", status=TaskStatus.COMPLETED, created_at=end, started_at=end, completed_at=end
+                )
+            )
+        for name in ("15m", "1h", "6h", "24h"):
+            text = (await client.get("/", params={"range": name})).text
+            places = [float(x) for x in re.findall(r'class="bar bar-\w+" x="([-\d.]+)"', text)]
+            assert places
+            assert all(0 <= place < 100 for place in places)
