@@ -267,6 +267,8 @@ MAINTENANCE: dict[str, Verb] = {
 }
 
 HOUSEKEEPING: dict[str, Verb] = {
+    "delete_where": lambda storage: storage.delete_where(QueryBuilder(TaskModel).where_eq("status", "failed")),
+    "erase": lambda storage: storage.erase("tenant-1", collections=[("notes", "agent-1")]),
     "prune": lambda storage: storage.prune(after(200)),
     "count_by": lambda storage: storage.count_by(TaskModel, "task_type", "status"),
     "get_task_throughput": lambda storage: storage.get_task_throughput(MOMENT, after(250), 60, by_type=True, limit=2),

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import EventModel, InvalidQueryError, NotFoundError, Pruned, Storage, TaskModel, TaskStatus
+from swarm_persistence import (
+    AgentStatus,
+    EventModel,
+    InvalidQueryError,
+    NotFoundError,
+    Pruned,
+    Storage,
+    TaskModel,
+    TaskStatus,
+)
 from swarm_persistence.testing import ManualClock, now
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
@@ -17,6 +26,7 @@ from swarm_persistence_conformance.records import (
     a_metric,
     a_task,
     after,
+    an_agent,
     complete_records,
     everything_in,
     ids,
@@ -117,12 +127,13 @@ class TestPruning:
 
         assert await storage.list_agents() == agents
 
-    @pytest.mark.parametrize("kind", ["tasks", "events", "messages", "metrics", "documents"])
+    @pytest.mark.parametrize("kind", ["tasks", "events", "messages", "metrics", "documents", "agents"])
     async def test_each_kind_can_be_left_out(self, storage: Storage, kind: str) -> None:
         old = after(-10)
         event = EventModel(id="event", event_type="e", timestamp=old)
         await storage.store_many([finished("task", 10), event, a_message(timestamp=old, read=True)])
         await storage.store_many([a_metric(timestamp=old), a_document(expires_at=old)])
+        await storage.store_agent(an_agent(status=AgentStatus.SHUTDOWN, updated_at=old))
         flags: dict[str, bool] = {kind: False}
 
         pruned = await storage.prune(MOMENT, **flags)  # type: ignore[arg-type]

@@ -135,6 +135,8 @@ def arguments() -> dict[str, dict[str, Any]]:
         "search_documents": {"query": "text", "collection": ("notes",), "below": True, "limit": 5},
         "nearest_documents": {"embedding": [1.0, 0.5], "collection": ("notes",), "below": True, "limit": 5},
         "watch_documents": {"collection": ("notes",), "below": True},
+        "delete_where": {"query": QueryBuilder(TaskModel).where_eq("id", "task-1")},
+        "erase": {"group": "tenant-1", "collections": [("notes",)]},
         "prune": {
             "older_than": 60,
             "tasks": True,
@@ -142,6 +144,7 @@ def arguments() -> dict[str, dict[str, Any]]:
             "messages": True,
             "metrics": True,
             "documents": True,
+            "agents": True,
             "task_statuses": ["failed"],
         },
         "store_many": {"models": [an_event("new"), a_task("new")]},

@@ -258,6 +258,8 @@ class BlockingStorage(NotPicklable):
     search_documents = _verb(Storage.search_documents)
     nearest_documents = _verb(Storage.nearest_documents)
 
+    delete_where = _verb(Storage.delete_where)
+    erase = _verb(Storage.erase)
     prune = _verb(Storage.prune)
     backup = _verb(Storage.backup)
 

@@ -1,5 +1,6 @@
 """What a swarm means: the verbs, written once, a file per noun."""
 
+from swarm_persistence.storage.deletions import Erased
 from swarm_persistence.storage.document_search import FoundDocument
 from swarm_persistence.storage.documents import PutCounts
 from swarm_persistence.storage.overview import AgentLiveness, WaitingTasks
@@ -18,6 +19,7 @@ __all__ = [
     "AgentLiveness",
     "CompletedAndClaimed",
     "Durations",
+    "Erased",
     "FoundDocument",
     "MetricSummary",
     "Pruned",

@@ -1,7 +1,7 @@
 """The verbs of agents."""
 
 from swarm_persistence.engines.reads import Select
-from swarm_persistence.engines.steps import Delete, Step, Update
+from swarm_persistence.engines.steps import Delete, IfChanged, Step, Update
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query
@@ -64,5 +64,13 @@ class AgentVerbs(StorageCore):
 def steps_to_delete_agent(id: str) -> list[Step]:
     """Return the steps that delete an agent and make its unfinished tasks pending again."""
     agent_id = identifier(id, "agent.id")
-    held = Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD))
-    return [Delete(by_id(AGENTS, agent_id)), Update(held, GIVEN_BACK)]
+    return [Delete(by_id(AGENTS, agent_id)), _given_back(agent_id)]
+
+
+def step_to_delete_agent(id: str, conditions: tuple[Condition, ...]) -> Step:
+    """Return the step that deletes an agent, if it matches conditions, and then makes its tasks pending again."""
+    return IfChanged(Delete(Query(AGENTS, (Condition("id", "=", id), *conditions))), (_given_back(id),))
+
+
+def _given_back(agent_id: str) -> Step:
+    return Update(Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD)), GIVEN_BACK)

@@ -11,16 +11,16 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.engines.steps import Delete, IfChanged, IfNone, LockRows, Step
 from swarm_persistence.errors import InvalidQueryError, shown
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models import AgentStatus, TaskStatus
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.query.task_statuses import FINISHED, IS_UNFINISHED
 from swarm_persistence.schema.tables import (
+    AGENTS,
     DOCUMENTS,
     EVENTS,
     MESSAGES,
     METRICS,
-    SEQUENCE,
     TASK_LINKS,
     TASKS,
     UNMET_DEPENDENCIES,
@@ -28,16 +28,10 @@ from swarm_persistence.schema.tables import (
 )
 from swarm_persistence.storage.arguments import flag, several
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.deletions import delete_rows
 from swarm_persistence.storage.dependencies import dependents_of, waiting_for
+from swarm_persistence.storage.passes import BATCH, batches_of_ids
 from swarm_persistence.storage.readable import readable_values
-
-_BATCH = 500
-"""Rows deleted per write."""
-_SPAN = 20_000
-"""Sequence numbers scanned per read."""
-
-_UPWARDS = (Order(SEQUENCE),)
-_DOWNWARDS = (Order(SEQUENCE, is_descending=True),)
 
 
 class Pruned(msgspec.Struct, frozen=True):
@@ -48,6 +42,7 @@ class Pruned(msgspec.Struct, frozen=True):
     messages: int = 0
     metrics: int = 0
     documents: int = 0
+    agents: int = 0
 
 
 class PruningVerbs(StorageCore):
@@ -62,15 +57,16 @@ class PruningVerbs(StorageCore):
         messages: bool = True,
         metrics: bool = True,
         documents: bool = True,
+        agents: bool = True,
         task_statuses: Iterable[TaskStatus | str] = FINISHED,
     ) -> Pruned:
         """Delete old records that are finished or handled, and return how many.
 
         `older_than` is an aware datetime, or an age (seconds or a timedelta) before the present time of the database's
         clock. Deleted are: finished tasks, by the time when they were completed, failed or cancelled; events; messages
-        that are read or acknowledged; metrics; documents that have expired, whatever their age. A finished task with
-        unfinished dependents is kept. A task that is stored later and depends on a deleted one waits until a task of
-        that id is stored and completed, as for every unknown id.
+        that are read or acknowledged; metrics; documents that have expired, whatever their age; agents in shutdown, by
+        their last update. A finished task with unfinished dependents is kept. A task that is stored later and depends
+        on a deleted one waits until a task of that id is stored and completed, as for every unknown id.
 
         The end of a task is stamped by the same clock as the age; only a task that was stored or updated as finished
         has the times of its record. Events, messages and metrics have the `timestamp` of the program that created them:
@@ -88,12 +84,14 @@ class PruningVerbs(StorageCore):
         for value, name in ((tasks, "tasks"), (events, "events"), (messages, "messages"), (metrics, "metrics")):
             flag(value, name)
         flag(documents, "documents")
+        flag(agents, "agents")
         return Pruned(
             tasks=await self._prune(TASKS, *_over(finished, limit)) if tasks else 0,
             events=await self._prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
             messages=await self._prune(MESSAGES, *_done_with(limit)) if messages else 0,
             metrics=await self._prune(METRICS, (_before("timestamp", limit),)) if metrics else 0,
             documents=await self._prune_expired() if documents else 0,
+            agents=await self._prune(AGENTS, (_IS_SHUT_DOWN, _before("updated_at", limit))) if agents else 0,
         )
 
     async def _prune(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
@@ -102,26 +100,11 @@ class PruningVerbs(StorageCore):
         return dropped + sum([await self._prune_all(table, conditions) for conditions in stale])
 
     async def _prune_all(self, table: Table[Any], stale: tuple[Condition, ...]) -> int:
-        """Delete the rows that match these conditions in one pass by sequence, which needs no other index."""
-        # Rows that arrive from now on are left: on a busy swarm, the pass would otherwise never end.
-        end = await self._place(Query(table, (), _DOWNWARDS, 1))
-        place = deleted = 0
-        while place < end:
-            # A bounded range, so that no read takes long, however few of its rows are old.
-            span = (Condition(SEQUENCE, ">", place), Condition(SEQUENCE, "<=", min(place + _SPAN, end)))
-            rows, _ = await readable_values(
-                self._executor(), Query(table, (*stale, *span), _UPWARDS, _BATCH), (SEQUENCE, "id")
+        deleted = 0
+        async for ids in batches_of_ids(self, table, stale):
+            deleted += await (
+                self._delete_tasks(ids, stale) if table is TASKS else delete_rows(self, table, ids, stale)
             )
-            if rows:
-                ids = [row[1] for row in rows]
-                deleted += await (self._delete_tasks if table is TASKS else self._delete)(table, ids, stale)
-            if len(rows) == _BATCH:
-                place = rows[-1][0]
-            else:
-                # Skip a range that was deleted earlier in one step.
-                following = await self._place(Query(table, (Condition(SEQUENCE, ">", place + _SPAN),), _UPWARDS, 1))
-                place = following - 1 if following else end
-            await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
         return deleted
 
     async def _prune_expired(self) -> int:
@@ -129,23 +112,15 @@ class PruningVerbs(StorageCore):
         expired = Condition("expires_at", "<=", FromNow())
         deleted = 0
         while True:
-            query = Query(DOCUMENTS, (expired,), (Order("expires_at"),), _BATCH)
+            query = Query(DOCUMENTS, (expired,), (Order("expires_at"),), BATCH)
             rows, _ = await readable_values(self._executor(), query, ("id",))
             if rows:
-                deleted += await self._delete(DOCUMENTS, [row[0] for row in rows], (expired,))
-            if len(rows) < _BATCH:
+                deleted += await delete_rows(self, DOCUMENTS, [row[0] for row in rows], (expired,))
+            if len(rows) < BATCH:
                 return deleted
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
-    async def _place(self, query: Query[Any]) -> int:
-        rows: list[Any] = await self._executor().read(Values(query, (SEQUENCE,)))
-        return int(rows[0][0]) if rows else 0
-
-    async def _delete(self, table: Table[Any], ids: list[str], stale: tuple[Condition, ...]) -> int:
-        # Check the conditions again: rows that have changed since they were read stay.
-        return int(await self._write_one(Delete(Query(table, (one_of("id", ids), *stale)))))
-
-    async def _delete_tasks(self, _table: Table[TaskModel], ids: list[str], stale: tuple[Condition, ...]) -> int:
+    async def _delete_tasks(self, ids: list[str], stale: tuple[Condition, ...]) -> int:
         """Delete tasks and their links, except tasks with unfinished dependents."""
         while True:
             needed = await self._needed(ids)
@@ -173,6 +148,9 @@ class PruningVerbs(StorageCore):
         of_dependents = one_of("task_id", [str(row[0]) for row in rows])
         links = Query(TASK_LINKS, (*waiting_for(ids).conditions, of_dependents))
         return {row[0] for row in await self._executor().read(Values(links, ("dependency_id",)))}
+
+
+_IS_SHUT_DOWN = Condition("status", "=", AgentStatus.SHUTDOWN.value)
 
 
 def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:

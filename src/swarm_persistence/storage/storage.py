@@ -16,6 +16,7 @@ from swarm_persistence.storage.agents import AgentVerbs
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.backups import BackupVerbs
 from swarm_persistence.storage.core import disable
+from swarm_persistence.storage.deletions import DeletionVerbs
 from swarm_persistence.storage.document_search import DocumentSearchVerbs
 from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.messages import MessageVerbs
@@ -51,6 +52,7 @@ class Storage(
     MetricVerbs,
     OverviewVerbs,
     DocumentSearchVerbs,
+    DeletionVerbs,
     PruningVerbs,
     BackupVerbs,
 ):

@@ -1,5 +1,6 @@
 SELECT sequence
 FROM tasks
+WHERE sequence <= ?
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
@@ -11,12 +12,7 @@ LIMIT ? + 0;
 
 SELECT sequence
 FROM tasks
-WHERE sequence > ?
-ORDER BY sequence
-LIMIT ? + 0;
-
-SELECT sequence
-FROM tasks
+WHERE sequence <= ?
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
@@ -49,13 +45,8 @@ WHERE id IN (SELECT value FROM json_each(?)) AND unmet_dependencies = 0 AND stat
 COMMIT;
 
 SELECT sequence
-FROM tasks
-WHERE sequence > ?
-ORDER BY sequence
-LIMIT ? + 0;
-
-SELECT sequence
 FROM events
+WHERE sequence <= ?
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
@@ -73,13 +64,8 @@ WHERE id IN (SELECT value FROM json_each(?)) AND timestamp < ?;
 COMMIT;
 
 SELECT sequence
-FROM events
-WHERE sequence > ?
-ORDER BY sequence
-LIMIT ? + 0;
-
-SELECT sequence
 FROM messages
+WHERE sequence <= ?
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
@@ -98,12 +84,7 @@ COMMIT;
 
 SELECT sequence
 FROM messages
-WHERE sequence > ?
-ORDER BY sequence
-LIMIT ? + 0;
-
-SELECT sequence
-FROM messages
+WHERE sequence <= ?
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
@@ -114,13 +95,8 @@ ORDER BY sequence
 LIMIT ? + 0;
 
 SELECT sequence
-FROM messages
-WHERE sequence > ?
-ORDER BY sequence
-LIMIT ? + 0;
-
-SELECT sequence
 FROM metrics
+WHERE sequence <= ?
 ORDER BY sequence DESC
 LIMIT ? + 0;
 
@@ -137,14 +113,612 @@ WHERE id IN (SELECT value FROM json_each(?)) AND timestamp < ?;
 
 COMMIT;
 
-SELECT sequence
-FROM metrics
-WHERE sequence > ?
-ORDER BY sequence
-LIMIT ? + 0;
-
 SELECT id
 FROM documents
 WHERE expires_at <= ?
 ORDER BY expires_at, sequence
 LIMIT ? + 0;
+
+SELECT sequence
+FROM agents
+WHERE sequence <= ?
+ORDER BY sequence DESC
+LIMIT ? + 0;
+
+SELECT sequence, id
+FROM agents
+WHERE status = ? AND updated_at < ? AND sequence > ? AND sequence <= ?
+ORDER BY sequence
+LIMIT ? + 0;
+
+BEGIN IMMEDIATE;
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+DELETE FROM agents
+WHERE id = ? AND status = ? AND updated_at < ?;
+
+UPDATE tasks
+SET
+  status = ?,
+  assigned_to = ?,
+  started_at = ?,
+  lease_expires_at = ?,
+  updated_at = ?,
+  version = version + 1,
+  change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
+WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
+
+COMMIT;

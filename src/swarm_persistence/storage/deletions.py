@@ -1,0 +1,103 @@
+"""The verbs that delete many records: those that match a query, and all of a group; in short writes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from swarm_persistence.engines.steps import Delete
+from swarm_persistence.errors import InvalidQueryError, shown
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.query import Condition, Query, one_of, without_expired
+from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, TASKS, M, Table
+from swarm_persistence.schema.values import identifier
+from swarm_persistence.storage.agents import step_to_delete_agent
+from swarm_persistence.storage.arguments import several
+from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.deleted_tasks import delete_tasks
+from swarm_persistence.storage.document_lists import DocumentListVerbs
+from swarm_persistence.storage.document_ranges import collection_argument
+from swarm_persistence.storage.passes import SPAN, UNBOUNDED, batches_of_ids
+
+_OF_GROUPS: tuple[Table[Any], ...] = (TASKS, AGENTS, EVENTS, MESSAGES, METRICS)
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """The number of records that `erase` has deleted, by kind."""
+
+    tasks: int = 0
+    agents: int = 0
+    events: int = 0
+    messages: int = 0
+    metrics: int = 0
+    documents: int = 0
+
+
+class DeletionVerbs(DocumentListVerbs):
+    """Deletion of many records."""
+
+    async def delete_where(self, query: QueryBuilder[M]) -> int:
+        """Delete the records that match the query's conditions, the last first, and return how many.
+
+        It is as if each was deleted by itself: the tasks that wait for a deleted one fail, as if that had been
+        cancelled, and the unfinished tasks of a deleted agent become pending again. Records that are stored, or come to
+        match, while it runs may stay.
+
+        Each batch is a separate write, between which others can write; if the call is cancelled, what was deleted so
+        far stays deleted. Within a transaction, all of it belongs to the transaction.
+
+        Raises:
+            InvalidQueryError: the query has no condition, which would delete all records, or it has an order, a limit
+                or an offset.
+
+        """
+        if not isinstance(query, QueryBuilder):
+            raise InvalidQueryError(f"the query is {shown(query)}, expected a QueryBuilder")
+        wanted = query.query
+        if wanted.order or wanted.limit is not None or wanted.offset:
+            raise InvalidQueryError("all records that match a query are deleted; leave order, limit and offset")
+        if not wanted.conditions:
+            raise InvalidQueryError(
+                "the query has no condition and would delete all records; if you want that, say where_not_null('id')"
+            )
+        return await self._delete_all(wanted.table, without_expired(wanted).conditions, SPAN)
+
+    async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = ()) -> Erased:
+        """Delete all tasks, agents, events, messages and metrics of a group, and return how many.
+
+        Documents have no group: those of the given `collections`, and of the collections below these, are deleted as
+        well. Dependents of other groups fail, and other groups' tasks that an agent holds become pending again, as of
+        `delete_where`.
+
+        It runs in short writes, as `delete_where` does. After an interruption, call it again: it deletes what is left.
+        What the group's own programs store while it runs may stay, so stop them first.
+
+        Raises:
+            SerializationError: the group is no text, or empty.
+
+        """
+        name = identifier(group, "group")
+        within = several(collections, "collections", "a list of collections")
+        for place, path in enumerate(within):
+            if not collection_argument(path, f"collections[{place}]"):
+                raise InvalidQueryError(f"collections[{place}] is {shown(path)}, which all documents lie below")
+        is_of_group = (Condition("group", "=", name),)
+        counts = {table.name: await self._delete_all(table, is_of_group, UNBOUNDED) for table in _OF_GROUPS}
+        documents = sum([await self.delete_documents(path, below=True) for path in within])
+        return Erased(**counts, documents=documents)
+
+    async def _delete_all(self, table: Table[Any], conditions: tuple[Condition, ...], span: int) -> int:
+        # The last first, as tasks mostly come after those that they wait for, and need not fail if both are deleted.
+        batches = batches_of_ids(self, table, conditions, from_last=True, span=span)
+        return sum([await delete_rows(self, table, ids, conditions) async for ids in batches])
+
+
+async def delete_rows(
+    core: StorageCore, table: Table[Any], ids: Sequence[str], conditions: tuple[Condition, ...]
+) -> int:
+    """Delete those of these rows that still match the conditions, with what belongs to them; return how many."""
+    if table is TASKS:
+        return await delete_tasks(core, ids, conditions)
+    if table is AGENTS:
+        return sum(await core._executor().write([step_to_delete_agent(id, conditions) for id in ids]))
+    return int(await core._write_one(Delete(Query(table, (one_of("id", ids), *conditions)))))
