@@ -112,6 +112,9 @@ def _token(arguments: argparse.Namespace) -> str | None:
         token = path.read_text().strip()
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot read the token from {str(path)!r}: {error}") from None
+    from swarm_persistence.web.access import require_secret
+
+    require_secret(token)
     return token
 
 

@@ -1,6 +1,7 @@
 """The server of the Model Context Protocol, whichever transport it is run on."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from mcp import MCPError, types
@@ -10,7 +11,7 @@ from swarm_persistence import NotFoundError, Storage, StorageError, __version__
 from swarm_persistence.mcp.resources import MEDIA_TYPE, content_of, listed_resources, resource_templates
 from swarm_persistence.mcp.shown import json_text
 from swarm_persistence.mcp.subscriptions import ResourceSubscriptions
-from swarm_persistence.mcp.tool import ToolCallError
+from swarm_persistence.mcp.tool import SwarmTool, ToolCallError
 from swarm_persistence.mcp.tools import TOOLS
 
 INSTRUCTIONS = """\
@@ -23,20 +24,22 @@ stored before a tool returns. Long values are truncated; a hint beside them says
 _log = logging.getLogger(__name__)
 
 
-def swarm_server(storage: Storage) -> Server[Any]:
+def swarm_server(storage: Storage, *, is_read_only: bool = False) -> Server[Any]:
     """Return a server of the tools and resources of a swarm; it does not close the storage.
 
-    It can be run on stdio (`server.run`) and over HTTP (`server.streamable_http_app`), for any number of clients.
+    It can be run on stdio (`server.run`) and over HTTP (`server.streamable_http_app`), for any number of clients. With
+    `is_read_only`, it has only the tools that change nothing.
     """
     subscriptions = ResourceSubscriptions(storage)
-    handlers = _Handlers(storage)
+    tools = {name: tool for name, tool in TOOLS.items() if tool.is_read_only or not is_read_only}
+    handlers = _Handlers(storage, tools)
     return Server(
         "swarm-persistence",
         version=__version__,
         title="Swarm",
         instructions=INSTRUCTIONS,
         lifespan=subscriptions.lifespan,
-        get_tool_input_schema=_input_schema,
+        get_tool_input_schema=lambda name: tools[name].input_schema if name in tools else None,
         on_list_tools=handlers.list_tools,
         on_call_tool=handlers.call_tool,
         on_list_resources=handlers.list_resources,
@@ -49,18 +52,19 @@ def swarm_server(storage: Storage) -> Server[Any]:
 
 
 class _Handlers:
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, tools: Mapping[str, SwarmTool]) -> None:
         self._storage = storage
+        self._tools = tools
 
     async def list_tools(self, _context: object, _params: object) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[tool.description() for tool in TOOLS.values()])
+        return types.ListToolsResult(tools=[tool.description() for tool in self._tools.values()])
 
     async def call_tool(
         self, _context: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        tool = TOOLS.get(params.name)
+        tool = self._tools.get(params.name)
         if tool is None:
-            return _result(f"There is no tool {params.name!r}, expected one of {', '.join(TOOLS)}", is_error=True)
+            return _result(f"There is no tool {params.name!r}, expected one of {', '.join(self._tools)}", is_error=True)
         try:
             return _result(json_text(await tool.call(self._storage, params.arguments or {})))
         except ToolCallError as error:
@@ -91,7 +95,3 @@ class _Handlers:
 
 def _result(text: str, *, is_error: bool = False) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=is_error)
-
-
-def _input_schema(name: str) -> dict[str, Any] | None:
-    return TOOLS[name].input_schema if name in TOOLS else None

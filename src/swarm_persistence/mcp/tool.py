@@ -25,7 +25,7 @@ class SwarmTool:
         self._function = function
         self._arguments = _struct_of(function)
         self.input_schema = _schema_of(self._arguments)
-        self._is_read_only = is_read_only
+        self.is_read_only = is_read_only
 
     def description(self) -> types.Tool:
         """Return what clients are told of the tool."""
@@ -34,7 +34,7 @@ class SwarmTool:
             description=inspect.getdoc(self._function),
             input_schema=self.input_schema,
             annotations=types.ToolAnnotations(
-                read_only_hint=self._is_read_only, destructive_hint=False, open_world_hint=False
+                read_only_hint=self.is_read_only, destructive_hint=False, open_world_hint=False
             ),
         )
 

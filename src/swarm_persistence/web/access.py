@@ -36,8 +36,8 @@ class ServerAccess:
     """The settings of a server: its token, whether it is read-only, and the names that it answers to."""
 
     def __init__(self, token: str | None, *, is_read_only: bool, hosts: Iterable[str] | None) -> None:
-        if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
-            raise InvalidQueryError(f"the token needs {SHORTEST_TOKEN} characters of printable ASCII, or more")
+        if token is not None:
+            require_secret(token)
         self.is_read_only = is_read_only
         self.sessions = Sessions(token)
         self._token = token
@@ -62,6 +62,12 @@ class ServerAccess:
             return True
         name = host_name(host)
         return name == "localhost" or name in self._hosts or _is_address(name)
+
+
+def require_secret(token: str) -> None:
+    """Raise `InvalidQueryError` if a token cannot be one."""
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+        raise InvalidQueryError(f"the token needs {SHORTEST_TOKEN} characters of printable ASCII, or more")
 
 
 def host_name(host: str) -> str:

@@ -6,12 +6,13 @@ from urllib.parse import unquote
 
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.types import Scope
+from litestar.types import Receive, Scope, Send
 
 from swarm_persistence import Storage
-from swarm_persistence.web import api, login, page
+from swarm_persistence.web import api, login, mcp_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
 from swarm_persistence.web.api.document import openapi_config
+from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.problems import EXCEPTION_HANDLERS
 from swarm_persistence.web.request_guard import RequestGuard
@@ -43,10 +44,12 @@ class SwarmApp:
             },
             exception_handlers=EXCEPTION_HANDLERS,
             openapi_config=openapi_config(),
+            on_shutdown=[self._close],
             logging_config=None,  # the root logger is the caller's
             request_max_body_size=None,  # the guard limits it, also where Litestar does not serve
         )
-        self._guard = RequestGuard(self.litestar, access, largest_body=largest_body)
+        self._mcp = McpEndpoint(storage, self._streams, is_read_only=access.is_read_only, largest_body=largest_body)
+        self._guard = RequestGuard(self._serve, access, largest_body=largest_body)
 
     async def __call__(self, scope: AnyScope, receive: AnyReceive, send: AnySend) -> None:
         """Serve a request, or the beginning and the end of a server."""
@@ -59,6 +62,16 @@ class SwarmApp:
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1000, "reason": None})
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
+        root = scope.get("root_path", "").rstrip("/")
+        if scope["path"].removeprefix(root).rstrip("/") == mcp_endpoint.PATH:
+            await self._mcp(scope, receive, send)
+        else:
+            await self.litestar(scope, receive, send)
+
+    async def _close(self) -> None:
+        await self._mcp.close()
 
     def end_streams(self) -> None:
         """End all streams and long polls at once, and open no more; a server that stops waits for them."""

@@ -90,7 +90,7 @@ def _of_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response
     status_code, detail = error.status_code, error.detail or HTTPStatus(error.status_code).phrase
     if isinstance(error, ValidationException):
         status_code, detail = 422, _reasons(error)
-    elif status_code >= 500:
+    elif status_code >= 500 and not isinstance(error, HttpProblem):
         _log.error("a request failed", exc_info=error)
         detail = "The request failed unexpectedly; the server's log says why."
     body = problem_body(status_code, detail)

@@ -1,0 +1,90 @@
+"""MCP at `/mcp`, over streamable HTTP. The storage keeps what was sent, for clients that reconnect, on any server."""
+
+import asyncio
+from typing import Any
+
+from litestar.types import Message, Receive, Send
+
+from swarm_persistence import Storage
+from swarm_persistence.web.open_streams import OpenStreams
+from swarm_persistence.web.problems import HttpProblem
+
+PATH = "/mcp"
+
+
+class McpEndpoint:
+    """The endpoint of one application; starts with the first request, as a mounted application is told of no start."""
+
+    def __init__(self, storage: Storage, streams: OpenStreams, *, is_read_only: bool, largest_body: int) -> None:
+        self._storage = storage
+        self._streams = streams
+        self._is_read_only = is_read_only
+        self._largest_body = largest_body
+        self._running: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[Any] | None = None
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one request, until the server stops.
+
+        Raises:
+            HttpProblem: the package `mcp` is not installed, or the server stops.
+
+        """
+        answer = _ObservedAnswer(send)
+        with self._streams.open() as end:
+            manager = await self._manager()
+            serving = asyncio.ensure_future(manager.asgi_app(scope, receive, answer.send))
+            try:
+                await asyncio.wait({serving, end}, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+            finally:
+                serving.cancel()
+                await asyncio.wait({serving})
+        if answer.has_begun and not answer.is_over:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def close(self) -> None:
+        """End all sessions."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+
+    async def _manager(self) -> Any:
+        if self._started is None:
+            self._started = asyncio.get_running_loop().create_future()
+            self._running = asyncio.create_task(self._run(self._started))
+        return await asyncio.shield(self._started)
+
+    async def _run(self, started: "asyncio.Future[Any]") -> None:
+        try:
+            from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+            from swarm_persistence.contrib.mcp import SwarmEventStore
+            from swarm_persistence.mcp import swarm_server
+        except ImportError as error:
+            started.set_exception(HttpProblem(501, str(error)))
+            return
+        manager = StreamableHTTPSessionManager(
+            swarm_server(self._storage, is_read_only=self._is_read_only),
+            event_store=None if self._is_read_only else SwarmEventStore(self._storage),
+            max_request_body_size=self._largest_body,
+        )
+        async with manager.run():
+            started.set_result(manager)
+            await asyncio.Event().wait()
+
+
+class _ObservedAnswer:
+    """Tells how far an answer was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = self.is_over = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+        elif message["type"] == "http.response.body":
+            self.is_over = not message.get("more_body", False)
+        await self._send(message)

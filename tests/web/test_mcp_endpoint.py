@@ -1,0 +1,59 @@
+"""MCP over streamable HTTP, driven by the official client: the same tools as over stdio, on the same storage."""
+
+import asyncio
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from mcp_server.connections import call, read
+from swarm_persistence import MemoryStorage, TaskModel
+from web.servers import TOKEN
+from web.test_streams import running
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_clients_share_the_swarm_with_programs(mode: str) -> None:
+    async with MemoryStorage() as storage, running(storage) as run:
+        url = f"{run.url}/mcp"
+        async with Client(url, mode=mode) as first, Client(url, mode=mode) as second:
+            for number in range(3):
+                await call(first, "enqueue_task", task_type="t", payload=number)
+            claims = await asyncio.gather(
+                *(call(client, "claim_next_task", agent_id=name) for client, name in ((first, "a"), (second, "b")))
+            )
+            own = await storage.claim_next_task("python")
+            assert own is not None
+            assert len({own.id, *(each["task"]["id"] for each in claims)}) == 3
+            assert await call(second, "claim_next_task", agent_id="b") == {
+                "task": None,
+                "hint": "no task is ready; wait_seconds waits for one, list_tasks shows what there is",
+            }
+            await call(first, "complete_task", task_id=claims[0]["task"]["id"], agent_id="a", claim=claims[0]["claim"])
+            assert (await read(second, f"swarm://tasks/{claims[0]['task']['id']}"))["status"] == "completed"
+
+
+async def test_a_server_that_is_read_only_offers_no_tool_that_changes_anything() -> None:
+    async with MemoryStorage() as storage, running(storage, read_only=True) as run:
+        await storage.store_task(TaskModel.new("t", None))
+        async with Client(f"{run.url}/mcp") as client:
+            tools = (await client.list_tools()).tools
+            assert {tool.name for tool in tools} == {"swarm_status", "list_tasks", "read_events", "recall"}
+            assert len((await call(client, "list_tasks"))["tasks"]) == 1
+            refused = await client.call_tool("enqueue_task", {"task_type": "t"})
+            assert refused.is_error
+        assert await storage.repository(TaskModel).count() == 1
+
+
+async def test_it_asks_for_the_token() -> None:
+    async with MemoryStorage() as storage, running(storage, token=TOKEN) as run:
+        url = f"{run.url}/mcp"
+        async with httpx.AsyncClient() as stranger:
+            assert (await stranger.post(url, json={})).status_code == 401
+        async with (
+            httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            assert (await call(client, "swarm_status"))["events"] == 0

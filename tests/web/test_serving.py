@@ -1,0 +1,128 @@
+"""The command `serve` as a process: where it listens, what it refuses, and how it ends."""
+
+import asyncio
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from swarm_persistence import EventModel, SqliteStorage, TaskModel
+from swarm_persistence.cli.main import main
+from web.servers import TOKEN, ServerProcess, server
+
+
+async def test_it_ends_at_once_with_50_open_streams_and_waiting_claims(tmp_path: Path) -> None:
+    process = ServerProcess([str(tmp_path / "swarm.db")], tmp_path)
+    async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
+        answers = [
+            await client.send(client.build_request("GET", f"/api/v1/{noun}/stream?after=0{rest}"), stream=True)
+            for noun, rest in (("events", ""), ("tasks", "&after="), ("messages", "&agent_id=a"))
+            for _ in range(17)
+        ]
+        lines = [answer.aiter_lines() for answer in answers]
+        assert {await anext(each) for each in lines} == {"retry: 1000"}
+        claims = [
+            asyncio.create_task(client.post("/api/v1/tasks/claim", json={"agent_id": f"a{n}", "wait": 60}))
+            for n in range(5)
+        ]
+        await client.post("/api/v1/events", json={"event_type": "last"})
+        loop = asyncio.get_running_loop()
+        code, errors = await loop.run_in_executor(None, process.end)
+        refused = [(await claim).status_code for claim in claims]
+        for answer in answers:
+            await answer.aclose()
+
+    assert (code, errors) == (0, "")
+    assert refused == [503] * 5
+    # Closed well: nothing is left in the log, and it opens as it is.
+    assert not (tmp_path / "swarm.db-wal").exists()
+    async with await SqliteStorage.open(tmp_path / "swarm.db", must_exist=True) as storage:
+        assert [event.event_type for event in await storage.read_events()] == ["last"]
+
+
+async def test_a_client_that_does_not_read_cannot_delay_the_end(tmp_path: Path) -> None:
+    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        for number in range(100):
+            await storage.store_event(EventModel.new("large", "x" * 100_000 + str(number)))
+    process = ServerProcess([str(tmp_path / "swarm.db")], tmp_path)
+    host, _, port = process.url.removeprefix("http://").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(b"GET /api/v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await asyncio.sleep(0.2)
+
+    code, _ = await asyncio.get_running_loop().run_in_executor(None, process.end)
+
+    writer.transport.abort()
+    assert code == 0
+
+
+def test_a_swarm_is_served_beside_its_other_processes(tmp_path: Path) -> None:
+    with server(tmp_path, "swarm.db") as started:
+        assert (tmp_path / "swarm.db").exists()
+
+        async def store() -> str:
+            async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+                return (await storage.store_task(TaskModel.new("t", None))).id
+
+        id = asyncio.run(store())
+        assert httpx.get(f"{started.url}/api/v1/tasks/{id}").json()["task_type"] == "t"
+
+
+def test_a_token_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    with server(tmp_path, "swarm.db", "--token-file", "token", "--host", "0.0.0.0") as started:
+        url = started.url.replace("0.0.0.0", "127.0.0.1") + "/api/v1/tasks"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--host", "0.0.0.0"], "give --token-file, or --read-only --no-auth"),
+        (["--host", "0.0.0.0", "--no-auth"], "give --token-file, or --read-only --no-auth"),
+        (["--host", "0.0.0.0", "--read-only"], "give --token-file, or --read-only --no-auth"),
+        (["--host", "::"], "give --token-file, or --read-only --no-auth"),
+        (["--no-auth", "--token-file", "token"], "leave one of them out"),
+        (["--token-file", "missing"], "cannot read the token from 'missing'"),
+        (["--token-file", "token"], "16 characters"),
+        (["--host", "no.such.name.invalid"], "--host is 'no.such.name.invalid'"),
+        (["--port", "65536"], "'65536' is no port"),
+        (["--read-only"], "there is no database"),
+    ],
+)
+def test_it_does_not_start_with_options_that_are_not_safe_or_make_no_sense(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    reason: str,
+) -> None:
+    (tmp_path / "token").write_text("short")
+    monkeypatch.chdir(tmp_path)
+
+    with suppress(SystemExit):  # of a number that argparse refuses
+        assert main(["serve", "swarm.db", *arguments]) in (1, 2)
+
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "swarm.db").exists()
+
+
+def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code = main(["serve", ":memory:", "--port", str(taken.getsockname()[1])])
+    assert (code, "Address already in use" in capsys.readouterr().err) == (1, True)
+
+
+def test_all_may_read_where_that_was_said_aloud(tmp_path: Path) -> None:
+    async def make() -> None:
+        async with await SqliteStorage.open(tmp_path / "swarm.db"):
+            pass
+
+    asyncio.run(make())
+    with server(tmp_path, "swarm.db", "--host", "0.0.0.0", "--read-only", "--no-auth") as started:
+        url = started.url.replace("0.0.0.0", "127.0.0.1") + "/api/v1/tasks"
+        assert httpx.get(url).status_code == 200
+        assert httpx.post(url, json={"task_type": "t"}).status_code == 403
