@@ -108,6 +108,7 @@ class TaskRow(Base):
     claim_count: Mapped[int] = mapped_column(Integer)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
     fails_with_dependencies: Mapped[bool] = mapped_column(Boolean)
+    trace_parent: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(Integer)
     change_number: Mapped[int] = mapped_column(Integer, default=text(NEXT_CHANGE), onupdate=text(NEXT_CHANGE))
 

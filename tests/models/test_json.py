@@ -71,6 +71,7 @@ def test_the_json_of_a_task_has_the_seeds_names_and_values() -> None:
         "group": None,
         "tags": {},
         "key_policy": "for_ever",
+        "trace_parent": None,
         "version": 0,
     }
 

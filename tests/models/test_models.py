@@ -69,6 +69,7 @@ def test_a_new_task_is_pending_and_of_this_moment() -> None:
         claim_count=0,
         idempotency_key=None,
         fails_with_dependencies=True,
+        trace_parent=None,
         version=0,
     )
 
@@ -84,11 +85,15 @@ def test_a_new_task_has_the_fields_that_it_is_given() -> None:
         max_retries=1,
         idempotency_key="bill-7",
         fails_with_dependencies=False,
+        trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
 
     told = (task.priority, task.dependencies, task.run_at, task.max_retries, task.idempotency_key)
     assert told == (TaskPriority.HIGH, ["a", "b"], due, 1, "bill-7")
-    assert not task.fails_with_dependencies
+    assert (task.fails_with_dependencies, task.trace_parent) == (
+        False,
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
 
 
 def test_a_new_agent_event_and_metric_have_the_fields_that_they_are_given() -> None:

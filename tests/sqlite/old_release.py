@@ -11,6 +11,8 @@ WITHOUT_PRIORITIES = "3f680ce"
 """The last commit without priorities of messages and tasks of events: SQLite's version 7, PostgreSQL's 11."""
 WITHOUT_GROUPS = "29b02e4"
 """The last commit without groups and tags: SQLite's version 10, PostgreSQL's 14."""
+WITHOUT_TRACES = "869c9ab"
+"""The last commit without traces of tasks: SQLite's version 11, PostgreSQL's 15."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -110,6 +110,7 @@ def complete_records() -> list[Model]:
             group="tenant-1",
             tags={"run": "1", "": ""},
             key_policy=KeyPolicy.WHILE_ACTIVE,
+            trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ),
         an_event(
             agent_id="agent-1",

@@ -46,5 +46,6 @@ CHANGES = st.fixed_dictionaries(
         "idempotency_key": KEYS,
         "error": st.sampled_from([None, "spoilt"]),
         "fails_with_dependencies": st.booleans(),
+        "trace_parent": st.sampled_from([None, "a", "b"]),
     },
 )

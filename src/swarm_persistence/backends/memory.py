@@ -15,6 +15,8 @@ class MemoryStorage(Storage):
     tasks, threads and event loops.
     """
 
+    database_system = "memory"
+
     def __init__(
         self, *, connection_timeout: float | timedelta = 30.0, transaction_timeout: float | timedelta = 30.0
     ) -> None:

@@ -29,6 +29,8 @@ _log = logging.getLogger("swarm_persistence")
 class PostgresStorage(Storage):
     """A storage in one schema of a PostgreSQL database, which any number of processes of many machines may share."""
 
+    database_system = "postgresql"
+
     _engine: PostgresEngine
 
     @classmethod

@@ -16,6 +16,8 @@ from swarm_persistence.storage import Storage
 class SqliteStorage(Storage):
     """A storage in one SQLite file, which any number of processes on one machine may share."""
 
+    database_system = "sqlite"
+
     _engine: SqliteEngine
 
     @classmethod

@@ -23,6 +23,8 @@ class StorageEstimate(msgspec.Struct, frozen=True):
 class WasmStorage(Storage):
     """A persistent storage in the browser, shared by all tabs and workers of one site."""
 
+    database_system = "indexeddb"
+
     _engine: IndexedDbEngine
 
     @classmethod

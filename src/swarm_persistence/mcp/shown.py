@@ -16,7 +16,7 @@ _HIDDEN: dict[type[Model], frozenset[str]] = {
     EventModel: frozenset(),
     MessageModel: frozenset(),
     MetricModel: frozenset(),
-    TaskModel: frozenset({"version", "updated_at", "fails_with_dependencies", "claim_count"}),
+    TaskModel: frozenset({"version", "updated_at", "fails_with_dependencies", "claim_count", "trace_parent"}),
 }
 _COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "tags"})
 

@@ -49,7 +49,8 @@ class TaskModel(Model, Tagged, kw_only=True):
     holds until `lease_expires_at`, if that is set, and counts in `claim_count`, which tells it from earlier ones. If a
     dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
     on waiting. Of two tasks with one `idempotency_key`, only the first is stored; with the `key_policy` `while_active`,
-    the key is free for another task once this one has ended.
+    the key is free for another task once this one has ended. `trace_parent` names the span that it was stored in, as
+    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it.
     """
 
     task_type: str
@@ -74,6 +75,7 @@ class TaskModel(Model, Tagged, kw_only=True):
     group: str | None = None
     tags: dict[str, str] = {}
     key_policy: KeyPolicy = KeyPolicy.FOR_EVER
+    trace_parent: str | None = None
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -99,6 +101,7 @@ class TaskModel(Model, Tagged, kw_only=True):
         group: str | None = None,
         tags: Mapping[str, str] | None = None,
         key_policy: KeyPolicy | str = KeyPolicy.FOR_EVER,
+        trace_parent: str | None = None,
     ) -> Self:
         """Return a pending task with an id of its own, created now."""
         moment = now()
@@ -114,6 +117,7 @@ class TaskModel(Model, Tagged, kw_only=True):
             group=group,
             tags=dict(tags or {}),
             key_policy=member(KeyPolicy, key_policy, "task.key_policy"),
+            trace_parent=trace_parent,
             created_at=moment,
             updated_at=moment,
         )

@@ -18,6 +18,7 @@ from swarm_persistence.schema.values import identifier, refuse
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.feeds import Feeds
 from swarm_persistence.storage.held_transactions import GuardedEngine, HeldTransactions
+from swarm_persistence.storage.instrumentation import Instrumentation
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
@@ -30,6 +31,11 @@ class StorageCore(NotPicklable):
 
     _first: "Self | None" = None
     """For the storage of another schema: the storage that was opened first, whose `close` also closes this one."""
+
+    database_system = "other"
+    """The name of the database for traces, from OpenTelemetry's list where it is there."""
+    instrumentation: Instrumentation | None = None
+    """What observes the storage and its workers; see `swarm_persistence.telemetry`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

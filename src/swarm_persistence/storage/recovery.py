@@ -79,6 +79,8 @@ class RecoveryVerbs(LeaseVerbs):
             tuple(id for id, is_pending in given_back if not is_pending),
             lost,
         )
+        if self.instrumentation is not None:
+            self.instrumentation.requeued(len(given_back))
         if errors:
             errors[0].add_note(f"All the same, this was done: {recovery}")
             raise errors[0]

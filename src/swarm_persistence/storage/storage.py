@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolStatus, Watch
-from swarm_persistence.engines.lazy import LazyEngine
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, InvalidQueryError
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
@@ -257,8 +256,9 @@ class Storage(
         return storage
 
     async def __aenter__(self) -> Self:
-        if isinstance(self._engine, LazyEngine):
-            await self._engine.opened()
+        # A traced engine passes the question on to the one below.
+        if (open_first := getattr(self._engine, "opened", None)) is not None:
+            await open_first()
         return self
 
     async def __aexit__(

@@ -284,7 +284,11 @@ class WorkerRun:
 
     def _run_of(self, task: TaskModel) -> TaskRun:
         handler = self._settings.handlers[task.task_type]
-        handle = partial(handler.handle, storage=self._storage, agent=self._agent, threads=self._threads)
+        handle: Callable[[TaskModel], Awaitable[Any]] = partial(
+            handler.handle, storage=self._storage, agent=self._agent, threads=self._threads
+        )
+        if (instrumentation := self._storage.instrumentation) is not None:
+            handle = instrumentation.around(handle, self._agent.id)
         run = TaskRun(
             self._storage,
             task,

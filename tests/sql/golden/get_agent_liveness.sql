@@ -1,4 +1,4 @@
-SELECT id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, version, sequence
+SELECT id, name, agent_type, status, capabilities, metadata, heartbeat, created_at, updated_at, "group", tags, version, sequence
 FROM agents
 ORDER BY created_at DESC, sequence DESC
 LIMIT ? + 0;

@@ -24,6 +24,7 @@ SET
   "group" = ?,
   tags = ?,
   key_policy = ?,
+  trace_parent = ?,
   version = ?,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE id = ? AND version = ? AND (status <> 'completed' OR ? = 'completed')

@@ -24,6 +24,7 @@ VERSIONS = (
     "documents",
     "events of tasks, priorities of messages",
     "groups and tags",
+    "traces of tasks",
 )
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 

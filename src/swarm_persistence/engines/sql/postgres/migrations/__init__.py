@@ -16,6 +16,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0013_documents,
     m0014_message_priorities,
     m0015_groups,
+    m0016_trace_parents,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -57,6 +58,7 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
         opens_from=2,
     ),
     PostgresMigration(15, "groups and tags", m0015_groups.UP, m0015_groups.DOWN, opens_from=2),
+    PostgresMigration(16, "traces of tasks", m0016_trace_parents.UP, m0016_trace_parents.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -14,6 +14,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0009_documents,
     m0010_message_priorities,
     m0011_groups,
+    m0012_trace_parents,
 )
 
 
@@ -51,6 +52,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=6,
     ),
     Migration(11, "groups and tags", m0011_groups.UP, m0011_groups.DOWN, opens_from=6),
+    Migration(12, "traces of tasks", m0012_trace_parents.UP, m0012_trace_parents.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

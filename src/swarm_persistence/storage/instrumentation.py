@@ -1,0 +1,18 @@
+"""What tracing and metrics are told beside the calls of the engine; a storage that is not instrumented has none."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from swarm_persistence.models import TaskModel
+
+
+class Instrumentation(Protocol):
+    """Observes a storage and the workers on it."""
+
+    def around(self, handle: Callable[[TaskModel], Awaitable[Any]], agent_id: str) -> Callable[[TaskModel], Any]:
+        """Return a handler that is observed."""
+        ...
+
+    def requeued(self, task_count: int) -> None:
+        """Note tasks whose holder has lost them: their lease has expired, or their agent is lost."""
+        ...
