@@ -87,6 +87,20 @@ class TestPruning:
         assert pruned == Pruned(tasks=2)
         assert await tasks_in(storage) == ["failed"]
 
+    async def test_a_dry_run_tells_what_would_go_and_deletes_nothing(self, storage: Storage) -> None:
+        await storage.store_many([finished("needed", 10, TaskStatus.FAILED), finished("old", 9), finished("young", 5)])
+        await storage.store_task(a_task("waiting", dependencies=["needed"], fails_with_dependencies=False))
+        old = after(-10)
+        await storage.store_many([a_metric(timestamp=old), a_message(read=True, timestamp=old)])
+        await storage.store_many([a_document(expires_at=old)])
+        before = await everything_in(storage)
+
+        told = await storage.prune(after(-7), dry_run=True)
+
+        assert await everything_in(storage) == before
+        assert told == Pruned(tasks=1, messages=1, metrics=1, documents=1)
+        assert await storage.prune(after(-7)) == told
+
     async def test_no_statuses_are_no_tasks(self, storage: Storage) -> None:
         await storage.store_task(finished("old", 10))
 

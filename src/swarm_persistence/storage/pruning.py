@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.durations import seconds
-from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Delete, IfChanged, IfNone, LockRows, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentStatus, TaskStatus
@@ -59,6 +59,7 @@ class PruningVerbs(StorageCore):
         documents: bool = True,
         agents: bool = True,
         task_statuses: Iterable[TaskStatus | str] = FINISHED,
+        dry_run: bool = False,
     ) -> Pruned:
         """Delete old records that are finished or handled, and return how many.
 
@@ -71,6 +72,9 @@ class PruningVerbs(StorageCore):
         The end of a task is stamped by the same clock as the age; only a task that was stored or updated as finished
         has the times of its record. Events, messages and metrics have the `timestamp` of the program that created them:
         if its clock is behind, they are deleted earlier.
+
+        With `dry_run`, nothing is deleted: it returns how many records would be. It reads as the deletion does, and
+        takes no write lock.
 
         Each batch is a separate write, between which others can write; if the call is cancelled, what was deleted so
         far stays deleted. Within a transaction, all of it belongs to the transaction.
@@ -85,14 +89,28 @@ class PruningVerbs(StorageCore):
             flag(value, name)
         flag(documents, "documents")
         flag(agents, "agents")
+        flag(dry_run, "dry_run")
+        prune = self._count if dry_run else self._prune
+        prune_expired = self._count_expired if dry_run else self._prune_expired
         return Pruned(
-            tasks=await self._prune(TASKS, *_over(finished, limit)) if tasks else 0,
-            events=await self._prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
-            messages=await self._prune(MESSAGES, *_done_with(limit)) if messages else 0,
-            metrics=await self._prune(METRICS, (_before("timestamp", limit),)) if metrics else 0,
-            documents=await self._prune_expired() if documents else 0,
-            agents=await self._prune(AGENTS, (_IS_SHUT_DOWN, _before("updated_at", limit))) if agents else 0,
+            tasks=await prune(TASKS, *_over(finished, limit)) if tasks else 0,
+            events=await prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
+            messages=await prune(MESSAGES, *_done_with(limit)) if messages else 0,
+            metrics=await prune(METRICS, (_before("timestamp", limit),)) if metrics else 0,
+            documents=await prune_expired() if documents else 0,
+            agents=await prune(AGENTS, (_IS_SHUT_DOWN, _before("updated_at", limit))) if agents else 0,
         )
+
+    async def _count(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
+        """Count what `_prune` would delete, along the same pass."""
+        count = 0
+        for conditions in stale:
+            async for ids in batches_of_ids(self, table, conditions):
+                count += len(ids) - (len(await self._needed(ids)) if table is TASKS else 0)
+        return count
+
+    async def _count_expired(self) -> int:
+        return await self._executor().read(Count(Query(DOCUMENTS, (Condition("expires_at", "<=", FromNow()),))))
 
     async def _prune(self, table: Table[Any], *stale: tuple[Condition, ...]) -> int:
         # A dropped partition could not be rolled back.
