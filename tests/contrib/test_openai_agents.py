@@ -1,12 +1,15 @@
 """Facts about the sessions of the OpenAI Agents SDK in a storage, on each engine."""
 
 import asyncio
+import multiprocessing
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from agents import Session, SessionSettings, TResponseInputItem
 
-from swarm_persistence import InvalidQueryError, Storage
+from contrib.starting import start
+from swarm_persistence import InvalidQueryError, Storage, init_storage
 from swarm_persistence.contrib.openai_agents import SwarmSession
 
 
@@ -103,3 +106,23 @@ async def test_items_belong_to_the_transaction_around_them(storage: Storage) -> 
     await transaction.rollback()
 
     assert await session.get_items() == []
+
+
+@pytest.mark.frameworks
+async def test_four_processes_that_start_at_once_on_a_new_file_all_start(tmp_path: Path) -> None:
+    files, names = 40, "abcd"  # 160 starts, of which 20 failed with the SDK's own session (its issue 4987)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["contrib.starting"])
+    gate = context.Barrier(len(names))
+    processes = [context.Process(target=start, args=(str(tmp_path), name, files, gate)) for name in names]
+
+    for process in processes:
+        process.start()
+    for process in processes:
+        await asyncio.to_thread(process.join, 300)
+
+    assert [process.exitcode for process in processes] == [0] * len(names)
+    for number in range(files):
+        async with await init_storage(tmp_path / f"{number}.db") as storage:
+            found = await SwarmSession("shared", storage).get_items()
+        assert sorted(cast(Any, item)["content"] for item in found) == [*names]
