@@ -7,7 +7,7 @@ from typing import Any, TypedDict, cast
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from langgraph.store.base import BaseStore, GetOp, PutOp, SearchOp
+from langgraph.store.base import BaseStore, GetOp, IndexConfig, PutOp, SearchOp
 
 from swarm_persistence import SerializationError, Storage, open_storage
 from swarm_persistence.contrib.langgraph import SwarmStore
@@ -132,6 +132,23 @@ async def test_an_item_is_found_by_the_vector_of_its_that_fits_best(storage: Sto
     assert [item.key for item in found] == ["one", "two", "none"]
     assert found[0].score == pytest.approx(1.0)
     assert found[2].score is None
+
+
+async def test_the_best_few_are_the_first_of_all(storage: Storage) -> None:
+    index: IndexConfig = {"dims": 26, "embed": letters, "fields": ["name", "notes[*]"]}
+    texts = ("aab", "abb", "bbb", "abc", "zzz", "bbz", "bz", "azz")
+    for store in (SwarmStore(storage, index=index), SwarmStore(storage)):
+        for number, text in enumerate(texts):
+            value = {"name": text, "notes": ["b", text] if number % 3 == 0 else [], "even": number % 2 == 0}
+            await store.aput(("a",), text, value)
+
+        for query in ("bbb", "zzz", None):
+            for wanted in (None, {"even": True}):
+                every = [item.key for item in await store.asearch(("a",), query=query, filter=wanted)]
+                assert len(every) == (len(texts) if wanted is None else len(texts) // 2)
+                for limit in (1, 2, 3):
+                    found = await store.asearch(("a",), query=query, filter=wanted, limit=limit, offset=1)
+                    assert [item.key for item in found] == every[1 : limit + 1]
 
 
 async def test_a_filter_finds_an_item_among_more_than_a_page(storage: Storage) -> None:

@@ -1,7 +1,7 @@
 """Keeps an item of LangGraph's store as a document, and reads it back; knows no storage.
 
-The document's value is the item's, its embedding the item's vectors, one after the other. An item with a TTL has it in
-`data`, with the time at which it was written, for a refresh moves `updated_at`.
+The document's value is the item's, its embedding the item's vectors, one after the other; one with several of them has
+a label. An item with a TTL has it in `data`, with the time at which it was written, for a refresh moves `updated_at`.
 """
 
 import math
@@ -17,6 +17,9 @@ from swarm_persistence.models import DocumentModel
 ROOT = "langgraph.store"
 """The first part of all collections of items; no label of a namespace may have a dot."""
 
+SEVERAL_VECTORS = "langgraph.store: several vectors"
+"""The label of the documents that `nearest_documents` cannot compare."""
+
 
 class Expiry(msgspec.Struct, array_like=True):
     """What an item with a TTL keeps in its document's `data`."""
@@ -30,11 +33,17 @@ class Expiry(msgspec.Struct, array_like=True):
 
 
 def document_of(
-    namespace: tuple[str, ...], key: str, value: Mapping[str, Any], vectors: Sequence[float], minutes: float | None
+    namespace: tuple[str, ...],
+    key: str,
+    value: Mapping[str, Any],
+    vectors: Sequence[Sequence[float]],
+    minutes: float | None,
 ) -> DocumentModel:
     """Return the document of an item, which expires after so many minutes."""
     kept = msgspec.to_builtins(dict(value))
-    document = DocumentModel.new((ROOT, *namespace), key, kept, embedding=[*vectors] or None)
+    numbers = [number for vector in vectors for number in vector] or None
+    label = SEVERAL_VECTORS if len(vectors) > 1 else None
+    document = DocumentModel.new((ROOT, *namespace), key, kept, label=label, embedding=numbers)
     if minutes is not None:
         document.expires_at = document.created_at + timedelta(minutes=minutes)
         document.data = msgspec.json.encode(Expiry(minutes, document.created_at))

@@ -3,22 +3,20 @@
 An item is a document of the collection `("langgraph.store", *namespace)`.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
-from heapq import nlargest
 from itertools import takewhile
 from typing import Any, TypeAlias
 
 from swarm_persistence.blocking import BlockingStorage
 from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of
-from swarm_persistence.contrib.langgraph.filters import matches, matches_namespace
-from swarm_persistence.contrib.langgraph.items import ROOT, Expiry, document_of, parts_of, similarity
+from swarm_persistence.contrib.langgraph.filters import matches_namespace
+from swarm_persistence.contrib.langgraph.items import ROOT, Expiry, document_of, parts_of
+from swarm_persistence.contrib.langgraph.searching import ItemSearch
 from swarm_persistence.models import DocumentModel
-from swarm_persistence.models.collections import collection_text, texts_below
-from swarm_persistence.query.builder import LARGEST_LIMIT, QueryBuilder
+from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
 
 try:
@@ -43,10 +41,7 @@ try:
 except ImportError as error:
     raise ImportError('SwarmStore needs LangGraph: pip install "swarm-persistence[langgraph]"') from error
 
-_PAGE = 500
-_UNSCORED = -math.inf
 _Vectors: TypeAlias = dict[str, list[float]]
-_Ranked: TypeAlias = tuple[DocumentModel, float | None]
 
 
 class SwarmStore(BaseStore):
@@ -111,7 +106,8 @@ class SwarmStore(BaseStore):
                 results.append(Item(**parts_of(document)) if document else None)
                 used += [document] if document and op.refresh_ttl else []
             elif isinstance(op, SearchOp):
-                found = await self._search(op, queries.get(op.query or ""))
+                search = ItemSearch(self._storage, op, queries.get(op.query or "") if op.query else None)
+                found = await search.results()
                 results.append([SearchItem(**parts_of(each), score=score) for each, score in found])
                 used += [each for each, _ in found] if op.refresh_ttl else []
             elif isinstance(op, ListNamespacesOp):
@@ -128,33 +124,6 @@ class SwarmStore(BaseStore):
             return {only.id: only} if only else {}
         found = await repository.query(QueryBuilder(DocumentModel).where_in("id", ids)) if ids else []
         return {document.id: document for document in found}
-
-    async def _search(self, op: SearchOp, vector: Sequence[float] | None) -> list[_Ranked]:
-        collection = (ROOT, *op.namespace_prefix)
-        if not op.query and not op.filter:
-            latest = _below(collection).order_by("updated_at", desc=True).order_by("id")
-            page = latest.offset(op.offset).limit(op.limit)
-            return [(document, None) for document in await self._storage.repository(DocumentModel).query(page)]
-        most = op.offset + op.limit
-        scores: dict[str, float] = {}
-        if op.query and self.embeddings is None:
-            limit = LARGEST_LIMIT if op.filter else most
-            matching = await self._storage.search_documents(op.query, collection, limit=limit)
-            scores = {each.document.id: each.score for each in matching}
-        best: list[_Ranked] = []
-        async for page_of_documents in self._pages(collection):
-            chosen = [each for each in page_of_documents if matches(each.value, op.filter)]
-            ranked = [(each, similarity(each, vector) if vector else scores.get(each.id)) for each in chosen]
-            best = nlargest(most, best + ranked, key=_rank)
-        return best[op.offset :]
-
-    async def _pages(self, collection: tuple[str, ...]) -> AsyncIterator[list[DocumentModel]]:
-        repository = self._storage.repository(DocumentModel)
-        query = _below(collection).order_by("id").limit(_PAGE)
-        page = await repository.query(query)
-        while page:
-            yield page
-            page = await repository.query(query.where_gt("id", page[-1].id)) if len(page) == _PAGE else []
 
     async def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
         conditions = op.match_conditions or ()
@@ -189,7 +158,7 @@ class SwarmStore(BaseStore):
                     await write()
 
     def _document(self, op: PutOp, vectors: _Vectors) -> DocumentModel:
-        vectors_of_item = [number for text in self._texts_of(op) for number in self._sized(vectors[text])]
+        vectors_of_item = [self._sized(vectors[text]) for text in self._texts_of(op)]
         return document_of(op.namespace, op.key, op.value or {}, vectors_of_item, op.ttl)
 
     def _texts(self, ops: list[Op]) -> list[str]:
@@ -234,16 +203,6 @@ def _id_of(op: GetOp) -> str:
     return DocumentModel.id_of((ROOT, *op.namespace), op.key)
 
 
-def _below(collection: tuple[str, ...]) -> QueryBuilder[DocumentModel]:
-    first, end = texts_below(collection_text(collection)) or ("", "")
-    return QueryBuilder(DocumentModel).where_ge("id", first).where_lt("id", end)
-
-
 def _known_labels(condition: MatchCondition) -> tuple[str, ...]:
     """Return the labels before the first one that may be any."""
     return tuple(takewhile(lambda label: label != "*", condition.path))
-
-
-def _rank(found: _Ranked) -> tuple[float, datetime]:
-    document, score = found
-    return (_UNSCORED if score is None else score), document.updated_at

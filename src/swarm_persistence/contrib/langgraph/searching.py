@@ -1,0 +1,105 @@
+"""Finds the items that a search of LangGraph's store asks for, the best first."""
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from heapq import nlargest
+from typing import TYPE_CHECKING, TypeAlias
+
+from swarm_persistence.contrib.langgraph.filters import matcher
+from swarm_persistence.contrib.langgraph.items import ROOT, SEVERAL_VECTORS, similarity
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.models.collections import collection_text, texts_below
+from swarm_persistence.query.builder import LARGEST_LIMIT, QueryBuilder
+from swarm_persistence.storage import Storage
+
+if TYPE_CHECKING:
+    from langgraph.store.base import SearchOp
+
+Ranked: TypeAlias = tuple[DocumentModel, float | None]
+_PAGE = 1000
+_CANDIDATES = 10
+"""How many of the best items are tried for each wanted one, before all are, where a filter may refuse some."""
+_UNSCORED = -math.inf
+
+
+class ItemSearch:
+    """One search; `vector` is the embedding of its query, `None` if the store has none.
+
+    Items that the query does not find come last, without a score. All items below the prefix are read only if those
+    that the storage finds by itself are too few.
+    """
+
+    def __init__(self, storage: Storage, op: "SearchOp", vector: Sequence[float] | None) -> None:
+        self._storage = storage
+        self._documents = storage.repository(DocumentModel)
+        self._op = op
+        self._vector = vector
+        self._collection = (ROOT, *op.namespace_prefix)
+        self._most = op.offset + op.limit
+        self._matches = matcher(op.filter)
+
+    async def results(self) -> list[Ranked]:
+        """Return the items of the search's page, with their scores."""
+        tried = self._most * _CANDIDATES if self._op.filter else self._most
+        if not self._op.query:
+            found = await self._latest(tried)
+        elif self._vector is None:
+            found = await self._with_words(LARGEST_LIMIT if self._op.filter else tried)
+        else:
+            found = await self._nearest(self._vector, tried)
+        best = [each for each in found if self._matches(each[0].value)][: self._most]
+        if len(best) < self._most and (self._op.query or len(found) == tried):
+            best = await self._best_of_all(dict(_scores(found)))
+        return best[self._op.offset :]
+
+    async def _latest(self, limit: int) -> list[Ranked]:
+        latest = self._below().order_by("updated_at", desc=True).order_by("id").limit(limit)
+        return [(document, None) for document in await self._documents.query(latest)]
+
+    async def _with_words(self, limit: int) -> list[Ranked]:
+        found = await self._storage.search_documents(self._op.query or "", self._collection, limit=limit)
+        return [(each.document, each.score) for each in found]
+
+    async def _nearest(self, vector: Sequence[float], limit: int) -> list[Ranked]:
+        if not any(vector):  # has no direction: all items are equally near
+            return []
+        nearest = await self._storage.nearest_documents(vector, self._collection, limit=limit)
+        found: list[Ranked] = [(each.document, each.score) for each in nearest]
+        several = await self._documents.query(self._below().where_eq("label", SEVERAL_VECTORS))
+        if several:
+            found = nlargest(limit, found + [(each, similarity(each, vector)) for each in several], key=_rank)
+        return found
+
+    async def _best_of_all(self, scores: dict[str, float]) -> list[Ranked]:
+        best: list[Ranked] = []
+        async for page in self._pages():
+            chosen = [each for each in page if self._matches(each.value)]
+            if self._vector is None:
+                ranked: list[Ranked] = [(each, scores.get(each.id)) for each in chosen]
+            else:
+                ranked = [(each, similarity(each, self._vector)) for each in chosen]
+            best = nlargest(self._most, best + ranked, key=_rank)
+        return best
+
+    async def _pages(self) -> AsyncIterator[list[DocumentModel]]:
+        page = await self._documents.query(self._below().order_by("id").limit(_PAGE))
+        while page:
+            yield page
+            rest = self._below(page[-1].id).order_by("id").limit(_PAGE)
+            page = await self._documents.query(rest) if len(page) == _PAGE else []
+
+    def _below(self, after: str | None = None) -> QueryBuilder[DocumentModel]:
+        first, end = texts_below(collection_text(self._collection)) or ("", "")
+        # One bound on each side: an index takes only one of them.
+        query = QueryBuilder(DocumentModel).where_lt("id", end)
+        return query.where_ge("id", first) if after is None else query.where_gt("id", after)
+
+
+def _scores(found: list[Ranked]) -> list[tuple[str, float]]:
+    return [(document.id, score) for document, score in found if score is not None]
+
+
+def _rank(found: Ranked) -> tuple[float, datetime]:
+    document, score = found
+    return (_UNSCORED if score is None else score), document.updated_at
