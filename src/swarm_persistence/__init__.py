@@ -31,6 +31,7 @@ from swarm_persistence.errors import (
 from swarm_persistence.models import (
     AgentModel,
     AgentStatus,
+    CatchUp,
     DocumentModel,
     EventModel,
     KeyPolicy,
@@ -38,6 +39,7 @@ from swarm_persistence.models import (
     MessagePriority,
     MetricModel,
     Model,
+    ScheduleModel,
     TaskModel,
     TaskPriority,
     TaskStatus,
@@ -54,6 +56,7 @@ from swarm_persistence.storage import (
     PutCounts,
     Recovery,
     Repository,
+    ScheduleWatch,
     Storage,
     TaskChanges,
     TaskThroughput,
@@ -61,6 +64,7 @@ from swarm_persistence.storage import (
     Transaction,
     UnmetDependency,
     WaitingTasks,
+    next_times,
 )
 from swarm_persistence.version import VERSION
 
@@ -105,6 +109,7 @@ __all__ = [
     "BlockingRepository",
     "BlockingStorage",
     "BlockingTransaction",
+    "CatchUp",
     "ClosedError",
     "CollisionError",
     "CompletedAndClaimed",
@@ -142,6 +147,8 @@ __all__ = [
     "Repository",
     "RetryPolicy",
     "RetryTask",
+    "ScheduleModel",
+    "ScheduleWatch",
     "SerializationError",
     "SnoozeTask",
     "SqliteStorage",
@@ -164,6 +171,7 @@ __all__ = [
     "Worker",
     "WorkerContext",
     "init_storage",
+    "next_times",
     "open_storage",
 ]
 

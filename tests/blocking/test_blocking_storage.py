@@ -31,7 +31,7 @@ from swarm_persistence import (
 )
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
-ASYNC_ONLY = {"begin_service", "end_service", "engine", "watch_commits", "watch_ready_tasks"}
+ASYNC_ONLY = {"begin_service", "end_service", "engine", "watch_commits", "watch_ready_tasks", "watch_schedules"}
 """What an engine and a watch do is awaited, and so is the work of a worker, which needs the asynchronous storage."""
 
 BLOCKING_ONLY = {"run", "storage"}

@@ -77,7 +77,7 @@ def test_indexes_name_columns_that_can_be_compared(table: Table[Any]) -> None:
 def test_only_priorities_are_kept_by_rank() -> None:
     ranks = [f"{table.label}.{column.name}" for table in TABLES for column in table.columns if column.kind is Kind.RANK]
 
-    assert ranks == ["task.priority", "message.priority"]
+    assert ranks == ["task.priority", "message.priority", "schedule.priority"]
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def test_the_json_of_a_task_has_the_seeds_names_and_values() -> None:
         "key_policy": "for_ever",
         "trace_parent": None,
         "version": 0,
+        "progress": None,
+        "progress_text": None,
     }
 
 

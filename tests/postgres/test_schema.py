@@ -68,7 +68,7 @@ def written(index: Index, schema: str, table: str) -> str:
 
 
 def _condition(field: str, value: str | int) -> str:
-    if field in ("read", "is_delayed"):
+    if field in ("read", "is_delayed", "paused"):
         return f"({field} = {'true' if value else 'false'})"
     return f"({field} = '{value}'::text)" if isinstance(value, str) else f"({field} = {value})"
 

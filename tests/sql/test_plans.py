@@ -107,6 +107,8 @@ class TestPlans:
             ("get_waiting_tasks", "tasks_delayed"),
             ("get_agent_liveness", "tasks_leased"),
             ("get_waiting_dependents", "task_links_by_dependency"),
+            ("fire_due_schedules", "schedules_due"),
+            ("watch_schedules", "schedules_due"),
         ],
     )
     async def test_a_verb_uses_the_index_that_was_made_for_it(

@@ -22,6 +22,7 @@ from swarm_persistence_conformance.records import (
     a_document,
     a_message,
     a_metric,
+    a_schedule,
     a_task,
     after,
     an_agent,
@@ -84,6 +85,7 @@ async def fill(storage: SqliteStorage) -> None:
         )
         for n in numbers
     )
+    await storage.store_many(a_schedule(f"schedule-{n}", next_at=after(3600 + n), paused=n % 4 == 0) for n in numbers)
     await storage.put_documents(
         a_document(f"note-{n}", collection=("notes", f"agent-{n % 9}"), label=f"run-{n % 50}") for n in numbers
     )
@@ -149,6 +151,17 @@ async def _requeue_expired_tasks(storage: SqliteStorage) -> None:
         await storage.claim_next_task("agent-1")
         clock.advance(61)
         await storage.requeue_expired_tasks()
+
+
+async def _fire_due_schedules(storage: SqliteStorage) -> None:
+    with use_clock(ManualClock(after(3601))):
+        await storage.fire_due_schedules()
+
+
+async def _watch_schedules(storage: SqliteStorage) -> None:
+    watch = storage.watch_schedules()
+    await watch.wait(0)
+    watch.close()
 
 
 async def _watch(records: AsyncGenerator[Any, None]) -> None:
@@ -252,6 +265,11 @@ COORDINATION: dict[str, Verb] = {
     "cancel_task": lambda storage: storage.cancel_task("task-1"),
     "retry_task": _retry_task,
     "requeue_expired_tasks": _requeue_expired_tasks,
+    "store_schedule": lambda storage: storage.store_schedule(a_schedule("new")),
+    "list_schedules": lambda storage: storage.list_schedules(),
+    "pause_schedule": lambda storage: storage.pause_schedule("schedule-1"),
+    "fire_due_schedules": _fire_due_schedules,
+    "watch_schedules": _watch_schedules,
     "heartbeat": lambda storage: storage.heartbeat("agent-1"),
     "append_events": lambda storage: storage.append_events([an_event("another")]),
     "mark_messages_read": lambda storage: storage.mark_messages_read(

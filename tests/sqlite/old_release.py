@@ -13,6 +13,8 @@ WITHOUT_GROUPS = "29b02e4"
 """The last commit without groups and tags: SQLite's version 10, PostgreSQL's 14."""
 WITHOUT_TRACES = "869c9ab"
 """The last commit without traces of tasks: SQLite's version 11, PostgreSQL's 15."""
+WITHOUT_SCHEDULES = "33d2d8c"
+"""The last commit without schedules and progress: SQLite's version 12, PostgreSQL's 16."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -18,6 +18,7 @@ from swarm_persistence import (
     EventModel,
     MessageModel,
     MetricModel,
+    ScheduleModel,
     TaskModel,
     TaskStatus,
     open_storage,
@@ -28,7 +29,10 @@ from swarm_persistence.engines.sql.sqlite.recovery.losses import RecoveryOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.recovering import recover
 
 PAGE = 4096
-TABLES = {"agents": 50, "tasks": 300, "events": 300, "messages": 100, "metrics": 150, "documents": 60}
+TABLES = {
+    **{"agents": 50, "tasks": 300, "events": 300, "messages": 100, "metrics": 150, "documents": 60},
+    "schedules": 20,
+}
 
 # Ends without closing, as a killed process does: the log stays.
 FILLING = """
@@ -60,6 +64,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             storage.store_event(EventModel.new(f"e{number % 5}", {"text": "y" * draw.randrange(400)}))
         storage.store_many([MessageModel.new("a", "b", "note", f"message {number}" * 9) for number in range(100)])
         storage.store_many([MetricModel.new("cpu", float(number), "percent") for number in range(150)])
+        storage.store_many([ScheduleModel.new(f"schedule-{number}", "x", every=number + 1) for number in range(20)])
         storage.put_documents(
             DocumentModel.new(
                 ("notes", str(number % 3)), f"note-{number}", number, draw.randbytes(number * 50), label="x"

@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import (
-    AgentModel,
     DocumentModel,
-    EventModel,
     InvalidQueryError,
     MessageModel,
     MetricModel,
@@ -20,10 +18,12 @@ from swarm_persistence import (
     TaskStatus,
 )
 from swarm_persistence_conformance.records import (
+    MODELS,
     MOMENT,
     a_document,
     a_message,
     a_metric,
+    a_schedule,
     a_task,
     after,
     an_agent,
@@ -31,8 +31,10 @@ from swarm_persistence_conformance.records import (
     complete_records,
 )
 
-MODELS = (AgentModel, TaskModel, EventModel, MessageModel, MetricModel, DocumentModel)
-WITHOUT_EQUALITY = {"capabilities", "metadata", "payload", "result", "dependencies", "data", "content", "tags", "value"}
+WITHOUT_EQUALITY = {
+    *("capabilities", "metadata", "payload", "result", "dependencies", "data", "content", "tags", "value"),
+    "task_fields",
+}
 """Fields that hold JSON or bytes, but for the value of a metric, which is a number."""
 FIELDS = [
     (model, field)
@@ -53,6 +55,7 @@ def plain_records() -> list[Model]:
             an_event(f"plain-{n}"),
             a_message(f"plain-{n}"),
             a_metric(f"plain-{n}"),
+            a_schedule(f"plain-{n}"),
         )
     ]
 

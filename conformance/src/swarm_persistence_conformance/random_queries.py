@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm_persistence import Model, QueryBuilder
+from swarm_persistence import Model, QueryBuilder, ScheduleModel
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import MODELS
@@ -61,6 +61,8 @@ def assert_queries_agree(open_first: OpenStorage, open_second: OpenStorage, exam
         # The pools of ids and keys are small, so the position makes each unique.
         for position, record in enumerate(stored):
             record.id += f" {position}"
+            if isinstance(record, ScheduleModel):
+                record.name = record.id
             if getattr(record, "idempotency_key", None) is not None:
                 record.idempotency_key += f" {position}"
         asked = data.draw(st.lists(queries(model), min_size=1, max_size=8))

@@ -6,6 +6,7 @@ from typing import Any
 from swarm_persistence import (
     AgentModel,
     AgentStatus,
+    CatchUp,
     DocumentModel,
     EventModel,
     KeyPolicy,
@@ -13,6 +14,7 @@ from swarm_persistence import (
     MessagePriority,
     MetricModel,
     Model,
+    ScheduleModel,
     Storage,
     TaskModel,
     TaskPriority,
@@ -74,6 +76,14 @@ def a_document(key: str = "note-1", **fields: Any) -> DocumentModel:
     return DocumentModel(**{**place, "created_at": MOMENT, "updated_at": MOMENT, **fields})
 
 
+def a_schedule(name: str = "hourly", **fields: Any) -> ScheduleModel:
+    """Return a schedule that was created at `MOMENT`: every hour, unless other times are given."""
+    times: dict[str, Any] = {} if "cron" in fields else {"every": 3600.0}
+    return ScheduleModel(
+        **{"name": name, "task_type": "work", **times, "created_at": MOMENT, "updated_at": MOMENT, **fields}
+    )
+
+
 def complete_records() -> list[Model]:
     """Return one record of each model, with no field left at its default."""
     data: dict[str, Any] = {"dataset": "sales_data.csv", "rows": [1, 2.5, None, True, {"deep": []}]}
@@ -111,6 +121,8 @@ def complete_records() -> list[Model]:
             tags={"run": "1", "": ""},
             key_policy=KeyPolicy.WHILE_ACTIVE,
             trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            progress=0.4,
+            progress_text="2 of 5",
         ),
         an_event(
             agent_id="agent-1",
@@ -150,10 +162,34 @@ def complete_records() -> list[Model]:
             expires_at=MOMENT.replace(year=2126),
             embedding=[0.5, -1.0],
         ),
+        a_schedule(
+            payload=data,
+            priority=TaskPriority.HIGH,
+            max_retries=5,
+            task_fields={"fails_with_dependencies": False},
+            every=0.1 + 90,
+            timezone="Europe/Berlin",
+            starts_at=after(1),
+            catch_up=CatchUp.ALL,
+            paused=True,
+            next_at=after(2),
+            last_at=after(3),
+            last_task_id="task-1",
+            created_at=after(4),
+            updated_at=after(5),
+        ),
     ]
 
 
-MODELS: tuple[type[Model], ...] = (AgentModel, TaskModel, EventModel, MessageModel, MetricModel, DocumentModel)
+MODELS: tuple[type[Model], ...] = (
+    AgentModel,
+    TaskModel,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    DocumentModel,
+    ScheduleModel,
+)
 
 
 async def everything_in(storage: Storage) -> dict[str, list[Any]]:

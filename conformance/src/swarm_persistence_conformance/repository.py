@@ -15,6 +15,7 @@ from swarm_persistence import (
     Model,
     NotFoundError,
     QueryBuilder,
+    ScheduleModel,
     Storage,
     TaskModel,
 )
@@ -84,6 +85,8 @@ class TestRepositories:
         first, second, repository = complete(model), complete(model), storage.repository(model)
         if isinstance(second, DocumentModel):
             second.key = "second"
+        if isinstance(second, ScheduleModel):
+            second.name = "second"
         second.id = "second"
         if isinstance(second, TaskModel | EventModel):
             second.idempotency_key = "second"

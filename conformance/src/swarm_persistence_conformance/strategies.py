@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from swarm_persistence import AgentModel, Model, TaskModel
+from swarm_persistence import AgentModel, Model, ScheduleModel, TaskModel
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.records import MODELS, MOMENT
 
@@ -78,14 +78,27 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
 
 def records(model: type[Model]) -> st.SearchStrategy[Any]:
     """Return a strategy of records of a model."""
+    if model is ScheduleModel:
+        return _schedules()
     table = table_of(model)
     columns = table.columns[1:] if table.derived_id else table.columns
     return st.builds(model, **{column.name: values(column) for column in columns})
 
 
+def _schedules() -> st.SearchStrategy[ScheduleModel]:
+    """Return a strategy of schedules that can be stored: their fields have to agree."""
+    fixed = {"name": IDS, "every": st.sampled_from([1.0, 3.0, 1024.0]), "timezone": st.just("UTC"), "next_at": TIMES}
+    left = {"id", "cron", "task_fields", *fixed}
+    columns = table_of(ScheduleModel).columns
+    return st.builds(
+        ScheduleModel, **fixed, **{column.name: values(column) for column in columns if column.name not in left}
+    )
+
+
 def models() -> st.SearchStrategy[type[Model]]:
-    """Return a strategy of models, agents and tasks more often, since more verbs change them."""
-    return st.sampled_from([AgentModel, AgentModel, TaskModel, TaskModel, TaskModel, *MODELS])
+    """Return a strategy of models whose fields may have any values; agents and tasks more often, as more verbs do."""
+    free = (model for model in MODELS if model is not ScheduleModel)
+    return st.sampled_from([AgentModel, AgentModel, TaskModel, TaskModel, TaskModel, *free])
 
 
 def any_records() -> st.SearchStrategy[Any]:

@@ -5,7 +5,16 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, Storage, TaskModel, TaskPriority, TaskStatus
-from swarm_persistence_conformance.records import MOMENT, a_document, a_message, a_metric, a_task, an_agent, an_event
+from swarm_persistence_conformance.records import (
+    MOMENT,
+    a_document,
+    a_message,
+    a_metric,
+    a_schedule,
+    a_task,
+    an_agent,
+    an_event,
+)
 
 _REPOSITORY = "repository."
 _BEGINNING = 0
@@ -20,6 +29,7 @@ async def furnish(storage: Storage) -> None:
     await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a", agent_id="agent-1")])
     await storage.store_many([a_message(), a_metric(agent_id="agent-1")])
     await storage.put_documents([a_document(label="run-1")])
+    await storage.store_schedule(a_schedule(next_at=MOMENT))
 
 
 def arguments() -> dict[str, dict[str, Any]]:
@@ -137,6 +147,13 @@ def arguments() -> dict[str, dict[str, Any]]:
         "watch_documents": {"collection": ("notes",), "below": True},
         "delete_where": {"query": QueryBuilder(TaskModel).where_eq("id", "task-1")},
         "erase": {"group": "tenant-1", "collections": [("notes",)]},
+        "store_schedule": {"schedule": a_schedule("new")},
+        "get_schedule": {"name": "hourly"},
+        "list_schedules": {},
+        "pause_schedule": {"name": "hourly"},
+        "resume_schedule": {"name": "hourly"},
+        "delete_schedule": {"name": "hourly"},
+        "fire_due_schedules": {},
         "prune": {
             "older_than": 60,
             "tasks": True,

@@ -260,6 +260,15 @@ class BlockingStorage(NotPicklable):
 
     delete_where = _verb(Storage.delete_where)
     erase = _verb(Storage.erase)
+
+    store_schedule = _verb(Storage.store_schedule)
+    get_schedule = _verb(Storage.get_schedule)
+    list_schedules = _verb(Storage.list_schedules)
+    pause_schedule = _verb(Storage.pause_schedule)
+    resume_schedule = _verb(Storage.resume_schedule)
+    delete_schedule = _verb(Storage.delete_schedule)
+    fire_due_schedules = _verb(Storage.fire_due_schedules)
+
     prune = _verb(Storage.prune)
     backup = _verb(Storage.backup)
 

@@ -6,11 +6,13 @@ from swarm_persistence.models.documents import DocumentModel
 from swarm_persistence.models.events import EventModel
 from swarm_persistence.models.messages import MessageModel, MessagePriority
 from swarm_persistence.models.metrics import MetricModel
+from swarm_persistence.models.schedules import CatchUp, ScheduleModel
 from swarm_persistence.models.tasks import KeyPolicy, TaskModel, TaskPriority, TaskStatus
 
 __all__ = [
     "AgentModel",
     "AgentStatus",
+    "CatchUp",
     "DocumentModel",
     "EventModel",
     "KeyPolicy",
@@ -18,6 +20,7 @@ __all__ = [
     "MessagePriority",
     "MetricModel",
     "Model",
+    "ScheduleModel",
     "TaskModel",
     "TaskPriority",
     "TaskStatus",

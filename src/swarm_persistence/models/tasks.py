@@ -50,7 +50,8 @@ class TaskModel(Model, Tagged, kw_only=True):
     dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
     on waiting. Of two tasks with one `idempotency_key`, only the first is stored; with the `key_policy` `while_active`,
     the key is free for another task once this one has ended. `trace_parent` names the span that it was stored in, as
-    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it.
+    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it. `progress` (0 to 1) and
+    `progress_text` are what the holder of the latest claim has reported.
     """
 
     task_type: str
@@ -77,6 +78,8 @@ class TaskModel(Model, Tagged, kw_only=True):
     key_policy: KeyPolicy = KeyPolicy.FOR_EVER
     trace_parent: str | None = None
     version: int = 0
+    progress: float | None = None
+    progress_text: str | None = None
 
     def __post_init__(self) -> None:
         # Only if one is no member, as every record that is read comes through here.

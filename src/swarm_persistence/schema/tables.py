@@ -16,6 +16,7 @@ from swarm_persistence.models import (
     MessageModel,
     MetricModel,
     Model,
+    ScheduleModel,
     TaskModel,
     TaskStatus,
 )
@@ -291,6 +292,8 @@ DOCUMENTS = _register(
         derived_id=(document_id, "collection", "key"),
     )
 )
+
+SCHEDULES = _register(Table("schedules", ScheduleModel, Index("schedules_due", ("next_at",), where=(("paused", 0),))))
 
 TASK_LINKS = _register(
     Table(

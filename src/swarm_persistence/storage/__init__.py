@@ -7,6 +7,8 @@ from swarm_persistence.storage.overview import AgentLiveness, WaitingTasks
 from swarm_persistence.storage.pruning import Pruned
 from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence.storage.repository import Repository
+from swarm_persistence.storage.schedule_times import next_times
+from swarm_persistence.storage.schedules import ScheduleWatch
 from swarm_persistence.storage.storage import Storage
 from swarm_persistence.storage.summaries import MetricSummary
 from swarm_persistence.storage.task_changes import TaskChanges
@@ -26,6 +28,7 @@ __all__ = [
     "PutCounts",
     "Recovery",
     "Repository",
+    "ScheduleWatch",
     "Storage",
     "TaskChanges",
     "TaskThroughput",
@@ -33,4 +36,5 @@ __all__ = [
     "Transaction",
     "UnmetDependency",
     "WaitingTasks",
+    "next_times",
 ]

@@ -27,12 +27,14 @@ from swarm_persistence.storage.linked_tasks import (
     write_unless_awaited,
 )
 from swarm_persistence.storage.new_tasks import may_be_linked
+from swarm_persistence.storage.schedule_times import plan
 
 
 async def save(core: StorageCore, table: Table[M], model: M) -> None:
     """Store a record, or replace the stored one of its id and version."""
     core._require_model(table, model)
     accept_texts(table, model)
+    plan(model)
     if not await _write(core, Save(model)):
         await _refuse_stale(core, table, model)
     _note_rewritten(core, table, model)
@@ -42,6 +44,7 @@ async def update(core: StorageCore, table: Table[M], model: M, is_forced: bool =
     """Replace the stored record of this id, and of this version unless it is forced."""
     core._require_model(table, model)
     accept_texts(table, model)
+    plan(model)
     version = await _write(core, Replace(model, is_forced))
     if version is None:
         await _refuse_stale(core, table, model)

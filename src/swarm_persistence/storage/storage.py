@@ -26,6 +26,7 @@ from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.retrying import RetryVerbs
+from swarm_persistence.storage.schedules import ScheduleVerbs
 from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.takeovers import TakeoverVerbs
@@ -46,6 +47,7 @@ class Storage(
     TakeoverVerbs,
     DependencyVerbs,
     WaitVerbs,
+    ScheduleVerbs,
     EventVerbs,
     MessageVerbs,
     MetricVerbs,

@@ -21,6 +21,7 @@ from swarm_persistence.storage.new_tasks import (
     places_of_duplicates,
     steps_to_store,
 )
+from swarm_persistence.storage.schedule_times import plan
 from swarm_persistence.storage.scopes import Scope, innermost_scope
 
 
@@ -46,6 +47,7 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     """Store new records atomically, and return them; a duplicate is replaced by the stored record of its key."""
     for model in models:
         accept_texts(table_of(type(model)), model)
+        plan(model)
     ids = [document_id_of(model) for model in models if isinstance(model, DocumentModel)]
     if not ids:
         return await _store_all(core, models)

@@ -1,7 +1,7 @@
 BEGIN IMMEDIATE;
 
-INSERT INTO tasks (id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, change_number)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?, max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1)
+INSERT INTO tasks (id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, progress, progress_text, change_number)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?, max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1)
 ON CONFLICT (id) DO UPDATE SET
   task_type = excluded.task_type,
   priority = excluded.priority,
@@ -27,6 +27,8 @@ ON CONFLICT (id) DO UPDATE SET
   key_policy = excluded.key_policy,
   trace_parent = excluded.trace_parent,
   version = excluded.version,
+  progress = excluded.progress,
+  progress_text = excluded.progress_text,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE tasks.version = excluded.version - 1 AND (tasks.status <> 'completed' OR excluded.status = 'completed');
 

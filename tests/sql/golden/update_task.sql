@@ -26,6 +26,8 @@ SET
   key_policy = ?,
   trace_parent = ?,
   version = ?,
+  progress = ?,
+  progress_text = ?,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE id = ? AND version = ? AND (status <> 'completed' OR ? = 'completed')
 RETURNING version;

@@ -25,6 +25,7 @@ VERSIONS = (
     "events of tasks, priorities of messages",
     "groups and tags",
     "traces of tasks",
+    "schedules, progress of tasks",
 )
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 

@@ -17,6 +17,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0014_message_priorities,
     m0015_groups,
     m0016_trace_parents,
+    m0017_schedules,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -59,6 +60,13 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
     ),
     PostgresMigration(15, "groups and tags", m0015_groups.UP, m0015_groups.DOWN, opens_from=2),
     PostgresMigration(16, "traces of tasks", m0016_trace_parents.UP, m0016_trace_parents.DOWN, opens_from=2),
+    PostgresMigration(
+        17,
+        "schedules, progress of tasks",
+        m0017_schedules.UP,
+        m0017_schedules.DOWN,
+        opens_from=2,
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

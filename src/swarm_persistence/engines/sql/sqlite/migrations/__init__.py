@@ -15,6 +15,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0010_message_priorities,
     m0011_groups,
     m0012_trace_parents,
+    m0013_schedules,
 )
 
 
@@ -53,6 +54,13 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(11, "groups and tags", m0011_groups.UP, m0011_groups.DOWN, opens_from=6),
     Migration(12, "traces of tasks", m0012_trace_parents.UP, m0012_trace_parents.DOWN, opens_from=6),
+    Migration(
+        13,
+        "schedules, progress of tasks",
+        m0013_schedules.UP,
+        m0013_schedules.DOWN,
+        opens_from=6,
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
