@@ -26,7 +26,7 @@ $(VENV)/made:
 
 # One stamp for each set of packages, so that the demo need not wait for the developers' tools.
 $(VENV)/demo: $(VENV)/made pyproject.toml
-	@$(BIN)/python -m pip install --quiet --editable '.[cli,postgres]'
+	@$(BIN)/python -m pip install --quiet --editable '.[cli,postgres,web]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/made pyproject.toml conformance/pyproject.toml
@@ -65,6 +65,10 @@ torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousand
 .PHONY: migrate-postgres
 migrate-postgres: $(VENV)/dev ## Migrate 2,000,000 tasks of the previous release while it works on them, in about ten minutes
 	@PYTHONPATH=tests $(BIN)/python -m postgres.migration_trial $(MIGRATION_ARGS)
+
+.PHONY: contract
+contract: $(VENV)/dev ## Try the HTTP API with 50 requests of each kind, valid and invalid, in a quarter of an hour
+	@CONTRACT_EXAMPLES=50 $(BIN)/python -m pytest -q -n0 tests/web/test_contract.py
 
 .PHONY: mutate
 mutate: $(VENV)/mutation ## Try 120 mutants of storage/, worker/ and engines/sql/sqlite/, in about half an hour

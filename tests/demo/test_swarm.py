@@ -1,9 +1,11 @@
 """The whole demo, with real processes on a real file."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from demo.swarms import RunningDemo, events_of, run_demo, tasks_of, wait_for_end, worker_pids, workers_of
@@ -40,6 +42,28 @@ def test_a_demo_prints_the_database_once_at_the_start(finished: tuple[Path, str]
     database, output = finished
     assert output.splitlines()[0] == f"database: {database}"
     assert output.count(str(database)) == 1
+
+
+def test_a_demo_prints_the_address_of_its_page(finished: tuple[Path, str]) -> None:
+    assert re.fullmatch(r"page: http://127\.0\.0\.1:\d+/ \(until the demo ends.*\)", finished[1].splitlines()[1])
+
+
+def test_a_demo_without_a_page_serves_none(tmp_path: Path) -> None:
+    done = run_demo(tmp_path / "swarm.db", 3, "--no-kill", "--no-page")
+    assert done.returncode == 0
+    assert not any(line.startswith("page:") for line in done.stdout.splitlines())
+
+
+def test_the_page_shows_the_swarm_while_it_works(tmp_path: Path) -> None:
+    with RunningDemo(tmp_path / "swarm.db", MANY) as demo:
+        assert demo.process.stdout is not None
+        found = next(filter(None, (re.match(r"page: (\S+) ", line) for line in demo.process.stdout)))
+        demo.wait_for_first_quarter()
+        counts = httpx.get(f"{found[1]}api/v1/tasks/counts?by=status").raise_for_status().json()
+        demo.signal_group(signal.SIGINT)
+        code, _, errors = demo.finish()
+    assert (code, errors) == (130, "")
+    assert {each["values"]["status"] for each in counts} >= {"completed"}
 
 
 def test_a_demo_ends_with_the_check_line(finished: tuple[Path, str]) -> None:

@@ -12,33 +12,26 @@ import httpx
 import pytest
 
 from swarm_persistence import EventModel, MemoryStorage, MessageModel, SqliteStorage, Storage, TaskModel
-from swarm_persistence.web import event_streams, swarm_app
-from swarm_persistence.web.server import SwarmServer
+from swarm_persistence.web import SwarmApp, event_streams, swarm_app
+from swarm_persistence.web.server import serving
 from web.servers import until
 
 
 class RunningServer:
     """A real server in this process, with a real socket."""
 
-    def __init__(self, storage: Storage, **settings: Any) -> None:
-        self.app = swarm_app(storage, **settings)
-        self.server = SwarmServer(self.app)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address: tuple[str, int] = self.listener.getsockname()
+    def __init__(self, app: SwarmApp, listener: socket.socket) -> None:
+        self.app = app
+        self.address: tuple[str, int] = listener.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
 
 
 @asynccontextmanager
 async def running(storage: Storage, **settings: Any) -> AsyncIterator[RunningServer]:
-    run = RunningServer(storage, **settings)
-    serving = asyncio.create_task(run.server._serve(sockets=[run.listener]))
-    try:
-        yield run
-    finally:
-        run.server.should_exit = True
-        async with asyncio.timeout(30):
-            await serving
-        run.listener.close()
+    app = swarm_app(storage, **settings)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with serving(app, listener):
+            yield RunningServer(app, listener)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
+from swarm_persistence.cli.demo_page import demo_page
 from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
 from swarm_persistence.cli.embedded_server import EMBEDDED, FOLDER, embedded_server
 from swarm_persistence.cli.failure import CommandError
@@ -54,6 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="take the first N modules only")
     parser.add_argument("--no-kill", action="store_true", help="leave all workers alive")
+    parser.add_argument("--no-page", action="store_true", help="serve no live page meanwhile")
     parser.set_defaults(run=run)
 
 
@@ -70,7 +72,11 @@ async def _run(console: "Console", arguments: argparse.Namespace) -> int:
             target = getattr(storage, "path", named)
             say(console, f"database: {shown(target)}")
             demo = _Demo(console, storage, target, stopping, arguments)
-            return await demo.run()
+            if arguments.no_page:
+                return await demo.run()
+            async with demo_page(storage) as line:
+                say(console, line)
+                return await demo.run()
 
 
 @contextmanager
@@ -94,6 +100,7 @@ class _Demo:
         self._workers: int = arguments.workers
         self._limit: int | None = arguments.limit
         self._is_nobody_killed: bool = arguments.no_kill
+        self._has_no_page: bool = arguments.no_page
 
     async def run(self) -> int:
         root = library_path()
@@ -175,6 +182,8 @@ class _Demo:
             command += ["--limit", self._limit]
         if self._is_nobody_killed:
             command.append("--no-kill")
+        if self._has_no_page:
+            command.append("--no-page")
         return shlex.join(map(str, command))
 
 

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _serve(arguments: argparse.Namespace, token: str | None, listener: socket.socket) -> signal.Signals | None:
     from swarm_persistence.web import swarm_app
-    from swarm_persistence.web.server import SwarmServer
+    from swarm_persistence.web.server import SwarmServer, url_of
 
     target = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
     async with await _open(target, read_only=arguments.read_only) as storage:
@@ -93,13 +93,6 @@ async def _open(target: str, *, read_only: bool) -> Storage:
     if read_only:
         return await open_existing(str(existing_file(target) or target))
     return await init_storage(target)
-
-
-def url_of(listener: socket.socket) -> str:
-    """Return the address of the page."""
-    host, port = listener.getsockname()[:2]
-    shown_host = f"[{host}]" if ":" in host else host
-    return f"http://{shown_host}:{port}/"
 
 
 def _token(arguments: argparse.Namespace) -> str | None:

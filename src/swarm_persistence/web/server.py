@@ -1,9 +1,10 @@
 """Runs the application by itself on uvicorn, until a signal, which ends its streams at once."""
 
+import asyncio
 import signal
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
@@ -17,7 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class SwarmServer(uvicorn.Server):
     """A server of one swarm."""
 
-    def __init__(self, app: SwarmApp) -> None:
+    def __init__(self, app: SwarmApp, *, stops_at_signals: bool = True) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -30,6 +31,7 @@ class SwarmServer(uvicorn.Server):
             )
         )
         self._app = app
+        self._stops_at_signals = stops_at_signals
         self.stopped_by: signal.Signals | None = None
 
     @contextmanager
@@ -40,7 +42,7 @@ class SwarmServer(uvicorn.Server):
             self.stopped_by = signal.Signals(number)
             self.should_exit = True
 
-        before = {each: signal.signal(each, stop) for each in _SIGNALS}
+        before = {each: signal.signal(each, stop) for each in _SIGNALS if self._stops_at_signals}
         try:
             yield
         finally:
@@ -51,3 +53,22 @@ class SwarmServer(uvicorn.Server):
         """End the streams, which would go on for ever, then the server."""
         self._app.end_streams()
         await super().shutdown(sockets)
+
+
+@asynccontextmanager
+async def serving(app: SwarmApp, listener: socket.socket) -> AsyncIterator[str]:
+    """Serve in the background of an event loop, whose program handles the signals; yield the address of the page."""
+    server = SwarmServer(app, stops_at_signals=False)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        await task
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address of the page."""
+    host, port = listener.getsockname()[:2]
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"http://{shown_host}:{port}/"
