@@ -1,11 +1,22 @@
-"""Traces and metrics of a storage and its workers by OpenTelemetry; the extra `otel` brings its API."""
+"""Telemetry of a storage and its workers: OpenTelemetry (extra `otel`), and metrics for Prometheus (`prometheus`)."""
 
-try:
-    import opentelemetry.metrics
-    import opentelemetry.trace  # noqa: F401
-except ImportError as error:
-    raise ImportError("telemetry needs opentelemetry-api; pip install 'swarm-persistence[otel]' brings it") from error
+from typing import TYPE_CHECKING, Any
 
-from swarm_persistence.telemetry.instrumenting import instrument, uninstrument
+if TYPE_CHECKING:
+    from swarm_persistence.telemetry.instrumenting import instrument, uninstrument
+    from swarm_persistence.telemetry.prometheus import prometheus_text
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["instrument", "prometheus_text", "uninstrument"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded by their first use, as each needs a package of its own.
+    if name in ("instrument", "uninstrument"):
+        from swarm_persistence.telemetry import instrumenting
+
+        return getattr(instrumenting, name)
+    if name == "prometheus_text":
+        from swarm_persistence.telemetry.prometheus import prometheus_text
+
+        return prometheus_text
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,9 @@
 """Switches traces and metrics of a storage on and off."""
 
-from opentelemetry import metrics, trace
+try:
+    from opentelemetry import metrics, trace
+except ImportError as error:
+    raise ImportError("telemetry needs opentelemetry-api; pip install 'swarm-persistence[otel]' brings it") from error
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 

@@ -9,7 +9,7 @@ from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
 
 from swarm_persistence import Storage
-from swarm_persistence.web import api, login, mcp_endpoint, page
+from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
 from swarm_persistence.web.api.document import openapi_config
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
@@ -34,7 +34,10 @@ class SwarmApp:
         self._streams = OpenStreams(most_streams)
         failed_logins = login.FailedLogins()
         self.litestar = Litestar(
-            [Router("/", route_handlers=[*page.ROUTE_HANDLERS, *login.ROUTE_HANDLERS]), *api.ROUTERS],
+            [
+                Router("/", route_handlers=[*page.ROUTE_HANDLERS, *login.ROUTE_HANDLERS, metrics_endpoint.metrics]),
+                *api.ROUTERS,
+            ],
             dependencies={
                 "storage": Provide(lambda: storage, sync_to_thread=False),
                 "access": Provide(lambda: access, sync_to_thread=False),
