@@ -16,12 +16,14 @@ COMMANDS = [
     "serve",
     "mcp",
     "stats",
+    "top",
     "tasks",
     "agents",
     "events",
     "messages",
     "doctor",
     "migrate",
+    "prune",
     "partition",
     "recover",
     "copy",
@@ -29,6 +31,7 @@ COMMANDS = [
     "backup",
     "restore",
     "checksums",
+    "completion",
 ]
 ACTIONS = {
     "tasks": ["list", "show", "add", "retry", "cancel", "release"],

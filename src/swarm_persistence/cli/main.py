@@ -11,6 +11,7 @@ from swarm_persistence.cli import (
     agents,
     backup,
     checksums,
+    completion,
     copying,
     demo,
     doctor,
@@ -20,10 +21,12 @@ from swarm_persistence.cli import (
     messages,
     migrate,
     partition,
+    prune,
     recover,
     serve,
     stats,
     tasks,
+    top,
     worker,
 )
 from swarm_persistence.cli.failure import CommandError
@@ -72,18 +75,21 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_parser(commands)
     mcp.add_parser(commands)
     stats.add_parser(commands)
+    top.add_parser(commands)
     tasks.add_parser(commands)
     agents.add_parser(commands)
     events.add_parser(commands)
     messages.add_parser(commands)
     doctor.add_parser(commands)
     migrate.add_parser(commands)
+    prune.add_parser(commands)
     partition.add_parser(commands)
     recover.add_parser(commands)
     copying.add_parser(commands)
     import_rust.add_parser(commands)
     backup.add_parser(commands)
     checksums.add_parser(commands)
+    completion.add_parser(commands, make_parser)
     return parser
 
 

@@ -50,8 +50,8 @@ class TaskModel(Model, Tagged, kw_only=True):
     dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
     on waiting. Of two tasks with one `idempotency_key`, only the first is stored; with the `key_policy` `while_active`,
     the key is free for another task once this one has ended. `trace_parent` names the span that it was stored in, as
-    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it. `progress` (0 to 1) and
-    `progress_text` are what the holder of the latest claim has reported.
+    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it. `progress` (0 to 1)
+    and `progress_text` are what the holder of the latest claim has reported.
     """
 
     task_type: str
