@@ -64,13 +64,15 @@ class Worker:
         heartbeat_timeout: float | timedelta = HEARTBEAT_TIMEOUT_SECONDS,
         heeds_signals: bool = True,
         retries: RetryPolicy | Mapping[str, RetryPolicy] | None = None,
+        fires_schedules: bool = True,
     ) -> None:
         """Set up a worker; durations are seconds or timedeltas.
 
         A handler that takes longer than `task_timeout` is cancelled, and its task fails. `heartbeat_timeout` is the age
         of a heartbeat at which agents are marked as `error`; the worker sends five in that time. With `heeds_signals`,
         SIGTERM and SIGINT stop it, in the main thread only; the previous handlers are restored at the end of the block.
-        `retries` is the policy for the tasks that fail here, or a dict of policies by task type.
+        `retries` is the policy for the tasks that fail here, or a dict of policies by task type. `fires_schedules` lets
+        it store the tasks of the schedules that are due, whatever their types.
 
         Raises:
             InvalidQueryError: an argument is invalid; the message names it.
@@ -93,6 +95,7 @@ class Worker:
             limits=TaskLimits(seconds(lease, "lease"), timeout),
             drain_timeout=seconds(drain_timeout, "drain_timeout", is_zero_possible=True),
             heartbeat_timeout=seconds(heartbeat_timeout, "heartbeat_timeout"),
+            fires_schedules=fires_schedules,
         )
         self._heeds_signals = heeds_signals
         self._loop: asyncio.AbstractEventLoop
@@ -122,6 +125,8 @@ class Worker:
 
     async def run_until_idle(self) -> None:
         """Wait until no task is ready for the worker and none is running; raise the error that has stopped it, if any.
+
+        First it stores the tasks of the schedules that are due, if it `fires_schedules`.
 
         The worker goes on. Tasks that wait for their time or for a dependency do not count: in a test, move the clock
         and call this again.

@@ -25,6 +25,7 @@ from swarm_persistence.worker.recording import Outcome, Recorder
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.retry_policies import RetryPolicy
 from swarm_persistence.worker.run_timer import RunTimer
+from swarm_persistence.worker.schedules import fire_schedules
 from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
 
@@ -47,6 +48,7 @@ class WorkerSettings(NamedTuple):
     limits: TaskLimits
     drain_timeout: float
     heartbeat_timeout: float
+    fires_schedules: bool
 
 
 class WorkerRun:
@@ -90,7 +92,9 @@ class WorkerRun:
         self._has_settled = asyncio.Event()
 
     async def until_idle(self) -> None:
-        """Wait until no task is claimed, and none is ready."""
+        """Wait until no schedule is due, no task is claimed, and none is ready."""
+        if self._settings.fires_schedules:
+            await self._storage.fire_due_schedules()
         while True:
             self._has_settled.clear()
             if not self._is_busy and not await self._ready_tasks.is_any_ready() and not self._is_busy:
@@ -127,6 +131,7 @@ class WorkerRun:
             self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
             self._loop.create_task(self._repeat("the check of claims", self._lost_claims.check, _CHECK_PAUSE_SECONDS)),
             self._loop.create_task(self._warn_of_unhandled_types()),
+            self._loop.create_task(self._fire_schedules()),
         ]
         guard = LoopGuard(
             self._storage,
@@ -413,6 +418,13 @@ class WorkerRun:
                 return self._fail(error)
             # Jitter: workers that were started together should not do this at the same time.
             await asyncio.sleep(pause * random.uniform(0.7, 1.0))
+
+    async def _fire_schedules(self) -> None:
+        if self._settings.fires_schedules:
+            try:
+                await fire_schedules(self._storage, self._agent.id)
+            except Exception as error:
+                self._fail(error)
 
     async def _warn_of_unhandled_types(self) -> None:
         await asyncio.sleep(unhandled_types.SETTLING_SECONDS)

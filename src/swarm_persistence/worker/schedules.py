@@ -1,0 +1,38 @@
+"""Stores the tasks of schedules when they are due: every worker does so, and one of them stores each task."""
+
+import asyncio
+import logging
+
+from swarm_persistence.backoff import Backoff
+from swarm_persistence.errors import ClosedError, StorageError
+from swarm_persistence.storage import Storage
+
+_LONGEST_WAIT_SECONDS = 600.0
+
+_log = logging.getLogger("swarm_persistence")
+
+
+async def fire_schedules(storage: Storage, agent_id: str) -> None:
+    """Store what is due, and sleep until something is; endlessly, and with pauses after errors.
+
+    Raises:
+        ClosedError: the storage was closed.
+
+    """
+    backoff = Backoff()
+    watch = storage.watch_schedules()
+    try:
+        while True:
+            try:
+                await storage.fire_due_schedules()
+                await watch.wait(_LONGEST_WAIT_SECONDS)
+            except ClosedError:
+                raise
+            except StorageError as error:
+                pause = backoff.next()
+                _log.error("worker %r cannot fire schedules; the next attempt is in %.1f s: %s", agent_id, pause, error)
+                await asyncio.sleep(pause)
+            else:
+                backoff.reset()
+    finally:
+        watch.close()
