@@ -18,6 +18,7 @@ COMMANDS = [
     "stats",
     "top",
     "tasks",
+    "schedules",
     "agents",
     "events",
     "messages",
@@ -35,6 +36,7 @@ COMMANDS = [
 ]
 ACTIONS = {
     "tasks": ["list", "show", "add", "retry", "cancel", "release"],
+    "schedules": ["list", "show", "pause", "resume", "delete"],
     "agents": ["list"],
     "events": ["tail"],
     "messages": ["list", "send"],

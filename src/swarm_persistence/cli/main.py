@@ -23,6 +23,7 @@ from swarm_persistence.cli import (
     partition,
     prune,
     recover,
+    schedules,
     serve,
     stats,
     tasks,
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     stats.add_parser(commands)
     top.add_parser(commands)
     tasks.add_parser(commands)
+    schedules.add_parser(commands)
     agents.add_parser(commands)
     events.add_parser(commands)
     messages.add_parser(commands)

@@ -6,7 +6,16 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence import AgentModel, DocumentModel, EventModel, MessageModel, MetricModel, Model, TaskModel
+from swarm_persistence import (
+    AgentModel,
+    DocumentModel,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    Model,
+    ScheduleModel,
+    TaskModel,
+)
 
 DEFAULT_CHARACTERS = 500
 
@@ -16,6 +25,7 @@ _HIDDEN: dict[type[Model], frozenset[str]] = {
     EventModel: frozenset(),
     MessageModel: frozenset(),
     MetricModel: frozenset(),
+    ScheduleModel: frozenset({"version", "updated_at"}),
     TaskModel: frozenset({"version", "updated_at", "fails_with_dependencies", "claim_count", "trace_parent"}),
 }
 _COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "tags"})
