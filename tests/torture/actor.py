@@ -233,7 +233,7 @@ class Actor(Caller):
         """Mark a message as read."""
         if self._unread:
             message = self._rng.choice(list(self._unread.values()))
-            after = nearly(message, read=True)
+            after = nearly(message, "read_at", read=True)
             mark = self._storage.mark_message_read
             if await self._do("mark_message_read", [after], lambda: mark(message.id), lambda: after):
                 self._unread.pop(message.id)

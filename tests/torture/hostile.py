@@ -42,8 +42,8 @@ _PATIENCE_SECONDS = 30.0
 _WAIT_SECONDS = 0.02
 _LEFT_OUT = {"close", "open", "builder"}
 """Methods that begin and end storages."""
-_CALLERS_OWN = {"function", "work", "progress"}
-"""Arguments that are called: what they raise is the caller's own."""
+_CALLERS_OWN = {"function", "work", "progress", "coroutine"}
+"""Arguments that are called or run: what they raise is the caller's own."""
 
 Call = tuple[str, Callable[..., Any], dict[str, Any]]
 
@@ -154,9 +154,11 @@ async def _result(method: Callable[..., Any], arguments: dict[str, Any]) -> None
 
 
 def _called(method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    names = [each.name for each in _parameters(method)]
     several = [each.name for each in _parameters(method) if each.kind is inspect.Parameter.VAR_POSITIONAL]
-    named = {name: value for name, value in arguments.items() if name not in several}
-    return method(*(arguments[name] for name in several if name in arguments), **named)
+    by_place = names[: names.index(several[0]) + 1] if several else []  # those before it can then have no name
+    named = {name: value for name, value in arguments.items() if name not in by_place}
+    return method(*(arguments[name] for name in by_place if name in arguments), **named)
 
 
 def _waits(arguments: dict[str, Any]) -> bool:

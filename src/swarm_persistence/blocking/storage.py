@@ -3,6 +3,7 @@
 On SQLite and memory it runs in the calling thread; on PostgreSQL in a background loop.
 """
 
+import inspect
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -370,7 +371,13 @@ class BlockingStorage(NotPicklable):
         """Run a coroutine that awaits nothing but verbs of the wrapped storage, and return its result.
 
         An adapter that is written for the async form has its blocking form by this.
+
+        Raises:
+            TypeError: it is no coroutine.
+
         """
+        if not inspect.iscoroutine(coroutine):
+            raise TypeError(f"run takes a coroutine, not a {type(coroutine).__name__}")
         return self._run(coroutine)
 
     def pool_status(self) -> PoolStatus:
