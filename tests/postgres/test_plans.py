@@ -17,11 +17,13 @@ from swarm_persistence_conformance.records import after
 
 _VERBS: dict[str, Any] = {
     **READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **HOUSEKEEPING,
-    "prune": lambda storage: storage.prune(after(-200_000)),  # before all rows, as others need them
+    # These two are not rolled back: they must leave the rows that others need.
+    "prune": lambda storage: storage.prune(after(-200_000)),
+    "erase": lambda storage: storage.erase("tenant-1", collections=[("notes", "agent-2")]),
 }  # fmt: skip
 _READ_ONLY = {*READS, *WHOLE_TABLE_READS, *HOUSEKEEPING}
-# Three ask for all rows, and one for what no index was made for.
-_WHOLE_TABLE = {"list_agents", "repository_find_all", "repository_count", "repository_query"}
+# Four ask for all rows, and one for what no index was made for.
+_WHOLE_TABLE = {"list_agents", "count_by", "repository_find_all", "repository_count", "repository_query"}
 
 # Most lies in the past and is done with, as in a swarm that has run for a while.
 _FILLING = """
@@ -46,6 +48,11 @@ INSERT INTO {schema}.messages (id, from_agent, to_agent, message_type, content, 
 SELECT 'message-' || n, 'agent-' || n % 1000, 'agent-' || n % 999, 'type', '{}', n % 100 > 0, moment FROM {numbers};
 INSERT INTO {schema}.metrics (id, agent_id, metric_type, value, unit, tags, timestamp)
 SELECT 'metric-' || n, 'agent-' || n % 1000, 'type-' || n % 500, n, 'ms', '{}', moment FROM {numbers};
+INSERT INTO {schema}.documents (id, collection, key, label, created_at, updated_at, expires_at, version, value,
+  change_number)
+SELECT collection || ' note-' || n, collection, 'note-' || n, CASE n % 10 WHEN 1 THEN 'run-' || n % 1000 END, moment,
+  moment, CASE n % 100 WHEN 0 THEN moment + interval '1 year' END, 1, '{}', n
+FROM {numbers}, LATERAL (SELECT 'notes!agent-' || n % 1000 || '!' AS collection) AS path;
 """
 _NUMBERS = """
 (SELECT n, '2026-01-01 12:30:15+00'::timestamptz + (n - 99900) * interval '1 second'

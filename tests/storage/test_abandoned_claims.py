@@ -122,7 +122,7 @@ class TestBlocking:
                 # Within the call; elsewhere not even the caller's own assignment would be safe.
                 frame = sys._getframe()
                 while frame is not None:
-                    if frame.f_code.co_name in ("_run", "_deliver_signals"):
+                    if frame.f_code.co_name in ("_run", "deliver"):
                         raise KeyboardInterrupt
                     frame = frame.f_back
 

@@ -40,7 +40,7 @@ CALLS = 100
 
 _PATIENCE_SECONDS = 30.0
 _WAIT_SECONDS = 0.02
-_LEFT_OUT = {"close", "open", "builder"}
+_LEFT_OUT = {"close", "open", "new", "builder"}
 """Methods that begin and end storages."""
 _CALLERS_OWN = {"function", "work", "progress", "coroutine"}
 """Arguments that are called or run: what they raise is the caller's own."""
