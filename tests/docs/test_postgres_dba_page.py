@@ -60,6 +60,8 @@ async def test_its_table_names_the_tables(server: Server, owner: asyncpg.Connect
     assert {name for (name,) in stored} == {
         *told,
         "event_floor",
+        "document_indexes",
+        "document_words",
         "schema_migrations",
         "schema_steps",
         "partitioned_tables",

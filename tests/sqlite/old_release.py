@@ -15,6 +15,8 @@ WITHOUT_TRACES = "869c9ab"
 """The last commit without traces of tasks: SQLite's version 11, PostgreSQL's 15."""
 WITHOUT_SCHEDULES = "33d2d8c"
 """The last commit without schedules and progress: SQLite's version 12, PostgreSQL's 16."""
+WITHOUT_WORD_INDEX = "7c6e66b"
+"""The last commit without an index of words: SQLite's version 13, PostgreSQL's 17."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from swarm_persistence import (
     open_storage,
 )
 from swarm_persistence.clock import ManualClock, use_clock
-from swarm_persistence.engines.sql.sqlite import schema_version
+from swarm_persistence.engines.sql.sqlite import schema_version, word_index
 from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
 from swarm_persistence.models.links import TaskLink
@@ -215,6 +215,7 @@ class TestSchema:
             "change_floor",
             "event_floor",
             "reserved_numbers",
+            *word_index.TABLES,
         }
 
         assert names == {table.name for table in TABLES}

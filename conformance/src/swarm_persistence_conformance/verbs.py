@@ -142,6 +142,8 @@ def arguments() -> dict[str, dict[str, Any]]:
         "delete_documents": {**chosen, "keys": ["note-1"]},
         "touch_documents": {**chosen, "keys": ["note-1"], "expires_at": 4_000_000_000},
         "copy_documents": {"source": ("notes", "agent-1"), "target": ("copy",), "below": True},
+        "index_documents": {"collection": ("notes",)},
+        "unindex_documents": {"collection": ("notes",)},
         "search_documents": {"query": "text", "collection": ("notes",), "below": True, "limit": 5},
         "nearest_documents": {"embedding": [1.0, 0.5], "collection": ("notes",), "below": True, "limit": 5},
         "watch_documents": {"collection": ("notes",), "below": True},

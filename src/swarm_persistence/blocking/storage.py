@@ -256,6 +256,8 @@ class BlockingStorage(NotPicklable):
     delete_documents = _verb(Storage.delete_documents)
     touch_documents = _verb(Storage.touch_documents)
     copy_documents = _verb(Storage.copy_documents)
+    index_documents = _verb(Storage.index_documents)
+    unindex_documents = _verb(Storage.unindex_documents)
     search_documents = _verb(Storage.search_documents)
     nearest_documents = _verb(Storage.nearest_documents)
 

@@ -31,7 +31,7 @@ async def follow(
         # Rows that do not match the conditions are skipped once, not by each call again.
         upto = end_of(await _last_number(reader, table))
     rows: list[Any] = []
-    for span in _spans(table, after, upto):
+    for span in spans_of(table, after, upto):
         conditions = (*query.conditions, *span)
         rest = msgspec.structs.replace(
             query, conditions=conditions, order=(Order(_number(table)),), limit=limit - len(rows)
@@ -61,7 +61,7 @@ def _number(table: Table[Any]) -> str:
     return CHANGE_NUMBER if table.is_followed else SEQUENCE
 
 
-def _spans(table: Table[Any], after: FeedPosition, upto: FeedPosition | None) -> list[tuple[Condition, ...]]:
+def spans_of(table: Table[Any], after: FeedPosition, upto: FeedPosition | None) -> list[tuple[Condition, ...]]:
     """Return conditions for the rows after one position and up to another, each a single range of an index."""
     number = _number(table)
     if upto is not None and upto <= after:

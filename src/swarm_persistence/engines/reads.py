@@ -53,6 +53,24 @@ class Sizes(Read[list[tuple[str, int]]], frozen=True, gc=False):
     query: Query[Any]
 
 
+class WordIndexes(Read[list[tuple[str, int, int]]], frozen=True, gc=False):
+    """Read the indexes of words: the text of each one's collection, and the position up to which it is complete.
+
+    The position is the change number and the sequence of a document. An engine that scans instead has no indexes.
+    """
+
+
+class WordMatches(Read[list[int]], frozen=True, gc=False):
+    """Read the sequences of the documents that match a query's conditions, and may have all of these words, in order.
+
+    These are the ones that are indexed with all of the words, and those that were changed after the number `since`.
+    """
+
+    query: Query[Any]
+    words: tuple[str, ...]
+    since: int
+
+
 class Count(Read[int], frozen=True, gc=False):
     """Count the rows that match a query's conditions."""
 

@@ -162,6 +162,29 @@ class Reserve(msgspec.Struct, frozen=True):
     floor: int
 
 
+class KeepWordIndex(msgspec.Struct, frozen=True):
+    """Keep an index of words of a collection and all below it, in place of those within it; or forget it. No result.
+
+    An engine that scans does nothing.
+    """
+
+    collection: str
+    is_kept: bool = True
+
+
+class IndexWords(msgspec.Struct, frozen=True):
+    """Replace the indexed words of documents, each named by its sequence; without words, it is forgotten.
+
+    With a collection, its index moves from the position `since` to `upto`, each a change number and a sequence; if it
+    is not at `since`, nothing is written. Result: whether it was.
+    """
+
+    words: Sequence[tuple[int, tuple[str, ...]]]
+    collection: str | None = None
+    since: tuple[int, int] = (0, 0)
+    upto: tuple[int, int] = (0, 0)
+
+
 class IfChanged(msgspec.Struct, frozen=True):
     """Run a step and, if it added or changed a row, the steps after it. Result: that of the first step."""
 
@@ -202,6 +225,8 @@ Step = (
     | LockRows
     | Restore[Any]
     | Reserve
+    | KeepWordIndex
+    | IndexWords
     | IfChanged
     | IfNone
     | Apart

@@ -2,29 +2,32 @@
 
 import asyncio
 import math
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from operator import mul
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from swarm_persistence.engines.reads import Select, Values
-from swarm_persistence.errors import InvalidQueryError, shown
+from swarm_persistence.errors import DatabaseError, InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, Order, Query, one_of
-from swarm_persistence.schema.tables import DOCUMENTS
-from swarm_persistence.schema.values import decode_json, numbers_of, text, vector
+from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
+from swarm_persistence.schema.values import numbers_of, text, vector
 from swarm_persistence.storage.arguments import flag
-from swarm_persistence.storage.document_lists import DocumentListVerbs
+from swarm_persistence.storage.document_indexes import DocumentIndexVerbs
 from swarm_persistence.storage.document_ranges import IS_UNEXPIRED, collection_argument, collections_below
+from swarm_persistence.storage.document_words import words_in, words_of
 
 _PAGE = 200
-_WORD = re.compile(r"\w+")
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
 """BM25's usual constants, as in SQLite's FTS5."""
+
+
+Metric = Literal["cosine", "dot", "euclidean"]
 
 
 class FoundDocument(msgspec.Struct, frozen=True):
@@ -41,7 +44,7 @@ class _Match(msgspec.Struct, frozen=True):
     length: int
 
 
-class DocumentSearchVerbs(DocumentListVerbs):
+class DocumentSearchVerbs(DocumentIndexVerbs):
     """Search documents by words and by embeddings."""
 
     async def search_documents(
@@ -50,54 +53,85 @@ class DocumentSearchVerbs(DocumentListVerbs):
         """Return the documents whose value has every word of the query, best match first.
 
         The words are those of all texts within `value`, without regard to case; keys of objects are none. The score is
-        BM25's among the documents that are searched; ties are in the order of collections and keys. Reads all of these
-        documents, page by page.
+        BM25's among the documents that match; ties are in the order of collections and keys. Reads all of the
+        documents, page by page, or those that match if `index_documents` keeps an index of them.
         """
-        words = tuple(dict.fromkeys(_words_of(text(query, "query"))))
+        words = tuple(dict.fromkeys(words_of(text(query, "query"))))
         most = bound("limit", limit)
+        if not words:
+            return []
         matches: list[_Match] = []
-        searched = total = 0
-        async for id, value in self._scan(collection, below, "value"):
-            counted = Counter(word for each in _texts_in(decode_json(value)) for word in _words_of(each))
-            searched += 1
-            total += counted.total()
-            if words and all(word in counted for word in words):
+        async for id, value in self._candidates(words, collection, below):
+            counted = Counter(words_in(value))
+            if all(word in counted for word in words):
                 matches.append(_Match(id, tuple([counted[word] for word in words]), counted.total()))
-        score = _bm25(searched, total, len(matches))
+        score = _bm25(matches)
         return await self._found([(score(match), match.id) for match in matches], most)
 
     async def nearest_documents(
-        self, embedding: Iterable[float], collection: Sequence[str] = (), *, below: bool = True, limit: int = 10
+        self,
+        embedding: Iterable[float],
+        collection: Sequence[str] = (),
+        *,
+        below: bool = True,
+        limit: int = 10,
+        metric: Metric = "cosine",
     ) -> list[FoundDocument]:
-        """Return the documents whose embeddings are the most similar to this one, best match first.
+        """Return the documents whose embeddings are the nearest to this one, best match first.
 
-        The score is the cosine of both. Documents without an embedding, or with one of another length, are not found.
-        Compares with all of these documents, page by page.
+        The score is the cosine of both, their dot product (`metric="dot"`), or their distance, negated
+        (`metric="euclidean"`). Documents without an embedding are not found; nor is by cosine one of zeros. Compares
+        with all of these documents, page by page.
 
         Raises:
-            InvalidQueryError: the embedding has no direction: all of its numbers are 0.
+            InvalidQueryError: a document's embedding has another number of dimensions; or by cosine, the given one has
+                no direction: all of its numbers are 0.
 
         """
         wanted = numbers_of(vector([*embedding] if isinstance(embedding, Iterable) else embedding, "embedding"))
         most = bound("limit", limit)
-        length = math.hypot(*wanted)
-        if not length:
-            raise InvalidQueryError(f"embedding is {shown(wanted)}, expected one that has a direction")
+        score = _score_of(metric, wanted)
         scores: list[tuple[float, str]] = []
         has_one = Condition("embedding", "IS NOT NULL")
         async for id, data in self._scan(collection, below, "embedding", has_one):
             numbers = numbers_of(data)
-            other = math.hypot(*numbers)
-            if len(numbers) == len(wanted) and other:
-                scores.append((sum(map(mul, wanted, numbers)) / (length * other), id))
+            if len(numbers) != len(wanted):
+                raise InvalidQueryError(
+                    f"embedding has {len(wanted)} dimensions, expected {len(numbers)} as document {shown(id)} has"
+                )
+            found = score(numbers)
+            if found is not None:
+                scores.append((found, id))
         return await self._found(scores, most)
+
+    async def _candidates(
+        self, words: tuple[str, ...], collection: Sequence[str], below: bool
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Yield the id and the value of each document that may have all words."""
+        within = collection_argument(collection)
+        index = await self._index_over(within)
+        if index is None:
+            async for id, value in self._scan(collection, below, "value"):
+                yield id, value
+            return
+        # The search is complete all the same where nothing may be written, as at a standby: it reads what is new.
+        with suppress(DatabaseError):
+            index = await self._bring_up_to_date(index)
+        query: Query[Any] = Query(DOCUMENTS, (*_is_within(within, below), *IS_UNEXPIRED))
+        sequences = await self._matching(index, query, words, within)
+        for start in range(0, len(sequences), _PAGE):
+            chosen = Condition(SEQUENCE, "IN", tuple(sequences[start : start + _PAGE]))
+            found: Query[Any] = Query(DOCUMENTS, (chosen, *query.conditions))
+            rows: list[Any] = await self._executor().read(Values(found, ("id", "value")))
+            for id, value in rows:
+                yield id, value
 
     async def _scan(
         self, collection: Sequence[str], below: bool, field: str, *conditions: Condition
     ) -> AsyncIterator[tuple[str, Any]]:
         """Yield the id and a column of each document, in the order of ids."""
         within = collection_argument(collection)
-        is_within = collections_below(within) if flag(below, "below") else (Condition("collection", "=", within),)
+        is_within = _is_within(within, below)
         above: tuple[Condition, ...] = ()
         while True:
             others = tuple(each for each in is_within if not (above and each.operator == ">="))
@@ -121,33 +155,40 @@ class DocumentSearchVerbs(DocumentListVerbs):
         return [FoundDocument(stored[id], score) for score, id in best if id in stored]
 
 
-def _words_of(each: str) -> list[str]:
-    return _WORD.findall(each.casefold())
+def _is_within(collection: str, below: bool) -> tuple[Condition, ...]:
+    return collections_below(collection) if flag(below, "below") else (Condition("collection", "=", collection),)
 
 
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts within a JSON value; what is nested as deep as JSON may be takes no stack."""
-    left = [value]
-    while left:
-        each = left.pop()
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, list):
-            left += each
-        elif isinstance(each, dict):
-            left += each.values()
+def _score_of(metric: object, wanted: Sequence[float]) -> Callable[[Sequence[float]], float | None]:
+    """Return the function that scores an embedding of as many dimensions; `None` has no score."""
+    match metric:
+        case "dot":
+            return lambda numbers: sum(map(mul, wanted, numbers))
+        case "euclidean":
+            return lambda numbers: -math.dist(wanted, numbers)
+        case "cosine":
+            length = math.hypot(*wanted)
+            if not length:
+                raise InvalidQueryError(f"embedding is {shown(wanted)}, expected one that has a direction")
+
+            def cosine(numbers: Sequence[float]) -> float | None:
+                other = math.hypot(*numbers)
+                return sum(map(mul, wanted, numbers)) / (length * other) if other else None
+
+            return cosine
+    raise InvalidQueryError(f"metric is {shown(metric)}, expected 'cosine', 'dot' or 'euclidean'")
 
 
-def _bm25(searched: int, total: int, matching: int) -> Callable[[_Match], float]:
+def _bm25(matches: Sequence[_Match]) -> Callable[[_Match], float]:
     """Return the function that scores a match: frequent words count more, in short documents most.
 
-    All matches have all words, so the rarity of each word among them is one factor.
+    All matches have all words, so none of these is rarer among them. What does not match has no part in it: an index
+    that reads only the matches ranks as a scan does.
     """
-    rarity = math.log(1 + (searched - matching + 0.5) / (matching + 0.5))
-    average = total / searched if searched else 0.0
+    average = sum(match.length for match in matches) / len(matches) if matches else 0.0
 
     def score(match: _Match) -> float:
         norm = _SATURATION * (1 - _LENGTH_WEIGHT + _LENGTH_WEIGHT * match.length / average)
-        return sum(rarity * count * (_SATURATION + 1) / (count + norm) for count in match.counts)
+        return sum(count * (_SATURATION + 1) / (count + norm) for count in match.counts)
 
     return score

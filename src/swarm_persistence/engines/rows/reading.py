@@ -5,7 +5,18 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Sizes, Values
+from swarm_persistence.engines.reads import (
+    Aggregate,
+    Count,
+    Get,
+    LastSequence,
+    Page,
+    Read,
+    Select,
+    Sizes,
+    Values,
+    WordIndexes,
+)
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import (
     columns_of_rows,
@@ -94,6 +105,7 @@ _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
     Count: _count,
     Aggregate: _aggregate,
     LastSequence: _last_sequence,
+    WordIndexes: lambda read, source_of: [],
 }
 _FINISH: dict[type[Read[Any]], Callable[[Any, Any], Any]] = {
     Get: _record,

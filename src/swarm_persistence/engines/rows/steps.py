@@ -15,6 +15,7 @@ from swarm_persistence.engines.steps import (
     IfChanged,
     IfNone,
     Insert,
+    KeepWordIndex,
     LockRows,
     Put,
     Replace,
@@ -75,6 +76,10 @@ def _apart(step: Apart) -> CompiledStep:
     return lambda changes: [[run(changes) for run in steps] for steps in writes]
 
 
+def _keep_word_index(step: KeepWordIndex) -> CompiledStep:
+    return lambda changes: None  # a search scans the documents
+
+
 def _lock_rows(step: LockRows) -> CompiledStep:
     return lambda changes: None  # writes are serialized
 
@@ -98,4 +103,5 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     IfNone: _if_none,
     Apart: _apart,
     LockRows: _lock_rows,
+    KeepWordIndex: _keep_word_index,
 }

@@ -88,8 +88,17 @@ class Compiler:
             return values
         return [*values, *[*self.dialect.moment_values(_NOW)] * (3 if if_absent else 2)]
 
-    def _put(self, table: Table[Any], source: str, columns: Sequence[str], marks: Marks, *, if_absent: bool) -> str:
-        """Return the text of `put` for a source of rows. A new one has the version 1."""
+    def _put(
+        self,
+        table: Table[Any],
+        source: str,
+        columns: Sequence[str],
+        marks: Marks,
+        *,
+        if_absent: bool,
+        sequence: str | None = None,
+    ) -> str:
+        """Return the text of `put` for a source of rows. A new one has the version 1, and the sequence, if given."""
         new = ["1" if name == "version" else column for name, column in zip(table.names, columns, strict=True)]
         names = [*table.names]
         if table.is_followed:
@@ -118,6 +127,8 @@ class Compiler:
         else:
             is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
             conflict = f"DO UPDATE SET\n  {changes}\nWHERE {is_expired}"
+        if sequence is not None:
+            names, new = [*names, SEQUENCE], [*new, sequence]
         head = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(new)}\nFROM {source}"
         return f"{head}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
 

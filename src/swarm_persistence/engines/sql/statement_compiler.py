@@ -6,7 +6,19 @@ from functools import cache
 from typing import Any
 
 from swarm_persistence.engines.prepared import BoundSteps
-from swarm_persistence.engines.reads import Aggregate, Count, Get, LastSequence, Page, Read, Select, Sizes, Values
+from swarm_persistence.engines.reads import (
+    Aggregate,
+    Count,
+    Get,
+    LastSequence,
+    Page,
+    Read,
+    Select,
+    Sizes,
+    Values,
+    WordIndexes,
+    WordMatches,
+)
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
     ApartStatement,
@@ -26,13 +38,16 @@ from swarm_persistence.engines.sql.statements import (
     TuplesStatement,
     ValueStatement,
 )
+from swarm_persistence.engines.sql.word_index import WordIndexCompiler
 from swarm_persistence.engines.steps import (
     Apart,
     Claim,
     Delete,
     IfChanged,
     IfNone,
+    IndexWords,
     Insert,
+    KeepWordIndex,
     LockRows,
     Put,
     Replace,
@@ -55,7 +70,7 @@ NewInsert = Callable[[Table[Any], list[Any], Any], InsertStatement]
 class StatementCompiler(ABC):
     """Compiles the steps and reads that all databases run in the same way; a subclass compiles the others."""
 
-    def __init__(self, compiler: Compiler) -> None:
+    def __init__(self, compiler: Compiler, word_index: WordIndexCompiler) -> None:
         self.sql = compiler
         self._save_text = cache(compiler.save)
         self._replace_text = cache(compiler.replace)
@@ -85,6 +100,10 @@ class StatementCompiler(ABC):
             Page: self._page,
             Values: self._values,
             Sizes: self._sizes,
+            WordIndexes: word_index.read_indexes,
+            WordMatches: word_index.read_matches,
+            KeepWordIndex: word_index.keep,
+            IndexWords: word_index.index,
             Count: self._count,
             Aggregate: self._aggregate,
             LastSequence: self.last_sequence,

@@ -1,6 +1,7 @@
 """Writes the SQL that only PostgreSQL has: rows as arrays, locks, partitions. `claim_compiler` writes claims."""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from swarm_persistence.engines.sql.compiler import restored_names
@@ -28,6 +29,14 @@ No other program's locks have it; nor has the lock of version 5 of the schema, w
 """
 
 
+class Numbering(Enum):
+    """How the rows of a put get their sequences."""
+
+    BY_ID = "by id"  # needs no right to the table's sequence
+    BY_PLACE = "by place"  # in the order in which the rows are given
+    GIVEN = "given"
+
+
 class PostgresCompiler(ClaimCompiler):
     """Writes the statements of one schema."""
 
@@ -42,16 +51,37 @@ class PostgresCompiler(ClaimCompiler):
         head = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
         return f"{head}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
 
-    def put_rows(self, table: Table[Any], *, if_absent: bool) -> str:
+    def put_rows(self, table: Table[Any], *, if_absent: bool, numbering: Numbering) -> str:
         """Return the text that adds any number of rows, or replaces those of their ids; it marks `put_values`.
 
-        One array for each column comes first. Rows are locked in the order of their ids.
+        One array for each column comes first, and one of the sequences if they are given. Rows are locked in the order
+        of their ids.
         """
         marks = Marks(self.dialect)
-        arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in table.columns)
-        columns = [f"added.{quoted(name)}" for name in table.names]
-        source = f"unnest({arrays}) AS added ({listed(table.names)})\nORDER BY added.id"
-        return self._put(table, source, columns, marks, if_absent=if_absent)
+        arrays = [f"{marks.next()}::{type_of(column)}[]" for column in table.columns]
+        names = [*table.names]
+        columns = [f"added.{quoted(name)}" for name in names]
+        sequence = None if numbering is Numbering.BY_ID else f"added.{SEQUENCE}"
+        if numbering is Numbering.GIVEN:
+            arrays.append(f"{marks.next()}::bigint[]")
+            names.append(SEQUENCE)
+        source = f"unnest({', '.join(arrays)}) AS added ({listed(names)})"
+        if numbering is not Numbering.BY_PLACE:
+            source = f"{source}\nORDER BY added.id"
+            return self._put(table, source, columns, marks, if_absent=if_absent, sequence=sequence)
+        # Materialized: otherwise, the numbers might be drawn after the rows are sorted.
+        given = (
+            f"WITH given AS MATERIALIZED (\n  SELECT *, {self._next_number(table)} AS {SEQUENCE}\n  FROM {source}\n)"
+        )
+        source = "given AS added\nORDER BY added.id"
+        return f"{given}\n{self._put(table, source, columns, marks, if_absent=if_absent, sequence=sequence)}"
+
+    def draw_numbers(self, table: Table[Any]) -> str:
+        """Return the text that draws so many sequences as it marks."""
+        return f"SELECT {self._next_number(table)}\nFROM generate_series(1, $1)"
+
+    def _next_number(self, table: Table[Any]) -> str:
+        return f"nextval('{self.dialect.numbers(table)}')"
 
     def restore(self, table: Table[Any], keeps_sequence: bool) -> str:
         """Return the text that adds any number of rows with their hidden columns; it marks one array for each."""

@@ -56,6 +56,10 @@ class PostgresDialect(Dialect):
         """Return a floor's name within its schema."""
         return f"{self.schema}.{super().floor(table)}"
 
+    def numbers(self, table: Table[Any]) -> str:
+        """Return the name of the sequence of a table's rows within its schema."""
+        return f"{self.schema}.{table.name}_{SEQUENCE}_seq"
+
     def placeholder(self, position: int) -> str:
         """Return the mark of the value at this position, counted from 1."""
         return f"${position}"

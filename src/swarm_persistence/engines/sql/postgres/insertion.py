@@ -1,10 +1,13 @@
 """Statements that insert rows: many at once, as arrays, and into tables that may be partitioned."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.compiler import Numbering, PostgresCompiler
 from swarm_persistence.engines.sql.postgres.failures import conflict
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
@@ -44,24 +47,38 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
 
     table: Table[Any]
     rows: Sequence[Values]
-    text: str
-    with_moments: Callable[[Sequence[Any]], Sequence[Any]]
+    compiler: PostgresCompiler
+    if_absent: bool
 
     @property
     def is_single(self) -> bool:
         return len(self.rows) <= LARGEST_INSERT
 
     def run(self) -> Exchange[list[tuple[int, int] | None]]:
+        ids: list[Any] = [row[0] for row in self.rows]
         written: dict[Any, tuple[int, int]] = {}
-        for start in range(0, len(self.rows), LARGEST_INSERT):
-            rows = self.rows[start : start + LARGEST_INSERT]
-            values = self.with_moments([*zip(*rows, strict=True)])
-            try:
-                stored = yield TextStatement(self.text, values, self.table)
-            except asyncpg.UniqueViolationError as error:
-                raise refused(self.table, error, rows) from error
-            written.update((id, (version, created_at)) for id, version, created_at in stored)
-        return [written.get(row[0]) for row in self.rows]
+        if self.is_single:
+            is_sorted = all(first < second for first, second in pairwise(ids))
+            yield from self._put(self.rows, Numbering.BY_ID if is_sorted else Numbering.BY_PLACE, written)
+        else:
+            draw = self.compiler.draw_numbers(self.table)
+            numbers = yield TextStatement(draw, (len(self.rows),), self.table)
+            # All are sorted, not each part: two writers that lock the same rows in different orders would deadlock.
+            numbered = sorted(
+                ((*row, number) for row, (number,) in zip(self.rows, sorted(numbers), strict=True)), key=itemgetter(0)
+            )
+            for start in range(0, len(numbered), LARGEST_INSERT):
+                yield from self._put(numbered[start : start + LARGEST_INSERT], Numbering.GIVEN, written)
+        return [written.get(id) for id in ids]
+
+    def _put(self, rows: Sequence[Values], numbering: Numbering, written: dict[Any, tuple[int, int]]) -> Exchange[None]:
+        text = self.compiler.put_rows(self.table, if_absent=self.if_absent, numbering=numbering)
+        values = self.compiler.put_values(self.table, [*zip(*rows, strict=True)], if_absent=self.if_absent)
+        try:
+            stored = yield TextStatement(text, values, self.table)
+        except asyncpg.UniqueViolationError as error:
+            raise refused(self.table, error, rows) from error
+        written.update((id, (version, created_at)) for id, version, created_at in stored)
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)

@@ -24,6 +24,7 @@ from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveStatement
 from swarm_persistence.engines.sql.postgres.unlinking import DecrementStatement
+from swarm_persistence.engines.sql.postgres.word_index import PostgresWordIndex
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler, has_key
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
@@ -44,7 +45,7 @@ class PostgresStatementCompiler(StatementCompiler):
     def __init__(self, schema: str) -> None:
         compiler = PostgresCompiler(PostgresDialect(schema))
         self.inserts = {table.name: compiler.insert_rows(table) for table in TABLES}
-        super().__init__(compiler)
+        super().__init__(compiler, PostgresWordIndex(compiler.dialect))
         self.gets = {table.name: compiler.read_by_ids(table) for table in TABLES}
         self._dependents = compiler.insert_dependents()
         self.row_updates = RowUpdates(compiler.dialect)
@@ -77,10 +78,7 @@ class PostgresStatementCompiler(StatementCompiler):
         return InsertUnlessHeldStatement(text, row, table, check_text, field)
 
     def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> ArrayPutStatement:
-        def with_moments(arrays: Sequence[Any]) -> Sequence[Any]:
-            return self.sql.put_values(table, arrays, if_absent=if_absent)
-
-        return ArrayPutStatement(table, rows, self.sql.put_rows(table, if_absent=if_absent), with_moments)
+        return ArrayPutStatement(table, rows, self.sql, if_absent)
 
     def upkeep(self, step: Upkeep[Any]) -> Statement:
         return CountStatement(*self.sql.upkeep(step.query, step.changes), step.query.table)

@@ -21,6 +21,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     UnlinkStatement,
     UpkeepStatement,
 )
+from swarm_persistence.engines.sql.sqlite.word_index import SqliteWordIndex
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler
 from swarm_persistence.engines.sql.statements import (
     ExistsStatement,
@@ -39,7 +40,8 @@ class SqliteStatementCompiler(StatementCompiler):
     """Compiles for any file."""
 
     def __init__(self) -> None:
-        super().__init__(Compiler(SqliteDialect()))
+        dialect = SqliteDialect()
+        super().__init__(Compiler(dialect), SqliteWordIndex(dialect))
         self._gets = {table.name: self.sql.select(_by_id(table, ""))[0] for table in TABLES}
         self._small_gets = {table.name: self._small_get(table) for table in TABLES if table.may_be_large}
         self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))

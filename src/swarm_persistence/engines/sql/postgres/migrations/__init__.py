@@ -18,6 +18,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0015_groups,
     m0016_trace_parents,
     m0017_schedules,
+    m0018_word_index,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -67,6 +68,7 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
         m0017_schedules.DOWN,
         opens_from=2,
     ),
+    PostgresMigration(18, "an index of words", m0018_word_index.UP, m0018_word_index.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

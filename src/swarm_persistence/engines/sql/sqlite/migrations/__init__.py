@@ -16,6 +16,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0011_groups,
     m0012_trace_parents,
     m0013_schedules,
+    m0014_word_index,
 )
 
 
@@ -61,6 +62,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         m0013_schedules.DOWN,
         opens_from=6,
     ),
+    Migration(14, "an index of words", m0014_word_index.UP, m0014_word_index.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from swarm_persistence.engines.sql.sqlite import numbers, schema_version, waits
+from swarm_persistence.engines.sql.sqlite import numbers, schema_version, waits, word_index
 from swarm_persistence.engines.sql.sqlite.log import Log
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, RecoveryOutcome, TableOutcome
 from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages, pages_of
@@ -38,7 +38,7 @@ class _Recovery:
         self._target = target
         self._shapes = shapes()
         self._records = {table.name: self._shapes[table.name] for table in TABLES}
-        others = self._shapes.keys() - self._records.keys() - _OF_SQLITE_AND_MIGRATIONS
+        others = self._shapes.keys() - self._records.keys() - _OF_SQLITE_AND_MIGRATIONS - word_index.TABLES
         self._bookkeeping = [self._shapes[name] for name in sorted(others)]
         """Tables that hold no records, but numbers that must not be given out again."""
         self._outcomes = {name: TableOutcome(name) for name in self._records}

@@ -1,0 +1,29 @@
+"""Version 14: an index of the words of documents, for the collections that ask for one.
+
+Nothing is indexed when a document is written: a search first indexes what was changed since the last one, which it
+finds by the change numbers. So code of versions 6 to 13 that has the file open works on, and what it writes is found.
+"""
+
+UP = (
+    """
+    CREATE TABLE document_indexes (
+      collection TEXT PRIMARY KEY,
+      change_number INTEGER NOT NULL,
+      sequence INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    # The words come split and folded: for this tokenizer, all that may be in one is part of it.
+    """
+    CREATE VIRTUAL TABLE document_words USING fts5(
+      words, content='', contentless_delete=1, detail=none, tokenize="ascii tokenchars '_'"
+    )
+    """,
+    """
+    CREATE TRIGGER document_words_deleted AFTER DELETE ON documents
+    WHEN EXISTS (SELECT 1 FROM document_indexes) BEGIN
+      DELETE FROM document_words WHERE rowid = OLD.sequence;
+    END
+    """,
+)
+
+DOWN = ("DROP TRIGGER document_words_deleted", "DROP TABLE document_words", "DROP TABLE document_indexes")

@@ -1,0 +1,128 @@
+"""The verbs that keep an index of the words of documents, where the engine has one; what a search needs of it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from swarm_persistence.engines.following import spans_of
+from swarm_persistence.engines.interface import FeedPosition
+from swarm_persistence.engines.reads import Values, WordIndexes, WordMatches
+from swarm_persistence.engines.steps import IndexWords, KeepWordIndex
+from swarm_persistence.models.collections import collection_of
+from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.schema.tables import CHANGE_NUMBER, DOCUMENTS, SEQUENCE
+from swarm_persistence.schema.values import LARGEST_INTEGER
+from swarm_persistence.storage.document_lists import DocumentListVerbs
+from swarm_persistence.storage.document_ranges import collection_argument, collections_below
+from swarm_persistence.storage.document_words import place_of, token_of, tokens_of, words_in
+from swarm_persistence.storage.scopes import innermost_scope
+
+_PAGE = 100
+"""Documents whose words are written at once."""
+
+
+class WordIndex(NamedTuple):
+    """An index of words: its collection, as text, and the position up to which it knows all changes."""
+
+    collection: str
+    position: FeedPosition
+
+    @property
+    def since(self) -> int:
+        """The number after which a document may have been changed without the index knowing."""
+        return self.position.number - (self.position.sequence < LARGEST_INTEGER)
+
+
+class DocumentIndexVerbs(DocumentListVerbs):
+    """Indexes of words of documents."""
+
+    async def index_documents(self, collection: Sequence[str] = ()) -> None:
+        """Keep an index of the words of a collection and of all below it, or bring it up to date.
+
+        A search there reads only the documents that match. Writes cost nothing more: each search indexes what was
+        changed since the last one. Without an index, and in memory and in a browser, a search reads all documents.
+
+        Raises:
+            TransactionError: called within a transaction.
+
+        """
+        self._require_no_transaction("index_documents")
+        within = collection_argument(collection)
+        index = await self._index_over(within)
+        if index is None:
+            await self._write_one(KeepWordIndex(within))
+            index = await self._index_over(within)
+        if index is not None:
+            await self._bring_up_to_date(index)
+
+    async def unindex_documents(self, collection: Sequence[str] = ()) -> None:
+        """Forget the index of words of a collection, if it has one of its own.
+
+        Raises:
+            TransactionError: called within a transaction.
+
+        """
+        self._require_no_transaction("unindex_documents")
+        within = collection_argument(collection)
+        index = await self._index_over(within)
+        if index is None or index.collection != within:
+            return
+        await self._write_one(KeepWordIndex(within, is_kept=False))
+        if await self._index_over(within) is None:
+            conditions = collections_below(within, "collection")
+            above: tuple[Condition, ...] = ()
+            while rows := await self._sequences((*conditions, *above)):
+                await self._write_one(IndexWords([(sequence, ()) for sequence in rows]))
+                above = (Condition(SEQUENCE, ">", rows[-1]),)
+
+    async def _index_over(self, collection: str) -> WordIndex | None:
+        """Return the index that covers a collection and all below it, if there is one."""
+        for text, number, sequence in await self._executor().read(WordIndexes()):
+            if collection.startswith(text):
+                return WordIndex(text, FeedPosition(number, sequence))
+        return None
+
+    async def _matching(self, index: WordIndex, query: Query[Any], words: Sequence[str], within: str) -> list[int]:
+        """Return the sequences of the documents of a query that may have all words, in a collection or below."""
+        tokens = tuple(token_of(word) for word in words)
+        places = (place_of(within),) if within else ()
+        return await self._executor().read(WordMatches(query, (*tokens, *places), index.since))
+
+    async def _bring_up_to_date(self, index: WordIndex) -> WordIndex:
+        """Index the words of what was changed, and return the index as it is then.
+
+        A transaction reads what was changed itself: it must not say what is committed.
+        """
+        if innermost_scope() is not None:
+            return index
+        none: Query[Any] = Query(DOCUMENTS, (Condition("id", "IN", ()),))
+        upto = (await self._engine.follow(none, index.position, 1)).position
+        while index.position < upto:
+            rows, position = await self._changed(index, upto)
+            words = [
+                (sequence, tokens_of(words_in(value), collection_of(collection)))
+                for collection, value, _, sequence in rows
+            ]
+            step = IndexWords(words, index.collection, index.position, position)
+            if not await self._write_one(step):
+                current = await self._index_over(index.collection)
+                return index if current is None else current
+            index = index._replace(position=position)
+            await asyncio.sleep(0)  # words are found in the loop's own thread
+        return index
+
+    async def _changed(self, index: WordIndex, upto: FeedPosition) -> tuple[list[Any], FeedPosition]:
+        """Return the next documents to index, and the position after them."""
+        within = collections_below(index.collection)
+        rows: list[Any] = []
+        for span in spans_of(DOCUMENTS, index.position, upto):
+            query: Query[Any] = Query(DOCUMENTS, (*within, *span), (Order(CHANGE_NUMBER),), _PAGE - len(rows))
+            rows += await self._engine.read(Values(query, ("collection", "value", CHANGE_NUMBER, SEQUENCE)))
+            if len(rows) == _PAGE:
+                return rows, FeedPosition(*rows[-1][2:])
+        return rows, upto
+
+    async def _sequences(self, conditions: tuple[Condition, ...]) -> list[int]:
+        query: Query[Any] = Query(DOCUMENTS, conditions, (Order(SEQUENCE),), _PAGE)
+        rows: list[Any] = await self._executor().read(Values(query, (SEQUENCE,)))
+        return [row[0] for row in rows]

@@ -1,0 +1,59 @@
+"""Facts about puts of documents: the order of arrival, and writers of the same documents in other orders."""
+
+import asyncio
+
+import asyncpg
+
+from swarm_persistence import DocumentModel, PostgresStorage
+
+NOTES = ("notes",)
+MANY = 2500
+"""More than one statement writes."""
+
+
+def documents(keys: list[str], value: object = None) -> list[DocumentModel]:
+    """Return a document for each key."""
+    return [DocumentModel.new(NOTES, key, value) for key in keys]
+
+
+async def test_many_documents_of_one_put_arrive_in_the_order_given(storage: PostgresStorage) -> None:
+    keys = [f"{(number * 7919) % MANY:04}" for number in range(MANY)]
+
+    counts = await storage.put_documents(documents(keys))
+
+    assert counts.added == MANY
+    assert await storage.list_document_keys(NOTES, by_arrival=True) == keys
+    assert (await storage.put_documents(documents(keys[::-1]))).replaced == MANY
+    assert await storage.list_document_keys(NOTES, by_arrival=True) == keys
+
+
+async def test_writers_of_the_same_documents_in_opposite_orders_all_succeed(
+    storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection
+) -> None:
+    keys = [f"{number:04}" for number in range(MANY)]
+    await storage.put_documents(documents(keys))
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await admin.fetchval(deadlocks)
+
+    for _ in range(3):
+        await asyncio.gather(
+            storage.put_documents(documents(keys, 1)),
+            other.put_documents(documents(keys[::-1], 2)),
+            other.put_documents(documents(keys[1000:] + keys[:1000], 3)),
+        )
+
+    assert await admin.fetchval(deadlocks) == before
+    assert len({document.value for document in await storage.list_documents(NOTES)}) == 1
+
+
+async def test_writers_of_each_others_new_documents_all_succeed(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    async def put(writer: PostgresStorage, given: str, absent: str) -> None:
+        await writer.put_documents(documents([given]), if_absent=documents([absent]))
+
+    for number in range(4):
+        first, second = f"a-{number}", f"b-{number}"
+        await asyncio.gather(put(storage, first, second), put(other, second, first))
+
+    assert len(await storage.list_document_keys(NOTES)) == 8
