@@ -17,6 +17,7 @@ from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, Migration
+from swarm_persistence_conformance.records import a_task
 
 
 @pytest.fixture
@@ -153,6 +154,20 @@ def test_a_newer_schema_on_which_this_code_works_is_told(database: Path) -> None
         schema_version.migrate(connection, LATEST + 1, (*MIGRATIONS, newer))
     finding = findings_of(database)["schema"]
     assert (finding.level, finding.remedy) == (Level.ADVICE, "upgrade swarm-persistence")
+
+
+def test_tasks_that_wait_for_some_that_are_not_stored_are_named(database: Path) -> None:
+    assert findings_of(database)["missing_dependency"].level is Level.OK
+    with open_storage(database) as storage:
+        storage.store_tasks([a_task(f"{n}", dependencies=["9", f"mistyped-{n}"]) for n in range(7)])
+        storage.store_task(TaskModel.new("analyze", None, dependencies=["is stored soon"]))
+        storage.cancel_task("0")
+
+    finding = findings_of(database)["missing_dependency"]
+
+    assert finding.level is Level.ADVICE
+    assert "'1' waits for '9', '1' waits for 'mistyped-1'" in finding.detail
+    assert finding.detail.endswith(", and 7 more")
 
 
 def test_an_older_schema_is_told(database: Path) -> None:

@@ -29,6 +29,7 @@ COMMANDS = [
     "recover",
     "copy",
     "import-rust",
+    "erase",
     "backup",
     "restore",
     "checksums",

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from postgres.poolers import new_pooler
 from postgres.servers import PASSWORD, Server, embedded_programs, new_server
-from swarm_persistence import ConflictError, PostgresStorage
+from swarm_persistence import ConflictError, PostgresStorage, TaskModel
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.main import main
 from swarm_persistence.cli.schema_checks import examine_dead_rows
@@ -63,8 +63,17 @@ async def test_a_sound_swarm_has_no_advice(swarm: PostgresStorage, durable_url: 
     assert {finding.level for finding in findings} == {Level.OK}, findings
     assert {finding.check for finding in findings} == {
         "pooler", "schema", "change numbers", "server", "clock", "settings", "connections", "old snapshots", "locks",
-        "sequences", "indexes", "dead rows",
+        "sequences", "indexes", "dead rows", "missing_dependency",
     }  # fmt: skip
+
+
+async def test_a_task_that_waits_for_one_that_is_not_stored_is_named(swarm: PostgresStorage, durable_url: str) -> None:
+    await swarm.store_tasks([a_task("c", dependencies=["a", "mistyped"]), TaskModel.new("new", 1, dependencies=["b2"])])
+
+    finding = of(await examine_server(durable_url, is_repairing=False), "missing_dependency")
+
+    assert finding.level is Level.ADVICE
+    assert finding.detail.endswith("'c' waits for 'mistyped'")
 
 
 async def test_a_server_that_may_lose_what_was_written_is_wrong(

@@ -13,6 +13,7 @@ from swarm_persistence import (
     InvalidQueryError,
     Pruned,
     QueryBuilder,
+    ScheduleModel,
     SerializationError,
     Storage,
     TaskModel,
@@ -59,11 +60,16 @@ class TestErasing:
         )
         await storage.put_documents([a_document("k", collection=path) for path in (("x",), ("x", "y"), ("xy",))])
 
+        for name, fields in (("theirs", {"group": "X"}), ("ours", {"group": "x"}), ("plain", {})):
+            await storage.store_many([ScheduleModel.new(name, "sum", every=60, task_fields=fields)])
+
         erased = await storage.erase("x", collections=[("x",)])
 
-        assert erased == Erased(tasks=2, agents=2, events=2, messages=2, metrics=2, documents=2)
+        assert erased == Erased(tasks=2, agents=2, events=2, messages=2, metrics=2, documents=2, schedules=1)
         left = await names_in(storage)
-        assert [left[model.__name__] for model in MODELS[:-1]] == [["b", "c"]] * 5
+        assert sorted(left.pop("ScheduleModel")) == ["plain", "theirs"]
+        del left["DocumentModel"]
+        assert list(left.values()) == [["b", "c"]] * 5
         assert [document.collection for document in await storage.list_documents((), below=True)] == [("xy",)]
         assert await storage.erase("x", collections=[("x",)]) == Erased()
 
@@ -150,6 +156,7 @@ class TestDeletingByQuery:
     async def test_every_model_can_be_deleted_from(self, storage: Storage) -> None:
         await storage.store_many(of_group("a", "x"))
         await storage.put_documents([a_document("k")])
+        await storage.store_many([ScheduleModel.new("nightly", "sum", every=60)])
 
         for model in MODELS:
             assert await storage.delete_where(QueryBuilder[Any](model).where_not_null("id")) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_persistence import ConflictError, EventModel, SerializationError, Storage, TaskModel, TaskStatus
+from swarm_persistence import ConflictError, EventModel, KeyPolicy, SerializationError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import a_claimed_task, stored
 from swarm_persistence_conformance.records import a_task, an_event, everything_in, ids
@@ -217,6 +217,81 @@ class TestIdempotency:
         free = a_task("free", idempotency_key="old")
         assert await storage.store_task(free) is free
         assert await storage.store_task(a_task("taken", idempotency_key="new")) == task
+
+    @pytest.mark.parametrize("fields", [{"task_type": "other"}, {"payload": {"n": 2}}, {"payload": None}])
+    async def test_a_key_of_a_task_of_another_type_or_payload_is_refused(
+        self, storage: Storage, fields: dict[str, Any]
+    ) -> None:
+        first = await storage.store_task(a_task("first", payload={"n": 1}, idempotency_key="key"))
+        other = a_task("second", **{"payload": {"n": 1}, "idempotency_key": "key", **fields})
+        known = msgspec.structs.replace(other)
+
+        with pytest.raises(ConflictError, match=f"'second'.*'first'.*{next(iter(fields))}"):
+            await storage.store_task(other)
+        for batch in ([a_task("new"), other], [other, a_task("new", dependencies=["first"])]):
+            with pytest.raises(ConflictError, match=r"'second'.*'first'"):
+                await storage.store_tasks(batch)
+            assert [task.version for task in batch] == [0, 0]
+        pair = [a_task("a", payload=1, idempotency_key="own"), a_task("b", payload=2, idempotency_key="own")]
+        with pytest.raises(ConflictError, match=r"'b'.*'a'"):
+            await storage.store_many([an_event(), *pair])
+
+        assert other == known
+        assert await all_of(storage, "task") == [first]
+        assert await all_of(storage, "event") == []
+
+    @pytest.mark.parametrize("ending", ["complete", "cancel", "fail", "update"])
+    async def test_a_key_that_is_held_while_active_is_free_once_the_task_has_ended(
+        self, storage: Storage, ending: str
+    ) -> None:
+        fields: dict[str, Any] = {"idempotency_key": "key", "key_policy": KeyPolicy.WHILE_ACTIVE}
+        task = await a_claimed_task(storage, **fields)
+        assert (await storage.store_task(a_task("early", **fields))).id == task.id
+        match ending:
+            case "complete":
+                await storage.complete_task(task, "done")
+            case "cancel":
+                await storage.cancel_task(task.id)
+            case "fail":
+                await storage.fail_task(task, "no disk", max_retries=0)
+            case _:
+                task.complete("done")
+                await storage.update_task(task)
+        assert (await stored(storage, task.id)).idempotency_key == "key"
+
+        second = a_task("second", payload="other", **fields)
+        assert await storage.store_task(second) is second
+
+        assert (await stored(storage, task.id)).idempotency_key is None
+        assert (await storage.store_task(a_task("third", payload="other", **fields))).id == "second"
+
+    async def test_the_policy_of_the_stored_task_decides(self, storage: Storage) -> None:
+        for number, (policy, is_free) in enumerate([("for_ever", False), ("while_active", True)]):
+            task = a_task(f"ended-{number}", idempotency_key=policy, key_policy=policy, status=TaskStatus.FAILED)
+            await storage.store_task(task)
+            others = [
+                a_task(f"{number}-{other.value}", idempotency_key=policy, key_policy=other) for other in KeyPolicy
+            ]
+
+            found = await storage.store_tasks([a_task(f"plain-{number}"), *others, a_task(f"last-{number}")])
+
+            holder = others[0].id if is_free else task.id
+            assert ids(found) == [f"plain-{number}", holder, holder, f"last-{number}"]
+
+    async def test_a_task_that_begins_anew_keeps_its_key_unless_another_has_it(self, storage: Storage) -> None:
+        fields: dict[str, Any] = {"idempotency_key": "key", "key_policy": "while_active"}
+        await storage.store_task(a_task("first", status=TaskStatus.FAILED, **fields))
+        await storage.retry_task("first")
+        assert (await storage.store_task(a_task("second", **fields))).id == "first"
+        await storage.cancel_task("first")
+        await storage.store_task(a_task("second", **fields))
+
+        await storage.retry_task("first")
+
+        assert {task.id: task.idempotency_key for task in await storage.get_ready_tasks()} == {
+            "first": None,
+            "second": "key",
+        }
 
     @pytest.mark.parametrize("kind", MAKERS)
     @pytest.mark.parametrize("key", [7, b"key", "a\0b", "\ud800", ["key"]])

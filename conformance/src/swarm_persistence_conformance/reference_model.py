@@ -62,6 +62,8 @@ class ReferenceModel:
                 if task.id in self.tasks or task.id in new:
                     raise ConflictError(task.id)
                 new[task.id] = known = _copy(task, version=task.version + 1)
+            elif (known.task_type, known.payload) != (task.task_type, task.payload):
+                raise ConflictError(task.id)
             answers.append(known)
         self.tasks |= new
         for id in new:

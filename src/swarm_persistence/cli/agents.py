@@ -2,7 +2,18 @@
 
 import argparse
 
-from swarm_persistence.cli.records import Subparsers, add_action, add_actions, add_page, age, page_of, run_on, show_list
+from swarm_persistence.cli.records import (
+    Subparsers,
+    add_action,
+    add_actions,
+    add_group,
+    add_page,
+    age,
+    of_group,
+    page_of,
+    run_on,
+    show_list,
+)
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.query.builder import QueryBuilder
 
@@ -18,6 +29,7 @@ def add_parser(commands: "Subparsers") -> None:
         "--status", action="append", choices=statuses, help="only agents of this status; may be repeated"
     )
     listing.add_argument("--type", action="append", metavar="TYPE", help="only agents of this type; may be repeated")
+    add_group(listing, "agents")
     add_page(listing, "ID")
 
 
@@ -28,6 +40,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         query = query.where_in("status", arguments.status)
     if arguments.type:
         query = query.where_in("agent_type", arguments.type)
+    query = of_group(query, arguments)
     page = page_of(query, "id", arguments, arguments.after)
     agents = run_on(arguments.database, lambda storage: storage.repository(AgentModel).query(page))
     columns = {

@@ -17,6 +17,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, reada
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape, shapes
 from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError
+from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, PUBLIC_TABLES, TASKS
 
 _MOST_NAMED = 5
@@ -67,7 +68,8 @@ def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tu
     count = 0
     # Texts as bytes: SQLite's driver would raise its own error for one that is no UTF-8.
     known = [column for column in shape.columns if column.name in stored]
-    columns = ", ".join(f"iif(typeof({each.name}) = 'text', CAST({each.name} AS BLOB), {each.name})" for each in known)
+    names = [quoted(each.name) for each in known]
+    columns = ", ".join(f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in names)
     binary = [place for place, column in enumerate(known[1:]) if column.types == (memoryview,)]
     rows: Any = connection.execute(f"SELECT {columns} FROM {shape.table}")
     for number, *values in rows:

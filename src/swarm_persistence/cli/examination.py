@@ -10,14 +10,17 @@ import apsw
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.finding import Finding, Level, advice, ok, wrong
 from swarm_persistence.cli.log_examination import LARGE_LOG_BYTES, examine_log, foreign, reason_not_to_apply
+from swarm_persistence.cli.missing_dependencies import QUERY, missing_dependency
 from swarm_persistence.cli.remedies import command, restore
 from swarm_persistence.cli.repairs import examine_needs
+from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite import checksums, schema_version
 from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
 from swarm_persistence.engines.sql.sqlite.log import Log, read_log
 from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, is_for_log, page_size_of, size_of
+from swarm_persistence.storage.task_dependencies import MISSING_AFTER_SECONDS
 
 SQLITE_RELEASE = apsw.sqlite_lib_version()
 
@@ -141,6 +144,9 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     with looking(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
         yield _schema(path, connection)
         yield from examine_needs(path, connection, is_deep=False)
+        if schema_version.status(connection).version == LATEST:
+            old = now_in_microseconds() - round(MISSING_AFTER_SECONDS * 1_000_000)
+            yield missing_dependency(connection.execute(QUERY.format(prefix="", old=old)).fetchall())
     yield from _checksums(path)
 
 

@@ -15,6 +15,7 @@ from swarm_persistence.cli import (
     copying,
     demo,
     doctor,
+    erase,
     events,
     import_rust,
     mcp,
@@ -89,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     recover.add_parser(commands)
     copying.add_parser(commands)
     import_rust.add_parser(commands)
+    erase.add_parser(commands)
     backup.add_parser(commands)
     checksums.add_parser(commands)
     completion.add_parser(commands, make_parser)

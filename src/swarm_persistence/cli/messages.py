@@ -7,9 +7,11 @@ from swarm_persistence.cli.records import (
     Subparsers,
     add_action,
     add_actions,
+    add_group,
     add_page,
     age,
     json_value,
+    of_group,
     page_of,
     print_json,
     run_on,
@@ -30,6 +32,7 @@ def add_parser(commands: "Subparsers") -> None:
     listing.add_argument("--to", metavar="AGENT", help="only messages to this agent")
     listing.add_argument("--type", action="append", metavar="TYPE", help="only messages of this type; may be repeated")
     listing.add_argument("--unread", action="store_true", help="only messages that are not read")
+    add_group(listing, "messages")
     add_page(listing, "SEQUENCE")
     send = add_action(actions, "send", "Store a message, and print its id.", run_send)
     send.add_argument("sender", metavar="FROM", help="the agent that it is from")
@@ -53,6 +56,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         query = query.where_in("message_type", arguments.type)
     if arguments.unread:
         query = query.where_eq("read", False)
+    query = of_group(query, arguments)
     page = page_of(query, "sequence", arguments, _sequence(arguments.after))
     messages = run_on(arguments.database, lambda storage: storage.repository(MessageModel).query(page))
     columns = {

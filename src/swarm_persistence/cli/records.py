@@ -52,6 +52,30 @@ def add_page(parser: argparse.ArgumentParser, cursor: str) -> None:
     parser.add_argument("--after", metavar=cursor, help=f"the page after this one: the {cursor} of the last one shown")
 
 
+def add_group(parser: argparse.ArgumentParser, records: str) -> None:
+    """Add the arguments that choose records by their group and tags."""
+    parser.add_argument("--group", metavar="GROUP", help=f"only {records} of this group")
+    parser.add_argument(
+        "--tag", action="append", type=_tag, metavar="KEY=VALUE", help=f"only {records} with this tag; may be repeated"
+    )
+
+
+def of_group(query: QueryBuilder[M], arguments: argparse.Namespace) -> QueryBuilder[M]:
+    """Return the query of those records that these arguments choose."""
+    if arguments.group is not None:
+        query = query.where_eq("group", arguments.group)
+    for key, value in arguments.tag or ():
+        query = query.where_tag(key, value)
+    return query
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no tag, expected KEY=VALUE")
+    return key, value
+
+
 def whole_number(text: str) -> int:
     """Return a whole number above 0 that an argument gives."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):

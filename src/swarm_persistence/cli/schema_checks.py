@@ -1,12 +1,14 @@
-"""The checks of `doctor` on a PostgreSQL schema: sequences and dead rows."""
+"""The checks of `doctor` on a PostgreSQL schema: sequences, dead rows and missing dependencies."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
+from swarm_persistence.cli.missing_dependencies import QUERY, missing_dependency
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.storage.task_dependencies import MISSING_AFTER_SECONDS
 
 _SEQUENCE = """
 SELECT
@@ -33,6 +35,12 @@ LARGE_BYTES = 64 * 1024**2
 """Smaller tables and indexes are not reported."""
 _MANY_DEAD_ROWS = 10_000
 _LARGEST_TABLE_FACTOR = 4.0
+
+
+async def examine_dependencies(connection: Connection, schema: str) -> AsyncIterator[Finding]:
+    """Find tasks that wait for one that is not stored."""
+    old = f"statement_timestamp() - {MISSING_AFTER_SECONDS} * interval '1 second'"
+    yield missing_dependency(await connection.run(QUERY.format(prefix=f'"{schema}".', old=old)))
 
 
 async def examine_sequences(connection: Connection, schema: str, repair: str) -> AsyncIterator[Finding]:

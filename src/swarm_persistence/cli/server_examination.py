@@ -12,6 +12,7 @@ from swarm_persistence.cli.index_checks import examine_indexes
 from swarm_persistence.cli.partition_checks import examine_partitions
 from swarm_persistence.cli.schema_checks import (
     examine_dead_rows,
+    examine_dependencies,
     examine_sequences,
     repair_sequences,
 )
@@ -75,6 +76,7 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
         ("indexes", lambda connection: examine_indexes(connection, schema, status.version, open_step, migrate)),
         ("partitions", lambda connection: examine_partitions(connection, schema, engine.command)),
         ("dead rows", lambda connection: examine_dead_rows(connection, schema)),
+        ("missing_dependency", lambda connection: examine_dependencies(connection, schema)),
     ]
     yield await _pooler(engine)
     yield _schema(status, moves, migrate)

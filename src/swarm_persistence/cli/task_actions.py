@@ -9,7 +9,7 @@ from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import Subparsers, add_action, json_value, print_json, printable, run_on
 from swarm_persistence.clock import now
 from swarm_persistence.errors import NotFoundError, StorageError
-from swarm_persistence.models import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.models import KeyPolicy, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import Storage
 
 Change = Callable[[Storage, str], Awaitable[TaskModel]]
@@ -33,6 +33,13 @@ def add_parsers(actions: "Subparsers") -> None:
     add.add_argument(
         "--key", metavar="KEY", help="its idempotency key: of two tasks with one, only the first is stored"
     )
+    add.add_argument(
+        "--key-policy",
+        choices=[policy.value for policy in KeyPolicy],
+        default=KeyPolicy.FOR_EVER.value,
+        help="for how long it holds its key (default: for_ever)",
+    )
+    add.add_argument("--group", metavar="GROUP", help="the group that it belongs to")
     for name, text, change in (
         ("retry", "Make finished tasks pending again. They begin anew, as if they had never run.", _retry),
         ("cancel", "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.", _cancel),
@@ -55,6 +62,8 @@ def run_add(arguments: argparse.Namespace) -> int:
         dependencies=arguments.depends_on,
         max_retries=arguments.max_retries,
         idempotency_key=arguments.key,
+        key_policy=arguments.key_policy,
+        group=arguments.group,
         run_at=None if arguments.run_in is None else now() + _seconds(arguments.run_in),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_task(task))

@@ -11,8 +11,10 @@ from swarm_persistence.cli.records import (
     Subparsers,
     add_action,
     add_actions,
+    add_group,
     add_page,
     age,
+    of_group,
     page_of,
     print_json,
     printable,
@@ -41,6 +43,7 @@ def add_parser(commands: "Subparsers") -> None:
     )
     listing.add_argument("--type", action="append", metavar="TYPE", help="only tasks of this type; may be repeated")
     listing.add_argument("--agent", metavar="ID", help="only tasks that this agent holds or held last")
+    add_group(listing, "tasks")
     add_page(listing, "ID")
     show = add_action(
         actions, "show", "Show one task. If it is blocked, tell which dependencies it waits for.", run_show
@@ -58,6 +61,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         query = query.where_in("task_type", arguments.type)
     if arguments.agent is not None:
         query = query.where_eq("assigned_to", arguments.agent)
+    query = of_group(query, arguments)
     page = page_of(query, "id", arguments, arguments.after)
     tasks = run_on(arguments.database, lambda storage: storage.repository(TaskModel).query(page))
     columns = {

@@ -9,8 +9,8 @@ from swarm_persistence.engines.steps import Delete
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.query import Condition, Query, one_of, without_expired
-from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, TASKS, M, Table
-from swarm_persistence.schema.values import identifier
+from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, SCHEDULES, TASKS, M, Table
+from swarm_persistence.schema.values import decode_json, identifier
 from swarm_persistence.storage.agents import step_to_delete_agent
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.core import StorageCore
@@ -18,6 +18,7 @@ from swarm_persistence.storage.deleted_tasks import delete_tasks
 from swarm_persistence.storage.document_lists import DocumentListVerbs
 from swarm_persistence.storage.document_ranges import collection_argument
 from swarm_persistence.storage.passes import SPAN, UNBOUNDED, batches_of_ids
+from swarm_persistence.storage.readable import readable_values
 
 _OF_GROUPS: tuple[Table[Any], ...] = (TASKS, AGENTS, EVENTS, MESSAGES, METRICS)
 
@@ -31,6 +32,7 @@ class Erased(msgspec.Struct, frozen=True):
     messages: int = 0
     metrics: int = 0
     documents: int = 0
+    schedules: int = 0
 
 
 class DeletionVerbs(DocumentListVerbs):
@@ -65,9 +67,9 @@ class DeletionVerbs(DocumentListVerbs):
     async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = ()) -> Erased:
         """Delete all tasks, agents, events, messages and metrics of a group, and return how many.
 
-        Documents have no group: those of the given `collections`, and of the collections below these, are deleted as
-        well. Dependents of other groups fail, and other groups' tasks that an agent holds become pending again, as of
-        `delete_where`.
+        So are the schedules whose tasks have the group. Documents have no group: those of the given `collections`, and
+        of the collections below these, are deleted as well. Dependents of other groups fail, and other groups' tasks
+        that an agent holds become pending again, as of `delete_where`.
 
         It runs in short writes, as `delete_where` does. After an interruption, call it again: it deletes what is left.
         What the group's own programs store while it runs may stay, so stop them first.
@@ -82,9 +84,16 @@ class DeletionVerbs(DocumentListVerbs):
             if not collection_argument(path, f"collections[{place}]"):
                 raise InvalidQueryError(f"collections[{place}] is {shown(path)}, which all documents lie below")
         is_of_group = (Condition("group", "=", name),)
+        # First: a schedule would store new tasks of the group.
+        schedules = await self._delete_schedules(name)
         counts = {table.name: await self._delete_all(table, is_of_group, UNBOUNDED) for table in _OF_GROUPS}
         documents = sum([await self.delete_documents(path, below=True) for path in within])
-        return Erased(**counts, documents=documents)
+        return Erased(**counts, documents=documents, schedules=schedules)
+
+    async def _delete_schedules(self, group: str) -> int:
+        rows, _ = await readable_values(self._executor(), Query(SCHEDULES), ("id", "task_fields"))
+        ids = [str(id) for id, fields in rows if decode_json(fields).get("group") == group]
+        return await delete_rows(self, SCHEDULES, ids, ()) if ids else 0
 
     async def _delete_all(self, table: Table[Any], conditions: tuple[Condition, ...], span: int) -> int:
         # The last first, as tasks mostly come after those that they wait for, and need not fail if both are deleted.

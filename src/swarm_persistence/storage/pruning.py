@@ -168,7 +168,8 @@ class PruningVerbs(StorageCore):
         return {row[0] for row in await self._executor().read(Values(links, ("dependency_id",)))}
 
 
-_IS_SHUT_DOWN = Condition("status", "=", AgentStatus.SHUTDOWN.value)
+# Not "=", along whose index the agents would have to be sorted by arrival.
+_IS_SHUT_DOWN = Condition("status", "IN", (AgentStatus.SHUTDOWN.value,))
 
 
 def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:

@@ -75,7 +75,8 @@ class Storage(
         A record whose `idempotency_key` is stored already is skipped, and not counted.
 
         Raises:
-            ConflictError: an id is taken; none of them is stored.
+            ConflictError: an id is taken, or the stored task of a key has another type or payload; none of them is
+                stored.
             SerializationError: a field's value cannot be stored; nothing was written.
 
         """

@@ -23,6 +23,7 @@ from swarm_persistence.storage.new_tasks import (
 )
 from swarm_persistence.storage.schedule_times import plan
 from swarm_persistence.storage.scopes import Scope, innermost_scope
+from swarm_persistence.storage.task_keys import is_keyed, release_key, require_same
 
 
 async def store(core: StorageCore, table: Table[M], model: M) -> M:
@@ -30,8 +31,8 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
     if type(model) is not table.model:
         core._refuse_model(table, model)
     new: Any = model
-    is_keyed = table.has_key and new.idempotency_key is not None
-    if is_keyed or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status in FINISHED)):
+    has_key = table.has_key and new.idempotency_key is not None
+    if has_key or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status in FINISHED)):
         return (await store_all(core, [model]))[0]
     scope = None if innermost_scope() is None else core._scope()
     executor = scope or (core._engine_outside() if core._held_transactions.scopes else core._engine)
@@ -49,15 +50,17 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
         accept_texts(table_of(type(model)), model)
         plan(model)
     ids = [document_id_of(model) for model in models if isinstance(model, DocumentModel)]
-    if not ids:
+    # A key may turn out to belong to another kind of task only once the other records are written.
+    if not ids and (len(models) == 1 or not any(map(is_keyed, models))):
         return await _store_all(core, models)
-    expired = Query(DOCUMENTS, (one_of("id", ids), Condition("expires_at", "<=", FromNow())))
+    expired = Query(DOCUMENTS, (one_of("id", ids), Condition("expires_at", "<=", FromNow()))) if ids else None
 
-    async def replace_expired() -> list[M]:
-        await core._executor().write([Delete(expired)])
+    async def store_as_one() -> list[M]:
+        if expired is not None:
+            await core._executor().write([Delete(expired)])
         return await _store_all(core, models)
 
-    return await core._as_one(replace_expired)
+    return await core._as_one(store_as_one)
 
 
 async def _store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
@@ -75,9 +78,11 @@ async def _store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
         left = []
         for place in duplicates:
             found = await _stored_of_key(core, models[place])
-            if found is None:  # it was deleted in between
+            # Or it was deleted in between.
+            if found is None or await release_key(core, found):
                 left.append(place)
             else:
+                require_same(models[place], found)
                 stored[place] = found
     return stored
 

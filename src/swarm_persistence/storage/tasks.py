@@ -29,12 +29,16 @@ class TaskVerbs(StorageCore):
     async def store_task(self, task: TaskModel) -> TaskModel:
         """Store a new task, raise its `version`, and return it.
 
-        If a task with its `idempotency_key` is stored already, that one is returned and nothing is written. A
-        dependency need not be stored yet; the task waits for it all the same. If a dependency has failed for good or
+        If a task with its `idempotency_key` is stored already, that one is returned, and nothing is written: a task was
+        new if the returned one is the same object. A task whose `key_policy` is `while_active` gives up its key if
+        another one comes with it after this one has ended.
+
+        A dependency need not be stored yet; the task waits for it all the same. If a dependency has failed for good or
         was cancelled, the task fails at once, unless its `fails_with_dependencies` is false.
 
         Raises:
-            ConflictError: the id is taken; the stored task is unchanged.
+            ConflictError: the id is taken, or the stored task of its key has another type or payload; that one is
+                unchanged.
             DependencyCycleError: the task would wait for itself, directly or through others.
             SerializationError: a field's value cannot be stored; nothing was written.
 

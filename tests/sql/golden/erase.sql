@@ -1,3 +1,7 @@
+SELECT id, task_fields
+FROM schedules
+ORDER BY sequence;
+
 SELECT sequence
 FROM tasks
 WHERE sequence <= ?

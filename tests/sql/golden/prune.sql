@@ -127,14 +127,14 @@ LIMIT ? + 0;
 
 SELECT sequence, id
 FROM agents
-WHERE status = ? AND updated_at < ? AND sequence > ? AND sequence <= ?
+WHERE +status IN (SELECT value FROM json_each(?)) AND updated_at < ? AND sequence > ? AND sequence <= ?
 ORDER BY sequence
 LIMIT ? + 0;
 
 BEGIN IMMEDIATE;
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -148,7 +148,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -162,7 +162,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -176,7 +176,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -190,7 +190,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -204,7 +204,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -218,7 +218,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -232,7 +232,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -246,7 +246,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -260,7 +260,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -274,7 +274,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -288,7 +288,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -302,7 +302,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -316,7 +316,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -330,7 +330,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -344,7 +344,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -358,7 +358,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -372,7 +372,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -386,7 +386,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -400,7 +400,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -414,7 +414,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -428,7 +428,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -442,7 +442,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -456,7 +456,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -470,7 +470,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -484,7 +484,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -498,7 +498,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -512,7 +512,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -526,7 +526,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -540,7 +540,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -554,7 +554,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -568,7 +568,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -582,7 +582,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -596,7 +596,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -610,7 +610,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -624,7 +624,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -638,7 +638,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -652,7 +652,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -666,7 +666,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -680,7 +680,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -694,7 +694,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET
@@ -708,7 +708,7 @@ SET
 WHERE assigned_to = ? AND status IN (SELECT value FROM json_each(?));
 
 DELETE FROM agents
-WHERE id = ? AND status = ? AND updated_at < ?;
+WHERE id = ? AND status IN (SELECT value FROM json_each(?)) AND updated_at < ?;
 
 UPDATE tasks
 SET

@@ -40,6 +40,7 @@ async def read_events(
     event_types: Annotated[list[str] | None, Meta(description="Only events of these types.")] = None,
     agent_id: Annotated[str | None, Meta(description="Only events about this agent; not with 'after'.")] = None,
     task_id: Annotated[str | None, Meta(description="Only events about this task; not with 'after'.")] = None,
+    group: Annotated[str | None, Meta(description="Only events of this group; not with 'after'.")] = None,
     limit: Limit = 20,
     max_characters: Characters = DEFAULT_CHARACTERS,
 ) -> dict[str, Any]:
@@ -48,9 +49,10 @@ async def read_events(
     To follow the log, call it again with after = the returned next_after: no event is missed or repeated.
     """
     if after is None:
-        return await _latest(storage, event_types, {"agent_id": agent_id, "task_id": task_id}, limit, max_characters)
-    if agent_id is not None or task_id is not None:
-        raise InvalidQueryError("agent_id and task_id choose among the latest events; leave them, or 'after'")
+        about = {"agent_id": agent_id, "task_id": task_id, "group": group}
+        return await _latest(storage, event_types, about, limit, max_characters)
+    if agent_id is not None or task_id is not None or group is not None:
+        raise InvalidQueryError("agent_id, task_id and group choose among the latest events; leave them, or 'after'")
     found = await storage.read_events(after, limit + 1, types=event_types)
     last = found[:limit][-1].sequence if found else after
     answer = listed("events", _all_shown(found, max_characters), limit, f"read_events with after={last}")

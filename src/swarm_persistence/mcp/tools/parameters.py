@@ -20,4 +20,6 @@ Lease = Annotated[
         "extend_lease before, as often as you need.",
     ),
 ]
+Group = Annotated[str | None, Meta(description="Only those of this group, such as one user or tenant.")]
+Tags = Annotated[dict[str, str] | None, Meta(description="Only those that have all of these tags.")]
 JsonValue = Any

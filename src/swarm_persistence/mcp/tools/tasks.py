@@ -9,7 +9,18 @@ from msgspec import Meta
 
 from swarm_persistence import NotFoundError, QueryBuilder, Storage, TaskModel
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
-from swarm_persistence.mcp.tools.parameters import AgentId, Characters, Claim, JsonValue, Lease, Limit, TaskId
+from swarm_persistence.mcp.tools.groups import chosen
+from swarm_persistence.mcp.tools.parameters import (
+    AgentId,
+    Characters,
+    Claim,
+    Group,
+    JsonValue,
+    Lease,
+    Limit,
+    Tags,
+    TaskId,
+)
 
 _LEASE = 300.0
 """A language model takes longer for a step than a program does."""
@@ -30,6 +41,8 @@ async def enqueue_task(
         str | None,
         Meta(description="Of two tasks with one key, only the first is stored: makes repeating this call safe."),
     ] = None,
+    group: Annotated[str | None, Meta(description="The group that it belongs to, such as one user or tenant.")] = None,
+    tags: Annotated[dict[str, str] | None, Meta(description="Texts under keys, to find it by.")] = None,
 ) -> dict[str, Any]:
     """Add a task to the queue of the swarm, for any agent to claim."""
     task = TaskModel.new(
@@ -40,6 +53,8 @@ async def enqueue_task(
         run_at=datetime.now(UTC) + timedelta(seconds=delay_seconds) if delay_seconds else None,
         max_retries=max_retries,
         idempotency_key=idempotency_key,
+        group=group,
+        tags=tags,
     )
     stored = await storage.store_task(task)
     return {"task_id": stored.id, "status": stored.status.value, "created": stored.id == task.id}
@@ -120,12 +135,14 @@ async def list_tasks(
     task_type: Annotated[str | None, Meta(description="Only tasks of this type.")] = None,
     assigned_to: Annotated[str | None, Meta(description="Only tasks of the agent with this id.")] = None,
     task_ids: Annotated[list[str] | None, Meta(description="Only the tasks with these ids.")] = None,
+    group: Group = None,
+    tags: Tags = None,
     before: Annotated[str | None, Meta(description="Only tasks after this task_id in the list: the next page.")] = None,
     limit: Limit = 20,
     max_characters: Characters = DEFAULT_CHARACTERS,
 ) -> dict[str, Any]:
     """List tasks, newest first: to look for work, to check progress, or to read payloads and results."""
-    query = QueryBuilder(TaskModel)
+    query = chosen(QueryBuilder(TaskModel), group, tags)
     for field, value in (("status", status), ("task_type", task_type), ("assigned_to", assigned_to)):
         query = query if value is None else query.where_eq(field, value)
     if task_ids is not None:

@@ -1,0 +1,40 @@
+"""What an idempotency key of a task refers to: a stored task of the same kind, or one that has given it up."""
+
+from swarm_persistence.engines.steps import Increment, Update
+from swarm_persistence.errors import ConflictError, shown
+from swarm_persistence.models import KeyPolicy, Model, TaskModel
+from swarm_persistence.query.query import Condition, Query, one_of
+from swarm_persistence.query.task_statuses import FINISHED
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.storage.core import StorageCore
+
+
+def is_keyed(model: Model) -> bool:
+    """Whether a record is a task with an idempotency key."""
+    return isinstance(model, TaskModel) and model.idempotency_key is not None
+
+
+async def release_key(core: StorageCore, found: Model) -> bool:
+    """Take the key from a task that keeps it only while it is active, if it has ended; return whether it has."""
+    if not isinstance(found, TaskModel) or found.key_policy is not KeyPolicy.WHILE_ACTIVE:
+        return False
+    if found.status not in FINISHED:
+        return False
+    # It may have begun anew since it was read.
+    has_ended = one_of("status", [status.value for status in FINISHED])
+    ended = Query(TASKS, (Condition("id", "=", found.id), has_ended))
+    await core._write_one(Update(ended, {"idempotency_key": None, "version": Increment()}))
+    return True
+
+
+def require_same(model: Model, found: Model) -> None:
+    """Raise `ConflictError` if the stored task of a new task's key is of another type, or has another payload."""
+    if not isinstance(model, TaskModel) or not isinstance(found, TaskModel):
+        return
+    for field in ("task_type", "payload"):
+        given, stored = getattr(model, field), getattr(found, field)
+        if given != stored:
+            raise ConflictError(
+                f"task {model.id!r} has the idempotency_key {model.idempotency_key!r} of the stored task {found.id!r}, "
+                f"but its {field} is {shown(given)} and not {shown(stored)}; use another key"
+            )
