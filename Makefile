@@ -78,6 +78,10 @@ mutate: $(VENV)/mutation ## Try 120 mutants of storage/, worker/ and engines/sql
 demo-browser: $(VENV)/dev ## Serve a page in which a swarm works in the browser itself
 	@$(BIN)/python -m examples.browser
 
+.PHONY: page-pictures
+page-pictures: browser-needs ## Take the pictures of the live page that docs/page.md shows
+	@PYTHONPATH=tests $(BIN)/python -m web.page_pictures docs
+
 .PHONY: bench-browser
 bench-browser: browser-needs ## Measure in the browser, beside plain JavaScript, and write docs/performance-browser.md
 	@$(BIN)/python -m benchmarks.browser

@@ -14,9 +14,11 @@ from chromium import needs
 SITE = Path(__file__).parent / "site"
 
 _TYPES = {
+    ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
     ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
     ".json": "application/json",
     ".wasm": "application/wasm",
 }

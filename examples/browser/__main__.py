@@ -10,7 +10,13 @@ from chromium import needs
 from chromium.server import Content, serve
 
 HERE = Path(__file__).parent
-PAGE: dict[str, Content] = {"/index.html": HERE / "index.html"}
+_SHARED = needs.ROOT / "src" / "swarm_persistence" / "web" / "page" / "static"
+"""The look of the live page, which this one shares."""
+PAGE: dict[str, Content] = {
+    "/index.html": HERE / "index.html",
+    "/page.css": _SHARED / "page.css",
+    "/icon.svg": _SHARED / "icon.svg",
+}
 PROGRAMS = HERE / "programs"
 PORT = 8765
 

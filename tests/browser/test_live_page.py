@@ -1,0 +1,271 @@
+"""The live page in a real browser: what it shows without a reload, what it runs, what it needs, and whom it serves."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from chromium import needs
+from swarm_persistence import (
+    AgentModel,
+    BlockingStorage,
+    EventModel,
+    MessageModel,
+    MetricModel,
+    SqliteStorage,
+    TaskModel,
+    TaskStatus,
+    open_storage,
+)
+from web.page_swarm import fill
+from web.servers import server
+
+# The loop of the browser's driver runs in this thread, and has nothing else to do.
+pytestmark = pytest.mark.filterwarnings("ignore:a blocking call stops this thread's event loop:RuntimeWarning")
+
+PAGES = (
+    "/",
+    "/tasks",
+    "/tasks/analyze",
+    "/agents",
+    "/agents/agent-ada",
+    "/events",
+    "/messages",
+    "/messages/agent-ada/agent-grace",
+    "/measurements?type=tokens",
+    "/search?q=nothing",
+)
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 800}
+HOSTILE = "\"'><script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
+FIND_FAULTS = """async () => {
+  const found = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"] });
+  return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ").slice(0, 300)}`);
+}"""
+
+
+async def _fill(path: Path) -> None:
+    async with await SqliteStorage.open(path) as storage:
+        await fill(storage, finished=80)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a database with a swarm."""
+    missing = needs.missing()
+    if missing:
+        pytest.fail(f"the browser tests need {missing}", pytrace=False)
+    path = tmp_path_factory.mktemp("page") / "swarm.db"
+    with ThreadPoolExecutor(1) as thread:  # the loop of the browser's driver runs in this one
+        thread.submit(asyncio.run, _fill(path)).result()
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(database: Path) -> Iterator[str]:
+    """Serve it."""
+    with server(database.parent, str(database)) as serving:
+        yield serving.url
+
+
+@pytest.fixture
+def storage(database: Path) -> Iterator[BlockingStorage]:
+    """Give the storage, as another process would use it."""
+    with open_storage(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """Give a tab; what goes wrong in it fails the test."""
+    page = browser.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+    yield page
+    page.close()
+    assert wrong == []
+
+
+def show(page: Page, url: str) -> None:
+    """Open a page, and wait until it follows the swarm."""
+    page.goto(url)
+    expect(page.locator("#live")).to_have_text("live")
+
+
+def status_of(storage: BlockingStorage, id: str) -> TaskStatus:
+    task = storage.get_task(id)
+    assert task is not None
+    return task.status
+
+
+class TestChanges:
+    def test_a_new_task_and_its_end_appear_without_a_reload(
+        self, page: Page, url: str, storage: BlockingStorage
+    ) -> None:
+        show(page, f"{url}/tasks?task_type=brand-new")
+        page.evaluate("window.wasLoadedOnce = true")
+        expect(page.get_by_text("No task matches these filters.")).to_be_visible()
+
+        task = storage.store_task(TaskModel.new("brand-new", {"n": 1}))
+        row = page.locator(f'tr[data-key="{task.id}"]')
+        expect(row).to_contain_text("pending")
+        assert storage.cancel_task(task.id)
+        expect(row).to_contain_text("cancelled")
+        assert page.evaluate("window.wasLoadedOnce") is True
+
+    def test_the_overview_counts_on_and_keeps_what_is_open_and_typed(
+        self, page: Page, url: str, storage: BlockingStorage
+    ) -> None:
+        show(page, url)
+        page.locator(".numbers summary").click()
+        page.locator("#q").fill("half typed")
+        before = int(page.locator(".tile.is-pending strong").inner_text())
+
+        storage.store_tasks([TaskModel.new("counted", None) for _ in range(3)])
+
+        expect(page.locator(".tile.is-pending strong")).to_have_text(str(before + 3))
+        expect(page.locator(".numbers .records")).to_be_visible()
+        expect(page.locator("#q")).to_have_value("half typed")
+
+    def test_a_paused_list_stands_still(self, page: Page, url: str, storage: BlockingStorage) -> None:
+        show(page, f"{url}/events")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("#live")).to_have_text("paused")
+        event = storage.store_event(EventModel.new("arrived-meanwhile", None))
+        page.get_by_role("button", name="Go on").click()
+
+        expect(page.locator(f'tr[data-key="{event.id}"]')).to_be_visible()
+
+
+class TestActions:
+    def test_a_task_is_cancelled_after_a_confirmation_only(
+        self, page: Page, url: str, storage: BlockingStorage
+    ) -> None:
+        task = storage.store_task(TaskModel.new("unwanted", None))
+        show(page, f"{url}/tasks/{task.id}")
+        page.get_by_role("button", name="Cancel task").click()
+        page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert status_of(storage, task.id) is TaskStatus.PENDING
+
+        page.get_by_role("button", name="Cancel task").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel task").click()
+
+        expect(page.get_by_text("The task was cancelled.")).to_be_visible()
+        assert status_of(storage, task.id) is TaskStatus.CANCELLED
+
+    def test_the_keyboard_is_enough(self, page: Page, url: str, storage: BlockingStorage) -> None:
+        task = storage.store_task(TaskModel.new("by-keyboard", None))
+        show(page, url)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        page.keyboard.press("/")
+        page.keyboard.type(task.id)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="by-keyboard")).to_be_visible()
+        page.get_by_role("button", name="Cancel task").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Leave it")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+
+        expect(page.get_by_text("The task was cancelled.")).to_be_visible()
+
+    def test_an_id_is_copied_by_a_click(self, page: Page, url: str) -> None:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        show(page, f"{url}/tasks/analyze")
+        page.get_by_role("button", name="Copy analyze").first.click()
+        expect(page.locator("#live")).to_have_text("copied")
+
+        assert page.evaluate("navigator.clipboard.readText()") == "analyze"
+
+
+class TestSecurity:
+    def test_what_records_hold_is_text_in_every_page(self, page: Page, url: str, storage: BlockingStorage) -> None:
+        hostile: dict[str, Any] = {HOSTILE: [HOSTILE]}
+        other = f"{HOSTILE} 2"
+        task = TaskModel(
+            id=HOSTILE, task_type=HOSTILE, payload=hostile, result=hostile, error=HOSTILE, assigned_to=HOSTILE,
+            dependencies=[other, "missing"], idempotency_key=HOSTILE,
+        )  # fmt: skip
+        agent = AgentModel(
+            id=HOSTILE, name=HOSTILE, agent_type=HOSTILE, capabilities=[HOSTILE], metadata={HOSTILE: HOSTILE}
+        )
+        event = EventModel(event_type=HOSTILE, agent_id=HOSTILE, task_id=HOSTILE, data=hostile)
+        message = MessageModel(
+            from_agent=HOSTILE, to_agent=other, message_type=HOSTILE, content=hostile, result=hostile
+        )
+        metric = MetricModel(metric_type=HOSTILE, value=1.0, unit=HOSTILE, agent_id=HOSTILE)
+        storage.store_tasks([task, TaskModel(id=other, task_type=HOSTILE, payload=hostile)])
+        storage.store_many([agent, event, message, metric])
+
+        for path in ("/", "/tasks?sort=id", "/agents", "/events", "/messages", "/measurements"):
+            show(page, url + path)
+            self._is_text(page)
+        visited = {url + "/measurements"}
+        for start in ("/tasks?sort=id", "/agents", "/messages", "/measurements"):
+            show(page, url + start)
+            links = page.locator("main a", has_text="script").all() + page.locator('main a[title*="script"]').all()
+            for address in {str(link.evaluate("link => link.href")) for link in links} - visited:
+                visited.add(address)
+                show(page, address)
+                self._is_text(page)
+        assert len(visited) > 5
+
+    def _is_text(self, page: Page) -> None:
+        assert page.evaluate("[...document.scripts].map((each) => each.src.split('/').pop())") == ["page.js"]
+        assert page.evaluate("window.stolen") is None
+        assert page.locator("main img").count() == 0
+        expect(page.locator("main")).to_contain_text("= 1'>")
+
+    def test_a_script_in_the_page_would_not_run(self, page: Page, browser: BrowserContext, url: str) -> None:
+        tab = browser.new_page()
+        tab.goto(url)
+        tab.evaluate(
+            """() => {
+              const script = document.createElement("script");
+              script.textContent = "window.stolen = 1";
+              document.body.append(script);
+            }"""
+        )
+        assert tab.evaluate("window.stolen") is None
+        tab.close()
+
+
+class TestForAll:
+    @pytest.mark.parametrize(("scheme", "paths"), [("light", PAGES), ("dark", ("/", "/tasks/analyze", "/tasks"))])
+    def test_the_accessibility_check_finds_nothing(
+        self, page: Page, url: str, scheme: Any, paths: tuple[str, ...]
+    ) -> None:
+        page.emulate_media(color_scheme=scheme)
+        axe = needs.AXE.read_text()
+        faults = []
+        for path in paths:
+            show(page, url + path)
+            page.evaluate(axe)
+            faults += [f"{path}: {fault}" for fault in page.evaluate(FIND_FAULTS)]
+
+        assert faults == []
+
+    def test_every_page_fits_a_phone(self, page: Page, url: str) -> None:
+        page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        widths = {}
+        for path in PAGES:
+            show(page, url + path)
+            widths[path] = page.evaluate("document.documentElement.scrollWidth")
+
+        assert widths == dict.fromkeys(PAGES, PHONE["width"])
+
+    def test_nothing_comes_from_another_site(self, page: Page, url: str) -> None:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for path in PAGES:
+            show(page, url + path)
+
+        assert [each for each in asked if not each.startswith((f"{url}/", "data:"))] == []
