@@ -23,7 +23,7 @@ from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.models import AgentModel
 from swarm_persistence.storage import Storage
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class PostgresStorage(Storage):

@@ -1,6 +1,7 @@
 """`swarm-persistence prune`: deletes old records that are finished or handled, or tells how many there are."""
 
 import argparse
+from typing import Any
 
 import msgspec
 
@@ -31,7 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prune, print the counts, and return the exit code."""
-    kinds = {kind: not arguments.only or kind in arguments.only for kind in _KINDS}
+    kinds: dict[str, Any] = {kind: not arguments.only or kind in arguments.only for kind in _KINDS}
 
     async def prune(storage: Storage) -> Pruned:
         return await storage.prune(arguments.older_than, dry_run=arguments.dry_run, **kinds)

@@ -53,6 +53,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--drain", type=_seconds, default=30.0, metavar="S", help="how long a stop may take (default: 30)"
     )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="what is logged at least (default: info: the end of each task; debug: its start, too)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -60,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the worker, and return the exit code."""
     handlers = _load(arguments.handlers)
     # Left alone if the module has set up its own.
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    level = logging.getLevelNamesMapping()[arguments.log_level.upper()]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     return asyncio.run(_run(arguments, handlers))
 
 

@@ -42,7 +42,7 @@ _LONGEST_WAIT_SECONDS = 5.0
 
 _unfinished: "set[Future[None]]" = set()
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class AbandonedClaims:

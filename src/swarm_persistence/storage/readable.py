@@ -11,7 +11,7 @@ from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 async def readable_values(

@@ -31,7 +31,7 @@ _IS_EXPIRED = (IS_HELD, Condition("lease_expires_at", "<=", FromNow()))
 _HAS_NO_LEASE = (IS_HELD, Condition("lease_expires_at", "IS NULL"))
 _ALIVE = ("initializing", "active", "idle", "busy", "paused")
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class Recovery(msgspec.Struct, frozen=True):

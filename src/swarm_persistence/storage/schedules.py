@@ -32,7 +32,7 @@ _IS_DUE = (Condition("paused", "=", 0), Condition("next_at", "<=", FromNow()))
 _TIMES = ("cron", "every", "timezone", "starts_at")
 _STATE = ("created_at", "paused", "last_at", "last_task_id", "version")
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class ScheduleVerbs(StorageCore):

@@ -9,16 +9,21 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from threading import Event, Thread, get_ident
+from typing import TYPE_CHECKING
 
 from swarm_persistence.background import submit
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
+
+if TYPE_CHECKING:
+    from swarm_persistence.worker.logs import Log
 
 _LONGEST_LIMIT_SECONDS = 5.0
 _SHORTEST_LIMIT_SECONDS = 0.05
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class LoopGuard:
@@ -41,6 +46,7 @@ class LoopGuard:
         """Take the runs; `release_ahead` releases the tasks that wait for a slot, since other workers may have one."""
         self._storage = storage
         self._agent_id = agent_id
+        self._log = worker_log(_log, agent_id)
         self._runs = runs
         self._release_ahead = release_ahead
         self._lease_pause = limits.lease / 3
@@ -55,8 +61,8 @@ class LoopGuard:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = Event()
         self._logged: set[str] = set()
-        self._leases = _RepeatedCall(self._extend_leases)
-        self._heartbeat = _RepeatedCall(self._beat)
+        self._leases = _RepeatedCall(self._extend_leases, self._log)
+        self._heartbeat = _RepeatedCall(self._beat, self._log)
 
     def start(self) -> None:
         """Start the watching thread."""
@@ -91,7 +97,7 @@ class LoopGuard:
         try:
             await self._storage.heartbeat(self._agent_id)
         except StorageError as error:
-            _log.error("the heartbeat of %r, whose event loop is blocked, failed: %s", self._agent_id, error)
+            self._log.error("the heartbeat of %r, whose event loop is blocked, failed: %s", self._agent_id, error)
 
     def _warn(self, seen_at: float) -> None:
         task = asyncio.current_task(self._loop)
@@ -108,7 +114,7 @@ class LoopGuard:
         if culprit in self._logged:
             return
         self._logged.add(culprit)
-        _log.warning(
+        (self._log if run is None else run.log).warning(
             "the event loop of worker %r has been blocked for %.1f s by %s; a thread extends its leases, but "
             "nothing else in this loop runs. Write a handler that blocks as a plain `def`, which runs in a thread, or "
             "wrap the blocking call in `await asyncio.to_thread(...)`. The loop is blocked here:\n%s",
@@ -122,8 +128,9 @@ class LoopGuard:
 class _RepeatedCall:
     """A call that is repeated in the background loop, never twice at the same time."""
 
-    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, work: Callable[[], Awaitable[None]], log: "Log") -> None:
         self.due_at = 0.0
+        self._log = log
         self._work = work
         self._running: Future[None] | None = None
 
@@ -135,7 +142,7 @@ class _RepeatedCall:
         try:
             self._running = submit(self._run())
         except StorageError as error:
-            _log.error("the leases of a blocked event loop cannot be extended: %s", error)
+            self._log.error("the leases of a blocked event loop cannot be extended: %s", error)
 
     async def _run(self) -> None:
         try:
@@ -143,7 +150,7 @@ class _RepeatedCall:
         except ClosedError:
             pass  # the worker's own loop gets this error, too
         except Exception:
-            _log.exception("the leases of a blocked event loop cannot be extended")
+            self._log.exception("the leases of a blocked event loop cannot be extended")
 
 
 def _without_own_frames(stack: traceback.StackSummary) -> traceback.StackSummary:

@@ -22,11 +22,12 @@ from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker import lost_answers
+from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.retry_policies import Failure
 
 _TRANSIENT = (DatabaseError, PoolError, TransactionError)
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class Outcome(StrEnum):
@@ -84,7 +85,7 @@ class Recorder:
         except UnreadableError:
             raise  # the task itself, not the result
         except SerializationError as error:
-            _log.warning("the result of %s cannot be stored: %s", name_of(self._task), error)
+            task_log(_log, self._task).warning("the result of %s cannot be stored: %s", name_of(self._task), error)
             # Another run of the handler would hardly give another kind of result.
             return await self._record_failure(Failure(str(error), None, 0))
         return Outcome.COMPLETED
@@ -119,10 +120,12 @@ class Recorder:
             except LeaseLostError as error:
                 if self.is_ended_by_handler:
                     return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
-                _log.warning("the outcome of %s is not written: %s", name_of(self._task), error)
+                task_log(_log, self._task).warning("the outcome of %s is not written: %s", name_of(self._task), error)
                 return Outcome.LOST
             except _TRANSIENT as error:
-                _log.error("the outcome of %s could not be written: %s", name_of(self._task), error)
+                task_log(_log, self._task).error(
+                    "the outcome of %s could not be written: %s", name_of(self._task), error
+                )
                 is_first_loss = isinstance(error, OutcomeUnknownError) and not has_lost_an_answer
                 has_lost_an_answer = has_lost_an_answer or is_first_loss
                 if is_last_attempt and not is_first_loss:
@@ -130,7 +133,7 @@ class Recorder:
             except ClosedError:
                 raise
             except StorageError as error:
-                _log.error("the outcome of %s cannot be written: %s", name_of(self._task), error)
+                task_log(_log, self._task).error("the outcome of %s cannot be written: %s", name_of(self._task), error)
                 return Outcome.LOST
             await self._pause(backoff.next())
 

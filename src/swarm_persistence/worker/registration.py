@@ -9,6 +9,7 @@ from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.own_process import is_gone, own_process
 
 INCARNATION = "incarnation"
@@ -22,7 +23,7 @@ TASK_TYPES = "task_types"
 
 _GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class Registration:
@@ -32,6 +33,7 @@ class Registration:
         self._task_types = sorted(task_types)
         self._storage = storage
         self._agent = agent
+        self._log = worker_log(_log, agent.id)
         self._incarnation = new_id()
         self._process = own_process()
         self._earlier: object = None
@@ -68,12 +70,12 @@ class Registration:
         try:
             await self._storage.heartbeat(self._agent.id)
         except NotFoundError:
-            _log.warning("agent %r was deleted while its worker was running; registering it again", self._agent.id)
+            self._log.warning("agent %r was deleted while its worker was running; registering it again", self._agent.id)
             await self.register()
             return
         stored = await self._storage.get_agent(self._agent.id)
         if stored is not None and stored.status in _GONE:
-            _log.warning(
+            self._log.warning(
                 "agent %r was marked as %s although its worker is running; registering it again",
                 self._agent.id,
                 stored.status,
@@ -93,9 +95,9 @@ class Registration:
         try:
             self._show(await self._storage.modify(AgentModel, self._agent.id, shut_down))
         except NotFoundError:
-            _log.warning("agent %r was deleted while its worker was running", self._agent.id)
+            self._log.warning("agent %r was deleted while its worker was running", self._agent.id)
         except _TakenOverError:
-            _log.info("agent %r was taken over by another worker", self._agent.id)
+            self._log.info("agent %r was taken over by another worker", self._agent.id)
 
     async def _store(self) -> AgentModel:
         fresh = msgspec.structs.replace(self._agent, version=0)
@@ -109,7 +111,7 @@ class Registration:
         if is_gone(self._earlier):
             released = await self._storage.release_tasks_of(self._agent.id)
             if released:
-                _log.info("worker %r has released what its last process held: %s", self._agent.id, released)
+                self._log.info("worker %r has released what its last process held: %s", self._agent.id, released)
 
     def _taken_over(self, stored: AgentModel) -> AgentModel:
         self._earlier = stored.metadata.get(PROCESS)

@@ -6,10 +6,11 @@ import logging
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.logs import worker_log
 
 _LONGEST_WAIT_SECONDS = 600.0
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 async def fire_schedules(storage: Storage, agent_id: str) -> None:
@@ -19,6 +20,7 @@ async def fire_schedules(storage: Storage, agent_id: str) -> None:
         ClosedError: the storage was closed.
 
     """
+    log = worker_log(_log, agent_id)
     backoff = Backoff()
     watch = storage.watch_schedules()
     try:
@@ -30,7 +32,7 @@ async def fire_schedules(storage: Storage, agent_id: str) -> None:
                 raise
             except StorageError as error:
                 pause = backoff.next()
-                _log.error("worker %r cannot fire schedules; the next attempt is in %.1f s: %s", agent_id, pause, error)
+                log.error("worker %r cannot fire schedules; the next attempt is in %.1f s: %s", agent_id, pause, error)
                 await asyncio.sleep(pause)
             else:
                 backoff.reset()

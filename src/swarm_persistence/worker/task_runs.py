@@ -12,6 +12,7 @@ import msgspec
 from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
 from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask
 
@@ -21,7 +22,7 @@ CANCEL_GRACE_SECONDS = 5.0
 MARKED_AFTER_SECONDS = 1.0
 """After this time, a running task that was claimed ahead is marked as running: quick ones need no write for that."""
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class TaskLimits(NamedTuple):
@@ -92,6 +93,7 @@ class TaskRun:
         """Whether nothing more will be written; the handler may still be running."""
         self.task = task
         """The copy by which the claim is extended and ended."""
+        self.log = task_log(_log, task)
         self.started_at = time.monotonic()
         self._storage = storage
         # The handler gets a copy of its own, which it may change, or complete by itself.
@@ -124,6 +126,8 @@ class TaskRun:
 
     def start(self) -> None:
         """Run the handler."""
+        if _log.isEnabledFor(logging.DEBUG):
+            self.log.debug("%s starts", self.name)
         self.handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
         self.handling.add_done_callback(self._handled)
 
@@ -158,7 +162,7 @@ class TaskRun:
         except ClosedError:
             raise
         except StorageError as error:
-            _log.error("the lease of %s, whose event loop is blocked, could not be extended: %s", self.name, error)
+            self.log.error("the lease of %s, whose event loop is blocked, could not be extended: %s", self.name, error)
 
     def conclude(self, outcome: Outcome) -> None:
         """Note the outcome, which is recorded."""
@@ -221,7 +225,7 @@ class TaskRun:
         if isinstance(error, SnoozeTask):
             return await self._recorder.snooze(error.seconds)
         if not isinstance(error, FailTask | RetryTask):
-            _log.warning("the handler of %s failed", self.name, exc_info=error)
+            self.log.warning("the handler of %s failed", self.name, exc_info=error)
         return await self._fail(error)
 
     async def _fail(self, error: BaseException | str) -> Outcome:
@@ -240,7 +244,7 @@ class TaskRun:
             if handling is not None:
                 handling.cancel()
         if handling is not None and not handling.done():
-            _log.error(
+            self.log.error(
                 "the handler of %s keeps running although it was cancelled; it counts as one of `concurrency`",
                 self.name,
             )
@@ -252,6 +256,8 @@ class TaskRun:
 
     def _settle(self) -> None:
         self.is_settled = True
+        if self.outcome is not None and _log.isEnabledFor(logging.INFO):
+            self.log.info("%s is %s after %.3f s", self.name, self.outcome, time.monotonic() - self.started_at)
         if self._extending is not None:
             self._extending.cancel()
         self._owner.settled(self)
@@ -271,13 +277,13 @@ class TaskRun:
             await self._storage.extend_lease(self.task, lease=self._limits.lease, is_running=True)
         except LeaseLostError as error:
             if self._end is None and not self._recorder.is_ended_by_handler:
-                _log.warning("the handler of %s is cancelled: %s", self.name, error)
+                self.log.warning("the handler of %s is cancelled: %s", self.name, error)
                 self._stop_handler(_HandlerEnd.LOST)
         except ClosedError:
             raise
         except StorageError as error:
             # The claim may outlast its lease: it ends when a worker requeues the task.
-            _log.error("the lease of %s could not be extended: %s", self.name, error)
+            self.log.error("the lease of %s could not be extended: %s", self.name, error)
             pause /= 4
         self._extend_at = time.monotonic() + pause
         self._owner.expect(self._extend_at)

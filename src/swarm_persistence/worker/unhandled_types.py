@@ -7,6 +7,7 @@ from datetime import timedelta
 from swarm_persistence.clock import now
 from swarm_persistence.models import AgentModel, AgentStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
 
 SETTLING_SECONDS = 2.0
@@ -15,7 +16,7 @@ SETTLING_SECONDS = 2.0
 _MOST_TYPES = 100
 _GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 async def warn_of_unhandled_types(
@@ -38,7 +39,7 @@ async def warn_of_unhandled_types(
             return
         waiting -= handled
     if waiting:
-        _log.warning(
+        worker_log(_log, agent_id).warning(
             "tasks of the type(s) %s wait, and no live worker handles them, neither %r nor another that is registered",
             ", ".join(map(repr, sorted(waiting))),
             agent_id,

@@ -20,6 +20,7 @@ from swarm_persistence.worker import pace, unhandled_types
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handlers import Handler
+from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
 from swarm_persistence.worker.recording import Outcome, Recorder
 from swarm_persistence.worker.registration import Registration
@@ -36,7 +37,7 @@ _IDLE_CHECK_SECONDS = 0.05
 _CHECK_PAUSE_SECONDS = 0.05
 """Between two checks of the held claims: a busy swarm commits far more often than claims are lost."""
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class WorkerSettings(NamedTuple):
@@ -60,6 +61,7 @@ class WorkerRun:
         self.outcomes: Counter[str] = Counter()
         self._storage = storage
         self._agent = agent
+        self._log = worker_log(_log, agent.id)
         self._registration = registration
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -329,7 +331,7 @@ class WorkerRun:
         if isinstance(error, Exception):
             self._fail(error)
         else:
-            _log.error("the run of %s of worker %r has ended", run.name, self._agent.id, exc_info=error)
+            run.log.error("the run of %s of worker %r has ended", run.name, self._agent.id, exc_info=error)
 
     def _claimed_tasks(self) -> list[TaskModel]:
         return [*(run.task for run in self._running), *self._ahead.tasks]
@@ -399,7 +401,7 @@ class WorkerRun:
 
     def _back_off(self, error: StorageError) -> None:
         pause = self._claim_backoff.next()
-        _log.error("worker %r cannot claim; the next attempt is in %.1f s: %s", self._agent.id, pause, error)
+        self._log.error("worker %r cannot claim; the next attempt is in %.1f s: %s", self._agent.id, pause, error)
         self._is_backing_off = True
         # Without another ready task, an unreadable one fails the claim. A new one must not wait until the backoff is
         # over.
@@ -413,7 +415,7 @@ class WorkerRun:
             except ClosedError as error:
                 return self._fail(error)
             except StorageError as error:
-                _log.error("%s of worker %r failed: %s", name, self._agent.id, error)
+                self._log.error("%s of worker %r failed: %s", name, self._agent.id, error)
             except Exception as error:
                 return self._fail(error)
             # Jitter: workers that were started together should not do this at the same time.
@@ -435,12 +437,12 @@ class WorkerRun:
         except ClosedError as error:
             self._fail(error)
         except StorageError as error:
-            _log.error("worker %r cannot tell which task types are not handled: %s", self._agent.id, error)
+            self._log.error("worker %r cannot tell which task types are not handled: %s", self._agent.id, error)
 
     async def _recover(self) -> None:
         recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._settings.heartbeat_timeout)
         if recovery.requeued or recovery.failed or recovery.lost_agents:
-            _log.info("worker %r has recovered tasks of lost workers: %s", self._agent.id, recovery)
+            self._log.info("worker %r has recovered tasks of lost workers: %s", self._agent.id, recovery)
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
@@ -448,13 +450,13 @@ class WorkerRun:
         try:
             await self._registration.sign_off()
         except StorageError as error:
-            _log.error("agent %r could not be signed off: %s", self._agent.id, error)
+            self._log.error("agent %r could not be signed off: %s", self._agent.id, error)
 
     def _fail(self, error: Exception) -> None:
         """Stop at once, with an error that no retry would resolve."""
         if self._failure is None:
             self._failure = error
-            _log.error("worker %r stops: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
+            self._log.error("worker %r stops: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
         self.stop_at_once()
 
 

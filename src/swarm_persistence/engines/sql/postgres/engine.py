@@ -50,7 +50,7 @@ from swarm_persistence.schema.tables import TASKS, Table
 
 T = TypeVar("T")
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class _ServerTimeStatement(ConnectionStatement, eq=False, gc=False):

@@ -9,7 +9,7 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS
 from swarm_persistence.schema.tables import EVENTS, MESSAGES, METRICS
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 PARTITIONABLE = frozenset({EVENTS.name, MESSAGES.name, METRICS.name})
 """The history tables: rows that are added in the order of time can be dropped in that order."""

@@ -15,7 +15,7 @@ from swarm_persistence.engines.sql.postgres.schema_log import SchemaLog, SchemaS
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, shown
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class SchemaVersion:

@@ -9,7 +9,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.log import commits_behind
 from swarm_persistence.errors import DatabaseError
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 def report_dropped_commits(connection: apsw.Connection, path: str, *, is_refused: bool) -> None:
