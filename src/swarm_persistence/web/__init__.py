@@ -3,8 +3,9 @@
 try:
     from swarm_persistence.web.app import SwarmApp, swarm_app
 except ImportError as error:
-    if (error.name or "").partition(".")[0] != "litestar":
+    package = (error.name or "").partition(".")[0]
+    if package not in ("jinja2", "litestar", "prometheus_client"):
         raise
-    raise ImportError('this needs litestar: pip install "swarm-persistence[web]"', name=error.name) from error
+    raise ImportError(f'this needs {package}: pip install "swarm-persistence[web]"', name=error.name) from error
 
 __all__ = ["SwarmApp", "swarm_app"]

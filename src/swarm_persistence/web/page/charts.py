@@ -29,7 +29,7 @@ class Bar(msgspec.Struct, frozen=True):
     kind: str
 
 
-class Line(msgspec.Struct, frozen=True):
+class ChartLine(msgspec.Struct, frozen=True):
     """A line: the pieces between which values are missing, as `points` of SVG."""
 
     kind: str
@@ -41,7 +41,7 @@ class Chart(msgspec.Struct, frozen=True):
 
     highest: float
     bars: list[Bar] = []
-    lines: list[Line] = []
+    lines: list[ChartLine] = []
 
 
 class Buckets:
@@ -88,7 +88,7 @@ class Buckets:
                 for place, value in by_place.items()
                 if value is not None
             }
-            lines.append(Line(kind, [*_pieces(points)]))
+            lines.append(ChartLine(kind, [*_pieces(points)]))
         return Chart(highest, lines=lines)
 
 
