@@ -39,6 +39,7 @@ PAGES = (
     "/measurements?type=tokens",
     "/search?q=nothing",
 )
+PATIENCE_MILLISECONDS = 30_000
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
 HOSTILE = "\"'><script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
@@ -82,6 +83,7 @@ def storage(database: Path) -> Iterator[BlockingStorage]:
 @pytest.fixture
 def page(browser: BrowserContext) -> Iterator[Page]:
     """Give a tab; what goes wrong in it fails the test."""
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     page = browser.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -169,6 +171,7 @@ class TestActions:
         page.keyboard.type(task.id)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="by-keyboard")).to_be_visible()
+        expect(page.locator("#live")).to_have_text("live")
         page.get_by_role("button", name="Cancel task").focus()
         page.keyboard.press("Enter")
         expect(page.get_by_role("button", name="Leave it")).to_be_focused()

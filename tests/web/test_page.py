@@ -224,6 +224,7 @@ class TestActions:
         answer = await act(client, "ready-0", "priority", confirmed="", priority="critical")
 
         assert "Change the priority of this task?" in answer.text
+        assert "data-live" not in answer.text  # its address shows no page
         assert '<input type="hidden" name="priority" value="critical">' in answer.text
         task = await storage.get_task("ready-0")
         assert task is not None
@@ -238,7 +239,7 @@ class TestActions:
         ]
 
         assert [answer.status_code for answer in answers] == [409] * 4
-        assert all('role="alert"' in answer.text for answer in answers)
+        assert all('role="alert"' in answer.text and "data-live" not in answer.text for answer in answers)
         assert (await act(client, "nothing", "retry")).status_code == 404
         assert (await act(client, "plan", "delete")).status_code == 404
 

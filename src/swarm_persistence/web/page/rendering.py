@@ -33,15 +33,26 @@ _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
 def render(
-    visit: Visit, template: str, *, status_code: int = 200, again_in: float | None = None, **values: Any
+    visit: Visit,
+    template: str,
+    *,
+    status_code: int = 200,
+    is_live: bool = True,
+    again_in: float | None = None,
+    **values: Any,
 ) -> Response[str]:
-    """Return a page; `again_in` seconds says when a browser should read it again although nothing changes."""
+    """Return a page, which a browser reads again after changes, or after `again_in` seconds.
+
+    The answer to a form is not live: its address shows no page.
+    """
 
     def url(path: str, parameters: Mapping[str, object] | None = None, **more: object) -> str:
         given = {name: str(value) for name, value in {**(parameters or {}), **more}.items() if value not in (None, "")}
         return visit.url(path) + (f"?{urlencode(given)}" if given else "")
 
-    text = _templates.get_template(template).render(visit=visit, url=url, present=now(), again_in=again_in, **values)
+    text = _templates.get_template(template).render(
+        visit=visit, url=url, present=now(), is_live=is_live, again_in=again_in, **values
+    )
     return Response(text, media_type=MediaType.HTML, status_code=status_code)
 
 

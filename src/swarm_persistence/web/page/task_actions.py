@@ -35,7 +35,14 @@ async def act(
     if data.get("confirmed") != "yes":
         fields = {name: value for name, value in data.items() if name not in ("csrf_token", "confirmed")}
         return render(
-            visit, "confirm.html", id=task_id, action=action, question=QUESTIONS[action], fields=fields, status_code=200
+            visit,
+            "confirm.html",
+            is_live=False,
+            id=task_id,
+            action=action,
+            question=QUESTIONS[action],
+            fields=fields,
+            status_code=200,
         )
     try:
         await _change(storage, task_id, action, data)

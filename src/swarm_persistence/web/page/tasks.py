@@ -73,6 +73,7 @@ async def task_page(
         life=life_of(found, events),
         done=done,
         refusal=refusal,
+        is_live=not refusal,
     )
 
 
