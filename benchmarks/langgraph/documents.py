@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -14,11 +15,14 @@ from swarm_persistence.models.collections import collection_text
 BULK = 1_000
 COLLECTION = ("memories", "agent-1")
 _PUT = """\
-INSERT INTO documents (id, collection, key, label, created_at, updated_at, expires_at, version, value, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO documents (
+  id, collection, key, label, created_at, updated_at, expires_at, version, value, data, change_number
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
   label = excluded.label, updated_at = excluded.updated_at, expires_at = excluded.expires_at,
-  version = documents.version + 1, value = excluded.value, data = excluded.data
+  version = documents.version + 1, value = excluded.value, data = excluded.data,
+  change_number = excluded.change_number
 """
 
 
@@ -72,7 +76,8 @@ def _rate_of_apsw(path: Path, seconds: float) -> float:
         given = documents(BULK, first=done // (2 * BULK) * BULK)
         started = time.perf_counter()
         with connection:
-            connection.executemany(_PUT, [_row(each) for each in given])
+            number: Any = connection.execute("SELECT coalesce(max(change_number), 0) + 1 FROM documents").fetchall()
+            connection.executemany(_PUT, [(*_row(each), number[0][0]) for each in given])
         taken += time.perf_counter() - started
         done += BULK
     connection.close()

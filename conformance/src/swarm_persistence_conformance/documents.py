@@ -229,6 +229,7 @@ class TestDocuments:
             ("collection", "notes"),
             ("collection", ("a", 1)),
             ("collection", ("a\0",)),
+            ("collection", ("a", ["b"])),
             ("key", 5),
             ("key", "x" * 3000),
             ("label", 5),

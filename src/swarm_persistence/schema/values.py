@@ -5,6 +5,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -46,6 +47,8 @@ def refuse(field: str, value: object, expected: str) -> NoReturn:
 
 def text(value: object, field: str) -> str:
     """Return the value, as a plain `str`, if it is text that every engine can hold."""
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return value
     if not issubclass(type(value), str):
         refuse(field, value, "a str")
     # A subclass may say anything of itself, and one engine would give it back where another gives a `str`.
@@ -61,8 +64,6 @@ def text(value: object, field: str) -> str:
 
 def identifier(value: object, field: str) -> str:
     """Return the value, as a plain `str`, if it is text, and not empty."""
-    if type(value) is str and value and value.isascii() and "\0" not in value:
-        return value
     return text(value, field) or refuse(field, value, "an id that is not empty")
 
 
@@ -70,10 +71,22 @@ def path(value: object, field: str) -> str:
     """Return the text of a tuple of texts, which sorts as they do."""
     if type(value) is not tuple:
         refuse(field, value, "a tuple of str")
-    for place, part in enumerate(value):
-        if type(part) is not str or not part.isascii() or "\0" in part:
-            text(part, f"{field}[{place}]")
+    try:
+        return _path(value, field)
+    except TypeError:  # a part without a hash is no text
+        _check_parts(value, field)
+        raise
+
+
+@lru_cache(maxsize=4096)
+def _path(value: tuple[str, ...], field: str) -> str:
+    _check_parts(value, field)
     return collection_text(value)
+
+
+def _check_parts(value: tuple[object, ...], field: str) -> None:
+    for place, part in enumerate(value):
+        text(part, f"{field}[{place}]")
 
 
 def document_id(value: str, field: str) -> str:

@@ -70,10 +70,11 @@ class DocumentVerbs(StorageCore):
                 kept += 1
                 continue
             version, created_at = written
-            self._tell(document, version=version, created_at=from_microseconds(created_at))
             if version == 1:
+                self._tell(document, version=version)
                 added += 1
             else:
+                self._tell(document, version=version, created_at=from_microseconds(created_at))
                 replaced += 1
         return PutCounts(added, replaced, kept)
 

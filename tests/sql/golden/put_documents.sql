@@ -5,8 +5,6 @@ SELECT column1, column2, column3, column4, column5, column6, column7, 1, column9
 FROM (VALUES (?,?,?,?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?,?,?,?))
 WHERE true
 ON CONFLICT (id) DO UPDATE SET
-  collection = excluded.collection,
-  key = excluded.key,
   label = excluded.label,
   created_at = CASE WHEN documents.expires_at <= ? THEN excluded.created_at ELSE documents.created_at END,
   updated_at = excluded.updated_at,

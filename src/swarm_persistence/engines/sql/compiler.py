@@ -110,6 +110,8 @@ class Compiler:
             is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
             return f"CASE WHEN {is_expired} THEN excluded.{name} ELSE {stored} END"
 
+        # What makes up the id is equal; to set it would renew its index entries.
+        equal = ("id", *(table.derived_id or ())[1:])
         written = [
             f"{name} = {kept(name, f'{table.name}.created_at')}"
             if name == "created_at"
@@ -117,7 +119,7 @@ class Compiler:
             if name == "version"
             else f"{quoted(name)} = excluded.{quoted(name)}"
             for name in names
-            if name != "id"
+            if name not in equal
         ]
         changes = ",\n  ".join(written)
         if not if_absent:
