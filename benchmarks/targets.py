@@ -81,6 +81,8 @@ _RATIOS = (
 KEYS = frozenset(
     (
         *(ratio.key for ratio in _RATIOS),
+        "documents-put",
+        "langgraph-delete",
         "processes",
         "busy-loop",
         "growth",

@@ -35,8 +35,8 @@ _WORKLOADS = {
     "graphs-postgres": _Workload("Graphs on PostgreSQL", _GRAPH, "SwarmSaver", "AsyncPostgresSaver"),
     "processes": _Workload(
         "Graphs in four processes on one new file",
-        "Four processes open the file at the same moment, each runs four threads at once; the sum of their rates. A "
-        "process that fails ends the run.",
+        "Four processes open the file at the same moment, each runs four threads at once; the sum of their rates. 0 "
+        "is a run in which a process of LangGraph's saver has failed, as with `database is locked`.",
         "SwarmSaver",
         "AsyncSqliteSaver",
     ),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks.langgraph.__main__ import CASES, PROCESSES, Scale, run
 from benchmarks.langgraph.document import text_of, write_document
+from benchmarks.langgraph.savers import THEIRS
 from benchmarks.results import Results
 from postgres.servers import Server
 
@@ -18,7 +19,8 @@ async def test_every_case_is_measured_and_the_page_names_its_peers(server: Serve
     results.write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == results
     assert [(row.workload, row.peer, row.in_flight) for row in results.rows] == [case[:3] for case in _FEW_AT_ONCE]
-    assert all(row.median > 0 for row in results.rows)
+    # In four processes on one file, LangGraph's own saver may fail: "database is locked".
+    assert all(row.median > 0 for row in results.rows if (row.workload, row.peer) != ("processes", THEIRS))
     write_document(results, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     names = ("SwarmSaver", "AsyncSqliteSaver", "AsyncPostgresSaver", "SwarmStore", "AsyncSqliteStore", "raw `apsw`")

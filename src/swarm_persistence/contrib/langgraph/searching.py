@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from swarm_persistence.contrib.langgraph.filters import matcher
 from swarm_persistence.contrib.langgraph.items import ROOT, SEVERAL_VECTORS, similarity
+from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import collection_text, texts_below
 from swarm_persistence.query.builder import LARGEST_LIMIT, QueryBuilder
@@ -62,14 +63,14 @@ class ItemSearch:
         return [(each.document, each.score) for each in found]
 
     async def _nearest(self, vector: Sequence[float], limit: int) -> list[Ranked]:
-        if not any(vector):  # has no direction: all items are equally near
+        several = await self._documents.query(self._below().where_eq("label", SEVERAL_VECTORS).limit(1))
+        if several or not any(vector):  # without a direction, all items are equally near
             return []
-        nearest = await self._storage.nearest_documents(vector, self._collection, limit=limit)
-        found: list[Ranked] = [(each.document, each.score) for each in nearest]
-        several = await self._documents.query(self._below().where_eq("label", SEVERAL_VECTORS))
-        if several:
-            found = nlargest(limit, found + [(each, similarity(each, vector)) for each in several], key=_rank)
-        return found
+        try:
+            nearest = await self._storage.nearest_documents(vector, self._collection, limit=limit)
+        except InvalidQueryError:  # some items have the vectors of another model: compare those that can be
+            return []
+        return [(each.document, each.score) for each in nearest]
 
     async def _best_of_all(self, scores: dict[str, float]) -> list[Ranked]:
         best: list[Ranked] = []
