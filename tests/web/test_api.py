@@ -252,6 +252,22 @@ class TestOtherNouns:
         assert [each["bucket"] for each in buckets] == ["2026-01-01T00:01:00Z", "2026-01-01T00:03:00Z"]
         assert (await client.get(f"/api/v1/metrics/aggregates?{query}&bucket=0")).status_code == 422
 
+    async def test_schedules(self, client: httpx.AsyncClient) -> None:
+        body = {"name": "nightly", "task_type": "report", "every": 3600, "payload": {"x": 1}}
+        schedule = (await client.post("/api/v1/schedules", json=body)).raise_for_status().json()
+        path = "/api/v1/schedules/nightly"
+
+        assert schedule["next_at"] is not None
+        assert (await client.post(f"{path}/pause")).json()["paused"] is True
+        assert (await client.post(f"{path}/resume")).json()["paused"] is False
+        assert [each["name"] for each in (await client.get("/api/v1/schedules?every=3600")).json()["items"]] == [
+            "nightly"
+        ]
+        refused = await client.post("/api/v1/schedules", json={"name": "n", "task_type": "t", "cron": "never"})
+        assert (refused.status_code, "cron" in refused.json()["detail"]) == (422, True)
+        assert (await client.delete(path)).status_code == 204
+        assert (await client.post(f"{path}/pause")).status_code == 404
+
     async def test_documents(self, client: httpx.AsyncClient) -> None:
         path = "/api/v1/documents/item?collection=notes&collection=mine&key=a%20b"
 

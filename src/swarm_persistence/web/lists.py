@@ -15,6 +15,7 @@ from swarm_persistence import (
     MetricModel,
     Model,
     QueryBuilder,
+    ScheduleModel,
     Storage,
     TaskModel,
 )
@@ -32,6 +33,7 @@ DEFAULT_SORTS: dict[type[Model], str] = {
     EventModel: "-sequence",
     MessageModel: "-sequence",
     MetricModel: "-id",
+    ScheduleModel: "id",
     TaskModel: "-id",
 }
 """Unique fields, whose order is that of an index. Ids of the library begin with the time: the newest come first."""

@@ -3,7 +3,7 @@
 from litestar import Router
 from litestar.di import Provide
 
-from swarm_persistence.web.api import agents, documents, events, messages, metrics, tasks
+from swarm_persistence.web.api import agents, documents, events, messages, metrics, schedules, tasks
 from swarm_persistence.web.api.parameters import record_id
 from swarm_persistence.web.repetition import repetition_of
 
@@ -17,6 +17,7 @@ ROUTERS = (
             messages.ROUTER,
             metrics.ROUTER,
             documents.ROUTER,
+            schedules.ROUTER,
         ],
         dependencies={
             "record_id": Provide(record_id, sync_to_thread=False),

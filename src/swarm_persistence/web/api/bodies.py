@@ -6,13 +6,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import FieldInfo
 
-from swarm_persistence import AgentModel, EventModel, MessageModel, MetricModel, Model, TaskModel
+from swarm_persistence import AgentModel, EventModel, MessageModel, MetricModel, Model, ScheduleModel, TaskModel
 
 _OF_STORAGE: dict[type[Model], frozenset[str]] = {
     AgentModel: frozenset({"created_at", "updated_at", "version"}),
     EventModel: frozenset({"sequence"}),
     MessageModel: frozenset({"read", "read_at", "acknowledged_at", "result", "sequence"}),
     MetricModel: frozenset(),
+    ScheduleModel: frozenset({"id", "next_at", "last_at", "last_task_id", "created_at", "updated_at", "version"}),
     TaskModel: frozenset(
         {
             "status",
@@ -26,6 +27,8 @@ _OF_STORAGE: dict[type[Model], frozenset[str]] = {
             "completed_at",
             "lease_expires_at",
             "claim_count",
+            "progress",
+            "progress_text",
             "version",
         }
     ),
