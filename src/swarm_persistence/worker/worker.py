@@ -65,6 +65,7 @@ class Worker:
         heeds_signals: bool = True,
         retries: RetryPolicy | Mapping[str, RetryPolicy] | None = None,
         fires_schedules: bool = True,
+        retention: float | timedelta | None = None,
     ) -> None:
         """Set up a worker; durations are seconds or timedeltas.
 
@@ -72,7 +73,8 @@ class Worker:
         of a heartbeat at which agents are marked as `error`; the worker sends five in that time. With `heeds_signals`,
         SIGTERM and SIGINT stop it, in the main thread only; the previous handlers are restored at the end of the block.
         `retries` is the policy for the tasks that fail here, or a dict of policies by task type. `fires_schedules` lets
-        it store the tasks of the schedules that are due, whatever their types.
+        it store the tasks of the schedules that are due, whatever their types. With `retention`, it prunes what is
+        older than that, now and then; of the workers of a swarm, one at a time does.
 
         Raises:
             InvalidQueryError: an argument is invalid; the message names it.
@@ -96,6 +98,7 @@ class Worker:
             drain_timeout=seconds(drain_timeout, "drain_timeout", is_zero_possible=True),
             heartbeat_timeout=seconds(heartbeat_timeout, "heartbeat_timeout"),
             fires_schedules=fires_schedules,
+            retention=None if retention is None else seconds(retention, "retention"),
         )
         self._heeds_signals = heeds_signals
         self._loop: asyncio.AbstractEventLoop

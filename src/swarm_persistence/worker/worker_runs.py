@@ -11,12 +11,14 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from swarm_persistence.background import HAS_THREADS
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker import pace, unhandled_types
+from swarm_persistence.worker import pace, retention, unhandled_types
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handlers import Handler
@@ -50,6 +52,7 @@ class WorkerSettings(NamedTuple):
     drain_timeout: float
     heartbeat_timeout: float
     fires_schedules: bool
+    retention: float | None = None
 
 
 class WorkerRun:
@@ -135,6 +138,10 @@ class WorkerRun:
             self._loop.create_task(self._warn_of_unhandled_types()),
             self._loop.create_task(self._fire_schedules()),
         ]
+        if self._settings.retention is not None:
+            prune = partial(self._prune, self._settings.retention)
+            pause = retention.pause_of(self._settings.retention)
+            upkeep.append(self._loop.create_task(self._repeat("the pruning", prune, pause)))
         guard = LoopGuard(
             self._storage,
             self._agent.id,
@@ -443,6 +450,11 @@ class WorkerRun:
         recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._settings.heartbeat_timeout)
         if recovery.requeued or recovery.failed or recovery.lost_agents:
             self._log.info("worker %r has recovered tasks of lost workers: %s", self._agent.id, recovery)
+
+    async def _prune(self, seconds: float) -> None:
+        pruned = await retention.prune_in_turn(self._storage, seconds, self._agent.id)
+        if pruned is not None and any(structs.astuple(pruned)):
+            _log.info("worker %r has pruned old records: %s", self._agent.id, pruned)
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):

@@ -1,0 +1,28 @@
+"""Prunes old records now and then: however many workers do so, one of them at a time."""
+
+from datetime import timedelta
+
+from swarm_persistence.clock import now
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.storage import Pruned, Storage
+
+COLLECTION = ("swarm-persistence",)
+KEY = "retention"
+"""The document that the worker whose turn it is puts here; until it has expired, no other one prunes."""
+
+_LONGEST_PAUSE_SECONDS = 3_600.0
+_SHORTEST_PAUSE_SECONDS = 1.0
+
+
+def pause_of(retention: float) -> float:
+    """Return the seconds between two prunings: an hour, or a tenth of a retention that is shorter than ten."""
+    return max(_SHORTEST_PAUSE_SECONDS, min(_LONGEST_PAUSE_SECONDS, retention / 10))
+
+
+async def prune_in_turn(storage: Storage, retention: float, agent_id: str) -> Pruned | None:
+    """Prune what is older than the retention; `None` if another worker has begun to within the pause."""
+    expiry = now() + timedelta(seconds=pause_of(retention))
+    turn = DocumentModel.new(COLLECTION, KEY, {"agent": agent_id}, expires_at=expiry)
+    if (await storage.put_documents([], if_absent=[turn])).kept:
+        return None
+    return await storage.prune(retention)
