@@ -72,12 +72,21 @@ if TYPE_CHECKING:
     from swarm_persistence.backends.postgres import PostgresStorage, PostgresStorageBuilder
     from swarm_persistence.backends.sqlite import SqliteStorage, SqliteStorageBuilder
     from swarm_persistence.backends.wasm import WasmStorage
-    from swarm_persistence.worker import FailTask, RetryPolicy, RetryTask, SnoozeTask, Worker, WorkerContext
+    from swarm_persistence.worker import (
+        FailTask,
+        HandlerCancelled,
+        RetryPolicy,
+        RetryTask,
+        SnoozeTask,
+        Worker,
+        WorkerContext,
+    )
 
 __version__ = VERSION
 
 _LATE = {
     "FailTask": "worker",
+    "HandlerCancelled": "worker",
     "PostgresStorage": "backends.postgres",
     "PostgresStorageBuilder": "backends.postgres",
     "RetryPolicy": "worker",
@@ -122,6 +131,7 @@ __all__ = [
     "EventModel",
     "FailTask",
     "FoundDocument",
+    "HandlerCancelled",
     "InvalidQueryError",
     "KeyPolicy",
     "LeaseLostError",

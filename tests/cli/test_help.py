@@ -36,7 +36,7 @@ COMMANDS = [
     "completion",
 ]
 ACTIONS = {
-    "tasks": ["list", "show", "add", "retry", "cancel", "release"],
+    "tasks": ["list", "show", "add", "retry", "cancel", "release", "approve", "reject"],
     "schedules": ["list", "show", "pause", "resume", "delete"],
     "agents": ["list"],
     "events": ["tail"],

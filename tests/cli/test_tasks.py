@@ -226,3 +226,29 @@ class TestChanges:
 
         assert (code, output) == (1, "")
         assert error == "swarm-persistence: cannot release 't-1': no agent holds it, it is pending\n"
+
+
+class TestDecisions:
+    def test_tasks_are_approved_and_rejected_by_a_person(self, storage: BlockingStorage, run: Run) -> None:
+        storage.store_tasks([a_task("a", "approval"), a_task("b", "approval")])
+
+        assert run("approve", "a", "--by", "alice", "--comment", "fine")[:2] == (0, "a: completed\n")
+        assert run("reject", "b", "--by", "alice")[:2] == (0, "b: failed\n")
+        code, _, error = run("approve", "b", "--by", "bob")
+
+        assert code == 1
+        assert "only a pending task" in error
+        approved, rejected = storage.get_task("a"), storage.get_task("b")
+        assert approved is not None
+        assert rejected is not None
+        assert approved.result == {"approved": True, "by": "alice", "comment": "fine"}
+        assert rejected.error == "rejected by alice"
+
+    def test_the_progress_of_a_running_task_is_listed(self, storage: BlockingStorage, run: Run) -> None:
+        storage.store_task(a_task("a"))
+        task = storage.claim_next_task("agent-1")
+        assert task is not None
+        storage.report_progress(task, 0.4, "2 of 5")
+
+        assert "assigned 40%" in run("list")[1]
+        assert "progress_text: 2 of 5" in run("show", "a")[1]

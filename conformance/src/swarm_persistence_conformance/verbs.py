@@ -84,6 +84,7 @@ def arguments() -> dict[str, dict[str, Any]]:
         },
         "get_held_claims": {"tasks": [held]},
         "extend_lease": {"task": held, "lease": 60},
+        "report_progress": {"task": held, "progress": 0.5, "text": "half"},
         "complete_task": {"task": held, "result": {"sum": ["six"]}},
         "complete_and_claim": {
             "completions": [(held, {"sum": ["six"]})],
@@ -98,6 +99,8 @@ def arguments() -> dict[str, dict[str, Any]]:
         "cancel_task": {"id": "task-1"},
         "release_tasks_of": {"agent_id": "agent-1"},
         "retry_task": {"id": "a"},
+        "approve_task": {"id": "task-1", "by": "alice", "comment": "fine"},
+        "reject_task": {"id": "task-1", "by": "alice", "comment": "too dear"},
         "wait_for_task": {"id": "a", "timeout": 5},
         "wait_for_tasks": {"ids": ["a"], "timeout": 5},
         "requeue_expired_tasks": {"heartbeat_timeout": 300},

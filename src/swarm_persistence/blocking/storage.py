@@ -208,6 +208,7 @@ class BlockingStorage(NotPicklable):
     claim_next_tasks = _verb(Storage.claim_next_tasks, Storage._release_claims)
     get_held_claims = _verb(Storage.get_held_claims)
     extend_lease = _verb(Storage.extend_lease)
+    report_progress = _verb(Storage.report_progress)
     complete_task = _verb(Storage.complete_task)
     complete_and_claim = _verb(
         Storage.complete_and_claim, lambda storage, result: storage._release_claims(result.claimed)
@@ -217,6 +218,8 @@ class BlockingStorage(NotPicklable):
     cancel_task = _verb(Storage.cancel_task)
     release_tasks_of = _verb(Storage.release_tasks_of)
     retry_task = _verb(Storage.retry_task)
+    approve_task = _verb(Storage.approve_task)
+    reject_task = _verb(Storage.reject_task)
     wait_for_task = _verb(Storage.wait_for_task)
     wait_for_tasks = _verb(Storage.wait_for_tasks)
     requeue_expired_tasks = _verb(Storage.requeue_expired_tasks)

@@ -1,4 +1,4 @@
-"""`swarm-persistence tasks add`, `retry`, `cancel` and `release`: an operator's changes of tasks."""
+"""`swarm-persistence tasks add`, `retry`, `approve` and the like: an operator's changes of tasks."""
 
 import argparse
 import sys
@@ -46,6 +46,15 @@ def add_parsers(actions: "Subparsers") -> None:
         ("release", "Take tasks from the agents that hold them. They are pending again, and count no retry.", _release),
     ):
         _add_change(actions, name, text, change)
+    for decision, text in (
+        ("approve", "Complete pending tasks that wait for a decision. Tasks that depend on one can be claimed."),
+        ("reject", "Fail pending tasks that wait for a decision, for good. Tasks that depend on one fail."),
+    ):
+        parser = add_action(actions, decision, text, run_decision)
+        parser.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
+        parser.add_argument("--by", required=True, metavar="NAME", help="the person who decides")
+        parser.add_argument("--comment", metavar="TEXT", help="the reason")
+        parser.set_defaults(decision=decision)
 
 
 def _add_change(actions: "Subparsers", name: str, text: str, change: Change) -> None:
@@ -79,6 +88,16 @@ def _seconds(number: float) -> timedelta:
         return timedelta(seconds=number)
     except (OverflowError, ValueError):
         raise CommandError(f"--run-in is {number}, expected a number of seconds") from None
+
+
+def run_decision(arguments: argparse.Namespace) -> int:
+    """Approve or reject each of the tasks, and return the exit code."""
+
+    async def decide(storage: Storage, id: str) -> TaskModel:
+        verb = storage.approve_task if arguments.decision == "approve" else storage.reject_task
+        return await verb(id, arguments.by, arguments.comment)
+
+    return _run_change(arguments, arguments.decision, decide)
 
 
 def _run_change(arguments: argparse.Namespace, name: str, change: Change) -> int:

@@ -25,12 +25,13 @@ from swarm_persistence.cli.records import (
 from swarm_persistence.cli.terminal import open_console, say
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage, UnmetDependency
 
 
 def add_parser(commands: "Subparsers") -> None:
     """Add the command's arguments."""
-    actions = add_actions(commands, "tasks", "List, show, add, retry, cancel and release tasks.")
+    actions = add_actions(commands, "tasks", "List, show, add and change tasks.")
     listing = add_action(
         actions,
         "list",
@@ -67,7 +68,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     columns = {
         "id": lambda task: task.id,
         "type": lambda task: task.task_type,
-        "status": lambda task: task.status.value,
+        "status": lambda task: task.status.value + _progress_of(task),
         "priority": lambda task: task.priority.value,
         "agent": lambda task: task.assigned_to or "",
         "created": lambda task: age(task.created_at),
@@ -93,6 +94,10 @@ def run_show(arguments: argparse.Namespace) -> int:
         missing = "is not stored: is the id right?"
         say(console, f"waits for {printable(dependency.id)}, which {missing if dependency.is_missing else state}")
     return 0
+
+
+def _progress_of(task: TaskModel) -> str:
+    return "" if task.progress is None or task.status not in HELD else f" {task.progress:.0%}"
 
 
 async def _read(storage: Storage, id: str) -> tuple[TaskModel, tuple[UnmetDependency, ...]]:

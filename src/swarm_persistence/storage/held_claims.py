@@ -36,6 +36,8 @@ GIVEN_BACK: Mapping[str, Change] = {
     "assigned_to": None,
     "started_at": None,
     "lease_expires_at": None,
+    "progress": None,
+    "progress_text": None,
     **TOUCHED,
 }
 """The changes that make a task pending again."""

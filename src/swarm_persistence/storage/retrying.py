@@ -34,5 +34,6 @@ def _begin_anew(task: TaskModel) -> None:
     task.status = TaskStatus.PENDING
     task.assigned_to = task.result = task.error = None
     task.started_at = task.completed_at = task.lease_expires_at = None
+    task.progress = task.progress_text = None
     task.retry_count = 0
     task.updated_at = now()

@@ -12,6 +12,7 @@ from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
 from swarm_persistence.schema.tables import M, table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
+from swarm_persistence.storage.approvals import ApprovalVerbs
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.backups import BackupVerbs
 from swarm_persistence.storage.core import disable
@@ -22,6 +23,7 @@ from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.modifying import modify
 from swarm_persistence.storage.overview import OverviewVerbs
+from swarm_persistence.storage.progress import ProgressVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
@@ -44,6 +46,8 @@ class Storage(
     RecoveryVerbs,
     TurnoverVerbs,
     RetryVerbs,
+    ProgressVerbs,
+    ApprovalVerbs,
     TakeoverVerbs,
     DependencyVerbs,
     WaitVerbs,

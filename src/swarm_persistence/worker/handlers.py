@@ -13,6 +13,8 @@ from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
+from swarm_persistence.storage.progress import progress_of
+from swarm_persistence.worker.handler_control import HandlerCancelled, HandlerControl
 from swarm_persistence.worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ else:
 
 
 class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
-    """The storage, the agent and the task's dependencies; passed to a handler that takes a second argument."""
+    """The storage, the agent and the task's dependencies; passed to a handler that takes a second argument.
+
+    Its methods may be called from any thread.
+    """
 
     storage: S
     """The worker's storage; a blocking handler gets its blocking form."""
@@ -35,6 +40,34 @@ class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
     """The agent that the task is assigned to."""
     dependencies: Mapping[str, TaskModel]
     """The stored dependencies of the task by their ids, with their results, as they were when the handler started."""
+    _control: HandlerControl | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Tell whether the handler is cancelled: its claim is over, its time is up, or the worker stops at once.
+
+        A thread cannot be cancelled from outside: a blocking handler that takes long asks for it.
+        """
+        return self._control is not None and self._control.is_cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `HandlerCancelled` if the handler is cancelled; its outcome is not written in any case."""
+        if self.is_cancelled:
+            raise HandlerCancelled("the handler is cancelled; its outcome is not written")
+
+    def report_progress(self, progress: float, text: str | None = None) -> None:
+        """Report how far the task is, from 0 to 1; cheap, for one report a second at most is written.
+
+        Reports in between are coalesced, and one just before the end may be left out.
+
+        Raises:
+            InvalidQueryError: the progress is no number from 0 to 1.
+
+        """
+        if self._control is None:
+            progress_of(progress, text)
+        else:
+            self._control.report_progress(progress, text)
 
 
 class Handler:
@@ -46,14 +79,16 @@ class Handler:
         self._is_async = _is_async(function)
         self._takes_context = _takes_context(task_type, function)
 
-    async def handle(self, task: TaskModel, storage: Storage, agent: AgentModel, threads: HandlerThreads) -> Any:
+    async def handle(
+        self, task: TaskModel, control: HandlerControl, storage: Storage, agent: AgentModel, threads: HandlerThreads
+    ) -> Any:
         """Call the function for a task and return its result; a blocking function runs in a thread."""
         if not self._takes_context:
             return await self._call(threads, task)
         dependencies = await storage.get_dependencies(task) if task.dependencies else {}
         if self._is_async:
-            return await self._function(task, WorkerContext(storage, agent, dependencies))
-        return await self._call(threads, task, WorkerContext(BlockingStorage(storage), agent, dependencies))
+            return await self._function(task, WorkerContext(storage, agent, dependencies, control))
+        return await self._call(threads, task, WorkerContext(BlockingStorage(storage), agent, dependencies, control))
 
     async def _call(self, threads: HandlerThreads, *arguments: Any) -> Any:
         if self._is_async:

@@ -12,6 +12,7 @@ import msgspec
 from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
 from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask
@@ -83,6 +84,7 @@ class TaskRun:
         *,
         handler_name: str,
         policy: RetryPolicy,
+        control: HandlerControl,
         owner: RunOwner,
     ) -> None:
         self.outcome: Outcome | None = None
@@ -99,6 +101,7 @@ class TaskRun:
         # The handler gets a copy of its own, which it may change, or complete by itself.
         self._given = msgspec.structs.replace(task)
         self._handle = handle
+        self._control = control
         self._limits = limits
         self._policy = policy
         self._owner = owner
@@ -175,6 +178,7 @@ class TaskRun:
 
     async def stop(self) -> None:
         """Stop waiting for a handler that does not end, or for anything else."""
+        self._control.cancel()
         tasks = [task for task in (self._carrying, self._extending, self.handling) if task is not None]
         for task in tasks:
             task.cancel()
@@ -191,6 +195,7 @@ class TaskRun:
             return _HandlerResult(None, error)
 
     def _handled(self, handling: "asyncio.Task[_HandlerResult]") -> None:
+        self._control.end()
         if self._end is None:
             self._end = _HandlerEnd.HANDLED
             answer = None if handling.cancelled() or handling.exception() is not None else handling.result()
@@ -205,6 +210,7 @@ class TaskRun:
         if self._end is not None or (self.handling is not None and self.handling.done()):
             return
         self._end = end
+        self._control.cancel()
         self._carry_out(self._record_end(end))
 
     async def _record_end(self, end: _HandlerEnd) -> Outcome:

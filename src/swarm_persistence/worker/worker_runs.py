@@ -21,6 +21,7 @@ from swarm_persistence.storage import Storage
 from swarm_persistence.worker import pace, retention, unhandled_types
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
+from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
@@ -298,8 +299,9 @@ class WorkerRun:
 
     def _run_of(self, task: TaskModel) -> TaskRun:
         handler = self._settings.handlers[task.task_type]
+        control = HandlerControl(self._storage, task)
         handle: Callable[[TaskModel], Awaitable[Any]] = partial(
-            handler.handle, storage=self._storage, agent=self._agent, threads=self._threads
+            handler.handle, control=control, storage=self._storage, agent=self._agent, threads=self._threads
         )
         if (instrumentation := self._storage.instrumentation) is not None:
             handle = instrumentation.around(handle, self._agent.id)
@@ -310,6 +312,7 @@ class WorkerRun:
             self._settings.limits,
             handler_name=handler.name,
             policy=self._settings.policies[task.task_type],
+            control=control,
             owner=self,
         )
         self._unsettled[run] = None

@@ -54,6 +54,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -68,6 +70,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -82,6 +86,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -96,6 +102,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -110,6 +118,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -124,6 +134,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -138,6 +150,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -152,6 +166,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -166,6 +182,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -180,6 +198,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -194,6 +214,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -208,6 +230,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -222,6 +246,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -236,6 +262,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -250,6 +278,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1

@@ -142,6 +142,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -156,6 +158,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -170,6 +174,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -184,6 +190,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -198,6 +206,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -212,6 +222,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -226,6 +238,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -240,6 +254,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -254,6 +270,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -268,6 +286,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -282,6 +302,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -296,6 +318,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -310,6 +334,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -324,6 +350,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -338,6 +366,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -352,6 +382,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -366,6 +398,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -380,6 +414,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -394,6 +430,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -408,6 +446,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -422,6 +462,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -436,6 +478,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -450,6 +494,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -464,6 +510,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -478,6 +526,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -492,6 +542,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -506,6 +558,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -520,6 +574,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -534,6 +590,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -548,6 +606,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -562,6 +622,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -576,6 +638,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -590,6 +654,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -604,6 +670,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -618,6 +686,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -632,6 +702,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -646,6 +718,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -660,6 +734,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -674,6 +750,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -688,6 +766,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -702,6 +782,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -716,6 +798,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1

@@ -46,6 +46,8 @@ SET
   assigned_to = ?,
   started_at = ?,
   lease_expires_at = ?,
+  progress = ?,
+  progress_text = ?,
   updated_at = ?,
   version = version + 1,
   error = ?,

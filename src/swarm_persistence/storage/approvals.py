@@ -1,0 +1,67 @@
+"""The verbs by which a person decides a task: one of a type that no worker handles, which others depend on."""
+
+from collections.abc import Awaitable, Callable
+
+from swarm_persistence.engines.reads import Count
+from swarm_persistence.errors import ConflictError, NotFoundError
+from swarm_persistence.models import TaskModel
+from swarm_persistence.query.query import Query
+from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.schema.values import identifier, text
+from swarm_persistence.storage.core import by_id
+from swarm_persistence.storage.leases import LeaseVerbs
+from swarm_persistence.storage.tasks import IS_MET
+
+
+class ApprovalVerbs(LeaseVerbs):
+    """Decisions on pending tasks, each in one transaction."""
+
+    async def approve_task(self, id: str, by: str, comment: str | None = None) -> TaskModel:
+        """Complete a pending task that waits for a decision, and return it; its dependents no longer wait for it.
+
+        Its result is `{"approved": True, "by": by, "comment": comment}`, and it is assigned to `by`. Of several
+        decisions, only the first one counts.
+
+        Raises:
+            NotFoundError: no task has this id.
+            ConflictError: the task is not pending, or waits for its own dependencies.
+
+        """
+        return await self._decide(
+            id, by, comment, lambda task: self.complete_task(task, {"approved": True, "by": by, "comment": comment})
+        )
+
+    async def reject_task(self, id: str, by: str, comment: str | None = None) -> TaskModel:
+        """Fail a pending task that waits for a decision for good, and return it; its error tells by whom, and why.
+
+        Its dependents fail, too, unless their `fails_with_dependencies` is false.
+
+        Raises:
+            NotFoundError: no task has this id.
+            ConflictError: the task is not pending, or waits for its own dependencies.
+
+        """
+        reason = f"rejected by {by}" + (f": {comment}" if comment else "")
+        return await self._decide(id, by, comment, lambda task: self.fail_task(task, reason, max_retries=0))
+
+    async def _decide(
+        self, id: str, by: str, comment: str | None, end: Callable[[TaskModel], Awaitable[None]]
+    ) -> TaskModel:
+        identifier(by, "by")
+        if comment is not None:
+            text(comment, "comment")
+
+        async def decide() -> TaskModel:
+            query = by_id(TASKS, id)
+            is_claimed = await self.claim_task(id, by)
+            task = await self._get(TASKS, id)
+            if task is None:
+                raise NotFoundError(f"task {id!r}")
+            if not is_claimed:
+                raise ConflictError(f"task {id!r} is {task.status}; only a pending task can be approved or rejected")
+            if not await self._executor().read(Count(Query(TASKS, (*query.conditions, IS_MET)))):
+                raise ConflictError(f"task {id!r} waits for its dependencies; approve or reject it after them")
+            await end(task)
+            return task
+
+        return await self._as_one(decide)

@@ -1,0 +1,67 @@
+"""What a running handler and its worker tell each other: the progress, and that the handler is cancelled."""
+
+import asyncio
+import logging
+from collections import deque
+
+import msgspec
+
+from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
+from swarm_persistence.models import TaskModel
+from swarm_persistence.storage import Storage
+from swarm_persistence.storage.progress import progress_of
+
+REPORT_PAUSE_SECONDS = 1.0
+"""Between two writes of a handler's progress: what is reported in between is coalesced."""
+
+_log = logging.getLogger("swarm_persistence")
+
+
+class HandlerCancelled(Exception):  # noqa: N818 - like CancelledError, it says what has happened
+    """Raised by `context.raise_if_cancelled()`: the result of this handler is not wanted any more."""
+
+
+class HandlerControl:
+    """The state of one run of a handler; the handler may be in another thread."""
+
+    def __init__(self, storage: Storage, task: TaskModel) -> None:
+        self.is_cancelled = False
+        self._storage = storage
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._latest: deque[tuple[float, str | None]] = deque(maxlen=1)
+        self._writing: asyncio.Task[None] | None = None
+        self._has_ended = False
+
+    def report_progress(self, progress: float, text: str | None) -> None:
+        """Have a progress written soon, unless a later one replaces it; from any thread."""
+        is_due = bool(self._latest)
+        self._latest.append(progress_of(progress, text))
+        # If the loop takes the earlier one just now, it finds this one after its pause.
+        if not is_due and not self._has_ended:
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def cancel(self) -> None:
+        """Note that the handler is cancelled."""
+        self.is_cancelled = True
+
+    def end(self) -> None:
+        """Write no more: the handler has ended, or is not waited for."""
+        self._has_ended = True
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def _begin(self) -> None:
+        if not self._has_ended and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(self._write(), name=f"progress of task {self._task.id}")
+
+    async def _write(self) -> None:
+        while self._latest:
+            copy = msgspec.structs.replace(self._task)
+            try:
+                await self._storage.report_progress(copy, *self._latest.popleft())
+            except (LeaseLostError, ClosedError):
+                return  # the run finds out by itself
+            except StorageError as error:
+                _log.warning("the progress of task %r could not be written: %s", self._task.id, error)
+            await asyncio.sleep(REPORT_PAUSE_SECONDS)

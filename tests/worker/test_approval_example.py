@@ -1,0 +1,33 @@
+"""The example of an approval does what it says, with the command line as the person who decides."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from swarm_persistence import open_storage
+from worker.workers import SOON_SECONDS
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "approval.py"
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("approve", "app-1.0.tar was published: alice said 'fine'"), ("reject", "rejected by alice: fine")],
+)
+def test_the_release_waits_for_the_decision(path: Path, action: str, said: str) -> None:
+    with subprocess.Popen([sys.executable, str(EXAMPLE), str(path)], stdout=subprocess.PIPE, text=True) as example:
+        deadline = time.monotonic() + SOON_SECONDS
+        command = [sys.executable, "-m", "swarm_persistence", "tasks", action, str(path), "release-1-approval"]
+        command += ["--by", "alice", "--comment", "fine"]
+        while subprocess.run(command, check=False, capture_output=True).returncode:
+            assert time.monotonic() < deadline
+        output, _ = example.communicate(timeout=SOON_SECONDS)
+    assert example.returncode == 0
+    assert said in output
+    with open_storage(path) as storage:
+        build = storage.get_task("release-1-build")
+    assert build is not None
+    assert build.progress is not None
