@@ -195,7 +195,8 @@ class TestSecurity:
         other = f"{HOSTILE} 2"
         task = TaskModel(
             id=HOSTILE, task_type=HOSTILE, payload=hostile, result=hostile, error=HOSTILE, assigned_to=HOSTILE,
-            dependencies=[other, "missing"], idempotency_key=HOSTILE,
+            dependencies=[other, "missing"], idempotency_key=HOSTILE, group=HOSTILE, tags={HOSTILE: HOSTILE},
+            progress_text=HOSTILE,
         )  # fmt: skip
         agent = AgentModel(
             id=HOSTILE, name=HOSTILE, agent_type=HOSTILE, capabilities=[HOSTILE], metadata={HOSTILE: HOSTILE}

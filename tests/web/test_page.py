@@ -129,6 +129,25 @@ class TestPages:
             assert f'href="/tasks/{id}"' in text
         assert '{"step": 0, "tool": "grep"}' in text
 
+    async def test_the_page_of_a_task_shows_its_group_its_tags_and_its_progress(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        task = TaskModel(
+            task_type="grouped",
+            group="run-7",
+            tags={"tenant": "acme"},
+            progress=0.25,
+            progress_text="read 5 of 20 files",
+        )
+        await storage.store_task(task)
+
+        text = (await client.get(f"/tasks/{task.id}")).text
+        assert 'href="/tasks?group=run-7"' in text
+        assert "tenant: acme" in text
+        assert "25 %" in text
+        assert "read 5 of 20 files" in text
+        assert f'data-key="{task.id}"' in (await client.get("/tasks?group=run-7")).text
+
     async def test_events_long_after_the_end_of_a_task_are_left_out_and_those_soon_after_are_not(
         self, client: httpx.AsyncClient, storage: Storage
     ) -> None:

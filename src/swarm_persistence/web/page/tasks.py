@@ -17,7 +17,7 @@ from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.web.page.task_life import life_of
 
-_FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "id.ge")
+_FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "group", "id.ge")
 _MOST_EVENTS = 100
 _MOST_RELATIVES = 30
 _CLOCKS_APART = timedelta(seconds=10)
