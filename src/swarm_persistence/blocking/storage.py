@@ -383,7 +383,8 @@ class BlockingStorage(NotPicklable):
         """
         if not inspect.iscoroutine(coroutine):
             raise TypeError(f"run takes a coroutine, not a {type(coroutine).__name__}")
-        return self._run(coroutine)
+        result: R = self._run(coroutine)  # the check has narrowed its type to one of any result
+        return result
 
     def pool_status(self) -> PoolStatus:
         """Return the state of the connection pool."""
