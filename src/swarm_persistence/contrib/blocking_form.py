@@ -42,6 +42,9 @@ def blocking_series(method: Callable[Concatenate[A, P], AsyncIterator[R]]) -> Ca
         async def take() -> R:
             return await anext(found)
 
+        async def close() -> None:
+            await cast(Any, found).aclose()
+
         try:
             while True:
                 try:
@@ -50,6 +53,6 @@ def blocking_series(method: Callable[Concatenate[A, P], AsyncIterator[R]]) -> Ca
                     return
                 yield each
         finally:
-            self.blocking.run(cast(Any, found).aclose())
+            self.blocking.run(close())
 
     return call
