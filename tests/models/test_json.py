@@ -67,6 +67,8 @@ def test_the_json_of_a_task_has_the_seeds_names_and_values() -> None:
         "lease_expires_at": None,
         "claim_count": 0,
         "idempotency_key": None,
+        "concurrency_key": None,
+        "required_capabilities": None,
         "fails_with_dependencies": True,
         "group": None,
         "tags": {},

@@ -69,6 +69,8 @@ def test_a_new_task_is_pending_and_of_this_moment() -> None:
         lease_expires_at=None,
         claim_count=0,
         idempotency_key=None,
+        concurrency_key=None,
+        required_capabilities=None,
         fails_with_dependencies=True,
         trace_parent=None,
         version=0,
@@ -85,6 +87,8 @@ def test_a_new_task_has_the_fields_that_it_is_given() -> None:
         run_at=due,
         max_retries=1,
         idempotency_key="bill-7",
+        concurrency_key="customer-7",
+        required_capabilities=["pdf", "mail", "pdf"],
         fails_with_dependencies=False,
         trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
@@ -95,6 +99,7 @@ def test_a_new_task_has_the_fields_that_it_is_given() -> None:
         False,
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
+    assert (task.concurrency_key, task.required_capabilities) == ("customer-7", ("mail", "pdf"))
 
 
 def test_a_new_agent_event_and_metric_have_the_fields_that_they_are_given() -> None:

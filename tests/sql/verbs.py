@@ -12,11 +12,13 @@ from swarm_persistence import (
     MetricModel,
     QueryBuilder,
     SqliteStorage,
+    TaskLimit,
     TaskModel,
     TaskPriority,
     TaskStatus,
 )
 from swarm_persistence.clock import ManualClock, use_clock
+from swarm_persistence.engines.steps import Save
 from swarm_persistence_conformance.records import (
     MOMENT,
     a_document,
@@ -164,6 +166,16 @@ async def _watch_schedules(storage: SqliteStorage) -> None:
     watch.close()
 
 
+async def _claim_of_keys(storage: SqliteStorage) -> None:
+    # `set_limit` also looks for tasks that are claimed, to which no index leads.
+    limit = TaskLimit(id="keyed", running=9, per_key=1, starts=9, per_seconds=60)
+    await storage.engine.write([Save(limit)])
+    await storage.store_tasks([a_task(f"a-{n}", task_type="keyed", concurrency_key="a") for n in range(60)])
+    await storage.store_task(a_task("b", task_type="keyed", concurrency_key="b"))
+    for _ in range(2):
+        await storage.claim_next_task("agent-1", task_types=["keyed"])
+
+
 async def _watch(records: AsyncGenerator[Any, None]) -> None:
     async with aclosing(records):
         await anext(records)
@@ -258,6 +270,8 @@ COORDINATION: dict[str, Verb] = {
     "store_event_once": lambda storage: storage.store_event(an_event("new", idempotency_key="once")),
     "claim_next_task": lambda storage: storage.claim_next_task("agent-1"),
     "claim_next_tasks_of_types": lambda storage: storage.claim_next_tasks("agent-1", limit=3, task_types=["a", "b"]),
+    "claim_of_keys": _claim_of_keys,
+    "claim_with_ageing": lambda storage: storage.claim_next_task("agent-1", task_types=["type-1"], ageing=60),
     "extend_and_release": _extend_and_release,
     "fail_task": _fail_task,
     "complete_task": _complete_task,

@@ -116,6 +116,8 @@ def complete_records() -> list[Model]:
             lease_expires_at=after(6),
             claim_count=3,
             idempotency_key="analysis of sales_data.csv",
+            concurrency_key="customer-7",
+            required_capabilities=("analysis", "pandas"),
             fails_with_dependencies=False,
             group="tenant-1",
             tags={"run": "1", "": ""},

@@ -92,11 +92,13 @@ class Upkeep(Update[M], Generic[M], frozen=True, eq=False):
 class Claim(msgspec.Struct, Generic[M], frozen=True):
     """Change the first rows that match a query, at most its limit. Result: the changed records, in the query's order.
 
-    If the change makes a row no longer match, no two claims ever get the same row.
+    If the change makes a row no longer match, no two claims ever get the same row. Nothing is changed if a row matches
+    one of the queries `unless`, whose conditions hold no values but those that limit an index.
     """
 
     query: Query[M]
     changes: Mapping[str, Change]
+    unless: tuple[Query[Any], ...] = ()
 
 
 class Delete(msgspec.Struct, Generic[M], frozen=True):

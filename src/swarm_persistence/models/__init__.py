@@ -4,6 +4,7 @@ from swarm_persistence.models.agents import AgentModel, AgentStatus
 from swarm_persistence.models.base import Model
 from swarm_persistence.models.documents import DocumentModel
 from swarm_persistence.models.events import EventModel
+from swarm_persistence.models.limits import TaskLimit
 from swarm_persistence.models.messages import MessageModel, MessagePriority
 from swarm_persistence.models.metrics import MetricModel
 from swarm_persistence.models.schedules import CatchUp, ScheduleModel
@@ -21,6 +22,7 @@ __all__ = [
     "MetricModel",
     "Model",
     "ScheduleModel",
+    "TaskLimit",
     "TaskModel",
     "TaskPriority",
     "TaskStatus",

@@ -51,7 +51,9 @@ class TaskModel(Model, Tagged, kw_only=True):
     on waiting. Of two tasks with one `idempotency_key`, only the first is stored; with the `key_policy` `while_active`,
     the key is free for another task once this one has ended. `trace_parent` names the span that it was stored in, as
     W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it. `progress` (0 to 1)
-    and `progress_text` are what the holder of the latest claim has reported.
+    and `progress_text` are what the holder of the latest claim has reported. An agent without all of the
+    `required_capabilities` does not get it as the next task; `None` fits all. How many tasks of one `concurrency_key`
+    may be claimed at once is set by `set_limit` for their type.
     """
 
     task_type: str
@@ -72,6 +74,8 @@ class TaskModel(Model, Tagged, kw_only=True):
     lease_expires_at: datetime | None = None
     claim_count: int = 0
     idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    required_capabilities: tuple[str, ...] | None = None
     fails_with_dependencies: bool = True
     group: str | None = None
     tags: dict[str, str] = {}
@@ -88,6 +92,8 @@ class TaskModel(Model, Tagged, kw_only=True):
             self.status = member_or_value(TaskStatus, self.status)
         if type(self.key_policy) is not KeyPolicy:
             self.key_policy = member_or_value(KeyPolicy, self.key_policy)
+        if self.required_capabilities is not None:
+            self.required_capabilities = _distinct(self.required_capabilities)
 
     @classmethod
     def new(
@@ -100,6 +106,8 @@ class TaskModel(Model, Tagged, kw_only=True):
         run_at: datetime | None = None,
         max_retries: int = 3,
         idempotency_key: str | None = None,
+        concurrency_key: str | None = None,
+        required_capabilities: Iterable[str] = (),
         fails_with_dependencies: bool = True,
         group: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -116,6 +124,8 @@ class TaskModel(Model, Tagged, kw_only=True):
             run_at=run_at,
             max_retries=max_retries,
             idempotency_key=idempotency_key,
+            concurrency_key=concurrency_key,
+            required_capabilities=tuple(texts_of(required_capabilities, "task.required_capabilities")),
             fails_with_dependencies=fails_with_dependencies,
             group=group,
             tags=dict(tags or {}),
@@ -158,3 +168,13 @@ class TaskModel(Model, Tagged, kw_only=True):
             self.assigned_to = None
         self.error = error
         self.updated_at = now()
+
+
+def _distinct(capabilities: Any) -> Any:
+    """Return capabilities as a sorted tuple, `None` if there are none; leave other values to be refused when stored."""
+    if not isinstance(capabilities, tuple | list | set | frozenset):
+        return capabilities
+    try:
+        return tuple(sorted(set(capabilities))) or None
+    except TypeError:
+        return capabilities

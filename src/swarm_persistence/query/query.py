@@ -85,10 +85,14 @@ def one_of(field: str, values: Sequence[str]) -> Condition:
 
 
 class Order(NamedTuple):
-    """A field to sort by; null sorts below every value."""
+    """A field to sort by; null sorts below every value.
+
+    Of a text, an engine need compare only the beginning that its index holds, if `is_of_beginning`.
+    """
 
     field: str
     is_descending: bool = False
+    is_of_beginning: bool = False
 
 
 class Query(msgspec.Struct, Generic[M], frozen=True):

@@ -21,6 +21,7 @@ from swarm_persistence.models import (
     TaskStatus,
 )
 from swarm_persistence.models.collections import document_id
+from swarm_persistence.models.limits import TaskLimit, TaskStart
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.models.ranks import RankedEnum
 
@@ -61,6 +62,9 @@ UNMET_DEPENDENCIES = "unmet_dependencies"
 
 IS_DELAYED = "is_delayed"
 """The hidden column of tasks that tells whether `run_at` must come before the task is ready."""
+
+IS_COUNTED = "is_counted"
+"""The hidden column of tasks that tells whether a task was claimed while its type had a limit."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -234,13 +238,23 @@ TASKS = _register(
         Index("tasks_pending", ("-priority",), where=(_PENDING,)),
         Index("tasks_ready", ("-priority",), where=_READY),
         Index("tasks_ready_by_type", ("task_type", "-priority"), where=_READY),
+        Index(
+            "tasks_ready_by_concurrency_key", ("task_type", "concurrency_key", "-priority"), _READY, "concurrency_key"
+        ),
+        Index(
+            "tasks_ready_by_capabilities",
+            ("required_capabilities", "task_type", "-priority"),
+            _READY,
+            "required_capabilities",
+        ),
+        Index("tasks_counted", ("task_type", "status"), where=((IS_COUNTED, 1),)),
         Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
         Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
         Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
         Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
         Index("tasks_by_group", ("group",), present="group"),
         Index("tasks_changed", (CHANGE_NUMBER,)),
-        hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG)),
+        hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG), Column(IS_COUNTED, Kind.FLAG)),
         is_followed=True,
         sticky=("status", TaskStatus.COMPLETED.value),
         monotonic=("claim_count",),
@@ -303,6 +317,10 @@ TASK_LINKS = _register(
         Index("task_links_by_dependency", ("dependency_id",)),
         is_public=False,
     )
+)
+TASK_LIMITS = _register(Table("task_limits", TaskLimit, is_public=False))
+TASK_STARTS = _register(
+    Table("task_starts", TaskStart, Index("task_starts_by_type", ("task_type", "started_at")), is_public=False)
 )
 
 PUBLIC_TABLES: tuple[Table[Any], ...] = tuple(table for table in _registered if table.is_public)

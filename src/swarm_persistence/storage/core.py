@@ -42,6 +42,8 @@ class StorageCore(NotPicklable):
         self._schema_name = engine.schema_name
         self._held_transactions = HeldTransactions()
         self._feeds = Feeds()
+        self._is_choosing = False
+        """Whether claims have to choose, as limits or required capabilities leave out some of the first tasks."""
         _storages.add(self)
 
     @property

@@ -16,8 +16,7 @@ from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASK_LINKS, TASKS,
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import ROWS_AT_ONCE
-from swarm_persistence.storage.ready_tasks import IS_READY
-from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, MOST_URGENT_FIRST
+from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, IS_READY, MOST_URGENT_FIRST
 from swarm_persistence.storage.throughput import CHANGES_READ, TaskThroughput, ThroughputQuery, age_seconds
 
 _COUNT = (AggregateFunction("count"),)

@@ -8,11 +8,11 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Values
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
-from swarm_persistence.schema.tables import IS_DELAYED, TASKS
+from swarm_persistence.schema.tables import IS_DELAYED, TASK_LIMITS, TASKS
+from swarm_persistence.storage.claim_choice import ClaimChoice, Wanted, of_types
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_NOT_DELAYED, IS_PENDING, MOST_URGENT_FIRST
-
-IS_READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
+from swarm_persistence.storage.task_limits import limits_by_type
+from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, IS_READY, MOST_URGENT_FIRST
 
 _SHORTEST_PAUSE_SECONDS = 0.01
 
@@ -23,13 +23,15 @@ class ReadyTaskWatch:
     To lose no task, make it before a claim, and wait for it after the claim.
     """
 
-    def __init__(self, storage: StorageCore, fits: tuple[Condition, ...]) -> None:
+    def __init__(self, storage: StorageCore, wanted: Wanted) -> None:
         self._storage = storage
+        self._wanted = wanted
+        fits = of_types(wanted.types)
         ready: Query[TaskModel] = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, 1)
         due: Query[TaskModel] = Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits), MOST_URGENT_FIRST, 1)
         self._queries = (ready, due)
         self._fits = fits
-        self._commits = storage._engine.watch((TASKS,))
+        self._commits = storage._engine.watch((TASKS, TASK_LIMITS))
 
     async def wait(self, within: float | timedelta) -> bool:
         """Wait until a claim may find a task that an earlier one has not, and tell whether there is one.
@@ -47,6 +49,8 @@ class ReadyTaskWatch:
         while True:
             rest = max(deadline - time.monotonic(), 0.0)
             due_in = await self._seconds_to_next_due(rest)
+            if self._storage._is_choosing:
+                due_in = min(due_in, await self._seconds_to_next_start(rest))
             # Most commits make no task ready, and a read needs no write lock. But only a claim marks due tasks.
             if not await self._commits.wait(min(rest, due_in)):
                 return due_in < rest or await self.is_any_ready()
@@ -62,7 +66,7 @@ class ReadyTaskWatch:
         executor = self._storage._executor()
         for query in self._queries:
             if await executor.read(Values(query, ("id",))):
-                return True
+                return not self._storage._is_choosing or await self._is_any_to_choose()
         return False
 
     async def types(self, most: int) -> list[str]:
@@ -83,6 +87,22 @@ class ReadyTaskWatch:
     def close(self) -> None:
         """Stop watching. A second call does nothing."""
         self._commits.close()
+
+    async def _is_any_to_choose(self) -> bool:
+        """Tell whether limits and required capabilities let a claim find a task now, or a task has become due."""
+        executor = self._storage._executor()
+        if await executor.read(Values(self._queries[1], ("id",))):
+            return True
+        return bool(await ClaimChoice(executor, self._wanted, await limits_by_type(executor)).candidates())
+
+    async def _seconds_to_next_start(self, most: float) -> float:
+        """Return the seconds until a limit lets the next task start; `most` or more if that is later, or never."""
+        executor = self._storage._executor()
+        choice = ClaimChoice(executor, self._wanted, await limits_by_type(executor))
+        await choice.candidates()
+        if choice.next_start is None:
+            return most
+        return max((choice.next_start - await self._storage._engine.time()) / 1_000_000, _SHORTEST_PAUSE_SECONDS)
 
     async def _seconds_to_next_due(self, most: float) -> float:
         """Return the seconds until the next delayed task is due; `most` or more if that is later."""

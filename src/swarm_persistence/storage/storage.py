@@ -19,6 +19,7 @@ from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.deletions import DeletionVerbs
 from swarm_persistence.storage.document_search import DocumentSearchVerbs
 from swarm_persistence.storage.events import EventVerbs
+from swarm_persistence.storage.limits import LimitVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.modifying import modify
@@ -49,6 +50,7 @@ class Storage(
     ProgressVerbs,
     ApprovalVerbs,
     TakeoverVerbs,
+    LimitVerbs,
     DependencyVerbs,
     WaitVerbs,
     ScheduleVerbs,

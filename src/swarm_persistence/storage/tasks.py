@@ -19,6 +19,7 @@ from swarm_persistence.storage.watching import Watched
 IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
 IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
 IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
+IS_READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
 IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
 MOST_URGENT_FIRST = (Order("priority", is_descending=True), Order(SEQUENCE))
 

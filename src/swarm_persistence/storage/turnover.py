@@ -10,7 +10,6 @@ from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.steps import Apart
 from swarm_persistence.errors import InvalidQueryError, UnreadableError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.builder import bound
 from swarm_persistence.schema.values import json_text
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claims import (
@@ -18,8 +17,8 @@ from swarm_persistence.storage.claims import (
     MOST_MARKED,
     ReadyClaim,
     checked_claimant,
+    checked_wanted,
     claiming_ready,
-    wanted_types,
 )
 from swarm_persistence.storage.held_claims import claim_key
 from swarm_persistence.storage.leases import LeaseVerbs, completion
@@ -49,13 +48,15 @@ class TurnoverVerbs(LeaseVerbs):
         capabilities: Iterable[str] | None = None,
         lease: float | timedelta = LEASE_SECONDS,
         is_running: bool = False,
+        ageing: float | timedelta | None = None,
     ) -> CompletedAndClaimed:
         """Complete tasks, each with its result, and claim up to `limit` next ready tasks, in one write.
 
         Each task is completed as by `complete_task`, but one whose claim is over does not hinder the others: it is
         returned as lost. Tasks are claimed as by `claim_next_tasks`; the dependents of those that this call completes
-        may be among them. On SQLite, all is one commit. An engine may commit the completions apart from the claims, so
-        if this raises a `DatabaseError`, any of them may be stored; a claim is not.
+        may be among them. On SQLite, all is one commit, unless limits, required capabilities or `ageing` choose the
+        tasks: then the claims have one of their own. An engine may commit the completions apart from the claims, so if
+        this raises a `DatabaseError`, any of them may be stored; a claim is not.
 
         Raises:
             InvalidQueryError: an argument is invalid; nothing was written.
@@ -65,28 +66,28 @@ class TurnoverVerbs(LeaseVerbs):
         """
         pairs = _checked(completions)
         claimant = checked_claimant(agent_id, lease)
-        types = wanted_types(task_types, capabilities)
-        bound("limit", limit)
-        is_claiming = limit > 0 and types != ()
-        ready = ReadyClaim(types, limit, bool(is_running))
+        wanted = checked_wanted(agent_id, task_types, capabilities, limit, ageing)
+        is_running = bool(is_running)
         held = [(task, result) for task, result in pairs if task.assigned_to is not None]
         if not held:
-            claimed = await self._claim_ready(ready, claimant) if is_claiming else []
+            claimed = [] if wanted.is_empty else await self._claim_ready(wanted, claimant, is_running=is_running)
             return CompletedAndClaimed(claimed, [task for task, _ in pairs])
 
         apart = Apart(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
-        if not is_claiming:
+        if wanted.is_empty or self._is_choosing or wanted.ageing is not None:
             (outcomes,) = await self._executor().write((apart,))
-            return CompletedAndClaimed([], self._show_completed(pairs, held, outcomes))
-        claim = claiming_ready(ready)
+            lost = self._show_completed(pairs, held, outcomes)
+            claimed = [] if wanted.is_empty else await self._claim_ready(wanted, claimant, is_running=is_running)
+            return CompletedAndClaimed(claimed, lost)
+        claim = claiming_ready(ReadyClaim(wanted.types, wanted.limit, is_running))
         try:
             outcomes, marked, claimed = await self._write_claim([apart, *BoundSteps(claim, *claimant)])
         except UnreadableError:
             outcomes = await self._complete_after_failure(apart, [task for task, _ in held])
             marked, claimed = MOST_MARKED, []
         lost = self._show_completed(pairs, held, outcomes)
-        if not claimed and marked == MOST_MARKED:
-            claimed = await self._claim_ready(ready, claimant)
+        if not claimed and (marked == MOST_MARKED or await self._must_choose()):
+            claimed = await self._claim_ready(wanted, claimant, is_running=is_running)
         return CompletedAndClaimed(claimed, lost)
 
     async def _complete_after_failure(self, apart: Apart, tasks: Sequence[TaskModel]) -> list[Any]:

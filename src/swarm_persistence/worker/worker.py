@@ -48,7 +48,8 @@ class Worker:
     If a worker is killed, other workers take over its tasks once their leases have expired: every worker looks for such
     tasks.
 
-    It needs the asynchronous storage; handlers need not be asynchronous.
+    It claims tasks whose required capabilities are among those of its agent. It needs the asynchronous storage;
+    handlers need not be asynchronous.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Worker:
         retries: RetryPolicy | Mapping[str, RetryPolicy] | None = None,
         fires_schedules: bool = True,
         retention: float | timedelta | None = None,
+        ageing: float | timedelta | None = None,
     ) -> None:
         """Set up a worker; durations are seconds or timedeltas.
 
@@ -74,7 +76,8 @@ class Worker:
         SIGTERM and SIGINT stop it, in the main thread only; the previous handlers are restored at the end of the block.
         `retries` is the policy for the tasks that fail here, or a dict of policies by task type. `fires_schedules` lets
         it store the tasks of the schedules that are due, whatever their types. With `retention`, it prunes what is
-        older than that, now and then; of the workers of a swarm, one at a time does.
+        older than that, now and then; of the workers of a swarm, one at a time does. With
+        `ageing`, a task counts as one priority higher for each such time that it has waited.
 
         Raises:
             InvalidQueryError: an argument is invalid; the message names it.
@@ -99,6 +102,7 @@ class Worker:
             heartbeat_timeout=seconds(heartbeat_timeout, "heartbeat_timeout"),
             fires_schedules=fires_schedules,
             retention=None if retention is None else seconds(retention, "retention"),
+            ageing=None if ageing is None else seconds(ageing, "ageing"),
         )
         self._heeds_signals = heeds_signals
         self._loop: asyncio.AbstractEventLoop

@@ -54,6 +54,7 @@ class WorkerSettings(NamedTuple):
     heartbeat_timeout: float
     fires_schedules: bool
     retention: float | None = None
+    ageing: float | None = None
 
 
 class WorkerRun:
@@ -74,7 +75,7 @@ class WorkerRun:
         self._changed = asyncio.Event()
         """Set when the main loop may have something to do."""
         self._threads = HandlerThreads(settings.concurrency, self._changed.set)
-        self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers)
+        self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers, capabilities=agent.capabilities)
         self._may_find_tasks = True
         self._waiting: asyncio.Task[Any] | None = None
         """Waits for what may let a claim find tasks, or succeed."""
@@ -221,8 +222,10 @@ class WorkerRun:
                 self._agent.id,
                 limit=room,
                 task_types=self._settings.handlers,
+                capabilities=self._agent.capabilities,
                 lease=self._settings.limits.lease,
                 is_running=self._is_slot_free_for_all(room),
+                ageing=self._settings.ageing,
             )
         except Exception:
             # Alone, each is retried, and an error is that of its own task. A claim that fails again is logged.
@@ -245,8 +248,10 @@ class WorkerRun:
                 self._agent.id,
                 limit=room,
                 task_types=self._settings.handlers,
+                capabilities=self._agent.capabilities,
                 lease=limits.lease,
                 is_running=self._is_slot_free_for_all(room),
+                ageing=self._settings.ageing,
             )
         except ClosedError:
             raise

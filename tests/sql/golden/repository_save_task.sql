@@ -1,7 +1,7 @@
 BEGIN IMMEDIATE;
 
-INSERT INTO tasks (id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, progress, progress_text, change_number)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?, max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1)
+INSERT INTO tasks (id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, concurrency_key, required_capabilities, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, progress, progress_text, change_number)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?, max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1)
 ON CONFLICT (id) DO UPDATE SET
   task_type = excluded.task_type,
   priority = excluded.priority,
@@ -21,6 +21,8 @@ ON CONFLICT (id) DO UPDATE SET
   lease_expires_at = excluded.lease_expires_at,
   claim_count = max(tasks.claim_count, excluded.claim_count),
   idempotency_key = excluded.idempotency_key,
+  concurrency_key = excluded.concurrency_key,
+  required_capabilities = excluded.required_capabilities,
   fails_with_dependencies = excluded.fails_with_dependencies,
   "group" = excluded."group",
   tags = excluded.tags,

@@ -20,6 +20,8 @@ SET
   lease_expires_at = ?,
   claim_count = max(claim_count, ?),
   idempotency_key = ?,
+  concurrency_key = ?,
+  required_capabilities = ?,
   fails_with_dependencies = ?,
   "group" = ?,
   tags = ?,

@@ -182,7 +182,9 @@ class Changes:
             self._change(source, row, self._changed(query.table, row, changes), is_marked)
         return len(rows)
 
-    def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> list[Any]:
+    def claim(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]] = ()) -> list[Any]:
+        if any(rows_of(self._source_of(each.table), each) for each in unless):
+            return []
         source = self._source_of(query.table)
         decode = codec_of(query.table.model).decode
         is_marked = _is_marked(query.table, changes)

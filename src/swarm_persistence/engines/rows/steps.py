@@ -92,7 +92,7 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Take: lambda step: partial(Changes.take, query=step.query),
     Update: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
     Upkeep: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
-    Claim: lambda step: partial(Changes.claim, query=step.query, changes=step.changes),
+    Claim: lambda step: partial(Changes.claim, query=step.query, changes=step.changes, unless=step.unless),
     Delete: lambda step: partial(Changes.delete, query=step.query),
     Unlink: lambda step: partial(Changes.unlink, step=step),
     Restore: lambda step: partial(

@@ -7,6 +7,8 @@ collecting the values.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket, Elapsed
 from swarm_persistence.engines.steps import Change, CountOf, Increment
 from swarm_persistence.query.query import FromNow, Order, Query, Subquery
@@ -237,10 +239,13 @@ class Compiler:
         values = [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
         return text, [*values, *self._values(query)] if is_limited else values
 
-    def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
-        """Return the text that changes the first of a query's rows and gives them, in any order."""
+    def claim(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]] = ()) -> Compiled:
+        """Return the text that changes the first of a query's rows and gives them, in any order.
+
+        It changes nothing if a row matches one of the queries `unless`.
+        """
         if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
-            return self._claim_by_id(query, changes)
+            return self._claim_by_id(query, changes, unless)
         heads = split_for_merge(query)
         # One row is found faster by `=` than by `IN`.
         key = (
@@ -249,6 +254,7 @@ class Compiler:
             query.limit == 1,
             heads and tuple(map(self._shape, heads)),
             changes_shape(changes),
+            unless,
         )
         text = self._texts.get(key)
         if text is None:
@@ -256,7 +262,8 @@ class Compiler:
             change = self._change(query.table, changes, marks)
             chosen = self._first(query, marks) if heads is None else self._first_of_all(query, heads, marks)
             operator = "=" if query.limit == 1 else "IN"
-            text = f"{change}\nWHERE {SEQUENCE} {operator} (\n  {chosen}\n)\n{_returning(query.table)}"
+            guards = "".join(f"\nAND {guard}" for guard in self._guards(unless, marks))
+            text = f"{change}\nWHERE {SEQUENCE} {operator} (\n  {chosen}\n){guards}\n{_returning(query.table)}"
             self._texts[key] = text
         values = self._change_values(changes)
         for each in heads or (query,):
@@ -265,15 +272,29 @@ class Compiler:
             values.append(query.limit)
         return text, values
 
-    def _claim_by_id(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
+    def _claim_by_id(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]]) -> Compiled:
         """Return the text that changes and gives the one row that there can be."""
-        key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes))
+        key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes), unless)
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
             change = self._change(query.table, changes, marks) + self._where(query, marks)
-            text = self._texts[key] = f"{change}\n{_returning(query.table)}"
+            guards = "".join(f"\nAND {guard}" for guard in self._guards(unless, marks))
+            text = self._texts[key] = f"{change}{guards}\n{_returning(query.table)}"
         return text, [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
+
+    def _guards(self, unless: Sequence[Query[Any]], marks: Marks) -> list[str]:
+        """Return the conditions that no row matches these queries."""
+        return [f"NOT EXISTS ({self._look(query, marks)})" for query in unless]
+
+    def _look(self, query: Query[Any], marks: Marks) -> str:
+        """Return the text that finds one row if there is any, along the index of the query's order.
+
+        Without the order, a planner may read the table if it takes many rows to fulfil the conditions.
+        """
+        first = msgspec.structs.replace(query, limit=None)
+        order = self._order_and_bounds(first, marks) if first.order else []
+        return " ".join(["SELECT 1", *self._from(first, marks), *order, "LIMIT 1"])
 
     def take(self, query: Query[Any]) -> Compiled:
         """Return the text that deletes the rows that fulfil a query's conditions, and gives them."""

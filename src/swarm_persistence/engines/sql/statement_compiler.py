@@ -217,7 +217,7 @@ class StatementCompiler(ABC):
         return CountStatement(*self.sql.update(step.query, step.changes), step.query.table)
 
     def _claim(self, step: Claim[Any]) -> Statement:
-        return ClaimStatement(*self.sql.claim(step.query, step.changes), step.query.table, step.query)
+        return ClaimStatement(*self.sql.claim(step.query, step.changes, step.unless), step.query.table, step.query)
 
     def _delete(self, step: Delete[Any]) -> Statement:
         return CountStatement(*self.sql.delete(step.query), step.query.table)

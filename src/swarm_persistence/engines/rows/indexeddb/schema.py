@@ -26,6 +26,7 @@ VERSIONS = (
     "groups and tags",
     "traces of tasks",
     "schedules, progress of tasks",
+    "limits and capabilities",
 )
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 

@@ -45,9 +45,9 @@ class ClaimCompiler(Compiler):
 
     dialect: PostgresDialect
 
-    def claim(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
+    def claim(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]] = ()) -> Compiled:
         """Return the text that changes the first of a query's rows that no other transaction is about to change."""
-        return self._claim(query, changes, None, _MOST_HELD, is_alone=False)
+        return self._claim(query, changes, None, _MOST_HELD, unless=unless, is_alone=False)
 
     def claim_alone(
         self,
@@ -56,6 +56,7 @@ class ClaimCompiler(Compiler):
         due: Query[Any] | None,
         *,
         is_wide: bool,
+        unless: Sequence[Query[Any]] = (),
         bounds: Sequence[int] | None = None,
     ) -> Compiled:
         """Return the text of a claim that can be undone, and that takes nothing if another query finds any row.
@@ -66,7 +67,7 @@ class ClaimCompiler(Compiler):
         third is how many entries of the index of types it has walked over, or null: see `LowerBounds`. With lower
         bounds, it begins at these.
         """
-        return self._claim(query, changes, due, _held(is_wide, bounds), bounds=bounds)
+        return self._claim(query, changes, due, _held(is_wide, bounds), unless=unless, bounds=bounds)
 
     def claim_together(
         self,
@@ -75,6 +76,7 @@ class ClaimCompiler(Compiler):
         due: Query[Any] | None,
         *,
         is_wide: bool,
+        unless: Sequence[Query[Any]] = (),
         bounds: Sequence[int] | None = None,
     ) -> tuple[str, Values]:
         """Return the text of such a claim for several callers: of one change for each row, all of one shape.
@@ -82,7 +84,8 @@ class ClaimCompiler(Compiler):
         The rows are given out in their order; behind its sequence, each has the place of its change, counted from 1.
         """
         together = msgspec.structs.replace(query, limit=len(changes))
-        text, values = self._claim(together, changes[0], due, _held(is_wide, bounds), is_shared=True, bounds=bounds)
+        held = _held(is_wide, bounds)
+        text, values = self._claim(together, changes[0], due, held, unless=unless, is_shared=True, bounds=bounds)
         return text, [*values, *zip(*map(self._change_values, changes), strict=True)]
 
     def upkeep(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
@@ -97,6 +100,7 @@ class ClaimCompiler(Compiler):
         due: Query[Any] | None,
         held: int,
         *,
+        unless: Sequence[Query[Any]],
         is_alone: bool = True,
         is_shared: bool = False,
         bounds: Sequence[int] | None = None,
@@ -112,7 +116,7 @@ class ClaimCompiler(Compiler):
         parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
         due_shape = None if due is None else self._conditions_shape(due)
         kind = ("claim", is_alone, is_shared, held, bound, bounds is None, bool(types))
-        key = (*kind, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
+        key = (*kind, unless, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
@@ -121,6 +125,7 @@ class ClaimCompiler(Compiler):
             if is_alone:
                 tables["due"] = "SELECT WHERE false" if due is None else self._look(due, marks)
                 choice = Choice([*changes], ["NOT EXISTS (SELECT FROM due)"])
+            choice.guards.extend(self._guards(unless, marks))
             if types:
                 tables["before"] = BEFORE.format(index=f"{self.dialect.schema}.{INDEX_OF_TYPES}")
                 # Whatever depends on no row is asked for first.
@@ -167,14 +172,6 @@ class ClaimCompiler(Compiler):
             returned.append("place")
         returned += map(before, choice.kept)
         return f"{change}\nFROM {source}\nWHERE {SEQUENCE} = claimed\nRETURNING {', '.join(returned)}"
-
-    def _look(self, query: Query[Any], marks: Marks) -> str:
-        """Return the text that finds one row if there is any, along the index of the query's order.
-
-        Without the order, the planner would read the table if it takes many rows to fulfil the conditions.
-        """
-        first = msgspec.structs.replace(query, limit=None)
-        return " ".join(["SELECT", *self._from(first, marks), *self._order_and_bounds(first, marks), "LIMIT 1"])
 
     def _first_rows(self, query: Query[Any], choice: Choice, marks: Marks) -> list[str]:
         """Return the text that locks a query's rows in its order."""

@@ -61,7 +61,9 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
     ) -> list[Any]:
         claim, compiler = self.claim, self.compiler
         return await connection.run(
-            *compiler.claim_alone(claim.query, claim.changes, self.due, is_wide=is_wide, bounds=bounds)
+            *compiler.claim_alone(
+                claim.query, claim.changes, self.due, is_wide=is_wide, unless=claim.unless, bounds=bounds
+            )
         )
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
@@ -103,9 +105,11 @@ class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
     async def _claimed(
         self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
     ) -> list[Any]:
-        query, compiler = self.claim.query, self.compiler
+        claim, compiler = self.claim, self.compiler
         return await connection.run(
-            *compiler.claim_together(query, self.changes, self.due, is_wide=is_wide, bounds=bounds)
+            *compiler.claim_together(
+                claim.query, self.changes, self.due, is_wide=is_wide, unless=claim.unless, bounds=bounds
+            )
         )
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[tuple[int, list[Any] | UnreadableError]]:
@@ -159,7 +163,7 @@ class ClaimPlan:
         query = claim.query
         if not query.limit or query.limit > _MOST_SHARED or query.offset:
             return None
-        return self.kind, query.conditions, query.order, changes_shape(claim.changes)
+        return self.kind, query.conditions, query.order, changes_shape(claim.changes), claim.unless
 
     @property
     def most(self) -> int:

@@ -12,7 +12,9 @@ from swarm_persistence.schema.values import ColumnValue
 CURRENT_CHANGE = "pg_current_xact_id()::text::bigint"
 """The number of the transaction that writes: what a write leaves in a row of a followed table."""
 
-_ANY_LENGTH = frozenset({"task_type", "event_type", "metric_type", "unit", "label", "group"})
+_ANY_LENGTH = frozenset(
+    {"task_type", "event_type", "metric_type", "unit", "label", "group", "concurrency_key", "required_capabilities"}
+)
 """Columns with an index that hold texts of any length: of these, the index holds the beginning."""
 
 _TIMES = frozenset(column.name for table in TABLES for column in table.columns if column.kind is Kind.TIME)
@@ -100,8 +102,9 @@ class PostgresDialect(Dialect):
         if operator == "LIKE":
             return f"{quoted(field)} ILIKE {mark} ESCAPE ''"
         plain = f"{quoted(field)} {operator} {mark}"
-        if operator == "=" and field in _ANY_LENGTH:
-            return f"{_beginning(quoted(field))} = {_beginning(mark)} AND {_uncounted(plain)}"
+        if operator in ("=", ">", "<") and field in _ANY_LENGTH:
+            bound = "=" if operator == "=" else f"{operator}="
+            return f"{_beginning(quoted(field))} {bound} {_beginning(mark)} AND {_uncounted(plain)}"
         return plain
 
     def has_tag(self, field: str, first: str, other: str) -> str:
@@ -153,6 +156,8 @@ class PostgresDialect(Dialect):
         if order.field in _NEVER_NULL:
             return super().order(order)
         field = quoted(order.field)
+        if order.is_of_beginning and order.field in _ANY_LENGTH:
+            return f"{_beginning(field)} NULLS FIRST"
         return f"{field} DESC NULLS LAST" if order.is_descending else f"{field} NULLS FIRST"
 
     def any_number_of_rows(self) -> str:

@@ -44,6 +44,7 @@ class RowUpdateCompiler(Compiler):
         *,
         gives_rows: bool,
         ending: Ending,
+        unless: Sequence[Query[Any]] = (),
     ) -> str:
         """Return the text; it marks one array for each of the values, and gives the place of each changed row last.
 
@@ -53,6 +54,7 @@ class RowUpdateCompiler(Compiler):
         columns = GivenMarks(self.dialect)
         change = self._change(table, changes, columns)
         conditions = [where_text(query, columns), *(hidden(self._literal(table, condition)) for condition in literals)]
+        conditions += self._guards(unless, Marks(self.dialect))
         choices = {
             "chosen": f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
             f"  FROM {given(self._types(query, changes), Marks(self.dialect))}, {self.dialect.table(table)}\n"

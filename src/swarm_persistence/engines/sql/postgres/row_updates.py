@@ -110,10 +110,11 @@ class RowUpdates:
         compiler = self._compiler
         compared = Query(query.table, conditions)
         gives_rows = isinstance(step, Claim)
-        key = (query.table.name, literals, compiler.shape(compared, changes), gives_rows, ending)
+        unless = step.unless if isinstance(step, Claim) else ()
+        key = (query.table.name, literals, compiler.shape(compared, changes), gives_rows, ending, unless)
         plan = self._plans.get(key)
         if plan is None:
-            text = compiler.text(compared, changes, literals, gives_rows=gives_rows, ending=ending)
+            text = compiler.text(compared, changes, literals, gives_rows=gives_rows, ending=ending, unless=unless)
             plan = self._plans[key] = RowUpdatePlan(
                 query.table, text, ending, gives_rows=gives_rows, is_repeatable=_is_repeatable(changes)
             )

@@ -19,6 +19,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0016_trace_parents,
     m0017_schedules,
     m0018_word_index,
+    m0019_limits,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -69,6 +70,7 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
         opens_from=2,
     ),
     PostgresMigration(18, "an index of words", m0018_word_index.UP, m0018_word_index.DOWN, opens_from=2),
+    PostgresMigration(19, "limits and capabilities", m0019_limits.UP, m0019_limits.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

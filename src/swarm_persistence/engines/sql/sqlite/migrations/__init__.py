@@ -17,6 +17,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0012_trace_parents,
     m0013_schedules,
     m0014_word_index,
+    m0015_limits,
 )
 
 
@@ -63,6 +64,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         opens_from=6,
     ),
     Migration(14, "an index of words", m0014_word_index.UP, m0014_word_index.DOWN, opens_from=6),
+    Migration(15, "limits and capabilities", m0015_limits.UP, m0015_limits.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

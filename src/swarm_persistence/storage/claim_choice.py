@@ -1,0 +1,227 @@
+"""Chooses the next tasks where limits, capabilities or ageing decide: from the first of each type and requirement."""
+
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from swarm_persistence.clock import now_in_microseconds
+from swarm_persistence.engines.interface import Executor
+from swarm_persistence.engines.reads import Get, Values
+from swarm_persistence.models import TaskLimit, TaskPriority
+from swarm_persistence.models.collections import collection_of
+from swarm_persistence.query.query import Condition, Order, Query, one_of
+from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
+from swarm_persistence.storage.task_limits import ANY_LIMIT, Room, room_of
+from swarm_persistence.storage.tasks import IS_READY, MOST_URGENT_FIRST
+
+_REQUIRES_ANY = Condition("required_capabilities", "IS NOT NULL")
+_REQUIRES_NONE = Condition("required_capabilities", "IS NULL")
+_BY_CAPABILITIES = Order("required_capabilities", is_of_beginning=True)
+_BY_TYPE = Order("task_type", is_of_beginning=True)
+_BY_KEY = Order("concurrency_key", is_of_beginning=True)
+
+EXCEPTIONS: tuple[Query[Any], ...] = (ANY_LIMIT, Query(TASKS, (*IS_READY, _REQUIRES_ANY), (_BY_CAPABILITIES,), 1))
+"""While one of them has a row, the first task of the queue may not be the one to claim."""
+
+_FIELDS = ("id", "priority", SEQUENCE, "task_type", "concurrency_key", "created_at", "run_at")
+_KEY = _FIELDS.index("concurrency_key")
+_LEVELS = range(len(TaskPriority))
+_FEW = 50
+"""How many of the first tasks of a type are looked at for one of a key that is not full."""
+_MANY = 500
+"""How many are looked at for one without a key, if all of these have one that is full."""
+_MOST_KEYS = 64
+"""How many keys that are not full are compared then."""
+
+
+class Wanted(NamedTuple):
+    """Which tasks a claim asks for, and how many at most."""
+
+    types: tuple[str, ...] | None
+    limit: int = 1
+    agent_id: str | None = None
+    capabilities: tuple[str, ...] | None = None
+    """What the agent can do; `None` for what it has registered."""
+    ageing: float | None = None
+    """After so many seconds, a task that waits counts as one priority higher, and so on."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no task can be one of them."""
+        return self.limit == 0 or self.types == ()
+
+
+def of_types(types: tuple[str, ...] | None) -> tuple[Condition, ...]:
+    """Return the conditions for a task's type."""
+    return () if types is None else (one_of("task_type", types),)
+
+
+class Candidate(NamedTuple):
+    """A task that may be claimed; they sort by urgency."""
+
+    lack_of_urgency: int
+    sequence: int
+    id: str
+    task_type: str
+
+
+class _Lane(NamedTuple):
+    """Tasks of which an index gives the first: of one type, one requirement and, if they age, one priority."""
+
+    task_type: str
+    conditions: tuple[Condition, ...]
+
+
+class ClaimChoice:
+    """The choice of one claim; `limits` are those in force."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        wanted: Wanted,
+        limits: dict[str, TaskLimit],
+        others: tuple[Condition, ...] = (),
+    ) -> None:
+        self._executor = executor
+        self._wanted = wanted
+        self._limits = limits
+        self._others = others
+        self._rooms: dict[str, Room] = {}
+
+    @property
+    def next_start(self) -> int | None:
+        """Return the time at which a limit will let a task start, in microseconds, if that is known."""
+        return min((room.next_start for room in self._rooms.values() if room.next_start is not None), default=None)
+
+    async def candidates(self) -> list[Candidate]:
+        """Return the tasks to claim, the most urgent first."""
+        requirements = await self._fitting_requirements()
+        rows: list[Any] = []
+        async for task_type in self._types():
+            room = await self._room(task_type)
+            if room is not None and room.is_empty:
+                continue
+            for lane in self._lanes(task_type, requirements):
+                rows += await self._first_of(lane, room)
+        present = now_in_microseconds()
+        ranked = sorted((self._candidate(row, present), row[_KEY]) for row in rows)
+        chosen: list[Candidate] = []
+        for candidate, key in ranked:
+            room = self._rooms.get(candidate.task_type)
+            if room is not None:
+                if not room.has(key):
+                    continue
+                room.take(key)
+            chosen.append(candidate)
+            if len(chosen) == self._wanted.limit:
+                break
+        return chosen
+
+    async def _fitting_requirements(self) -> list[Condition]:
+        """Return a condition for each requirement of ready tasks that the agent fulfils, that of none first."""
+        capabilities: set[str] | None = None
+        fitting: list[Condition] = []
+        required = False
+        async for (text,) in self._distinct((), _BY_CAPABILITIES, MOST_URGENT_FIRST, ("required_capabilities",)):
+            required = True
+            if capabilities is None:
+                capabilities = set(await self._capabilities())
+            if capabilities.issuperset(collection_of(text)):
+                fitting.append(Condition("required_capabilities", "=", text))
+        return [_REQUIRES_NONE, *fitting] if required else []
+
+    async def _capabilities(self) -> Iterable[str]:
+        if self._wanted.capabilities is not None or self._wanted.agent_id is None:
+            return self._wanted.capabilities or ()
+        agent = await self._executor.read(Get(AGENTS, self._wanted.agent_id))
+        return () if agent is None else agent.capabilities
+
+    async def _types(self) -> AsyncIterator[str]:
+        if self._wanted.types is not None:
+            for each in self._wanted.types:
+                yield each
+            return
+        async for (task_type,) in self._distinct((), _BY_TYPE, MOST_URGENT_FIRST, ("task_type",)):
+            yield task_type
+
+    async def _room(self, task_type: str) -> Room | None:
+        limit = self._limits.get(task_type)
+        if limit is None:
+            return None
+        room = self._rooms[task_type] = await room_of(self._executor, limit)
+        return room
+
+    def _lanes(self, task_type: str, requirements: Sequence[Condition]) -> list[_Lane]:
+        of_type = (Condition("task_type", "=", task_type), *self._others)
+        levels: list[tuple[Condition, ...]]
+        levels = [()] if self._wanted.ageing is None else [(Condition("priority", "=", level),) for level in _LEVELS]
+        needs: list[tuple[Condition, ...]] = [(each,) for each in requirements] or [()]
+        return [_Lane(task_type, (*of_type, *need, *level)) for need in needs for level in levels]
+
+    async def _first_of(self, lane: _Lane, room: Room | None) -> list[Any]:
+        """Return the first rows of a lane that may be claimed, as many as are wanted."""
+        limit = self._wanted.limit
+        if room is None or not room.is_of_keys:
+            return await self._rows(lane.conditions, limit)
+        few = max(_FEW, 2 * limit)
+        rows = await self._rows(lane.conditions, few)
+        fitting = room.fitting(rows, _KEY)
+        if len(fitting) >= limit or len(rows) < few:
+            return fitting
+        known = {row[0] for row in fitting}
+        fitting += [row for row in await self._first_of_keys(lane, room) if row[0] not in known]
+        if len(fitting) < limit:
+            known = {row[0] for row in fitting}
+            many = await self._rows(lane.conditions, _MANY)
+            fitting += [row for row in many if row[_KEY] is None and row[0] not in known]
+        return fitting
+
+    async def _first_of_keys(self, lane: _Lane, room: Room) -> list[Any]:
+        """Return the first rows of keys that are not full, from one key on to the same."""
+        full = room.full_keys
+        # Not from the same key each time: if there are many, each has to come into its turn.
+        start = random.choice(full) if full else None
+        found: list[Any] = []
+        for after, before in ((start, None), (None, start)) if start is not None else ((None, None),):
+            bounds = (
+                lane.conditions if before is None else (*lane.conditions, Condition("concurrency_key", "<", before))
+            )
+            async for row in self._distinct(bounds, _BY_KEY, MOST_URGENT_FIRST, _FIELDS, after):
+                if room.has(row[_KEY]):
+                    found.append(row)
+                    if len(found) == _MOST_KEYS:
+                        return found
+        return found
+
+    async def _distinct(
+        self,
+        conditions: tuple[Condition, ...],
+        order: Order,
+        then: tuple[Order, ...],
+        fields: tuple[str, ...],
+        after: str | None = None,
+    ) -> AsyncIterator[Any]:
+        """Yield the first row of each value of a field, in order: one short read for each."""
+        field = order.field
+        between = (_BY_TYPE,) if order is _BY_CAPABILITIES else ()
+        while True:
+            later = Condition(field, "IS NOT NULL") if after is None else Condition(field, ">", after)
+            rows: list[Any] = await self._executor.read(
+                Values(Query(TASKS, (*IS_READY, *conditions, later), (order, *between, *then), 1), (*fields, field))
+            )
+            if not rows:
+                return
+            (row,) = rows
+            yield row[:-1]
+            after = str(row[-1])
+
+    async def _rows(self, conditions: tuple[Condition, ...], limit: int) -> list[Any]:
+        query = Query(TASKS, (*IS_READY, *conditions), MOST_URGENT_FIRST, limit)
+        return list(await self._executor.read(Values(query, _FIELDS)))
+
+    def _candidate(self, row: Any, present: int) -> Candidate:
+        id, priority, sequence, task_type, _, created_at, run_at = row
+        if self._wanted.ageing is not None:
+            waited = max(present - max(created_at, run_at or 0), 0)
+            priority = min(priority + int(waited / (self._wanted.ageing * 1_000_000)), _LEVELS[-1])
+        return Candidate(-priority, sequence, id, task_type)
