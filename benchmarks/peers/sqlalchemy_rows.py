@@ -1,4 +1,7 @@
-"""The tables of the library as SQLAlchemy's mapped classes: the same columns and values, by its own types."""
+"""The tables of the library as SQLAlchemy's mapped classes: the same columns and values, by its own types.
+
+The columns that queries name are written out; the others are added from the library's tables.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -11,6 +14,7 @@ from sqlalchemy.types import TypeDecorator
 from benchmarks.peers.statements import NEXT_CHANGE
 from swarm_persistence import EventModel, MetricModel, Model, TaskModel, TaskPriority
 from swarm_persistence.clock import from_microseconds, microseconds
+from swarm_persistence.schema.tables import JSON_KINDS, Kind, table_of
 
 _RANKS = {priority.rank: priority for priority in TaskPriority}
 
@@ -62,13 +66,9 @@ class EventRow(Base):
 
     __tablename__ = "events"
 
-    event_type: Mapped[str] = mapped_column(Text)
     agent_id: Mapped[str | None] = mapped_column(Text)
-    task_id: Mapped[str | None] = mapped_column(Text)
-    data: Mapped[Any] = mapped_column(JSON)
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
     timestamp: Mapped[datetime] = mapped_column(Moment)
-    idempotency_key: Mapped[str | None] = mapped_column(Text)
 
 
 class MetricRow(Base):
@@ -80,7 +80,6 @@ class MetricRow(Base):
     metric_type: Mapped[str] = mapped_column(Text)
     value: Mapped[float] = mapped_column(Float)
     unit: Mapped[str] = mapped_column(Text)
-    tags: Mapped[dict[str, str]] = mapped_column(JSON)
     timestamp: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -89,31 +88,32 @@ class TaskRow(Base):
 
     __tablename__ = "tasks"
 
-    task_type: Mapped[str] = mapped_column(Text)
     priority: Mapped[TaskPriority] = mapped_column(Priority)
     status: Mapped[str] = mapped_column(Text)
     assigned_to: Mapped[str | None] = mapped_column(Text)
-    payload: Mapped[Any] = mapped_column(JSON)
-    result: Mapped[Any | None] = mapped_column(JSON)
-    error: Mapped[str | None] = mapped_column(Text)
-    retry_count: Mapped[int] = mapped_column(Integer)
-    max_retries: Mapped[int] = mapped_column(Integer)
-    dependencies: Mapped[list[str]] = mapped_column(JSON)
-    created_at: Mapped[datetime] = mapped_column(Moment)
     updated_at: Mapped[datetime] = mapped_column(Moment)
-    started_at: Mapped[datetime | None] = mapped_column(Moment)
-    completed_at: Mapped[datetime | None] = mapped_column(Moment)
-    run_at: Mapped[datetime | None] = mapped_column(Moment)
     lease_expires_at: Mapped[datetime | None] = mapped_column(Moment)
     claim_count: Mapped[int] = mapped_column(Integer)
-    idempotency_key: Mapped[str | None] = mapped_column(Text)
-    fails_with_dependencies: Mapped[bool] = mapped_column(Boolean)
-    trace_parent: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(Integer)
     change_number: Mapped[int] = mapped_column(Integer, default=text(NEXT_CHANGE), onupdate=text(NEXT_CHANGE))
 
 
 _ROWS: dict[type[Model], type[Base]] = {EventModel: EventRow, MetricModel: MetricRow, TaskModel: TaskRow}
+
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: Text,
+    Kind.CHOICE: Text,
+    Kind.COUNT: Integer,
+    Kind.REAL: Float,
+    Kind.FLAG: Boolean,
+    Kind.TIME: Moment,
+    **dict.fromkeys(JSON_KINDS, JSON(none_as_null=True)),
+}
+
+for _model, _row in _ROWS.items():
+    for _column in table_of(_model).columns:
+        if _column.name not in _row.__table__.columns:
+            setattr(_row, _column.name, mapped_column(_column.name, _TYPES[_column.kind]))
 
 
 def row_of(model: Model) -> Base:

@@ -6,6 +6,7 @@ from typing import Any
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.models import EventModel, MetricModel, Model, TaskModel
+from swarm_persistence.query.text import listed
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import CHANGE_NUMBER, EVENTS, PUBLIC_TABLES, TASKS, Table
 
@@ -27,7 +28,7 @@ NEXT_CHANGE = SqliteDialect().change_number(TASKS)
 
 
 def _columns(table: Table[Any]) -> str:
-    return ", ".join((*table.stored_names, "sequence"))
+    return listed((*table.stored_names, "sequence"))
 
 
 def _insert(table: Table[Any]) -> str:
@@ -35,7 +36,7 @@ def _insert(table: Table[Any]) -> str:
     if table.is_followed:
         names.append(CHANGE_NUMBER)
         values.append(NEXT_CHANGE)
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(values)})"
+    return f"INSERT INTO {table.name} ({listed(names)}) VALUES ({', '.join(values)})"
 
 
 INSERT: dict[type[Model], str] = {table.model: _insert(table) for table in PUBLIC_TABLES}

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.models import Model
-from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.query.text import listed
+from swarm_persistence.schema.tables import JSON_KINDS, TASKS, Kind
 
 CONNECTIONS = 16
 SCHEMA = "measured"
@@ -43,7 +44,7 @@ async def by_hand(url: str) -> AsyncIterator[Verbs]:
     """Give what one would write with asyncpg, one prepared statement an operation, on the storage's own table."""
     names = TASKS.names
     marks = ", ".join(f"${place}" for place in range(1, len(names) + 1))
-    insert_text = f"INSERT INTO {SCHEMA}.tasks ({', '.join(names)}) VALUES ({marks})"
+    insert_text = f"INSERT INTO {SCHEMA}.tasks ({listed(names)}) VALUES ({marks})"
     claim_text = f"""
         UPDATE {SCHEMA}.tasks SET status = 'assigned', assigned_to = $1, updated_at = now(), version = version + 1
         WHERE sequence = (
@@ -75,8 +76,9 @@ async def sqlalchemy_core(url: str) -> AsyncIterator[Verbs]:
 
     def values_of(task: Model) -> dict[str, Any]:
         values = dict(zip(TASKS.names, row_of(task), strict=True))
-        for name in ("payload", "dependencies"):
-            values[name] = msgspec.json.decode(values[name])
+        for column in TASKS.columns:
+            if column.kind in JSON_KINDS and values[column.name] is not None:
+                values[column.name] = msgspec.json.decode(values[column.name])
         return values
 
     async def insert(task: TaskModel) -> None:
@@ -155,13 +157,13 @@ PEERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 def row_of(task: Model) -> list[Any]:
     """Return a task's columns as asyncpg takes them."""
     values: list[Any] = []
-    for name in TASKS.names:
-        value = getattr(task, name)
-        if name == "priority":
+    for column in TASKS.columns:
+        value = getattr(task, column.name)
+        if column.kind is Kind.RANK:
             value = value.rank
-        elif name == "status":
-            value = value.value
-        elif name in ("payload", "dependencies"):
+        elif column.kind is Kind.CHOICE:
+            value = value and value.value
+        elif column.kind in JSON_KINDS and value is not None:
             value = msgspec.json.encode(value).decode()
         values.append(value)
     return values
