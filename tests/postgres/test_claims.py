@@ -14,8 +14,7 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.ready_tasks import IS_READY
-from swarm_persistence.storage.tasks import IS_DUE, MOST_URGENT_FIRST
+from swarm_persistence.storage.tasks import IS_DUE, IS_READY, MOST_URGENT_FIRST
 from swarm_persistence_conformance.records import a_task, after
 
 _FILLING = """

@@ -164,10 +164,10 @@ def plain_answer(query: Query[Any], candidates: Iterable[Row]) -> list[Row]:
 
 def _compare(query: Query[Any], one: Row, other: Row) -> int:
     arrival = Order(SEQUENCE, bool(query.order) and query.order[-1].is_descending)
-    for field, is_descending in (*query.order, arrival):
-        place = query.table.positions[field]
+    for term in (*query.order, arrival):
+        place = query.table.positions[term.field]
         if sign := _sign(one[place], other[place]):
-            return -sign if is_descending else sign
+            return -sign if term.is_descending else sign
     return 0
 
 
