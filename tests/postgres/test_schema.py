@@ -12,7 +12,16 @@ from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, TASKS, Index, Kind, Table
 from swarm_persistence_conformance.records import a_task
 
-_LONG_TEXTS = ("task_type", "event_type", "metric_type", "unit", "label", "group")
+_LONG_TEXTS = (
+    "task_type",
+    "event_type",
+    "metric_type",
+    "unit",
+    "label",
+    "group",
+    "concurrency_key",
+    "required_capabilities",
+)
 
 # Each update of a task adds an entry to each index that holds it. So here, one serves those of two of the description.
 _BY_READINESS = Index(
@@ -68,7 +77,7 @@ def written(index: Index, schema: str, table: str) -> str:
 
 
 def _condition(field: str, value: str | int) -> str:
-    if field in ("read", "is_delayed", "paused"):
+    if field in ("read", "is_delayed", "is_counted", "paused"):
         return f"({field} = {'true' if value else 'false'})"
     return f"({field} = '{value}'::text)" if isinstance(value, str) else f"({field} = {value})"
 
