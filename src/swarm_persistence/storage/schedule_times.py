@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.errors import OtherError
@@ -182,6 +181,8 @@ def _cron_sim(cron: str, start: datetime, zone: tzinfo, *, reverse: bool = False
 def _zone(name: str) -> tzinfo:
     if text(name, "schedule.timezone") == "UTC":
         return UTC  # needs no database of time zones
+    from zoneinfo import ZoneInfo  # loads sysconfig, which a start that knows no zones can do without
+
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
