@@ -33,7 +33,7 @@ class Trial(NamedTuple):
     processes: int = 6
     lease_seconds: float = 1.0
     events_between_kills: tuple[int, int] = (40, 120)
-    patience_seconds: float = 150.0
+    patience_seconds: float = 400.0
 
     async def run(self, directory: Path) -> Outcome:
         """Do it; raises if it does not come to an end, or if a worker ends without being killed."""
