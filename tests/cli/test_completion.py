@@ -20,7 +20,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("words", "completions"),
     [
         (["tas"], {"tasks"}),
-        (["tasks", "re"], {"retry", "release"}),
+        (["tasks", "re"], {"retry", "release", "reject"}),
         (["prune", "--dr"], {"--dry-run"}),
         (["tasks", "list", "--status", "comp"], {"completed"}),
     ],

@@ -19,6 +19,7 @@ COMMANDS = [
     "top",
     "tasks",
     "schedules",
+    "limits",
     "agents",
     "events",
     "messages",
@@ -38,6 +39,7 @@ COMMANDS = [
 ACTIONS = {
     "tasks": ["list", "show", "add", "retry", "cancel", "release", "approve", "reject"],
     "schedules": ["list", "show", "pause", "resume", "delete"],
+    "limits": ["list", "set", "delete"],
     "agents": ["list"],
     "events": ["tail"],
     "messages": ["list", "send"],

@@ -166,6 +166,20 @@ class TestAdd:
         assert task.run_at is not None
         assert 3500 < (task.run_at - task.created_at).total_seconds() < 3700
 
+    def test_the_concurrency_key_and_what_is_required_are_stored_shown_and_listed(
+        self, storage: BlockingStorage, run: Run
+    ) -> None:
+        options = ("--concurrency-key", "customer-7", "--requires", "gpu", "--requires", "ocr")
+        (id,) = run("add", "sum", *options)[1].split()
+        storage.store_task(a_task("other"))
+
+        shown = run("show", id)[1].splitlines()
+
+        assert {"concurrency_key: customer-7", 'required_capabilities: ["gpu", "ocr"]'} <= {*shown}
+        assert listed(run, "--concurrency-key", "customer-7") == [id]
+        claimed = [storage.claim_next_task("agent-1", capabilities=each) for each in (["gpu"], ["gpu", "ocr"])]
+        assert [task and task.id for task in claimed] == ["other", id]
+
     def test_a_key_that_is_stored_already_gives_the_id_of_its_task(self, storage: BlockingStorage, run: Run) -> None:
         first = run("add", "sum", "--key", "k")
         assert run("add", "sum", "--key", "k") == first

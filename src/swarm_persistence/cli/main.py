@@ -18,6 +18,7 @@ from swarm_persistence.cli import (
     erase,
     events,
     import_rust,
+    limits,
     mcp,
     messages,
     migrate,
@@ -80,6 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     top.add_parser(commands)
     tasks.add_parser(commands)
     schedules.add_parser(commands)
+    limits.add_parser(commands)
     agents.add_parser(commands)
     events.add_parser(commands)
     messages.add_parser(commands)

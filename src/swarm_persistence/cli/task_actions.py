@@ -40,6 +40,14 @@ def add_parsers(actions: "Subparsers") -> None:
         help="for how long it holds its key (default: for_ever)",
     )
     add.add_argument("--group", metavar="GROUP", help="the group that it belongs to")
+    add.add_argument("--concurrency-key", metavar="KEY", help="the key by which a limit of its type counts it")
+    add.add_argument(
+        "--requires",
+        action="append",
+        default=[],
+        metavar="CAPABILITY",
+        help="what an agent must be capable of to get it; may be repeated",
+    )
     for name, text, change in (
         ("retry", "Make finished tasks pending again. They begin anew, as if they had never run.", _retry),
         ("cancel", "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.", _cancel),
@@ -73,6 +81,8 @@ def run_add(arguments: argparse.Namespace) -> int:
         idempotency_key=arguments.key,
         key_policy=arguments.key_policy,
         group=arguments.group,
+        concurrency_key=arguments.concurrency_key,
+        required_capabilities=arguments.requires,
         run_at=None if arguments.run_in is None else now() + _seconds(arguments.run_in),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_task(task))

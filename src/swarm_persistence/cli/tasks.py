@@ -44,6 +44,7 @@ def add_parser(commands: "Subparsers") -> None:
     )
     listing.add_argument("--type", action="append", metavar="TYPE", help="only tasks of this type; may be repeated")
     listing.add_argument("--agent", metavar="ID", help="only tasks that this agent holds or held last")
+    listing.add_argument("--concurrency-key", metavar="KEY", help="only tasks of this concurrency key")
     add_group(listing, "tasks")
     add_page(listing, "ID")
     show = add_action(
@@ -62,6 +63,8 @@ def run_list(arguments: argparse.Namespace) -> int:
         query = query.where_in("task_type", arguments.type)
     if arguments.agent is not None:
         query = query.where_eq("assigned_to", arguments.agent)
+    if arguments.concurrency_key is not None:
+        query = query.where_eq("concurrency_key", arguments.concurrency_key)
     query = of_group(query, arguments)
     page = page_of(query, "id", arguments, arguments.after)
     tasks = run_on(arguments.database, lambda storage: storage.repository(TaskModel).query(page))
