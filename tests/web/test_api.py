@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from swarm_persistence import MemoryStorage, Storage, TaskModel
+from swarm_persistence import DocumentModel, MemoryStorage, Storage, TaskModel
 from web.servers import client_of
 
 TASKS = "/api/v1/tasks"
@@ -95,6 +95,33 @@ class TestTasks:
         assert (await client.post(f"{path}/cancel")).json()["status"] == "cancelled"
         assert (await client.post(f"{path}/cancel")).status_code == 409
         assert (await client.post(f"{path}/retry")).json()["status"] == "pending"
+
+    async def test_progress_is_reported_by_the_holder_only(self, client: httpx.AsyncClient) -> None:
+        await stored(client)
+        task = await claimed(client)
+        path = f"{TASKS}/{task['id']}/progress"
+
+        shown = (await client.post(path, json={**claim_of(task), "progress": 0.4, "text": "2 of 5"})).json()
+
+        assert (shown["progress"], shown["progress_text"]) == (0.4, "2 of 5")
+        refused = await client.post(path, json={**claim_of(task), "progress": 1.5})
+        assert (refused.status_code, "progress is 1.5" in refused.json()["detail"]) == (422, True)
+        assert (await client.post(path, json={"agent_id": "x", "claim_count": 1, "progress": 1})).status_code == 409
+
+    async def test_a_person_approves_and_rejects(self, client: httpx.AsyncClient) -> None:
+        await stored(client, id="first", task_type="approval")
+        await stored(client, id="second", task_type="approval", dependencies=["first"])
+        decision = {"by": "alice", "comment": "fine"}
+
+        early = await client.post(f"{TASKS}/second/approve", json=decision)
+        approved = (await client.post(f"{TASKS}/first/approve", json=decision)).json()
+        again = await client.post(f"{TASKS}/first/reject", json=decision)
+        rejected = (await client.post(f"{TASKS}/second/reject", json={"by": "bob"})).json()
+
+        assert (early.status_code, again.status_code) == (409, 409)
+        assert (approved["status"], approved["result"]) == ("completed", {"approved": True, **decision})
+        assert (rejected["status"], rejected["error"]) == ("failed", "rejected by bob")
+        assert (await client.post(f"{TASKS}/none/approve", json=decision)).status_code == 404
 
     async def test_one_task_is_claimed_by_one(self, client: httpx.AsyncClient) -> None:
         task = await stored(client)
@@ -267,6 +294,55 @@ class TestOtherNouns:
         assert (refused.status_code, "cron" in refused.json()["detail"]) == (422, True)
         assert (await client.delete(path)).status_code == 204
         assert (await client.post(f"{path}/pause")).status_code == 404
+
+    async def test_a_limit_holds_for_claims_until_it_is_deleted(self, client: httpx.AsyncClient) -> None:
+        for _ in range(2):
+            await stored(client, task_type="a/b")
+        path, body = "/api/v1/limits/a%2Fb", {"running": 1, "starts": 9, "per": 60}
+
+        limit = (await client.put(path, json=body)).raise_for_status().json()
+
+        assert limit == {"id": "a/b", "running": 1, "per_key": None, "starts": 9, "per_seconds": 60.0}
+        assert (await client.get("/api/v1/limits")).json() == [limit]
+        assert (await client.get(path)).json() == limit
+        codes = [(await client.post(f"{TASKS}/claim", json={"agent_id": "a"})).status_code for _ in range(2)]
+        assert codes == [200, 204]
+        refused = await client.put(path, json={"running": -1})
+        assert (refused.status_code, "running is -1" in refused.json()["detail"]) == (422, True)
+        assert [(await client.delete(path)).status_code, (await client.get(path)).status_code] == [204, 404]
+        await claimed(client)
+
+    async def test_a_group_is_erased_after_its_name_is_confirmed(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        for name in ("alice", "bob"):
+            await stored(client, id=name, group=name)
+            await storage.put_documents([DocumentModel.new(("memories", name), "k", name)])
+        path, collections = "/api/v1/groups/alice/erase", [["memories", "alice"]]
+
+        refused = [await client.post(path, json=body) for body in ({}, {"confirm": "bob", "collections": collections})]
+        assert [answer.status_code for answer in refused] == [422, 422]
+        assert await storage.get_task("alice") is not None
+        erased = (await client.post(path, json={"confirm": "alice", "collections": collections})).json()
+
+        assert {kind: number for kind, number in erased.items() if number} == {"tasks": 1, "documents": 1}
+        assert [await storage.get_task(id) is None for id in ("alice", "bob")] == [True, False]
+        assert [each.value for each in await storage.list_documents(("memories",), below=True)] == ["bob"]
+
+    async def test_documents_are_found_by_their_words(self, client: httpx.AsyncClient) -> None:
+        for name, text in (("x", "the quick fox"), ("y", "a quick, quick hare"), ("z", "the slow fox")):
+            path = f"/api/v1/documents/item?collection=notes&collection={name}&key=k"
+            (await client.put(path, json={"value": {"text": text}})).raise_for_status()
+        path = "/api/v1/documents/search"
+
+        found = (await client.get(f"{path}?words=QUICK&collection=notes")).json()
+
+        assert [each["document"]["collection"][1] for each in found] == ["y", "x"]
+        assert found[0]["score"] > found[1]["score"]
+        (only,) = (await client.get(f"{path}?words=quick&collection=notes&collection=x&below=false")).json()
+        assert only["document"]["value"] == {"text": "the quick fox"}
+        assert len((await client.get(f"{path}?words=fox&limit=1")).json()) == 1
+        assert (await client.get(path)).status_code == 422
 
     async def test_documents(self, client: httpx.AsyncClient) -> None:
         path = "/api/v1/documents/item?collection=notes&collection=mine&key=a%20b"

@@ -3,7 +3,7 @@
 from litestar import Router
 from litestar.di import Provide
 
-from swarm_persistence.web.api import agents, documents, events, messages, metrics, schedules, tasks
+from swarm_persistence.web.api import agents, documents, events, groups, limits, messages, metrics, schedules, tasks
 from swarm_persistence.web.api.parameters import record_id
 from swarm_persistence.web.repetition import repetition_of
 
@@ -18,6 +18,8 @@ ROUTERS = (
             metrics.ROUTER,
             documents.ROUTER,
             schedules.ROUTER,
+            limits.ROUTER,
+            groups.ROUTER,
         ],
         dependencies={
             "record_id": Provide(record_id, sync_to_thread=False),

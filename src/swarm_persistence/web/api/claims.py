@@ -55,6 +55,14 @@ class LeaseExtension(HeldClaim, kw_only=True, forbid_unknown_fields=True):
     """Set the status to `running` as well."""
 
 
+class TaskProgress(HeldClaim, kw_only=True, forbid_unknown_fields=True):
+    """How far a task is."""
+
+    progress: float
+    """From 0 to 1."""
+    text: str | None = None
+
+
 class TaskCompletion(HeldClaim, kw_only=True, forbid_unknown_fields=True):
     """The result of a task."""
 
@@ -180,6 +188,23 @@ async def extend_lease(
     return await repetition.once(extend)
 
 
+@post("/{id:str}/progress", status_code=200)
+async def report_progress(
+    data: JSONBody[TaskProgress],
+    record_id: NamedDependency[str],
+    storage: NamedDependency[Storage],
+    repetition: NamedDependency[Repetition],
+) -> Response[TaskModel]:
+    """Set how far a claimed task is; 409 if the claim is over."""
+
+    async def report() -> Response[TaskModel]:
+        task = await _held(storage, record_id, data)
+        await storage.report_progress(task, data.progress, data.text)
+        return record_answer(task)
+
+    return await repetition.once(report)
+
+
 @post("/{id:str}/complete", status_code=200)
 async def complete_task(
     data: JSONBody[TaskCompletion],
@@ -282,6 +307,7 @@ HANDLERS = (
     claim_next_task,
     claim_task,
     extend_lease,
+    report_progress,
     complete_task,
     fail_task,
     release_task,

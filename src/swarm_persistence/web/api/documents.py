@@ -1,4 +1,4 @@
-"""Documents over HTTP: list, show, put, delete. One is named by its collection and key, as query parameters."""
+"""Documents over HTTP: list, search, show, put, delete. One is named by its collection and key, as query parameters."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,19 +8,24 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
 from msgspec import Struct
 
-from swarm_persistence import DocumentModel, NotFoundError, Storage
-from swarm_persistence.web.answers import record_answer, require_match
-from swarm_persistence.web.api.parameters import IfMatch
+from swarm_persistence import DocumentModel, FoundDocument, NotFoundError, Storage
+from swarm_persistence.web.answers import answer, record_answer, require_match
+from swarm_persistence.web.api.parameters import IfMatch, Limit
 from swarm_persistence.web.api.records import count_handler, list_handler
 from swarm_persistence.web.problems import HttpProblem
 
 Collection = Annotated[
     list[str], QueryParameter(min_items=1, description="The parts of the collection's path, in their order.")
 ]
+_Within = Annotated[
+    list[str] | None, QueryParameter(description="The parts of the path of a collection, in their order. Default: all.")
+]
 IfNoneMatch = Annotated[
     str | None,
     HeaderParameter(name="If-None-Match", description="With *, only if there is no such document: else 412."),
 ]
+
+_DEFAULT_FOUND = 10
 
 
 class DocumentContent(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +37,18 @@ class DocumentContent(Struct, kw_only=True, forbid_unknown_fields=True):
     label: str | None = None
     expires_at: datetime | None = None
     embedding: list[float] | None = None
+
+
+@get("/search")
+async def search_documents(
+    storage: NamedDependency[Storage],
+    words: Annotated[str, QueryParameter(description="All of them must be in a document, without regard to case.")],
+    collection: _Within = None,
+    below: Annotated[bool, QueryParameter(description="Also in the collections below it.")] = True,
+    limit: Limit = _DEFAULT_FOUND,
+) -> Response[list[FoundDocument]]:
+    """Return the documents whose value has every word, with their scores, best match first."""
+    return answer(await storage.search_documents(words, collection or (), below=below, limit=limit))
 
 
 @get("/item")
@@ -105,6 +122,7 @@ ROUTER = Router(
     route_handlers=[
         list_handler(DocumentModel),
         count_handler(DocumentModel),
+        search_documents,
         show_document,
         put_document,
         delete_document,

@@ -1,0 +1,35 @@
+"""Groups over HTTP: erase all records of one user or tenant."""
+
+from litestar import Response, Router, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from swarm_persistence import Erased, Storage
+from swarm_persistence.web.answers import answer
+from swarm_persistence.web.problems import HttpProblem
+
+
+class Erasure(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Confirms what is to be deleted."""
+
+    confirm: str
+    """The name of the group once more."""
+    collections: list[list[str]] = []
+    """Collections whose documents are deleted as well, with those below them: documents have no group."""
+
+
+@post("/{id:str}/erase", status_code=200)
+async def erase_group(
+    data: JSONBody[Erasure], record_id: NamedDependency[str], storage: NamedDependency[Storage]
+) -> Response[Erased]:
+    """Delete all records of a group and its schedules for ever, and return how many; `confirm` repeats its name.
+
+    It runs in short writes. After an interruption, call it again: it deletes what is left.
+    """
+    if data.confirm != record_id:
+        raise HttpProblem(422, f"confirm is {data.confirm!r}, expected {record_id!r}, the group to erase")
+    return answer(await storage.erase(record_id, collections=data.collections))
+
+
+ROUTER = Router("/groups", route_handlers=[erase_group], tags=["groups"])
