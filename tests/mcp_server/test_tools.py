@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from mcp_server.connections import call, connected, failure, read
-from swarm_persistence import EventModel, SqliteStorage, TaskModel
+from swarm_persistence import EventModel, ScheduleModel, SqliteStorage, TaskModel
 
 TOOLS = {
     "register_agent",
@@ -15,8 +15,15 @@ TOOLS = {
     "enqueue_task",
     "claim_next_task",
     "extend_lease",
+    "report_progress",
     "complete_task",
     "fail_task",
+    "approve_task",
+    "reject_task",
+    "list_schedules",
+    "pause_schedule",
+    "resume_schedule",
+    "list_limits",
     "list_tasks",
     "send_message",
     "read_messages",
@@ -130,6 +137,57 @@ async def test_the_claim_of_a_dead_agent_is_given_to_another_one(tmp_path: Path)
             claimed = await call(client, "claim_next_task", agent_id="alive")
 
     assert claimed["task"]["id"] == task_id
+
+
+async def test_progress_is_shown_while_the_claim_holds(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        task = await call(client, "enqueue_task", task_type="t", concurrency_key="k", required_capabilities=["gpu"])
+        me = (await call(client, "register_agent", name="a", agent_type="t", capabilities=["gpu"]))["agent_id"]
+        claimed = await call(client, "claim_next_task", agent_id=me)
+        held = {"task_id": task["task_id"], "agent_id": me, "claim": claimed["claim"]}
+        await call(client, "report_progress", **held, progress=0.25, text="1 of 4")
+        (shown,) = (await call(client, "list_tasks"))["tasks"]
+        refused = await failure(client, "report_progress", **held, progress=2)
+        late = await failure(client, "report_progress", **{**held, "claim": 7}, progress=0.5)
+
+    assert (shown["progress"], shown["progress_text"]) == (0.25, "1 of 4")
+    assert (shown["concurrency_key"], shown["required_capabilities"]) == ("k", ["gpu"])
+    assert "progress" in refused
+    assert "the claim number 7" in late
+
+
+async def test_what_a_person_decides_is_recorded(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        first = (await call(client, "enqueue_task", task_type="approval"))["task_id"]
+        second = (await call(client, "enqueue_task", task_type="approval"))["task_id"]
+        approved = await call(client, "approve_task", task_id=first, by="alice", comment="fine")
+        rejected = await call(client, "reject_task", task_id=second, by="bob", comment="too early")
+        again = await failure(client, "reject_task", task_id=first, by="bob")
+        whole = [await read(client, f"swarm://tasks/{id}") for id in (first, second)]
+
+    assert (approved["status"], rejected["status"]) == ("completed", "failed")
+    assert whole[0]["result"] == {"approved": True, "by": "alice", "comment": "fine"}
+    assert whole[1]["error"] == "rejected by bob: too early"
+    assert "only a pending task can be approved or rejected" in again
+
+
+async def test_an_operator_sees_limits_and_pauses_schedules(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+            await storage.set_limit("mail", starts=100, per=60)
+            await storage.store_schedule(ScheduleModel.new("often", "sync", every=90))
+        limits = await call(client, "list_limits")
+        paused = await call(client, "pause_schedule", name="often")
+        (schedule,) = (await call(client, "list_schedules"))["schedules"]
+        resumed = await call(client, "resume_schedule", name="often")
+        unknown = await failure(client, "pause_schedule", name="never")
+
+    assert limits == {"limits": [{"task_type": "mail", "starts": 100, "per_seconds": 60.0}]}
+    assert paused == {"name": "often", "paused": True}
+    assert (schedule["name"], schedule["task_type"], schedule["paused"]) == ("often", "sync", True)
+    assert resumed["paused"] is False
+    assert resumed["next_at"] is not None
+    assert "schedule 'never'" in unknown
 
 
 async def test_a_claim_waits_for_a_task_of_another_process(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ _HIDDEN: dict[type[Model], frozenset[str]] = {
     ScheduleModel: frozenset({"version", "updated_at"}),
     TaskModel: frozenset({"version", "updated_at", "fails_with_dependencies", "claim_count", "trace_parent"}),
 }
-_COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "tags"})
+_COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "required_capabilities", "tags"})
 
 
 def shown(record: Model, characters: int, way: str) -> dict[str, Any]:

@@ -1,7 +1,18 @@
 """The tools, a file for each noun."""
 
 from swarm_persistence.mcp.tool import SwarmTool
-from swarm_persistence.mcp.tools import agents, documents, events, messages, metrics, status, tasks
+from swarm_persistence.mcp.tools import (
+    agents,
+    decisions,
+    documents,
+    events,
+    limits,
+    messages,
+    metrics,
+    schedules,
+    status,
+    tasks,
+)
 
 _WRITING = (
     agents.register_agent,
@@ -9,15 +20,27 @@ _WRITING = (
     tasks.enqueue_task,
     tasks.claim_next_task,
     tasks.extend_lease,
+    tasks.report_progress,
     tasks.complete_task,
     tasks.fail_task,
+    decisions.approve_task,
+    decisions.reject_task,
+    schedules.pause_schedule,
+    schedules.resume_schedule,
     messages.send_message,
     messages.read_messages,
     events.append_event,
     metrics.record_metric,
     documents.remember,
 )
-_READING = (status.swarm_status, tasks.list_tasks, events.read_events, documents.recall)
+_READING = (
+    status.swarm_status,
+    tasks.list_tasks,
+    schedules.list_schedules,
+    limits.list_limits,
+    events.read_events,
+    documents.recall,
+)
 
 TOOLS = {
     tool.name: tool

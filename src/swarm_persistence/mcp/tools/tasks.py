@@ -43,6 +43,12 @@ async def enqueue_task(
     ] = None,
     group: Annotated[str | None, Meta(description="The group that it belongs to, such as one user or tenant.")] = None,
     tags: Annotated[dict[str, str] | None, Meta(description="Texts under keys, to find it by.")] = None,
+    concurrency_key: Annotated[
+        str | None, Meta(description="A limit of its type counts it by this key, such as one customer.")
+    ] = None,
+    required_capabilities: Annotated[
+        Sequence[str], Meta(description="What an agent must be capable of, to get it as its next task.")
+    ] = (),
 ) -> dict[str, Any]:
     """Add a task to the queue of the swarm, for any agent to claim."""
     task = TaskModel.new(
@@ -55,6 +61,8 @@ async def enqueue_task(
         idempotency_key=idempotency_key,
         group=group,
         tags=tags,
+        concurrency_key=concurrency_key,
+        required_capabilities=required_capabilities,
     )
     stored = await storage.store_task(task)
     return {"task_id": stored.id, "status": stored.status.value, "created": stored.id == task.id}
@@ -91,6 +99,20 @@ async def extend_lease(
     task = await _held(storage, task_id, agent_id, claim)
     await storage.extend_lease(task, lease=lease_seconds)
     return {"task_id": task_id, "lease_expires_at": msgspec.to_builtins(task.lease_expires_at)}
+
+
+async def report_progress(
+    storage: Storage,
+    *,
+    task_id: TaskId,
+    agent_id: AgentId,
+    claim: Claim,
+    progress: Annotated[float, Meta(ge=0, le=1, description="How far you are, from 0 to 1.")],
+    text: Annotated[str | None, Meta(description="What you are doing, or have done.")] = None,
+) -> dict[str, Any]:
+    """Tell how far you are with a claimed task. It does not extend the lease."""
+    await storage.report_progress(await _held(storage, task_id, agent_id, claim), progress, text)
+    return {"task_id": task_id, "progress": progress}
 
 
 async def complete_task(
