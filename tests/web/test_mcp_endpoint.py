@@ -40,7 +40,14 @@ async def test_a_server_that_is_read_only_offers_no_tool_that_changes_anything()
         await storage.store_task(TaskModel.new("t", None))
         async with Client(f"{run.url}/mcp") as client:
             tools = (await client.list_tools()).tools
-            assert {tool.name for tool in tools} == {"swarm_status", "list_tasks", "read_events", "recall"}
+            assert {tool.name for tool in tools} == {
+                "swarm_status",
+                "list_tasks",
+                "list_schedules",
+                "list_limits",
+                "read_events",
+                "recall",
+            }
             assert len((await call(client, "list_tasks"))["tasks"]) == 1
             refused = await client.call_tool("enqueue_task", {"task_type": "t"})
             assert refused.is_error
