@@ -216,7 +216,8 @@ class TestChanges:
 
         assert [(task["id"], task["status"]) for task in lines(output)] == [("1", "cancelled"), ("3", "cancelled")]
         assert error.splitlines() == [
-            "swarm-persistence: cannot cancel '2': it is finished, completed",
+            "swarm-persistence: cannot cancel '2': Conflict: task '2' is completed; only an unfinished task can be "
+            "cancelled",
             "swarm-persistence: cannot cancel 'none': Not found: task 'none'",
         ]
         assert code == 1
@@ -239,7 +240,7 @@ class TestChanges:
         code, output, error = run("release", "t-1")
 
         assert (code, output) == (1, "")
-        assert error == "swarm-persistence: cannot release 't-1': no agent holds it, it is pending\n"
+        assert error == "swarm-persistence: cannot release 't-1': Conflict: task 't-1' is pending; no agent holds it\n"
 
 
 class TestDecisions:

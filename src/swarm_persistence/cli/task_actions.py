@@ -8,9 +8,9 @@ from datetime import timedelta
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import Subparsers, add_action, json_value, print_json, printable, run_on
 from swarm_persistence.clock import now
-from swarm_persistence.errors import NotFoundError, StorageError
-from swarm_persistence.models import KeyPolicy, TaskModel, TaskPriority, TaskStatus
-from swarm_persistence.storage import Storage
+from swarm_persistence.errors import StorageError
+from swarm_persistence.models import KeyPolicy, TaskModel, TaskPriority
+from swarm_persistence.storage import Storage, interventions
 
 Change = Callable[[Storage, str], Awaitable[TaskModel]]
 
@@ -50,8 +50,16 @@ def add_parsers(actions: "Subparsers") -> None:
     )
     for name, text, change in (
         ("retry", "Make finished tasks pending again. They begin anew, as if they had never run.", _retry),
-        ("cancel", "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.", _cancel),
-        ("release", "Take tasks from the agents that hold them. They are pending again, and count no retry.", _release),
+        (
+            "cancel",
+            "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.",
+            interventions.cancel,
+        ),
+        (
+            "release",
+            "Take tasks from the agents that hold them. They are pending again, and count no retry.",
+            interventions.release,
+        ),
     ):
         _add_change(actions, name, text, change)
     for decision, text in (
@@ -118,7 +126,7 @@ def _run_change(arguments: argparse.Namespace, name: str, change: Change) -> int
         for id in arguments.ids:
             try:
                 task = await change(storage, id)
-            except (CommandError, StorageError) as error:
+            except StorageError as error:
                 print(
                     f"swarm-persistence: cannot {name} {printable(repr(id))}: {printable(str(error))}", file=sys.stderr
                 )
@@ -135,26 +143,3 @@ def _run_change(arguments: argparse.Namespace, name: str, change: Change) -> int
 
 async def _retry(storage: Storage, id: str) -> TaskModel:
     return await storage.retry_task(id)
-
-
-async def _cancel(storage: Storage, id: str) -> TaskModel:
-    is_cancelled = await storage.cancel_task(id)
-    task = await _existing(storage, id)
-    if not is_cancelled:
-        raise CommandError(f"it is finished, {task.status}")
-    return task
-
-
-async def _release(storage: Storage, id: str) -> TaskModel:
-    task = await _existing(storage, id)
-    if task.status not in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
-        raise CommandError(f"no agent holds it, it is {task.status}")
-    await storage.release_task(task)
-    return task
-
-
-async def _existing(storage: Storage, id: str) -> TaskModel:
-    task = await storage.get_task(id)
-    if task is None:
-        raise NotFoundError(f"task {id!r}")
-    return task

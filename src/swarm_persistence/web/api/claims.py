@@ -1,4 +1,4 @@
-"""Claims over HTTP: take the next task, extend the claim, and end it; an operator's cancel, retry and release."""
+"""Claims over HTTP: take the next task, extend the claim, and end it, also as an operator."""
 
 import time
 from typing import Any, cast
@@ -9,7 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from swarm_persistence import ConflictError, Storage, TaskModel, TaskStatus
+from swarm_persistence import ConflictError, Storage, TaskModel
+from swarm_persistence.storage import interventions
 from swarm_persistence.web.answers import record_answer
 from swarm_persistence.web.api.records import existing
 from swarm_persistence.web.long_polls import wait_for
@@ -249,47 +250,12 @@ async def release_task(
     """Give a task back: it is pending again, and no retry is counted; 409 if the claim is over."""
 
     async def release() -> Response[TaskModel]:
-        task = await existing(storage, TaskModel, record_id)
-        if data.agent_id is None and data.claim_count is None:
-            if task.status not in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
-                raise ConflictError(f"task {record_id!r} is {task.status}; no agent holds it")
-        else:
-            task = msgspec.structs.replace(
-                task,
-                assigned_to=task.assigned_to if data.agent_id is None else data.agent_id,
-                claim_count=task.claim_count if data.claim_count is None else data.claim_count,
-            )
-        await storage.release_task(task, retry_in=data.retry_in)
+        task = await interventions.release(
+            storage, record_id, agent_id=data.agent_id, claim_count=data.claim_count, retry_in=data.retry_in
+        )
         return record_answer(task)
 
     return await repetition.once(release)
-
-
-@post("/{id:str}/cancel", status_code=200)
-async def cancel_task(
-    record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
-) -> Response[TaskModel]:
-    """Cancel a task that is not finished, whichever agent holds it; 409 if it is finished."""
-
-    async def cancel() -> Response[TaskModel]:
-        if not await storage.cancel_task(record_id):
-            task = await existing(storage, TaskModel, record_id)
-            raise ConflictError(f"task {record_id!r} is {task.status}; only an unfinished task can be cancelled")
-        return record_answer(await existing(storage, TaskModel, record_id))
-
-    return await repetition.once(cancel)
-
-
-@post("/{id:str}/retry", status_code=200)
-async def retry_task(
-    record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
-) -> Response[TaskModel]:
-    """Make a finished task pending again, as if it had never run; 409 if it is not finished."""
-
-    async def retry() -> Response[TaskModel]:
-        return record_answer(await storage.retry_task(record_id))
-
-    return await repetition.once(retry)
 
 
 async def _held(storage: Storage, id: str, claim: HeldClaim) -> TaskModel:
@@ -311,6 +277,4 @@ HANDLERS = (
     complete_task,
     fail_task,
     release_task,
-    cancel_task,
-    retry_task,
 )

@@ -1,4 +1,4 @@
-"""Decisions over HTTP: a person approves or rejects a task that no worker handles."""
+"""Decisions of people over HTTP: approve or reject a task that no worker handles; cancel or retry any."""
 
 from litestar import Response, post
 from litestar.di import NamedDependency
@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from swarm_persistence import Storage, TaskModel
+from swarm_persistence.storage import interventions
 from swarm_persistence.web.answers import record_answer
 from swarm_persistence.web.repetition import Repetition
 
@@ -47,4 +48,28 @@ async def reject_task(
     return await repetition.once(reject)
 
 
-HANDLERS = (approve_task, reject_task)
+@post("/{id:str}/cancel", status_code=200)
+async def cancel_task(
+    record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+) -> Response[TaskModel]:
+    """Cancel a task that is not finished, whichever agent holds it; 409 if it is finished."""
+
+    async def cancel() -> Response[TaskModel]:
+        return record_answer(await interventions.cancel(storage, record_id))
+
+    return await repetition.once(cancel)
+
+
+@post("/{id:str}/retry", status_code=200)
+async def retry_task(
+    record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+) -> Response[TaskModel]:
+    """Make a finished task pending again, as if it had never run; 409 if it is not finished."""
+
+    async def retry() -> Response[TaskModel]:
+        return record_answer(await storage.retry_task(record_id))
+
+    return await repetition.once(retry)
+
+
+HANDLERS = (approve_task, reject_task, cancel_task, retry_task)

@@ -6,7 +6,8 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
-from swarm_persistence import ConflictError, LeaseLostError, NotFoundError, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence import ConflictError, LeaseLostError, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.storage import interventions
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.web.page.tasks import task_page
@@ -57,22 +58,18 @@ async def _change(storage: Storage, id: str, action: str, data: dict[str, str]) 
     if action == "retry":
         await storage.retry_task(id)
     elif action == "cancel":
-        if not await storage.cancel_task(id):
-            raise ConflictError(f"task {id!r} is finished already")
+        await interventions.cancel(storage, id)
     elif action == "release":
-        await _release(storage, id, data.get("claim", ""))
+        # The claim that was on the page: another one, which began meanwhile, goes on.
+        await interventions.release(storage, id, claim_count=_number_of(data.get("claim", "")))
     else:
         await storage.modify(TaskModel, id, lambda task: _set_priority(task, data.get("priority", "")))
 
 
-async def _release(storage: Storage, id: str, claim: str) -> None:
-    task = await storage.get_task(id)
-    if task is None:
-        raise NotFoundError(f"task {id!r}")
-    # The claim that was on the page: another one, which began meanwhile, goes on.
-    if str(task.claim_count) != claim or task.status not in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
-        raise ConflictError(f"the claim of task {id!r} that was shown is over; the task is {task.status} now")
-    await storage.release_task(task)
+def _number_of(claim: str) -> int:
+    if not (claim.isascii() and claim.isdigit() and len(claim) < 19):
+        raise ConflictError(f"claim is {claim!r}, expected the number of the claim that was shown")
+    return int(claim)
 
 
 def _set_priority(task: TaskModel, priority: str) -> None:

@@ -1,0 +1,58 @@
+"""What an operator does to a task, whichever agent holds it; each tells in an error why it was not possible."""
+
+import msgspec
+
+from swarm_persistence.errors import ConflictError, NotFoundError
+from swarm_persistence.models import TaskModel
+from swarm_persistence.query.task_statuses import HELD
+from swarm_persistence.storage.storage import Storage
+
+
+async def cancel(storage: Storage, id: str) -> TaskModel:
+    """Cancel a task, and return it.
+
+    Raises:
+        NotFoundError: no task has this id.
+        ConflictError: the task is finished.
+
+    """
+    is_cancelled = await storage.cancel_task(id)
+    task = await _existing(storage, id)
+    if not is_cancelled:
+        raise ConflictError(f"task {id!r} is {task.status}; only an unfinished task can be cancelled")
+    return task
+
+
+async def release(
+    storage: Storage,
+    id: str,
+    *,
+    agent_id: str | None = None,
+    claim_count: int | None = None,
+    retry_in: float = 0.0,
+) -> TaskModel:
+    """Release a task from the agent that holds it, or only from this agent or this claim, and return it.
+
+    Raises:
+        NotFoundError: no task has this id.
+        ConflictError: no agent holds the task.
+        LeaseLostError: the claim of this agent, or of this number, is over.
+
+    """
+    task = await _existing(storage, id)
+    if agent_id is None and claim_count is None and task.status not in HELD:
+        raise ConflictError(f"task {id!r} is {task.status}; no agent holds it")
+    claimed = msgspec.structs.replace(
+        task,
+        assigned_to=task.assigned_to if agent_id is None else agent_id,
+        claim_count=task.claim_count if claim_count is None else claim_count,
+    )
+    await storage.release_task(claimed, retry_in=retry_in)
+    return claimed
+
+
+async def _existing(storage: Storage, id: str) -> TaskModel:
+    task = await storage.get_task(id)
+    if task is None:
+        raise NotFoundError(f"task {id!r}")
+    return task
