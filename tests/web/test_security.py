@@ -1,5 +1,6 @@
 """What a server refuses: callers without the token, other names, pages of other sites, and bodies without end."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 
@@ -192,3 +193,48 @@ async def test_a_server_that_is_read_only_changes_nothing() -> None:
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             answer = await client.request(method, "/api/v1/tasks")
             assert (answer.status_code, answer.json()["detail"]) == (403, "This server is read-only.")
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "null", "http://", "//", "http://127.0.0.1:8787@other.example"])
+async def test_an_origin_that_is_malformed_is_of_another_site(origin: str) -> None:
+    async with client_of() as client:
+        token = await csrf_token(client)
+        headers = {"Origin": origin, "X-CSRF-Token": token}
+        answer = await client.post("/api/v1/tasks", json={"task_type": "t"}, headers=headers)
+        assert (answer.status_code, answer.json()["title"]) == (403, "Forbidden")
+
+
+async def test_a_caller_without_the_token_sends_no_long_form() -> None:
+    async with client_of(token=TOKEN) as client:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        fields = b"a=b&" * 20_000
+        assert (await client.post("/login", content=fields, headers=form)).status_code == 413
+        headers = {**form, "X-CSRF-Token": await csrf_token(client)}
+        assert (await client.post("/login", content=fields, headers=headers)).status_code == 413
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000])
+async def test_a_length_that_is_no_number_or_without_end_fails_nothing(length: str) -> None:
+    async with client_of() as client:
+        headers = {b"Content-Length": length.encode("latin-1"), b"Content-Type": b"application/json"}
+        answer = await client.post("/api/v1/tasks", content=b'{"task_type": "t"}', headers=headers)
+        assert answer.status_code == (413 if length.isascii() else 400)
+
+
+@pytest.mark.parametrize(
+    "path", ["/tasks/%E6%97%A5", "/tasks/a%3Fb", "/tasks/a%2Fb", "/tasks/a%23b?x=%E6%97%A5", "/tasks/50%25"]
+)
+async def test_a_login_leads_back_to_any_id(path: str) -> None:
+    async with client_of(token=TOKEN) as client:
+        login = (await client.get(path, headers=PAGE)).headers["location"]
+        page = (await client.get(login, headers=PAGE)).text
+        (there,) = re.findall(r'name="next" value="([^"]*)"', page)
+        answer = await log_in(client, next=html.unescape(there))
+        assert (answer.status_code, answer.headers["location"]) == (303, path)
+        assert (await log_in(client, next="/tasks/日")).headers["location"] == "/tasks/%E6%97%A5"
+
+
+async def test_no_static_file_has_a_name_with_a_nul() -> None:
+    async with client_of() as client:
+        assert (await client.get("/static/%00")).status_code == 404
+        assert (await client.get("/static/page.css%00")).status_code == 404

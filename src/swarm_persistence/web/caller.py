@@ -2,7 +2,6 @@
 
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
 
 from swarm_persistence.web.sessions import LIFETIME_SECONDS
 
@@ -83,5 +82,5 @@ class Caller:
         """Whether, if a browser sends it, one of our own pages has asked for it."""
         site = self.headers.get("sec-fetch-site", "same-origin")
         origin = self.headers.get("origin")
-        # The scheme may be another one: a proxy may speak TLS for us.
-        return site in ("same-origin", "none") and (origin is None or urlsplit(origin).netloc == self.host)
+        # The scheme may be another one: a proxy may speak TLS for us. It is not parsed, as it may be malformed.
+        return site in ("same-origin", "none") and (origin is None or origin.partition("://")[2] == self.host)

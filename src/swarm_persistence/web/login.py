@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -12,6 +13,7 @@ from swarm_persistence.web.access import ServerAccess, Visit
 from swarm_persistence.web.caller import LOGIN_PATH, Caller
 from swarm_persistence.web.problems import HttpProblem
 
+_OF_URLS = "/?#[]@!$&'()*+,;=:%"
 _MOST_FAILURES = 10
 _WITHIN_SECONDS = 60.0
 _MOST_ADDRESSES = 1000
@@ -55,6 +57,7 @@ async def log_in(
     # A path only: `//other.example` and `/\other.example` are other sites.
     is_path = there.startswith("/") and not there.startswith(("//", "/\\")) and there.isprintable()
     session = access.sessions.new(is_logged_in=True)
+    there = quote(there, safe=_OF_URLS)  # a header is ASCII
     return _see(visit.url(there if is_path else "/"), caller.set_cookie(access.sessions.cookie(session)))
 
 

@@ -5,6 +5,9 @@ from litestar.types.asgi_types import HTTPReceiveMessage
 
 from swarm_persistence.web.problems import HttpProblem
 
+_MOST_DIGITS = 20
+"""Python refuses to convert digits without end."""
+
 
 class RequestBody:
     """The body of one request."""
@@ -17,8 +20,13 @@ class RequestBody:
 
     def check_length(self, length: str | None) -> None:
         """Raise `HttpProblem` if the length that a header announces is above the limit."""
-        if length is not None and length.isdigit() and int(length) > self._largest:
+        is_number = length is not None and length.isascii() and length.isdigit()
+        if length is not None and is_number and int(length[:_MOST_DIGITS]) > self._largest:
             self._refuse()
+
+    def limit(self, largest: int) -> None:
+        """Lower the limit of what is still to be received."""
+        self._largest = min(self._largest, largest)
 
     async def receive(self) -> HTTPReceiveMessage:
         """Return the next message: what was read already, or what the server receives."""

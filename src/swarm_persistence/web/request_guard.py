@@ -17,6 +17,8 @@ CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "x-csrf-token"
 """The header of a script's request that carries it."""
 
+_LARGEST_FORM = 64 * 1024
+"""Callers without the token can send forms; to parse 16 MiB of fields would stop all other requests for seconds."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "content-security-policy": (
@@ -81,7 +83,8 @@ class RequestGuard:
 
     def _refuse_stranger(self, request: Caller) -> None:
         if request.wants_page:
-            there = quote(request.path + (f"?{request.query}" if request.query else ""), safe="")
+            path = quote(request.path, safe="/%")  # a `%` is there only as the percent-encoding of one, or of a slash
+            there = quote(path + (f"?{request.query}" if request.query else ""), safe="")
             raise HttpProblem(303, "Log in first.", {"location": f"{request.root}{LOGIN_PATH}?next={there}"})
         reason = "The token is wrong." if request.bearer else "This needs the server's token: Authorization: Bearer …"
         raise HttpProblem(401, reason, {"www-authenticate": "Bearer"})
@@ -94,6 +97,8 @@ class RequestGuard:
             raise HttpProblem(403, "This server is read-only.")
         if has_token or not request.may_be_of_browser:
             return  # a page of another site can neither know the token nor hide that a browser sends it
+        if request.is_form:
+            body.limit(_LARGEST_FORM)
         if not request.is_of_own_page:
             raise HttpProblem(403, "A page of another site must not change anything here.")
         given = request.headers.get(CSRF_HEADER)

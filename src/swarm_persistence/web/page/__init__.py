@@ -23,9 +23,9 @@ How a page is added:
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 from litestar.static_files import create_static_files_router
@@ -34,6 +34,7 @@ from litestar.types import ControllerRouterHandler
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page import agents, history, live, overview, search, task_actions, tasks
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.problems import MEDIA_TYPE, problem_body
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -44,6 +45,12 @@ async def login_form(
 ) -> Response[str]:
     """Show the form of the login."""
     return render(visit, "login.html", there=there, failed=bool(failed))
+
+
+def _no_file(_request: Request[Any, Any, Any], error: ValueError) -> Response[bytes]:
+    # Python's file functions refuse a name with a NUL so.
+    body = problem_body(404, f"There is no such file: {error}")
+    return Response(body, status_code=404, media_type=MEDIA_TYPE)
 
 
 ROUTE_HANDLERS: tuple[ControllerRouterHandler, ...] = (
@@ -60,6 +67,8 @@ ROUTE_HANDLERS: tuple[ControllerRouterHandler, ...] = (
     search.search,
     live.live,
     login_form,
-    create_static_files_router("/static", directories=[_STATIC], include_in_schema=False),
+    create_static_files_router(
+        "/static", directories=[_STATIC], include_in_schema=False, exception_handlers={ValueError: _no_file}
+    ),
 )
 """In their order; the paths of all of them are below the mount."""
