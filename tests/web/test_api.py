@@ -278,6 +278,11 @@ class TestOtherNouns:
         assert whole == {"bucket": None, "group": {"unit": "%"}, "values": {"avg": 2.0}}
         assert [each["bucket"] for each in buckets] == ["2026-01-01T00:01:00Z", "2026-01-01T00:03:00Z"]
         assert (await client.get(f"/api/v1/metrics/aggregates?{query}&bucket=0")).status_code == 422
+        for start in ("253402300800", "1e400", "nan", "yesterday"):
+            late = f"/api/v1/metrics/aggregates?metric_type=t&start={start}&end=2026-01-01T00:00:00Z"
+            refused = await client.get(late)
+            assert refused.status_code == 422
+            assert f"start is '{start}'" in refused.json()["detail"]
 
     async def test_schedules(self, client: httpx.AsyncClient) -> None:
         body = {"name": "nightly", "task_type": "report", "every": 3600, "payload": {"x": 1}}
