@@ -141,6 +141,16 @@ class TestLimits:
 
         assert [await _claimed_ids(storage, 1) for _ in range(4)] == [["z1"], ["c1"], ["n1"], []]
 
+    async def test_an_ended_task_of_a_key_hides_none_behind_it(self, storage: Storage) -> None:
+        await storage.set_limit("a", per_key=1)
+        await _store(storage, "a", "done", concurrency_key="z", priority="critical")
+        (done,) = await storage.claim_next_tasks("agent-1", limit=1)
+        await storage.complete_task(done)
+        await _store(storage, "a", *[f"k{n:03}" for n in range(60)], concurrency_key="k", priority="high")
+        await _store(storage, "a", "z1", concurrency_key="z")
+
+        assert [await _claimed_ids(storage, 1) for _ in range(3)] == [["k000"], ["z1"], []]
+
     async def test_no_more_starts_than_the_rate_in_any_period(self, storage: Storage, clock: ManualClock) -> None:
         await storage.set_limit("a", starts=3, per=60)
         await _store(storage, "a", *[f"a{n}" for n in range(9)])

@@ -90,18 +90,20 @@ class RowIndex:
 
 def limited(table: Table[Any], index: Index, entry_of: Callable[[Row], T]) -> Callable[[Row], T | None]:
     """Return the function that computes a row's entry, or `None` if the index is partial and does not contain it."""
-    if index.present is not None:
-        place = table.positions[index.present]
-        return lambda row: entry_of(row) if row[place] is not None else None
+    held = entry_of if index.present is None else _if_present(table.positions[index.present], entry_of)
     match [(table.positions[field], value) for field, value in index.where]:
         case []:
-            return entry_of
+            return held
         case [(position, value)]:
-            return lambda row: entry_of(row) if row[position] == value else None
+            return lambda row: held(row) if row[position] == value else None
         case conditions:
             positions, wanted = zip(*conditions, strict=True)
             found = itemgetter(*positions)
-            return lambda row: entry_of(row) if found(row) == wanted else None
+            return lambda row: held(row) if found(row) == wanted else None
+
+
+def _if_present(place: int, entry_of: Callable[[Row], T]) -> Callable[[Row], T | None]:
+    return lambda row: entry_of(row) if row[place] is not None else None
 
 
 def _limiting_fields(index: Index) -> Iterator[str]:
