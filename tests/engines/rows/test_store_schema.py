@@ -9,7 +9,7 @@ from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchem
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.models import KeyPolicy, MessagePriority
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import EVENTS, MESSAGES, TASKS
+from swarm_persistence.schema.tables import EVENTS, IS_COUNTED, MESSAGES, TASKS
 from swarm_persistence_conformance.records import a_task
 
 STORES_OF_VERSION = {
@@ -21,6 +21,7 @@ STORES_OF_VERSION = {
     6: "eb5e",
     7: "42f5",
     8: "5310",
+    9: "f774",
 }
 """A short sum of the stores of each version. If yours differs, add a version to `VERSIONS`, and its sum here."""
 
@@ -86,6 +87,20 @@ def test_a_task_that_is_older_than_groups_keeps_its_key_for_ever() -> None:
     task = codec_of(TASKS.model).decode(upgraded(columns, [old[name] for name in columns]))
 
     assert (task.id, task.group, task.tags, task.key_policy) == ("task-1", None, {}, KeyPolicy.FOR_EVER)
+
+
+def test_a_task_that_is_older_than_limits_has_no_key_requires_nothing_and_is_not_counted() -> None:
+    columns = [name for name in TASKS.positions if name not in ("concurrency_key", "required_capabilities", IS_COUNTED)]
+    values = dict.fromkeys(columns, None) | dict(
+        zip(TASKS.positions, codec_of(TASKS.model).encode(a_task()), strict=False)
+    )
+    old = {**values, "change_number": 1, "unmet_dependencies": 0, "is_delayed": 0, "version": 1, "sequence": 7}
+
+    new_row = upgraded(columns, [old[name] for name in columns])
+
+    task = codec_of(TASKS.model).decode(new_row)
+    assert (task.id, task.concurrency_key, task.required_capabilities) == ("task-1", None, None)
+    assert new_row[TASKS.positions[IS_COUNTED]] == 0
 
 
 def test_a_message_that_is_older_than_priorities_has_the_normal_one() -> None:
