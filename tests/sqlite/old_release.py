@@ -17,6 +17,8 @@ WITHOUT_SCHEDULES = "33d2d8c"
 """The last commit without schedules and progress: SQLite's version 12, PostgreSQL's 16."""
 WITHOUT_WORD_INDEX = "7c6e66b"
 """The last commit without an index of words: SQLite's version 13, PostgreSQL's 17."""
+WITHOUT_LIMITS = "32c6029"
+"""The last commit without limits and capabilities: SQLite's version 14, PostgreSQL's 18."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -1,7 +1,9 @@
 """Version 15: limits of task types, concurrency keys, and the capabilities that a task requires.
 
-Code of versions 6 to 14 that has the file open works on. Its claims heed no limit, are not counted for one, and take
-tasks whatever capabilities they require. What it stores has no key and requires none.
+Code of versions 6 to 14 opens the file and works on it. Its claims observe no limit, are not counted for one, and take
+tasks whatever capabilities they require. A task that newer code has claimed stays counted: it makes room when older
+code ends it or gives it back, and counts again when older code claims it. What older code stores has no key and
+requires no capabilities.
 """
 
 _READY = "WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0"
