@@ -56,6 +56,25 @@ def test_what_needs_an_extra_names_it(packages: Path, name: str) -> None:
     )
 
 
+def test_a_schedule_that_needs_the_cron_extra_names_it_and_one_of_periods_does_without(packages: Path) -> None:
+    program = """
+from datetime import timedelta
+from swarm_persistence import *
+with open_storage(":memory:") as storage:
+    storage.store_schedule(ScheduleModel(name="often", every=timedelta(minutes=5), task_type="t"))
+    try:
+        storage.store_schedule(ScheduleModel(name="hourly", cron="0 * * * *", task_type="t"))
+    except StorageError as error:
+        print(error)
+    print([each.name for each in storage.list_schedules()])
+"""
+
+    assert run(packages, program).splitlines() == [
+        'Other error: a cron expression needs cronsim: pip install "swarm-persistence[schedules]"',
+        "['often']",
+    ]
+
+
 def test_a_storage_works(packages: Path, tmp_path: Path) -> None:
     program = f"""
 from swarm_persistence import *
