@@ -5,12 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cli.commands import run_command
-from swarm_persistence import AgentStatus, TaskModel, TaskStatus, open_storage
+from swarm_persistence import AgentStatus, TaskModel, TaskPriority, TaskStatus, open_storage
 
 TASKS = """
 from swarm_persistence import EventModel
@@ -91,6 +92,39 @@ def test_it_does_tasks_until_it_is_told_to_stop(directory: Path, name: str, numb
     assert agent.metadata["pid"] == process.pid
 
 
+def test_it_gets_what_its_capabilities_allow_and_first_what_has_waited(directory: Path) -> None:
+    tasks = [
+        TaskModel(id="new", task_type="greet", priority=TaskPriority.HIGH),
+        TaskModel(
+            id="old",
+            task_type="greet",
+            priority=TaskPriority.LOW,
+            required_capabilities=("gpu",),
+            created_at=datetime.now(UTC) - timedelta(days=1),
+        ),
+    ]
+    with open_storage(directory / "swarm.db") as storage:
+        storage.store_tasks(tasks)
+        options = ["--database", "swarm.db", "--capability", "gpu", "--ageing=60", "--concurrency=1"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "swarm_persistence", "worker", "my_tasks:handlers", *options],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+        try:
+            old, new = [storage.wait_for_task(id, timeout=60) for id in ("old", "new")]
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    assert (old.status, new.status) == (TaskStatus.COMPLETED, TaskStatus.COMPLETED)
+    assert old.completed_at is not None
+    assert new.started_at is not None
+    assert old.completed_at <= new.started_at
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -116,7 +150,9 @@ def test_a_handler_that_takes_no_task_is_named(directory: Path) -> None:
     assert "which takes (); expected (task) or (task, context)" in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--concurrency=0", "--lease=0", "--lease=nan", "--drain=-1", "--timeout=soon"])
+@pytest.mark.parametrize(
+    "option", ["--concurrency=0", "--lease=0", "--lease=nan", "--drain=-1", "--timeout=soon", "--ageing=0"]
+)
 def test_a_number_that_makes_no_sense_is_refused(directory: Path, option: str) -> None:
     done = run_command("worker", "my_tasks:handlers", option, cwd=directory)
     name, _, value = option.partition("=")

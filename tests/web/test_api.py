@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from swarm_persistence import DocumentModel, MemoryStorage, Storage, TaskModel
+from swarm_persistence import DocumentModel, MemoryStorage, Storage, TaskModel, TaskPriority
 from web.servers import client_of
 
 TASKS = "/api/v1/tasks"
@@ -128,6 +129,18 @@ class TestTasks:
         claims = [client.post(f"{TASKS}/{task['id']}/claim", json={"agent_id": f"a{n}"}) for n in range(8)]
         codes = [answer.status_code for answer in await asyncio.gather(*claims)]
         assert sorted(codes) == [200] + [409] * 7
+
+    async def test_by_ageing_a_task_that_has_waited_goes_first(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        await storage.store_task(TaskModel(id="old", task_type="t", priority=TaskPriority.LOW, created_at=yesterday))
+        await stored(client, priority="high")
+
+        answer = await client.post(f"{TASKS}/claim", json={"agent_id": "a", "ageing": 60})
+
+        assert answer.json()["id"] == "old"
+        assert (await client.post(f"{TASKS}/claim", json={"agent_id": "a", "ageing": 0})).status_code == 422
 
     async def test_no_ready_task_is_no_content(self, client: httpx.AsyncClient) -> None:
         answer = await client.post(f"{TASKS}/claim", json={"agent_id": "a"})

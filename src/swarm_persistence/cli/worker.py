@@ -44,6 +44,19 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--type", default="worker", help="the agent's type (default: worker)")
     parser.add_argument(
+        "--capability",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what tasks may require beside the types of the handlers; may be repeated",
+    )
+    parser.add_argument(
+        "--ageing",
+        type=_seconds,
+        metavar="S",
+        help="a task counts as one priority higher for each S that it has waited",
+    )
+    parser.add_argument(
         "--concurrency", type=_count, default=8, metavar="N", help="how many tasks at once (default: 8)"
     )
     parser.add_argument(
@@ -82,7 +95,7 @@ async def _run(arguments: argparse.Namespace, handlers: Mapping[str, Callable[..
             id=name,
             name=name,
             agent_type=arguments.type,
-            capabilities=list(handlers),
+            capabilities=[*dict.fromkeys((*handlers, *arguments.capability))],
             metadata={"host": host, "pid": process},
         )
         worker = Worker(
@@ -91,6 +104,7 @@ async def _run(arguments: argparse.Namespace, handlers: Mapping[str, Callable[..
             handlers,
             concurrency=arguments.concurrency,
             lease=arguments.lease,
+            ageing=arguments.ageing,
             task_timeout=arguments.timeout,
             drain_timeout=arguments.drain,
         )

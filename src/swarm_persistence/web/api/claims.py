@@ -1,5 +1,6 @@
 """Claims over HTTP: take the next task, extend the claim, and end it, also as an operator."""
 
+import functools
 import time
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ class ClaimOfNext(Struct, kw_only=True, forbid_unknown_fields=True):
     """Seconds; extend the claim before."""
     wait: float = 0.0
     """How many seconds to wait for a task, 60 at most."""
+    ageing: float | None = None
+    """A task counts as one priority higher for each so many seconds that it has waited."""
 
 
 class ClaimOfOne(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -107,19 +110,19 @@ async def claim_next_task(
 
 
 async def _claim(data: JSONBody[ClaimOfNext], storage: Storage) -> Response[TaskModel | None]:
-    task = await storage.claim_next_task(
-        data.agent_id, task_types=data.task_types, capabilities=data.capabilities, lease=data.lease
+    claim = functools.partial(
+        storage.claim_next_task,
+        data.agent_id,
+        task_types=data.task_types,
+        capabilities=data.capabilities,
+        lease=data.lease,
+        ageing=data.ageing,
     )
+    task = await claim()
     if task is None:
         # In a swarm without a worker of Python, no other process gives back what dead agents hold.
         await storage.requeue_expired_tasks(heartbeat_timeout=None)
-        task = await storage.claim_next_task(
-            data.agent_id,
-            task_types=data.task_types,
-            capabilities=data.capabilities,
-            lease=data.lease,
-            wait=data.wait,
-        )
+        task = await claim(wait=data.wait)
     if task is None:
         return _nothing()
     return cast("Response[TaskModel | None]", record_answer(task))
