@@ -52,10 +52,25 @@ async def test_a_client_that_does_not_read_cannot_delay_the_end(tmp_path: Path) 
     writer.write(b"GET /api/v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await asyncio.sleep(0.2)
 
-    code, _ = await asyncio.get_running_loop().run_in_executor(None, process.end)
+    ended = await asyncio.get_running_loop().run_in_executor(None, process.end)
 
     writer.transport.abort()
-    assert code == 0
+    assert ended == (0, "")
+
+
+def test_a_client_that_sends_half_a_body_fails_nothing(tmp_path: Path) -> None:
+    half = (
+        b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 100\r\n\r\n{"task_type": '
+    )
+    with server(tmp_path, "swarm.db") as started:
+        host, _, port = started.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as gone:
+            gone.sendall(half)
+        with socket.create_connection((host, int(port))) as staying:
+            staying.sendall(half)
+            assert httpx.get(f"{started.url}/api/v1/tasks").json()["items"] == []
+            assert started.end() == (0, "")
 
 
 def test_a_swarm_is_served_beside_its_other_processes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from litestar.types.asgi_types import HTTPReceiveMessage
 
 from swarm_persistence.web.problems import HttpProblem
 
+_ENDED_EARLY = "The request ended before its body did."
 _MOST_DIGITS = 20
 """Python refuses to convert digits without end."""
 
@@ -12,9 +13,10 @@ _MOST_DIGITS = 20
 class RequestBody:
     """The body of one request."""
 
-    def __init__(self, receive: Receive, largest: int) -> None:
+    def __init__(self, receive: Receive, largest: int, *, is_expected: bool) -> None:
         self._receive = receive
         self._largest = largest
+        self._is_expected = is_expected
         self._received = 0
         self._whole: HTTPRequestEvent | None = None
 
@@ -41,7 +43,7 @@ class RequestBody:
         while True:
             message = await self._next()
             if message["type"] != "http.request":
-                raise HttpProblem(400, "The request ended before its body did.")
+                raise HttpProblem(400, _ENDED_EARLY)
             parts.append(message.get("body", b""))
             if not message.get("more_body", False):
                 break
@@ -55,6 +57,10 @@ class RequestBody:
             self._received += len(message.get("body", b""))
             if self._received > self._largest:
                 self._refuse()
+            self._is_expected &= message.get("more_body", False)
+        elif self._is_expected:
+            # Litestar would take it for a fault of ours, and log it as one.
+            raise HttpProblem(400, _ENDED_EARLY)
         return message
 
     def _refuse(self) -> None:

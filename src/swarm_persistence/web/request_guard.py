@@ -45,7 +45,7 @@ class RequestGuard:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = Caller(scope)
-        body = RequestBody(receive, self._largest_body)
+        body = RequestBody(receive, self._largest_body, is_expected=request.method not in _SAFE_METHODS)
         try:
             if not self._access.answers_to(request.host):
                 name = request.host or "no name at all"

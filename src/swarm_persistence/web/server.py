@@ -10,8 +10,10 @@ import uvicorn
 
 from swarm_persistence.web.app import SwarmApp
 
-_LONGEST_REQUEST_SECONDS = 1
+_LONGEST_REQUEST_SECONDS = 0.75
 """How long a request that is under way, or a client that does not read, can delay the end."""
+_LONGEST_HANDLER_SECONDS = 2
+"""After so long, the handler of a request whose connection was aborted is cancelled."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -27,7 +29,7 @@ class SwarmServer(uvicorn.Server):
                 server_header=False,
                 lifespan="on",
                 ws="none",
-                timeout_graceful_shutdown=_LONGEST_REQUEST_SECONDS,
+                timeout_graceful_shutdown=_LONGEST_HANDLER_SECONDS,
             )
         )
         self._app = app
@@ -52,7 +54,17 @@ class SwarmServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which would go on for ever, then the server."""
         self._app.end_streams()
-        await super().shutdown(sockets)
+        aborting = asyncio.create_task(self._abort_connections())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            aborting.cancel()
+
+    async def _abort_connections(self) -> None:
+        # Their handlers see that the client has gone, and end; uvicorn would cancel them, and log an error for each.
+        await asyncio.sleep(_LONGEST_REQUEST_SECONDS)
+        for connection in [*self.server_state.connections]:
+            connection.transport.abort()
 
 
 @asynccontextmanager
