@@ -174,7 +174,7 @@ def test_several_damaged_frames_in_a_row_do_not_hide_the_commits_behind_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, target = tmp_path / "swarm.db", tmp_path / "new.db"
-    fill(path, 3)
+    fill(path, 40)  # the damage must not lie in the first commit, which makes the tables
     with log_of(path).open("r+b") as log:
         frames = log_of(path).stat().st_size // (24 + PAGE)
         log.seek(32 + (frames * 2 // 3) * (24 + PAGE))
