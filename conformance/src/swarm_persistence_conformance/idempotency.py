@@ -265,6 +265,16 @@ class TestIdempotency:
         assert (await stored(storage, task.id)).idempotency_key is None
         assert (await storage.store_task(a_task("third", payload="other", **fields))).id == "second"
 
+    async def test_a_task_that_is_refused_takes_no_key(self, storage: Storage) -> None:
+        fields: dict[str, Any] = {"idempotency_key": "key", "key_policy": "while_active", "status": TaskStatus.FAILED}
+        await storage.store_task(a_task("ended", **fields))
+
+        with pytest.raises(ConflictError, match="'ended' exists already"):
+            await storage.store_task(a_task("ended", **fields))
+
+        ended = await stored(storage, "ended")
+        assert (ended.idempotency_key, ended.version) == ("key", 1)
+
     async def test_the_policy_of_the_stored_task_decides(self, storage: Storage) -> None:
         for number, (policy, is_free) in enumerate([("for_ever", False), ("while_active", True)]):
             task = a_task(f"ended-{number}", idempotency_key=policy, key_policy=policy, status=TaskStatus.FAILED)

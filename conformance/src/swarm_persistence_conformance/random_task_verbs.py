@@ -51,13 +51,10 @@ class RandomTaskVerbs(ModelTest):
     def claim_next(
         self, agent: str, limit: int, task_types: list[str] | None, capabilities: list[str] | None, lease: float
     ) -> None:
-        types = task_types if capabilities is None else capabilities
-        if task_types is not None and capabilities is not None:
-            types = [each for each in task_types if each in capabilities]
         wanted: dict[str, Any] = {"task_types": task_types, "capabilities": capabilities, "lease": lease}
         tasks = self.do(
             lambda storage: storage.claim_next_tasks(agent, limit=limit, **wanted),
-            lambda: self.model.claim_next(agent, limit, types, lease),
+            lambda: self.model.claim_next(agent, limit, task_types, capabilities or (), lease),
         )
         for task in tasks:
             self.keep(task)

@@ -112,10 +112,13 @@ class ReferenceModel:
         self._assign(task, agent_id, lease)
         return True
 
-    def claim_next(self, agent_id: str, limit: int, types: Iterable[str] | None, lease: float) -> list[TaskModel]:
-        """Claim the next tasks of some types, or of any."""
+    def claim_next(
+        self, agent_id: str, limit: int, types: Iterable[str] | None, capabilities: Iterable[str], lease: float
+    ) -> list[TaskModel]:
+        """Claim the next tasks of some types, or of any, that require no capabilities but these."""
         wanted = None if types is None else set(types)
-        tasks = [task for task in self.ready() if wanted is None or task.task_type in wanted][:limit]
+        tasks = [task for task in self.ready() if wanted is None or task.task_type in wanted]
+        tasks = [task for task in tasks if {*(task.required_capabilities or ())} <= {*capabilities}][:limit]
         for task in tasks:
             self._assign(task, agent_id, lease)
             task.started_at = now()

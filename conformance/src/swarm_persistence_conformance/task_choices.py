@@ -33,6 +33,7 @@ TASKS = st.builds(
     run_at=RUN_AT,
     idempotency_key=KEYS,
     fails_with_dependencies=st.sampled_from([True, True, False]),
+    required_capabilities=st.sampled_from([None, None, None, ("y",), ("x", "y")]),
 )
 CHANGES = st.fixed_dictionaries(
     {},

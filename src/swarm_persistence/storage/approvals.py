@@ -27,9 +27,11 @@ class ApprovalVerbs(LeaseVerbs):
             ConflictError: the task is not pending, or waits for its own dependencies.
 
         """
-        return await self._decide(
-            id, by, comment, lambda task: self.complete_task(task, {"approved": True, "by": by, "comment": comment})
-        )
+
+        async def complete(task: TaskModel, by: str, comment: str | None) -> None:
+            await self.complete_task(task, {"approved": True, "by": by, "comment": comment})
+
+        return await self._decide(id, by, comment, complete)
 
     async def reject_task(self, id: str, by: str, comment: str | None = None) -> TaskModel:
         """Fail a pending task that waits for a decision for good, and return it; its error tells by whom, and why.
@@ -41,19 +43,21 @@ class ApprovalVerbs(LeaseVerbs):
             ConflictError: the task is not pending, or waits for its own dependencies.
 
         """
-        reason = f"rejected by {by}" + (f": {comment}" if comment else "")
-        return await self._decide(id, by, comment, lambda task: self.fail_task(task, reason, max_retries=0))
+
+        async def fail(task: TaskModel, by: str, comment: str | None) -> None:
+            await self.fail_task(task, f"rejected by {by}" + (f": {comment}" if comment else ""), max_retries=0)
+
+        return await self._decide(id, by, comment, fail)
 
     async def _decide(
-        self, id: str, by: str, comment: str | None, end: Callable[[TaskModel], Awaitable[None]]
+        self, id: str, by: str, comment: str | None, end: Callable[[TaskModel, str, str | None], Awaitable[None]]
     ) -> TaskModel:
-        identifier(by, "by")
-        if comment is not None:
-            text(comment, "comment")
+        decider = identifier(by, "by")
+        remark = None if comment is None else text(comment, "comment")
 
         async def decide() -> TaskModel:
             query = by_id(TASKS, id)
-            is_claimed = await self.claim_task(id, by)
+            is_claimed = await self.claim_task(id, decider)
             task = await self._get(TASKS, id)
             if task is None:
                 raise NotFoundError(f"task {id!r}")
@@ -61,7 +65,7 @@ class ApprovalVerbs(LeaseVerbs):
                 raise ConflictError(f"task {id!r} is {task.status}; only a pending task can be approved or rejected")
             if not await self._executor().read(Count(Query(TASKS, (*query.conditions, IS_MET)))):
                 raise ConflictError(f"task {id!r} waits for its dependencies; approve or reject it after them")
-            await end(task)
+            await end(task, decider, remark)
             return task
 
         return await self._as_one(decide)

@@ -1,7 +1,7 @@
 """Stores new records, and for tasks also the links to their dependencies."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, Insert, LockRows
@@ -23,7 +23,7 @@ from swarm_persistence.storage.new_tasks import (
 )
 from swarm_persistence.storage.schedule_times import plan
 from swarm_persistence.storage.scopes import Scope, innermost_scope
-from swarm_persistence.storage.task_keys import is_keyed, release_key, require_same
+from swarm_persistence.storage.task_keys import is_keyed, keeps_key, release_key, require_same
 
 
 async def store(core: StorageCore, table: Table[M], model: M) -> M:
@@ -52,18 +52,24 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     ids = [document_id_of(model) for model in models if isinstance(model, DocumentModel)]
     # A key may turn out to belong to another kind of task only once the other records are written.
     if not ids and (len(models) == 1 or not any(map(is_keyed, models))):
-        return await _store_all(core, models)
+        stored = await _store_all(core, models, releases=False)
+        if stored is not None:
+            return stored
     expired = Query(DOCUMENTS, (one_of("id", ids), Condition("expires_at", "<=", FromNow()))) if ids else None
 
     async def store_as_one() -> list[M]:
         if expired is not None:
             await core._executor().write([Delete(expired)])
-        return await _store_all(core, models)
+        return cast(list[M], await _store_all(core, models, releases=True))
 
     return await core._as_one(store_as_one)
 
 
-async def _store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
+async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) -> list[M] | None:
+    """Store new records. If an ended task has the key of one and may not be made to release it, return `None`.
+
+    It releases the key only together with the new task that takes it, which may still be refused.
+    """
     stored: list[M] = [*models]
     left = [*range(len(models))]
     while left:
@@ -79,11 +85,15 @@ async def _store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
         for place in duplicates:
             found = await _stored_of_key(core, models[place])
             # Or it was deleted in between.
-            if found is None or await release_key(core, found):
-                left.append(place)
-            else:
+            if found is not None and keeps_key(found):
                 require_same(models[place], found)
                 stored[place] = found
+                continue
+            if found is not None:
+                if not releases:
+                    return None
+                await release_key(core, found)
+            left.append(place)
     return stored
 
 

@@ -14,17 +14,18 @@ def is_keyed(model: Model) -> bool:
     return isinstance(model, TaskModel) and model.idempotency_key is not None
 
 
-async def release_key(core: StorageCore, found: Model) -> bool:
-    """Take the key from a task that keeps it only while it is active, if it has ended; return whether it has."""
-    if not isinstance(found, TaskModel) or found.key_policy is not KeyPolicy.WHILE_ACTIVE:
-        return False
-    if found.status not in FINISHED:
-        return False
-    # It may have begun anew since it was read.
+def keeps_key(found: Model) -> bool:
+    """Tell whether a stored record still has a right to its key: not a task that keeps it only while it is active."""
+    return not (
+        isinstance(found, TaskModel) and found.key_policy is KeyPolicy.WHILE_ACTIVE and found.status in FINISHED
+    )
+
+
+async def release_key(core: StorageCore, found: Model) -> None:
+    """Take the key from an ended task, unless it has begun anew since it was read."""
     has_ended = one_of("status", [status.value for status in FINISHED])
     ended = Query(TASKS, (Condition("id", "=", found.id), has_ended))
     await core._write_one(Update(ended, {"idempotency_key": None, "version": Increment()}))
-    return True
 
 
 def require_same(model: Model, found: Model) -> None:
