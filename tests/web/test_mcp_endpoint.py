@@ -1,6 +1,9 @@
 """MCP over streamable HTTP, driven by the official client: the same tools as over stdio, on the same storage."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import httpx2
@@ -64,3 +67,60 @@ async def test_it_asks_for_the_token() -> None:
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
             assert (await call(client, "swarm_status"))["events"] == 0
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of a session, without the official client's own reconnections."""
+    headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+        client_info = {"name": "test", "version": "1"}
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client_info}
+        begun = await client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
+        client.headers["Mcp-Session-Id"] = begun.headers["mcp-session-id"]
+        await client.post("/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"})
+        yield client
+
+
+def claim_of(agent_id: str) -> dict[str, Any]:
+    arguments = {"agent_id": agent_id, "wait_seconds": 20}
+    params = {"name": "claim_next_task", "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
+
+
+async def id_of_begun_stream(answer: httpx.Response) -> str:
+    async for line in answer.aiter_lines():
+        if line.startswith("id: "):
+            return line.removeprefix("id: ")
+    raise AssertionError("the stream ended without an id")
+
+
+async def test_a_broken_stream_resumes_with_its_own_answer() -> None:
+    """The ids of requests, which name the streams, are equal in all sessions."""
+    async with (
+        MemoryStorage() as storage,
+        running(storage) as run,
+        session(run.url) as broken,
+        session(run.url) as other,
+    ):
+        async with broken.stream("POST", "/mcp", json=claim_of("a")) as answer:
+            last = await id_of_begun_stream(answer)
+        await storage.store_task(TaskModel.new("t", "of a"))
+        resumed = {"Last-Event-ID": last}
+        async with broken.stream("GET", "/mcp", headers=resumed) as answer:
+            text = await first_answer(answer)
+        assert '\\"assigned_to\\":\\"a\\"' in text
+        await storage.store_task(TaskModel.new("t", "of b"))
+        async with other.stream("POST", "/mcp", json=claim_of("b")) as answer:
+            assert '\\"assigned_to\\":\\"b\\"' in await first_answer(answer)
+
+        async with other.stream("GET", "/mcp", headers=resumed) as answer:
+            with pytest.raises(AssertionError, match="without an answer"):
+                await first_answer(answer)
+
+
+async def first_answer(answer: httpx.Response) -> str:
+    async for line in answer.aiter_lines():
+        if line.startswith("data: {"):
+            return line
+    raise AssertionError(f"the stream ended without an answer: {answer.status_code}")

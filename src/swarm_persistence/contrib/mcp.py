@@ -29,18 +29,24 @@ class SwarmEventStore(EventStore):
     """Keeps what a server has sent, for clients that reconnect: `server.streamable_http_app(event_store=…)`.
 
     A client may reconnect to another process of the server. Events are kept for `keep_for`, seconds or a timedelta;
-    after that they are not replayed any more, and `storage.prune(…)` deletes them.
+    after that they are not replayed any more, and `storage.prune(…)` deletes them. The SDK names a stream by the id of
+    its request, which each client counts from 1: with `session`, a text of its own, no session reads another one's.
     """
 
-    def __init__(self, storage: Storage, *, keep_for: float | timedelta = timedelta(hours=1)) -> None:
+    def __init__(
+        self, storage: Storage, *, keep_for: float | timedelta = timedelta(hours=1), session: str | None = None
+    ) -> None:
         self._storage = storage
+        self._root = (ROOT,) if session is None else (ROOT, session)
         self._keep_for = timedelta(seconds=seconds(keep_for, "keep_for"))
 
     async def store_event(self, stream_id: StreamId, message: JSONRPCMessage | None) -> EventId:
         """Store an event of a stream and return its id; without a message, it only marks a place to resume from."""
         content = None if message is None else message.model_dump(mode="json", by_alias=True, exclude_unset=True)
         key = uuid4().hex
-        document = DocumentModel.new((ROOT, stream_id), key, **content_of(content), expires_at=now() + self._keep_for)
+        document = DocumentModel.new(
+            (*self._root, stream_id), key, **content_of(content), expires_at=now() + self._keep_for
+        )
         await self._storage.put_documents([document])
         return f"{key}.{quote(stream_id, safe='')}"
 
@@ -50,7 +56,7 @@ class SwarmEventStore(EventStore):
         stream_id = unquote(quoted)
         if not separator or "\0" in stream_id:
             return None
-        collection = (ROOT, stream_id)
+        collection = (*self._root, stream_id)
         keys = await self._storage.list_document_keys(collection, by_arrival=True)
         if key not in keys:
             return None
@@ -64,4 +70,4 @@ class SwarmEventStore(EventStore):
 
     async def delete_stream(self, stream_id: StreamId) -> int:
         """Delete the events of a stream, and return how many."""
-        return await self._storage.delete_documents((ROOT, stream_id))
+        return await self._storage.delete_documents((*self._root, stream_id))

@@ -1,7 +1,8 @@
-"""MCP at `/mcp`, over streamable HTTP. The storage keeps what was sent, for clients that reconnect, on any server."""
+"""MCP at `/mcp`, over streamable HTTP. The storage keeps what was sent, for clients that reconnect to their session."""
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 from litestar.types import Message, Receive, Send
 
@@ -65,9 +66,16 @@ class McpEndpoint:
         except ImportError as error:
             started.set_exception(HttpProblem(501, str(error)))
             return
-        manager = StreamableHTTPSessionManager(
-            swarm_server(self._storage, is_read_only=self._is_read_only),
-            event_store=None if self._is_read_only else SwarmEventStore(self._storage),
+        storage, is_read_only = self._storage, self._is_read_only
+
+        class SessionManager(StreamableHTTPSessionManager):
+            def _admit_session(self, requestor: Any) -> Any:
+                # The SDK gives one event store to all sessions, whose streams have equal names.
+                self.event_store = None if is_read_only else SwarmEventStore(storage, session=uuid4().hex)
+                return super()._admit_session(requestor)
+
+        manager = SessionManager(
+            swarm_server(storage, is_read_only=is_read_only),
             max_request_body_size=self._largest_body,
         )
         async with manager.run():
