@@ -169,7 +169,7 @@ async def _watch_schedules(storage: SqliteStorage) -> None:
 async def _claim_of_keys(storage: SqliteStorage) -> None:
     # `set_limit` also looks for tasks that are claimed, to which no index leads.
     limit = TaskLimit(id="keyed", running=9, per_key=1, starts=9, per_seconds=60)
-    await storage.engine.write([Save(limit)])
+    await storage._executor().write([Save(limit)])  # in the transaction, if there is one
     await storage.store_tasks([a_task(f"a-{n}", task_type="keyed", concurrency_key="a") for n in range(60)])
     await storage.store_task(a_task("b", task_type="keyed", concurrency_key="b"))
     for _ in range(2):

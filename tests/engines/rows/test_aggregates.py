@@ -102,7 +102,8 @@ def test_of_no_rows_there_is_one_row_unless_they_are_grouped() -> None:
 def test_groups_are_sorted_with_null_first(agents: list[Any]) -> None:
     source = RowTable(METRICS)
     for sequence, agent in enumerate(agents, 1):
-        source.add((str(sequence), agent, "m", 1.0, "ms", "{}", 0, sequence))
+        values = {"agent_id": agent}
+        source.add((*(values.get(name) for name in METRICS.names), sequence))
 
     groups = [row[0] for row in aggregate_rows(source, Aggregate(Query(METRICS), ("agent_id",), ()))]
 
