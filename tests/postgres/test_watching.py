@@ -14,6 +14,7 @@ from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.query.query import Query
+from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
@@ -279,7 +280,7 @@ class TestCosts:
         self, storage: PostgresStorage, schema: str, stranger: asyncpg.Connection
     ) -> None:
         await storage.store_task(a_task("0", payload={"text": "x" * 100}))
-        columns = ", ".join(name for name in TASKS.names if name != "id")
+        columns = listed(name for name in TASKS.names if name != "id")
         await stranger.execute(
             f"INSERT INTO {schema}.tasks (id, {columns}, change_number) "
             f"SELECT number::text, {columns}, pg_current_xact_id()::text::bigint "

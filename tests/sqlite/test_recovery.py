@@ -168,7 +168,8 @@ def fill(path: Path, groups: int) -> None:
 def test_all_of_a_sound_file_is_there_with_its_numbers(original: Path, tmp_path: Path) -> None:
     target, outcome = recovered(copy_of(original, tmp_path))
     assert outcome.is_complete
-    assert {table.table: table.recovered for table in outcome.tables} == {**TABLES, "task_links": 80}
+    found = {table.table: table.recovered for table in outcome.tables if table.recovered}
+    assert found == {**TABLES, "task_links": 80}
     for table in (*TABLES, "task_links", "sqlite_sequence", "change_floor", "event_floor"):
         rows = []
         for path in (original, target):

@@ -14,6 +14,7 @@ from swarm_persistence import (
     EventModel,
     MessageModel,
     MetricModel,
+    ScheduleModel,
     SqliteStorage,
     StorageError,
     TaskModel,
@@ -26,6 +27,7 @@ from swarm_persistence_conformance.records import (
     a_document,
     a_message,
     a_metric,
+    a_schedule,
     a_task,
     after,
     an_agent,
@@ -48,12 +50,13 @@ MAKERS: dict[type[Model], Callable[..., Any]] = {
     MessageModel: a_message,
     MetricModel: a_metric,
     DocumentModel: a_document,
+    ScheduleModel: a_schedule,
 }
 
 
 def damage(watch: Watch, table: str, column: str, id: str = "bad") -> None:
     """Leave a text as a damaged disk does."""
-    watch.writer.execute(f"UPDATE {table} SET {column} = {BROKEN} WHERE id = ?", (id,))
+    watch.writer.execute(f'UPDATE {table} SET "{column}" = {BROKEN} WHERE id = ?', (id,))
 
 
 async def first(records: AsyncGenerator[Any, None]) -> Any:

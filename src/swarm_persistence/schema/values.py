@@ -71,22 +71,19 @@ def path(value: object, field: str) -> str:
     """Return the text of a tuple of texts, which sorts as they do."""
     if type(value) is not tuple:
         refuse(field, value, "a tuple of str")
-    try:
-        return _path(value, field)
-    except TypeError:  # a part without a hash is no text
-        _check_parts(value, field)
-        raise
+    for part in value:
+        if type(part) is not str:  # it may have no hash, or one that takes a stack as deep as it is
+            return _checked_path(value, field)
+    return _path(value, field)
 
 
 @lru_cache(maxsize=4096)
 def _path(value: tuple[str, ...], field: str) -> str:
-    _check_parts(value, field)
-    return collection_text(value)
+    return _checked_path(value, field)
 
 
-def _check_parts(value: tuple[object, ...], field: str) -> None:
-    for place, part in enumerate(value):
-        text(part, f"{field}[{place}]")
+def _checked_path(value: tuple[object, ...], field: str) -> str:
+    return collection_text(tuple([text(part, f"{field}[{place}]") for place, part in enumerate(value)]))
 
 
 def document_id(value: str, field: str) -> str:

@@ -10,11 +10,12 @@ from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.progress import progress_of
+from swarm_persistence.worker.logs import task_log
 
 REPORT_PAUSE_SECONDS = 1.0
 """Between two writes of a handler's progress: what is reported in between is coalesced."""
 
-_log = logging.getLogger("swarm_persistence")
+_log = logging.getLogger(__name__)
 
 
 class HandlerCancelled(Exception):  # noqa: N818 - like CancelledError, it says what has happened
@@ -63,5 +64,5 @@ class HandlerControl:
             except (LeaseLostError, ClosedError):
                 return  # the run finds out by itself
             except StorageError as error:
-                _log.warning("the progress of task %r could not be written: %s", self._task.id, error)
+                task_log(_log, self._task).warning("the progress of task %r is not written: %s", self._task.id, error)
             await asyncio.sleep(REPORT_PAUSE_SECONDS)

@@ -462,7 +462,7 @@ class WorkerRun:
     async def _prune(self, seconds: float) -> None:
         pruned = await retention.prune_in_turn(self._storage, seconds, self._agent.id)
         if pruned is not None and any(structs.astuple(pruned)):
-            _log.info("worker %r has pruned old records: %s", self._agent.id, pruned)
+            self._log.info("worker %r has pruned old records: %s", self._agent.id, pruned)
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
