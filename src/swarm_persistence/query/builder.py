@@ -96,7 +96,9 @@ class QueryBuilder(Generic[M]):
     def order_by(self, field: str, desc: bool = False) -> "QueryBuilder[M]":
         """Sort by the field, after the fields of earlier calls; ties are in order of arrival."""
         column = self._column(field)
-        return self._replace(order=(*self.query.order, Order(column.name, bool(desc))))
+        if not isinstance(desc, bool):
+            raise InvalidQueryError(f"desc is {shown(desc)}, expected True or False")
+        return self._replace(order=(*self.query.order, Order(column.name, desc)))
 
     def limit(self, limit: int) -> "QueryBuilder[M]":
         """Return at most this many records."""
