@@ -174,7 +174,6 @@ def _distinct(capabilities: Any) -> Any:
     """Return capabilities as a sorted tuple, `None` if there are none; leave other values to be refused when stored."""
     if not isinstance(capabilities, tuple | list | set | frozenset):
         return capabilities
-    try:
-        return tuple(sorted(set(capabilities))) or None
-    except TypeError:
+    if not all(isinstance(each, str) for each in capabilities):  # the hash of nested tuples takes a stack as deep
         return capabilities
+    return tuple(sorted(set(capabilities))) or None
