@@ -154,6 +154,7 @@ async def test_a_table_that_has_grown_is_not_read_by_the_plans_of_a_small_one(
         assert [plan for plan in small if "Seq Scan" in plan]
         plans = await kept_plans(storage)
         assert len(plans) == 4
-        assert not [plan for plan in plans if "Seq Scan on tasks" in plan or "Bitmap" in plan], plans
+        others = [plan.replace("Seq Scan on task_limits", "") for plan in plans]  # it has a few rows only
+        assert not [plan for plan in others if "Seq Scan" in plan or "Bitmap" in plan], plans
         # What is completed is locked in its order.
         assert len([plan for plan in plans if "Sort  (" in plan]) <= 1, plans
