@@ -14,6 +14,7 @@ from sqlalchemy.types import TypeDecorator
 from benchmarks.peers.statements import NEXT_CHANGE
 from swarm_persistence import EventModel, MetricModel, Model, TaskModel, TaskPriority
 from swarm_persistence.clock import from_microseconds, microseconds
+from swarm_persistence.models.collections import collection_of, collection_text
 from swarm_persistence.schema.tables import JSON_KINDS, Kind, table_of
 
 _RANKS = {priority.rank: priority for priority in TaskPriority}
@@ -52,6 +53,21 @@ class Priority(TypeDecorator[TaskPriority]):
     def process_result_value(self, value: Any, dialect: Dialect) -> TaskPriority | None:
         """Return the field's value."""
         return None if value is None else _RANKS[value]
+
+
+class Path(TypeDecorator[tuple[str, ...]]):
+    """A tuple of texts, kept as one text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
+        """Return the column's value."""
+        return None if value is None else collection_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[str, ...] | None:
+        """Return the field's value."""
+        return None if value is None else collection_of(value)
 
 
 class Base(DeclarativeBase):
@@ -107,6 +123,7 @@ _TYPES: dict[Kind, Any] = {
     Kind.REAL: Float,
     Kind.FLAG: Boolean,
     Kind.TIME: Moment,
+    Kind.PATH: Path,
     **dict.fromkeys(JSON_KINDS, JSON(none_as_null=True)),
 }
 

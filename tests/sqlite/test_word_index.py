@@ -52,7 +52,8 @@ async def test_a_search_reads_only_what_matches(storage: SqliteStorage, watch: W
 
     assert await found(storage, "w7 common") == ["7"]
 
-    reads = [each for each in watch.statements if "value" in each.partition("FROM")[0] and "document_words" not in each]
+    # Each once: a read that the loop's own thread gives up, as at a busy file, is run again by another.
+    reads = {each for each in watch.statements if "value" in each.partition("FROM")[0] and "document_words" not in each}
     assert len(reads) == 2  # of the one that may match, and of the one that does
     assert all("sequence IN" in each or "id =" in each for each in reads)
 
