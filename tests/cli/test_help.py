@@ -30,6 +30,7 @@ COMMANDS = [
     "recover",
     "copy",
     "import-rust",
+    "delete",
     "erase",
     "backup",
     "restore",

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -24,6 +24,7 @@ TOOLS = {
     "pause_schedule",
     "resume_schedule",
     "list_limits",
+    "delete_records",
     "list_tasks",
     "send_message",
     "read_messages",
@@ -350,3 +351,27 @@ async def test_the_status_shows_tasks_agents_and_unread_messages(tmp_path: Path)
         "unread_messages": 1,
         "events": 0,
     }
+
+
+async def test_records_are_deleted_only_by_a_filter_and_only_if_asked_for(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        for run in ("7", "7", "8"):
+            await call(client, "enqueue_task", task_type="t", tags={"run": run})
+        empty: list[dict[str, Any]] = [{}, {"nothing": "7"}, {"status": []}]
+        chosen = {"kind": "tasks", "filters": {"tags.run": "7", "status": ["pending", "failed"]}}
+        counted = await call(client, "delete_records", **chosen)
+        before = await call(client, "list_tasks")
+        deleted = await call(client, "delete_records", **chosen, dry_run=False)
+        after = await call(client, "list_tasks")
+        refused = [
+            await failure(client, "delete_records", kind="tasks", filters=filters, dry_run=False) for filters in empty
+        ]
+        (tool,) = (each for each in (await client.list_tools()).tools if each.name == "delete_records")
+
+    assert (counted, deleted) == ({"count": 2, "deleted": False}, {"count": 2, "deleted": True})
+    assert [len(answer["tasks"]) for answer in (before, after)] == [3, 1]
+    assert "length >= 1" in refused[0]
+    assert "has no field 'nothing'" in refused[1]
+    assert "no condition" in refused[2]
+    assert tool.annotations is not None
+    assert tool.annotations.destructive_hint

@@ -347,6 +347,39 @@ class TestOtherNouns:
         assert [await storage.get_task(id) is None for id in ("alice", "bob")] == [True, False]
         assert [each.value for each in await storage.list_documents(("memories",), below=True)] == ["bob"]
 
+    async def test_what_matches_filters_is_counted_and_then_deleted(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        for id, tags in (("1", {"run": "7"}), ("2", {"run": "7"}), ("3", {"run": "8"})):
+            await stored(client, id=id, tags=tags)
+        await stored(client, id="dependent", dependencies=["1"])
+        query: dict[str, Any] = {"tags.run": "7", "status": ["pending", "completed"]}
+
+        shown = [(await client.delete(TASKS, params=query | extra)).json() for extra in ({}, {"dry_run": "true"})]
+        assert shown == [{"count": 2, "dry_run": True}] * 2
+        assert await storage.repository(TaskModel).count() == 4
+        assert {each["id"] for each in (await client.get(TASKS, params=query)).json()["items"]} == {"1", "2"}
+        deleted = (await client.delete(TASKS, params=query | {"dry_run": "false"})).json()
+
+        assert deleted == {"count": 2, "dry_run": False}
+        left = {task.id: task.status.value for task in await storage.repository(TaskModel).find_all()}
+        assert left == {"3": "pending", "dependent": "failed"}
+
+    @pytest.mark.parametrize("noun", ["agents", "tasks", "events", "messages", "metrics", "documents", "schedules"])
+    async def test_no_record_is_deleted_without_a_filter(
+        self, client: httpx.AsyncClient, storage: Storage, noun: str
+    ) -> None:
+        await stored(client)
+
+        for path in (f"/api/v1/{noun}", f"/api/v1/{noun}/"):
+            for query in ("", "?cascade=1", "?limit=1", "?id.is=1"):
+                refused = await client.delete(f"{path}{query}{'&' if query else '?'}dry_run=false")
+                assert refused.status_code == 422, refused.text
+        counted = await client.delete(f"/api/v1/{noun}?id.null=false")
+
+        assert counted.json() == {"count": int(noun == "tasks"), "dry_run": True}
+        assert await storage.repository(TaskModel).count() == 1
+
     async def test_documents_are_found_by_their_words(self, client: httpx.AsyncClient) -> None:
         for name, text in (("x", "the quick fox"), ("y", "a quick, quick hare"), ("z", "the slow fox")):
             path = f"/api/v1/documents/item?collection=notes&collection={name}&key=k"
@@ -393,7 +426,7 @@ class TestProblems:
             ("POST", f"{TASKS}/claim", {"agent_id": "a", "lease": -1}, 422, "lease"),
             ("POST", f"{TASKS}/claim", {"agent_id": "a", "wait": 1e9}, 422, "wait is"),
             ("POST", f"{TASKS}/claim", {"agent_id": ""}, 422, "assigned_to"),
-            ("DELETE", TASKS, None, 405, "Method Not Allowed"),
+            ("PATCH", TASKS, {}, 405, "Method Not Allowed"),
             ("GET", f"{TASKS}/stream?after=x", None, 422, "cursor of watch_tasks"),
             ("GET", "/api/v1/events/stream?after=x", None, 422, "after is 'x'"),
         ],

@@ -8,6 +8,7 @@ import pytest
 from swarm_persistence import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     Erased,
     EventModel,
     InvalidQueryError,
@@ -152,6 +153,21 @@ class TestDeletingByQuery:
 
         assert await storage.repository(EventModel).count() == 800
         assert await storage.delete_where(query) == 0
+
+    async def test_a_dry_run_counts_what_would_go_and_deletes_nothing(self, storage: Storage) -> None:
+        await storage.store_many([an_event(f"{n}", event_type=f"type-{n % 3}") for n in range(9)])
+        await storage.put_documents([a_document("gone", expires_at=after(-10)), a_document("k")])
+
+        query = QueryBuilder(EventModel).where_eq("event_type", "type-0")
+        assert await storage.delete_where(query, dry_run=True) == 3
+        assert await storage.delete_where(QueryBuilder(DocumentModel).where_not_null("id"), dry_run=True) == 1
+        for refused in (QueryBuilder(EventModel), query.limit(1)):
+            with pytest.raises(InvalidQueryError):
+                await storage.delete_where(refused, dry_run=True)
+        with pytest.raises(InvalidQueryError, match="dry_run"):
+            await storage.delete_where(query, dry_run="no")  # type: ignore[arg-type]
+
+        assert await storage.repository(EventModel).count() == 9
 
     async def test_every_model_can_be_deleted_from(self, storage: Storage) -> None:
         await storage.store_many(of_group("a", "x"))

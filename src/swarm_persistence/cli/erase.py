@@ -1,11 +1,11 @@
 """`swarm-persistence erase`: deletes all records of a group, after it was confirmed."""
 
 import argparse
-import sys
+from collections.abc import Iterator
 
 import msgspec
 
-from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.confirmation import confirm
 from swarm_persistence.cli.records import Subparsers, print_json, printable, run_on
 from swarm_persistence.cli.target import shown
 from swarm_persistence.models import AgentModel, EventModel, MessageModel, MetricModel, Model, TaskModel
@@ -41,7 +41,7 @@ def add_parser(commands: "Subparsers") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Erase the group, and return the exit code."""
     if not arguments.yes:
-        _confirm(arguments)
+        confirm("erase", lambda: _facts(arguments))
     paths = [tuple(path.split("/")) for path in arguments.collection]
     erased = run_on(arguments.database, lambda storage: storage.erase(arguments.group, collections=paths))
     if arguments.json:
@@ -51,16 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _confirm(arguments: argparse.Namespace) -> None:
-    if not sys.stdin.isatty():
-        raise CommandError("erase asks before it deletes, and there is no terminal to answer at; say --yes")
+def _facts(arguments: argparse.Namespace) -> Iterator[str]:
     counts = run_on(arguments.database, lambda storage: _counts(storage, arguments.group))
-    print(f"in {shown(arguments.database)}, the group {printable(arguments.group)!r} has:", file=sys.stderr)
-    print("  " + ", ".join(f"{number} {name}" for name, number in counts.items()), file=sys.stderr)
+    yield f"in {shown(arguments.database)}, the group {printable(arguments.group)!r} has:"
+    yield "  " + ", ".join(f"{number} {name}" for name, number in counts.items())
     for path in arguments.collection:
-        print(f"  and the documents in {printable(path)!r}", file=sys.stderr)
-    if input("delete them for ever? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing was deleted", exit_code=1)
+        yield f"  and the documents in {printable(path)!r}"
 
 
 async def _counts(storage: Storage, group: str) -> dict[str, int]:

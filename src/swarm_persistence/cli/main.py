@@ -13,6 +13,7 @@ from swarm_persistence.cli import (
     checksums,
     completion,
     copying,
+    delete,
     demo,
     doctor,
     erase,
@@ -92,6 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     recover.add_parser(commands)
     copying.add_parser(commands)
     import_rust.add_parser(commands)
+    delete.add_parser(commands)
     erase.add_parser(commands)
     backup.add_parser(commands)
     checksums.add_parser(commands)

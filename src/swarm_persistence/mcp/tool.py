@@ -20,12 +20,13 @@ class ToolCallError(Exception):
 class SwarmTool:
     """A function of a storage that a client can call by name, with arguments as keywords."""
 
-    def __init__(self, function: ToolFunction, *, is_read_only: bool) -> None:
+    def __init__(self, function: ToolFunction, *, is_read_only: bool, is_destructive: bool = False) -> None:
         self.name = function.__name__
         self._function = function
         self._arguments = _struct_of(function)
         self.input_schema = _schema_of(self._arguments)
         self.is_read_only = is_read_only
+        self.is_destructive = is_destructive
 
     def description(self) -> types.Tool:
         """Return what clients are told of the tool."""
@@ -34,7 +35,7 @@ class SwarmTool:
             description=inspect.getdoc(self._function),
             input_schema=self.input_schema,
             annotations=types.ToolAnnotations(
-                read_only_hint=self.is_read_only, destructive_hint=False, open_world_hint=False
+                read_only_hint=self.is_read_only, destructive_hint=self.is_destructive, open_world_hint=False
             ),
         )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from swarm_persistence.engines.reads import Count
 from swarm_persistence.engines.steps import Delete
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import QueryBuilder
@@ -12,7 +13,7 @@ from swarm_persistence.query.query import Condition, Query, one_of, without_expi
 from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, SCHEDULES, TASKS, M, Table
 from swarm_persistence.schema.values import decode_json, identifier
 from swarm_persistence.storage.agents import step_to_delete_agent
-from swarm_persistence.storage.arguments import several
+from swarm_persistence.storage.arguments import flag, several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.deleted_tasks import delete_tasks
 from swarm_persistence.storage.document_lists import DocumentListVerbs
@@ -38,8 +39,10 @@ class Erased(msgspec.Struct, frozen=True):
 class DeletionVerbs(DocumentListVerbs):
     """Deletion of many records."""
 
-    async def delete_where(self, query: QueryBuilder[M]) -> int:
+    async def delete_where(self, query: QueryBuilder[M], *, dry_run: bool = False) -> int:
         """Delete the records that match the query's conditions, the last first, and return how many.
+
+        With `dry_run`, count them, and delete nothing.
 
         It is as if each was deleted by itself: the tasks that wait for a deleted one fail, as if that had been
         cancelled, and the unfinished tasks of a deleted agent become pending again. Records that are stored, or come to
@@ -62,7 +65,10 @@ class DeletionVerbs(DocumentListVerbs):
             raise InvalidQueryError(
                 "the query has no condition and would delete all records; if you want that, say where_not_null('id')"
             )
-        return await self._delete_all(wanted.table, without_expired(wanted).conditions, SPAN)
+        matching = without_expired(wanted)
+        if flag(dry_run, "dry_run"):
+            return await self._executor().read(Count(matching))
+        return await self._delete_all(wanted.table, matching.conditions, SPAN)
 
     async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = ()) -> Erased:
         """Delete all tasks, agents, events, messages and metrics of a group, and return how many.

@@ -1,8 +1,8 @@
-"""Filters, sorts and pages through the records of any model: a query string becomes a query, in one way for all."""
+"""Sorts and pages through the records of any model that match the filters of a query string."""
 
 import base64
-from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar, get_args
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from swarm_persistence import (
     TaskModel,
 )
 from swarm_persistence.errors import shown
+from swarm_persistence.query.filters import query_of, value_of
 
 M = TypeVar("M", bound=Model)
 
@@ -39,9 +40,6 @@ DEFAULT_SORTS: dict[type[Model], str] = {
 """Unique fields, whose order is that of an index. Ids of the library begin with the time: the newest come first."""
 
 _UNIQUE = ("id", "sequence")
-
-OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "like", "null")
-"""What may follow the name of a field in a filter: `created_at.ge`."""
 
 
 class RecordPage(msgspec.Struct, Generic[M], frozen=True):
@@ -68,10 +66,9 @@ async def page_of(  # noqa: PLR0917 - the parts of a query string, in their usua
     limit: int = DEFAULT_RECORDS,
     cursor: str | None = None,
 ) -> RecordPage[M]:
-    """Return a page of the records that match all filters, given as names and values of a query string.
+    """Return a page of the records that match all filters, as `query_of` reads them.
 
-    `status=pending`, `created_at.ge=2026-01-01T00:00:00Z`, `name.like=w%`, `assigned_to.null=true`; of several values
-    for one name, one must fit. `sort` is a field, with `-` before it from the highest value down; equal values are in
+    `sort` is a field, with `-` before it from the highest value down; equal values are in
     the order of their ids. A page begins after the last record of the one before, and
     costs the same wherever it is in the list.
 
@@ -86,51 +83,6 @@ async def page_of(  # noqa: PLR0917 - the parts of a query string, in their usua
     found = await _found(storage, model, query, order, limit + 1, _position(cursor, order))
     items = found[:limit]
     return RecordPage(items, _cursor(order, items[-1]) if len(found) > limit else None)
-
-
-def query_of(model: type[M], filters: Iterable[tuple[str, str]]) -> QueryBuilder[M]:
-    """Return the query of all records that match the filters."""
-    values: dict[str, list[str]] = {}
-    for name, value in filters:
-        values.setdefault(name, []).append(value)
-    query = QueryBuilder(model)
-    for name, texts in values.items():
-        query = _filtered(query, model, name, texts)
-    return query
-
-
-def _filtered(query: QueryBuilder[M], model: type[M], name: str, texts: Sequence[str]) -> QueryBuilder[M]:
-    field, _, operator = name.partition(".")
-    operator = operator or "eq"
-    if operator not in OPERATORS:
-        raise InvalidQueryError(f"filter {shown(name)} has no known operator, expected one of {', '.join(OPERATORS)}")
-    if operator == "null":
-        is_null = msgspec.convert(texts[-1], bool, strict=False) if texts[-1] in ("true", "false") else None
-        if is_null is None:
-            raise InvalidQueryError(f"filter {shown(name)} is {shown(texts[-1])}, expected true or false")
-        return query.where_null(field) if is_null else query.where_not_null(field)
-    values = [value_of(model, field, text) for text in texts]
-    if operator == "eq":
-        return query.where_eq(field, values[0]) if len(values) == 1 else query.where_in(field, values)
-    if len(values) > 1:
-        raise InvalidQueryError(f"filter {shown(name)} is given {len(values)} times, expected once")
-    where: Any = getattr(query, f"where_{operator}")
-    filtered: QueryBuilder[M] = where(field, values[0])
-    return filtered
-
-
-def value_of(model: type[Model], field: str, text: str) -> Any:
-    """Return the value of a field that a text stands for; a time is RFC 3339 or Unix seconds."""
-    known = {each.name: each.type for each in msgspec.structs.fields(model)}
-    if field not in known:
-        raise InvalidQueryError(f"{model.__name__} has no field {shown(field)}, expected one of {', '.join(known)}")
-    kinds = [kind for kind in get_args(known[field]) if kind is not type(None)] or [known[field]]
-    if len(kinds) > 1 or kinds[0] is Any or issubclass(kinds[0], str):
-        return text  # an enum's members are listed by the query's own error
-    try:
-        return msgspec.convert(text, kinds[0], strict=False)
-    except (msgspec.ValidationError, OverflowError, ValueError) as error:
-        raise InvalidQueryError(f"{field} is {shown(text)}: {error}") from error
 
 
 async def _found(  # noqa: PLR0917

@@ -4,6 +4,7 @@ from swarm_persistence.mcp.tool import SwarmTool
 from swarm_persistence.mcp.tools import (
     agents,
     decisions,
+    deletions,
     documents,
     events,
     limits,
@@ -33,6 +34,7 @@ _WRITING = (
     metrics.record_metric,
     documents.remember,
 )
+_DESTROYING = (deletions.delete_records,)
 _READING = (
     status.swarm_status,
     tasks.list_tasks,
@@ -47,5 +49,6 @@ TOOLS = {
     for tool in (
         *(SwarmTool(function, is_read_only=True) for function in _READING),
         *(SwarmTool(function, is_read_only=False) for function in _WRITING),
+        *(SwarmTool(function, is_read_only=False, is_destructive=True) for function in _DESTROYING),
     )
 }

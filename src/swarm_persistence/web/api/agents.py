@@ -9,6 +9,7 @@ from swarm_persistence.web.api.parameters import IfMatch
 from swarm_persistence.web.api.records import (
     change_handler,
     count_handler,
+    delete_matching_handler,
     existing,
     list_handler,
     show_handler,
@@ -43,6 +44,7 @@ ROUTER = Router(
         list_handler(AgentModel),
         store_handler(AgentModel),
         count_handler(AgentModel),
+        delete_matching_handler(AgentModel),
         show_handler(AgentModel),
         change_handler(AgentModel),
         delete_agent,

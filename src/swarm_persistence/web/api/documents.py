@@ -11,7 +11,7 @@ from msgspec import Struct
 from swarm_persistence import DocumentModel, FoundDocument, NotFoundError, Storage
 from swarm_persistence.web.answers import answer, record_answer, require_match
 from swarm_persistence.web.api.parameters import IfMatch, Limit
-from swarm_persistence.web.api.records import count_handler, list_handler
+from swarm_persistence.web.api.records import count_handler, delete_matching_handler, list_handler
 from swarm_persistence.web.problems import HttpProblem
 
 Collection = Annotated[
@@ -122,6 +122,7 @@ ROUTER = Router(
     route_handlers=[
         list_handler(DocumentModel),
         count_handler(DocumentModel),
+        delete_matching_handler(DocumentModel),
         search_documents,
         show_document,
         put_document,

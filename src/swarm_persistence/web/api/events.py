@@ -13,7 +13,13 @@ from swarm_persistence import EventModel, Storage
 from swarm_persistence.web.answers import answer
 from swarm_persistence.web.api.bodies import new_record_body
 from swarm_persistence.web.api.parameters import LastEventId, Limit, Sequence, position_in_log
-from swarm_persistence.web.api.records import count_handler, list_handler, show_handler, store_handler
+from swarm_persistence.web.api.records import (
+    count_handler,
+    delete_matching_handler,
+    list_handler,
+    show_handler,
+    store_handler,
+)
 from swarm_persistence.web.event_streams import event_stream
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.repetition import Repetition
@@ -89,6 +95,7 @@ ROUTER = Router(
         list_handler(EventModel),
         store_handler(EventModel),
         count_handler(EventModel),
+        delete_matching_handler(EventModel),
         post("/batch", status_code=200)(append_events),
         read_events,
         stream_events,

@@ -13,6 +13,7 @@ from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.parameters import LastEventId, Sequence, position_in_log
 from swarm_persistence.web.api.records import (
     count_handler,
+    delete_matching_handler,
     existing,
     list_handler,
     show_handler,
@@ -76,6 +77,7 @@ ROUTER = Router(
         list_handler(MessageModel),
         store_handler(MessageModel),
         count_handler(MessageModel),
+        delete_matching_handler(MessageModel),
         conversation,
         stream_messages,
         show_handler(MessageModel),

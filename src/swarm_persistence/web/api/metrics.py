@@ -11,7 +11,13 @@ from litestar.params import FromQuery, QueryParameter
 from swarm_persistence import InvalidQueryError, MetricModel, MetricSummary, Storage
 from swarm_persistence.errors import shown
 from swarm_persistence.web.answers import answer
-from swarm_persistence.web.api.records import count_handler, list_handler, show_handler, store_handler
+from swarm_persistence.web.api.records import (
+    count_handler,
+    delete_matching_handler,
+    list_handler,
+    show_handler,
+    store_handler,
+)
 
 _FUNCTIONS = ["avg", "min", "max", "sum", "count", "p50", "p95", "p99"]
 # Litestar's own conversion lets the overflow of a date escape as a ValueError.
@@ -51,6 +57,7 @@ ROUTER = Router(
         list_handler(MetricModel),
         store_handler(MetricModel),
         count_handler(MetricModel),
+        delete_matching_handler(MetricModel),
         aggregate,
         show_handler(MetricModel),
     ],

@@ -1,10 +1,10 @@
-"""The handlers that are the same for every noun: list, count, show, store, change."""
+"""The handlers that are the same for every noun: list, count, delete what matches, show, store, change."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, patch, post
+from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Operation, Parameter, Schema
@@ -12,10 +12,11 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import UNSET
 
 from swarm_persistence import InvalidQueryError, Model, NotFoundError, QueryBuilder, Storage
+from swarm_persistence.query.filters import OPERATORS, query_of
 from swarm_persistence.web.answers import answer, record_answer, require_match
 from swarm_persistence.web.api.bodies import changes_body, new_record_body
 from swarm_persistence.web.api.parameters import Cursor, IfMatch, Limit, Sort
-from swarm_persistence.web.lists import DEFAULT_RECORDS, OPERATORS, OWN_PARAMETERS, RecordPage, page_of, query_of
+from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
 from swarm_persistence.web.repetition import Repetition
 
 AnyRequest = Request[Any, Any, Any]
@@ -26,6 +27,13 @@ class RecordCount(msgspec.Struct, frozen=True):
 
     values: dict[str, Any]
     count: int
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """How many records were deleted, or would be."""
+
+    count: int
+    dry_run: bool
 
 
 def list_handler(model: type[Model]) -> HTTPRouteHandler:
@@ -41,8 +49,8 @@ def list_handler(model: type[Model]) -> HTTPRouteHandler:
         """Return a page of the records that match all filters, each named as a field, with an operator after a dot.
 
         `status=pending&created_at.ge=2026-01-01T00:00:00Z`: the operators are eq (also without a name), ne, gt, ge, lt,
-        le, like (with % and _) and null (true or false). Of several values of one filter, one must fit. The next page
-        is that of `next_cursor`, with the same filters and order.
+        le, like (with % and _) and null (true or false). Of several values of one filter, one must fit. A tag is named
+        as in `tags.run=7`. The next page is that of `next_cursor`, with the same filters and order.
         """
         return answer(await page_of(storage, model, _filters(request, OWN_PARAMETERS), sort, limit, cursor))
 
@@ -64,6 +72,27 @@ def count_handler(model: type[Model]) -> HTTPRouteHandler:
         return answer([RecordCount(dict(zip(by, key, strict=True)), count) for key, count in counts.items()])
 
     return _typed(get("/counts", operation_class=_operation(model)), count_records, list[RecordCount])
+
+
+def delete_matching_handler(model: type[Model]) -> HTTPRouteHandler:
+    """Return the handler that deletes the records of a model that match filters."""
+
+    async def delete_records(
+        request: AnyRequest,
+        storage: NamedDependency[Storage],
+        dry_run: Annotated[bool, QueryParameter(description="Delete nothing; false deletes.")] = True,
+    ) -> Any:
+        """Count the records that match all filters, as those of a list; with `dry_run=false`, delete them for ever.
+
+        Without a filter, the answer is 422. It runs in short writes. After an interruption, call it again: it deletes
+        what is left.
+        """
+        query = query_of(model, _filters(request, frozenset({"dry_run"})))
+        return answer(Deletion(await storage.delete_where(query, dry_run=dry_run), dry_run))
+
+    name = f"delete {_noun(model)}s"
+    handler = delete("/", status_code=200, operation_class=_operation(model), name=name)
+    return _typed(handler, delete_records, Deletion)
 
 
 def show_handler(model: type[Model]) -> HTTPRouteHandler:

@@ -5,7 +5,13 @@ from litestar.di import NamedDependency
 
 from swarm_persistence import ScheduleModel, Storage
 from swarm_persistence.web.answers import record_answer
-from swarm_persistence.web.api.records import count_handler, list_handler, show_handler, store_handler
+from swarm_persistence.web.api.records import (
+    count_handler,
+    delete_matching_handler,
+    list_handler,
+    show_handler,
+    store_handler,
+)
 from swarm_persistence.web.repetition import Repetition
 
 
@@ -45,6 +51,7 @@ ROUTER = Router(
         list_handler(ScheduleModel),
         store_handler(ScheduleModel),
         count_handler(ScheduleModel),
+        delete_matching_handler(ScheduleModel),
         show_handler(ScheduleModel),
         delete_schedule,
         pause_schedule,

@@ -16,6 +16,7 @@ from swarm_persistence.web.api.parameters import LastEventId, Wait
 from swarm_persistence.web.api.records import (
     change_handler,
     count_handler,
+    delete_matching_handler,
     existing,
     list_handler,
     store_handler,
@@ -81,6 +82,7 @@ ROUTER = Router(
         list_handler(TaskModel),
         store_handler(TaskModel),
         count_handler(TaskModel),
+        delete_matching_handler(TaskModel),
         stream_tasks,
         show_task,
         change_handler(TaskModel),
