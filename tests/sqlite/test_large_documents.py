@@ -1,12 +1,15 @@
 """Facts about documents of many megabytes: no event loop reads or writes them in its own thread."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swarm_persistence import DocumentModel, SqliteStorage
 from swarm_persistence.engines.sql.sqlite.execution import fetch
+from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit
+from swarm_persistence.engines.sql.sqlite.submit import Operation
 from swarm_persistence.engines.sql.statements import Statement
 
 LARGE = bytes(range(256)) * 80_000
@@ -57,3 +60,62 @@ async def test_a_transaction_writes_and_reads_a_large_document(storage: SqliteSt
         await storage.update_document(document)
 
     assert await storage.take_document(("files",), "large") == document
+
+
+class TestWrites:
+    @pytest.fixture
+    def writing_threads(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Give the names of the threads that have run writes."""
+        names: list[str] = []
+        run_group, run_operation = GroupCommit.run_group, GroupCommit.run_operation
+
+        def noted_group(self: GroupCommit, batches: list[Any], *, is_patient: bool) -> Any:
+            names.extend(threading.current_thread().name for _ in batches)
+            return run_group(self, batches, is_patient=is_patient)
+
+        def noted_operation(self: GroupCommit, operation: Operation, **options: bool) -> None:
+            names.append(threading.current_thread().name)
+            run_operation(self, operation, **options)
+
+        monkeypatch.setattr(GroupCommit, "run_group", noted_group)
+        monkeypatch.setattr(GroupCommit, "run_operation", noted_operation)
+        return names
+
+    @pytest.fixture
+    async def patient(self, path: Path) -> Any:
+        """Give a storage in which no operation counts as slow because the machine is busy."""
+        async with await SqliteStorage.builder().longest_stay(3600).build(path) as storage:
+            yield storage
+
+    async def test_no_large_one_runs_in_the_loops_own_thread(
+        self, patient: SqliteStorage, writing_threads: list[str]
+    ) -> None:
+        document = DocumentModel.new(("files",), "large", None, LARGE)
+        for step in ("put", "update", "save"):
+            while not writing_threads or writing_threads[-1] != threading.current_thread().name:
+                await patient.put_documents([DocumentModel.new(("files",), "small")])
+            writing_threads.clear()
+
+            if step == "put":
+                await patient.put_documents([document])
+            elif step == "update":
+                await patient.update_document(document)
+            else:
+                await patient.repository(DocumentModel).save(document)
+
+            assert set(writing_threads) == {"swarm-persistence writer"}, step
+            writing_threads.clear()
+
+    async def test_none_of_a_transaction_does(self, patient: SqliteStorage, writing_threads: list[str]) -> None:
+        document = DocumentModel.new(("files",), "large", None, LARGE)
+        async with patient.transaction():
+            await patient.put_documents([DocumentModel.new(("files",), "small")])
+            assert set(writing_threads) == {threading.current_thread().name}
+            writing_threads.clear()
+
+            await patient.put_documents([document])
+            await patient.update_document(document)
+            document.value = "x" * 100_000
+            await patient.update_document(document)
+
+        assert set(writing_threads) == {"swarm-persistence writer"}

@@ -5,6 +5,7 @@ They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postg
 
 from collections.abc import Generator, Iterable, Sequence
 from copy import copy
+from operator import attrgetter
 from typing import Any, ClassVar, Self, TypeVar, final
 
 import msgspec
@@ -16,6 +17,11 @@ from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
+
+MOST_BYTES_IN_LOOP = 65_536
+"""Of a value that is read or written in an event loop's own thread."""
+
+_is_large = attrgetter("is_large")
 
 Exchange = Generator["Statement", Any, T]
 """Yields statements for a driver to run, is sent what each gave or thrown its error, and returns a result.
@@ -42,6 +48,11 @@ class Statement(msgspec.Struct, eq=False, gc=False):
     def in_loop(self) -> "Statement | None":
         """Return what an event loop may run in its own thread, `None` if it may take long."""
         return self if self.is_short else None
+
+    @property
+    def is_large(self) -> bool:
+        """Tell whether it writes a value that is too large for an event loop's own thread."""
+        return False
 
     @property
     def can_fail_after_change(self) -> bool:
@@ -72,6 +83,10 @@ class TextStatement(Statement, eq=False, gc=False):
     def run(self) -> Exchange[Any]:
         """Return what is made of the rows; a statement that does more is no `TextStatement`: see `run_all`."""
         return self.result((yield self))
+
+    @property
+    def is_large(self) -> bool:
+        return has_large_value(self.values)
 
     def result(self, rows: list[Any]) -> Any:
         """Return what the caller gets for the rows."""
@@ -188,6 +203,10 @@ class InsertStatement(Statement, eq=False, gc=False):
         """Return the results of its steps if its rows have these sequences."""
         return sequences
 
+    @property
+    def is_large(self) -> bool:
+        return any(map(has_large_value, self.rows))
+
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
 
@@ -199,6 +218,10 @@ class IfChangedStatement(Statement, eq=False, gc=False):
     then: Sequence[Statement]
 
     is_single: ClassVar[bool] = False
+
+    @property
+    def is_large(self) -> bool:
+        return are_any_large((*self.first, *self.then))
 
     def run(self) -> Exchange[Any]:
         (result,) = yield from run_all(self.first)
@@ -221,6 +244,10 @@ class IfNoneStatement(Statement, eq=False, gc=False):
 
     is_single: ClassVar[bool] = False
 
+    @property
+    def is_large(self) -> bool:
+        return are_any_large(self.then)
+
     def run(self) -> Exchange[list[Any] | None]:
         is_met = yield from self.exists.run()
         return None if is_met else (yield from run_all(self.then))
@@ -235,6 +262,10 @@ class ApartStatement(Statement, eq=False, gc=False):
     writes: Sequence[Sequence[Statement]]
 
     is_single: ClassVar[bool] = False
+
+    @property
+    def is_large(self) -> bool:
+        return any(map(are_any_large, self.writes))
 
     def run(self) -> Exchange[list[Any]]:
         results: list[Any] = []
@@ -258,6 +289,19 @@ def run_all(statements: Iterable[Statement]) -> Exchange[list[Any]]:
         else:
             results.append((yield from statement.run()))
     return results
+
+
+def has_large_value(row: Iterable[Any]) -> bool:
+    """Tell whether a text or bytes among the values are too large for an event loop's own thread."""
+    for value in row:  # noqa: SIM110 - a generator would take twice the time, at every write of a single caller
+        if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
+            return True
+    return False
+
+
+def are_any_large(statements: Iterable[Statement]) -> bool:
+    """Tell whether one of them writes a value that is too large for an event loop's own thread."""
+    return any(map(_is_large, statements))
 
 
 def tables_changed(statements: Iterable[Statement]) -> set[str]:

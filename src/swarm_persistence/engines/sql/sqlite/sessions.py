@@ -130,6 +130,7 @@ class SqliteSession:
             self._is_slow
             or len(statements) != 1
             or not statements[0].is_short
+            or statements[0].is_large
             or not self._connection_lock.acquire(blocking=False)
         ):
             return False

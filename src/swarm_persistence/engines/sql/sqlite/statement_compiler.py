@@ -9,7 +9,6 @@ from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
-    MOST_BYTES_IN_LOOP,
     BulkInsert,
     BulkInsertStatement,
     LargeRecordStatement,
@@ -24,6 +23,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
 from swarm_persistence.engines.sql.sqlite.word_index import SqliteWordIndex
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler
 from swarm_persistence.engines.sql.statements import (
+    MOST_BYTES_IN_LOOP,
     ExistsStatement,
     RecordStatement,
     Statement,

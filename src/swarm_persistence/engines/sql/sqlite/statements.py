@@ -15,6 +15,7 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
     TextStatement,
+    has_large_value,
 )
 from swarm_persistence.engines.steps import Upkeep
 from swarm_persistence.errors import ConflictError
@@ -28,9 +29,6 @@ MOST_VALUES = 6144
 
 MOST_ROWS = 1024
 """Rows in one INSERT, and so operations in one commit."""
-
-MOST_BYTES_IN_LOOP = 65_536
-"""Of a value that is read or written in an event loop's own thread."""
 
 _TEXTS_KEPT = 64
 
@@ -169,6 +167,10 @@ class ProbeThenInsertStatement(Statement, eq=False, gc=False):
     exists: Statement
     insert: InsertStatement
 
+    @property
+    def is_large(self) -> bool:
+        return self.insert.is_large
+
     def run(self) -> Exchange[int]:
         is_known = yield from self.exists.run()
         return 0 if is_known else (yield from self.insert.run())[0]
@@ -216,9 +218,11 @@ class PutStatement(CursorStatement, eq=False, gc=False):
 
     @property
     def is_short(self) -> bool:
-        return len(self.rows) == 1 and not any(
-            type(cell) in (str, bytes) and len(cell) > MOST_BYTES_IN_LOOP for cell in self.rows[0]
-        )
+        return len(self.rows) == 1
+
+    @property
+    def is_large(self) -> bool:
+        return any(map(has_large_value, self.rows))
 
     @property
     def _largest_chunk(self) -> int:
@@ -273,6 +277,10 @@ class RestoreEachStatement(Statement, eq=False, gc=False):
     table: Table[Any]
 
     is_single: ClassVar[bool] = False
+
+    @property
+    def is_large(self) -> bool:
+        return any(map(has_large_value, self.rows))
 
     def run(self) -> Exchange[int]:
         for row in self.rows:

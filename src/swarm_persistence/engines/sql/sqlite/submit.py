@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.sql.statements import Statement
+from swarm_persistence.engines.sql.statements import Statement, are_any_large
 from swarm_persistence.errors import PoolError, copy_error
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -278,7 +278,7 @@ class Submitter:
             batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
             if self._skipped:
                 self._skipped -= 1
-            elif self._lead is not None and self.longest_stay > 0:
+            elif self._lead is not None and self.longest_stay > 0 and not are_any_large(operation.statements):
                 self._in_flight[batch] = None
                 self._to_lead = batch
                 self.loop.call_soon(self._lead_if_idle, batch)
