@@ -131,3 +131,28 @@ def test_a_url_is_no_backup_and_its_password_is_not_repeated(
         (line,) = capsys.readouterr().err.splitlines()
         assert "is a URL" in line
         assert "secret" not in line
+
+
+@pytest.mark.parametrize("command", ["backup", "restore", "recover"])
+@pytest.mark.parametrize("target", [":memory:", "sqlite:///:memory:"])
+def test_memory_is_no_place_for_what_must_outlive_the_command(
+    database: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    target: str,
+) -> None:
+    monkeypatch.chdir(database.parent)
+
+    assert main([command, str(database), target]) in (1, 2)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "give the path of a" in line or "is a URL" in line
+    assert os.listdir(database.parent) == ["swarm.db"]
+
+
+def test_a_backup_may_have_the_name_of_memory(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["backup", str(database), "./:memory:"]) == 0
+    assert (tmp_path / ":memory:").exists()

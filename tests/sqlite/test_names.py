@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import DatabaseError, OtherError, SqliteStorage, StorageError, init_storage, open_storage
+from swarm_persistence import (
+    DatabaseError,
+    OtherError,
+    PostgresStorage,
+    SqliteStorage,
+    StorageError,
+    init_storage,
+    open_storage,
+)
 from swarm_persistence.cli.main import main
 
 LONGEST_NAME = 255
@@ -62,6 +70,26 @@ async def test_what_is_no_path_is_refused(value: Any) -> None:
 async def test_what_is_no_target_is_refused(value: Any) -> None:
     with pytest.raises(OtherError, match="expected a file's path, sqlite:///path"):
         await init_storage(value)
+
+
+@pytest.mark.parametrize("open_it", [SqliteStorage.open, init_storage, PostgresStorage.open])
+async def test_what_is_nested_too_deep_to_be_shown_is_refused(open_it: Callable[[Any], Any]) -> None:
+    value: Any = []
+    for _ in range(5000):
+        value = [value]
+
+    with pytest.raises(StorageError, match="expected"):
+        await open_it(value)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 7, b"postgresql://me:s3cret@host/swarm", ["postgresql://host/swarm"]], ids=repr
+)
+async def test_what_is_no_url_of_a_server_is_refused(value: Any) -> None:
+    with pytest.raises(OtherError, match=r"expected postgresql://") as caught:
+        await PostgresStorage.open(value)
+
+    assert "s3cret" not in str(caught.value)
 
 
 class _PathOfBytes:

@@ -428,8 +428,9 @@ class TestTarget:
     async def test_a_database_in_memory_has_no_name(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(old.parent)
 
-        with pytest.raises(OtherError, match="open a MemoryStorage"):
-            await import_rust(old, ":memory:")
+        for name in (":memory:", "sqlite:///:memory:", Path(":memory:")):
+            with pytest.raises(OtherError, match="open a MemoryStorage"):
+                await import_rust(old, name)
 
     async def test_the_source_is_no_target(self, old: Path) -> None:
         before = state_of(old.parent)

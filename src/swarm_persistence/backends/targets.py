@@ -4,7 +4,7 @@ import os
 import sys
 from urllib.parse import unquote
 
-from swarm_persistence.errors import OtherError
+from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.storage import Storage
 
 DATABASE_VARIABLE = "SWARM_DATABASE_URL"
@@ -70,7 +70,7 @@ def _name_of(target: str | os.PathLike[str] | None) -> str:
     name = target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(name, str):
-        raise OtherError(f"the target is {name!r}, expected {KNOWN_TARGETS}")
+        raise OtherError(f"the target is {shown(name)}, expected {KNOWN_TARGETS}")
     return name
 
 
@@ -99,8 +99,8 @@ def sqlite_target(name: str) -> tuple[str, bool | None]:
             )
         return name, None
     if scheme != "sqlite":
-        shown = f"{scheme}://…"  # the rest may hold a password
-        raise OtherError(f"{shown} names no storage that this package knows, expected {KNOWN_TARGETS}")
+        # The rest may hold a password.
+        raise OtherError(f"{scheme}://… names no storage that this package knows, expected {KNOWN_TARGETS}")
     path, mark, options = rest.partition("?")
     if not path.startswith("/") or (mark and options not in _MIGRATE_OPTIONS):
         raise OtherError(

@@ -8,7 +8,7 @@ import msgspec
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.rows.indexeddb.bridge import script
 from swarm_persistence.engines.rows.indexeddb.engine import Durability, IndexedDbEngine, IndexedDbSettings
-from swarm_persistence.errors import OtherError
+from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
 
@@ -50,7 +50,7 @@ class WasmStorage(Storage):
 
         """
         if durability not in ("relaxed", "strict"):
-            raise OtherError(f"durability is {durability!r}, expected 'relaxed' or 'strict'")
+            raise OtherError(f"durability is {shown(durability)}, expected 'relaxed' or 'strict'")
         if not name:
             raise OtherError("the name of the database is empty")
         settings = IndexedDbSettings(

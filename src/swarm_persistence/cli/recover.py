@@ -75,6 +75,8 @@ def _require_new(source: Path, target: str, losses: Path) -> None:
     resolve(source)
     if source.is_dir():
         raise CommandError(f"{str(source)!r} is a directory; give the path of a file")
+    if not _is_url(target) and sqlite_path(target) == ":memory:":
+        raise CommandError("a database in memory ends with its process; give the path of a new file")
     if not _is_url(target):
         require_target(resolve(_path(target)))
     # A log that lies beside the new file would be taken for its own.

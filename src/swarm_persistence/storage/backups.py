@@ -108,7 +108,12 @@ def source_path(path: str | os.PathLike[str]) -> str:
 
 def target_path(path: str | os.PathLike[str]) -> str:
     """Return a path with symbolic links resolved, so that a new file replaces a link's target, not the link."""
-    return os.path.realpath(_name_of(path))
+    name = _name_of(path)
+    if name == ":memory:":
+        raise OtherError(
+            "path is ':memory:', which ends with this call; give the path of a file, or open a MemoryStorage"
+        )
+    return os.path.realpath(name)
 
 
 def _name_of(path: object) -> str:

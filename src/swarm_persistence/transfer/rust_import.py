@@ -97,10 +97,6 @@ class _Import:
         if isinstance(target, Storage):
             await self._fill(target, is_adding=is_adding)
             return self._outcome()
-        if os.fspath(target) == ":memory:":
-            raise OtherError(
-                "a database in memory would end with this call; open a MemoryStorage, and import into that"
-            )
         path = path_of(target)
         if path is None:
             await self._fill_server(os.fspath(target), is_adding=is_adding)

@@ -42,6 +42,9 @@ class PostgresUrl:
     """A parsed URL. Its `str`, which is a URL as well, and its `repr` hold no user and no password."""
 
     def __init__(self, url: str) -> None:
+        if not isinstance(url, str):
+            # Not shown: bytes may hold a password.
+            raise OtherError(f"the PostgreSQL URL is of type {type(url).__name__}, expected {EXPECTED}")
         try:
             url.encode()  # so that no lone surrogate comes up later, in an error that holds the password
             parts = urlsplit(url)

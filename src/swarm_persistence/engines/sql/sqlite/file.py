@@ -23,7 +23,7 @@ from swarm_persistence.engines.sql.sqlite.access import (
 from swarm_persistence.engines.sql.sqlite.log import dropped_commits
 from swarm_persistence.engines.sql.sqlite.rust_crate import has_tables_of_the_crate
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_openable
-from swarm_persistence.errors import DatabaseError, MigrationError, StorageError
+from swarm_persistence.errors import DatabaseError, MigrationError, StorageError, shown
 
 _LOG_HEADER_BYTES = 32
 _COMMITS_WITHOUT_SYNC = 2
@@ -76,7 +76,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
     """
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name:
-        raise DatabaseError(f"the path is {name!r}, expected a str, or a path of str, that is not empty")
+        raise DatabaseError(f"the path is {shown(name)}, expected a str, or a path of str, that is not empty")
     if "\0" in name:
         raise DatabaseError(f"the path {name!r} contains NUL, which no name of a file can")
     real = os.path.realpath(_require_utf_8(name))
