@@ -12,6 +12,7 @@ from swarm_persistence import Storage
 from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
 from swarm_persistence.web.api.document import openapi_config
+from swarm_persistence.web.head_requests import answer_head
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.problems import EXCEPTION_HANDLERS
@@ -59,7 +60,11 @@ class SwarmApp:
         # The types of ASGI differ between frameworks; all of them mean the same.
         parts: Any = (scope, receive, send)
         if scope["type"] == "http":
-            await self._guard({**scope, "path": _path_of(scope)}, *parts[1:])
+            request: Any = {**scope, "path": _path_of(scope)}
+            if scope["method"] == "HEAD" and not _is_mcp(request):
+                await answer_head(self._guard, request, *parts[1:])
+            else:
+                await self._guard(request, *parts[1:])
         elif scope["type"] == "lifespan":
             await self.litestar(*parts)
         else:
@@ -67,8 +72,7 @@ class SwarmApp:
             await send({"type": "websocket.close", "code": 1000, "reason": None})
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
-        root = scope.get("root_path", "").rstrip("/")
-        if scope["path"].removeprefix(root).rstrip("/") == mcp_endpoint.PATH:
+        if _is_mcp(scope):
             await self._mcp(scope, receive, send)
         else:
             await self.litestar(scope, receive, send)
@@ -105,6 +109,12 @@ def swarm_app(
 
 def _visit(scope: Scope) -> Visit:
     return visit_of(scope)
+
+
+def _is_mcp(scope: Any) -> bool:
+    root: str = scope.get("root_path", "").rstrip("/")
+    path: str = scope["path"]
+    return path.removeprefix(root).rstrip("/") == mcp_endpoint.PATH
 
 
 def _path_of(scope: AnyScope) -> str:

@@ -10,6 +10,7 @@ OPEN_PATHS = (LOGIN_PATH, "/static/")
 """What a browser needs to log in."""
 _WITHOUT_PAGES = ("/api/v1/", "/api/openapi.json", "/mcp", "/metrics", "/static/")
 """Paths whose callers are programs, and get an error where a browser is sent to the login."""
+_JSON = ("application/json", "application/problem+json")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -67,6 +68,12 @@ class Caller:
         return is_read and "text/html" in self.headers.get("accept", "")
 
     @property
+    def prefers_pages(self) -> bool:
+        """Whether it is a browser that shows an error to a person; a program asks for JSON, or for nothing special."""
+        weights = _weights(self.headers.get("accept", ""))
+        return weights.get("text/html", 0.0) > max(weights.get(each, 0.0) for each in _JSON)
+
+    @property
     def is_form(self) -> bool:
         """Whether its body is a form."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
@@ -84,3 +91,16 @@ class Caller:
         origin = self.headers.get("origin")
         # The scheme may be another one: a proxy may speak TLS for us. It is not parsed, as it may be malformed.
         return site in ("same-origin", "none") and (origin is None or origin.partition("://")[2] == self.host)
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """Return the weights of the types that an `Accept` header names."""
+    weights = {}
+    for each in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in each.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            weights[name] = 0.0
+    return weights

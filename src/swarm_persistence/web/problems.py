@@ -72,6 +72,11 @@ def problem_body(status_code: int, detail: str, type: str = "about:blank") -> by
     return encode_json(Problem(type=type, title=title, status=status_code, detail=detail))
 
 
+def problem_in(body: bytes) -> Problem:
+    """Return the problem that a body holds."""
+    return msgspec.json.decode(body, type=Problem)
+
+
 def problem_of(error: StorageError) -> tuple[int, bytes]:
     """Return the status code and the body for an error of the library."""
     status_code = next((_STATUS_CODES[kind] for kind in type(error).__mro__ if kind in _STATUS_CODES), 500)

@@ -1,6 +1,7 @@
 """The layer that each request passes first: names, bodies, tokens, sessions, CSRF tokens; the headers of answers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -8,6 +9,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 
 from swarm_persistence.web.access import VISIT, ServerAccess, Visit
 from swarm_persistence.web.caller import LOGIN_PATH, OPEN_PATHS, Caller
+from swarm_persistence.web.page.problem_pages import problem_page
 from swarm_persistence.web.problems import MEDIA_TYPE, HttpProblem, problem_body
 from swarm_persistence.web.request_body import RequestBody
 from swarm_persistence.web.sessions import BrowserSession
@@ -16,6 +18,8 @@ CSRF_FIELD = "csrf_token"
 """The field of a form that carries the CSRF token."""
 CSRF_HEADER = "x-csrf-token"
 """The header of a script's request that carries it."""
+
+_ProblemPage = Callable[[bytes], bytes]
 
 _LARGEST_FORM = 64 * 1024
 """Callers without the token can send forms; to parse 16 MiB of fields would stop all other requests for seconds."""
@@ -53,10 +57,11 @@ class RequestGuard:
             body.check_length(request.headers.get("content-length"))
             visit, cookie = await self._admit(request, body)
         except HttpProblem as problem:
-            await _send_problem(_Answer(send, {}), problem)
+            stranger = Visit(request.root, None, "", self._access.is_read_only, has_login=False)
+            await _send_problem(_Answer(send, {}, _page_for(request, stranger)), problem)
             return
         scope[VISIT] = visit
-        answer = _Answer(send, {"set-cookie": cookie} if cookie else {})
+        answer = _Answer(send, {"set-cookie": cookie} if cookie else {}, _page_for(request, visit))
         try:
             await self._application(scope, body.receive, answer.send)
         except HttpProblem as problem:
@@ -109,22 +114,45 @@ class RequestGuard:
 
 
 class _Answer:
-    """Sends an answer with the headers that all answers have."""
+    """Sends an answer with the headers that all answers have; a problem as a page, if the caller prefers one."""
 
-    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+    def __init__(self, send: Send, headers: dict[str, str], page: _ProblemPage | None) -> None:
         self._send = send
         self._headers = headers
+        self._page = page
+        self._problem: Any = None
+        self._body = b""
         self.has_begun = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_begun = True
-            given = [*message.get("headers", ())]
-            names = {name.lower() for name, _ in given}
-            added = {"cache-control": "no-store", **_HEADERS, **self._headers}
-            missing = _encoded((name, value) for name, value in added.items() if name.encode() not in names)
-            message = {**message, "headers": [*given, *missing]}
+            message = {**message, "headers": self._completed(message)}
+            is_error = message["status"] >= 400
+            if is_error and self._page is not None and (b"content-type", MEDIA_TYPE.encode()) in message["headers"]:
+                self._problem = message  # is sent with the length of the page
+                return
+        elif self._problem is not None and self._page is not None:
+            self._body += message.get("body", b"")  # type: ignore[operator]
+            if message.get("more_body"):
+                return
+            body = self._page(self._body)
+            replaced = {b"content-type": b"text/html; charset=utf-8", b"content-length": str(len(body)).encode()}
+            headers = [(name, replaced.get(name, value)) for name, value in self._problem["headers"]]
+            start: Any = {**self._problem, "headers": headers}
+            await self._send(start)
+            message = {"type": "http.response.body", "body": body, "more_body": False}
         await self._send(message)
+
+    def _completed(self, start: Any) -> list[tuple[bytes, bytes]]:
+        given = [(name.lower(), value) for name, value in start.get("headers", ())]
+        names = {name for name, _ in given}
+        added = {"cache-control": "no-store", **_HEADERS, **self._headers}
+        return given + _encoded((name, value) for name, value in added.items() if name.encode() not in names)
+
+
+def _page_for(request: Caller, visit: Visit) -> _ProblemPage | None:
+    return partial(problem_page, visit) if request.prefers_pages else None
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,33 @@
+"""Shows a problem to a person: the pages that a browser gets in place of application/problem+json."""
+
+from typing import Any
+
+from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.problems import problem_in
+
+_ADVICE = {
+    401: "Log in, and try again.",
+    403: "Nothing was changed.",
+    404: "The address may be misspelt, or what it named was deleted.",
+    405: "This address is for programs; the pages are in the navigation above.",
+    409: "Something has changed meanwhile. Look at it again before you repeat this.",
+    422: "What the server was given makes no sense to it.",
+    429: "Wait for a moment.",
+    500: "It is not your fault.",
+    503: "The server is busy or stops; try again soon.",
+}
+
+
+def problem_page(visit: Visit, body: bytes) -> bytes:
+    """Return the page that shows the problem of a body."""
+    problem = problem_in(body)
+    page: Any = render(
+        visit,
+        "problem.html",
+        is_live=False,
+        problem=problem,
+        advice=_ADVICE.get(problem.status, ""),
+    ).content
+    text: str = page
+    return text.encode()
