@@ -1,12 +1,14 @@
 """Groups and tags at the command line: lists of a group, and `erase`."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cli.commands import run_command
-from swarm_persistence import TaskModel, open_storage
+from swarm_persistence import MessageModel, TaskModel, open_storage
 from swarm_persistence.cli.main import main
 from swarm_persistence_conformance.records import a_document, a_message, a_task, an_agent, an_event
 
@@ -33,6 +35,51 @@ def test_a_list_may_be_of_a_group_and_of_tags(path: str, noun: str, capsys: pyte
     assert listed("--tag", "run=1") == ["a", "c"]
     assert listed("--tag", "run=1", "--group", "x") == ["a"]
     assert listed("--group", "") == []
+
+
+def test_the_tail_of_events_may_be_of_a_group_and_of_tags(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def tail(*arguments: str) -> list[str]:
+        assert main(["events", "tail", path, "--json", *arguments]) == 0
+        return [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+
+    assert tail("--group", "x") == ["a", "b"]
+    assert tail("--tag", "run=1") == ["a", "c"]
+    assert tail("--tag", "run=1", "--group", "x", "--limit", "1") == ["a"]
+
+
+def test_following_shows_new_events_of_the_group_and_tags_only(path: str) -> None:
+    command = [sys.executable, "-m", "swarm_persistence", "events", "tail", path, "--follow", "--json"]
+    options = ["--group", "x", "--tag", "run=2"]
+    with (
+        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process,
+        open_storage(path) as storage,
+    ):
+        try:
+            assert process.stdout is not None
+            shown = [json.loads(process.stdout.readline())["id"]]
+            for name, group, run in (("d", "y", "2"), ("e", "x", "3"), ("f", "x", "2")):
+                storage.store_event(an_event(name, group=group, tags={"run": run, "more": "1"}))
+            shown.append(json.loads(process.stdout.readline())["id"])
+        finally:
+            process.kill()
+
+    assert shown == ["b", "f"]
+
+
+def test_a_message_is_sent_with_a_group_and_tags(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["messages", "send", path, "a", "b", "note", "--group", "y", "--tag", "run=9", "--json"]) == 0
+
+    message = MessageModel.from_json(capsys.readouterr().out)
+    assert (message.group, message.tags) == ("y", {"run": "9"})
+
+
+def test_a_task_is_added_with_all_that_is_given(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--tag", "run=1", "--tag", "step=2", "--concurrency-key", "c", "--requires", "gpu", "--keep-waiting"]
+    assert main(["tasks", "add", path, "sum", *arguments, "--json"]) == 0
+
+    task = TaskModel.from_json(capsys.readouterr().out)
+    assert (task.tags, task.concurrency_key) == ({"run": "1", "step": "2"}, "c")
+    assert (task.required_capabilities, task.fails_with_dependencies) == (("gpu",), False)
 
 
 def test_a_task_is_added_to_a_group(path: str, capsys: pytest.CaptureFixture[str]) -> None:

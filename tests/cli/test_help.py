@@ -39,7 +39,7 @@ COMMANDS = [
 ]
 ACTIONS = {
     "tasks": ["list", "show", "add", "retry", "cancel", "release", "approve", "reject"],
-    "schedules": ["list", "show", "pause", "resume", "delete"],
+    "schedules": ["list", "show", "set", "pause", "resume", "delete"],
     "limits": ["list", "set", "delete"],
     "agents": ["list"],
     "events": ["tail"],

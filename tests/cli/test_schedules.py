@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,75 @@ def test_an_unknown_schedule_is_told(path: Path, action: str, capsys: pytest.Cap
     assert main(["schedules", action, str(path), "none"]) == 1
 
     assert "schedule 'none'" in capsys.readouterr().err
+
+
+def test_a_schedule_is_stored_with_all_that_is_given_and_replaced(
+    path: Path, storage: BlockingStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["schedules", "set", str(path), "hourly", "sum"]
+    options = ["--cron", "0 * * * *", "--timezone", "Europe/Berlin", "--starts-at", "2026-12-01T00:00:00Z"]
+    fields = ["--group", "x", "--tag", "run=7", "--concurrency-key", "k", "--requires", "gpu"]
+    others = ["--priority", "high", "--max-retries", "1", "--catch-up", "all", "--paused", "--json"]
+
+    assert main([*command, '{"a": 1}', *options, *fields, *others]) == 0
+
+    stored = storage.get_schedule("hourly")
+    assert stored is not None
+    assert ScheduleModel.from_json(capsys.readouterr().out) == stored
+    assert (stored.task_type, stored.payload) == ("sum", {"a": 1})
+    assert (stored.cron, stored.timezone) == ("0 * * * *", "Europe/Berlin")
+    assert stored.starts_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert (stored.priority.value, stored.max_retries, stored.catch_up.value, stored.paused) == ("high", 1, "all", True)
+    assert stored.task_fields == {
+        "group": "x",
+        "tags": {"run": "7"},
+        "concurrency_key": "k",
+        "required_capabilities": ["gpu"],
+    }
+
+    assert main([*command, "--every", "90"]) == 0
+    replaced = storage.get_schedule("hourly")
+    assert replaced is not None
+    assert capsys.readouterr().out == "hourly: paused\n"
+    assert (replaced.every, replaced.cron, replaced.task_fields, replaced.paused) == (90.0, None, {}, True)
+
+
+def test_the_next_time_of_a_stored_schedule_is_printed(
+    path: Path, storage: BlockingStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schedules", "set", str(path), "new", "sum", "--every", "60"]) == 0
+
+    stored = storage.get_schedule("new")
+    assert stored is not None
+    assert stored.next_at is not None
+    assert capsys.readouterr().out == f"new: next at {stored.next_at.isoformat(sep=' ', timespec='seconds')}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        ((), 2, "one of the arguments --cron --every is required"),
+        (("--cron", "0 * * * *", "--every", "9"), 2, "not allowed with argument"),
+        (("--cron", "sometimes"), 1, "schedule.cron is 'sometimes'"),
+        (("--every", "0.1"), 1, "schedule.every is 0.1"),
+        (("--every", "9", "--timezone", "Mars/Base"), 1, "'Mars/Base'"),
+        (("--every", "9", "--starts-at", "soon"), 1, "starts_at is 'soon'"),
+    ],
+)
+def test_a_schedule_that_gives_no_times_is_refused(  # noqa: PLR0917
+    path: Path,
+    storage: BlockingStorage,
+    options: tuple[str, ...],
+    code: int,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["schedules", "set", str(path), "new", "sum", *options]
+    if code == 2:
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main(arguments)
+    else:
+        assert main(arguments) == code
+
+    assert reason in capsys.readouterr().err
+    assert storage.get_schedule("new") is None

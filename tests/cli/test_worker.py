@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,3 +165,26 @@ def test_a_database_in_memory_is_refused(directory: Path) -> None:
     done = run_command("worker", "my_tasks:handlers", "--database", ":memory:", cwd=directory)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "no task would come" in done.stderr
+
+
+def test_it_prunes_what_is_older_than_its_retention(directory: Path) -> None:
+    with open_storage(directory / "swarm.db") as storage:
+        ended = storage.store_task(TaskModel.new("other", 1))
+        storage.cancel_task(ended.id)
+        command = [sys.executable, "-m", "swarm_persistence", "worker", "my_tasks:handlers", "--database", "swarm.db"]
+        with subprocess.Popen([*command, "--retention", "1s"], cwd=directory) as worker:
+            try:
+                deadline = time.monotonic() + 30
+                while storage.get_task(ended.id) is not None and time.monotonic() < deadline:
+                    time.sleep(0.05)
+            finally:
+                worker.kill()
+
+        assert storage.get_task(ended.id) is None
+
+
+@pytest.mark.parametrize(("age", "code", "reason"), [("30", 2, "'30' is no age"), ("0s", 1, "retention is 0.0")])
+def test_a_retention_that_is_no_age_is_refused(directory: Path, age: str, code: int, reason: str) -> None:
+    refused = run_command("worker", "my_tasks:handlers", "--retention", age, cwd=directory)
+
+    assert (refused.returncode, reason in refused.stderr) == (code, True)

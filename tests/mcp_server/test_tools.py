@@ -1,6 +1,7 @@
 """Facts about the tools, as a client sees them over stdio."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,13 @@ TOOLS = {
     "approve_task",
     "reject_task",
     "list_schedules",
+    "store_schedule",
     "pause_schedule",
     "resume_schedule",
+    "delete_schedule",
     "list_limits",
+    "set_limit",
+    "delete_limit",
     "delete_records",
     "list_tasks",
     "send_message",
@@ -375,3 +380,73 @@ async def test_records_are_deleted_only_by_a_filter_and_only_if_asked_for(tmp_pa
     assert "no condition" in refused[2]
     assert tool.annotations is not None
     assert tool.annotations.destructive_hint
+
+
+async def test_schedules_are_stored_replaced_and_deleted(tmp_path: Path) -> None:
+    new = {"name": "nightly", "task_type": "sum", "payload": [1], "timezone": "Europe/Berlin", "catch_up": "all"}
+    fields = {"group": "x", "required_capabilities": ["gpu"]}
+    begins = "2026-12-01T00:00:00Z"
+    times = {"cron": "30 2 * * *", "starts_at": begins}
+    async with (
+        await SqliteStorage.open(tmp_path / "swarm.db") as storage,
+        connected(tmp_path / "swarm.db") as client,
+    ):
+        stored = await call(client, "store_schedule", **new, **times, priority="high", task_fields=fields)
+        first = await storage.get_schedule("nightly")
+        await call(client, "pause_schedule", name="nightly")
+        replaced = await call(client, "store_schedule", **new, every_seconds=60)
+        second = await storage.get_schedule("nightly")
+        refused = [
+            await failure(client, "store_schedule", **new),
+            await failure(client, "store_schedule", **new, every_seconds=60, task_fields={"status": "completed"}),
+            await failure(client, "store_schedule", **new, cron="sometimes"),
+        ]
+        deleted = [await call(client, "delete_schedule", name="nightly") for _ in range(2)]
+
+    assert first is not None
+    assert second is not None
+    assert stored["paused"] is False
+    assert datetime.fromisoformat(stored["next_at"]) == first.next_at
+    assert (first.cron, first.timezone, first.catch_up.value) == ("30 2 * * *", "Europe/Berlin", "all")
+    assert (first.payload, first.priority.value, first.task_fields) == ([1], "high", fields)
+    assert first.starts_at == datetime.fromisoformat(begins)
+    assert replaced["paused"] is True
+    assert (second.every, second.cron, second.paused, second.task_fields) == (60.0, None, True, {})
+    assert "exactly one of the two" in refused[0]
+    assert "task_fields['status']" in refused[1]
+    assert "schedule.cron is 'sometimes'" in refused[2]
+    assert [answer["deleted"] for answer in deleted] == [True, False]
+
+
+async def test_a_limit_is_set_and_deleted(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        for key in ("a", "a"):
+            await call(client, "enqueue_task", task_type="crawl", concurrency_key=key)
+        limit = await call(client, "set_limit", task_type="crawl", per_key=1, starts=9, per_seconds=60)
+        claimed = [(await call(client, "claim_next_task", agent_id="me"))["task"] for _ in range(2)]
+        refused = await failure(client, "set_limit", task_type="crawl", starts=9)
+        deleted = [await call(client, "delete_limit", task_type="crawl") for _ in range(2)]
+        last = await call(client, "claim_next_task", agent_id="me")
+
+    assert limit == {"task_type": "crawl", "per_key": 1, "starts": 9, "per_seconds": 60.0}
+    assert [task is None for task in claimed] == [False, True]
+    assert "starts and per belong together" in refused
+    assert [answer["deleted"] for answer in deleted] == [True, False]
+    assert last["task"] is not None
+
+
+async def test_a_key_is_free_once_its_task_has_ended_if_its_policy_says_so(tmp_path: Path) -> None:
+    new = {"task_type": "t", "idempotency_key": "once", "key_policy": "while_active"}
+    waiting = {"fails_with_dependencies": False, "dependencies": ["missing"]}
+    async with connected(tmp_path / "swarm.db") as client:
+        first = await call(client, "enqueue_task", **new, **waiting)
+        again = await call(client, "enqueue_task", **new, **waiting)
+        async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+            stored = await storage.get_task(first["task_id"])
+            await storage.cancel_task(first["task_id"])
+        second = await call(client, "enqueue_task", **new)
+
+    assert stored is not None
+    assert stored.fails_with_dependencies is False
+    assert (again["task_id"], again["created"]) == (first["task_id"], False)
+    assert second["created"] is True

@@ -7,6 +7,8 @@ from swarm_persistence.cli.records import (
     Subparsers,
     add_action,
     add_actions,
+    add_group,
+    of_group,
     print_json,
     printable,
     run_on,
@@ -28,6 +30,7 @@ def add_parser(commands: "Subparsers") -> None:
     tail.add_argument("--follow", "-f", action="store_true", help="go on with each new event of any process")
     tail.add_argument("--type", action="append", metavar="TYPE", help="only events of this type; may be repeated")
     tail.add_argument("--agent", metavar="ID", help="only events of this agent")
+    add_group(tail, "events")
     tail.add_argument(
         "--limit", type=whole_number, default=_LAST, metavar="N", help=f"how many to begin with (default: {_LAST})"
     )
@@ -45,6 +48,7 @@ async def _tail(storage: Storage, arguments: argparse.Namespace) -> None:
         query = query.where_in("event_type", arguments.type)
     if arguments.agent is not None:
         query = query.where_eq("agent_id", arguments.agent)
+    query = of_group(query, arguments)
     last = await storage.repository(EventModel).query(query.order_by("sequence", desc=True).limit(arguments.limit))
     if not arguments.follow:
         for event in reversed(last):
@@ -55,7 +59,13 @@ async def _tail(storage: Storage, arguments: argparse.Namespace) -> None:
     events = storage.watch_events(before_first, types=arguments.type, agent_id=arguments.agent)
     async with aclosing(events):
         async for event in events:
-            _print(event, as_json=arguments.json)
+            if _is_of_group(event, arguments):
+                _print(event, as_json=arguments.json)
+
+
+def _is_of_group(event: EventModel, arguments: argparse.Namespace) -> bool:
+    tags = dict(arguments.tag or ()).items()
+    return arguments.group in (None, event.group) and all(event.tags.get(key) == value for key, value in tags)
 
 
 def _print(event: EventModel, *, as_json: bool) -> None:

@@ -3,8 +3,16 @@
 import argparse
 from collections.abc import Callable
 
-from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.records import Subparsers, add_action, add_actions, print_json, printable, run_on, show_list
+from swarm_persistence.cli.records import (
+    Subparsers,
+    add_action,
+    add_actions,
+    delete_one,
+    print_json,
+    printable,
+    run_on,
+    show_list,
+)
 from swarm_persistence.models import TaskLimit
 
 _TYPE = "the type of the tasks"
@@ -66,11 +74,8 @@ def run_set(arguments: argparse.Namespace) -> int:
 
 def run_delete(arguments: argparse.Namespace) -> int:
     """Delete a limit, and return the exit code."""
-    if not run_on(arguments.database, lambda storage: storage.delete_limit(arguments.type)):
-        raise CommandError(f"tasks of type {arguments.type!r} have no limit", 1)
-    if not arguments.json:
-        print(f"{printable(arguments.type)}: deleted")
-    return 0
+    missing = f"tasks of type {arguments.type!r} have no limit"
+    return delete_one(arguments, arguments.type, lambda storage: storage.delete_limit(arguments.type), missing)
 
 
 def _number(number: int | None) -> str:

@@ -17,6 +17,7 @@ from swarm_persistence.cli.records import (
     run_on,
     short_json,
     show_list,
+    tag,
 )
 from swarm_persistence.models import MessageModel, MessagePriority
 from swarm_persistence.query.builder import QueryBuilder
@@ -43,6 +44,10 @@ def add_parser(commands: "Subparsers") -> None:
     )
     send.add_argument(
         "--priority", choices=[priority.value for priority in MessagePriority], default=MessagePriority.NORMAL.value
+    )
+    send.add_argument("--group", metavar="GROUP", help="the group that it belongs to")
+    send.add_argument(
+        "--tag", action="append", default=[], type=tag, metavar="KEY=VALUE", help="a tag of it; may be repeated"
     )
 
 
@@ -76,7 +81,13 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_send(arguments: argparse.Namespace) -> int:
     """Store a message, print it, and return the exit code."""
     message = MessageModel.new(
-        arguments.sender, arguments.to, arguments.type, arguments.content, priority=arguments.priority
+        arguments.sender,
+        arguments.to,
+        arguments.type,
+        arguments.content,
+        priority=arguments.priority,
+        group=arguments.group,
+        tags=dict(arguments.tag),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_message(message))
     if arguments.json:

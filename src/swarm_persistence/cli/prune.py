@@ -22,7 +22,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("prune", help="delete old records", description=_DESCRIPTION)
     parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
     parser.add_argument(
-        "--older-than", type=_age, required=True, metavar="AGE", help="how old they are at least: 30d, 12h, 90min, 45s"
+        "--older-than",
+        type=age_in_seconds,
+        required=True,
+        metavar="AGE",
+        help="how old they are at least: 30d, 12h, 90min, 45s",
     )
     parser.add_argument("--only", action="append", choices=_KINDS, help="only records of this kind; may be repeated")
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; tell how many would be deleted")
@@ -48,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _age(text: str) -> float:
+def age_in_seconds(text: str) -> float:
+    """Return the seconds of an age that an argument gives."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :]
     if not (number.isascii() and number.isdigit() and unit in _UNITS):

@@ -6,16 +6,20 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
+from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import existing_file, open_existing
 from swarm_persistence.cli.terminal import open_console, say
 from swarm_persistence.clock import now
 from swarm_persistence.models import Model
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
@@ -56,7 +60,7 @@ def add_group(parser: argparse.ArgumentParser, records: str) -> None:
     """Add the arguments that choose records by their group and tags."""
     parser.add_argument("--group", metavar="GROUP", help=f"only {records} of this group")
     parser.add_argument(
-        "--tag", action="append", type=_tag, metavar="KEY=VALUE", help=f"only {records} with this tag; may be repeated"
+        "--tag", action="append", type=tag, metavar="KEY=VALUE", help=f"only {records} with this tag; may be repeated"
     )
 
 
@@ -69,7 +73,8 @@ def of_group(query: QueryBuilder[M], arguments: argparse.Namespace) -> QueryBuil
     return query
 
 
-def _tag(text: str) -> tuple[str, str]:
+def tag(text: str) -> tuple[str, str]:
+    """Return the key and the value of a tag that an argument gives."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is no tag, expected KEY=VALUE")
@@ -141,6 +146,30 @@ def show_list(
     console.print(table)
     if len(records) == arguments.limit:
         say(console, f"more: --after {printable(str(cursor(records[-1])))}")
+
+
+def print_fields(console: "Console", record: Model) -> None:
+    """Print the fields of a record that have a value, each on a line."""
+    for field in record.__struct_fields__:
+        value = msgspec.to_builtins(getattr(record, field))
+        if value is not None:
+            say(console, f"{field}: {printable(value if isinstance(value, str) else short_json(value))}")
+
+
+def delete_one(
+    arguments: argparse.Namespace, name: str, delete: Callable[[Storage], Awaitable[bool]], missing: str
+) -> int:
+    """Delete a record, tell so, and return the exit code.
+
+    Raises:
+        CommandError: there was none; `missing` says so.
+
+    """
+    if not run_on(arguments.database, delete):
+        raise CommandError(missing, 1)
+    if not arguments.json:
+        print(f"{printable(name)}: deleted")
+    return 0
 
 
 def printable(text: str) -> str:

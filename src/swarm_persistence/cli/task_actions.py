@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.records import Subparsers, add_action, json_value, print_json, printable, run_on
+from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on
+from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
 from swarm_persistence.clock import now
 from swarm_persistence.errors import StorageError
-from swarm_persistence.models import KeyPolicy, TaskModel, TaskPriority
+from swarm_persistence.models import KeyPolicy, TaskModel
 from swarm_persistence.storage import Storage, interventions
 
 Change = Callable[[Storage, str], Awaitable[TaskModel]]
@@ -18,18 +19,14 @@ Change = Callable[[Storage, str], Awaitable[TaskModel]]
 def add_parsers(actions: "Subparsers") -> None:
     """Add the arguments of these actions."""
     add = add_action(actions, "add", "Store a new task, and print its id.", run_add)
-    add.add_argument("type", metavar="TYPE", help="the type of the task")
-    add.add_argument(
-        "payload", metavar="PAYLOAD", nargs="?", type=json_value, help="its payload, as JSON (default: null)"
-    )
-    add.add_argument(
-        "--priority", choices=[priority.value for priority in TaskPriority], default=TaskPriority.MEDIUM.value
-    )
+    add_task_fields(add)
     add.add_argument(
         "--depends-on", action="append", default=[], metavar="ID", help="a task to wait for; may be repeated"
     )
+    add.add_argument(
+        "--keep-waiting", action="store_true", help="wait on, rather than fail, if a task that it depends on fails"
+    )
     add.add_argument("--run-in", type=float, metavar="S", help="how many seconds to wait before it is ready")
-    add.add_argument("--max-retries", type=int, default=3, metavar="N", help="how often it is tried (default: 3)")
     add.add_argument(
         "--key", metavar="KEY", help="its idempotency key: of two tasks with one, only the first is stored"
     )
@@ -38,15 +35,6 @@ def add_parsers(actions: "Subparsers") -> None:
         choices=[policy.value for policy in KeyPolicy],
         default=KeyPolicy.FOR_EVER.value,
         help="for how long it holds its key (default: for_ever)",
-    )
-    add.add_argument("--group", metavar="GROUP", help="the group that it belongs to")
-    add.add_argument("--concurrency-key", metavar="KEY", help="the key by which a limit of its type counts it")
-    add.add_argument(
-        "--requires",
-        action="append",
-        default=[],
-        metavar="CAPABILITY",
-        help="what an agent must be capable of to get it; may be repeated",
     )
     for name, text, change in (
         ("retry", "Make finished tasks pending again. They begin anew, as if they had never run.", _retry),
@@ -88,10 +76,9 @@ def run_add(arguments: argparse.Namespace) -> int:
         max_retries=arguments.max_retries,
         idempotency_key=arguments.key,
         key_policy=arguments.key_policy,
-        group=arguments.group,
-        concurrency_key=arguments.concurrency_key,
-        required_capabilities=arguments.requires,
+        fails_with_dependencies=not arguments.keep_waiting,
         run_at=None if arguments.run_in is None else now() + _seconds(arguments.run_in),
+        **task_fields_of(arguments),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_task(task))
     if arguments.json:

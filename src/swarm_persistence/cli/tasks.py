@@ -1,7 +1,6 @@
 """`swarm-persistence tasks list` and `show`: which tasks there are, and all of one, with what blocks it."""
 
 import argparse
-from typing import Any
 
 import msgspec
 
@@ -16,10 +15,10 @@ from swarm_persistence.cli.records import (
     age,
     of_group,
     page_of,
+    print_fields,
     print_json,
     printable,
     run_on,
-    short_json,
     show_list,
 )
 from swarm_persistence.cli.terminal import open_console, say
@@ -88,10 +87,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         print_json({**msgspec.to_builtins(task), "unmet_dependencies": msgspec.to_builtins(unmet)})
         return 0
     console = open_console()
-    for field in task.__struct_fields__:
-        value: Any = msgspec.to_builtins(getattr(task, field))
-        if value is not None:
-            say(console, f"{field}: {printable(value if isinstance(value, str) else short_json(value))}")
+    print_fields(console, task)
     for dependency in unmet:
         state = "is not stored yet" if dependency.status is None else f"is {dependency.status}"
         missing = "is not stored: is the id right?"

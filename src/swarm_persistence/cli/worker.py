@@ -14,6 +14,7 @@ from typing import Any
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.prune import age_in_seconds
 from swarm_persistence.cli.target import shown
 from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, SerializationError
@@ -67,6 +68,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--drain", type=_seconds, default=30.0, metavar="S", help="how long a stop may take (default: 30)"
     )
     parser.add_argument(
+        "--retention",
+        type=age_in_seconds,
+        metavar="AGE",
+        help="prune by itself what is finished or handled, and older than AGE: 30d, 12h, 90min (default: never)",
+    )
+    parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
@@ -107,6 +114,7 @@ async def _run(arguments: argparse.Namespace, handlers: Mapping[str, Callable[..
             ageing=arguments.ageing,
             task_timeout=arguments.timeout,
             drain_timeout=arguments.drain,
+            retention=arguments.retention,
         )
         async with worker:
             print(f"database: {shown(getattr(storage, 'path', target))}")

@@ -26,15 +26,17 @@ _WRITING = (
     tasks.fail_task,
     decisions.approve_task,
     decisions.reject_task,
+    schedules.store_schedule,
     schedules.pause_schedule,
     schedules.resume_schedule,
+    limits.set_limit,
     messages.send_message,
     messages.read_messages,
     events.append_event,
     metrics.record_metric,
     documents.remember,
 )
-_DESTROYING = (deletions.delete_records,)
+_DESTROYING = (schedules.delete_schedule, limits.delete_limit, deletions.delete_records)
 _READING = (
     status.swarm_status,
     tasks.list_tasks,

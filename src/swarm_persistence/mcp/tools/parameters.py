@@ -1,6 +1,6 @@
 """The parameters that several tools have, each with what a model has to know of it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -20,6 +20,7 @@ Lease = Annotated[
         "extend_lease before, as often as you need.",
     ),
 ]
+Priority = Annotated[Literal["low", "medium", "high", "critical"], Meta(description="Urgent first.")]
 Group = Annotated[str | None, Meta(description="Only those of this group, such as one user or tenant.")]
 Tags = Annotated[dict[str, str] | None, Meta(description="Only those that have all of these tags.")]
 JsonValue = Any

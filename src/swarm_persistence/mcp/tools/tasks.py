@@ -18,6 +18,7 @@ from swarm_persistence.mcp.tools.parameters import (
     JsonValue,
     Lease,
     Limit,
+    Priority,
     Tags,
     TaskId,
 )
@@ -31,7 +32,7 @@ async def enqueue_task(
     *,
     task_type: Annotated[str, Meta(description="The kind of work; agents can claim by it.")],
     payload: Annotated[JsonValue, Meta(description="What the agent needs to know to do it: any JSON value.")] = None,
-    priority: Annotated[Literal["low", "medium", "high", "critical"], Meta(description="Urgent first.")] = "medium",
+    priority: Priority = "medium",
     dependencies: Annotated[
         Sequence[str], Meta(description="Ids of tasks that must be completed before this one can be claimed.")
     ] = (),
@@ -41,6 +42,13 @@ async def enqueue_task(
         str | None,
         Meta(description="Of two tasks with one key, only the first is stored: makes repeating this call safe."),
     ] = None,
+    key_policy: Annotated[
+        Literal["for_ever", "while_active"],
+        Meta(description="Until when it holds its idempotency_key: for ever, or until it has ended."),
+    ] = "for_ever",
+    fails_with_dependencies: Annotated[
+        bool, Meta(description="False: it goes on waiting if a task that it depends on fails or is cancelled.")
+    ] = True,
     group: Annotated[str | None, Meta(description="The group that it belongs to, such as one user or tenant.")] = None,
     tags: Annotated[dict[str, str] | None, Meta(description="Texts under keys, to find it by.")] = None,
     concurrency_key: Annotated[
@@ -59,6 +67,8 @@ async def enqueue_task(
         run_at=datetime.now(UTC) + timedelta(seconds=delay_seconds) if delay_seconds else None,
         max_retries=max_retries,
         idempotency_key=idempotency_key,
+        key_policy=key_policy,
+        fails_with_dependencies=fails_with_dependencies,
         group=group,
         tags=tags,
         concurrency_key=concurrency_key,
