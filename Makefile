@@ -42,7 +42,7 @@ demo: $(VENV)/demo ## Run a real swarm over Python's own standard library
 	@$(BIN)/swarm-persistence demo --database '$(DATABASE)' $(DEMO_ARGS)
 
 .PHONY: browser-needs
-browser-needs: $(VENV)/dev ## Bring Chromium (as root), Pyodide and its wheels for the browser tests
+browser-needs: $(VENV)/dev ## Bring Chromium and Firefox (as root), Pyodide and its wheels for the browser tests
 	@$(BIN)/python -m chromium
 
 .PHONY: test
@@ -57,6 +57,10 @@ test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
 .PHONY: test-frameworks
 test-frameworks: $(VENV)/dev ## Run the facts about adapters, and the frameworks' own tests whole, on all engines
 	@$(PYTEST) -rP tests/contrib
+
+.PHONY: test-firefox
+test-firefox: browser-needs ## Walk the live page's main paths, and hold WasmStorage to the whole conformance suite, in Firefox
+	@$(BIN)/python -m pytest -q -n0 --durations=3 tests/browser/test_firefox.py
 
 .PHONY: torture
 torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousands of times, in about ten minutes

@@ -1,1 +1,1 @@
-"""A real Chromium that runs the package on Pyodide: for the browser tests, the browser benchmark and the demo page."""
+"""Real browsers that run the package on Pyodide: for the browser tests, the browser benchmark and the demo page."""

@@ -13,13 +13,17 @@ PYODIDE = FOLDER / "node_modules" / "pyodide"
 WHEELS = FOLDER / "wheels"
 AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 """The accessibility checks of the live page."""
+PUPPETEER = FOLDER / "node_modules" / "puppeteer-core" / "package.json"
+"""What drives Firefox."""
 CHROMIUM = Path("/usr/bin/chromium")
+FIREFOX = Path("/usr/bin/firefox-esr")
 
 PATIENCE_SECONDS = 600
 """How long each step of the installation may take."""
 
 PYODIDE_VERSION = "314.0.7"
 AXE_VERSION = "4.11.0"
+PUPPETEER_VERSION = "24.43.1"
 MSGSPEC_VERSION = "0.22.0"
 _PYTHON = ("--only-binary=:all:", "--python-version", "3.14", "--implementation", "cp")
 _SUITE = ("pytest==9.*", "pytest-asyncio==1.*", "hypothesis==6.155.*", "tzdata")
@@ -30,13 +34,15 @@ no time zones of its own."""
 def missing(*, is_tested: bool = True) -> str:
     """Return what is missing and how to get it, in one line; nothing if all is there."""
     lacking = []
-    if is_tested and not CHROMIUM.exists():
-        how = "as root: apt-get install -y --no-install-recommends chromium"
-        lacking.append(f"{CHROMIUM} ({how}{_last_failure('chromium')})")
+    for browser in _missing_browsers() if is_tested else ():
+        how = f"as root: apt-get install -y --no-install-recommends {browser.name}"
+        lacking.append(f"{browser} ({how}{_last_failure(browser.name)})")
     if not (PYODIDE / "pyodide.mjs").exists():
         lacking.append(f"Pyodide (make browser-needs, which takes npm{_last_failure('pyodide')})")
     if is_tested and not AXE.exists():
         lacking.append(f"axe-core (make browser-needs, which takes npm{_last_failure('axe')})")
+    if is_tested and not PUPPETEER.exists():
+        lacking.append(f"puppeteer-core (make browser-needs, which takes npm{_last_failure('puppeteer')})")
     if not package_wheels():
         lacking.append(f"msgspec's wheel for Pyodide (make browser-needs{_last_failure('package')})")
     if is_tested and not suite_wheels():
@@ -47,13 +53,15 @@ def missing(*, is_tested: bool = True) -> str:
 def install(*, is_tested: bool = True) -> None:
     """Bring what is missing, as far as this user may; a page that is not tested is opened in the user's own browser."""
     FOLDER.mkdir(exist_ok=True)
-    if is_tested and not CHROMIUM.exists() and shutil.which("apt-get"):
-        _run("chromium", "apt-get", "update", "--quiet")
-        _run("chromium", "apt-get", "install", "-y", "--no-install-recommends", "chromium")
+    for browser in _missing_browsers() if is_tested and shutil.which("apt-get") else ():
+        _run(browser.name, "apt-get", "update", "--quiet")
+        _run(browser.name, "apt-get", "install", "-y", "--no-install-recommends", browser.name)
     if not (PYODIDE / "pyodide.mjs").exists():
         _install_from_npm("pyodide", f"pyodide@{PYODIDE_VERSION}")
     if is_tested and not AXE.exists():
         _install_from_npm("axe", f"axe-core@{AXE_VERSION}")
+    if is_tested and not PUPPETEER.exists():
+        _install_from_npm("puppeteer", f"puppeteer-core@{PUPPETEER_VERSION}")
     if not package_wheels():
         platform = ("--platform", "pyemscripten_2026_0_wasm32")
         _download("package", "--no-deps", *_PYTHON, *platform, f"msgspec=={MSGSPEC_VERSION}")
@@ -87,6 +95,10 @@ def package_wheels() -> list[Path]:
 def suite_wheels() -> list[Path]:
     """Return the wheels that the conformance suite takes."""
     return sorted((WHEELS / "suite").glob("*.whl"))
+
+
+def _missing_browsers() -> list[Path]:
+    return [browser for browser in (CHROMIUM, FIREFOX) if not browser.exists()]
 
 
 def _install_from_npm(purpose: str, package: str) -> None:

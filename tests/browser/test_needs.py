@@ -1,5 +1,6 @@
 """Tests of what brings the browser and Pyodide: what it asks for, and what is said if it fails."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ def nothing_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(needs, "FOLDER", tmp_path)
     monkeypatch.setattr(needs, "PYODIDE", tmp_path / "pyodide")
     monkeypatch.setattr(needs, "WHEELS", tmp_path / "wheels")
+    monkeypatch.setattr(needs, "PUPPETEER", tmp_path / "puppeteer-core")
     monkeypatch.setattr(needs, "CHROMIUM", tmp_path / "chromium")
+    monkeypatch.setattr(needs, "FIREFOX", tmp_path / "firefox-esr")
 
 
 def test_the_demo_page_needs_no_chromium_and_brings_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +29,19 @@ def test_the_demo_page_needs_no_chromium_and_brings_none(monkeypatch: pytest.Mon
 
     assert brought == ["pyodide", "package"]
     assert "chromium" not in needs.missing(is_tested=False)
+
+
+def test_the_tests_need_both_browsers_and_bring_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    brought: list[tuple[str, ...]] = []
+    monkeypatch.setattr(needs, "_run", lambda purpose, *command: brought.append(command))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+
+    needs.install()
+
+    told = needs.missing()
+    for browser in ("chromium", "firefox-esr"):
+        assert ("apt-get", "install", "-y", "--no-install-recommends", browser) in brought
+        assert f"apt-get install -y --no-install-recommends {browser})" in told
 
 
 def test_what_is_missing_is_told_with_the_reason_of_the_last_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,15 @@ class TestToken:
     async def test_the_login_leads_to_no_other_site(self, client: httpx.AsyncClient, there: str) -> None:
         assert (await log_in(client, next=there)).headers["location"] == "/"
 
+    async def test_a_mistyped_token_does_not_lose_the_page_that_was_wanted(self, client: httpx.AsyncClient) -> None:
+        there = '/tasks?task_type=a b&x="><script>'
+
+        again = (await log_in(client, "wrong", next=there)).headers["location"]
+
+        page = (await client.get(again, headers=PAGE)).text
+        (wanted,) = re.findall(r'name="next" value="([^"]*)"', page)
+        assert html.unescape(wanted) == there
+
     async def test_a_cookie_that_was_changed_is_none(self, client: httpx.AsyncClient) -> None:
         cookie = (await log_in(client)).headers["set-cookie"].partition(";")[0]
         name, _, value = cookie.partition("=")
@@ -86,7 +95,7 @@ class TestToken:
 
     async def test_guessing_is_limited(self, client: httpx.AsyncClient) -> None:
         for _ in range(10):
-            assert (await log_in(client, "wrong")).headers["location"] == "/login?failed=1"
+            assert (await log_in(client, "wrong")).headers["location"] == "/login?failed=1&next=%2F"
 
         refused = await log_in(client)
 

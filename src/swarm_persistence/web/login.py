@@ -50,10 +50,10 @@ async def log_in(
     """Check the `token` of the form, set the cookie, and lead to the page of its `next`."""
     caller = Caller(request.scope)
     failed_logins.require_patience(caller.address)
+    there = data.get("next", "/")
     if not access.is_token(data.get("token", "").strip()):
         failed_logins.add(caller.address)
-        return _see(visit.url(f"{LOGIN_PATH}?failed=1"), None)
-    there = data.get("next", "/")
+        return _see(visit.url(f"{LOGIN_PATH}?failed=1&next={quote(there, safe='')}"), None)
     # A path only: `//other.example` and `/\other.example` are other sites.
     is_path = there.startswith("/") and not there.startswith(("//", "/\\")) and there.isprintable()
     session = access.sessions.new(is_logged_in=True)

@@ -19,7 +19,7 @@ How a page is added:
 - The API is beside it, at `/api/v1` (`visit.url("/api/v1/tasks/stream")` for an `EventSource`); `page_of` in
   `web/lists.py` is the one way to filter, sort and page through records.
 - `/login` shows a form that posts `token`, `next` and `csrf_token` to `/login` (`web/login.py`); after a wrong token,
-  the browser comes back to `/login?failed=1`. `POST /logout` ends the session.
+  the browser comes back to `/login?failed=1&next=…`. `POST /logout` ends the session.
 """
 
 from pathlib import Path

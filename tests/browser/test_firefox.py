@@ -1,0 +1,74 @@
+"""Debian's Firefox as well: the main paths of the live page, and the whole conformance suite of `WasmStorage`."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import swarm_persistence_conformance as conformance
+from browser.firefox import run_in_firefox
+from browser.test_conformance import FACTS
+from chromium import needs
+from chromium.server import Server
+from postgres.servers import embedded_programs, new_server
+from web.servers import TOKEN
+from web.servers import server as swarm_server
+
+PATHS = (
+    "a browser logs in, and comes to the page it wanted",
+    "the overview counts new tasks without a reload",
+    "a task is reached from the list, and its payload is text",
+    "a task is cancelled after a confirmation only",
+    "the search finds a task by the keyboard",
+    "the events arrive in the list",
+    "logging out ends it",
+)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def target(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give a database that does not exist yet."""
+    if missing := needs.missing():
+        pytest.fail(f"the browser tests need {missing}; make test-fast leaves them out", pytrace=False)
+    if request.param == "sqlite":
+        yield "swarm.db"
+        return
+    with new_server(embedded_programs()) as server:
+        yield server.url(schema="firefox")
+
+
+@pytest.fixture(scope="module")
+def walked(target: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """Walk all paths once, and give what went wrong with each."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "token").touch(mode=0o600)
+    (folder / "token").write_text(TOKEN)
+    with swarm_server(folder, target, "--token-file", "token") as serving:
+        walked: dict[str, str | None] = run_in_firefox("main_paths", url=serving.url, token=TOKEN)
+    return walked
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_main_path_of_the_page_can_be_walked(path: str, walked: dict[str, str | None]) -> None:
+    assert walked[path] is None
+
+
+def test_no_path_is_walked_unseen(walked: dict[str, str | None]) -> None:
+    assert set(walked) == set(PATHS)
+
+
+@pytest.fixture(scope="module")
+def outcomes(server: Server) -> dict[str, list[str]]:
+    """Try every fact once, in two tabs at a time, and give what went wrong with each."""
+    classes = [cls.__name__ for cls in conformance.CORE]
+    outcomes: dict[str, list[str]] = {}
+    for name, error in run_in_firefox("conformance", url=server.url, classes=classes, tabs=2):
+        broken = outcomes.setdefault(name.strip("'\"").partition("[")[0], [])
+        if error is not None:
+            broken.append(f"{name}\n{error}")
+    return outcomes
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_a_fact_of_every_storage_holds_in_firefox(fact: str, outcomes: dict[str, list[str]]) -> None:
+    if broken := outcomes[fact]:
+        pytest.fail("\n".join(broken), pytrace=False)
