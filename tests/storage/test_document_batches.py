@@ -87,3 +87,17 @@ async def test_a_copy_holds_few_bytes_at_once(storage: MemoryStorage, calls: lis
     assert all(len(batch) == 1 or sum(batch) <= 8 * 2**20 for batch in read)
     assert len(read) < 15
     assert [len(each.data or b"") for each in await storage.list_documents(("b",))] == sizes
+
+
+async def test_a_deletion_of_a_range_takes_few_bytes_at_once(
+    storage: MemoryStorage, calls: list[tuple[Any, Any]]
+) -> None:
+    sizes = [*[100] * 2500, *[20 * 2**20] * 3, 40 * 2**20, 10]
+    documents = [DocumentModel.new(("a",), f"{place:04}", None, bytes(size)) for place, size in enumerate(sizes)]
+    await storage.put_documents(documents)
+    calls.clear()
+
+    assert await storage.delete_documents(("a",)) == len(sizes)
+
+    deleted = [found[0] for steps, found in calls if isinstance(steps, list) and isinstance(steps[0], Delete)]
+    assert deleted == [2000, 501, 1, 1, 1, 1]

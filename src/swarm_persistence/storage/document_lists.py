@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Read, Select, Sizes, Values
 from swarm_persistence.engines.steps import Delete, Increment, Put, Update
@@ -25,10 +25,16 @@ from swarm_persistence.storage.document_ranges import (
 )
 from swarm_persistence.storage.documents import DocumentVerbs
 
-_BATCH = 500
-"""Documents written or deleted per write."""
-_BATCH_BYTES = 8 * 2**20
-"""Bytes that are copied per write, unless a single document has more."""
+
+class _Batch(NamedTuple):
+    """The size of one write, at most; a single document may have more bytes."""
+
+    documents: int
+    bytes: int
+
+
+_WRITTEN = _Batch(500, 8 * 2**20)
+_DELETED = _Batch(2_000, 32 * 2**20)  # takes 5 to 15 ms, about as long as a commit waits for the disk
 
 
 class DocumentListVerbs(DocumentVerbs):
@@ -99,12 +105,12 @@ class DocumentListVerbs(DocumentVerbs):
     ) -> int:
         """Delete the documents that these arguments choose, and return how many.
 
-        Each batch is a separate write, between which others can write; if the call is cancelled, what was deleted so
-        far stays deleted. Within a transaction, all of it belongs to the transaction. Expired documents are deleted as
-        well, and not counted.
+        Each batch, of 2,000 documents and 32 MiB at most, is a separate write, between which others can write; if the
+        call is cancelled, what was deleted so far stays deleted. Within a transaction, all of it belongs to the
+        transaction. Expired documents are deleted as well, and not counted.
         """
         deleted = 0
-        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label)):
+        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label), _DELETED):
             unexpired, _ = await self._executor().write(
                 [Delete(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))), Delete(Query(DOCUMENTS, batch))]
             )
@@ -124,7 +130,7 @@ class DocumentListVerbs(DocumentVerbs):
     ) -> int:
         """Set when the chosen documents expire, and return how many; `None` is never, a timedelta counts from now.
 
-        It is a write of each of them, which raises its version, in batches as `delete_documents` has.
+        It is a write of each of them, which raises its version, in batches as `copy_documents` has.
         """
         changes: dict[str, Any] = {
             "expires_at": expiry_argument(expires_at),
@@ -132,7 +138,7 @@ class DocumentListVerbs(DocumentVerbs):
             "version": Increment(),
         }
         touched = 0
-        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label)):
+        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label), _WRITTEN):
             touched += await self._write_one(Update(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED)), changes))
         return touched
 
@@ -141,7 +147,7 @@ class DocumentListVerbs(DocumentVerbs):
 
         Those of the same keys are replaced. With `below`, the collections below it are copied to below the target. New
         documents keep the `created_at`, `updated_at` and expiry of their originals. Each batch is a separate write, as
-        of `delete_documents`, of 8 MiB at most, or of one document that is larger.
+        of `delete_documents`, of 500 documents and 8 MiB at most, or of one document that is larger.
 
         Raises:
             InvalidQueryError: the target is the source, or lies within what is copied.
@@ -151,8 +157,8 @@ class DocumentListVerbs(DocumentVerbs):
         refuse_overlap(origin, goal, below=flag(below, "below"))
         place = len(collection_of(origin))
         copied = 0
-        async for page in self._pages(DocumentChoice(source, below).conditions(), Sizes):
-            for ids in _within_bytes(page):
+        async for page in self._pages(DocumentChoice(source, below).conditions(), Sizes, _WRITTEN.documents):
+            for ids in _within_bytes(page, _WRITTEN.bytes):
                 batch = (Condition("id", ">=", ids[0]), Condition("id", "<=", ids[-1]), *IS_UNEXPIRED)
                 documents = await self._executor().read(Select(Query(DOCUMENTS, batch, _BY_ID)))
                 for document in documents:
@@ -163,35 +169,37 @@ class DocumentListVerbs(DocumentVerbs):
                 copied += len(documents)
         return copied
 
-    async def _batches(self, choice: DocumentChoice) -> AsyncIterator[tuple[Condition, ...]]:
+    async def _batches(self, choice: DocumentChoice, most: _Batch) -> AsyncIterator[tuple[Condition, ...]]:
         """Yield conditions that choose some of the documents each, in the order of their ids."""
         conditions, keys = choice.conditions(), choice.chosen_keys()
         if keys is None:
-            async for page in self._pages(conditions, _ids):
-                others = tuple(each for each in conditions if each.field != "id")
-                yield (*others, Condition("id", ">=", page[0][0]), Condition("id", "<=", page[-1][0]))
+            others = tuple(each for each in conditions if each.field != "id")
+            async for page in self._pages(conditions, Sizes, most.documents):
+                for ids in _within_bytes(page, most.bytes):
+                    yield (*others, Condition("id", ">=", ids[0]), Condition("id", "<=", ids[-1]))
         elif choice.below:
             wanted = frozenset(keys)
-            async for page in self._pages(conditions, _ids_and_keys):
+            async for page in self._pages(conditions, _ids_and_keys, _WRITTEN.documents):
                 ids = [id for id, key in page if key in wanted]
                 if ids:
                     yield (*conditions, one_of("id", ids))
         else:
             within = collection_argument(choice.collection)
-            for start in range(0, len(keys), _BATCH):
-                yield (*conditions, one_of("id", [document_id(within, key) for key in keys[start : start + _BATCH]]))
+            size = _WRITTEN.documents
+            for start in range(0, len(keys), size):
+                yield (*conditions, one_of("id", [document_id(within, key) for key in keys[start : start + size]]))
                 await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
     async def _pages(
-        self, chosen: tuple[Condition, ...], read_of: Callable[[Query[DocumentModel]], Read[Any]]
+        self, chosen: tuple[Condition, ...], read_of: Callable[[Query[DocumentModel]], Read[Any]], size: int
     ) -> AsyncIterator[list[Any]]:
         """Yield rows that begin with the ids of the documents, a page at a time, in the order of the ids."""
         while True:
-            rows = await self._executor().read(read_of(Query(DOCUMENTS, chosen, _BY_ID, _BATCH)))
+            rows = await self._executor().read(read_of(Query(DOCUMENTS, chosen, _BY_ID, size)))
             if not rows:
                 return
             yield rows
-            if len(rows) < _BATCH:
+            if len(rows) < size:
                 return
             # No two bounds on one side: an index takes only one of them.
             others = tuple(each for each in chosen if each.field != "id" or each.operator not in (">", ">="))
@@ -199,21 +207,17 @@ class DocumentListVerbs(DocumentVerbs):
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
 
-def _within_bytes(page: list[tuple[str, int]]) -> Iterator[list[str]]:
-    """Yield the ids of a page in runs of `_BATCH_BYTES` at most, or of one document."""
+def _within_bytes(page: list[tuple[str, int]], most: int) -> Iterator[list[str]]:
+    """Yield the ids of a page in runs of so many bytes at most, or of one document."""
     run: list[str] = []
     total = 0
     for id, size in page:
-        if run and total + size > _BATCH_BYTES:
+        if run and total + size > most:
             yield run
             run, total = [], 0
         run.append(id)
         total += size
     yield run
-
-
-def _ids(query: Query[DocumentModel]) -> Values:
-    return Values(query, ("id",))
 
 
 def _ids_and_keys(query: Query[DocumentModel]) -> Values:

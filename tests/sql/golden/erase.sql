@@ -344,7 +344,7 @@ WHERE id IN (SELECT value FROM json_each(?)) AND "group" = ?;
 
 COMMIT;
 
-SELECT id
+SELECT id, coalesce(octet_length(value), 0) + coalesce(octet_length(data), 0) + coalesce(octet_length(embedding), 0)
 FROM documents
 WHERE id >= ? AND id < ?
 ORDER BY id
@@ -352,8 +352,18 @@ LIMIT ? + 0;
 
 BEGIN IMMEDIATE;
 
+SELECT 1
+FROM documents
+WHERE id >= ? AND id <= ? AND (expires_at IS NULL OR expires_at > ?)
+LIMIT 1 OFFSET 499;
+
 DELETE FROM documents
 WHERE id >= ? AND id <= ? AND (expires_at IS NULL OR expires_at > ?);
+
+SELECT 1
+FROM documents
+WHERE id >= ? AND id <= ?
+LIMIT 1 OFFSET 499;
 
 DELETE FROM documents
 WHERE id >= ? AND id <= ?;

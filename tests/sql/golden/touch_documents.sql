@@ -1,4 +1,4 @@
-SELECT id
+SELECT id, coalesce(octet_length(value), 0) + coalesce(octet_length(data), 0) + coalesce(octet_length(embedding), 0)
 FROM documents
 WHERE id >= ? AND id < ? AND label = ?
 ORDER BY id

@@ -87,7 +87,7 @@ class StatementCompiler(ABC):
             Update: self._update,
             Upkeep: self.upkeep,
             Claim: self._claim,
-            Delete: self._delete,
+            Delete: self.delete,
             Unlink: self.unlink,
             LockRows: self.lock_rows,
             Restore: self.restore,
@@ -190,6 +190,10 @@ class StatementCompiler(ABC):
         """Return the statement that reads a query's records."""
         return RecordsStatement(*self.sql.select(read.query), read.query.table)
 
+    def delete(self, step: Delete[Any]) -> Statement:
+        """Return the statement that deletes rows."""
+        return CountStatement(*self.sql.delete(step.query), step.query.table)
+
     def last_sequence(self, read: LastSequence) -> Statement:
         """Return the statement that finds the highest sequence of a table, deleted rows included."""
         return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
@@ -218,9 +222,6 @@ class StatementCompiler(ABC):
 
     def _claim(self, step: Claim[Any]) -> Statement:
         return ClaimStatement(*self.sql.claim(step.query, step.changes, step.unless), step.query.table, step.query)
-
-    def _delete(self, step: Delete[Any]) -> Statement:
-        return CountStatement(*self.sql.delete(step.query), step.query.table)
 
     def _if_changed(self, step: IfChanged) -> Statement:
         return IfChangedStatement(self.write((step.step,)), self.write(step.then))

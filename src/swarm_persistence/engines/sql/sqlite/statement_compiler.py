@@ -7,11 +7,13 @@ from typing import Any
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
+from swarm_persistence.engines.sql.sqlite.bulk_deletes import DeleteDocumentsStatement
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
     BulkInsert,
     BulkInsertStatement,
     LargeRecordStatement,
+    LastingRecordStatement,
     NoStatement,
     ProbeThenInsertStatement,
     PutStatement,
@@ -28,12 +30,13 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
 )
-from swarm_persistence.engines.steps import LockRows, Reserve, Restore, Unlink, Upkeep
-from swarm_persistence.query.query import Condition, Query, unexpired
-from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.engines.steps import Delete, LockRows, Reserve, Restore, Unlink, Upkeep
+from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.schema.tables import DOCUMENTS, TABLES, Table
 
 _NOTHING = NoStatement()
 _TEMPLATES_KEPT = 256
+_NAMED = ("=", "IN")
 
 
 class SqliteStatementCompiler(StatementCompiler):
@@ -42,7 +45,8 @@ class SqliteStatementCompiler(StatementCompiler):
     def __init__(self) -> None:
         dialect = SqliteDialect()
         super().__init__(Compiler(dialect), SqliteWordIndex(dialect))
-        self._gets = {table.name: self.sql.select(_by_id(table, ""))[0] for table in TABLES}
+        # The condition of an expiry is left to `LastingRecordStatement`.
+        self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
         self._small_gets = {table.name: self._small_get(table) for table in TABLES if table.may_be_large}
         self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
@@ -77,6 +81,14 @@ class SqliteStatementCompiler(StatementCompiler):
     def lock_rows(self, step: LockRows) -> Statement:
         return _NOTHING
 
+    def delete(self, step: Delete[Any]) -> Statement:
+        query = step.query
+        if query.table is DOCUMENTS and not any(
+            each.field == "id" and each.operator in _NAMED for each in query.conditions
+        ):
+            return DeleteDocumentsStatement(*self.sql.delete(query), self.sql.exists(query)[0])
+        return super().delete(step)
+
     def unlink(self, step: Unlink) -> UnlinkStatement:
         return UnlinkStatement(*self.sql.delete(step.links), step.links.table, step.table)
 
@@ -92,10 +104,10 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def get(self, read: Get[Any]) -> RecordStatement:
         table = read.table
-        if not table.may_be_large:
-            return RecordStatement(self._gets[table.name], (read.id,), table)
-        values = (read.id, *self.sql.dialect.values(table, unexpired(table)))
-        return LargeRecordStatement(self._gets[table.name], values, table, self._small_gets[table.name])
+        text, values = self._gets[table.name], (read.id,)
+        if table.may_be_large:
+            return LargeRecordStatement(text, values, table, self._small_gets[table.name])
+        return (RecordStatement if table.expiry is None else LastingRecordStatement)(text, values, table)
 
     def _small_get(self, table: Table[Any]) -> str:
         """Return the text that reads a row by its id, and leaves the values of a large one null."""
@@ -113,7 +125,3 @@ class SqliteStatementCompiler(StatementCompiler):
             for name in head.removeprefix("SELECT ").split(", ")
         ]
         return f"SELECT {', '.join(names)}\n{rest}"
-
-
-def _by_id(table: Table[Any], id: str) -> Query[Any]:
-    return Query(table, (Condition("id", "=", id), *unexpired(table)))

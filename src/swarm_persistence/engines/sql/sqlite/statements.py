@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import apsw
 
+from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite.numbers import raise_numbers
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
@@ -183,16 +184,31 @@ class TooLargeError(Exception):
     """A record is too large to be read in an event loop's own thread."""
 
 
-class SmallRecordStatement(RecordStatement, eq=False, gc=False):
+class LastingRecordStatement(RecordStatement, eq=False, gc=False):
+    """Gives the record of an id unless it has expired.
+
+    Few records expire: to look at the row that is read takes less than to bind the time for each.
+    """
+
+    def result(self, rows: list[Any]) -> Any:
+        field = self.table.expiry
+        if rows and field is not None:
+            expires_at = rows[0][self.table.positions[field]]
+            if expires_at is not None and expires_at <= now_in_microseconds():
+                return None
+        return RecordStatement.result(self, rows)
+
+
+class SmallRecordStatement(LastingRecordStatement, eq=False, gc=False):
     """Gives the record of an id if it is small; the text leaves its value null if it is not."""
 
     def result(self, rows: list[Any]) -> Any:
         if rows and rows[0][self.table.positions["value"]] is None:
             raise TooLargeError
-        return RecordStatement.result(self, rows)
+        return LastingRecordStatement.result(self, rows)
 
 
-class LargeRecordStatement(RecordStatement, eq=False, gc=False):
+class LargeRecordStatement(LastingRecordStatement, eq=False, gc=False):
     """Gives the record of an id, which may hold megabytes: only a small one is read in an event loop's own thread."""
 
     small_text: str
