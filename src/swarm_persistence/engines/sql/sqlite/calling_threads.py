@@ -131,7 +131,7 @@ class ThreadSubmitter:
             self.settle(batch)
 
     def _give_up(self, batch: Batch) -> None:
-        if batch.take():
+        if batch.taken.acquire(blocking=False):
             give_up(batch, self._explain, self._timeout)
 
 

@@ -35,8 +35,8 @@ class BusyHandler:
         self.is_waiting = False
 
     @contextmanager
-    def until(self, deadline: float) -> Iterator[None]:
-        """Wait up to this time of the monotonic clock, within the block."""
+    def until(self, deadline: float | None) -> Iterator[None]:
+        """Wait up to this time of the monotonic clock, within the block; `None` restores the usual limit."""
         outer, self._limit = self._limit, deadline
         try:
             yield

@@ -163,7 +163,8 @@ class SqliteEngine:
             try:
                 if self._is_closing:
                     raise ClosedError("the storage was closed before the transaction could begin")
-                self._writer.commits.begin(deadline)
+                with self._busy_handler.until(deadline):
+                    self._writer.commits.begin()
             except BaseException:
                 self._sessions.discard(session)
                 raise

@@ -25,11 +25,6 @@ class GroupCommit(WriterConnection):
 
     _upkeep: UpkeepResults
 
-    def begin(self, deadline: float) -> None:
-        """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
-        self._upkeep = {}
-        super().begin(deadline)
-
     def run_group(self, batches: list[Batch], *, is_patient: bool = True) -> list[Batch]:
         """Run the operations of batches, commit them together, and answer them.
 
@@ -43,8 +38,9 @@ class GroupCommit(WriterConnection):
                 if operations:
                     with self._busy_handler.until(deadline):
                         self.prepare()
-                    if not self._run_alone(operations, deadline):
-                        self._run_transactions(operations, deadline)
+                        start = len(operations) if self._run_alone(operations) else 0
+                        while start < len(operations):
+                            start = self._run_transaction(operations, start)
             except apsw.BusyError as error:
                 if not is_patient:
                     return batches
@@ -58,26 +54,22 @@ class GroupCommit(WriterConnection):
                 _fail(operations, self.translate(error))
                 self.roll_back()
             if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
-                self._repeat(lost, batches[0].deadline)
+                with self._busy_handler.until(batches[0].deadline):
+                    self._repeat(lost)
             answer(batches)
             if not self.watches.is_empty:
                 self._notify_watches(operations)
             break
         return []
 
-    def _run_transactions(self, operations: list[Operation], deadline: float) -> None:
-        start = 0
-        while start < len(operations):
-            start = self._run_transaction(operations, start, deadline)
-
-    def _repeat(self, lost: list[Operation], deadline: float) -> None:
+    def _repeat(self, lost: list[Operation]) -> None:
         """Retry inserts of unknown outcome: each is added now, or found stored with equal values."""
         unknown = [each.error for each in lost]
         for operation in lost:
             operation.result = operation.error = None
         try:
             self.prepare()
-            self._run_transaction(lost, 0, deadline, has_savepoints=True)
+            self._run_transaction(lost, 0, has_savepoints=True)
             for operation in lost:
                 if isinstance(operation.error, ConflictError):
                     operation.result = stored_sequences(self.cursor, operation.statements)
@@ -111,7 +103,7 @@ class GroupCommit(WriterConnection):
             if not has_savepoint and not _is_atomic(statements) and self.connection.in_transaction:
                 raise _HalfDoneError from error
 
-    def _run_alone(self, operations: list[Operation], deadline: float) -> bool:
+    def _run_alone(self, operations: list[Operation]) -> bool:
         """Run inserts into one table as one statement that is its own transaction; tell whether that was possible.
 
         The driver gives the interpreter lock away once a statement, so all of it, the disk's part included, runs beside
@@ -124,8 +116,7 @@ class GroupCommit(WriterConnection):
         if len(rows) < len(operations):
             return False
         try:
-            with self._busy_handler.until(deadline):
-                sequences = bulk.add_chunk(self.cursor, rows)
+            sequences = bulk.add_chunk(self.cursor, rows)
         except (apsw.ConstraintError, apsw.TooBigError):
             return False  # One row's fault: in a transaction, each fails or succeeds alone.
         except apsw.Error as error:
@@ -137,11 +128,10 @@ class GroupCommit(WriterConnection):
             operation.result = (sequence,)
         return True
 
-    def _run_transaction(
-        self, operations: list[Operation], start: int, deadline: float, *, has_savepoints: bool = False
-    ) -> int:
+    def _run_transaction(self, operations: list[Operation], start: int, *, has_savepoints: bool = False) -> int:
         """Run operations in one transaction; return the place of the first that was not in it."""
-        self.begin(deadline)
+        self._upkeep = {}
+        self.begin()
         position = start
         while position < len(operations):
             try:
@@ -150,7 +140,7 @@ class GroupCommit(WriterConnection):
                 self.roll_back()
                 for operation in operations[start : position + 1]:
                     operation.result = operation.error = None
-                return self._run_transaction(operations, start, deadline, has_savepoints=True)
+                return self._run_transaction(operations, start, has_savepoints=True)
             if not self.connection.in_transaction:
                 # SQLite has rolled back by itself (a full disk, an I/O error): so far, nothing is stored.
                 cause = operations[position - 1].error or DatabaseError("SQLite has rolled the transaction back")

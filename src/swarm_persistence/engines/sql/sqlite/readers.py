@@ -107,7 +107,7 @@ class Readers:
         if reader is None:
             self.send(batch)
             return
-        batch.take()
+        batch.taken.acquire(blocking=False)
         try:
             with reader.busy_handler.until(0.0):
                 self._connection_of(reader)
@@ -237,7 +237,7 @@ class Readers:
             while (batch := self._next()) is not None:
                 if reader.connection is None and self._is_left_to_others(reader, batch):
                     return
-                is_ours = batch.take()
+                is_ours = batch.taken.acquire(blocking=False)
                 try:
                     if is_ours:
                         with reader.lock:

@@ -173,7 +173,7 @@ class SqliteSession:
 
     def _run_batch(self, batch: Batch) -> None:
         operation = batch.operations[0]
-        batch.take()  # No loop gives it up: it has no deadline of its own.
+        batch.taken.acquire(blocking=False)  # No loop gives it up: it has no deadline of its own.
         if isinstance(operation, Action):
             try:
                 operation.action()
@@ -224,7 +224,7 @@ class SqliteSession:
                 continue
             operation = batch.operations[0]
             if isinstance(operation, Action) and operation.action == self._end_by_rollback:
-                batch.take()
+                batch.taken.acquire(blocking=False)
                 answer([batch])
             else:
                 refuse(batch, self.failure or is_over())

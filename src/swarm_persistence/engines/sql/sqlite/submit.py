@@ -94,14 +94,11 @@ class Batch(msgspec.Struct, eq=False):
     waits_for_writer: bool = True
     """Whether an open transaction, or another process, can hold them up."""
     taken: Lock = msgspec.field(default_factory=Lock)
+    """Acquired, without waiting, by the thread that will run the batch or the loop that gives it up."""
     is_done: bool = False
     waiter: "Lock | None" = None
     is_abandoned: bool = False
     """Whether its caller was interrupted: no loop takes the answer."""
-
-    def take(self) -> bool:
-        """Claim the batch, for a thread that will run it or a loop that gives it up; `False` if it is claimed."""
-        return self.taken.acquire(blocking=False)
 
     def finish(self) -> bool:
         """Note that the batch is done; tell whether the loop must be called, because it does not block on it."""
@@ -411,7 +408,7 @@ class Submitter:
         self._yielded_seconds += time.monotonic() - start
 
     def _give_up(self, batch: Batch) -> None:
-        if batch.take():
+        if batch.taken.acquire(blocking=False):
             give_up(batch, self._explain, self._timeout)
 
 
@@ -441,7 +438,7 @@ def answer(batches: Iterable[Batch]) -> None:
 
 def refuse(batch: Batch, error: BaseException) -> None:
     """Answer a batch that no thread will run with an error; one that was taken already is left alone."""
-    if batch.take():
+    if batch.taken.acquire(blocking=False):
         for operation in batch.operations:
             operation.error = copy_error(error)
         answer([batch])

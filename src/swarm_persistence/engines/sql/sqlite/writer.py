@@ -207,7 +207,7 @@ class Writer:
                 break
             self._inbox.popleft()
             is_other_next = False
-            if batch.take():
+            if batch.taken.acquire(blocking=False):
                 group.append(batch)
                 size += len(batch.operations)
         rest = self.commits.run_group(group, is_patient=is_patient)
@@ -253,7 +253,7 @@ class Writer:
     def _run_action(self, batch: Batch) -> None:
         operation = batch.operations[0]
         assert isinstance(operation, Action)
-        if not batch.take():
+        if not batch.taken.acquire(blocking=False):
             return
         if not operation.future.cancelled():
             try:

@@ -89,10 +89,10 @@ class WriterConnection:
             self._identity.verify(self.connection)
         self._identity.close(self.connection)
 
-    def begin(self, deadline: float) -> None:
-        """Begin a transaction; waits for other processes up to this point of the monotonic clock."""
-        with self._busy_handler.until(deadline):
-            self.cursor.execute("BEGIN IMMEDIATE")
+    def begin(self) -> None:
+        """Begin a transaction; waits for other processes as long as the busy handler does."""
+        self.cursor.execute("BEGIN IMMEDIATE")
+        self._busy_handler.is_waiting = False
 
     def commit(self) -> None:
         """Commit the open transaction.
@@ -114,10 +114,11 @@ class WriterConnection:
     def _lost(self, error: apsw.Error) -> OutcomeUnknownError:
         """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
         self._is_spoiled = True
-        with suppress(DatabaseError, apsw.Error):
+        # The group may have had no time to wait for another process, and this must not fail for that.
+        with suppress(DatabaseError, apsw.Error), self._busy_handler.until(None):
             # What was left behind in the log would come back after a crash, were it not overwritten.
             self.prepare()
-            self.cursor.execute("BEGIN IMMEDIATE")
+            self.begin()
             self.cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self.cursor.execute("COMMIT")
         if self.connection.in_transaction:
