@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from postgres.servers import PASSWORD, USER, Server, new_server, system_programs
-from swarm_persistence import PostgresStorage, TaskModel
+from swarm_persistence import DocumentModel, PostgresStorage, TaskModel
 from swarm_persistence.cli.main import main
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task
@@ -19,12 +19,15 @@ from swarm_persistence_conformance.records import a_task
 _MANY_TRANSACTIONS = """
 DO $$ BEGIN FOR each IN 1..20000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$
 """
-_HIGHEST = "SELECT max(change_number) < pg_snapshot_xmax(pg_current_snapshot())::text::bigint FROM swarm.tasks"
+_HIGHEST = """
+SELECT max(change_number) < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+FROM (SELECT change_number FROM swarm.tasks UNION ALL SELECT change_number FROM swarm.documents) AS changes
+"""
 
 
 @pytest.fixture(scope="module")
 def dump() -> Iterator[str]:
-    """Give the dump of a swarm with 1,011 tasks, most of which were written more than once."""
+    """Give the dump of a swarm with 1,011 tasks, most of which were written more than once, and 7 documents."""
     with new_server(system_programs()) as source:
         asyncio.run(_fill(source))
         yield source.run(
@@ -61,6 +64,8 @@ async def _fill(source: Server) -> None:
             await storage.store_task(a_task(str(number)))
         for _ in range(300):
             await storage.claim_next_task("agent-1", lease=3600)
+        for number in range(7):
+            await storage.put_documents([DocumentModel.new(("notes",), str(number))])
     await admin.close()
 
 
@@ -85,6 +90,20 @@ async def test_watchers_see_all_tasks_and_what_is_written_next(target: Server, a
 
         stored = {task.id: task for task in await storage.repository(TaskModel).find_all()}
         assert await watching == stored
+
+
+async def test_watchers_see_all_documents_and_what_is_written_next(target: Server) -> None:
+    async with await PostgresStorage.open(target.url()) as storage:
+        seen: list[str] = []
+        async with aclosing(storage.watch_documents(("notes",))) as documents, asyncio.timeout(20):
+            async for document in documents:
+                seen.append(document.key)
+                if len(seen) == 7:
+                    await storage.put_documents([DocumentModel.new(("notes",), "new")])
+                if len(seen) == 8:
+                    break
+
+    assert sorted(seen) == [*map(str, range(7)), "new"]
 
 
 async def test_tasks_whose_numbers_were_set_to_0_are_seen(target: Server, admin: asyncpg.Connection) -> None:
@@ -123,7 +142,7 @@ async def test_doctor_tells_and_repairs(
 
     code, printed = await doctor()
     assert code == 1
-    assert "wrong  change numbers: 311 tasks bear numbers of another server" in printed
+    assert "wrong  change numbers: 311 tasks and 7 documents bear numbers of another server" in printed
     assert PASSWORD not in printed
     assert not await admin.fetchval(_HIGHEST)
 
@@ -131,6 +150,6 @@ async def test_doctor_tells_and_repairs(
     report = json.loads(printed)
     assert (code, report["ok"]) == (0, True)
     repaired = [finding["detail"] for finding in report["findings"] if finding["check"] == "repaired"]
-    assert repaired == ["change numbers: those of 311 tasks were another server's"]
+    assert repaired == ["change numbers: those of 311 tasks and 7 documents were another server's"]
     assert await admin.fetchval(_HIGHEST)
     assert (await doctor())[0] == 0

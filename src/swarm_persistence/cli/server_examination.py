@@ -25,6 +25,7 @@ from swarm_persistence.cli.server_checks import (
     examine_waits,
 )
 from swarm_persistence.engines.interface import MigrationStatus
+from swarm_persistence.engines.sql.postgres.change_numbers import counted
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.migrating import Move
@@ -53,7 +54,7 @@ async def examine_server(url: str, *, is_repairing: bool) -> list[Finding]:
 async def _repair(engine: PostgresEngine) -> AsyncIterator[Finding]:
     schema = engine.settings.schema
     if replaced := await engine.replace_foreign_changes():
-        yield ok("repaired", f"change numbers: those of {replaced} tasks were another server's")
+        yield ok("repaired", f"change numbers: those of {counted(replaced)} were another server's")
     for table in await engine.on_a_connection(lambda connection: repair_sequences(connection, schema)):
         yield ok("repaired", f"sequences: that of the {table} was behind its table")
 
@@ -80,10 +81,10 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
     ]
     yield await _pooler(engine)
     yield _schema(status, moves, migrate)
-    if count := await engine.count_foreign_changes():
+    if counts := await engine.count_foreign_changes():
         yield wrong(
             "change numbers",
-            f"{count} tasks bear numbers of another server, as after a restore of a dump: watch_tasks misses them",
+            f"{counted(counts)} bear numbers of another server, as after a restore of a dump: watchers miss them",
             f"run `{repair}`, or open the storage as a role that may write",
         )
     else:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,7 +46,7 @@ from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query
-from swarm_persistence.schema.tables import TASKS, Table
+from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
 
@@ -152,30 +152,33 @@ class PostgresEngine:
             if not isinstance(error.__cause__, change_numbers.REFUSALS):
                 raise
             _log.warning(
-                "%s: tasks bear change numbers of another server, as after a restore of a dump, and watch_tasks does "
-                "not show them; run `%s` as a role that may write (%s)",
+                "%s: records bear change numbers of another server, as after a restore of a dump, and watchers do not "
+                "see them; run `%s` as a role that may write (%s)",
                 self.pools.target,
                 self.command("doctor --repair"),
                 error,
             )
-        else:
+            return
+        if replaced:  # else another process was quicker
             _log.warning(
-                "%s: renumbered the changes of %d tasks that came from another server", self.pools.target, replaced
+                "%s: renumbered the changes of %s that came from another server",
+                self.pools.target,
+                change_numbers.counted(replaced),
             )
 
-    async def count_foreign_changes(self) -> int:
-        """Return how many tasks have a change number of another server."""
-        count: int = await self.on_a_connection(
+    async def count_foreign_changes(self) -> Mapping[str, int]:
+        """Return how many rows have a change number of another server, by table."""
+        counts: Mapping[str, int] = await self.on_a_connection(
             lambda connection: change_numbers.count_foreign(connection, self.settings.schema)
         )
-        return count
+        return counts
 
-    async def replace_foreign_changes(self) -> int:
-        """Give these tasks change numbers of this server, as if they were written now; return how many there were."""
-        replaced: int = await self.on_a_connection(
+    async def replace_foreign_changes(self) -> Mapping[str, int]:
+        """Give these rows change numbers of this server, as if they were written now; return how many there were."""
+        replaced: Mapping[str, int] = await self.on_a_connection(
             lambda connection: change_numbers.replace_foreign(connection, self.settings.schema)
         )
-        self._loop_engine().committed({TASKS.name})
+        self._loop_engine().committed({*replaced})
         return replaced
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
