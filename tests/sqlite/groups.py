@@ -1,13 +1,14 @@
-"""What the tests of the step to groups and tags share, on files and on servers."""
+"""What the tests of the step to groups and tags share, on files and on servers: see `sqlite.neighbours`."""
 
 from textwrap import dedent
 
-from sqlite.old_release import of_release
+from sqlite.old_release import WITHOUT_GROUPS, of_release
 from sqlite.programs import Program
 from swarm_persistence import EventModel, KeyPolicy, MetricModel, Model, Storage, TaskModel
 from swarm_persistence_conformance.records import a_message, a_metric, a_task, an_agent, an_event
 
 NAME = "groups and tags"
+LAST_BEFORE = WITHOUT_GROUPS
 
 _TALK = """
     import asyncio

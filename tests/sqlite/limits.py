@@ -1,13 +1,14 @@
-"""What the tests of the step to limits and capabilities share, on files and on servers."""
+"""What the tests of the step to limits and capabilities share, on files and on servers: see `sqlite.neighbours`."""
 
 from textwrap import dedent
 
-from sqlite.old_release import of_release
+from sqlite.old_release import WITHOUT_LIMITS, of_release
 from sqlite.programs import Program
 from swarm_persistence import Storage
 from swarm_persistence_conformance.records import a_task, ids
 
 NAME = "limits and capabilities"
+LAST_BEFORE = WITHOUT_LIMITS
 
 _TALK = """
     import asyncio

@@ -1,14 +1,15 @@
-"""What the tests of the step to priorities of messages share, on files and on servers."""
+"""What the tests of the step to priorities of messages share, on files and on servers: see `sqlite.neighbours`."""
 
 from datetime import datetime
 from textwrap import dedent
 
-from sqlite.old_release import of_release
+from sqlite.old_release import WITHOUT_PRIORITIES, of_release
 from sqlite.programs import Program
 from swarm_persistence import EventModel, MessageModel, MessagePriority, Storage
 from swarm_persistence_conformance.records import a_message, after, an_event, ids
 
 NAME = "events of tasks, priorities of messages"
+LAST_BEFORE = WITHOUT_PRIORITIES
 READER = "worker-001"
 
 _TALK = """

@@ -1,13 +1,14 @@
-"""What the tests of the step to schedules and progress share, on files and on servers."""
+"""What the tests of the step to schedules and progress share, on files and on servers: see `sqlite.neighbours`."""
 
 from textwrap import dedent
 
-from sqlite.old_release import of_release
+from sqlite.old_release import WITHOUT_SCHEDULES, of_release
 from sqlite.programs import Program
 from swarm_persistence import ScheduleModel, Storage
 from swarm_persistence_conformance.records import a_schedule, a_task, after
 
 NAME = "schedules, progress of tasks"
+LAST_BEFORE = WITHOUT_SCHEDULES
 
 _TALK = """
     import asyncio

@@ -7,7 +7,7 @@ import pytest
 
 from sqlite.old_release import WITHOUT_WORD_INDEX, unpack
 from sqlite.programs import Program
-from sqlite.test_message_priorities import schema_of
+from sqlite.test_neighbours import schema_of
 from sqlite.tracing import Watch
 from sqlite.word_index import NAME, NOTES, fill, found, program_of_old_code, require_neighbourliness
 from swarm_persistence import DocumentModel, SqliteStorage

@@ -1,13 +1,14 @@
-"""What the tests of the step to traces of tasks share, on files and on servers."""
+"""What the tests of the step to traces of tasks share, on files and on servers: see `sqlite.neighbours`."""
 
 from textwrap import dedent
 
-from sqlite.old_release import of_release
+from sqlite.old_release import WITHOUT_TRACES, of_release
 from sqlite.programs import Program
 from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import a_task, ids
 
 NAME = "traces of tasks"
+LAST_BEFORE = WITHOUT_TRACES
 TRACE_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 _WORK = """
@@ -42,7 +43,7 @@ async def fill(storage: Storage) -> None:
     await storage.store_tasks([*tasks, waiting, a_task("done", status=TaskStatus.COMPLETED)])
 
 
-async def require_tasks(storage: Storage) -> None:
+async def require_defaults(storage: Storage) -> None:
     """See that all tasks are there after the way back and forth, without their spans, and go on."""
     tasks = await storage.repository(TaskModel).find_all()
     assert sorted((task.id, task.trace_parent) for task in tasks) == [
