@@ -44,6 +44,25 @@ class Values(Read[list[Row]], frozen=True, gc=False):
     fields: tuple[str, ...]
 
 
+class FirstOfEach(Read[list[Row]], frozen=True, gc=False):
+    """Read some columns of the first row of each value of a field, sorted by these values, up to the query's limit.
+
+    The field is the query's first order, and one of the columns; null is no value. With `after`, read those of higher
+    values. An engine whose index holds only the beginning of long texts may leave out values that begin like `after`.
+    The cost depends on the number of values read, not on the number of rows of each.
+    """
+
+    query: Query[Any]
+    fields: tuple[str, ...]
+    after: ColumnValue = None
+
+
+class IsAny(Read[bool], frozen=True, gc=False):
+    """Tell whether a row matches one of some queries, whose conditions hold no values but those that limit an index."""
+
+    queries: tuple[Query[Any], ...]
+
+
 class Sizes(Read[list[tuple[str, int]]], frozen=True, gc=False):
     """Read the ids of the rows that match a query, in its full order, each with the bytes that it may have many of.
 

@@ -74,6 +74,10 @@ class Dialect:
         """Return the comparison of a column with a value."""
         return f"{quoted(field)} {operator} {mark}"
 
+    def beyond(self, field: str, mark: str) -> str:
+        """Return the condition that an index has a column's value behind another one."""
+        return f"{quoted(field)} > {mark}"
+
     def has_tag(self, field: str, first: str, other: str) -> str:
         """Return the condition that a JSON text begins with one text or contains another one."""
         return f"(instr({field}, {first}) = 1 OR instr({field}, {other}) > 0)"

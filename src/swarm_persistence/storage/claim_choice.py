@@ -1,12 +1,12 @@
 """Chooses the next tasks where limits, capabilities or ageing decide: from the first of each type and requirement."""
 
 import random
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.interface import Executor
-from swarm_persistence.engines.reads import Get, Values
+from swarm_persistence.engines.reads import FirstOfEach, Get, Values
 from swarm_persistence.models import TaskLimit, TaskPriority
 from swarm_persistence.models.collections import collection_of
 from swarm_persistence.query.query import Condition, Order, Query, one_of
@@ -32,6 +32,7 @@ _MANY = 500
 """How many are looked at for one without a key, if all of these have one that is full."""
 _MOST_KEYS = 64
 """How many keys that are not full are compared then."""
+_ALL = 2**31
 
 
 class Wanted(NamedTuple):
@@ -87,6 +88,8 @@ class ClaimChoice:
         self._limits = limits
         self._others = others
         self._rooms: dict[str, Room] = {}
+        self.is_any_required = False
+        """Whether a ready task requires capabilities, once there are candidates."""
 
     @property
     def next_start(self) -> int | None:
@@ -97,7 +100,7 @@ class ClaimChoice:
         """Return the tasks to claim, the most urgent first."""
         requirements = await self._fitting_requirements()
         rows: list[Any] = []
-        async for task_type in self._types():
+        for task_type in await self._types():
             room = await self._room(task_type)
             if room is not None and room.is_empty:
                 continue
@@ -119,16 +122,14 @@ class ClaimChoice:
 
     async def _fitting_requirements(self) -> list[Condition]:
         """Return a condition for each requirement of ready tasks that the agent fulfils, that of none first."""
-        capabilities: set[str] | None = None
-        fitting: list[Condition] = []
-        required = False
-        async for (text,) in self._distinct((), _BY_CAPABILITIES, MOST_URGENT_FIRST, ("required_capabilities",)):
-            required = True
-            if capabilities is None:
-                capabilities = set(await self._capabilities())
-            if capabilities.issuperset(collection_of(text)):
-                fitting.append(Condition("required_capabilities", "=", text))
-        return [_REQUIRES_NONE, *fitting] if required else []
+        order = (_BY_CAPABILITIES, _BY_TYPE, *MOST_URGENT_FIRST)
+        required = await self._first_of_each((), order, ("required_capabilities",))
+        self.is_any_required = bool(required)
+        if not required:
+            return []
+        capabilities = set(await self._capabilities())
+        fitting = [text for (text,) in required if capabilities.issuperset(collection_of(text))]
+        return [_REQUIRES_NONE, *(Condition("required_capabilities", "=", text) for text in fitting)]
 
     async def _capabilities(self) -> Iterable[str]:
         if self._wanted.capabilities is not None or self._wanted.agent_id is None:
@@ -136,13 +137,12 @@ class ClaimChoice:
         agent = await self._executor.read(Get(AGENTS, self._wanted.agent_id))
         return () if agent is None else agent.capabilities
 
-    async def _types(self) -> AsyncIterator[str]:
+    async def _types(self) -> Sequence[str]:
         if self._wanted.types is not None:
-            for each in self._wanted.types:
-                yield each
-            return
-        async for (task_type,) in self._distinct((), _BY_TYPE, MOST_URGENT_FIRST, ("task_type",)):
-            yield task_type
+            return self._wanted.types
+        return [
+            task_type for (task_type,) in await self._first_of_each((), (_BY_TYPE, *MOST_URGENT_FIRST), ("task_type",))
+        ]
 
     async def _room(self, task_type: str) -> Room | None:
         limit = self._limits.get(task_type)
@@ -181,39 +181,26 @@ class ClaimChoice:
         full = room.full_keys
         # Not from the same key each time: if there are many, each has to come into its turn.
         start = random.choice(full) if full else None
-        found: list[Any] = []
-        for after, before in ((start, None), (None, start)) if start is not None else ((None, None),):
-            bounds = (
-                lane.conditions if before is None else (*lane.conditions, Condition("concurrency_key", "<", before))
-            )
-            async for row in self._distinct(bounds, _BY_KEY, MOST_URGENT_FIRST, _FIELDS, after):
-                if room.has(row[_KEY]):
-                    found.append(row)
-                    if len(found) == _MOST_KEYS:
-                        return found
-        return found
+        most = len(full) + _MOST_KEYS
+        rows = await self._heads(lane, most, start)
+        if start is not None and len(rows) < most:
+            rows += await self._heads(lane, most)
+        found = {row[0]: row for row in rows if room.has(row[_KEY])}
+        return list(found.values())[:_MOST_KEYS]
 
-    async def _distinct(
+    async def _heads(self, lane: _Lane, most: int, after: str | None = None) -> list[Any]:
+        return await self._first_of_each(lane.conditions, (_BY_KEY, *MOST_URGENT_FIRST), _FIELDS, most, after)
+
+    async def _first_of_each(
         self,
         conditions: tuple[Condition, ...],
-        order: Order,
-        then: tuple[Order, ...],
+        order: tuple[Order, ...],
         fields: tuple[str, ...],
+        most: int = _ALL,
         after: str | None = None,
-    ) -> AsyncIterator[Any]:
-        """Yield the first row of each value of a field, in order: one short read for each."""
-        field = order.field
-        between = (_BY_TYPE,) if order is _BY_CAPABILITIES else ()
-        while True:
-            later = Condition(field, "IS NOT NULL") if after is None else Condition(field, ">", after)
-            rows: list[Any] = await self._executor.read(
-                Values(Query(TASKS, (*IS_READY, *conditions, later), (order, *between, *then), 1), (*fields, field))
-            )
-            if not rows:
-                return
-            (row,) = rows
-            yield row[:-1]
-            after = str(row[-1])
+    ) -> list[Any]:
+        query = Query(TASKS, (*IS_READY, *conditions), order, most)
+        return list(await self._executor.read(FirstOfEach(query, fields, after)))
 
     async def _rows(self, conditions: tuple[Condition, ...], limit: int) -> list[Any]:
         query = Query(TASKS, (*IS_READY, *conditions), MOST_URGENT_FIRST, limit)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
-from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.reads import IsAny
 from swarm_persistence.engines.steps import Change, Claim, Increment, LockRows, Step, Upkeep
 from swarm_persistence.errors import TransactionError, UnreadableError
 from swarm_persistence.models import TaskLimit, TaskModel, TaskStatus
@@ -79,8 +79,7 @@ class ClaimVerbs(TaskVerbs):
         return claimed
 
     async def _is_any_limit_set(self) -> bool:
-        rows: list[Any] = await self._executor().read(Values(ANY_LIMIT, ("id",)))
-        return bool(rows)
+        return await self._executor().read(IsAny(_UNLIMITED))
 
     async def claim_next_task(
         self,
@@ -182,11 +181,8 @@ class ClaimVerbs(TaskVerbs):
 
     async def _must_choose(self) -> bool:
         """Tell whether limits or required capabilities have kept a claim from taking the first tasks."""
-        for query in EXCEPTIONS:
-            if await self._executor().read(Values(query, ("id",))):
-                self._is_choosing = True
-                return True
-        return False
+        self._is_choosing = await self._executor().read(IsAny(EXCEPTIONS))
+        return self._is_choosing
 
     async def _claim_chosen(self, wanted: Wanted, claimant: _Claimant, *, is_running: bool) -> list[TaskModel]:
         """Claim the tasks that limits, capabilities and ageing choose; one transaction chooses and claims."""
@@ -212,10 +208,10 @@ class ClaimVerbs(TaskVerbs):
         executor = self._executor()
         limits = await self._locked_limits(wanted.types)
         for _ in range(_MOST_CHOICES):
-            candidates = await ClaimChoice(executor, wanted, limits, others).candidates()
+            choice = ClaimChoice(executor, wanted, limits, others)
+            candidates = await choice.candidates()
+            self._is_choosing = bool(limits) or choice.is_any_required
             if not candidates:
-                if wanted.ageing is None and not await self._must_choose():
-                    self._is_choosing = False
                 return []
             if tasks := await self._claim_candidates(candidates, limits, changes):
                 return tasks

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.reads import Page, Read
+from swarm_persistence.engines.reads import Get, IsAny, LastSequence, Page, Read, WordIndexes
 from swarm_persistence.engines.steps import (
     Apart,
     Claim,
@@ -25,7 +25,7 @@ from swarm_persistence.engines.steps import (
     Upkeep,
 )
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.schema.tables import TABLES, TASKS
+from swarm_persistence.schema.tables import DOCUMENTS, TABLES, TASKS
 
 _NAMES: dict[type, str] = {
     Insert: "INSERT",
@@ -89,8 +89,15 @@ def operation_of_write(steps: Sequence[Step]) -> EngineCall:
 
 def operation_of_read(read: Read[Any]) -> EngineCall:
     """Return the operation of a read."""
-    table = getattr(read, "table", None)
-    return EngineCall("SELECT", (read.query.table if table is None else table).name)  # type: ignore[attr-defined]
+    match read:
+        case Get(table=table) | LastSequence(table=table):
+            return EngineCall("SELECT", table.name)
+        case WordIndexes():
+            return EngineCall("SELECT", DOCUMENTS.name)
+        case IsAny(queries):
+            tables = {query.table.name for query in queries}
+            return EngineCall("SELECT", tables.pop() if len(tables) == 1 else None)
+    return EngineCall("SELECT", read.query.table.name)  # type: ignore[attr-defined]
 
 
 def rows_read(read: Read[Any], result: Any) -> int:

@@ -36,13 +36,5 @@ RETURNING id, task_type, priority, status, assigned_to, payload, result, error, 
 
 COMMIT;
 
-SELECT id
-FROM task_limits
-ORDER BY sequence
-LIMIT ? + 0;
-
-SELECT id
-FROM tasks
-WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL
-ORDER BY required_capabilities, sequence
-LIMIT ? + 0;
+SELECT EXISTS (SELECT 1 FROM task_limits LIMIT 1)
+OR EXISTS (SELECT 1 FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL ORDER BY required_capabilities, sequence LIMIT 1);

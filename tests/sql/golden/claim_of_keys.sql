@@ -61,10 +61,8 @@ RETURNING id, task_type, priority, status, assigned_to, payload, result, error, 
 
 COMMIT;
 
-SELECT id
-FROM task_limits
-ORDER BY sequence
-LIMIT ? + 0;
+SELECT EXISTS (SELECT 1 FROM task_limits LIMIT 1)
+OR EXISTS (SELECT 1 FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL ORDER BY required_capabilities, sequence LIMIT 1);
 
 BEGIN IMMEDIATE;
 
@@ -91,10 +89,23 @@ SELECT id, running, per_key, starts, per_seconds, sequence
 FROM task_limits
 ORDER BY sequence;
 
-SELECT required_capabilities, required_capabilities
-FROM tasks
-WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL
-ORDER BY required_capabilities, task_type, priority DESC, sequence
+WITH RECURSIVE heads AS (
+  SELECT * FROM (
+    SELECT required_capabilities FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL
+    ORDER BY required_capabilities, task_type, priority DESC, sequence
+    LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT next.required_capabilities FROM heads JOIN tasks AS next ON next.sequence = (
+    SELECT sequence FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL AND required_capabilities > heads.required_capabilities
+    ORDER BY required_capabilities, task_type, priority DESC, sequence
+    LIMIT 1
+  )
+)
+SELECT required_capabilities
+FROM heads
 LIMIT ? + 0;
 
 SELECT concurrency_key, count(*)
@@ -175,10 +186,23 @@ SELECT id, running, per_key, starts, per_seconds, sequence
 FROM task_limits
 ORDER BY sequence;
 
-SELECT required_capabilities, required_capabilities
-FROM tasks
-WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL
-ORDER BY required_capabilities, task_type, priority DESC, sequence
+WITH RECURSIVE heads AS (
+  SELECT * FROM (
+    SELECT required_capabilities FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL
+    ORDER BY required_capabilities, task_type, priority DESC, sequence
+    LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT next.required_capabilities FROM heads JOIN tasks AS next ON next.sequence = (
+    SELECT sequence FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL AND required_capabilities > heads.required_capabilities
+    ORDER BY required_capabilities, task_type, priority DESC, sequence
+    LIMIT 1
+  )
+)
+SELECT required_capabilities
+FROM heads
 LIMIT ? + 0;
 
 SELECT concurrency_key, count(*)
@@ -204,22 +228,42 @@ WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_
 ORDER BY priority DESC, sequence
 LIMIT ? + 0;
 
-SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at, concurrency_key
-FROM tasks
-WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key > ?
-ORDER BY concurrency_key, priority DESC, sequence
+WITH RECURSIVE heads AS (
+  SELECT * FROM (
+    SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key IS NOT NULL AND concurrency_key > ?
+    ORDER BY concurrency_key, priority DESC, sequence
+    LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT next.id, next.priority, next.sequence, next.task_type, next.concurrency_key, next.created_at, next.run_at FROM heads JOIN tasks AS next ON next.sequence = (
+    SELECT sequence FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key IS NOT NULL AND concurrency_key > heads.concurrency_key
+    ORDER BY concurrency_key, priority DESC, sequence
+    LIMIT 1
+  )
+)
+SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at
+FROM heads
 LIMIT ? + 0;
 
-SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at, concurrency_key
-FROM tasks
-WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key > ?
-ORDER BY concurrency_key, priority DESC, sequence
-LIMIT ? + 0;
-
-SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at, concurrency_key
-FROM tasks
-WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key < ? AND concurrency_key IS NOT NULL
-ORDER BY concurrency_key, priority DESC, sequence
+WITH RECURSIVE heads AS (
+  SELECT * FROM (
+    SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key IS NOT NULL
+    ORDER BY concurrency_key, priority DESC, sequence
+    LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT next.id, next.priority, next.sequence, next.task_type, next.concurrency_key, next.created_at, next.run_at FROM heads JOIN tasks AS next ON next.sequence = (
+    SELECT sequence FROM tasks
+    WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND task_type = ? AND concurrency_key IS NOT NULL AND concurrency_key > heads.concurrency_key
+    ORDER BY concurrency_key, priority DESC, sequence
+    LIMIT 1
+  )
+)
+SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at
+FROM heads
 LIMIT ? + 0;
 
 SAVEPOINT operation;

@@ -8,7 +8,9 @@ import msgspec
 from swarm_persistence.engines.reads import (
     Aggregate,
     Count,
+    FirstOfEach,
     Get,
+    IsAny,
     LastSequence,
     Page,
     Read,
@@ -28,6 +30,7 @@ from swarm_persistence.engines.rows.evaluator import (
     rows_of,
 )
 from swarm_persistence.engines.rows.row_source import RowSource
+from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import BINARY_KINDS, JSON_KINDS, M, Table
 
@@ -53,6 +56,25 @@ def _get(read: Get[Any], source_of: SourceOf) -> Row | None:
 
 def _rows(read: Select[Any] | Page[Any] | Values | Sizes, source_of: SourceOf) -> list[Row]:
     return rows_of(source_of(read.query.table), resolved(read.query, source_of))
+
+
+def _first_of_each(read: FirstOfEach, source_of: SourceOf) -> list[Row]:
+    query = resolved(read.query, source_of)
+    field, source, after = query.order[0].field, source_of(query.table), read.after
+    found: list[Row] = []
+    while query.limit is None or len(found) < query.limit:
+        later = Condition(field, "IS NOT NULL") if after is None else Condition(field, ">", after)
+        rows = rows_of(source, msgspec.structs.replace(query, conditions=(*query.conditions, later), limit=1))
+        if not rows:
+            break
+        found += rows
+        after = rows[0][query.table.positions[field]]
+    return found
+
+
+def _is_any(read: IsAny, source_of: SourceOf) -> bool:
+    firsts = (msgspec.structs.replace(query, limit=1) for query in read.queries)
+    return any(rows_of(source_of(query.table), query) for query in firsts)
 
 
 def _count(read: Count, source_of: SourceOf) -> int:
@@ -82,7 +104,7 @@ def _page(read: Page[M], rows: list[Row]) -> tuple[list[M], int]:
     return page_of(read.query.table, rows)
 
 
-def _values(read: Values, rows: list[Row]) -> list[Row]:
+def _values(read: Values | FirstOfEach, rows: list[Row]) -> list[Row]:
     return columns_of_rows(read.query.table, rows, read.fields)
 
 
@@ -101,6 +123,8 @@ _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
     Select: _rows,
     Page: _rows,
     Values: _rows,
+    FirstOfEach: _first_of_each,
+    IsAny: _is_any,
     Sizes: _rows,
     Count: _count,
     Aggregate: _aggregate,
@@ -112,5 +136,6 @@ _FINISH: dict[type[Read[Any]], Callable[[Any, Any], Any]] = {
     Select: _records,
     Page: _page,
     Values: _values,
+    FirstOfEach: _values,
     Sizes: _sizes,
 }

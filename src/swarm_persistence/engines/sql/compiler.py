@@ -4,14 +4,14 @@ The text of a shape (which fields, which operators, which order) is written once
 collecting the values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket, Elapsed
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket, Elapsed, FirstOfEach
 from swarm_persistence.engines.steps import Change, CountOf, Increment
-from swarm_persistence.query.query import FromNow, Order, Query, Subquery
+from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
 from swarm_persistence.query.text import Dialect, Marks, listed, quoted, where_text
 from swarm_persistence.schema.codec import Row
@@ -214,6 +214,38 @@ class Compiler:
             text = self._texts[key] = "\n".join(clauses)
         return text, self.dialect.values(query.table, query.conditions)
 
+    def is_any(self, queries: Sequence[Query[Any]]) -> str:
+        """Return the text that tells whether a row matches one of these queries, which hold no values to mark."""
+        key = ("is any", *((query.table.name, self._conditions_shape(query)) for query in queries))
+        text = self._texts.get(key)
+        if text is None:
+            marks = Marks(self.dialect)
+            text = self._texts[key] = "SELECT " + "\nOR ".join(
+                f"EXISTS ({self._look(query, marks)})" for query in queries
+            )
+        return text
+
+    def first_of_each(self, read: FirstOfEach) -> Compiled:
+        """Return the text that steps along an index from the first row of one value to the first row of the next."""
+        query, field = read.query, read.query.order[0].field
+        first = msgspec.structs.replace(
+            query, conditions=(*query.conditions, Condition(field, "IS NOT NULL")), limit=None
+        )
+        is_later = read.after is not None
+        key = ("first of each", read.fields, self._shape(first), is_later)
+        text = self._texts.get(key)
+        if text is None:
+            marks = Marks(self.dialect)
+            start = self._head(first, read.fields, marks, marks.next if is_later else None)
+            step = self._next_head(first, read.fields, marks)
+            heads = f"  SELECT * FROM (\n{start}\n  ) AS first\n  UNION ALL\n{step}"
+            chosen = self._of_heads(first, read.fields, marks)
+            limit = self.dialect.limit(marks.next())
+            text = self._texts[key] = f"WITH RECURSIVE heads AS (\n{heads}\n)\n{chosen}\n{limit}"
+        values = self.dialect.values(first.table, first.conditions)
+        later = [read.after] if is_later else []
+        return text, [*values, *later, *values * (self._times_of_heads - 1), query.limit]
+
     def count(self, query: Query[Any]) -> Compiled:
         """Return the text that counts the rows that fulfil a query's conditions."""
         key = ("count", query.table.name, self._conditions_shape(query))
@@ -295,6 +327,28 @@ class Compiler:
         first = msgspec.structs.replace(query, limit=None)
         order = self._order_and_bounds(first, marks) if first.order else []
         return " ".join(["SELECT 1", *self._from(first, marks), *order, "LIMIT 1"])
+
+    _times_of_heads = 2
+    """How many times the text of `first_of_each` has the query's conditions."""
+
+    def _head(self, query: Query[Any], fields: Sequence[str], marks: Marks, mark: Callable[[], str] | None) -> str:
+        """Return the text that reads the first row of a query, or the first one beyond a value of its first order."""
+        where = where_text(query, marks)
+        bounded = where if mark is None else f"{where} AND {self.dialect.beyond(query.order[0].field, mark())}"
+        order = ", ".join(self.dialect.order(term) for term in query.full_order)
+        name = self.dialect.table(query.table)
+        return f"    SELECT {listed(fields)} FROM {name}\n    WHERE {bounded}\n    ORDER BY {order}\n    LIMIT 1"
+
+    def _next_head(self, query: Query[Any], fields: Sequence[str], marks: Marks) -> str:
+        """Return the text that reads, for each of `heads`, the first row of the next value."""
+        field = query.order[0].field
+        head = self._head(query, (SEQUENCE,), marks, lambda: f"heads.{quoted(field)}")
+        name = self.dialect.table(query.table)
+        return f"  SELECT {listed(fields, 'next.')} FROM heads JOIN {name} AS next ON next.{SEQUENCE} = (\n{head}\n  )"
+
+    def _of_heads(self, query: Query[Any], fields: Sequence[str], marks: Marks) -> str:
+        """Return the text that reads the rows that the steps have found."""
+        return f"SELECT {listed(fields)}\nFROM heads"
 
     def take(self, query: Query[Any]) -> Compiled:
         """Return the text that deletes the rows that fulfil a query's conditions, and gives them."""

@@ -9,7 +9,9 @@ from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.reads import (
     Aggregate,
     Count,
+    FirstOfEach,
     Get,
+    IsAny,
     LastSequence,
     Page,
     Read,
@@ -35,6 +37,7 @@ from swarm_persistence.engines.sql.statements import (
     Statement,
     TakeStatement,
     TextStatement,
+    TruthStatement,
     TuplesStatement,
     ValueStatement,
 )
@@ -99,6 +102,8 @@ class StatementCompiler(ABC):
             Select: self.select,
             Page: self._page,
             Values: self._values,
+            FirstOfEach: self._first_of_each,
+            IsAny: self._is_any,
             Sizes: self._sizes,
             WordIndexes: word_index.read_indexes,
             WordMatches: word_index.read_matches,
@@ -238,6 +243,12 @@ class StatementCompiler(ABC):
 
     def _values(self, read: Values) -> Statement:
         return TuplesStatement(*self.sql.values(read.query, read.fields), read.query.table)
+
+    def _first_of_each(self, read: FirstOfEach) -> Statement:
+        return TuplesStatement(*self.sql.first_of_each(read), read.query.table)
+
+    def _is_any(self, read: IsAny) -> Statement:
+        return TruthStatement(self.sql.is_any(read.queries), (), read.queries[0].table)
 
     def _sizes(self, read: Sizes) -> Statement:
         return TuplesStatement(*self.sql.sizes(read.query), read.query.table)

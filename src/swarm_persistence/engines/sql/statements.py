@@ -137,6 +137,13 @@ class ExistsStatement(TextStatement, eq=False, gc=False):
         return bool(rows)
 
 
+class TruthStatement(TextStatement, eq=False, gc=False):
+    """Gives the truth of the one value that it reads."""
+
+    def result(self, rows: list[Any]) -> bool:
+        return bool(rows[0][0])
+
+
 class RecordsStatement(TextStatement, eq=False, gc=False):
     """Gives the records of whole rows."""
 

@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned
-from swarm_persistence.engines.reads import Get, LastSequence, Page, Read, Select, Sizes, Values
+from swarm_persistence.engines.reads import FirstOfEach, Get, IsAny, LastSequence, Page, Read, Select, Sizes, Values
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
 from swarm_persistence.engines.rows.evaluator import access_path_of
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FIRST_ROWS
@@ -107,7 +107,7 @@ class PendingRead(PendingCall):
 def _first_rows(read: Read[Any]) -> int | None:
     """Return how many rows of its access path to fetch first; `None` for all."""
     match read:
-        case Get():
+        case Get() | FirstOfEach() | IsAny():
             return FIRST_ROWS
         case Select(query) | Page(query) | Values(query) | Sizes(query):
             return _rows_needed(query)

@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.engines.sql.compiler import restored_names
 from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
-from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, type_of
+from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, INDEXED_CHARACTERS, beginning, type_of
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
 from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.query.query import Query, unexpired
@@ -181,6 +181,26 @@ class PostgresCompiler(ClaimCompiler):
         if text is None:
             text = self._texts[key] = id_locks.hold_text(self.dialect.table(step.table), are_stored=step.are_stored)
         return text, (step.referred, step.alone)
+
+    _times_of_heads = 3
+
+    def _next_head(self, query: Query[Any], fields: Sequence[str], marks: Marks) -> str:
+        field = query.order[0].field
+        head = self._head(query, fields, marks, lambda: f"heads.{quoted(field)}")
+        return f"  SELECT next.* FROM heads CROSS JOIN LATERAL (\n{head}\n  ) AS next"
+
+    def _of_heads(self, query: Query[Any], fields: Sequence[str], marks: Marks) -> str:
+        """Return the text that reads the heads, and the first row of each value that begins like a long one."""
+        field = quoted(query.order[0].field)
+        is_long = f"char_length(heads.{field}) >= {INDEXED_CHARACTERS}"
+        name, where = self.dialect.table(query.table), where_text(query, marks)
+        begins_alike = f"{beginning(field)} = {beginning(f'heads.{field}')}"
+        order = ", ".join((field, *map(self.dialect.order, query.full_order[1:])))
+        return (
+            f"SELECT each.*\nFROM heads CROSS JOIN LATERAL (\n  SELECT {listed(fields, 'heads.')} WHERE NOT {is_long}\n"
+            f"  UNION ALL\n  (SELECT DISTINCT ON ({field}) {listed(fields)} FROM {name}\n"
+            f"  WHERE {where} AND {is_long} AND {begins_alike}\n  ORDER BY {order})\n) AS each"
+        )
 
     def insert_dependents(self) -> str:
         """Return the text that locks the tasks that new ones refer to, and inserts these with their links.

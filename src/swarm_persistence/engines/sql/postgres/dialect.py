@@ -17,6 +17,8 @@ _ANY_LENGTH = frozenset(
 )
 """Columns with an index that hold texts of any length: of these, the index holds the beginning."""
 
+INDEXED_CHARACTERS = 200
+
 _TIMES = frozenset(column.name for table in TABLES for column in table.columns if column.kind is Kind.TIME)
 
 _NEVER_NULL = frozenset({SEQUENCE, CHANGE_NUMBER, "id"})
@@ -85,8 +87,8 @@ class PostgresDialect(Dialect):
         plain = f"{quoted(field)} = ANY({mark})"
         if field not in _ANY_LENGTH:
             return plain
-        beginnings = f"ARRAY(SELECT {_beginning('one')} FROM unnest({mark}::text[]) AS one)"
-        return f"{_beginning(quoted(field))} = ANY({beginnings}) AND {_uncounted(plain)}"
+        beginnings = f"ARRAY(SELECT {beginning('one')} FROM unnest({mark}::text[]) AS one)"
+        return f"{beginning(quoted(field))} = ANY({beginnings}) AND {_uncounted(plain)}"
 
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[Any]:
         """Return the candidates as one array."""
@@ -104,8 +106,14 @@ class PostgresDialect(Dialect):
         plain = f"{quoted(field)} {operator} {mark}"
         if operator in ("=", ">", "<") and field in _ANY_LENGTH:
             bound = "=" if operator == "=" else f"{operator}="
-            return f"{_beginning(quoted(field))} {bound} {_beginning(mark)} AND {_uncounted(plain)}"
+            return f"{beginning(quoted(field))} {bound} {beginning(mark)} AND {_uncounted(plain)}"
         return plain
+
+    def beyond(self, field: str, mark: str) -> str:
+        """Return the condition that the part of a column that an index holds is higher than that of a value."""
+        return (
+            f"{beginning(quoted(field))} > {beginning(mark)}" if field in _ANY_LENGTH else f"{quoted(field)} > {mark}"
+        )
 
     def has_tag(self, field: str, first: str, other: str) -> str:
         """Return the condition that a JSON text begins with one text or contains another one."""
@@ -157,7 +165,7 @@ class PostgresDialect(Dialect):
             return super().order(order)
         field = quoted(order.field)
         if order.is_of_beginning and order.field in _ANY_LENGTH:
-            return f"{_beginning(field)} NULLS FIRST"
+            return f"{beginning(field)} NULLS FIRST"
         return f"{field} DESC NULLS LAST" if order.is_descending else f"{field} NULLS FIRST"
 
     def any_number_of_rows(self) -> str:
@@ -199,8 +207,9 @@ def _uncounted(condition: str) -> str:
     return f"coalesce({condition}, false)"
 
 
-def _beginning(text: str) -> str:
-    return f"left({text}, 200)"
+def beginning(text: str) -> str:
+    """Return the part of a text of any length that an index holds."""
+    return f"left({text}, {INDEXED_CHARACTERS})"
 
 
 def _microseconds(field: str) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.reads import Get, Read, Values
+from swarm_persistence.engines.reads import Get, IsAny, Read, Values
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
 from swarm_persistence.engines.sql.postgres.claims import Claims
@@ -119,7 +119,7 @@ class LoopEngine:
         """Do a read; those of an id that are asked for in one tick are one statement, as are equal ones of one row."""
         if type(read) is Get:
             return self._readers[read.table.name].add(read.id)
-        if type(read) is Values and read.query.limit == 1:
+        if type(read) is IsAny or (type(read) is Values and read.query.limit == 1):
             return self.share_read(read, lambda: self.compiler.read(read))
         return self.do_read(self.compiler.read(read))
 
