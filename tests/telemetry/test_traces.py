@@ -200,8 +200,8 @@ class TestTasks:
     ) -> None:
         assert await traced.claim_next_task("agent-1") is None
 
-        # The statements after the first ask whether a limit, or a capability, has kept a task from the agent.
-        assert recorded.names == ["UPDATE tasks", "SELECT task_limits", "SELECT tasks"]
+        # The second asks, of two tables, whether a limit or a capability has kept a task from the agent.
+        assert recorded.names == ["UPDATE tasks", "SELECT"]
 
 
 class TestWorker:
