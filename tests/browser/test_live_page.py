@@ -13,9 +13,11 @@ from chromium import needs
 from swarm_persistence import (
     AgentModel,
     BlockingStorage,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
+    ScheduleModel,
     SqliteStorage,
     TaskModel,
     TaskStatus,
@@ -31,6 +33,14 @@ PAGES = (
     "/",
     "/tasks",
     "/tasks/analyze",
+    "/tasks/approve-publish",
+    "/approvals",
+    "/schedules",
+    "/schedules/nightly-report",
+    "/limits",
+    "/documents",
+    "/documents?in=memories&in=agent-ada",
+    "/documents/item?in=files&in=octo&in=hello&key=README.md",
     "/agents",
     "/agents/agent-ada",
     "/events",
@@ -135,6 +145,26 @@ class TestChanges:
         expect(page.locator(".numbers .records")).to_be_visible()
         expect(page.locator("#q")).to_have_value("half typed")
 
+    def test_progress_limits_and_documents_appear_without_a_reload(
+        self, page: Page, url: str, storage: BlockingStorage
+    ) -> None:
+        task = storage.get_task("analyze")
+        assert task is not None
+        show(page, f"{url}/tasks/analyze")
+        storage.report_progress(task, 0.9, "module 27 of 30")
+        expect(page.locator("main > .progress")).to_have_text("90 %module 27 of 30")
+        expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.9")
+
+        show(page, f"{url}/limits")
+        storage.set_limit("appears", running=7)
+        expect(page.locator('section[data-key="appears"]')).to_contain_text("0 of 7")
+        assert storage.delete_limit("appears")
+        expect(page.locator('section[data-key="appears"]')).to_have_count(0)
+
+        show(page, f"{url}/documents?in=live")
+        storage.put_documents([DocumentModel.new(("live",), "key", 1)])
+        expect(page.locator('tr[data-key="key"]')).to_be_visible()
+
     def test_a_paused_list_stands_still(self, page: Page, url: str, storage: BlockingStorage) -> None:
         show(page, f"{url}/events")
         page.get_by_role("button", name="Pause").click()
@@ -188,6 +218,55 @@ class TestActions:
 
         assert page.evaluate("navigator.clipboard.readText()") == "analyze"
 
+    def test_a_task_is_approved_in_its_list(self, page: Page, url: str, storage: BlockingStorage) -> None:
+        task = storage.store_task(TaskModel.new("approval-of-a-person", {"what": "publish"}))
+        show(page, f"{url}/approvals")
+        card = page.locator(f'li[data-key="{task.id}"]')
+        card.get_by_label("Your name").fill("alice")
+        card.get_by_label("Comment").fill("fine")
+        card.get_by_role("button", name="Reject").click()
+        page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+        assert status_of(storage, task.id) is TaskStatus.PENDING
+        card.get_by_role("button", name="Approve").click()
+        page.get_by_role("dialog").get_by_role("button", name="Approve").click()
+
+        expect(page.get_by_text("The task was approved.")).to_be_visible()
+        decided = storage.get_task(task.id)
+        assert decided is not None
+        assert decided.result == {"approved": True, "by": "alice", "comment": "fine"}
+        other = storage.store_task(TaskModel.new("approval-of-a-person", None))
+        show(page, f"{url}/tasks/{other.id}")
+        expect(page.get_by_label("Your name")).to_have_value("alice")
+        page.get_by_role("button", name="Reject").click()
+        page.get_by_role("dialog").get_by_role("button", name="Reject").click()
+        expect(page.get_by_text("The task was rejected.")).to_be_visible()
+        assert status_of(storage, other.id) is TaskStatus.FAILED
+
+    def test_a_schedule_is_paused_and_what_others_do_is_shown(
+        self, page: Page, url: str, storage: BlockingStorage
+    ) -> None:
+        storage.store_schedule(ScheduleModel.new("hourly", "report", every=3600))
+        show(page, f"{url}/schedules")
+        page.get_by_role("link", name="hourly", exact=True).click()
+        expect(page.locator("#live")).to_have_text("live")
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("The schedule is paused.")).to_be_visible()
+        storage.resume_schedule("hourly")
+        expect(page.locator(".task-head .status")).to_have_text("active")
+
+    def test_what_is_deleted_while_it_is_shown_is_told(
+        self, browser: BrowserContext, url: str, storage: BlockingStorage
+    ) -> None:
+        storage.store_schedule(ScheduleModel.new("doomed", "report", every=3600))
+        page = browser.new_page()  # its console tells of the answer 404
+        show(page, f"{url}/schedules/doomed")
+        assert storage.delete_schedule("doomed")
+        expect(page.get_by_role("heading", name="There is no such schedule")).to_be_visible(
+            timeout=PATIENCE_MILLISECONDS
+        )
+        page.close()
+
 
 class TestSecurity:
     def test_what_records_hold_is_text_in_every_page(self, page: Page, url: str, storage: BlockingStorage) -> None:
@@ -208,19 +287,42 @@ class TestSecurity:
         metric = MetricModel(metric_type=HOSTILE, value=1.0, unit=HOSTILE, agent_id=HOSTILE)
         storage.store_tasks([task, TaskModel(id=other, task_type=HOSTILE, payload=hostile)])
         storage.store_many([agent, event, message, metric])
+        limited = f"{HOSTILE} limited"
+        storage.store_tasks([TaskModel(task_type=limited, concurrency_key=HOSTILE, required_capabilities=(HOSTILE,))])
+        storage.set_limit(limited, running=1, per_key=1)
+        storage.store_schedule(
+            ScheduleModel.new(
+                HOSTILE, HOSTILE, hostile, every=60, task_fields={"group": HOSTILE, "tags": {"t": HOSTILE}}
+            )
+        )
+        storage.put_documents(
+            [DocumentModel.new((HOSTILE, HOSTILE), HOSTILE, hostile, HOSTILE.encode(), label=HOSTILE)]
+        )
 
-        for path in ("/", "/tasks?sort=id", "/agents", "/events", "/messages", "/measurements"):
+        lists = (
+            "/tasks?sort=id",
+            "/approvals",
+            "/schedules",
+            "/limits",
+            "/agents",
+            "/messages",
+            "/documents",
+            "/measurements",
+        )
+        for path in ("/", "/events", *lists):
             show(page, url + path)
             self._is_text(page)
+        show(page, f"{url}/documents?words=script")
+        self._is_text(page)
         visited = {url + "/measurements"}
-        for start in ("/tasks?sort=id", "/agents", "/messages", "/measurements"):
+        for start in lists:
             show(page, url + start)
             links = page.locator("main a", has_text="script").all() + page.locator('main a[title*="script"]').all()
             for address in {str(link.evaluate("link => link.href")) for link in links} - visited:
                 visited.add(address)
                 show(page, address)
                 self._is_text(page)
-        assert len(visited) > 5
+        assert len(visited) > 8
 
     def _is_text(self, page: Page) -> None:
         assert page.evaluate("[...document.scripts].map((each) => each.src.split('/').pop())") == ["page.js"]
@@ -243,7 +345,9 @@ class TestSecurity:
 
 
 class TestForAll:
-    @pytest.mark.parametrize(("scheme", "paths"), [("light", PAGES), ("dark", ("/", "/tasks/analyze", "/tasks"))])
+    @pytest.mark.parametrize(
+        ("scheme", "paths"), [("light", PAGES), ("dark", ("/", "/tasks/analyze", "/tasks", "/approvals", "/limits"))]
+    )
     def test_the_accessibility_check_finds_nothing(
         self, page: Page, url: str, scheme: Any, paths: tuple[str, ...]
     ) -> None:

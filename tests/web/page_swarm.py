@@ -6,18 +6,22 @@ from datetime import datetime, timedelta
 from swarm_persistence import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     EventModel,
     MessageModel,
     MessagePriority,
     MetricModel,
+    ScheduleModel,
     Storage,
     TaskModel,
     TaskPriority,
     TaskStatus,
 )
 from swarm_persistence.clock import now
+from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
 
 TYPES = ("analyze-repository", "summarize", "write-tests", "review")
+HANDLED = (*TYPES, "call-model", "fetch-sources", "notify", "plan", "publish", "write-report")
 AGENTS = ("ada", "grace", "edsger", "barbara")
 
 
@@ -36,7 +40,15 @@ async def fill(storage: Storage, *, finished: int = 400) -> None:
         assert task is not None
         await storage.complete_task(task, {"files": 214, "language": "python"})
     assert await storage.claim_task("analyze", "agent-grace", lease=120)
+    analyzed = await storage.get_task("analyze")
+    assert analyzed is not None
+    await storage.report_progress(analyzed, 0.4, "module 12 of 30")
     await storage.store_many(_history(present, chance))
+    await _limit(storage)
+    for schedule in _schedules(present):
+        await storage.store_schedule(schedule)
+    await storage.pause_schedule("weekly-audit")
+    await storage.put_documents(_documents(present))
 
 
 def _agents(present: datetime) -> list[AgentModel]:
@@ -49,7 +61,7 @@ def _agents(present: datetime) -> list[AgentModel]:
             agent_type="researcher" if place % 2 else "coder",
             status=status,
             capabilities=["python", "review"][: place % 3],
-            metadata={"host": f"node-{place}", "pid": 4000 + place},
+            metadata={"host": f"node-{place}", "pid": 4000 + place, INCARNATION: f"{place}", TASK_TYPES: [*HANDLED]},
             heartbeat=present - timedelta(seconds=age),
             created_at=present - timedelta(hours=2, minutes=place),
         )
@@ -107,6 +119,49 @@ def _unfinished(present: datetime) -> list[TaskModel]:
         task("report", "write-report", 370, "analyze"),
         task("notify", "notify", 360, "analyze", "report"),
         task("later", "summarize", 300, run_at=present + timedelta(minutes=20)),
+        task(
+            "approve-publish", "approve-publish", 250, priority=TaskPriority.HIGH, group="octo", tags={"team": "docs"}
+        ),
+        task("publish", "publish", 249, "approve-publish"),
+    ]
+
+
+async def _limit(storage: Storage) -> None:
+    keys = ("octo", "octo", "octo", "initech", "initech", None)
+    tasks = [TaskModel(id=f"call-{n}", task_type="call-model", concurrency_key=key) for n, key in enumerate(keys)]
+    await storage.set_limit("call-model", running=4, per_key=2, starts=3, per=3600)
+    await storage.set_limit("summarize", running=2)
+    await storage.store_tasks(tasks)
+    for _ in range(4):
+        await storage.claim_next_task("agent-ada", lease=300, task_types=["call-model"])
+
+
+def _schedules(present: datetime) -> list[ScheduleModel]:
+    return [
+        ScheduleModel.new(
+            "nightly-report", "write-report", {"scope": "all"}, cron="30 2 * * *", timezone="Europe/Berlin"
+        ),
+        ScheduleModel.new("refresh-sources", "fetch-sources", every=900, starts_at=present - timedelta(minutes=4)),
+        ScheduleModel.new("weekly-audit", "review", {"depth": 5}, cron="0 9 * * 1", catch_up="skip"),
+    ]
+
+
+def _documents(present: datetime) -> list[DocumentModel]:
+    facts = (
+        "The build takes nine minutes",
+        "Tests live beside the code",
+        "Releases are cut on Mondays",
+        "Ada owns the parser",
+    )
+    memories = [
+        DocumentModel.new(("memories", f"agent-{AGENTS[n % 2]}"), f"fact-{n}", {"text": text}, label="fact")
+        for n, text in enumerate(facts)
+    ]
+    return [
+        *memories,
+        DocumentModel.new(("files", "octo", "hello"), "README.md", {"lines": 214}, b"# Hello\n\nA small program.\n"),
+        DocumentModel.new(("cache", "models"), "last-answer", {"tokens": 812}, expires_at=present + timedelta(hours=2)),
+        DocumentModel.new(("cache", "models"), "vector", {"of": "README.md"}, embedding=[0.25, 0.5, 0.75]),
     ]
 
 

@@ -19,6 +19,25 @@ _GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 _log = logging.getLogger(__name__)
 
 
+async def unhandled_types(storage: Storage, task_types: Iterable[str], heartbeat_timeout: float) -> set[str]:
+    """Return those of these types that no live registered worker handles.
+
+    A worker of an earlier release does not tell what it handles: while one lives, the answer is none.
+    """
+    unhandled = set(task_types)
+    if not unhandled:
+        return unhandled
+    earliest = now() - timedelta(seconds=heartbeat_timeout)
+    for agent in await storage.list_agents():
+        if INCARNATION not in agent.metadata or agent.status in _GONE or agent.heartbeat < earliest:
+            continue
+        handled = _handled_by(agent)
+        if handled is None:
+            return set()
+        unhandled -= handled
+    return unhandled
+
+
 async def warn_of_unhandled_types(
     storage: Storage, agent_id: str, task_types: Iterable[str], heartbeat_timeout: float
 ) -> None:
@@ -28,20 +47,11 @@ async def warn_of_unhandled_types(
         waiting = set(await watch.types(_MOST_TYPES)) - set(task_types)
     finally:
         watch.close()
-    if not waiting:
-        return
-    earliest = now() - timedelta(seconds=heartbeat_timeout)
-    for agent in await storage.list_agents():
-        if INCARNATION not in agent.metadata or agent.status in _GONE or agent.heartbeat < earliest:
-            continue
-        handled = _handled_by(agent)
-        if handled is None:
-            return
-        waiting -= handled
-    if waiting:
+    unhandled = await unhandled_types(storage, waiting, heartbeat_timeout)
+    if unhandled:
         worker_log(_log, agent_id).warning(
             "tasks of the type(s) %s wait, and no live worker handles them, neither %r nor another that is registered",
-            ", ".join(map(repr, sorted(waiting))),
+            ", ".join(map(repr, sorted(unhandled))),
             agent_id,
         )
 

@@ -32,7 +32,19 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page import agents, history, live, overview, search, task_actions, tasks
+from swarm_persistence.web.page import (
+    agents,
+    approvals,
+    documents,
+    history,
+    limits,
+    live,
+    overview,
+    schedules,
+    search,
+    task_actions,
+    tasks,
+)
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.web.problems import MEDIA_TYPE, problem_body
 
@@ -58,12 +70,19 @@ ROUTE_HANDLERS: tuple[ControllerRouterHandler, ...] = (
     tasks.tasks,
     tasks.task,
     task_actions.act,
+    approvals.approvals,
+    schedules.schedules,
+    schedules.schedule,
+    schedules.act,
+    limits.limits,
     agents.agents,
     agents.agent,
     history.events,
     history.messages,
     history.conversation,
     history.metrics,
+    documents.documents,
+    documents.document,
     search.search,
     live.live,
     login_form,

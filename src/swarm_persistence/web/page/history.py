@@ -17,7 +17,7 @@ from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
 
-_EVENT_FILTERS = ("event_type", "agent_id", "task_id")
+_EVENT_FILTERS = ("event_type", "agent_id", "task_id", "group")
 _MOST_CONVERSATIONS = 200
 _MOST_MESSAGES = 100
 _MOST_METRICS = 200

@@ -16,8 +16,9 @@ PAGE_SIZE = 50
 class Listed:
     """One page of a list, with its filters (empty if they are not set), and why they cannot be used."""
 
-    def __init__(self, filters: dict[str, str], sort: str, cursor: str | None) -> None:
-        self.filters = filters
+    def __init__(self, filters: dict[str, str], tag: str, sort: str, cursor: str | None) -> None:
+        self.filters = filters | {"tag": tag}
+        self._tag = tag
         self.sort = sort
         self.cursor = cursor
         self.records: RecordPage[Any] = RecordPage([], None)
@@ -25,8 +26,12 @@ class Listed:
 
     @property
     def set_filters(self) -> list[tuple[str, str]]:
-        """The filters that have a value."""
-        return [(name, value) for name, value in self.filters.items() if value]
+        """The filters that have a value, as `page_of` takes them."""
+        filters = [(name, value) for name, value in self.filters.items() if value and name != "tag"]
+        if self._tag:
+            key, _, value = self._tag.partition("=")
+            filters.append((f"tags.{key.strip()}", value.strip()))
+        return filters
 
     def sorted_by(self, field: str) -> dict[str, str]:
         """Return the parameters that sort by a field; if it is sorted so already, the other way round."""
@@ -54,7 +59,8 @@ async def listed(
     """Return the page that a query string asks for; filters of other fields are left out."""
     given = request.query_params
     filters = {name: given.get(name, "").strip() for name in fields}
-    wanted = Listed(filters, given.get("sort") or sort, given.get("cursor") or None)
+    tag = given.get("tag", "").strip()
+    wanted = Listed(filters, tag, given.get("sort") or sort, given.get("cursor") or None)
     try:
         wanted.records = await page_of(storage, model, wanted.set_filters, wanted.sort, PAGE_SIZE, wanted.cursor)
     except (InvalidQueryError, SerializationError) as error:

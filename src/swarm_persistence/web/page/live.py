@@ -17,6 +17,7 @@ from swarm_persistence import (
     MessageModel,
     MetricModel,
     Model,
+    ScheduleModel,
     Storage,
     TaskModel,
 )
@@ -29,6 +30,7 @@ _MODELS: dict[str, type[Model]] = {
     "events": EventModel,
     "messages": MessageModel,
     "metrics": MetricModel,
+    "schedules": ScheduleModel,
     "tasks": TaskModel,
 }
 _SHORTEST_PAUSE_SECONDS = 0.25

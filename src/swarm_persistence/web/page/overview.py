@@ -7,16 +7,28 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from swarm_persistence import AgentModel, EventModel, MessageModel, QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence import (
+    AgentModel,
+    EventModel,
+    MessageModel,
+    QueryBuilder,
+    ScheduleModel,
+    Storage,
+    TaskModel,
+    TaskStatus,
+)
 from swarm_persistence.clock import now
+from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.charts import ENDS, RANGES, Buckets, throughput_charts
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.worker.unhandled_types import unhandled_types
 
 _MOST_AGENTS = 12
 _MOST_TYPES = 12
 _MOST_EVENTS = 8
+_MOST_SCHEDULES = 5
 
 
 @get("/", include_in_schema=False)
@@ -26,8 +38,10 @@ async def overview(
     """Show tasks by status and type, the throughput, agents, and what waits."""
     name = range if range in RANGES else "1h"
     remembered = remembered_of(storage)
+    planned = QueryBuilder(ScheduleModel).where_eq("paused", False).where_not_null("next_at").order_by("next_at")
+    planned = planned.limit(_MOST_SCHEDULES)
     newest = QueryBuilder(EventModel).order_by("timestamp", desc=True).limit(_MOST_EVENTS)
-    (counts, throughput, waiting, others), (agents, events, size) = await asyncio.gather(
+    (counts, throughput, waiting, others), (agents, events, schedules, size) = await asyncio.gather(
         asyncio.gather(
             remembered.get("task counts", lambda: storage.count_by(TaskModel, "task_type", "status")),
             remembered.get(("throughput", name), lambda: _throughput(storage, name)),
@@ -37,10 +51,12 @@ async def overview(
         asyncio.gather(
             storage.get_agent_liveness(_MOST_AGENTS),
             storage.repository(EventModel).query(newest),
+            storage.repository(ScheduleModel).query(planned),
             storage.get_storage_size(),
         ),
     )
     types = _by_type(counts.value)
+    unhandled = await unhandled_types(storage, (each.task_type for each in waiting.value), HEARTBEAT_TIMEOUT_SECONDS)
     return render(
         visit,
         "overview.html",
@@ -51,6 +67,9 @@ async def overview(
         types=[*types.items()][:_MOST_TYPES],
         more_types=max(len(types) - _MOST_TYPES, 0),
         waiting=waiting.value[:_MOST_TYPES],
+        unhandled=unhandled,
+        undecided=sum(each.count for each in waiting.value if each.task_type in unhandled),
+        planned=schedules,
         agents=agents,
         events=events,
         size=size,

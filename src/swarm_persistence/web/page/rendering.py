@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -47,8 +48,8 @@ def render(
     """
 
     def url(path: str, parameters: Mapping[str, object] | None = None, **more: object) -> str:
-        given = {name: str(value) for name, value in {**(parameters or {}), **more}.items() if value not in (None, "")}
-        return visit.url(path) + (f"?{urlencode(given)}" if given else "")
+        given = {name: value for name, value in {**(parameters or {}), **more}.items() if value not in (None, "", ())}
+        return visit.url(path) + (f"?{urlencode(given, doseq=True)}" if given else "")
 
     text = _templates.get_template(template).render(
         visit=visit, url=url, present=now(), is_live=is_live, again_in=again_in, **values
@@ -67,6 +68,11 @@ def duration(seconds: float | None) -> str:
     if seconds >= 1:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms"
+
+
+def period(seconds: float) -> str:
+    """Return a duration that people have chosen: `5 min`, where a measured one is `5.0 min`."""
+    return duration(seconds).replace(".0 ", " ")
 
 
 def ago(moment: datetime) -> str:
@@ -108,6 +114,25 @@ def short(id: str) -> str:
     return id if len(id) <= SHORT_ID else f"…{id[-8:]}"
 
 
+def local(moment: datetime, zone: str) -> str:
+    """Return a moment by the clocks of a time zone, in UTC if this machine does not know the zone."""
+    try:
+        there = moment.astimezone(UTC if zone == "UTC" else ZoneInfo(zone))
+    except (LookupError, ValueError, OSError):
+        there = moment.astimezone(UTC)
+    return f"{there:%a %Y-%m-%d %H:%M:%S %Z}"
+
+
+def dump(data: bytes, longest: int = 256) -> str:
+    """Return the first bytes as hexadecimal numbers and as the letters that they are in ASCII."""
+    lines = []
+    for start in range(0, min(len(data), longest), 16):
+        row = data[start : min(start + 16, longest)]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"{start:04x}  {row.hex(' '):<47}  {letters}")
+    return "\n".join(lines)
+
+
 def size(count: int) -> str:
     """Return a number of bytes."""
     number = float(count)
@@ -120,10 +145,13 @@ def size(count: int) -> str:
 
 _templates.filters |= {
     "ago": ago,
+    "dump": dump,
     "duration": duration,
     "exact": exact,
+    "local": local,
     "one_line": one_line,
     "part": lambda text: quote(text, safe=""),
+    "period": period,
     "pretty": pretty,
     "short": short,
     "size": size,

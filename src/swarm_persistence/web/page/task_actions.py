@@ -9,7 +9,7 @@ from litestar.params import FromPath, URLEncodedBody
 from swarm_persistence import ConflictError, LeaseLostError, Storage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import interventions
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.confirming import ask
 from swarm_persistence.web.page.tasks import task_page
 from swarm_persistence.web.problems import HttpProblem
 
@@ -18,6 +18,8 @@ QUESTIONS = {
     "cancel": "Cancel this task? An agent that holds it loses it, and tasks that depend on it fail.",
     "release": "Release this task? The agent that holds it loses it, and it is pending again; no retry is counted.",
     "priority": "Change the priority of this task?",
+    "approve": "Approve this task? It is completed, and the tasks that wait for it go on.",
+    "reject": "Reject this task? It fails for good, and so do the tasks that depend on it.",
 }
 
 
@@ -34,17 +36,8 @@ async def act(
     if action not in QUESTIONS:
         raise HttpProblem(404, f"There is no action {action!r}; the actions are {', '.join(QUESTIONS)}.")
     if data.get("confirmed") != "yes":
-        fields = {name: value for name, value in data.items() if name not in ("csrf_token", "confirmed")}
-        return render(
-            visit,
-            "confirm.html",
-            is_live=False,
-            id=task_id,
-            action=action,
-            question=QUESTIONS[action],
-            fields=fields,
-            status_code=200,
-        )
+        here = f"/tasks/{quote(task_id, safe='')}"
+        return ask(visit, "Tasks", QUESTIONS[action], task_id, here, action, data)
     try:
         await _change(storage, task_id, action, data)
     except (ConflictError, LeaseLostError) as error:
@@ -62,6 +55,12 @@ async def _change(storage: Storage, id: str, action: str, data: dict[str, str]) 
     elif action == "release":
         # The claim that was on the page: another one, which began meanwhile, goes on.
         await interventions.release(storage, id, claim_count=_number_of(data.get("claim", "")))
+    elif action in ("approve", "reject"):
+        decide = storage.approve_task if action == "approve" else storage.reject_task
+        by = data.get("by", "").strip()
+        if not by:
+            raise ConflictError(f"by is {by!r}, expected the name of the person who decides")
+        await decide(id, by, data.get("comment", "").strip() or None)
     else:
         await storage.modify(TaskModel, id, lambda task: _set_priority(task, data.get("priority", "")))
 

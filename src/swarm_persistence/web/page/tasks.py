@@ -12,12 +12,13 @@ from litestar.params import FromPath, FromQuery
 
 from swarm_persistence import EventModel, QueryBuilder, Storage, TaskModel, TaskStatus
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.approvals import waits_for_decision
 from swarm_persistence.web.page.graph import Graph, graph_of
 from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.web.page.task_life import life_of
 
-_FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "group", "id.ge")
+_FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "concurrency_key", "group", "id.ge")
 _MOST_EVENTS = 100
 _MOST_RELATIVES = 30
 _CLOCKS_APART = timedelta(seconds=10)
@@ -57,16 +58,20 @@ async def task_page(
     """Return the page of a task."""
     found = await storage.get_task(id)
     if found is None:
-        return render(visit, "missing.html", status_code=404, id=id)
+        named = {"task_id": id}
+        return render(visit, "missing.html", status_code=404, page="Tasks", noun="task", id=id, events=named)
     dependencies, dependents, events = await asyncio.gather(
         storage.get_dependencies(found), storage.get_waiting_dependents(id, _MOST_RELATIVES), _events_of(storage, found)
     )
+    statuses = [dependencies[each].status if each in dependencies else None for each in found.dependencies]
+    is_ready = found.status is TaskStatus.PENDING and all(each is TaskStatus.COMPLETED for each in statuses)
     return render(
         visit,
         "task.html",
         status_code=status_code,
         task=found,
         actions=_actions(found),
+        waits_for_decision=is_ready and await waits_for_decision(storage, found),
         dependencies={each: dependencies.get(each) for each in found.dependencies},
         dependents=dependents,
         graph=_graph(found, dependencies, dependents),

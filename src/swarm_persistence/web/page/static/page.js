@@ -10,6 +10,9 @@ const announce = (text, isLive) => {
   sign.classList.toggle("is-live", isLive);
 };
 
+// On a phone, the navigation is wider than the window.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
 // Times.
 
 const units = [[86400, "d"], [3600, "h"], [60, "min"]];
@@ -98,7 +101,7 @@ const refresh = async () => {
   let rest = 250;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
-    if (answer.ok) {
+    if (answer.ok || answer.status === 404) { // what was shown may be deleted now
       skew = Date.parse(answer.headers.get("date") ?? "") - Date.now() || 0;
       if (Math.abs(skew) < 2000) skew = 0; // the header has no fractions
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -106,6 +109,7 @@ const refresh = async () => {
       if (wanted && !isPaused) {
         tick(wanted);
         morph(main, wanted);
+        fillIn(main);
         document.title = fresh.title;
       }
     }
@@ -186,23 +190,39 @@ const element = (name, text, properties = {}) =>
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.dataset.confirm || form.dataset.confirmed) return;
+  const text = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+  if (!text || form.dataset.confirmed) return;
   event.preventDefault();
-  const label = form.dataset.label;
+  const label = event.submitter?.dataset.label ?? form.dataset.label;
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", "asked");
   const no = element("button", "Leave it", { type: "button", autofocus: true });
   const yes = element("button", label, { type: "button", className: "primary" });
   const actions = element("div", "", { className: "actions" });
   actions.append(no, yes);
-  dialog.append(element("h2", `${label}?`, { id: "asked" }), element("p", form.dataset.confirm), actions);
+  dialog.append(element("h2", `${label}?`, { id: "asked" }), element("p", text), actions);
   no.addEventListener("click", () => dialog.close());
   yes.addEventListener("click", () => {
     form.append(element("input", "", { type: "hidden", name: "confirmed", value: "yes" }));
     form.dataset.confirmed = "yes";
-    form.submit();
+    form.requestSubmit(event.submitter); // which has the action of its own
   });
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+});
+
+// Names: who decides one task decides the next ones.
+
+const remembered = (input) => `swarm ${input.dataset.remember}`;
+const fillIn = (root) => {
+  for (const input of root.querySelectorAll("input[data-remember]")) {
+    if (!input.value) input.value = localStorage.getItem(remembered(input)) ?? "";
+  }
+};
+fillIn(document);
+document.addEventListener("change", (event) => {
+  if (!event.target.dataset?.remember) return;
+  localStorage.setItem(remembered(event.target), event.target.value);
+  fillIn(document);
 });
