@@ -17,7 +17,7 @@ async def cancel(storage: Storage, id: str) -> TaskModel:
 
     """
     is_cancelled = await storage.cancel_task(id)
-    task = await _existing(storage, id)
+    task = await existing_task(storage, id)
     if not is_cancelled:
         raise ConflictError(f"task {id!r} is {task.status}; only an unfinished task can be cancelled")
     return task
@@ -39,7 +39,7 @@ async def release(
         LeaseLostError: the claim of this agent, or of this number, is over.
 
     """
-    task = await _existing(storage, id)
+    task = await existing_task(storage, id)
     if agent_id is None and claim_count is None and task.status not in HELD:
         raise ConflictError(f"task {id!r} is {task.status}; no agent holds it")
     claimed = msgspec.structs.replace(
@@ -51,7 +51,8 @@ async def release(
     return claimed
 
 
-async def _existing(storage: Storage, id: str) -> TaskModel:
+async def existing_task(storage: Storage, id: str) -> TaskModel:
+    """Return the task; raise `NotFoundError` if no task has this id."""
     task = await storage.get_task(id)
     if task is None:
         raise NotFoundError(f"task {id!r}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from swarm_persistence import NotFoundError, QueryBuilder, Storage, TaskModel
+from swarm_persistence import QueryBuilder, Storage, TaskModel
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
 from swarm_persistence.mcp.tools.groups import chosen
 from swarm_persistence.mcp.tools.parameters import (
@@ -22,6 +22,7 @@ from swarm_persistence.mcp.tools.parameters import (
     Tags,
     TaskId,
 )
+from swarm_persistence.storage.remote_claims import claim_or_requeue, task_as_claimed
 
 _LEASE = 300.0
 """A language model takes longer for a step than a program does."""
@@ -92,11 +93,7 @@ async def claim_next_task(
     Do the work, then call complete_task or fail_task with the returned task id and claim number. 'task' is null if
     there is none.
     """
-    task = await storage.claim_next_task(agent_id, task_types=task_types, lease=lease_seconds)
-    if task is None:
-        # In a swarm without a worker that is a program, no other process gives back what dead agents hold.
-        await storage.requeue_expired_tasks(heartbeat_timeout=None)
-        task = await storage.claim_next_task(agent_id, task_types=task_types, lease=lease_seconds, wait=wait_seconds)
+    task = await claim_or_requeue(storage, agent_id, task_types=task_types, lease=lease_seconds, wait=wait_seconds)
     if task is None:
         return {"task": None, "hint": "no task is ready; wait_seconds waits for one, list_tasks shows what there is"}
     return {"task": _shown(task, max_characters), "claim": task.claim_count}
@@ -106,7 +103,7 @@ async def extend_lease(
     storage: Storage, *, task_id: TaskId, agent_id: AgentId, claim: Claim, lease_seconds: Lease = _LEASE
 ) -> dict[str, Any]:
     """Keep a claimed task for this many more seconds from now. Call it while you work on a long task."""
-    task = await _held(storage, task_id, agent_id, claim)
+    task = await task_as_claimed(storage, task_id, agent_id, claim)
     await storage.extend_lease(task, lease=lease_seconds)
     return {"task_id": task_id, "lease_expires_at": msgspec.to_builtins(task.lease_expires_at)}
 
@@ -121,7 +118,7 @@ async def report_progress(
     text: Annotated[str | None, Meta(description="What you are doing, or have done.")] = None,
 ) -> dict[str, Any]:
     """Tell how far you are with a claimed task. It does not extend the lease."""
-    await storage.report_progress(await _held(storage, task_id, agent_id, claim), progress, text)
+    await storage.report_progress(await task_as_claimed(storage, task_id, agent_id, claim), progress, text)
     return {"task_id": task_id, "progress": progress}
 
 
@@ -134,7 +131,7 @@ async def complete_task(
     result: Annotated[JsonValue, Meta(description="The outcome: any JSON value.")] = None,
 ) -> dict[str, Any]:
     """Finish a claimed task with its result. Tasks that depend on it can be claimed from now on."""
-    await storage.complete_task(await _held(storage, task_id, agent_id, claim), result)
+    await storage.complete_task(await task_as_claimed(storage, task_id, agent_id, claim), result)
     return {"task_id": task_id, "status": "completed"}
 
 
@@ -152,7 +149,7 @@ async def fail_task(
     ] = None,
 ) -> dict[str, Any]:
     """Give up a claimed task. It is tried again by any agent until its retries are used up, then it has failed."""
-    task = await _held(storage, task_id, agent_id, claim)
+    task = await task_as_claimed(storage, task_id, agent_id, claim)
     await storage.fail_task(task, error, retry_in=retry_in_seconds, max_retries=None if retry else 0)
     return {"task_id": task_id, "status": task.status.value, "retries": f"{task.retry_count} of {task.max_retries}"}
 
@@ -190,11 +187,3 @@ async def list_tasks(
 def _shown(task: TaskModel, characters: int) -> dict[str, Any]:
     way = f"list_tasks with task_ids=[{task.id!r}] and a larger max_characters"
     return shown(task, characters, way)
-
-
-async def _held(storage: Storage, task_id: str, agent_id: str, claim: int) -> TaskModel:
-    """Return the task as the agent holds it by this claim; the storage checks with each write whether it does."""
-    task = await storage.get_task(task_id)
-    if task is None:
-        raise NotFoundError(f"task {task_id!r}")
-    return msgspec.structs.replace(task, assigned_to=agent_id, claim_count=claim)

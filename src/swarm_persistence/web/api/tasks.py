@@ -1,4 +1,4 @@
-"""Tasks over HTTP: list, show, store, change, wait, watch; `claims.py` has what workers do, `decisions.py` people."""
+"""Tasks over HTTP: list, show, store, change, wait, watch; other files have claims and decisions of people."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from litestar.response import Stream
 
 from swarm_persistence import Storage, TaskModel, TaskStatus, UnmetDependency, WaitTimeoutError
 from swarm_persistence.web.answers import answer, record_answer
-from swarm_persistence.web.api import claims, decisions
+from swarm_persistence.web.api import claims, decisions, held_claims
 from swarm_persistence.web.api.parameters import LastEventId, Wait
 from swarm_persistence.web.api.records import (
     change_handler,
@@ -88,6 +88,7 @@ ROUTER = Router(
         change_handler(TaskModel),
         show_dependencies,
         *claims.HANDLERS,
+        *held_claims.HANDLERS,
         *decisions.HANDLERS,
     ],
     tags=["tasks"],

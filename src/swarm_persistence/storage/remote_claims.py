@@ -1,0 +1,48 @@
+"""Claims of agents that are no workers of this process: they name a claim by its agent and its number."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import msgspec
+
+from swarm_persistence.models import TaskModel
+from swarm_persistence.storage.interventions import existing_task
+from swarm_persistence.storage.storage import Storage
+
+
+async def claim_or_requeue(
+    storage: Storage,
+    agent_id: str,
+    *,
+    task_types: Iterable[str] | None = None,
+    capabilities: Iterable[str] | None = None,
+    lease: float | timedelta,
+    ageing: float | timedelta | None = None,
+    wait: float | timedelta = 0.0,
+) -> TaskModel | None:
+    """Claim the next ready task; if there is none, requeue expired tasks first, then wait for one.
+
+    In a swarm without a worker of Python, no other process requeues what dead agents hold.
+    """
+
+    async def claim(wait: float | timedelta) -> TaskModel | None:
+        return await storage.claim_next_task(
+            agent_id, task_types=task_types, capabilities=capabilities, lease=lease, ageing=ageing, wait=wait
+        )
+
+    task = await claim(0.0)
+    if task is None:
+        await storage.requeue_expired_tasks(heartbeat_timeout=None)
+        task = await claim(wait)
+    return task
+
+
+async def task_as_claimed(storage: Storage, id: str, agent_id: str, claim_count: int) -> TaskModel:
+    """Return the task as this claim has it; each write checks whether the claim still holds.
+
+    Raises:
+        NotFoundError: no task has this id.
+
+    """
+    task = await existing_task(storage, id)
+    return msgspec.structs.replace(task, assigned_to=agent_id, claim_count=claim_count)

@@ -1,0 +1,154 @@
+"""Held claims over HTTP: extend one, report progress, and end it, also as an operator."""
+
+from typing import Any
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from swarm_persistence import Storage, TaskModel
+from swarm_persistence.storage import interventions
+from swarm_persistence.storage.claims import LEASE_SECONDS
+from swarm_persistence.storage.remote_claims import task_as_claimed
+from swarm_persistence.web.answers import record_answer
+from swarm_persistence.web.repetition import Repetition
+
+
+class HeldClaim(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The claim that the call relies on: its agent, and the task's `claim_count` as the claim returned it."""
+
+    agent_id: str
+    claim_count: int
+
+
+class LeaseExtension(HeldClaim, kw_only=True, forbid_unknown_fields=True):
+    """How long a claim is extended, from now on."""
+
+    lease: float = LEASE_SECONDS
+    is_running: bool = False
+    """Set the status to `running` as well."""
+
+
+class TaskProgress(HeldClaim, kw_only=True, forbid_unknown_fields=True):
+    """How far a task is."""
+
+    progress: float
+    """From 0 to 1."""
+    text: str | None = None
+
+
+class TaskCompletion(HeldClaim, kw_only=True, forbid_unknown_fields=True):
+    """The result of a task."""
+
+    result: Any = None
+
+
+class TaskFailure(HeldClaim, kw_only=True, forbid_unknown_fields=True):
+    """Why a task has failed, and when to try again."""
+
+    error: str
+    retry_in: float | None = None
+    max_retries: int | None = None
+    """Replaces the task's own limit: with 0, it fails for good."""
+
+
+class TaskRelease(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The claim to release; without one, whichever there is, as an operator may do."""
+
+    agent_id: str | None = None
+    claim_count: int | None = None
+    retry_in: float = 0.0
+
+
+@post("/{id:str}/extend", status_code=200)
+async def extend_lease(
+    data: JSONBody[LeaseExtension],
+    record_id: NamedDependency[str],
+    storage: NamedDependency[Storage],
+    repetition: NamedDependency[Repetition],
+) -> Response[TaskModel]:
+    """Extend a claim; 409 if it is over."""
+
+    async def extend() -> Response[TaskModel]:
+        task = await _claimed(storage, record_id, data)
+        await storage.extend_lease(task, lease=data.lease, is_running=data.is_running)
+        return record_answer(task)
+
+    return await repetition.once(extend)
+
+
+@post("/{id:str}/progress", status_code=200)
+async def report_progress(
+    data: JSONBody[TaskProgress],
+    record_id: NamedDependency[str],
+    storage: NamedDependency[Storage],
+    repetition: NamedDependency[Repetition],
+) -> Response[TaskModel]:
+    """Set how far a claimed task is; 409 if the claim is over."""
+
+    async def report() -> Response[TaskModel]:
+        task = await _claimed(storage, record_id, data)
+        await storage.report_progress(task, data.progress, data.text)
+        return record_answer(task)
+
+    return await repetition.once(report)
+
+
+@post("/{id:str}/complete", status_code=200)
+async def complete_task(
+    data: JSONBody[TaskCompletion],
+    record_id: NamedDependency[str],
+    storage: NamedDependency[Storage],
+    repetition: NamedDependency[Repetition],
+) -> Response[TaskModel]:
+    """Complete a task with its result; 409 if the claim is over."""
+
+    async def complete() -> Response[TaskModel]:
+        task = await _claimed(storage, record_id, data)
+        await storage.complete_task(task, data.result)
+        return record_answer(task)
+
+    return await repetition.once(complete)
+
+
+@post("/{id:str}/fail", status_code=200)
+async def fail_task(
+    data: JSONBody[TaskFailure],
+    record_id: NamedDependency[str],
+    storage: NamedDependency[Storage],
+    repetition: NamedDependency[Repetition],
+) -> Response[TaskModel]:
+    """Record a failure: the task is tried again later, or has failed for good; 409 if the claim is over."""
+
+    async def fail() -> Response[TaskModel]:
+        task = await _claimed(storage, record_id, data)
+        await storage.fail_task(task, data.error, retry_in=data.retry_in, max_retries=data.max_retries)
+        return record_answer(task)
+
+    return await repetition.once(fail)
+
+
+@post("/{id:str}/release", status_code=200)
+async def release_task(
+    data: JSONBody[TaskRelease],
+    record_id: NamedDependency[str],
+    storage: NamedDependency[Storage],
+    repetition: NamedDependency[Repetition],
+) -> Response[TaskModel]:
+    """Give a task back: it is pending again, and no retry is counted; 409 if the claim is over."""
+
+    async def release() -> Response[TaskModel]:
+        task = await interventions.release(
+            storage, record_id, agent_id=data.agent_id, claim_count=data.claim_count, retry_in=data.retry_in
+        )
+        return record_answer(task)
+
+    return await repetition.once(release)
+
+
+async def _claimed(storage: Storage, id: str, claim: HeldClaim) -> TaskModel:
+    return await task_as_claimed(storage, id, claim.agent_id, claim.claim_count)
+
+
+HANDLERS = (extend_lease, report_progress, complete_task, fail_task, release_task)
