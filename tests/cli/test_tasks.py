@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swarm_persistence import AgentModel, BlockingStorage, TaskModel, TaskStatus, open_storage
+from swarm_persistence import AgentModel, BlockingStorage, TaskModel, TaskPriority, TaskStatus, open_storage
 from swarm_persistence.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -267,3 +268,22 @@ class TestDecisions:
 
         assert "assigned 40%" in run("list")[1]
         assert "progress_text: 2 of 5" in run("show", "a")[1]
+
+
+def test_blocked_tasks_are_listed_with_what_they_wait_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "blocked.db")
+    with open_storage(path) as storage:
+        assert main(["tasks", "blocked", path]) == 0
+        assert capsys.readouterr().out == "no blocked tasks\n"
+        storage.store_task(TaskModel(id="a", task_type="t"))
+        storage.store_task(TaskModel(id="low", task_type="t", priority=TaskPriority.LOW, dependencies=["a", "later"]))
+        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+        storage.store_task(TaskModel(id="old", task_type="t", dependencies=["tpyo"], created_at=long_ago))
+
+    assert main(["tasks", "blocked", path]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for text in ("tpyo (not stored: is the id right?)", "a (pending), later (not stored yet)"):
+        assert text in shown
+    assert main(["tasks", "blocked", path, "--json", "--limit", "1"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["id"], record["unmet_dependencies"]) == ("old", [{"id": "tpyo", "status": None, "is_missing": True}])

@@ -30,6 +30,7 @@ TOOLS = {
     "set_limit",
     "delete_limit",
     "delete_records",
+    "list_blocked_tasks",
     "list_tasks",
     "send_message",
     "read_messages",
@@ -450,3 +451,21 @@ async def test_a_key_is_free_once_its_task_has_ended_if_its_policy_says_so(tmp_p
     assert stored.fails_with_dependencies is False
     assert (again["task_id"], again["created"]) == (first["task_id"], False)
     assert second["created"] is True
+
+
+async def test_blocked_tasks_are_listed_with_what_each_waits_for(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        first = await call(client, "enqueue_task", task_type="t")
+        waiting = [first["task_id"], "later"]
+        for priority in ("low", "high"):
+            await call(client, "enqueue_task", task_type="t", dependencies=waiting, priority=priority)
+        every = await call(client, "list_blocked_tasks")
+        one = await call(client, "list_blocked_tasks", limit=1)
+
+    assert [task["priority"] for task in every["tasks"]] == ["high", "low"]
+    assert every["tasks"][0]["waits_for"] == [
+        {"id": first["task_id"], "status": "pending", "is_missing": False},
+        {"id": "later", "status": None, "is_missing": False},
+    ]
+    assert "more" not in every
+    assert one == {"tasks": every["tasks"][:1], "more": "list_blocked_tasks with a larger limit"}

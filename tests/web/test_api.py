@@ -347,6 +347,31 @@ class TestOtherNouns:
         assert [await storage.get_task(id) is None for id in ("alice", "bob")] == [True, False]
         assert [each.value for each in await storage.list_documents(("memories",), below=True)] == ["bob"]
 
+    async def test_blocked_tasks_come_with_what_each_waits_for(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        first = await stored(client, id="first")
+        await stored(client, id="low", dependencies=["first", "later"], priority="low")
+        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+        await storage.store_task(TaskModel(id="old", task_type="t", dependencies=["tpyo"], created_at=long_ago))
+
+        found = (await client.get(f"{TASKS}/blocked")).json()
+        limited = (await client.get(f"{TASKS}/blocked?limit=1")).json()
+        refused = await client.get(f"{TASKS}/blocked?limit=0")
+
+        assert [each["task"]["id"] for each in found] == ["old", "low"]
+        assert found[0]["unmet_dependencies"] == [{"id": "tpyo", "status": None, "is_missing": True}]
+        assert found[1]["unmet_dependencies"] == [
+            {"id": first["id"], "status": "pending", "is_missing": False},
+            {"id": "later", "status": None, "is_missing": False},
+        ]
+        assert limited == found[:1]
+        assert refused.status_code == 422
+        dependencies = [(await client.get(f"{TASKS}/{id}/dependencies")) for id in ("low", "first", "none")]
+        assert [answer.status_code for answer in dependencies] == [200, 200, 404]
+        assert dependencies[0].json() == found[1]["unmet_dependencies"]
+        assert dependencies[1].json() == []
+
     async def test_what_matches_filters_is_counted_and_then_deleted(
         self, client: httpx.AsyncClient, storage: Storage
     ) -> None:

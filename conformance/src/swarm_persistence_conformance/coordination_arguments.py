@@ -100,6 +100,7 @@ BOUND_CALLS: dict[str, tuple[str, Call]] = {
     "claim_next_tasks": ("limit", lambda storage, bound: storage.claim_next_tasks("a", limit=bound)),
     "fail_task": ("max_retries", lambda storage, bound: storage.fail_task(held(), "e", max_retries=bound)),
     "get_ready_tasks": ("limit", lambda storage, bound: storage.get_ready_tasks(bound)),
+    "get_blocked_tasks": ("limit", lambda storage, bound: storage.get_blocked_tasks(bound)),
     "read_events": ("limit", lambda storage, bound: storage.read_events(limit=bound)),
     "read_events after": ("after", lambda storage, bound: storage.read_events(bound)),
     "watch_events": ("after", lambda storage, bound: _watch(storage.watch_events(bound))),

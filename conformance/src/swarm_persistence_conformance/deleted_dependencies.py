@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from swarm_persistence import Storage, TaskModel, TaskStatus, UnmetDependency
+from swarm_persistence import InvalidQueryError, SerializationError, Storage, TaskModel, TaskStatus, UnmetDependency
 from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.held_tasks import claimed, statuses, stored
 from swarm_persistence_conformance.records import a_task, ids
@@ -86,6 +86,22 @@ class TestDependencyReads:
         }
         await storage.complete_task(await stored(storage, "b"))
         assert (await storage.get_unmet_dependencies())["two"] == (UnmetDependency("a", TaskStatus.PENDING),)
+
+    async def test_the_dependencies_of_some_blocked_tasks_can_be_asked_for(self, storage: Storage) -> None:
+        blocked = [a_task(f"b{n}", dependencies=["z"], priority=("low", "high")[n % 2]) for n in range(4)]
+        await storage.store_tasks([*blocked, a_task("free"), a_task("done", dependencies=["free"])])
+        await storage.complete_task(await claimed(storage))
+
+        assert ids(await storage.get_blocked_tasks(3)) == ["b1", "b3", "b0"]
+        assert await storage.get_blocked_tasks(0) == []
+        every = await storage.get_unmet_dependencies()
+        assert [*every] == ["b1", "b3", "b0", "b2"]
+        asked = await storage.get_unmet_dependencies(task_ids=["b0", "free", "done", "nothing", "b3", "b0"])
+        assert asked == {id: every[id] for id in ("b0", "b3")}
+        assert await storage.get_unmet_dependencies(task_ids=[]) == {}
+        for refused in ("b0", 7, [None]):
+            with pytest.raises((InvalidQueryError, SerializationError), match="task_ids"):
+                await storage.get_unmet_dependencies(task_ids=refused)  # type: ignore[arg-type]
 
     async def test_a_dependency_that_is_not_stored_for_long_is_missing(
         self, storage: Storage, clock: ManualClock

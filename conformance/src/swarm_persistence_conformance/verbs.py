@@ -55,10 +55,10 @@ def arguments() -> dict[str, dict[str, Any]]:
         "update_task": {"task": a_task(version=1, dependencies=["held-1"]), "force": False},
         "get_pending_tasks": {},
         "get_ready_tasks": {"limit": 5},
-        "get_blocked_tasks": {},
+        "get_blocked_tasks": {"limit": 5},
         "get_dependencies": {"task": a_task(dependencies=["a"])},
         "get_dependency_results": {"task": a_task(dependencies=["a"])},
-        "get_unmet_dependencies": {"missing_after": 60},
+        "get_unmet_dependencies": {"missing_after": 60, "task_ids": ["task-1"]},
         "get_tasks_by_agent": {"agent_id": "agent-1"},
         "watch_tasks": {
             "ids": ["task-1", "a"],

@@ -50,10 +50,15 @@ def add_action(
 
 def add_page(parser: argparse.ArgumentParser, cursor: str) -> None:
     """Add the arguments of a list that is read page by page."""
+    add_limit(parser)
+    parser.add_argument("--after", metavar=cursor, help=f"the page after this one: the {cursor} of the last one shown")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that bounds a list."""
     parser.add_argument(
         "--limit", type=whole_number, default=_PAGE, metavar="N", help=f"how many at most (default: {_PAGE})"
     )
-    parser.add_argument("--after", metavar=cursor, help=f"the page after this one: the {cursor} of the last one shown")
 
 
 def add_group(parser: argparse.ArgumentParser, records: str) -> None:
@@ -129,6 +134,13 @@ def show_list(
         for record in records:
             print_json(record)
         return
+    show_all(records, title, columns)
+    if records and len(records) == arguments.limit:
+        say(open_console(), f"more: --after {printable(str(cursor(records[-1])))}")
+
+
+def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], str]]) -> None:
+    """Print records as a table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -144,8 +156,6 @@ def show_list(
         # The texts are users', and may look like markup.
         table.add_row(*(Text(printable(show(record))) for show in columns.values()))
     console.print(table)
-    if len(records) == arguments.limit:
-        say(console, f"more: --after {printable(str(cursor(records[-1])))}")
 
 
 def print_fields(console: "Console", record: Model) -> None:

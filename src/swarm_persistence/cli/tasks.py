@@ -1,6 +1,7 @@
 """`swarm-persistence tasks list` and `show`: which tasks there are, and all of one, with what blocks it."""
 
 import argparse
+from collections.abc import Callable
 
 import msgspec
 
@@ -11,6 +12,7 @@ from swarm_persistence.cli.records import (
     add_action,
     add_actions,
     add_group,
+    add_limit,
     add_page,
     age,
     of_group,
@@ -19,6 +21,7 @@ from swarm_persistence.cli.records import (
     print_json,
     printable,
     run_on,
+    show_all,
     show_list,
 )
 from swarm_persistence.cli.terminal import open_console, say
@@ -46,6 +49,10 @@ def add_parser(commands: "Subparsers") -> None:
     listing.add_argument("--concurrency-key", metavar="KEY", help="only tasks of this concurrency key")
     add_group(listing, "tasks")
     add_page(listing, "ID")
+    blocked = add_action(
+        actions, "blocked", "List tasks that wait for others, the most urgent first, and for which.", run_blocked
+    )
+    add_limit(blocked)
     show = add_action(
         actions, "show", "Show one task. If it is blocked, tell which dependencies it waits for.", run_show
     )
@@ -89,10 +96,39 @@ def run_show(arguments: argparse.Namespace) -> int:
     console = open_console()
     print_fields(console, task)
     for dependency in unmet:
-        state = "is not stored yet" if dependency.status is None else f"is {dependency.status}"
-        missing = "is not stored: is the id right?"
-        say(console, f"waits for {printable(dependency.id)}, which {missing if dependency.is_missing else state}")
+        say(console, f"waits for {printable(dependency.id)}, which is {_state_of(dependency)}")
     return 0
+
+
+def run_blocked(arguments: argparse.Namespace) -> int:
+    """List blocked tasks with what they wait for, and return the exit code."""
+    blocked = run_on(arguments.database, lambda storage: _read_blocked(storage, arguments.limit))
+    if arguments.json:
+        for task, unmet in blocked:
+            print_json({**msgspec.to_builtins(task), "unmet_dependencies": msgspec.to_builtins(unmet)})
+        return 0
+    unmet_of = {task.id: unmet for task, unmet in blocked}
+    columns: dict[str, Callable[[TaskModel], str]] = {
+        "id": lambda task: task.id,
+        "type": lambda task: task.task_type,
+        "priority": lambda task: task.priority.value,
+        "created": lambda task: age(task.created_at),
+        "waits for": lambda task: ", ".join(f"{each.id} ({_state_of(each)})" for each in unmet_of[task.id]),
+    }
+    show_all([task for task, _ in blocked], "Blocked tasks", columns)
+    return 0
+
+
+def _state_of(dependency: UnmetDependency) -> str:
+    if dependency.is_missing:
+        return "not stored: is the id right?"
+    return "not stored yet" if dependency.status is None else dependency.status.value
+
+
+async def _read_blocked(storage: Storage, limit: int) -> list[tuple[TaskModel, tuple[UnmetDependency, ...]]]:
+    tasks = await storage.get_blocked_tasks(limit)
+    unmet = await storage.get_unmet_dependencies(task_ids=[task.id for task in tasks])
+    return [(task, unmet[task.id]) for task in tasks if task.id in unmet]
 
 
 def _progress_of(task: TaskModel) -> str:
@@ -103,5 +139,4 @@ async def _read(storage: Storage, id: str) -> tuple[TaskModel, tuple[UnmetDepend
     task = await storage.get_task(id)
     if task is None:
         raise CommandError(f"there is no task {id!r}", 1)
-    is_blocked = task.status is TaskStatus.PENDING and task.dependencies
-    return task, (await storage.get_unmet_dependencies()).get(task.id, ()) if is_blocked else ()
+    return task, (await storage.get_unmet_dependencies(task_ids=[id])).get(id, ())

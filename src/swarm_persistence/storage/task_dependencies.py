@@ -1,6 +1,6 @@
 """The verbs that read the dependencies of tasks: their records, their results, and those that are not met."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +12,9 @@ from swarm_persistence.engines.reads import Select, Values
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, Table
+from swarm_persistence.storage.arguments import texts
 from swarm_persistence.storage.dependencies import ROWS_AT_ONCE, dependencies_of
-from swarm_persistence.storage.tasks import TaskVerbs
+from swarm_persistence.storage.tasks import IS_BLOCKED, IS_PENDING, TaskVerbs
 
 MISSING_AFTER_SECONDS = 60.0
 """The default age of a task at which a dependency that is not stored is missing."""
@@ -47,14 +48,15 @@ class DependencyVerbs(TaskVerbs):
         return {id: each.result for id, each in found.items() if each.status is TaskStatus.COMPLETED}
 
     async def get_unmet_dependencies(
-        self, *, missing_after: float | timedelta = MISSING_AFTER_SECONDS
+        self, *, missing_after: float | timedelta = MISSING_AFTER_SECONDS, task_ids: Iterable[str] | None = None
     ) -> dict[str, tuple[UnmetDependency, ...]]:
-        """Return for each blocked task, by id, the dependencies that it waits for, in its order.
+        """Return for each blocked task, or each of these, by id, the dependencies that it waits for, in its order.
 
         A dependency that is not stored counts as missing once the task is `missing_after` seconds old.
         """
         age = round(seconds(missing_after, "missing_after", is_zero_possible=True) * 1_000_000)
-        blocked = await self.get_blocked_tasks()
+        chosen = texts(task_ids, "task_ids")
+        blocked = await (self.get_blocked_tasks() if chosen is None else self._blocked_among(chosen))
         if not blocked:
             return {}
         links = {*await self._pairs(TASK_LINKS, "task_id", [task.id for task in blocked], "dependency_id")}
@@ -70,6 +72,13 @@ class DependencyVerbs(TaskVerbs):
         # A task that was blocked at the first read may have no link at the second.
         found = {task.id: [id for id in dependencies_of(task) if (task.id, id) in links] for task in blocked}
         return {task.id: tuple(unmet(task, id) for id in found[task.id]) for task in blocked if found[task.id]}
+
+    async def _blocked_among(self, ids: Sequence[str]) -> list[TaskModel]:
+        found: list[TaskModel] = []
+        for place in range(0, len(ids), ROWS_AT_ONCE):
+            some = one_of("id", ids[place : place + ROWS_AT_ONCE])
+            found += await self._executor().read(Select(Query(TASKS, (some, IS_PENDING, IS_BLOCKED))))
+        return found
 
     async def _pairs(self, table: Table[Any], key: str, values: Sequence[str], field: str) -> list[tuple[str, str]]:
         """Return two columns of the rows that have one of these values in the first."""

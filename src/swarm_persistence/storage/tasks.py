@@ -18,6 +18,7 @@ from swarm_persistence.storage.watching import Watched
 
 IS_PENDING = Condition("status", "=", TaskStatus.PENDING.value)
 IS_MET = Condition(UNMET_DEPENDENCIES, "=", 0)
+IS_BLOCKED = Condition(UNMET_DEPENDENCIES, ">", 0)
 IS_NOT_DELAYED = Condition(IS_DELAYED, "=", 0)
 IS_READY = (IS_PENDING, IS_MET, IS_NOT_DELAYED)
 IS_DUE = (Condition(IS_DELAYED, "=", 1), Condition("run_at", "<=", FromNow()))
@@ -107,10 +108,14 @@ class TaskVerbs(StorageCore):
         left = [task for id, task in every.items() if id in arrivals]
         return sorted(left, key=lambda task: (-task.priority.rank, arrivals[task.id]))[:limit]
 
-    async def get_blocked_tasks(self) -> list[TaskModel]:
-        """Return the pending tasks that wait for a dependency: highest priority first, then first stored."""
-        is_blocked = Condition(UNMET_DEPENDENCIES, ">", 0)
-        return await self._executor().read(Select(Query(TASKS, (IS_PENDING, is_blocked), MOST_URGENT_FIRST)))
+    async def get_blocked_tasks(self, limit: int | None = None) -> list[TaskModel]:
+        """Return the pending tasks that wait for a dependency: highest priority first, then first stored.
+
+        `get_unmet_dependencies` tells what each of them waits for.
+        """
+        if limit is not None:
+            bound("limit", limit)
+        return await self._executor().read(Select(Query(TASKS, (IS_PENDING, IS_BLOCKED), MOST_URGENT_FIRST, limit)))
 
     async def get_tasks_by_agent(self, agent_id: str) -> list[TaskModel]:
         """Return the tasks assigned to this agent, newest first."""

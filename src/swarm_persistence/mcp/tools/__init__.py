@@ -40,6 +40,7 @@ _DESTROYING = (schedules.delete_schedule, limits.delete_limit, deletions.delete_
 _READING = (
     status.swarm_status,
     tasks.list_tasks,
+    tasks.list_blocked_tasks,
     schedules.list_schedules,
     limits.list_limits,
     events.read_events,

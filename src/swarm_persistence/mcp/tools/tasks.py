@@ -184,6 +184,20 @@ async def list_tasks(
     return listed("tasks", (_shown(task, max_characters) for task in found), limit, more)
 
 
+async def list_blocked_tasks(
+    storage: Storage, *, limit: Limit = 20, max_characters: Characters = DEFAULT_CHARACTERS
+) -> dict[str, Any]:
+    """List the tasks that wait for others, the most urgent first, and for which; a missing one may be mistyped."""
+    found = await storage.get_blocked_tasks(limit + 1)
+    unmet = await storage.get_unmet_dependencies(task_ids=[task.id for task in found])
+    records = (
+        {**_shown(task, max_characters), "waits_for": msgspec.to_builtins(unmet[task.id])}
+        for task in found
+        if task.id in unmet
+    )
+    return listed("tasks", records, limit, "list_blocked_tasks with a larger limit")
+
+
 def _shown(task: TaskModel, characters: int) -> dict[str, Any]:
     way = f"list_tasks with task_ids=[{task.id!r}] and a larger max_characters"
     return shown(task, characters, way)

@@ -1,6 +1,5 @@
 """Tasks over HTTP: list, show, store, change, wait, watch; other files have claims and decisions of people."""
 
-import asyncio
 import contextlib
 from typing import Annotated, Any
 
@@ -8,11 +7,12 @@ from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Stream
+from msgspec import Struct
 
-from swarm_persistence import Storage, TaskModel, TaskStatus, UnmetDependency, WaitTimeoutError
+from swarm_persistence import Storage, TaskModel, UnmetDependency, WaitTimeoutError
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api import claims, decisions, held_claims
-from swarm_persistence.web.api.parameters import LastEventId, Wait
+from swarm_persistence.web.api.parameters import LastEventId, Limit, Wait
 from swarm_persistence.web.api.records import (
     change_handler,
     count_handler,
@@ -22,6 +22,7 @@ from swarm_persistence.web.api.records import (
     store_handler,
 )
 from swarm_persistence.web.event_streams import event_stream
+from swarm_persistence.web.lists import DEFAULT_RECORDS
 from swarm_persistence.web.long_polls import wait_for
 from swarm_persistence.web.open_streams import OpenStreams
 
@@ -52,8 +53,29 @@ async def show_dependencies(
     record_id: NamedDependency[str], storage: NamedDependency[Storage]
 ) -> Response[list[UnmetDependency]]:
     """Return what a pending task waits for: the dependencies that are not completed, stored or not."""
-    task, unmet = await asyncio.gather(existing(storage, TaskModel, record_id), storage.get_unmet_dependencies())
-    return answer([*unmet.get(record_id, ())] if task.status is TaskStatus.PENDING else [])
+    await existing(storage, TaskModel, record_id)
+    unmet = await storage.get_unmet_dependencies(task_ids=[record_id])
+    return answer([*unmet.get(record_id, ())])
+
+
+class BlockedTask(Struct, frozen=True):
+    """A task that waits for dependencies, and for which."""
+
+    task: TaskModel
+    unmet_dependencies: list[UnmetDependency]
+
+
+@get("/blocked")
+async def list_blocked_tasks(
+    storage: NamedDependency[Storage], limit: Limit = DEFAULT_RECORDS
+) -> Response[list[BlockedTask]]:
+    """Return the pending tasks that wait for a dependency, the most urgent first, each with those that it waits for.
+
+    A dependency `is_missing` if it is not stored although the task is a minute old: its id may be mistyped.
+    """
+    tasks = await storage.get_blocked_tasks(limit)
+    unmet = await storage.get_unmet_dependencies(task_ids=[task.id for task in tasks])
+    return answer([BlockedTask(task, [*unmet[task.id]]) for task in tasks if task.id in unmet])
 
 
 @get("/stream", media_type="text/event-stream")
@@ -83,6 +105,7 @@ ROUTER = Router(
         store_handler(TaskModel),
         count_handler(TaskModel),
         delete_matching_handler(TaskModel),
+        list_blocked_tasks,
         stream_tasks,
         show_task,
         change_handler(TaskModel),
