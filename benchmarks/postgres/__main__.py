@@ -24,6 +24,7 @@ from benchmarks.postgres.queues import QUEUES
 from benchmarks.postgres.rounds import rate_of
 from benchmarks.postgres.whole_tasks import AT_ONCE, PROCESSES, TASKS, measure
 from benchmarks.results import Results, Row
+from benchmarks.workloads import claim_limits
 from swarm_persistence import PostgresStorage, TaskModel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,15 +34,17 @@ _PACKAGES = ("swarm-persistence", "asyncpg", "SQLAlchemy", "procrastinate", "pgq
 
 WHOLE_TASKS = "whole_tasks"
 VERBS = ("insert", "get", "store_many", "claim_next")
+MEASURED = (WHOLE_TASKS, claim_limits.KEY, *VERBS)
 IN_FLIGHT = {"insert": (1, 100), "get": (1, 100), "store_many": (1,), "claim_next": (1, 16)}
 BULK = 10_000
+GROWN = 1_000_000
 
 
 def main() -> int:
     """Run what the command line asks for."""
     options = _options()
     with server(options.url) as url:
-        results = asyncio.run(run(url, options.only or (WHOLE_TASKS, *VERBS), options.rounds, options.seconds))
+        results = asyncio.run(run(url, options.only or MEASURED, options.rounds, options.seconds))
     print("\n".join(text_of(results)))
     if not options.only:
         results.write(RESULTS)
@@ -62,13 +65,14 @@ def server(url: str | None) -> Iterator[str]:
         yield own.url()
 
 
-async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Results:
+async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float, grown: int = GROWN) -> Results:
     """Measure whole tasks by each queue's workers, and each peer that knows a verb, once a round."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         machine = describe_machine(Path(place), _PACKAGES, PostgreSQL=await server_version(url))
     shuffle = random.Random(20260101)  # the same in every run
     whole_tasks = await _whole_tasks(url, rounds, seconds, shuffle) if WHOLE_TASKS in verbs else []
+    limited = await _claims_under_limits(url, rounds, seconds, grown) if claim_limits.KEY in verbs else []
     verbs = [verb for verb in verbs if verb in VERBS]
     measurements: dict[tuple[str, int, str], list[float]] = {}
     for number in range(rounds if verbs else 0):
@@ -88,7 +92,7 @@ async def run(url: str, verbs: Sequence[str], rounds: int, seconds: float) -> Re
         )
     ]
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Results("postgres", rounds, finished_at, time.monotonic() - started, machine, whole_tasks + rows)
+    return Results("postgres", rounds, finished_at, time.monotonic() - started, machine, whole_tasks + limited + rows)
 
 
 async def _whole_tasks(url: str, rounds: int, seconds: float, shuffle: random.Random) -> list[Row]:
@@ -107,6 +111,18 @@ async def _whole_tasks(url: str, rounds: int, seconds: float, shuffle: random.Ra
                 row.measurements.append(figure)
     order = [*QUEUES]
     return sorted(rows.values(), key=lambda row: (row.size, row.in_flight, order.index(row.peer), row.unit != TASKS))
+
+
+async def _claims_under_limits(url: str, rounds: int, seconds: float, grown: int) -> list[Row]:
+    """Measure claims of the next task under limits, all rounds in one database."""
+    async with (
+        new_database(url) as own_url,
+        await PostgresStorage.builder().schema(SCHEMA).build(own_url) as storage,
+    ):
+        print(f"{claim_limits.KEY}: {grown:,} pending tasks", file=sys.stderr, flush=True)
+        await claim_limits.fill(storage, grown)
+        measured = [await claim_limits.measured(storage, grown, claim_limits.CASES, seconds) for _ in range(rounds)]
+    return claim_limits.rows_of("swarm", measured)
 
 
 @asynccontextmanager
@@ -159,7 +175,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.postgres", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement takes")
-    parser.add_argument("--only", action="append", choices=(WHOLE_TASKS, *VERBS), help="this only, and keep nothing")
+    parser.add_argument("--only", action="append", choices=MEASURED, help="this only, and keep nothing")
     parser.add_argument(
         "--url", help="another server to measure on, with pg_stat_statements, whose user may create databases"
     )

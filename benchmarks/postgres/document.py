@@ -12,6 +12,7 @@ from benchmarks.postgres.whole_tasks import TASKS, UNITS
 from benchmarks.results import RATE, Results, Row
 from benchmarks.table import figure, ratio_to
 from benchmarks.targets import NOTES, Verdict
+from benchmarks.workloads import claim_limits
 
 _HOW = """\
 Every figure is the median of {rounds} rounds; in each, all peers take their turns in a new random order, on one server
@@ -72,6 +73,13 @@ def _lines(results: Results) -> Iterator[str]:
             yield f"### {title}"
             yield ""
             yield from table(rows, lambda key: PEERS[key][0])
+    if limited := results.of(claim_limits.KEY):
+        yield ""
+        yield f"### {claim_limits.TITLE}"
+        yield ""
+        yield claim_limits.ABOUT.format(grown=limited[0].size)
+        yield ""
+        yield from table(limited, lambda key: PEERS[key][0])
 
 
 def text_of(results: Results) -> Iterator[str]:
@@ -88,6 +96,8 @@ def text_of(results: Results) -> Iterator[str]:
     for verb in _TITLES:
         for row in results.of(verb):
             yield f"{verb:>12} {row.in_flight:>4} in flight  {PEERS[row.peer][0]:<26} {row.median:>10,.0f} /s"
+    for row in results.of(claim_limits.KEY):
+        yield f"{claim_limits.KEY:>12} {row.size:,} pending, {row.unit.replace(':', ': ' + figure(row.median), 1)}"
 
 
 def _whole_tasks(results: Results) -> Iterator[str]:

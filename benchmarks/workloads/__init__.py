@@ -2,6 +2,7 @@
 
 from benchmarks.workloads.bulk import AGGREGATE, StoreMany
 from benchmarks.workloads.busy_loop import BusyLoop
+from benchmarks.workloads.claim_limits import ClaimLimits
 from benchmarks.workloads.events import INSERT, MIX, ORDERED_LIST, POINT_READ, TRANSACTION
 from benchmarks.workloads.growth import Growth
 from benchmarks.workloads.iteration import Iteration
@@ -29,6 +30,7 @@ WORKLOADS: tuple[Workload, ...] = (
     BusyLoop(),
     Growth(),
     QueueDepth(),
+    ClaimLimits(),
     MemoryGrowth(),
     Residency(),
     Iteration(),

@@ -24,7 +24,7 @@ from benchmarks.scale import SMOKE
 from benchmarks.site import Site
 from benchmarks.table import text_of
 from benchmarks.targets import NOTES, judge
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, claim_limits
 from benchmarks.workloads.events import INSERT
 from swarm_persistence import EventModel, Model
 
@@ -62,6 +62,15 @@ def test_no_process_claims_what_another_has(results: Results) -> None:
 
     assert double
     assert all(sum(row.measurements) == 0 for row in double)
+
+
+def test_claims_under_limits_are_compared_with_those_without(results: Results) -> None:
+    for peer in ("swarm", "memory"):
+        units = {row.unit for row in results.of(claim_limits.KEY) if row.peer == peer and row.median > 0}
+        assert units == {
+            *(f"{case}: {claim_limits.RATE}" for case in claim_limits.CASES),
+            *(f"{case}: {claim_limits.TIMES}" for case in claim_limits.CASES[1:]),
+        }
 
 
 def test_results_come_back_equal_from_json(results: Results, tmp_path: Path) -> None:

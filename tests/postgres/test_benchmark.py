@@ -16,6 +16,7 @@ from benchmarks.postgres.pooler import VERBS as POOLED_VERBS
 from benchmarks.postgres.queues import QUEUES
 from benchmarks.postgres.whole_tasks import UNITS
 from benchmarks.results import Results
+from benchmarks.workloads import claim_limits
 from postgres.poolers import new_pooler
 from postgres.servers import Server, embedded_programs, new_server
 
@@ -55,6 +56,19 @@ async def test_the_workers_of_every_queue_do_whole_tasks_and_the_page_tells_what
     page = (tmp_path / "page.md").read_text()
     assert [queue.title for queue in QUEUES.values() if f"\n| {queue.title} | " not in page] == []
     assert [queue.title for queue in QUEUES.values() if queue.title not in "\n".join(text_of(results))] == []
+
+
+async def test_claims_under_limits_are_measured_and_the_page_names_them(server: Server, tmp_path: Path) -> None:
+    results = await run(server.url(), [claim_limits.KEY], rounds=2, seconds=0.02, grown=400)
+
+    assert len(results.rows) == 5
+    assert all(row.median > 0 and row.size == 400 and len(row.measurements) == 2 for row in results.rows)
+    write_document(results, tmp_path / "page.md")
+    page, text = (tmp_path / "page.md").read_text(), "\n".join(text_of(results))
+    for case in claim_limits.CASES:
+        assert case in page
+        assert case in text
+    assert "400 that are pending" in page
 
 
 async def test_churn_is_measured_without_and_beside_an_open_snapshot(server: Server, admin: asyncpg.Connection) -> None:
