@@ -12,9 +12,10 @@ from swarm_persistence.testing import now
 from swarm_persistence_conformance import actors
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.model_tests import ModelTest
+from swarm_persistence_conformance.reference_limits import ReferenceLimit
 from swarm_persistence_conformance.reference_model import ReferenceModel
 from swarm_persistence_conformance.state_machines import run_state_machine
-from swarm_persistence_conformance.task_choices import AGENTS, CHANGES, COPY, IDS, LEASES, TASKS, TYPES
+from swarm_persistence_conformance.task_choices import AGENTS, CHANGES, COPY, IDS, LEASES, LIMITS, TASKS, TYPES
 
 _DEEPEST = 2
 
@@ -62,6 +63,21 @@ class RandomTaskVerbs(ModelTest):
     @rule(id=IDS, agent=AGENTS, lease=st.none() | LEASES)
     def claim(self, id: str, agent: str, lease: float | None) -> None:
         self.do(lambda storage: storage.claim_task(id, agent, lease=lease), lambda: self.model.claim(id, agent, lease))
+
+    @rule(task_type=st.sampled_from("xy"), limit=LIMITS)
+    def set_limit(self, task_type: str, limit: ReferenceLimit) -> None:
+        async def set_limit(storage: Storage) -> None:
+            await storage.set_limit(task_type, **limit._asdict())
+
+        self.do(set_limit, lambda: self.model.set_limit(task_type, limit))
+
+    @rule(task_type=st.sampled_from("xy"))
+    def delete_limit(self, task_type: str) -> None:
+        self.do(lambda storage: storage.delete_limit(task_type), lambda: self.model.limits.delete(task_type))
+
+    @rule(id=IDS)
+    def retry(self, id: str) -> None:
+        self.do(lambda storage: storage.retry_task(id), lambda: self.model.retry(id))
 
     @rule(id=IDS)
     def get(self, id: str) -> None:

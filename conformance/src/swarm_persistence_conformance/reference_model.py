@@ -11,8 +11,8 @@ from typing import Any
 
 from swarm_persistence import ConflictError, DependencyCycleError, LeaseLostError, NotFoundError, TaskModel, TaskStatus
 from swarm_persistence.testing import now
+from swarm_persistence_conformance.reference_limits import HELD, ReferenceLimit, ReferenceLimits
 
-HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
 _UNSUCCESSFUL = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
@@ -22,6 +22,7 @@ class ReferenceModel:
     def __init__(self) -> None:
         self.tasks: dict[str, TaskModel] = {}
         self.links: dict[str, set[str]] = {}
+        self.limits = ReferenceLimits()
 
     def ready(self) -> list[TaskModel]:
         """Return the tasks that can be claimed now, in claim order."""
@@ -95,6 +96,7 @@ class ReferenceModel:
     def delete(self, id: str) -> None:
         """Delete a task, if there is one, and fail those that wait for it."""
         self.links.pop(id, None)
+        self.limits.forget(id)
         if self.tasks.pop(id, None) is not None:
             self._fail_dependents(id, "was deleted")
 
@@ -107,7 +109,7 @@ class ReferenceModel:
     def claim(self, id: str, agent_id: str, lease: float | None) -> bool:
         """Claim a task by its id."""
         task = self.tasks.get(id)
-        if task is None or task.status is not TaskStatus.PENDING:
+        if task is None or task.status is not TaskStatus.PENDING or not self.limits.let(task, self.tasks.values()):
             return False
         self._assign(task, agent_id, lease)
         return True
@@ -118,11 +120,32 @@ class ReferenceModel:
         """Claim the next tasks of some types, or of any, that require no capabilities but these."""
         wanted = None if types is None else set(types)
         tasks = [task for task in self.ready() if wanted is None or task.task_type in wanted]
-        tasks = [task for task in tasks if {*(task.required_capabilities or ())} <= {*capabilities}][:limit]
+        tasks = [task for task in tasks if {*(task.required_capabilities or ())} <= {*capabilities}]
+        claimed: list[TaskModel] = []
         for task in tasks:
-            self._assign(task, agent_id, lease)
-            task.started_at = now()
-        return tasks
+            if len(claimed) < limit and self.limits.let(task, self.tasks.values()):
+                self._assign(task, agent_id, lease)
+                task.started_at = now()
+                claimed.append(task)
+        return claimed
+
+    def set_limit(self, task_type: str, limit: ReferenceLimit) -> None:
+        """Set the limit of a type."""
+        self.limits.set(task_type, limit, self.tasks.values())
+
+    def retry(self, id: str) -> TaskModel:
+        """Let a finished task begin anew."""
+        stored = self.tasks.get(id)
+        if stored is None:
+            raise NotFoundError(id)
+        if stored.status in (TaskStatus.PENDING, *HELD):
+            raise ConflictError(id)
+        task = deepcopy(stored)
+        cleared = ("assigned_to", "result", "error", "started_at", "completed_at", "lease_expires_at")
+        for field in (*cleared, "progress", "progress_text"):
+            setattr(task, field, None)
+        task.status, task.retry_count, task.updated_at = TaskStatus.PENDING, 0, now()
+        return self.update(task, force=False)
 
     def extend(self, copy: TaskModel, lease: float) -> TaskModel:
         """Extend a lease."""
@@ -221,6 +244,7 @@ class ReferenceModel:
     def _assign(self, task: TaskModel, agent_id: str, lease: float | None) -> None:
         claim = {"status": TaskStatus.ASSIGNED, "assigned_to": agent_id, "claim_count": task.claim_count + 1}
         self._touch(task, lease_expires_at=None if lease is None else _after(lease), **claim)
+        self.limits.count(task)
 
     def _give_back(self, task: TaskModel, **changes: Any) -> None:
         holder = {"assigned_to": None, "started_at": None, "lease_expires_at": None}

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from swarm_persistence import TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.testing import ManualClock
+from swarm_persistence_conformance.reference_limits import ReferenceLimit
 
 MOST_COPIES = 10
 _START = ManualClock().now()
@@ -17,6 +18,7 @@ LEASES = st.sampled_from([50.0, 150.0, 350.0])
 DEPENDENCIES = st.lists(IDS, max_size=2)
 RUN_AT = st.sampled_from([None, None, *(_START + timedelta(seconds=each) for each in (-50, 150, 450))])
 KEYS = st.sampled_from([None, None, None, "key-1", "key-2"])
+CONCURRENCY_KEYS = st.sampled_from([None, "k", "l"])
 COPY = st.integers(0, MOST_COPIES - 1)
 STATUSES = st.sampled_from([*[TaskStatus.PENDING] * 6, TaskStatus.COMPLETED])
 
@@ -33,6 +35,7 @@ TASKS = st.builds(
     run_at=RUN_AT,
     idempotency_key=KEYS,
     fails_with_dependencies=st.sampled_from([True, True, False]),
+    concurrency_key=CONCURRENCY_KEYS,
     required_capabilities=st.sampled_from([None, None, None, ("y",), ("x", "y")]),
 )
 CHANGES = st.fixed_dictionaries(
@@ -45,8 +48,17 @@ CHANGES = st.fixed_dictionaries(
         "dependencies": DEPENDENCIES,
         "run_at": RUN_AT,
         "idempotency_key": KEYS,
+        "concurrency_key": CONCURRENCY_KEYS,
         "error": st.sampled_from([None, "spoilt"]),
         "fails_with_dependencies": st.booleans(),
         "trace_parent": st.sampled_from([None, "a", "b"]),
     },
+)
+LIMITS = st.sampled_from(
+    [
+        *(ReferenceLimit(running=number) for number in (0, 1, 2)),
+        ReferenceLimit(per_key=1),
+        ReferenceLimit(starts=2, per=150),  # no boundary at a time that passes: a server's clock keeps running
+        ReferenceLimit(running=2, per_key=1, starts=3, per=250),
+    ]
 )
