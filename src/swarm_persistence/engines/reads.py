@@ -90,6 +90,24 @@ class WordMatches(Read[list[int]], frozen=True, gc=False):
     since: int
 
 
+Metric = Literal["cosine", "dot", "euclidean"]
+"""How near two vectors are: by their cosine, their dot product, or their distance."""
+
+
+class NearestCandidates(Read[list[str] | None], frozen=True, gc=False):
+    """Read the ids of the rows that match a query's conditions and may be among the `most` nearest to a vector.
+
+    All that are among them are. `None` where the engine has no functions of vectors, or cannot tell: a row has another
+    number of dimensions, or a number is too large or too small for its precision.
+    """
+
+    query: Query[Any]
+    field: str
+    vector: bytes
+    metric: Metric
+    most: int
+
+
 class Count(Read[int], frozen=True, gc=False):
     """Count the rows that match a query's conditions."""
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from operator import mul
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.reads import Select, Values
+from swarm_persistence.engines.reads import Metric, NearestCandidates, Select, Values
 from swarm_persistence.errors import DatabaseError, InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.query.builder import bound
@@ -25,9 +25,6 @@ from swarm_persistence.storage.document_words import words_in, words_of
 _PAGE = 200
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
 """BM25's usual constants, as in SQLite's FTS5."""
-
-
-Metric = Literal["cosine", "dot", "euclidean"]
 
 
 class FoundDocument(msgspec.Struct, frozen=True):
@@ -81,19 +78,26 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
 
         The score is the cosine of both, their dot product (`metric="dot"`), or their distance, negated
         (`metric="euclidean"`). Documents without an embedding are not found; nor is by cosine one of zeros. Compares
-        with all of these documents, page by page.
+        with all of these documents, page by page, or within SQLite where the extra `vectors` is installed.
 
         Raises:
             InvalidQueryError: a document's embedding has another number of dimensions; or by cosine, the given one has
                 no direction: all of its numbers are 0.
 
         """
-        wanted = numbers_of(vector([*embedding] if isinstance(embedding, Iterable) else embedding, "embedding"))
+        given = vector([*embedding] if isinstance(embedding, Iterable) else embedding, "embedding")
+        wanted = numbers_of(given)
         most = bound("limit", limit)
         score = _score_of(metric, wanted)
         scores: list[tuple[float, str]] = []
         has_one = Condition("embedding", "IS NOT NULL")
-        async for id, data in self._scan(collection, below, "embedding", has_one):
+        within = _is_within(collection_argument(collection), below)
+        query: Query[Any] = Query(DOCUMENTS, (*within, has_one, *IS_UNEXPIRED))
+        ids = await self._executor().read(NearestCandidates(query, "embedding", given, metric, most))
+        embeddings = (
+            self._scan(collection, below, "embedding", has_one) if ids is None else self._embeddings(ids, has_one)
+        )
+        async for id, data in embeddings:
             numbers = numbers_of(data)
             if len(numbers) != len(wanted):
                 raise InvalidQueryError(
@@ -145,6 +149,13 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
                 return
             above = (Condition("id", ">", rows[-1][0]),)
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
+
+    async def _embeddings(self, ids: Sequence[str], has_one: Condition) -> AsyncIterator[tuple[str, Any]]:
+        for start in range(0, len(ids), _PAGE):
+            chosen: Query[Any] = Query(DOCUMENTS, (one_of("id", ids[start : start + _PAGE]), has_one, *IS_UNEXPIRED))
+            rows: list[Any] = await self._executor().read(Values(chosen, ("id", "embedding")))
+            for id, data in rows:
+                yield id, data
 
     async def _found(self, scores: list[tuple[float, str]], most: int) -> list[FoundDocument]:
         best = sorted(scores, key=lambda each: (-each[0], each[1]))[:most]

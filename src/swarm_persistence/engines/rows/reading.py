@@ -12,6 +12,7 @@ from swarm_persistence.engines.reads import (
     Get,
     IsAny,
     LastSequence,
+    NearestCandidates,
     Page,
     Read,
     Select,
@@ -130,6 +131,7 @@ _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
     Aggregate: _aggregate,
     LastSequence: _last_sequence,
     WordIndexes: lambda read, source_of: [],
+    NearestCandidates: lambda read, source_of: None,
 }
 _FINISH: dict[type[Read[Any]], Callable[[Any, Any], Any]] = {
     Get: _record,

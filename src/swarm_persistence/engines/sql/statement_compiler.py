@@ -13,6 +13,7 @@ from swarm_persistence.engines.reads import (
     Get,
     IsAny,
     LastSequence,
+    NearestCandidates,
     Page,
     Read,
     Select,
@@ -30,6 +31,7 @@ from swarm_persistence.engines.sql.statements import (
     IfChangedStatement,
     IfNoneStatement,
     InsertStatement,
+    NothingStatement,
     PageStatement,
     RecordsStatement,
     ReplaceStatement,
@@ -109,6 +111,7 @@ class StatementCompiler(ABC):
             WordMatches: word_index.read_matches,
             KeepWordIndex: word_index.keep,
             IndexWords: word_index.index,
+            NearestCandidates: self.nearest_candidates,
             Count: self._count,
             Aggregate: self._aggregate,
             LastSequence: self.last_sequence,
@@ -252,6 +255,10 @@ class StatementCompiler(ABC):
 
     def _sizes(self, read: Sizes) -> Statement:
         return TuplesStatement(*self.sql.sizes(read.query), read.query.table)
+
+    def nearest_candidates(self, read: NearestCandidates) -> Statement:
+        """Return the statement that gives the ids; this one gives `None`."""
+        return NothingStatement("SELECT 1 LIMIT 0", (), read.query.table)
 
     def _count(self, read: Count) -> Statement:
         return ValueStatement(*self.sql.count(read.query), read.query.table)

@@ -144,6 +144,13 @@ class TruthStatement(TextStatement, eq=False, gc=False):
         return bool(rows[0][0])
 
 
+class NothingStatement(TextStatement, eq=False, gc=False):
+    """Gives `None`, for a read that this database cannot do."""
+
+    def result(self, rows: list[Any]) -> None:
+        return None
+
+
 class RecordsStatement(TextStatement, eq=False, gc=False):
     """Gives the records of whole rows."""
 

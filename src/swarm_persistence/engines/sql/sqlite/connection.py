@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from swarm_persistence.clock import now_in_microseconds
-from swarm_persistence.engines.sql.sqlite import checksums
+from swarm_persistence.engines.sql.sqlite import checksums, vectors
 from swarm_persistence.engines.sql.sqlite.access import Access, connect
 from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
@@ -94,6 +94,8 @@ def open_connection(
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
     if not IS_BUILT_IN:
         add_percentile(connection)
+    if vectors.IS_INSTALLED:
+        vectors.add_functions(connection)
     return connection
 
 

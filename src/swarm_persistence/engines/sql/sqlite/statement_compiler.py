@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
-from swarm_persistence.engines.reads import Get
+from swarm_persistence.engines.reads import Get, NearestCandidates
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.bulk_deletes import DeleteDocumentsStatement
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
@@ -22,6 +22,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     UnlinkStatement,
     UpkeepStatement,
 )
+from swarm_persistence.engines.sql.sqlite.vectors import IS_INSTALLED, NearestCandidatesStatement, candidates_of
 from swarm_persistence.engines.sql.sqlite.word_index import SqliteWordIndex
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler
 from swarm_persistence.engines.sql.statements import (
@@ -108,6 +109,17 @@ class SqliteStatementCompiler(StatementCompiler):
         if table.may_be_large:
             return LargeRecordStatement(text, values, table, self._small_gets[table.name])
         return (RecordStatement if table.expiry is None else LastingRecordStatement)(text, values, table)
+
+    def nearest_candidates(self, read: NearestCandidates) -> Statement:
+        candidates = candidates_of(read) if IS_INSTALLED else None
+        if candidates is None:
+            return super().nearest_candidates(read)
+        text, values = self.sql.count(read.query)
+        head, new_values = candidates.columns(read.field)
+        rest = text.partition("\n")[2]
+        return NearestCandidatesStatement(
+            f"SELECT {head}\n{rest}", (*new_values, *values), read.query.table, candidates
+        )
 
     def _small_get(self, table: Table[Any]) -> str:
         """Return the text that reads a row by its id, and leaves the values of a large one null."""
