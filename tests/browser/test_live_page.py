@@ -370,6 +370,14 @@ class TestForAll:
 
         assert widths == dict.fromkeys(PAGES, PHONE["width"])
 
+    def test_the_navigation_is_one_line_on_a_desktop(self, page: Page, url: str) -> None:
+        page.set_viewport_size({"width": 1200, "height": 800})
+        show(page, url)
+
+        assert page.evaluate("document.querySelector('.top').offsetHeight") < 60
+        nav = page.locator(".top nav")
+        assert nav.evaluate("nav => nav.scrollWidth - nav.clientWidth") == 0
+
     def test_nothing_comes_from_another_site(self, page: Page, url: str) -> None:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))

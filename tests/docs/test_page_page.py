@@ -23,10 +23,10 @@ def test_the_pictures_are_those_that_the_make_target_takes() -> None:
 def test_the_command_serves_each_page_that_the_table_names(tmp_path: Path) -> None:
     (command,) = re.findall(r"^\$ swarm-persistence serve (.+)$", TEXT, re.MULTILINE)
     open_storage(tmp_path / command).close()
-    paths = {"Overview": "", **{name: name.lower() for name in ("Tasks", "Agents", "Events", "Messages")}}
-    paths["Metrics"] = "measurements"
     named = re.findall(r"^\| ([A-Z][a-z]+) \|", TEXT, re.MULTILINE)
-    assert {*named} == {*paths}
+    assert len(named) == len({*named}) == 10
+    paths = {name: name.lower() for name in named} | {"Overview": "", "Metrics": "measurements"}
+    assert {*paths} == {*named}
 
     with server(tmp_path, command) as serving, httpx.Client(base_url=serving.url) as client:
         for name, path in paths.items():

@@ -17,11 +17,14 @@ from web.page_swarm import fill
 from web.servers import server
 
 _DESKTOP = {"width": 1200, "height": 820}
+_SMALL = {"width": 1200, "height": 480}
 _PHONE = {"width": 390, "height": 780}
 PICTURES: dict[str, tuple[str, dict[str, int], str]] = {
     "page-overview": ("/", _DESKTOP, "light"),
     "page-task": ("/tasks/analyze", _DESKTOP, "dark"),
     "page-phone": ("/", _PHONE, "light"),
+    "page-approvals": ("/approvals", _SMALL, "light"),
+    "page-limits": ("/limits", _SMALL, "dark"),
 }
 """By name: the path of the page, the size of the window, and the colour scheme."""
 _COLOURS = 256
