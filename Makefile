@@ -111,6 +111,10 @@ bench-tasks: $(VENV)/dev ## Measure whole tasks by workers, in ten minutes, and 
 bench-rust: $(VENV)/dev ## Build the Rust crate with cargo, measure beside it, in six minutes, and write docs/performance-rust.md
 	@$(BIN)/python -m benchmarks.rust
 
+.PHONY: bench-web
+bench-web: $(VENV)/dev ## Measure workers beside a loaded server, in two minutes, and write docs/performance-web.md
+	@$(BIN)/python -m benchmarks.web
+
 .PHONY: bench-langgraph
 bench-langgraph: $(VENV)/dev ## Measure LangGraph's checkpoints and memory beside its own savers, and write docs/performance-langgraph.md
 	@$(BIN)/python -m benchmarks.langgraph

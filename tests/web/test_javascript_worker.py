@@ -16,6 +16,7 @@ TASKS = 40
 
 async def test_it_claims_extends_and_completes_beside_a_worker_of_python(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
+    (tmp_path / "token").touch(mode=0o600)
     (tmp_path / "token").write_text(TOKEN)
 
     async def count(task: TaskModel) -> Any:

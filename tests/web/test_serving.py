@@ -86,6 +86,7 @@ def test_a_swarm_is_served_beside_its_other_processes(tmp_path: Path) -> None:
 
 
 def test_a_token_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").touch(mode=0o600)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     with server(tmp_path, "swarm.db", "--token-file", "token", "--host", "0.0.0.0") as started:
         url = started.url.replace("0.0.0.0", "127.0.0.1") + "/api/v1/tasks"

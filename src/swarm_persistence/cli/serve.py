@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 from pathlib import Path
 
@@ -82,16 +83,19 @@ async def _serve(arguments: argparse.Namespace, token: str | None, listener: soc
     async with await _open(target, read_only=arguments.read_only) as storage:
         hosts = [arguments.host, *arguments.allow_host]
         app = swarm_app(storage, read_only=arguments.read_only, token=token, hosts=hosts)
-        server = SwarmServer(app)
-        print(f"database: {shown(str(getattr(storage, 'path', target)))}")
-        print(f"page: {url_of(listener)}", flush=True)
+
+        def announce() -> None:
+            print(f"database: {shown(str(getattr(storage, 'path', target)))}")
+            print(f"page: {url_of(listener)}", flush=True)
+
+        server = SwarmServer(app, announce=announce)
         await server.serve(sockets=[listener])
     return server.stopped_by
 
 
 async def _open(target: str, *, read_only: bool) -> Storage:
     if read_only:
-        return await open_existing(str(existing_file(target) or target))
+        return await open_existing(str(existing_file(target) or target), migrate=False)
     return await init_storage(target)
 
 
@@ -103,11 +107,15 @@ def _token(arguments: argparse.Namespace) -> str | None:
         raise CommandError("--no-auth asks for no token, and --token-file for one: leave one of them out")
     try:
         token = path.read_text().strip()
+        is_readable_by_all = os.name == "posix" and bool(path.stat().st_mode & stat.S_IROTH)
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot read the token from {str(path)!r}: {error}") from None
     from swarm_persistence.web.access import require_secret
 
     require_secret(token)
+    if is_readable_by_all:
+        # Not refused, as ssh does: secrets that Kubernetes mounts are, by default.
+        print(f"warning: every user of this machine can read the token in {str(path)!r}: chmod 600", file=sys.stderr)
     return token
 
 

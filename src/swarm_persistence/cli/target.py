@@ -39,8 +39,8 @@ def existing_file(target: str) -> Path | None:
     return Path(path)
 
 
-async def open_existing(target: str) -> Storage:
-    """Open the storage that a path or URL names.
+async def open_existing(target: str, *, migrate: bool | None = None) -> Storage:
+    """Open the storage that a path or URL names; whether an old schema is migrated says the URL, unless it is given.
 
     Raises:
         CommandError: there is no such file, or it holds nothing.
@@ -51,11 +51,14 @@ async def open_existing(target: str) -> Storage:
     if path is None and target.partition("://")[0] in SCHEMES:
         from swarm_persistence.backends.postgres import PostgresStorage
 
-        return await PostgresStorage.open(target, must_exist=True)
+        if migrate is None:
+            return await PostgresStorage.open(target, must_exist=True)
+        return await PostgresStorage.open(target, must_exist=True, migrate=migrate)
     if path is not None:
         from swarm_persistence.backends.sqlite import SqliteStorage
 
-        migrate = sqlite_target(target)[1] is not False
+        if migrate is None:
+            migrate = sqlite_target(target)[1] is not False
         return await SqliteStorage.open(path, must_exist=True, migrate=migrate)
     return await init_storage(target)
 

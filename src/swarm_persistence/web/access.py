@@ -2,15 +2,18 @@
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from swarm_persistence import InvalidQueryError
+from swarm_persistence.errors import shown
 from swarm_persistence.web.sessions import BrowserSession, Sessions
 
 SHORTEST_TOKEN = 16
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 VISIT = "swarm_persistence.visit"
 """The key of the visit in an ASGI scope."""
 
@@ -41,7 +44,7 @@ class ServerAccess:
         self.is_read_only = is_read_only
         self.sessions = Sessions(token)
         self._token = token
-        self._hosts = None if hosts is None else frozenset(each.lower().rstrip(".") for each in hosts)
+        self._hosts = None if hosts is None else frozenset(_checked_name(each) for each in hosts)
 
     @property
     def needs_token(self) -> bool:
@@ -68,6 +71,14 @@ def require_secret(token: str) -> None:
     """Raise `InvalidQueryError` if a token cannot be one."""
     if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise InvalidQueryError(f"the token needs {SHORTEST_TOKEN} characters of printable ASCII, or more")
+
+
+def _checked_name(host: str) -> str:
+    name = host.lower().rstrip(".")
+    if not (_NAME.fullmatch(name) or _is_address(name)):
+        wanted = "a name or an address, in ASCII, without a scheme, a port or a path, such as swarm.example.com"
+        raise InvalidQueryError(f"{shown(host)} is no name of a server, expected {wanted}")
+    return name
 
 
 def host_name(host: str) -> str:

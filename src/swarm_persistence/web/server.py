@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -18,9 +18,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SwarmServer(uvicorn.Server):
-    """A server of one swarm."""
+    """A server of one swarm; `announce` is called once it serves, and a signal stops it well."""
 
-    def __init__(self, app: SwarmApp, *, stops_at_signals: bool = True) -> None:
+    def __init__(
+        self, app: SwarmApp, *, stops_at_signals: bool = True, announce: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -34,6 +36,7 @@ class SwarmServer(uvicorn.Server):
         )
         self._app = app
         self._stops_at_signals = stops_at_signals
+        self._announce = announce
         self.stopped_by: signal.Signals | None = None
 
     @contextmanager
@@ -50,6 +53,12 @@ class SwarmServer(uvicorn.Server):
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which would go on for ever, then the server."""
