@@ -172,6 +172,20 @@ async def test_the_items_written_last_come_first(storage: Storage) -> None:
         assert [item.key for item in first + rest] == ["c", "a", "b"]
 
 
+async def test_a_filter_that_few_items_pass_finds_the_ones_written_last(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    for start in range(0, 1200, 200):
+        await store.abatch([PutOp(("x",), f"{n:04}", {"kind": n % 40}) for n in range(start, start + 200)])
+
+    for kind in (0, 39):
+        keys = [f"{n:04}" for n in range(1200) if n % 40 == kind]
+        batches = [keys[start : start + 5] for start in range(0, len(keys), 5)]  # of a batch, the lowest key first
+        every = [key for batch in reversed(batches) for key in batch]
+        for limit, offset in ((2, 0), (3, 4), (10, 10), (40, 0)):
+            found = await store.asearch(("x",), filter={"kind": kind}, limit=limit, offset=offset)
+            assert [each.key for each in found] == every[offset : offset + limit]
+
+
 async def test_what_makes_no_sense_is_refused_by_its_name(storage: Storage) -> None:
     store = SwarmStore(storage, index={"dims": 3, "embed": letters})
     await store.aput(("a",), "k", {"n": 1}, index=False)

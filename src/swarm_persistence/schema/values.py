@@ -38,6 +38,9 @@ _SHAPES: dict[Kind, tuple[str, Callable[[bytes], Any]]] = {
     Kind.TEXTS: ("a list of str", msgspec.json.Decoder(list[str]).decode),
     Kind.TAGS: ("a dict of str to str", msgspec.json.Decoder(dict[str, str]).decode),
 }
+# To name an enum's member, or to hash it, takes about as long as to encode a value.
+_JSON = Kind.JSON
+_JSON_SHAPE = _SHAPES[_JSON]
 
 
 def refuse(field: str, value: object, expected: str) -> NoReturn:
@@ -69,12 +72,22 @@ def identifier(value: object, field: str) -> str:
 
 def path(value: object, field: str) -> str:
     """Return the text of a tuple of texts, which sorts as they do."""
+    global _last_path  # noqa: PLW0603 - the records of one write have one collection, mostly the same object
+    last = _last_path
+    if value is last[0]:
+        return last[1]
     if type(value) is not tuple:
         refuse(field, value, "a tuple of str")
     for part in value:
         if type(part) is not str:  # it may have no hash, or one that takes a stack as deep as it is
             return _checked_path(value, field)
-    return _path(value, field)
+    found = _path(value, field)
+    _last_path = value, found
+    return found
+
+
+_last_path: tuple[tuple[str, ...], str] = ((), "")
+"""The last tuple of texts and its text: a tuple that is the same object need not be checked again."""
 
 
 @lru_cache(maxsize=4096)
@@ -188,7 +201,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     msgspec writes NaN as null, and tuples, datetimes or number keys as the nearest JSON: what does not come out
     as it went in is refused here.
     """
-    expected, decode = _SHAPES[kind]
+    expected, decode = _JSON_SHAPE if kind is _JSON else _SHAPES[kind]
     if _HAS_SHORT_STACK and is_nested_deeper(value, DEEPEST_NESTING):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most, or less deeply")
     try:

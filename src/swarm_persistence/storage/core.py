@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, Self, TypeVar, cast
 
 from swarm_persistence.engines.interface import Engine, Executor
@@ -120,6 +120,15 @@ class StorageCore(NotPicklable):
             scope.remember(model, values)
         for field, value in values.items():
             setattr(model, field, value)
+
+    def _tell_all(self, models: Iterable[Model], field: str, value: object) -> None:
+        """Set a field of many of the caller's objects, as `_tell` does."""
+        if innermost_scope() is None:
+            for model in models:
+                setattr(model, field, value)
+        else:
+            for model in models:
+                self._tell(model, **{field: value})
 
     @classmethod
     def _require_model(cls, table: Table[Any], model: object) -> None:

@@ -55,9 +55,7 @@ class DocumentVerbs(StorageCore):
         """
         given = self._documents(documents, "documents")
         new = self._documents(if_absent, "if_absent")
-        moment = now()
-        for document in (*given, *new):
-            self._tell(document, updated_at=moment)
+        self._tell_all((*given, *new), "updated_at", now())
         steps: list[Step] = [Put(given)] if given else []
         if new:
             steps.append(Put(new, if_absent=True))

@@ -21,6 +21,8 @@ Ranked: TypeAlias = tuple[DocumentModel, float | None]
 _PAGE = 1000
 _CANDIDATES = 10
 """How many of the best items are tried for each wanted one, before all are, where a filter may refuse some."""
+_GROWTH = 5
+"""How many times as many of the latest items are tried next, up to a page, as long as a filter refuses too many."""
 _UNSCORED = -math.inf
 
 
@@ -45,14 +47,20 @@ class ItemSearch:
         tried = self._most * _CANDIDATES if self._op.filter else self._most
         if not self._op.query:
             found = await self._latest(tried)
+            while len(found) == tried < _PAGE and len(self._chosen(found)) < self._most:
+                tried = min(tried * _GROWTH, _PAGE)
+                found = await self._latest(tried)
         elif self._vector is None:
             found = await self._with_words(LARGEST_LIMIT if self._op.filter else tried)
         else:
             found = await self._nearest(self._vector, tried)
-        best = [each for each in found if self._matches(each[0].value)][: self._most]
+        best = self._chosen(found)[: self._most]
         if len(best) < self._most and (self._op.query or len(found) == tried):
             best = await self._best_of_all(dict(_scores(found)))
         return best[self._op.offset :]
+
+    def _chosen(self, found: list[Ranked]) -> list[Ranked]:
+        return [each for each in found if self._matches(each[0].value)]
 
     async def _latest(self, limit: int) -> list[Ranked]:
         latest = self._below().order_by("updated_at", desc=True).order_by("id").limit(limit)
