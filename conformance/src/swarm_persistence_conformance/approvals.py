@@ -98,3 +98,9 @@ class TestApprovals:
     async def test_an_unknown_task_is_not_decided(self, storage: Storage) -> None:
         with pytest.raises(NotFoundError, match="task 'none'"):
             await storage.approve_task("none", "alice")
+
+    async def test_a_limit_of_its_type_hinders_no_decision(self, storage: Storage) -> None:
+        await storage.set_limit("approval", running=0, starts=1, per=60)
+        for name in ("first?", "second?"):
+            await storage.store_task(a_task(name, task_type="approval"))
+            assert (await storage.approve_task(name, "alice")).status is TaskStatus.COMPLETED

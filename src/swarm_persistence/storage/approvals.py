@@ -3,14 +3,16 @@
 from collections.abc import Awaitable, Callable
 
 from swarm_persistence.engines.reads import Count
+from swarm_persistence.engines.steps import Claim
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import identifier, text
+from swarm_persistence.storage.claims import claimed_by
 from swarm_persistence.storage.core import by_id
 from swarm_persistence.storage.leases import LeaseVerbs
-from swarm_persistence.storage.tasks import IS_MET
+from swarm_persistence.storage.tasks import IS_MET, IS_PENDING
 
 
 class ApprovalVerbs(LeaseVerbs):
@@ -57,12 +59,15 @@ class ApprovalVerbs(LeaseVerbs):
 
         async def decide() -> TaskModel:
             query = by_id(TASKS, id)
-            is_claimed = await self.claim_task(id, decider)
-            task = await self._get(TASKS, id)
-            if task is None:
-                raise NotFoundError(f"task {id!r}")
-            if not is_claimed:
-                raise ConflictError(f"task {id!r} is {task.status}; only a pending task can be approved or rejected")
+            # A limit of its type does not matter: a decision is not work that runs.
+            pending = Query(TASKS, (*query.conditions, IS_PENDING), limit=1)
+            claimed = await self._claim_in_transaction([Claim(pending, claimed_by(decider, None))])
+            if not claimed:
+                stored = await self._get(TASKS, id)
+                if stored is None:
+                    raise NotFoundError(f"task {id!r}")
+                raise ConflictError(f"task {id!r} is {stored.status}; only a pending task can be approved or rejected")
+            (task,) = claimed
             if not await self._executor().read(Count(Query(TASKS, (*query.conditions, IS_MET)))):
                 raise ConflictError(f"task {id!r} waits for its dependencies; approve or reject it after them")
             await end(task, decider, remark)

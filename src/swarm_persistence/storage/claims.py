@@ -188,7 +188,7 @@ class ClaimVerbs(TaskVerbs):
         """Claim the tasks that limits, capabilities and ageing choose; one transaction chooses and claims."""
         passed_over: list[UnreadableError] = []
         status = TaskStatus.RUNNING if is_running else TaskStatus.ASSIGNED
-        changes = {**_claimed(*claimant, status), "started_at": NOW}
+        changes = {**claimed_by(*claimant, status), "started_at": NOW}
         while True:
             (marked,) = await self._executor().write((_LET_DUE_BE_READY,))
             others = without(passed_over)
@@ -250,7 +250,7 @@ class ClaimVerbs(TaskVerbs):
         if task is None or task.status is not TaskStatus.PENDING:
             return []
         limits = await self._locked_limits((task.task_type,))
-        limit, changes = limits.get(task.task_type), _claimed(*claimant)
+        limit, changes = limits.get(task.task_type), claimed_by(*claimant)
         if limit is not None:
             if not (await room_of(self._executor(), limit)).has(task.concurrency_key):
                 return []
@@ -362,7 +362,7 @@ class ReadyClaim(NamedTuple):
     is_running: bool
 
 
-def _claimed(agent_id: str, lease: FromNow | None, status: TaskStatus = TaskStatus.ASSIGNED) -> dict[str, Change]:
+def claimed_by(agent_id: str, lease: FromNow | None, status: TaskStatus = TaskStatus.ASSIGNED) -> dict[str, Change]:
     """Return the changes that claim a task."""
     return {
         "status": status.value,
@@ -375,7 +375,9 @@ def _claimed(agent_id: str, lease: FromNow | None, status: TaskStatus = TaskStat
 
 @PreparedWrite
 def _claiming_by_id(id: str, agent_id: str, lease: FromNow | None) -> list[Step]:
-    return [Claim(Query(TASKS, (Condition("id", "=", id), IS_PENDING), limit=1), _claimed(agent_id, lease), _UNLIMITED)]
+    return [
+        Claim(Query(TASKS, (Condition("id", "=", id), IS_PENDING), limit=1), claimed_by(agent_id, lease), _UNLIMITED)
+    ]
 
 
 @lru_cache(_CLAIMS_KEPT)
@@ -386,6 +388,6 @@ def claiming_ready(claim: ReadyClaim, others: tuple[Condition, ...] = ()) -> Pre
     return PreparedWrite(
         lambda agent_id, lease: [
             _LET_DUE_BE_READY,
-            Claim(ready, {**_claimed(agent_id, lease, status), "started_at": NOW}, EXCEPTIONS),
+            Claim(ready, {**claimed_by(agent_id, lease, status), "started_at": NOW}, EXCEPTIONS),
         ]
     )
