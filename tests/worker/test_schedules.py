@@ -78,3 +78,16 @@ async def test_a_daily_time_is_kept_when_the_clocks_change(storage: Storage, day
         fired = await storage.fire_due_schedules()
 
     assert [task.run_at.astimezone(BERLIN).isoformat(timespec="minutes") for task in fired if task.run_at] == offsets
+
+
+async def test_the_latest_time_is_caught_up_after_the_clocks_have_gone_back(storage: Storage) -> None:
+    # There, 3:00 in summer time is 1:00 in winter time. What comes twice runs at the first of the two, in summer time.
+    with use_clock(ManualClock(datetime(2026, 10, 24, 22, tzinfo=UTC))) as clock:
+        await storage.store_schedule(
+            ScheduleModel.new("nightly", "work", cron="30 1,2,3 * * *", timezone="Antarctica/Troll")
+        )
+        clock.advance(3.9 * 3600)
+
+        (task,) = await storage.fire_due_schedules()
+
+    assert task.run_at == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)

@@ -7,7 +7,7 @@ the clocks as Debian's cron does.
 import inspect
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.clock import from_microseconds, microseconds, now
@@ -126,14 +126,18 @@ def due_times(schedule: ScheduleModel, at: datetime) -> Iterator[datetime]:
 
 
 def _latest(schedule: ScheduleModel, at: datetime) -> datetime:
-    """Return the latest time of a schedule up to `at`, or an earlier one around a change of the clocks."""
+    """Return the latest time of a schedule up to `at`."""
     if schedule.every is not None:
         anchor, period, _ = _period(schedule)
         return from_microseconds(anchor + (microseconds(at) - anchor) // period * period)
     # Backwards, as there may be thousands of times in between; it begins before the moment that it is given.
     backwards = _cron_sim(str(schedule.cron), at + _INSTANT, _zone(schedule.timezone), reverse=True)
-    latest = next(backwards, None)
-    return at if latest is None else latest.astimezone(UTC)
+    local = next(backwards, None)
+    if local is None:
+        return at
+    # Around a change of the clocks, it may pass over some that it finds forwards.
+    latest = local.astimezone(UTC)
+    return max(takewhile(lambda each: each <= at, times_after(schedule, latest)), default=latest)
 
 
 def _period_times(schedule: ScheduleModel, after: datetime) -> Iterator[datetime]:
