@@ -219,6 +219,35 @@ class TestLimits:
 
         assert await _claimed_ids(storage) == ["a1"]
 
+    @pytest.mark.parametrize("write", ["store", "update", "keyed"])
+    async def test_a_task_that_is_written_as_held_counts(self, storage: Storage, write: str) -> None:
+        await storage.set_limit("a", running=1)
+        held = a_task("held", task_type="a", status=TaskStatus.RUNNING, assigned_to="agent-2")
+        if write == "update":
+            held = a_task("held", task_type="a")
+            await storage.store_task(held)
+            held.status, held.assigned_to = TaskStatus.ASSIGNED, "agent-2"
+            await storage.update_task(held)
+        else:
+            held.idempotency_key = "once" if write == "keyed" else None
+            await storage.store_task(held)
+        await _store(storage, "a", "a1")
+
+        assert await _claimed_ids(storage) == []
+        await storage.release_task(held)
+        assert await _claimed_ids(storage) == ["held"]
+
+    async def test_a_held_task_that_gets_another_type_counts_as_one_of_that(self, storage: Storage) -> None:
+        await storage.set_limit("a", running=1)
+        await _store(storage, "b", "b1")
+        task = await storage.claim_next_task("agent-1")
+        assert task is not None
+        task.task_type = "a"
+        await storage.update_task(task)
+        await _store(storage, "a", "a1")
+
+        assert await _claimed_ids(storage) == []
+
 
 @pytest.mark.asyncio
 class TestRequiredCapabilities:
@@ -313,3 +342,15 @@ class TestAgeing:
     async def test_an_ageing_that_is_no_time_is_refused(self, storage: Storage) -> None:
         with pytest.raises(InvalidQueryError, match="ageing"):
             await storage.claim_next_task("agent-1", ageing=0)
+
+    async def test_of_a_tiny_ageing_each_task_that_waits_is_the_most_urgent(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_task(TaskModel.new("low", None, "low"))
+        clock.advance(1)
+        await storage.store_task(TaskModel.new("high", None, "high"))
+
+        task = await storage.claim_next_task("agent-1", ageing=1e-320)
+
+        assert task is not None
+        assert task.task_type == "low"

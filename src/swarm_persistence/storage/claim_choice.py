@@ -210,5 +210,6 @@ class ClaimChoice:
         id, priority, sequence, task_type, _, created_at, run_at = row
         if self._wanted.ageing is not None:
             waited = max(present - max(created_at, run_at or 0), 0)
-            priority = min(priority + int(waited / (self._wanted.ageing * 1_000_000)), _LEVELS[-1])
+            # The least first: of a tiny ageing, the quotient may be infinite.
+            priority = int(min(priority + waited / (self._wanted.ageing * 1_000_000), _LEVELS[-1]))
         return Candidate(-priority, sequence, id, task_type)

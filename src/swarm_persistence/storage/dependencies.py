@@ -7,7 +7,7 @@ finds the ready tasks, however many are finished or waiting.
 
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, NamedTuple
 
 from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
@@ -17,8 +17,8 @@ from swarm_persistence.errors import DependencyCycleError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.query import Condition, Order, Query, Subquery, one_of
-from swarm_persistence.query.task_statuses import IS_UNFINISHED
-from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
+from swarm_persistence.query.task_statuses import HELD, IS_UNFINISHED
+from swarm_persistence.schema.tables import IS_COUNTED, IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import decode_json, identifier, refuse
 
 IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
@@ -76,26 +76,40 @@ def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
         steps.append(Update(Query(TASKS, (one_of("id", delayed),)), {IS_DELAYED: 1}))
     if completed:
         steps += steps_to_meet(completed)
+    # Limits count tasks that are stored as held as well as those that are claimed.
+    if held := [id_of(task) for task in tasks if task.status in HELD]:
+        steps.append(Update(Query(TASKS, (one_of("id", held),)), {IS_COUNTED: 1}))
     return steps
 
 
 def steps_after_replacing(task: TaskModel) -> Sequence[Step]:
     """Return the steps that must follow the replacement of a task, whose dependencies may have changed."""
-    id, dependencies, is_delayed = id_of(task), dependencies_of(task), int(task.run_at is not None)
-    steps: Sequence[Step] = BoundSteps(_without_dependencies, id, is_delayed)
+    id, dependencies, state = id_of(task), dependencies_of(task), _state_of(task)
+    steps: Sequence[Step] = BoundSteps(_without_dependencies, id, *state)
     if dependencies:
-        steps = _steps_to_replace_links(id, _steps_to_link({id: dependencies}), _LINKS, is_delayed)
+        steps = _steps_to_replace_links(id, _steps_to_link({id: dependencies}), _LINKS, state)
     return [*steps, *steps_to_meet([id])] if task.status is TaskStatus.COMPLETED else steps
 
 
+def _state_of(task: TaskModel) -> "_State":
+    return _State(int(task.run_at is not None), int(task.status in HELD))
+
+
+class _State(NamedTuple):
+    """What the hidden columns of a task tell of it."""
+
+    is_delayed: int
+    is_counted: int
+
+
 @PreparedWrite
-def _without_dependencies(id: str, is_delayed: int) -> list[Step]:
-    return _steps_to_replace_links(id, [], 0, is_delayed)
+def _without_dependencies(id: str, is_delayed: int, is_counted: int) -> list[Step]:
+    return _steps_to_replace_links(id, [], 0, _State(is_delayed, is_counted))
 
 
-def _steps_to_replace_links(id: str, links: Sequence[Step], unmet: Change, is_delayed: int) -> list[Step]:
+def _steps_to_replace_links(id: str, links: Sequence[Step], unmet: Change, state: _State) -> list[Step]:
     old = Query(TASK_LINKS, (Condition("task_id", "=", id),))
-    waits: dict[str, Change] = {UNMET_DEPENDENCIES: unmet, IS_DELAYED: is_delayed}
+    waits: dict[str, Change] = {UNMET_DEPENDENCIES: unmet, IS_DELAYED: state.is_delayed, IS_COUNTED: state.is_counted}
     return [Delete(old), *links, Update(Query(TASKS, (Condition("id", "=", id),)), waits)]
 
 

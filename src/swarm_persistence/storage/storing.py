@@ -5,9 +5,8 @@ from typing import Any, cast
 
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, Insert, LockRows
-from swarm_persistence.models import DocumentModel
+from swarm_persistence.models import DocumentModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
-from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
 from swarm_persistence.storage.core import StorageCore
@@ -25,6 +24,8 @@ from swarm_persistence.storage.schedule_times import plan
 from swarm_persistence.storage.scopes import Scope, innermost_scope
 from swarm_persistence.storage.task_keys import is_keyed, keeps_key, release_key, require_same
 
+_PENDING = TaskStatus.PENDING
+
 
 async def store(core: StorageCore, table: Table[M], model: M) -> M:
     """Store a new record and return it, or the stored record of its idempotency key."""
@@ -32,7 +33,7 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
         core._refuse_model(table, model)
     new: Any = model
     has_key = table.has_key and new.idempotency_key is not None
-    if has_key or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status in FINISHED)):
+    if has_key or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status is not _PENDING)):
         return (await store_all(core, [model]))[0]
     scope = None if innermost_scope() is None else core._scope()
     executor = scope or (core._engine_outside() if core._held_transactions.scopes else core._engine)

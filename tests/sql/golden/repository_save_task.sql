@@ -40,7 +40,8 @@ WHERE task_id = ?;
 UPDATE tasks
 SET
   unmet_dependencies = ?,
-  is_delayed = ?
+  is_delayed = ?,
+  is_counted = ?
 WHERE id = ?;
 
 COMMIT;
