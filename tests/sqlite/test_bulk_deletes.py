@@ -1,9 +1,11 @@
 """Facts about the deletion of many documents at once, which SQLite does without the schema's triggers."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest_asyncio
 
 from swarm_persistence import DocumentModel, SqliteStorage
@@ -62,6 +64,19 @@ async def test_a_rollback_restores_many_deleted_documents(storage: SqliteStorage
         await transaction.rollback()
 
     assert len(await storage.list_document_keys(NOTES)) == MANY
+
+
+async def test_a_trigger_of_the_callers_own_acts_on_each_of_many_deleted_documents(storage: SqliteStorage) -> None:
+    engine: Any = storage.engine
+    with closing(apsw.Connection(engine.path)) as connection:
+        connection.execute("CREATE TABLE deleted (key TEXT)")
+        connection.execute(
+            "CREATE TRIGGER note AFTER DELETE ON documents BEGIN INSERT INTO deleted VALUES (OLD.key); END"
+        )
+
+    assert await storage.delete_documents(NOTES) == MANY
+
+    assert rows(storage, "SELECT count(*) FROM deleted") == [(MANY,)]
 
 
 async def test_the_deletion_of_many_documents_knows_all_of_their_triggers(storage: SqliteStorage) -> None:
