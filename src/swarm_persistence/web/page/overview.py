@@ -18,12 +18,11 @@ from swarm_persistence import (
     TaskStatus,
 )
 from swarm_persistence.clock import now
-from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.charts import ENDS, RANGES, Buckets, throughput_charts
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
-from swarm_persistence.worker.unhandled_types import unhandled_types
 
 _MOST_AGENTS = 12
 _MOST_TYPES = 12
@@ -56,7 +55,7 @@ async def overview(
         ),
     )
     types = _by_type(counts.value)
-    unhandled = await unhandled_types(storage, (each.task_type for each in waiting.value), HEARTBEAT_TIMEOUT_SECONDS)
+    unhandled = await types_to_decide(storage, (each.task_type for each in waiting.value))
     return render(
         visit,
         "overview.html",

@@ -12,9 +12,8 @@ _ADVICE = {
     404: "The address may be misspelt, or what it named was deleted.",
     405: "This address is for programs; the pages are in the navigation above.",
     409: "Something has changed meanwhile. Look at it again before you repeat this.",
-    422: "What the server was given makes no sense to it.",
+    422: "Check the address, or what was filled in.",
     429: "Wait for a moment.",
-    500: "It is not your fault.",
     503: "The server is busy or stops; try again soon.",
 }
 

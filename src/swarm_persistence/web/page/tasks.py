@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery
 
 from swarm_persistence import EventModel, QueryBuilder, Storage, TaskModel, TaskStatus
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.approvals import waits_for_decision
+from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.graph import Graph, graph_of
 from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.rendering import render
@@ -71,7 +71,7 @@ async def task_page(
         status_code=status_code,
         task=found,
         actions=_actions(found),
-        waits_for_decision=is_ready and await waits_for_decision(storage, found),
+        waits_for_decision=is_ready and bool(await types_to_decide(storage, [found.task_type])),
         dependencies={each: dependencies.get(each) for each in found.dependencies},
         dependents=dependents,
         graph=_graph(found, dependencies, dependents),

@@ -212,7 +212,7 @@ document.addEventListener("submit", (event) => {
   dialog.showModal();
 });
 
-// Names: who decides one task decides the next ones.
+// The name that is given with a decision is filled in for the next one.
 
 const remembered = (input) => `swarm ${input.dataset.remember}`;
 const fillIn = (root) => {
