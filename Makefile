@@ -103,6 +103,10 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 	@$(BIN)/python -m benchmarks.postgres
 	@$(BIN)/python -m benchmarks.postgres.processes
 
+.PHONY: bench-large
+bench-large: $(VENV)/dev ## Measure how late documents of 20 MB make the event loop's other tasks, in a minute
+	@$(BIN)/python -m benchmarks.large_documents $(LARGE_ARGS)
+
 .PHONY: bench-tasks
 bench-tasks: $(VENV)/dev ## Measure whole tasks by workers, in ten minutes, and renew the table and picture atop docs/performance.md
 	@$(BIN)/python -m benchmarks.headline

@@ -57,3 +57,25 @@ async def test_writers_of_each_others_new_documents_all_succeed(
         await asyncio.gather(put(storage, first, second), put(other, second, first))
 
     assert len(await storage.list_document_keys(NOTES)) == 8
+
+
+async def test_transactions_that_put_each_others_documents_collide_and_are_run_again(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    both_have_put = asyncio.Barrier(2)
+    attempts: list[str] = []
+
+    async def put(writer: PostgresStorage, given: str, absent: str) -> None:
+        async def work() -> None:
+            attempts.append(given)
+            await writer.put_documents(documents([given], given))
+            if attempts.count(given) == 1:
+                await both_have_put.wait()
+            await writer.put_documents([], if_absent=documents([absent], given))
+
+        await writer.run_transaction(work)
+
+    await asyncio.gather(put(storage, "a", "b"), put(other, "b", "a"))
+
+    assert len(attempts) == 3
+    assert await storage.list_document_keys(NOTES) == ["a", "b"]

@@ -1,0 +1,101 @@
+"""How late a document of 20 MB makes the event loop's other tasks; prints a line for each operation.
+
+A task sleeps a millisecond at a time, and notes the longest delay of a round; the delay is the median of the rounds,
+less that of rounds in which nothing else is done.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from swarm_persistence import DocumentModel, Storage, init_storage
+
+_BYTES = 20_000_000
+_TICK_SECONDS = 0.001
+_IDLE_SECONDS = 0.3
+FILES = ("files",)
+
+
+async def _idle(storage: Storage) -> None:
+    await asyncio.sleep(_IDLE_SECONDS)
+
+
+def _put(**fields: object) -> Callable[[Storage], Awaitable[object]]:
+    document = DocumentModel.new(FILES, "large", **fields)  # type: ignore[arg-type]
+    return lambda storage: storage.put_documents([document])
+
+
+async def _get(storage: Storage) -> None:
+    assert await storage.get_document(FILES, "large") is not None
+
+
+async def _update(storage: Storage) -> None:
+    await storage.modify(DocumentModel, DocumentModel.id_of(FILES, "large"), lambda document: None)
+
+
+OPERATIONS: dict[str, Callable[[Storage], Awaitable[object]]] = {
+    "nothing": _idle,
+    "put of bytes": _put(data=os.urandom(_BYTES)),
+    "get of bytes": _get,
+    "modify of bytes": _update,
+    "put of a text": _put(value={"text": "x" * _BYTES}),
+    "get of a text": _get,
+    "put of a list of numbers": _put(value=[*range(_BYTES // 8)]),
+    "get of a list of numbers": _get,
+}
+
+
+async def longest_delay(work: Awaitable[object]) -> float:
+    """Return by how many milliseconds the loop was late at worst while the work was done."""
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            start = time.perf_counter()
+            await asyncio.sleep(_TICK_SECONDS)
+            longest = max(longest, time.perf_counter() - start - _TICK_SECONDS)
+
+    ticker = asyncio.ensure_future(tick())
+    await asyncio.sleep(2 * _TICK_SECONDS)
+    await work
+    await asyncio.sleep(2 * _TICK_SECONDS)
+    ticker.cancel()
+    with suppress(asyncio.CancelledError):
+        await ticker
+    return longest * 1000
+
+
+async def measure(target: str, rounds: int) -> dict[str, float]:
+    """Return the delay of each operation, in milliseconds."""
+    delays: dict[str, list[float]] = {name: [] for name in OPERATIONS}
+    async with await init_storage(target) as storage:
+        for _ in range(rounds):
+            for name, operation in OPERATIONS.items():
+                delays[name].append(await longest_delay(operation(storage)))
+    return {name: statistics.median(each) for name, each in delays.items()}
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="*", help="paths and URLs; a new SQLite file and memory if none is given")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for target in arguments.targets or [str(Path(folder) / "swarm.db"), ":memory:"]:
+            delays = asyncio.run(measure(target, arguments.rounds))
+            print(f"{target.partition('://')[0]}, median of {arguments.rounds} rounds")
+            for name, delay in delays.items():
+                less = max(delay - delays["nothing"], 0.0) if name != "nothing" else delay
+                print(f"  {name:26}{less:8.1f} ms late")
+
+
+if __name__ == "__main__":
+    main()
