@@ -91,11 +91,11 @@ def steps_after_replacing(task: TaskModel) -> Sequence[Step]:
     return [*steps, *steps_to_meet([id])] if task.status is TaskStatus.COMPLETED else steps
 
 
-def _state_of(task: TaskModel) -> "_State":
-    return _State(int(task.run_at is not None), int(task.status in HELD))
+def _state_of(task: TaskModel) -> "_HiddenColumns":
+    return _HiddenColumns(int(task.run_at is not None), int(task.status in HELD))
 
 
-class _State(NamedTuple):
+class _HiddenColumns(NamedTuple):
     """What the hidden columns of a task tell of it."""
 
     is_delayed: int
@@ -104,10 +104,10 @@ class _State(NamedTuple):
 
 @PreparedWrite
 def _without_dependencies(id: str, is_delayed: int, is_counted: int) -> list[Step]:
-    return _steps_to_replace_links(id, [], 0, _State(is_delayed, is_counted))
+    return _steps_to_replace_links(id, [], 0, _HiddenColumns(is_delayed, is_counted))
 
 
-def _steps_to_replace_links(id: str, links: Sequence[Step], unmet: Change, state: _State) -> list[Step]:
+def _steps_to_replace_links(id: str, links: Sequence[Step], unmet: Change, state: _HiddenColumns) -> list[Step]:
     old = Query(TASK_LINKS, (Condition("task_id", "=", id),))
     waits: dict[str, Change] = {UNMET_DEPENDENCIES: unmet, IS_DELAYED: state.is_delayed, IS_COUNTED: state.is_counted}
     return [Delete(old), *links, Update(Query(TASKS, (Condition("id", "=", id),)), waits)]
