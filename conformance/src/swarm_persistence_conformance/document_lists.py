@@ -137,11 +137,12 @@ class TestDocumentLists:
         await storage.put_documents(documents)
 
         assert await storage.copy_documents(NOTES, ("copy",), below=True) == 1300
-        assert await storage.delete_documents(("notes",), below=True) == 1300
 
         copies = await storage.list_documents(("copy",), below=True)
         expected = sorted((("copy", str(n % 3)), f"{n:04}", n) for n in range(1300))
         assert [(each.collection, each.key, each.value) for each in copies] == expected
+        assert await storage.delete_documents((), below=True) == 2600
+        assert await storage.list_collections() == []
 
     async def test_a_copy_is_a_document_of_its_own(self, storage: Storage) -> None:
         original = a_document(value=[1], data=b"x", label="run", embedding=[1.0])
