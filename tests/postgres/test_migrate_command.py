@@ -1,5 +1,7 @@
 """Facts about `swarm-persistence migrate` on a server: it plans, goes forwards and back, and makes what is missing."""
 
+import json
+
 import asyncpg
 
 from cli.commands import run_command
@@ -16,7 +18,11 @@ async def test_it_goes_back_and_forwards_and_says_so(url: str, schema: str, stor
     plan = run_command("migrate", url, "--plan")
     forwards = run_command("migrate", url)
     again = run_command("migrate", url)
+    told = json.loads(run_command("migrate", url, "--to", str(LATEST - 1), "--json").stdout)
+    renewed = json.loads(run_command("migrate", url, "--json").stdout)
 
+    assert (told["from"], told["to"], [step["version"] for step in told["steps"]]) == (LATEST, LATEST - 1, [LATEST])
+    assert [step["is_upwards"] for step in renewed["steps"]] == [True]
     assert [done.stderr for done in (back, plan, forwards, again)] == [""] * 4
     first, *steps, last = back.stdout.splitlines()
     assert first.endswith(f"schema {schema}: version {LATEST}")

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from postgres.periods import begun_periods, let_time_pass, look, partitions_of, pass_a_period
-from postgres.servers import Server, embedded_programs, new_server, system_programs
+from postgres.servers import PASSWORD, Server, embedded_programs, new_server, system_programs
 from swarm_persistence import (
     ConflictError,
     EventModel,
@@ -737,6 +737,10 @@ class TestCommand:
         assert capsys.readouterr().out.splitlines()[0] == "events: partitioned by day"
         assert main(["partition", url, "--by", "day"]) == 0
         assert capsys.readouterr().out.splitlines()[0] == "events: partitioned by day, as before"
+        assert main(["partition", url, "--by", "week", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert PASSWORD not in told["database"]
+        assert told["partitions"] == dict.fromkeys(("events", "messages", "metrics"), "week")
         assert main(["partition", url, "--by", "none"]) == 0
         assert capsys.readouterr().out.splitlines()[0] == "events: not partitioned"
 

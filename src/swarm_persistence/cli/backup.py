@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import existing_file, open_existing, shown
 from swarm_persistence.cli.terminal import Meter, meter, open_console, say
 from swarm_persistence.engines.interface import Progress
@@ -33,11 +34,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--verify", action="store_true", help="also check each index, count all rows and read each of them back"
     )
     backup.add_argument("--force", action="store_true", help="overwrite an older backup")
+    backup.add_argument("--json", action="store_true", help="print one JSON object")
     backup.set_defaults(run=run_backup)
     restore = commands.add_parser("restore", help="make a database of a backup", description=_RESTORE)
     restore.add_argument("backup", metavar="BACKUP", help="the path of a backup")
     restore.add_argument("target", metavar="TARGET", help="a path or URL")
     restore.add_argument("--force", action="store_true", help="replace what the target holds")
+    restore.add_argument("--json", action="store_true", help="print one JSON object")
     restore.set_defaults(run=run_restore)
 
 
@@ -45,8 +48,12 @@ def run_backup(arguments: argparse.Namespace) -> int:
     """Write the backup, and return the exit code."""
     path = existing_file(arguments.database)
     _require_path(arguments.target)
-    console = open_console()
+    console = open_console(is_quiet=arguments.json)
     asyncio.run(_back_up(console, arguments, path))
+    if arguments.json:
+        size = Path(arguments.target).stat().st_size
+        told = {"database": shown(arguments.database), "target": arguments.target}
+        print_json({**told, "verified": arguments.verify, "bytes": size})
     checks = "its pages, indexes, counts and rows" if arguments.verify else "its form"
     say(console, f"backup: OK – {arguments.target} holds {shown(arguments.database)}; checked: {checks}")
     return 0
@@ -57,13 +64,15 @@ def run_restore(arguments: argparse.Namespace) -> int:
     from swarm_persistence.transfer.restoring import restore
 
     _require_path(arguments.backup)
-    console = open_console()
+    console = open_console(is_quiet=arguments.json)
 
     async def run() -> None:
         with _progress(console, "restored") as progress:
             await restore(arguments.backup, arguments.target, overwrite=arguments.force, progress=progress)
 
     asyncio.run(run())
+    if arguments.json:
+        print_json({"backup": arguments.backup, "target": shown(arguments.target)})
     say(console, f"restore: OK – {shown(arguments.target)} holds {arguments.backup}")
     return 0
 

@@ -5,6 +5,7 @@ import argparse
 from swarm_persistence.cli.doctor import examine
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.finding import Level
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import existing_file
 
 _DESCRIPTION = """\
@@ -17,6 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command's arguments."""
     parser = commands.add_parser("checksums", help="keep a checksum of each page", description=_DESCRIPTION)
     parser.add_argument("database", metavar="DATABASE", help="the path of an SQLite file of this package")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
@@ -39,5 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{str(path)!r} is open in another process; stop it first", exit_code=1) from error
     except apsw.Error as error:
         raise CommandError(f"{str(path)!r} keeps no new checksums (SQLite: {error})", exit_code=1) from error
-    print(f"{path} keeps a checksum of each page")
+    if arguments.json:
+        print_json({"database": str(path), "checksums": True})
+    else:
+        print(f"{path} keeps a checksum of each page")
     return 0

@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import open_existing, shown
 from swarm_persistence.cli.terminal import meter, new_table, open_console, say
 from swarm_persistence.schema.tables import TABLES
@@ -32,6 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("copy", help="move a whole database", description=text)
     parser.add_argument("source", metavar="FROM", help="a path, URL or .jsonl file; it must exist")
     parser.add_argument("target", metavar="TO", help="a path, URL or .jsonl file; empty, or of an earlier copy")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.set_defaults(run=run)
 
 
@@ -40,10 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.source, arguments.target
     if _name(source) == _name(target):
         raise CommandError(f"{shown(source)!r} is both the source and the target")
-    console = open_console()
+    console = open_console(is_quiet=arguments.json)
     outcomes = asyncio.run(_copy(console, source, target))
+    is_equal = all(outcome.is_equal for outcome in outcomes)
+    if arguments.json:
+        records = [{**msgspec.to_builtins(outcome), "equal": outcome.is_equal} for outcome in outcomes]
+        print_json({"source": shown(source), "target": shown(target), "equal": is_equal, "records": records})
     _show(console, outcomes)
-    if all(outcome.is_equal for outcome in outcomes):
+    if is_equal:
         say(console, f"check: OK – {shown(target)} holds what {shown(source)} holds")
         return 0
     kinds = ", ".join(f"{outcome.kind}s" for outcome in outcomes if not outcome.is_equal)

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, sqlite_path
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.migration_plans import PlannedStep, planned_on_file, planned_on_server, print_plan
+from swarm_persistence.cli.migration_plans import (
+    PlannedStep,
+    plan_record,
+    planned_on_file,
+    planned_on_server,
+    print_plan,
+)
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import shown
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
@@ -31,6 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--to", type=int, metavar="N", help="the version, 1 or higher (default: the latest)")
     parser.add_argument("--plan", action="store_true", help="print the steps and their statements, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print the steps, planned or taken, as one JSON object")
     parser.set_defaults(run=run)
 
 
@@ -39,36 +47,40 @@ def run(arguments: argparse.Namespace) -> int:
     target: str = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
     scheme, separator, _ = target.partition("://")
     if separator and scheme in SCHEMES:
-        asyncio.run(_run_on_server(target, arguments.to, is_plan=arguments.plan))
+        asyncio.run(_run_on_server(target, arguments))
     elif (separator and scheme != "sqlite") or (path := sqlite_path(target)) == ":memory:":
         raise CommandError(f"{shown(target)} has no schema to migrate; give the path of a file or a postgresql:// URL")
     else:
-        _run_on_file(path, arguments.to, is_plan=arguments.plan)
+        _run_on_file(path, arguments)
     return 0
 
 
-async def _run_on_server(url: str, version: int | None, *, is_plan: bool) -> None:
+async def _run_on_server(url: str, arguments: argparse.Namespace) -> None:
     import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
     from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
     from swarm_persistence.engines.sql.postgres.migrations import LATEST
     from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
-    version = _checked(version, LATEST)
+    version = _checked(arguments.to, LATEST)
+    say = _say_nothing if arguments.json else _say
     engine = PostgresEngine.of(url, PostgresSettings())
     try:
         current, moves = await engine.migration_plan(version)
         name = f"{shown(url)}, schema {engine.settings.schema}"
-        if is_plan:
-            print_plan(name, current, version, planned_on_server(current, moves, engine.settings.schema))
-            return
-        _say(f"{name}: version {current}")
-        await engine.migrate_patiently(version, _LOCK_PATIENCE_SECONDS, _say)
-        _say(f"{name}: version {version}" if moves else "there was nothing to do")
+        steps = planned_on_server(current, moves, engine.settings.schema)
+        if arguments.plan and not arguments.json:
+            print_plan(name, current, version, steps)
+        if not arguments.plan:
+            say(f"{name}: version {current}")
+            await engine.migrate_patiently(version, _LOCK_PATIENCE_SECONDS, say)
+            say(f"{name}: version {version}" if moves else "there was nothing to do")
+        if arguments.json:
+            print_json(plan_record(name, current, version, steps))
     finally:
         await engine.close()
 
 
-def _run_on_file(name: str, version: int | None, *, is_plan: bool) -> None:
+def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
     # Loaded here: a database on a server needs no SQLite.
     import apsw
 
@@ -77,21 +89,25 @@ def _run_on_file(name: str, version: int | None, *, is_plan: bool) -> None:
     from swarm_persistence.engines.sql.sqlite.migrations import LATEST
     from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
-    version = _checked(version, LATEST)
+    version = _checked(arguments.to, LATEST)
+    say = _say_nothing if arguments.json else _say
     path = resolve(name)
     settings = SqliteSettings()
     try:
         current = _version_of(path, settings.connection_timeout)
         steps = planned_on_file(current, version)
-        if is_plan:
+        if arguments.plan and not arguments.json:
             print_plan(path, current, version, steps)
-            return
-        _say(f"{path}: version {current}")
-        _migrate_file(path, version)
+        if not arguments.plan:
+            say(f"{path}: version {current}")
+            _migrate_file(path, version)
     except apsw.Error as error:
         failure = translate(error, path, settings.connection_timeout)
         raise failure from error
-    _say_taken(path, version, steps)
+    if arguments.json:
+        print_json(plan_record(path, current, version, steps))
+    elif not arguments.plan:
+        _say_taken(path, version, steps)
 
 
 def _version_of(path: str, timeout: float) -> int:
@@ -138,6 +154,10 @@ def _say_taken(path: str, version: int, steps: list[PlannedStep]) -> None:
     for step in steps:
         _say(f"{'took' if step.is_upwards else 'took back'} version {step.version} ({step.name})")
     _say(f"{path}: version {version}" if steps else "there was nothing to do")
+
+
+def _say_nothing(text: str) -> None:
+    """Leave standard output to the JSON object."""
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from textwrap import dedent, indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -64,6 +64,11 @@ def planned_on_file(current: int, target: int) -> list[PlannedStep]:
         )
         for step in steps
     ]
+
+
+def plan_record(name: str, current: int, target: int, steps: Sequence[PlannedStep]) -> dict[str, Any]:
+    """Return what `--json` prints of a migration, planned or done."""
+    return {"database": name, "from": current, "to": target, "steps": msgspec.to_builtins(steps)}
 
 
 def print_plan(name: str, current: int, target: int, steps: Sequence[PlannedStep]) -> None:

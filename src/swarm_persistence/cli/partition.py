@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+from collections.abc import Callable
 
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import shown
 from swarm_persistence.engines.sql.postgres.settings import PERIODS
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
@@ -21,6 +23,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("partition", help="partition history on PostgreSQL by time", description=_DESCRIPTION)
     parser.add_argument("database", metavar="URL", help="a postgresql:// URL")
     parser.add_argument("--by", required=True, choices=(*PERIODS, _NONE), help="the period, in UTC")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.set_defaults(run=run)
 
 
@@ -28,15 +31,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Change the layout, and return the exit code."""
     if arguments.database.partition("://")[0] not in SCHEMES:
         raise CommandError(f"{shown(arguments.database)} is no PostgreSQL database; no other one has partitions")
-    asyncio.run(_change(arguments.database, None if arguments.by == _NONE else arguments.by))
+    period = None if arguments.by == _NONE else arguments.by
+    partitions = asyncio.run(_change(arguments.database, period, (lambda text: None) if arguments.json else _say))
+    if arguments.json:
+        print_json({"database": shown(arguments.database), "partitions": partitions})
     return 0
 
 
-async def _change(url: str, period: str | None) -> None:
+async def _change(url: str, period: str | None, report: Callable[[str], None]) -> dict[str, str]:
     from swarm_persistence.backends.postgres import PostgresStorage
 
     async with await PostgresStorage.open(url, must_exist=True) as storage:
-        await storage.partition(period, _say)  # type: ignore[arg-type]
+        await storage.partition(period, report)  # type: ignore[arg-type]
+        return await storage.partitions()
 
 
 def _say(text: str) -> None:

@@ -23,8 +23,8 @@ class Meter(Protocol):
         ...
 
 
-def open_console() -> "Console":
-    """Return the console on standard output.
+def open_console(*, is_quiet: bool = False) -> "Console":
+    """Return the console on standard output; a quiet one prints nothing.
 
     Raises:
         CommandError: rich is not installed.
@@ -35,7 +35,7 @@ def open_console() -> "Console":
     except ImportError:
         raise CommandError("this needs rich: pip install 'swarm-persistence[cli]'") from None
     width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-    return Console(highlight=False, width=width)
+    return Console(highlight=False, width=width, quiet=is_quiet)
 
 
 def new_table(title: str, *columns: str) -> "Table":
