@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from swarm_persistence import (
     AgentModel,
     ConflictError,
+    DocumentModel,
     FailTask,
     InvalidQueryError,
     MemoryStorage,
@@ -202,6 +203,16 @@ class TestTasks:
 
         # The second asks, of two tables, whether a limit or a capability has kept a task from the agent.
         assert recorded.names == ["UPDATE tasks", "SELECT"]
+
+    async def test_an_index_of_words_is_kept_and_searched_within_spans(
+        self, traced: Storage, recorded: Recorded
+    ) -> None:
+        await traced.put_documents([DocumentModel.new(("notes",), "one", {"text": "some words"})])
+        await traced.index_documents(("notes",))
+        found = await traced.search_documents("words", ("notes",))
+
+        assert len(found) == 1
+        assert {"UPDATE documents", "SELECT documents"} <= {*recorded.names}
 
 
 class TestWorker:

@@ -11,7 +11,9 @@ from swarm_persistence.engines.steps import (
     Delete,
     IfChanged,
     IfNone,
+    IndexWords,
     Insert,
+    KeepWordIndex,
     LockRows,
     Put,
     Replace,
@@ -41,6 +43,8 @@ _NAMES: dict[type, str] = {
     Take: "DELETE",
     Unlink: "DELETE",
     LockRows: "LOCK",
+    KeepWordIndex: "UPDATE",
+    IndexWords: "UPDATE",
 }
 _AUXILIARY = (LockRows, Upkeep)
 _TABLES_BY_MODEL = {table.model: table.name for table in TABLES}
@@ -159,6 +163,8 @@ def _table_of(step: Any) -> str:
         return _TABLES_BY_MODEL[type(step.model)]
     if isinstance(step, Put):
         return _TABLES_BY_MODEL[type(step.models[0])]
+    if isinstance(step, KeepWordIndex | IndexWords):
+        return DOCUMENTS.name
     query = step.links if isinstance(step, Unlink) else getattr(step, "query", None)
     return str((step if query is None else query).table.name)
 
