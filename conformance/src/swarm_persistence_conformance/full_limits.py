@@ -43,9 +43,9 @@ class TestFullLimits:
 
     async def test_more_full_keys_than_are_compared_hide_none(self, storage: Storage) -> None:
         await storage.set_limit("a", per_key=1)
-        await storage.store_tasks([a_task(f"h{n}", task_type="a", concurrency_key=f"key-{n}") for n in range(130)])
-        assert len(await storage.claim_next_tasks("agent-1", limit=130)) == 130
-        await storage.store_tasks([a_task(f"w{n}", task_type="a", concurrency_key=f"key-{n}") for n in range(130)])
+        await storage.store_tasks([a_task(f"h{n}", task_type="a", concurrency_key=f"key-{n}") for n in range(70)])
+        assert len(await storage.claim_next_tasks("agent-1", limit=70)) == 70
+        await storage.store_tasks([a_task(f"w{n}", task_type="a", concurrency_key=f"key-{n}") for n in range(70)])
         await storage.store_task(a_task("free", task_type="a", concurrency_key="key-none"))
 
         assert await _claim_all(storage) == ["free"]

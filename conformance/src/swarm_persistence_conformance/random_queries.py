@@ -12,7 +12,7 @@ from swarm_persistence import Model, QueryBuilder, ScheduleModel
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import MODELS
-from swarm_persistence_conformance.strategies import TEXTS, records, values
+from swarm_persistence_conformance.strategies import TAG_TEXTS, TEXTS, records, values
 
 Step = Callable[[QueryBuilder[Any]], QueryBuilder[Any]]
 
@@ -30,6 +30,8 @@ def queries(model: type[Model]) -> st.SearchStrategy[QueryBuilder[Any]]:
         st.sampled_from(columns).map(lambda column: lambda query: query.where_not_null(column.name)),
         st.builds(_like, st.sampled_from([column for column in comparable if _is_text(column)]), PATTERNS),
     )
+    if any(column.kind is Kind.TAGS and column.name == "tags" for column in columns):
+        conditions |= st.builds(_tagged, TAG_TEXTS, TAG_TEXTS)
     bounds = st.one_of(
         st.just(lambda query: query),
         st.integers(0, 5).map(lambda limit: lambda query: query.limit(limit)),
@@ -111,6 +113,10 @@ def _ordered(column: Column, is_descending: bool) -> Step:
 
 def _like(column: Column, pattern: str) -> Step:
     return lambda query: query.where_like(column.name, pattern)
+
+
+def _tagged(key: str, value: str) -> Step:
+    return lambda query: query.where_tag(key, value)
 
 
 def _built(model: type[Model], conditions: list[Step], orders: list[Step], bounds: Step) -> QueryBuilder[Any]:

@@ -43,6 +43,10 @@ JSON = st.recursive(
 )
 
 
+TAG_TEXTS = st.sampled_from(["", "a", "b", '"', "\\", '\\"', 'a":"b', 'b","a":"b', ",", "{", "é", "\u2028"]) | ANY_TEXT
+"""Texts of tags, some of which look like the JSON around others."""
+
+
 def values(column: Column) -> st.SearchStrategy[Any]:
     """Return a strategy of a field's values."""
     value = _values(column)
@@ -69,7 +73,7 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
         Kind.JSON: JSON,
         Kind.OBJECT: st.dictionaries(ANY_TEXT, JSON, max_size=2),
         Kind.TEXTS: st.lists(ANY_TEXT, max_size=2),
-        Kind.TAGS: st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2),
+        Kind.TAGS: st.dictionaries(TAG_TEXTS, TAG_TEXTS, max_size=3),
         Kind.PATH: st.lists(TEXTS, max_size=2).map(tuple),
         Kind.BYTES: st.binary(max_size=8),
         Kind.VECTOR: st.lists(REALS, min_size=1, max_size=3),
