@@ -8,6 +8,7 @@ DEMO_ARGS ?=
 TORTURE_ARGS ?=
 MIGRATION_ARGS ?=
 MUTATION_ARGS ?=
+LARGE_ARGS ?=
 # The files of tests are shared out among processes, in their order: those that take longest do not come last.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
