@@ -67,7 +67,9 @@ class RandomTaskVerbs(ModelTest):
     @rule(task_type=st.sampled_from("xy"), limit=LIMITS)
     def set_limit(self, task_type: str, limit: ReferenceLimit) -> None:
         async def set_limit(storage: Storage) -> None:
-            await storage.set_limit(task_type, **limit._asdict())
+            await storage.set_limit(
+                task_type, running=limit.running, per_key=limit.per_key, starts=limit.starts, per=limit.per
+            )
 
         self.do(set_limit, lambda: self.model.set_limit(task_type, limit))
 
