@@ -168,6 +168,20 @@ class TestLimits:
         clock.advance(1)
         assert await _claimed_ids(storage) == ["a5"]
 
+    async def test_a_start_while_the_clock_was_far_ahead_counts_no_more_once_it_is_right(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.set_limit("a", starts=1, per=60)
+        await _store(storage, "a", "a1", "a2", "a3")
+        clock.advance(10**6)
+        assert await _claimed_ids(storage) == ["a1"]
+
+        clock.advance(-(10**6))
+
+        assert await _claimed_ids(storage) == ["a2"]
+        clock.advance(-30)
+        assert await _claimed_ids(storage) == []
+
     @pytest.mark.parametrize("limit", [{"running": 1}, {"starts": 1, "per": 60}])
     async def test_a_wait_ends_as_soon_as_a_task_may_be_claimed(
         self, storage: Storage, clock: ManualClock, limit: dict[str, int]

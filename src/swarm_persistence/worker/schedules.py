@@ -6,9 +6,11 @@ import logging
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.storage import Storage
+from swarm_persistence.storage.schedule_times import LATE_SECONDS
 from swarm_persistence.worker.logs import worker_log
 
-_LONGEST_WAIT_SECONDS = 600.0
+_LONGEST_WAIT_SECONDS = LATE_SECONDS / 2
+"""A machine that slept, or whose clock was set, tells no waiter; after `LATE_SECONDS`, `CatchUp.SKIP` skips a time."""
 
 _log = logging.getLogger(__name__)
 

@@ -122,7 +122,7 @@ ORDER BY concurrency_key;
 
 SELECT started_at, number
 FROM task_starts
-WHERE task_type = ? AND started_at > ?
+WHERE task_type = ? AND started_at > ? AND started_at <= ?
 ORDER BY started_at, sequence;
 
 SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at
@@ -219,7 +219,7 @@ ORDER BY concurrency_key;
 
 SELECT started_at, number
 FROM task_starts
-WHERE task_type = ? AND started_at > ?
+WHERE task_type = ? AND started_at > ? AND started_at <= ?
 ORDER BY started_at, sequence;
 
 SELECT id, priority, sequence, task_type, concurrency_key, created_at, run_at
