@@ -229,3 +229,20 @@ async def test_a_fault_of_a_handlers_own_exception_does_not_end_the_worker(stora
 
     assert found["a"].error is not None
     assert "WithoutText" in found["a"].error
+
+
+@pytest.mark.parametrize("base", [RetryTask, SnoozeTask])
+@pytest.mark.parametrize("seconds", [-5, 1e40, float("nan"), "soon"])
+async def test_a_delay_that_is_none_of_a_handlers_own_exception_is_a_failure(
+    storage: Storage, base: type[Exception], seconds: Any
+) -> None:
+    class Later(base):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            self.seconds = seconds
+
+    await store(storage, "a", max_retries=0)
+    async with a_worker(storage, {"work": raising(Later, [])}) as worker:
+        task = (await once(storage, is_finished, "a"))["a"]
+
+    assert worker.outcomes == {"failed": 1}
+    assert f"seconds is {seconds!r}" in str(task.error)

@@ -39,6 +39,16 @@ class SnoozeTask(Exception):  # noqa: N818 - the name says what a handler asks f
         self.seconds = seconds(in_, "in_", is_zero_possible=True)
 
 
+def checked(error: BaseException | None) -> BaseException | None:
+    """Return what a handler has raised, or what is wrong with its delay: a subclass may set any."""
+    try:
+        if isinstance(error, SnoozeTask) or (isinstance(error, RetryTask) and error.seconds is not None):
+            seconds(error.seconds, "seconds", is_zero_possible=True)
+    except InvalidQueryError as refusal:
+        return refusal
+    return error
+
+
 class Failure(NamedTuple):
     """How a failed attempt is recorded: the arguments of `fail_task`."""
 

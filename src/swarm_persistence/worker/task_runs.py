@@ -15,7 +15,7 @@ from swarm_persistence.storage import Storage
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
-from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask
+from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask, checked
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may clean up before its task is released anyway."""
@@ -226,7 +226,7 @@ class TaskRun:
             return await self._fail(f"the handler took longer than {self._limits.task_timeout:g} s")
         if handling.cancelled():
             return await self._fail("the handler was cancelled")
-        error = handling.result().error
+        error = checked(handling.result().error)
         assert error is not None
         if isinstance(error, SnoozeTask):
             return await self._recorder.snooze(error.seconds)
