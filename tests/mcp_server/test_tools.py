@@ -30,6 +30,10 @@ TOOLS = {
     "set_limit",
     "delete_limit",
     "delete_records",
+    "cancel_task",
+    "retry_task",
+    "release_task",
+    "wait_for_task",
     "list_blocked_tasks",
     "list_tasks",
     "send_message",
@@ -469,3 +473,58 @@ async def test_blocked_tasks_are_listed_with_what_each_waits_for(tmp_path: Path)
     ]
     assert "more" not in every
     assert one == {"tasks": every["tasks"][:1], "more": "list_blocked_tasks with a larger limit"}
+
+
+async def test_a_task_is_released_cancelled_and_begun_anew(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        task_id = (await call(client, "enqueue_task", task_type="t"))["task_id"]
+        claim = (await call(client, "claim_next_task", agent_id="a"))["claim"]
+        of_another = await failure(client, "release_task", task_id=task_id, agent_id="b")
+        states = [
+            await call(client, "release_task", task_id=task_id, agent_id="a", claim=claim),
+            await call(client, "cancel_task", task_id=task_id),
+            await call(client, "retry_task", task_id=task_id),
+        ]
+        await call(client, "claim_next_task", agent_id="a")
+        states.append(await call(client, "release_task", task_id=task_id, retry_in_seconds=600))
+        later = await call(client, "claim_next_task", agent_id="a")
+        refused = [
+            await failure(client, "retry_task", task_id=task_id),
+            await failure(client, "release_task", task_id=task_id),
+            await failure(client, "cancel_task", task_id="none"),
+        ]
+
+    assert "over" in of_another
+    assert [each["status"] for each in states] == ["pending", "cancelled", "pending", "pending"]
+    assert later["task"] is None
+    assert "only a task that is finished can be retried" in refused[0]
+    assert "no agent holds it" in refused[1]
+    assert "task 'none'" in refused[2]
+
+
+async def test_a_result_is_awaited(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        task_id = (await call(client, "enqueue_task", task_type="t"))["task_id"]
+        early = await call(client, "wait_for_task", task_id=task_id, wait_seconds=0.01)
+        waiting = asyncio.create_task(call(client, "wait_for_task", task_id=task_id, wait_seconds=50))
+        claim = (await call(client, "claim_next_task", agent_id="a"))["claim"]
+        await call(client, "complete_task", task_id=task_id, agent_id="a", claim=claim, result={"sum": 6})
+        done = await waiting
+
+    assert early["task"] is None
+    assert (done["task"]["status"], done["task"]["result"]) == ("completed", {"sum": 6})
+
+
+async def test_a_claim_is_by_capabilities_that_are_registered_or_given(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        for _ in range(2):
+            await call(client, "enqueue_task", task_type="t", required_capabilities=["gpu"])
+        me = (await call(client, "register_agent", name="a", agent_type="w", capabilities=["gpu"]))["agent_id"]
+        claims = [
+            await call(client, "claim_next_task", agent_id="other"),
+            await call(client, "claim_next_task", agent_id=me, capabilities=[]),
+            await call(client, "claim_next_task", agent_id=me, ageing_seconds=600),
+            await call(client, "claim_next_task", agent_id="other", capabilities=["gpu"]),
+        ]
+
+    assert [each["task"] is None for each in claims] == [True, True, False, False]

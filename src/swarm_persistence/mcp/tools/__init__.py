@@ -7,6 +7,7 @@ from swarm_persistence.mcp.tools import (
     deletions,
     documents,
     events,
+    interventions,
     limits,
     messages,
     metrics,
@@ -24,6 +25,8 @@ _WRITING = (
     tasks.report_progress,
     tasks.complete_task,
     tasks.fail_task,
+    interventions.retry_task,
+    interventions.release_task,
     decisions.approve_task,
     decisions.reject_task,
     schedules.store_schedule,
@@ -36,11 +39,12 @@ _WRITING = (
     metrics.record_metric,
     documents.remember,
 )
-_DESTROYING = (schedules.delete_schedule, limits.delete_limit, deletions.delete_records)
+_DESTROYING = (interventions.cancel_task, schedules.delete_schedule, limits.delete_limit, deletions.delete_records)
 _READING = (
     status.swarm_status,
     tasks.list_tasks,
     tasks.list_blocked_tasks,
+    interventions.wait_for_task,
     schedules.list_schedules,
     limits.list_limits,
     events.read_events,

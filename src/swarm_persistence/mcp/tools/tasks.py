@@ -84,7 +84,14 @@ async def claim_next_task(
     *,
     agent_id: AgentId,
     task_types: Annotated[list[str] | None, Meta(description="Only tasks of these types. Default: any type.")] = None,
+    capabilities: Annotated[
+        list[str] | None, Meta(description="What you can do. Default: what you have registered.")
+    ] = None,
     lease_seconds: Lease = _LEASE,
+    ageing_seconds: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="A task counts as one priority higher for each time so long that it has waited."),
+    ] = None,
     wait_seconds: Annotated[float, Meta(ge=0, le=50, description="How long to wait if no task is ready.")] = 0,
     max_characters: Characters = 20_000,
 ) -> dict[str, Any]:
@@ -93,7 +100,15 @@ async def claim_next_task(
     Do the work, then call complete_task or fail_task with the returned task id and claim number. 'task' is null if
     there is none.
     """
-    task = await claim_or_requeue(storage, agent_id, task_types=task_types, lease=lease_seconds, wait=wait_seconds)
+    task = await claim_or_requeue(
+        storage,
+        agent_id,
+        task_types=task_types,
+        capabilities=capabilities,
+        lease=lease_seconds,
+        ageing=ageing_seconds,
+        wait=wait_seconds,
+    )
     if task is None:
         return {"task": None, "hint": "no task is ready; wait_seconds waits for one, list_tasks shows what there is"}
     return {"task": _shown(task, max_characters), "claim": task.claim_count}
