@@ -38,7 +38,7 @@ COMMANDS = [
     "completion",
 ]
 ACTIONS = {
-    "tasks": ["list", "blocked", "show", "add", "retry", "cancel", "release", "approve", "reject"],
+    "tasks": ["list", "blocked", "show", "add", "retry", "cancel", "release", "approve", "reject", "wait"],
     "schedules": ["list", "show", "set", "pause", "resume", "delete"],
     "limits": ["list", "set", "delete"],
     "agents": ["list"],

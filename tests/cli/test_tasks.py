@@ -1,6 +1,8 @@
 """`swarm-persistence tasks`: what an operator sees of tasks, and does with them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -287,3 +289,33 @@ def test_blocked_tasks_are_listed_with_what_they_wait_for(tmp_path: Path, capsys
     assert main(["tasks", "blocked", path, "--json", "--limit", "1"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert (record["id"], record["unmet_dependencies"]) == ("old", [{"id": "tpyo", "status": None, "is_missing": True}])
+
+
+def test_waiting_ends_when_the_tasks_have_ended(path: Path, storage: BlockingStorage) -> None:
+    storage.store_tasks([TaskModel(id="a", task_type="t"), TaskModel(id="b", task_type="t")])
+    command = [sys.executable, "-m", "swarm_persistence", "tasks", "wait", str(path), "a", "b"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
+        try:
+            for _ in "ab":
+                task = storage.claim_next_task("me")
+                assert task is not None
+                storage.complete_task(task)
+            output, _ = waiting.communicate(timeout=60)
+        finally:
+            waiting.kill()
+
+    assert (waiting.returncode, output) == (0, "a: completed\nb: completed\n")
+
+
+def test_waiting_tells_of_a_task_that_was_not_completed_and_of_the_time(
+    path: Path, storage: BlockingStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.store_tasks([TaskModel(id="a", task_type="t"), TaskModel(id="b", task_type="t")])
+    storage.cancel_task("a")
+
+    assert main(["tasks", "wait", str(path), "a"]) == 1
+    assert capsys.readouterr().out == "a: cancelled\n"
+    assert main(["tasks", "wait", str(path), "a", "b", "--timeout", "0.01"]) == 1
+    assert "'b'" in capsys.readouterr().err
+    assert main(["tasks", "wait", str(path), "none"]) == 1
+    assert "'none'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from swarm_persistence.cli.records import Subparsers, add_action, print_json, pr
 from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
 from swarm_persistence.clock import now
 from swarm_persistence.errors import StorageError
-from swarm_persistence.models import KeyPolicy, TaskModel
+from swarm_persistence.models import KeyPolicy, TaskModel, TaskStatus
 from swarm_persistence.storage import Storage, interventions
 
 Change = Callable[[Storage, str], Awaitable[TaskModel]]
@@ -60,6 +60,15 @@ def add_parsers(actions: "Subparsers") -> None:
         parser.add_argument("--comment", metavar="TEXT", help="the reason")
         parser.set_defaults(decision=decision)
 
+    wait = add_action(
+        actions,
+        "wait",
+        "Wait until tasks are finished, and print them. The exit code is 1 if one of them was not completed.",
+        run_wait,
+    )
+    wait.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
+    wait.add_argument("--timeout", type=float, metavar="S", help="how many seconds to wait at most (default: for ever)")
+
 
 def _add_change(actions: "Subparsers", name: str, text: str, change: Change) -> None:
     parser = add_action(actions, name, text, lambda arguments: _run_change(arguments, name, change))
@@ -95,6 +104,18 @@ def _seconds(number: float) -> timedelta:
         raise CommandError(f"--run-in is {number}, expected a number of seconds") from None
 
 
+def run_wait(arguments: argparse.Namespace) -> int:
+    """Wait for tasks, print them, and return the exit code: 1 if one was not completed."""
+
+    async def wait(storage: Storage) -> list[TaskModel]:
+        return await storage.wait_for_tasks(arguments.ids, timeout=arguments.timeout)
+
+    tasks = run_on(arguments.database, wait)
+    for task in tasks:
+        _print_status(arguments, task)
+    return 0 if all(task.status is TaskStatus.COMPLETED for task in tasks) else 1
+
+
 def run_decision(arguments: argparse.Namespace) -> int:
     """Approve or reject each of the tasks, and return the exit code."""
 
@@ -119,13 +140,17 @@ def _run_change(arguments: argparse.Namespace, name: str, change: Change) -> int
                 )
                 code = 1
                 continue
-            if arguments.json:
-                print_json(task)
-            else:
-                print(f"{printable(task.id)}: {task.status}", flush=True)
+            _print_status(arguments, task)
         return code
 
     return run_on(arguments.database, change_all)
+
+
+def _print_status(arguments: argparse.Namespace, task: TaskModel) -> None:
+    if arguments.json:
+        print_json(task)
+    else:
+        print(f"{printable(task.id)}: {task.status}", flush=True)
 
 
 async def _retry(storage: Storage, id: str) -> TaskModel:
