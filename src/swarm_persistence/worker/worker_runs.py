@@ -2,59 +2,38 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
-
-from msgspec import structs
+from typing import Any
 
 from swarm_persistence.background import HAS_THREADS
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker import pace, retention, unhandled_types
+from swarm_persistence.worker import pace
+from swarm_persistence.worker.background_jobs import BackgroundJobs
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handler_control import HandlerControl
-from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
 from swarm_persistence.worker.recording import Outcome, Recorder
 from swarm_persistence.worker.registration import Registration
-from swarm_persistence.worker.retry_policies import RetryPolicy
 from swarm_persistence.worker.run_timer import RunTimer
-from swarm_persistence.worker.schedules import fire_schedules
-from swarm_persistence.worker.task_runs import TaskLimits, TaskRun
+from swarm_persistence.worker.settings import WorkerSettings
+from swarm_persistence.worker.task_runs import TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
 
-_LONGEST_RECOVERY_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 60.0
 """After this time without a commit, the worker tries to claim all the same."""
 _IDLE_CHECK_SECONDS = 0.05
-_CHECK_PAUSE_SECONDS = 0.05
-"""Between two checks of the held claims: a busy swarm commits far more often than claims are lost."""
 
 _log = logging.getLogger(__name__)
-
-
-class WorkerSettings(NamedTuple):
-    """The settings of a worker; times in seconds."""
-
-    handlers: Mapping[str, Handler]
-    policies: Mapping[str, RetryPolicy]
-    concurrency: int
-    limits: TaskLimits
-    drain_timeout: float
-    heartbeat_timeout: float
-    fires_schedules: bool
-    retention: float | None = None
-    ageing: float | None = None
 
 
 class WorkerRun:
@@ -93,6 +72,7 @@ class WorkerRun:
         self._handing_back: dict[asyncio.Task[Any], list[Recorder]] = {}
         self._timer = RunTimer(lambda: self._running)
         self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
+        self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
         self._failure: Exception | None = None
         self._is_writing = False
         """Whether a write is under way, which may claim tasks."""
@@ -130,26 +110,13 @@ class WorkerRun:
 
     async def work(self) -> None:
         """Work until the stop; raise the error that has ended the work before."""
-        beat, recover = self._registration.beat, self._recover
-        heartbeat_pause = self._settings.heartbeat_timeout / 5
-        recovery_pause = min(self._settings.limits.lease / 2, _LONGEST_RECOVERY_SECONDS)
-        upkeep = [
-            self._loop.create_task(self._repeat("the heartbeat", beat, heartbeat_pause)),
-            self._loop.create_task(self._repeat("the recovery", recover, recovery_pause)),
-            self._loop.create_task(self._repeat("the check of claims", self._lost_claims.check, _CHECK_PAUSE_SECONDS)),
-            self._loop.create_task(self._warn_of_unhandled_types()),
-            self._loop.create_task(self._fire_schedules()),
-        ]
-        if self._settings.retention is not None:
-            prune = partial(self._prune, self._settings.retention)
-            pause = retention.pause_of(self._settings.retention)
-            upkeep.append(self._loop.create_task(self._repeat("the pruning", prune, pause)))
+        self._jobs.start(self._registration.beat, self._lost_claims.check)
         guard = LoopGuard(
             self._storage,
             self._agent.id,
             lambda: self._unsettled,
             self._settings.limits,
-            heartbeat_pause,
+            self._settings.heartbeat_pause,
             release_ahead=self._release_ahead,
         )
         if HAS_THREADS:
@@ -165,11 +132,12 @@ class WorkerRun:
             self._ready_tasks.close()
             self._lost_claims.close()
             self._threads.close()
-            waiting = [*upkeep, *([] if self._waiting is None else [self._waiting])]
-            for task in waiting:
-                task.cancel()
-            stopping = [run.stop() for run in {**self._running, **self._unsettled}]
-            await asyncio.gather(*waiting, *stopping, return_exceptions=True)
+            ending: list[Awaitable[Any]] = [*self._jobs.cancel()]
+            if self._waiting is not None:
+                self._waiting.cancel()
+                ending.append(self._waiting)
+            ending += [run.stop() for run in {**self._running, **self._unsettled}]
+            await asyncio.gather(*ending, return_exceptions=True)
         await self._sign_off()
         if self._failure is not None:
             raise self._failure
@@ -422,47 +390,6 @@ class WorkerRun:
         # over.
         is_unreadable = isinstance(error, UnreadableError)
         self._wait_in_background(self._ready_tasks.wait_for_commit(pause) if is_unreadable else asyncio.sleep(pause))
-
-    async def _repeat(self, name: str, action: Callable[[], Awaitable[None]], pause: float) -> None:
-        while True:
-            try:
-                await action()
-            except ClosedError as error:
-                return self._fail(error)
-            except StorageError as error:
-                self._log.error("%s of worker %r failed: %s", name, self._agent.id, error)
-            except Exception as error:
-                return self._fail(error)
-            # Jitter: workers that were started together should not do this at the same time.
-            await asyncio.sleep(pause * random.uniform(0.7, 1.0))
-
-    async def _fire_schedules(self) -> None:
-        if self._settings.fires_schedules:
-            try:
-                await fire_schedules(self._storage, self._agent.id)
-            except Exception as error:
-                self._fail(error)
-
-    async def _warn_of_unhandled_types(self) -> None:
-        await asyncio.sleep(unhandled_types.SETTLING_SECONDS)
-        try:
-            await unhandled_types.warn_of_unhandled_types(
-                self._storage, self._agent.id, self._settings.handlers, self._settings.heartbeat_timeout
-            )
-        except ClosedError as error:
-            self._fail(error)
-        except StorageError as error:
-            self._log.error("worker %r cannot tell which task types are not handled: %s", self._agent.id, error)
-
-    async def _recover(self) -> None:
-        recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=self._settings.heartbeat_timeout)
-        if recovery.requeued or recovery.failed or recovery.lost_agents:
-            self._log.info("worker %r has recovered tasks of lost workers: %s", self._agent.id, recovery)
-
-    async def _prune(self, seconds: float) -> None:
-        pruned = await retention.prune_in_turn(self._storage, seconds, self._agent.id)
-        if pruned is not None and any(structs.astuple(pruned)):
-            self._log.info("worker %r has pruned old records: %s", self._agent.id, pruned)
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
