@@ -1,4 +1,4 @@
-"""Runs coroutines beside the caller's event loop: in one loop of a daemon thread that the whole process shares."""
+"""Runs coroutines in a background event loop: one daemon thread for the whole process."""
 
 import asyncio
 import os
@@ -18,25 +18,25 @@ HAS_THREADS = sys.platform != "emscripten"
 
 
 class _Background:
-    """The loop of the process, once it is needed."""
+    """The background loop of the process, started on first use."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.gate: AbstractContextManager[object] = nullcontext()
+        self._lock: AbstractContextManager[object] = nullcontext()
         if HAS_THREADS:
-            from threading import Lock  # a browser loads no part of this
+            from threading import Lock  # not in a browser, which has no threads
 
-            self.gate = Lock()
+            self._lock = Lock()
 
     def start(self) -> asyncio.AbstractEventLoop:
-        """Start the loop in a thread, unless that was done before, and return it."""
+        """Return the loop; the first call starts it in a daemon thread."""
         from threading import Thread
 
-        with self.gate:
+        with self._lock:
             if self.loop is None:
                 try:
                     self.loop = asyncio.new_event_loop()
-                except OSError as error:  # it needs descriptors
+                except OSError as error:  # the process is out of file descriptors
                     raise PoolError(f"no event loop could be started for blocking calls: {error.strerror}") from error
                 # A daemon: it must not block the interpreter's exit.
                 Thread(target=self.loop.run_forever, name="swarm-persistence loop", daemon=True).start()
@@ -47,7 +47,7 @@ _background = _Background()
 
 
 def submit(coroutine: Coroutine[Any, Any, R]) -> "Future[R]":
-    """Start a coroutine that outlives its caller, from any thread, and return where its outcome will be."""
+    """Schedule a coroutine that outlives its caller, from any thread; return its future."""
     try:
         return asyncio.run_coroutine_threadsafe(coroutine, background_loop())
     except PoolError:
@@ -56,14 +56,14 @@ def submit(coroutine: Coroutine[Any, Any, R]) -> "Future[R]":
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop; a browser has no threads, and only the one that is running."""
+    """Return the background loop; in a browser, which has no threads, the running loop."""
     return _background.start() if HAS_THREADS else asyncio.get_running_loop()
 
 
-def _forget_in_child() -> None:
+def _reset_in_child() -> None:
     global _background  # noqa: PLW0603 - one background loop for the process is the purpose of this module
     _background = _Background()
 
 
 if hasattr(os, "register_at_fork"):  # not in a browser
-    os.register_at_fork(after_in_child=_forget_in_child)
+    os.register_at_fork(after_in_child=_reset_in_child)

@@ -140,9 +140,9 @@ class Ground:
         known = {step.version: step for step in (*STEPS, *steps)}
         return SchemaVersion(self.schema, self._connector.target, self.connection, [*known.values()])
 
-    async def migrate(self, target: int, *steps: PostgresMigration, patience: float = 30) -> None:
+    async def migrate(self, target: int, *steps: PostgresMigration, retry_seconds: float = 30) -> None:
         """Bring the schema to a version."""
-        await self.version(*steps).migrate(await self.connection(), target, patience=patience)
+        await self.version(*steps).migrate(await self.connection(), target, retry_seconds=retry_seconds)
 
     async def status(self) -> MigrationStatus:
         """Return where it stands."""
@@ -239,17 +239,17 @@ class TestSteps:
         assert await ground.storage.get_task("task-1") is not None
 
     async def test_an_older_schema_on_which_code_can_work_is_opened_as_it_is(self, ground: Ground) -> None:
-        await ground.version().open(await ground.connection(), is_migrating=False, patience=30)
+        await ground.version().open(await ground.connection(), is_migrating=False, retry_seconds=30)
         assert (await ground.status()).version == LATEST
 
         # A change that is under way keeps this one from waiting.
         holder = await ground.connection()
         await holder.run("SELECT pg_advisory_lock(hashtextextended($1, 0))", (f"swarm-persistence {ground.schema}",))
-        await ground.version().open(await ground.connection(), is_migrating=True, patience=30)
+        await ground.version().open(await ground.connection(), is_migrating=True, retry_seconds=30)
         assert (await ground.status()).version == LATEST
         holder.terminate()
 
-        await ground.version().open(await ground.connection(), is_migrating=True, patience=30)
+        await ground.version().open(await ground.connection(), is_migrating=True, retry_seconds=30)
         assert (await ground.status()).version == LATEST + 1
 
     async def test_a_role_without_rights_opens_it_as_it_is(
@@ -263,7 +263,7 @@ class TestSteps:
         worker = ground.at(server.url(user=role, password="x", schema=ground.schema))
         connection = await worker.connection()
 
-        await worker.version().open(connection, is_migrating=True, patience=30)
+        await worker.version().open(connection, is_migrating=True, retry_seconds=30)
 
         assert (await ground.status()).version == LATEST
         assert "this role may not change it" in caplog.text
@@ -314,7 +314,7 @@ class TestSteps:
         await transaction.start()
         await rival.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")
         with pytest.raises(MigrationError, match="other transactions kept what it has to lock"):
-            await ground.migrate(LATEST + 1, patience=0.2)
+            await ground.migrate(LATEST + 1, retry_seconds=0.2)
         assert (await ground.status()).version == LATEST
 
         migrating = asyncio.create_task(ground.migrate(LATEST + 1))
@@ -388,7 +388,7 @@ class TestSteps:
 
     async def test_many_that_migrate_at_once_all_succeed(self, ground: Ground) -> None:
         async def open_it() -> None:
-            await ground.version().open(await ground.connection(), is_migrating=True, patience=30)
+            await ground.version().open(await ground.connection(), is_migrating=True, retry_seconds=30)
 
         await asyncio.gather(*(open_it() for _ in range(3)), *(ground.migrate(LATEST + 1) for _ in range(3)))
 

@@ -103,7 +103,7 @@ class TestCheckpoint:
         await storage.store_agent(an_agent("after"))
 
     async def test_patience_is_whole_again_afterwards(self, storage: SqliteStorage, path: Path) -> None:
-        # The short patience of a checkpoint must not stay with the writer.
+        # The short timeout of a checkpoint must not stay with the writer.
         reader = apsw.Connection(str(path))
         reader.execute("BEGIN; SELECT count(*) FROM agents").fetchall()
         await storage.store_agent(an_agent("newer"))
@@ -122,7 +122,7 @@ class TestCheckpoint:
         )
         assert program.wait_for_line() == "holds"
         write = asyncio.ensure_future(storage.store_agent(an_agent("later")))
-        done, _ = await asyncio.wait([write], timeout=0.5)  # twice the checkpoint's patience
+        done, _ = await asyncio.wait([write], timeout=0.5)  # twice the checkpoint's timeout
         assert not done
 
         program.tell("enough")

@@ -175,7 +175,7 @@ class BlockingStorage(NotPicklable):
         self._storage = storage
         self._run = run_of(storage.engine)
         self._by_schema: dict[str, Any] = {storage.schema_name: self}
-        self._gate = Lock()
+        self._lock = Lock()
 
     store_agent = _verb(Storage.store_agent)
     get_agent = _verb(Storage.get_agent)
@@ -335,13 +335,13 @@ class BlockingStorage(NotPicklable):
     def schema(self, name: str) -> Self:
         """Return the storage of another schema of this database; see `Storage.schema`."""
         storage = self._storage.schema(name)
-        with self._gate:
+        with self._lock:
             known: Self | None = self._by_schema.get(name)
             if known is not None and known._storage is storage:
                 return known
             other = type(self)(storage)
             self._by_schema[name] = other
-            other._by_schema, other._gate = self._by_schema, self._gate
+            other._by_schema, other._lock = self._by_schema, self._lock
         return other
 
     def repository(self, model: type[M]) -> BlockingRepository[M]:

@@ -26,8 +26,7 @@ Say what is wrong with a database's file, and what to do: SQLite's release and i
 permissions, processes, journal mode, a log that is not the file's own or cannot shrink, integrity, checksums, schema.
 Without --repair, not a byte of the file, its log or its journal is changed.
 Of a swarm on a PostgreSQL server: release, clock, settings that weaken durability, pooler, connections left, what
-keeps VACUUM from its work, locks, schema, indexes, partitions, dead rows, sequences, and numbers that a dump brought
-along."""
+blocks VACUUM, locks, schema, indexes, partitions, dead rows, sequences, and change numbers from a restored dump."""
 _DAMAGE = frozenset({"content", "integrity_check", "quick_check", "log (WAL)", "checksums", "access", "lock"})
 """The checks that must all pass before the content is read or repaired."""
 _STYLES = {Level.OK: "green", Level.ADVICE: "yellow", Level.WRONG: "bold red"}
@@ -44,8 +43,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="put right what can be: other programs' traces, contradictions of waiting, "
-        "another server's change numbers, sequences behind their tables",
+        help="repair what can be repaired: changes by other programs, inconsistent dependencies, "
+        "change numbers of another server, sequences behind their tables",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run)

@@ -163,13 +163,13 @@ def _checksums(path: Path) -> Iterator[Finding]:
     if pages is None:
         return
     if not pages:
-        yield ok(check, "kept, and right in all pages of the file")
+        yield ok(check, "kept, and correct in all pages of the file")
         return
     more = f" and {len(pages) - _MOST_LINES} more" if len(pages) > _MOST_LINES else ""
     detail = f"wrong in {len(pages):,} pages: {', '.join(map(str, pages[:_MOST_LINES]))}{more}"
     remedy = (
-        f"{restore(path)}; if all else is well, another SQLite program may have written to the file, "
-        f"and {command('checksums', path)} makes them anew"
+        f"{restore(path)}; if everything else is ok, another SQLite program may have written to the file, "
+        f"and {command('checksums', path)} recreates them"
     )
     yield wrong(check, detail, remedy)
 

@@ -56,8 +56,8 @@ def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> 
 def repair_all(path: Path) -> Iterator[Finding]:
     """Run the repairs that are needed, and yield what was repaired."""
     settings = SqliteSettings()
-    patience = BusyHandler(settings.connection_timeout)
-    with closing(open_connection(str(path.resolve()), settings, patience, is_reader=False)) as connection:
+    busy_handler = BusyHandler(settings.connection_timeout)
+    with closing(open_connection(str(path.resolve()), settings, busy_handler, is_reader=False)) as connection:
         for repair in REPAIRS:
             if repair.is_deep and schema_version.status(connection).version != LATEST:
                 continue

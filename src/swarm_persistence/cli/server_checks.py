@@ -32,7 +32,7 @@ _DANGERS = {
 }
 _WEAKNESSES = {
     ("data_checksums", "off"): (
-        "damage by the disk is not noticed",
+        "corruption by the disk goes undetected",
         "stop the server and run pg_checksums --enable; from PostgreSQL 18 on, initdb does that by itself",
     ),
     ("autovacuum", "off"): (
@@ -40,7 +40,7 @@ _WEAKNESSES = {
         _set("autovacuum", "on"),
     ),
     ("track_counts", "off"): (
-        "autovacuum does not learn which tables need it, and does nothing",
+        "autovacuum has no statistics, and vacuums no table",
         _set("track_counts", "on"),
     ),
 }
@@ -105,9 +105,7 @@ async def examine_release(connection: Connection) -> AsyncIterator[Finding]:
     release = connection.driver.get_settings().server_version
     last_day = _LAST_DAYS.get(connection.driver.get_server_version().major)
     if last_day is not None and last_day < datetime.now(UTC).date():
-        yield advice(
-            "server", f"PostgreSQL {release}, which gets no more fixes since {last_day}", "upgrade to a newer release"
-        )
+        yield advice("server", f"PostgreSQL {release}, unsupported since {last_day}", "upgrade to a newer release")
     else:
         yield ok("server", f"PostgreSQL {release}")
     if (await connection.run("SELECT pg_is_in_recovery()"))[0][0]:
@@ -123,8 +121,8 @@ async def examine_clock(connection: Connection) -> AsyncIterator[Finding]:
         yield advice(
             "clock",
             f"the server's is {abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} that of this machine: leases "
-            "and delays go by the server's, and times that a program sets itself by its own",
-            "let both be set by NTP",
+            "and delays use the server's clock, times that a program sets use its own",
+            "synchronise both by NTP",
         )
     else:
         yield ok("clock", f"within {_LARGEST_SKEW_SECONDS:g} s of the one of this machine")
@@ -140,7 +138,7 @@ async def examine_settings(connection: Connection) -> AsyncIterator[Finding]:
         detail, remedy = _WEAKNESSES[name, setting]
         yield advice("settings", f"{name} is {setting}: {detail}", remedy)
     if not found & (_DANGERS.keys() | _WEAKNESSES.keys()):
-        yield ok("settings", "none that weakens durability or keeps autovacuum from its work")
+        yield ok("settings", "none that weakens durability or disables autovacuum")
 
 
 async def examine_connections(connection: Connection) -> AsyncIterator[Finding]:
@@ -174,7 +172,7 @@ async def examine_old_snapshots(connection: Connection, long_seconds: float = _L
             age = "" if seconds is None else f"for {_duration(seconds)}, "
             yield advice(
                 check,
-                f"{holder} keeps VACUUM from clearing away what is dead, {age}{transactions:,} transactions",
+                f"{holder} keeps VACUUM from removing dead rows, {age}{transactions:,} transactions",
                 remedy,
             )
     if not has_old:

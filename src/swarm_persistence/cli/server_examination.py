@@ -88,7 +88,7 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
             f"run `{repair}`, or open the storage as a role that may write",
         )
     else:
-        yield ok("change numbers", "this server gave out all of them")
+        yield ok("change numbers", "all assigned by this server")
     for name, check in checks:
         for finding in await engine.on_a_connection(partial(_run, name, check)):
             yield finding

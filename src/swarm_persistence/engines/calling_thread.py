@@ -236,14 +236,14 @@ def _warn_of_running_loop() -> None:
     )
 
 
-def _forget_in_child() -> None:
+def _reset_in_child() -> None:
     global _local  # noqa: PLW0603 - the parent's loops may wait for threads that a forked child has not
     _inherited.append(_local)
     _local = threading.local()
 
 
 _inherited: list[threading.local] = []
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_reset_in_child)
 
 
 async def _rest_of(coroutine: Coroutine[Any, Any, R], awaited: Any) -> R:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
 from swarm_persistence.engines.interface import Engine, Watch
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import new_gate, running_loop
+from swarm_persistence.engines.surroundings import new_lock, running_loop
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.schema.tables import Table
 
@@ -41,7 +41,7 @@ class LazyEngine(Generic[E]):
         self._engine = make()
         self._is_open = False
         self._is_closed = False
-        self._gate = new_gate()
+        self._lock = new_lock()
         self._attempts: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -109,7 +109,7 @@ class LazyEngine(Generic[E]):
     async def _open(self) -> None:
         engine = self._make()
         await self._start(engine)
-        with self._gate:
+        with self._lock:
             is_needed = not (self._is_open or self._is_closed)
             if is_needed:
                 self._engine = engine

@@ -128,17 +128,17 @@ class Unlink(msgspec.Struct, frozen=True):
 class LockRows(msgspec.Struct, frozen=True):
     """Lock ids of a table, whether or not they are stored, until this write is committed. No result.
 
-    The locks on `referred` ids are shared: rows that refer to them are about to be written. Those on `alone` ids are
-    exclusive. A write that ends a task locks its id exclusively: a query for the rows that refer to it then finds all
-    that were stored before, and later writers see that it has ended.
+    A write that adds references to rows takes `shared` locks on their ids. One that ends a task locks its id
+    exclusively: a query for the rows that refer to it then finds all that were stored before, and later writers see
+    that it has ended.
 
-    No other transaction changes a stored row that is locked. With `are_stored`, ids that are not stored need no lock.
+    No other transaction changes a stored row that is locked. With `skips_missing`, ids that are not stored need none.
     """
 
     table: Table[Any]
-    referred: tuple[str, ...] = ()
-    alone: tuple[str, ...] = ()
-    are_stored: bool = False
+    shared: tuple[str, ...] = ()
+    exclusive: tuple[str, ...] = ()
+    skips_missing: bool = False
 
 
 class Restore(msgspec.Struct, Generic[M], frozen=True):

@@ -9,11 +9,11 @@ from swarm_persistence.errors import OtherError
 if sys.platform == "emscripten":
     from contextlib import nullcontext
 
-    new_gate = nullcontext  # a browser has no threads
+    new_lock = nullcontext  # a browser has no threads
 else:
     from threading import Lock
 
-    new_gate = Lock
+    new_lock = Lock
 
 _GEVENT_PARTS = ("threading", "thread", "queue", "select")
 
@@ -61,7 +61,7 @@ def require_own_threads() -> None:
         raise OtherError("a blocking call would stop the page's event loop; use the async storage here")
     import threading
 
-    if threading.Lock is not new_gate:
+    if threading.Lock is not new_lock:
         raise OtherError(
             "threads were replaced after swarm_persistence was imported, by gevent or eventlet; patch before any "
             "other import"

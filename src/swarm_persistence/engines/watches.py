@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from swarm_persistence.clock import wake_when_moved
-from swarm_persistence.engines.surroundings import new_gate, running_loop
+from swarm_persistence.engines.surroundings import new_lock, running_loop
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
 
@@ -15,7 +15,7 @@ class Watches:
 
     def __init__(self) -> None:
         self._watches: set[TableWatch] = set()
-        self._gate = new_gate()
+        self._lock = new_lock()
         self._is_closed = False
         self.is_empty = True
         """Whether there is no watch; an attribute, for every commit reads it."""
@@ -24,13 +24,13 @@ class Watches:
     @property
     def names(self) -> frozenset[str]:
         """Return the names of the tables that are watched."""
-        with self._gate:
+        with self._lock:
             return frozenset[str]().union(*(watch.names for watch in self._watches))
 
     def add(self, tables: Iterable[Table[Any]]) -> "TableWatch":
         """Return a watch of these tables."""
         watch = TableWatch(self, frozenset(table.name for table in tables))
-        with self._gate:
+        with self._lock:
             if self._is_closed:
                 raise ClosedError("the storage is closed")
             self._watches.add(watch)
@@ -39,7 +39,7 @@ class Watches:
 
     def discard(self, watch: "TableWatch") -> None:
         """Forget a watch."""
-        with self._gate:
+        with self._lock:
             self._watches.discard(watch)
             self.is_empty = not self._watches
 
@@ -48,14 +48,14 @@ class Watches:
         if not self._watches:
             return
         wanted = None if names is None else frozenset(names)
-        with self._gate:
+        with self._lock:
             watches = [watch for watch in self._watches if wanted is None or wanted & watch.names]
         for watch in watches:
             watch.ring()
 
     def close(self) -> None:
         """Wake all watches; their waits raise `ClosedError` from then on."""
-        with self._gate:
+        with self._lock:
             self._is_closed = True
             watches, self._watches = self._watches, set()
             self.is_empty = True

@@ -87,7 +87,7 @@ class Dialect:
         return " AND ".join(conditions)
 
     def size(self, column: Column) -> str:
-        """Return the expression of the bytes of a column, which reads none of them where the database knows."""
+        """Return the expression of the bytes of a column, which reads the column only if the database must."""
         return f"octet_length({column.name})"
 
     def literal(self, column: Column, value: object) -> str:
@@ -200,7 +200,7 @@ def select_text(query: Query[Any], dialect: Dialect) -> tuple[str, list[ColumnVa
 
 def where_text(query: Query[Any], marks: Marks) -> str:
     """Return a query's conditions, joined by AND."""
-    # A scan in order of arrival must not use another index, which would find all rows and sort them.
+    # A scan in order of arrival must not use another index, as all its rows would be read and sorted.
     is_arrival_scan = bool(query.order) and query.order[0].field == SEQUENCE
     texts = [_condition_text(query.table, condition, marks, is_arrival_scan) for condition in query.conditions]
     for place, (field, operator, _) in enumerate(query.conditions):

@@ -1,7 +1,7 @@
-"""Turns a model into a row and a row into a model, without an intermediate dict.
+"""Encodes a model as a row, and decodes a row into a model, without an intermediate dict.
 
-The two functions of each model are written as source text once, when the codec is made, as `dataclasses` does it: a
-loop over columns would cost several times the encoding itself. The text holds names from our own schema only.
+The source of the two functions is generated once for each model, as `dataclasses` does: a loop over the columns would
+cost several times the encoding itself. It contains names from our own schema only.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ Row = Sequence[ColumnValue]
 
 
 class Codec(Generic[M]):
-    """The way of one model into its table and back."""
+    """Encodes and decodes the rows of one model."""
 
     encode: Callable[[M], tuple[ColumnValue, ...]]
-    """Return the columns' values, without the sequence; a value that would not come out equal raises
+    """Return the columns' values, without the sequence; a value that would not be read back equal raises
     `SerializationError`, which names model, field and value."""
 
     decode: Callable[[Row], M]

@@ -1,7 +1,7 @@
-"""Writes the function that turns a row into a model, as source text: half of the time of a list is spent in it.
+"""Generates the source of the function that decodes a row into a model, where a list spends half of its time.
 
-A model takes keyword arguments only, which msgspec looks up one by one: for a task that takes 0.9 µs. So a record is
-made by position, as an instance of a class that has the model's fields, and then given the model's class: 0.25 µs.
+A model takes keyword arguments only, which msgspec looks up one by one: 0.9 µs for a task. So a record is created with
+positional arguments, as an instance of a class with the model's fields, and then assigned the model's class: 0.25 µs.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from swarm_persistence.schema.values import ColumnValue
 
 
 def decoding_names(table: Table[Any], undecodable: Callable[..., Any]) -> dict[str, Any]:
-    """Return the names that the text of `decoding_lines` uses."""
+    """Return the namespace of the source of `decoding_lines`."""
     return {
         "Model": table.model,
         "Record": msgspec.defstruct(
@@ -34,7 +34,7 @@ def decoding_names(table: Table[Any], undecodable: Callable[..., Any]) -> dict[s
 
 
 def decoding_lines(table: Table[Any]) -> list[str]:
-    """Return the text of `decode`, for one row."""
+    """Return the source of `decode`, which takes one row."""
     return [
         "def decode(row):",
         "    try:",
@@ -47,9 +47,9 @@ def decoding_lines(table: Table[Any]) -> list[str]:
 
 @cache
 def column_decoder(table: Table[Any], name: str) -> Callable[[ColumnValue], Any]:
-    """Return the function that turns one column's value into that of the field.
+    """Return the function that decodes a column's value.
 
-    One that cannot be read raises `UnreadableError`, which names the field and the value.
+    It raises `UnreadableError`, which names the field and the value, if that is not possible.
     """
     source = "raw" if name == SEQUENCE else _decoded(table.column(name), "raw")
     decode: Callable[[ColumnValue], Any] = eval(f"lambda raw: {source}", _names_of_values(table))
@@ -97,7 +97,7 @@ def _record(table: Table[Any]) -> list[str]:
         column = table.column(name)
         decoded[name] = raw[name] if name == SEQUENCE else _decoded(column, raw[name])
         if column.kind is Kind.TIME and not column.is_nullable:
-            # Most records have equal times: they were updated when they were created.
+            # In most records the times are equal: never updated since they were created.
             same = "" if time is None else f"{time}_time if {raw[name]} == {raw[time]} else "
             lines.append(f"{name}_time = {same}{decoded[name]}")
             decoded[name] = f"{name}_time"

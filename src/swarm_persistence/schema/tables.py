@@ -29,39 +29,39 @@ M = TypeVar("M", bound=Model)
 
 
 class Kind(Enum):
-    """What a column holds; each engine says how it keeps it."""
+    """The kind of values in a column; each engine maps it to a type of its own."""
 
     TEXT = "text"
-    CHOICE = "choice"  # a member of an enum, kept as its text
-    RANK = "rank"  # a member of an ordered enum, kept as its rank
-    COUNT = "count"  # a whole number, not negative
-    VERSION = "version"  # how often the record was written
+    CHOICE = "choice"  # a member of an enum, stored as its text
+    RANK = "rank"  # a member of an ordered enum, stored as its rank
+    COUNT = "count"  # a non-negative integer
+    VERSION = "version"  # the number of writes of the record
     REAL = "real"
     FLAG = "flag"
     TIME = "time"
     JSON = "json"  # any JSON value
     OBJECT = "object"  # a JSON object
-    TEXTS = "texts"  # a list of texts, kept as JSON
-    TAGS = "tags"  # an object of texts, kept as JSON
-    PATH = "path"  # texts, kept as one text that sorts as they do
+    TEXTS = "texts"  # a list of strings, stored as JSON
+    TAGS = "tags"  # a JSON object of strings
+    PATH = "path"  # a tuple of strings, stored as one string of the same order
     BYTES = "bytes"
-    VECTOR = "vector"  # numbers of single precision, kept as bytes
+    VECTOR = "vector"  # single-precision floats, stored as bytes
 
 
 JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS})
 BINARY_KINDS = frozenset({Kind.BYTES, Kind.VECTOR})
 
 SEQUENCE = "sequence"
-"""The column, in every table, that counts arrivals; it breaks every tie."""
+"""The column of every table that numbers its rows in order of arrival; it breaks every tie."""
 
 CHANGE_NUMBER = "change_number"
-"""The hidden column that every write of a followed row sets."""
+"""The hidden column that every write of a row in a followed table sets."""
 
 UNMET_DEPENDENCIES = "unmet_dependencies"
-"""The hidden column of tasks that counts the dependencies that are not completed, exactly if they are few."""
+"""The hidden column of tasks that counts the dependencies that are not completed; exact for small counts."""
 
 IS_DELAYED = "is_delayed"
-"""The hidden column of tasks that tells whether `run_at` must come before the task is ready."""
+"""The hidden column of tasks that is set until `run_at` has passed and the task can be ready."""
 
 IS_COUNTED = "is_counted"
 """The hidden column of tasks that tells whether a task was claimed while its type had a limit."""
@@ -77,15 +77,15 @@ class Column(msgspec.Struct, frozen=True):
 
     @property
     def is_comparable(self) -> bool:
-        """Whether conditions and orders may name the column: JSON has no order that all engines share."""
+        """Whether conditions and orders may use the column: engines order JSON differently."""
         return self.kind not in JSON_KINDS and self.kind not in BINARY_KINDS
 
 
 class Index(msgspec.Struct, frozen=True):
     """An index: its columns in order, `-` before a descending one, `a|b` for an unordered pair of columns.
 
-    Arrival (`sequence`) follows as the last column by itself. `where` limits it to rows that hold these values,
-    `present` to those in which a column is not null. No two rows of a unique one share their values.
+    `sequence` is always appended as the last column. A partial index has only the rows with the values of `where`, or
+    in which the column `present` is not null. In a unique index, no two rows have the same values.
     """
 
     name: str
@@ -101,15 +101,15 @@ class Table(Generic[M]):
     In a table that `is_followed`, every write of a row sets the hidden column `change_number`, by which readers find
     the rows written since their last read.
 
-    A row whose field has the `sticky` value is replaced only by one with the same value: `Replace` and `Save` leave it
-    unchanged otherwise, as on a version conflict, because such a change needs further writes. They never decrease the
-    `monotonic` fields.
+    A row whose field has the `sticky` value is replaced only by one with the same value: otherwise, `Replace` and
+    `Save` leave it unchanged, as on a version conflict, because such a change needs further writes. They never decrease
+    the `monotonic` fields.
 
-    The sequences of a table with a `floor` are known after their rows are deleted, too: an SQL engine keeps the highest
-    of these in a table of that name.
+    In a table with a `floor`, the highest sequence is known even after its row was deleted: an SQL engine stores it in
+    a table of that name.
 
-    A table with `derived_id` has the id of a row from that function of two other columns. A row whose `expiry` has
-    passed counts as absent: no read finds it, and no write but one that takes its place.
+    In a table with `derived_id`, the id is that function of two other columns. A row whose `expiry` has passed counts
+    as absent: no read finds it, and no write except one that replaces it.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Table(Generic[M]):
         self.expiry = expiry
         self.derived_id = derived_id
         self.is_public = is_public
-        """Whether users store its records; else it is the storage's own."""
+        """Whether callers store its records; else it is internal."""
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
@@ -148,13 +148,13 @@ class Table(Generic[M]):
         self.may_be_large = any(column.kind in BINARY_KINDS for column in self.columns)
         """Whether a row may hold megabytes."""
         self.is_numbered = SEQUENCE in model.__struct_fields__
-        """Whether a record shows its sequence."""
+        """Whether the model has the sequence as a field."""
         self.has_key = "idempotency_key" in self.positions
         self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)
-        """The columns by whose values partial indexes are limited."""
+        """The columns that occur in the conditions of partial indexes."""
         self.choices = tuple(column for column in self.columns if column.choices is not None)
         self.leading_fields = frozenset(index.columns[0] for index in indexes)
-        """The columns by which an index begins, `-` before a descending one."""
+        """The first column of each index, `-` before a descending one."""
         self._by_name = {column.name: column for column in (*self.columns, *self.hidden)}
         self._by_name[SEQUENCE] = Column(SEQUENCE, Kind.VERSION)
 
@@ -209,9 +209,9 @@ _registered: list[Table[Any]] = []
 
 
 def _register(table: Table[M]) -> Table[M]:
-    """Add a table to `TABLES`, from which all that goes over all records takes it.
+    """Add a table to `TABLES`, the registry for code that processes all records.
 
-    What else a new noun needs is its migration on each engine and its verbs.
+    A new noun also needs a migration on each engine, and its verbs.
     """
     _registered.append(table)
     return table
@@ -327,7 +327,7 @@ PUBLIC_TABLES: tuple[Table[Any], ...] = tuple(table for table in _registered if 
 """The tables of the records that users store."""
 
 TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, *(table for table in _registered if not table.is_public))
-"""All tables: whatever goes over all records takes them from here."""
+"""All tables, for code that processes all records."""
 
 _BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBLIC_TABLES}
 _BY_NAME: dict[str, Table[Any]] = {table.name: table for table in PUBLIC_TABLES}

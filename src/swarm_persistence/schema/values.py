@@ -1,4 +1,4 @@
-"""Turns a field's value into a column's and back, and refuses what would not come out equal."""
+"""Encodes a field's value for its column, and refuses values that would not be read back equal."""
 
 import math
 import struct
@@ -20,13 +20,13 @@ from swarm_persistence.schema.tables import Column, Kind, Table
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_ID = 1800
-"""Bytes of an id that is made of other fields: PostgreSQL's indexes hold entries of 2,700 bytes."""
+"""Bytes of an id that derives from other fields: an entry of a PostgreSQL index has at most 2,700 bytes."""
 DEEPEST_NESTING = 256
-"""Lists and dicts within each other in one JSON value. Python's own limit depends on how deep the caller's stack is: a
-value that was stored from a shallow one could not be read from a deep one."""
+"""Nested lists and dicts in one JSON value. Python's own limit depends on the depth of the caller's stack: a value that
+was stored from a shallow stack could not be read from a deep one."""
 
 _HAS_SHORT_STACK = sys.platform == "emscripten"
-"""In a browser, no RecursionError comes before the end of the stack, and the interpreter does not outlive that."""
+"""In a browser, the stack overflows before Python raises RecursionError, which crashes the interpreter."""
 
 ColumnValue = str | int | float | bytes | None
 
@@ -54,7 +54,7 @@ def text(value: object, field: str) -> str:
         return value
     if not issubclass(type(value), str):
         refuse(field, value, "a str")
-    # A subclass may say anything of itself, and one engine would give it back where another gives a `str`.
+    # A subclass may override any method, and memory would return it where a database returns a `str`.
     value = str.__str__(cast(str, value))
     if "\0" in value:
         refuse(field, value, "text without NUL characters")
@@ -100,7 +100,7 @@ def _checked_path(value: tuple[object, ...], field: str) -> str:
 
 
 def document_id(value: str, field: str) -> str:
-    """Return an id that is made of other fields, if an index of every engine can hold it."""
+    """Return an id that derives from other fields, if it fits into the indexes of every engine."""
     if len(value) > LONGEST_ID // 4 and len(value.encode()) > LONGEST_ID:
         refuse(field, f"{value[:20]}…", f"a collection and a key of {LONGEST_ID} bytes at most, together")
     return value
@@ -114,7 +114,7 @@ def binary(value: object, field: str) -> bytes:
 
 
 def vector(value: object, field: str) -> bytes:
-    """Return a list of numbers as bytes, in single precision."""
+    """Return a list of numbers encoded in single precision."""
     if type(value) is not list or not value:
         refuse(field, value, "a list of numbers that is not empty")
     numbers = [real(number, f"{field}[{place}]") for place, number in enumerate(value)]
@@ -125,26 +125,26 @@ def vector(value: object, field: str) -> bytes:
 
 
 def numbers_of(data: bytes) -> list[float]:
-    """Return the numbers that `vector` made bytes of."""
+    """Return the numbers that `vector` has encoded."""
     return [*struct.unpack(f"<{len(data) // 4}f", data)]
 
 
 def count(value: object, field: str) -> int:
-    """Return the value if it is a whole number that fits the seed's u32."""
+    """Return the value if it is an integer that fits the seed's u32."""
     if type(value) is not int or not 0 <= value <= LARGEST_COUNT:
         refuse(field, value, f"a whole number from 0 to {LARGEST_COUNT}")
     return value
 
 
 def whole(value: object, field: str) -> int:
-    """Return the value if it is a whole number that a counter of ours can reach."""
+    """Return the value if it is an integer from 0 to the largest that every engine stores."""
     if type(value) is not int or not 0 <= value <= LARGEST_INTEGER:
         refuse(field, value, f"a whole number from 0 to {LARGEST_INTEGER}")
     return value
 
 
 def version(value: object, field: str) -> int:
-    """Return the version that a write of this record gives it."""
+    """Return the version that the record has after the next write."""
     if type(value) is not int or not 0 <= value < LARGEST_INTEGER:
         refuse(field, value, "a version number, 0 for a record that was never stored")
     return value + 1
@@ -171,7 +171,7 @@ def flag(value: object, field: str) -> int:
 
 
 def moment(value: object, field: str) -> int:
-    """Return an aware time as microseconds since 1970; one that has finer parts is refused."""
+    """Return an aware time as microseconds since 1970; fractions of a microsecond are refused."""
     if not isinstance(value, datetime):
         refuse(field, value, "an aware datetime")
     if value.utcoffset() is None:
@@ -187,7 +187,7 @@ def moment(value: object, field: str) -> int:
 
 
 def accept_texts(table: Table[Any], model: Any) -> None:
-    """Turn the texts of enum members in a record into the members."""
+    """Replace the texts of enum members in a record by the members."""
     for column in table.choices:
         assert column.choices is not None
         value = getattr(model, column.name)
@@ -196,10 +196,9 @@ def accept_texts(table: Table[Any], model: Any) -> None:
 
 
 def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
-    """Return the value as JSON text, having seen that the text gives back an equal value.
+    """Return the value as JSON text, if decoding that gives an equal value.
 
-    msgspec writes NaN as null, and tuples, datetimes or number keys as the nearest JSON: what does not come out
-    as it went in is refused here.
+    msgspec encodes NaN as null, and tuples, datetimes or number keys as the nearest JSON: such values are refused.
     """
     expected, decode = _JSON_SHAPE if kind is _JSON else _SHAPES[kind]
     if _HAS_SHORT_STACK and is_nested_deeper(value, DEEPEST_NESTING):
@@ -214,9 +213,9 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     except MemoryError:
         raise
     except Exception:
-        # Whatever the value's own methods raise, as at a comparison, it is no JSON.
+        # A value whose own methods raise, such as in a comparison, is no JSON.
         is_equal = False
-    # Most texts are too short to open and close so many levels.
+    # Most texts are too short for so many levels.
     is_long = is_equal and len(data) > 2 * DEEPEST_NESTING
     if is_long and _has_many_levels(data) and is_nested_deeper(value, DEEPEST_NESTING):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
@@ -228,7 +227,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
 
 
 def _has_many_levels(data: bytes) -> bool:
-    """Return whether a text may be nested too deep: by its brackets, among which are those within texts."""
+    """Return whether a text may be nested too deep; counts all opening brackets, even those within strings."""
     return data.count(b"[") + data.count(b"{") > DEEPEST_NESTING
 
 
@@ -257,7 +256,7 @@ def _is_json(value: object) -> bool:
 
 
 def column_value(column: Column, value: object, field: str) -> ColumnValue:
-    """Return any field's value as its column keeps it; `None` only where the column may be null."""
+    """Return any field's value as its column stores it; `None` only where the column is nullable."""
     if value is None and column.is_nullable:
         return None
     if column.choices is not None:

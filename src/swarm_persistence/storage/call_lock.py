@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from swarm_persistence.engines.surroundings import new_gate, running_loop
+from swarm_persistence.engines.surroundings import new_lock, running_loop
 from swarm_persistence.errors import OtherError
 
 
@@ -11,7 +11,7 @@ class CallLock:
     """A lock like asyncio's, whose holder and waiters may be in different event loops."""
 
     def __init__(self) -> None:
-        self._gate = new_gate()
+        self._mutex = new_lock()
         self._is_locked = False
         self._holder: asyncio.AbstractEventLoop | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -24,7 +24,7 @@ class CallLock:
 
         """
         loop = running_loop()
-        with self._gate:
+        with self._mutex:
             if not self._is_locked:
                 self._is_locked = True
                 self._holder = loop
@@ -35,7 +35,7 @@ class CallLock:
         try:
             await waiter
         except BaseException:
-            with self._gate:
+            with self._mutex:
                 is_waiting = waiter in self._waiters
                 if is_waiting:
                     self._waiters.remove(waiter)
@@ -45,7 +45,7 @@ class CallLock:
 
     def release(self) -> None:
         """Hand the lock over to the next waiter; from any thread."""
-        with self._gate:
+        with self._mutex:
             while self._waiters:
                 waiter = self._waiters.popleft()
                 try:

@@ -223,7 +223,7 @@ class ClaimVerbs(TaskVerbs):
         locked = sorted(limits if types is None else limits.keys() & set(types))
         if not locked:
             return limits
-        await self._executor().write((LockRows(TASK_LIMITS, alone=tuple(locked), are_stored=True),))
+        await self._executor().write((LockRows(TASK_LIMITS, exclusive=tuple(locked), skips_missing=True),))
         return await limits_by_type(self._executor())
 
     async def _claim_candidates(

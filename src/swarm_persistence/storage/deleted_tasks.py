@@ -24,19 +24,19 @@ async def delete_tasks(core: StorageCore, ids: Sequence[str], conditions: Sequen
 
     The tasks that wait for one of them, and are not among them, fail as if it had been cancelled.
     """
-    hold = LockRows(TASKS, alone=tuple(ids))
+    lock = LockRows(TASKS, exclusive=tuple(ids))
     tasks, links = Query(TASKS, (one_of("id", ids), *conditions)), Query(TASK_LINKS, (one_of("task_id", ids),))
     # Links are deleted only of tasks that are: with conditions, that takes a look at the tasks.
     steps: tuple[Step, ...] = (Delete(tasks), Delete(links))
     plain = IfNone(links, (Delete(tasks),)) if conditions else None
-    _, results = await core._executor().write([hold, IfNone(waiting_for(ids), steps if plain is None else (plain,))])
+    _, results = await core._executor().write([lock, IfNone(waiting_for(ids), steps if plain is None else (plain,))])
     first = None if results is None else results[0]
     if first is not None:
         return int(first[0] if plain is not None else first)
 
     async def delete() -> int:
         executor = core._executor()
-        await executor.write([hold])
+        await executor.write([lock])
         found = [str(row[0]) for row in await executor.read(Values(tasks, ("id",)))]
         if not found:
             return 0

@@ -53,7 +53,7 @@ def dependents_of(ids: Sequence[str], *conditions: Condition) -> Query[TaskModel
     return Query(TASKS, (Condition("id", "IN SUBQUERY", Subquery(waiting_for(ids), "task_id")), *conditions))
 
 
-def hold_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> LockRows:
+def lock_to_link(tasks: Iterable[TaskModel], own: Iterable[str] = ()) -> LockRows:
     """Return the lock that must precede every query for the dependencies and dependents of tasks to be linked.
 
     Until they are written, none of their dependencies can end unnoticed, and no other task can start to wait for them.

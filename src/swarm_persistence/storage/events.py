@@ -88,7 +88,7 @@ class EventVerbs(StorageCore):
         async def append() -> list[int]:
             if expected_sequence is not None and records:
                 # Of several that expect the same event, one must succeed without waiting for the others.
-                await self._executor().write([LockRows(EVENTS, alone=(_END_OF_LOG,))])
+                await self._executor().write([LockRows(EVENTS, exclusive=(_END_OF_LOG,))])
             stored = await store_all(self, records)
             added = [event.sequence or 0 for event, record in zip(stored, records, strict=True) if event is record]
             if expected_sequence is not None and (added or not records):

@@ -44,7 +44,7 @@ class LeaseVerbs(ClaimVerbs):
     """
 
     async def get_held_claims(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
-        """Return those of these copies whose claims still hold, in one read.
+        """Return those of these copies whose claims still lock, in one read.
 
         An expired lease alone ends no claim. The copies are left as they are.
         """
@@ -155,8 +155,8 @@ class LeaseVerbs(ClaimVerbs):
 
     async def _end_with_dependents(self, step: Claim[Any] | Update[Any], id: str, reason: str) -> Any:
         """Atomically run a step that ends a task without success, and fail its dependents."""
-        hold = LockRows(TASKS, alone=(id,))
-        _, results = await self._executor().write([hold, IfNone(waiting_for([id]), (step,))])
+        lock = LockRows(TASKS, exclusive=(id,))
+        _, results = await self._executor().write([lock, IfNone(waiting_for([id]), (step,))])
         if results is not None:
             return results[0]
 
@@ -176,15 +176,15 @@ class LeaseVerbs(ClaimVerbs):
             if written and self._scope() is None:
                 result, ended = written[-1]
                 with suppress(StorageError):  # then it stays unknown
-                    if await self._read_back(hold, id) == ended:
+                    if await self._read_back(lock, id) == ended:
                         return result
             raise
 
-    async def _read_back(self, hold: LockRows, id: str) -> TaskModel | None:
+    async def _read_back(self, lock: LockRows, id: str) -> TaskModel | None:
         """Return the stored task, once a write whose answer was lost is done or undone."""
 
         async def look() -> TaskModel | None:
-            await self._executor().write([hold])
+            await self._executor().write([lock])
             return await self._get(TASKS, id)
 
         return await self._as_one(look)

@@ -16,7 +16,7 @@ from swarm_persistence.storage.new_tasks import dependencies_of_any
 
 
 async def write_unless_awaited(
-    core: StorageCore, hold: LockRows, steps: Sequence[Step], tasks: Sequence[TaskModel]
+    core: StorageCore, lock: LockRows, steps: Sequence[Step], tasks: Sequence[TaskModel]
 ) -> list[Any] | None:
     """Write tasks in one write if none has dependents or a failed dependency; else write nothing and return `None`.
 
@@ -28,7 +28,7 @@ async def write_unless_awaited(
     # The query does not find a failed dependency that is among the tasks to write.
     if any(task.status in UNSUCCESSFUL and id_of(task) in dependencies for task in tasks):
         return None
-    _, results = await core._executor().write([hold, IfNone(links, (IfNone(is_vain, tuple(steps)),))])
+    _, results = await core._executor().write([lock, IfNone(links, (IfNone(is_vain, tuple(steps)),))])
     return None if results is None or results[0] is None else list(results[0])
 
 

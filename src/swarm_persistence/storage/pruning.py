@@ -151,10 +151,10 @@ class PruningVerbs(StorageCore):
             without_links = (one_of("id", ids), Condition(UNMET_DEPENDENCIES, "=", 0), *stale)
             steps = (Delete(Query(TASKS, without_links)), *(_with_links(str(row[0]), stale) for row in linked))
             # A dependent of one of them may be stored meanwhile.
-            hold = LockRows(TASKS, alone=tuple(ids), are_stored=True)
+            lock = LockRows(TASKS, exclusive=tuple(ids), skips_missing=True)
             still_unneeded = IfNone(dependents_of(ids, IS_UNFINISHED), steps)
             results: list[int] | None
-            _, results = await self._executor().write([hold, still_unneeded])
+            _, results = await self._executor().write([lock, still_unneeded])
             if results is not None:
                 return sum(results)
 

@@ -13,8 +13,8 @@ from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.dependencies import (
     IS_COMPLETED,
     dependencies_of,
-    hold_to_link,
     id_of,
+    lock_to_link,
     refuse_cycle,
     refuse_cycles_with_stored,
     steps_after_replacing,
@@ -88,13 +88,13 @@ async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task:
 
 
 async def _write_linked(core: StorageCore, whole: Step, task: TaskModel) -> Any:
-    hold = hold_to_link([task])
+    lock = lock_to_link([task])
 
     async def write() -> list[Any]:
-        await core._executor().write([hold])
+        await core._executor().write([lock])
         return await write_among_others(core, [whole], [task])
 
-    results = await write_unless_awaited(core, hold, [whole], [task])
+    results = await write_unless_awaited(core, lock, [whole], [task])
     return (await core._as_one(write) if results is None else results)[0]
 
 
@@ -109,7 +109,7 @@ async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], whole: St
 
     async def write() -> Any:
         freed = Update(completed, {"status": task.status.value})
-        result = (await core._executor().write([hold_to_link([task]), freed, whole]))[-1]
+        result = (await core._executor().write([lock_to_link([task]), freed, whole]))[-1]
         if result:
             await core._executor().write(await steps_to_wait_again(core._executor(), id))
             await refuse_cycles_with_stored(core._executor(), [task])

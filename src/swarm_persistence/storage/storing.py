@@ -10,7 +10,7 @@ from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.dependencies import hold_to_link, id_of
+from swarm_persistence.storage.dependencies import id_of, lock_to_link
 from swarm_persistence.storage.documents import id_of as document_id_of
 from swarm_persistence.storage.linked_tasks import write_among_others, write_unless_awaited
 from swarm_persistence.storage.new_tasks import (
@@ -108,23 +108,23 @@ async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]
     linked = linked_among(inserts)
     if not linked:
         return (await core._executor().write(steps_to_store(inserts)))[: len(inserts)]
-    hold = hold_to_link(linked, own=(id_of(step.model) for step in inserts if is_plain_task(step)))
+    lock = lock_to_link(linked, own=(id_of(step.model) for step in inserts if is_plain_task(step)))
     results = None
     if not may_close_cycle(inserts, linked):
-        results = await write_unless_awaited(core, hold, steps_to_store(inserts), linked)
+        results = await write_unless_awaited(core, lock, steps_to_store(inserts), linked)
     if results is None:
-        results = await _write_new(core, hold, inserts)
+        results = await _write_new(core, lock, inserts)
     return results[: len(inserts)]
 
 
-async def _write_new(core: StorageCore, hold: LockRows, inserts: Sequence[Insert[Any]]) -> list[Any]:
+async def _write_new(core: StorageCore, lock: LockRows, inserts: Sequence[Insert[Any]]) -> list[Any]:
     """Insert the records whose key is not stored, atomically; the result of the others is 0.
 
     A duplicate stores nothing: its dependencies close no cycle, and hide none that the record of the same key closes.
     """
 
     async def write() -> list[Any]:
-        await core._executor().write([hold])
+        await core._executor().write([lock])
         known = await places_of_duplicates(core._executor(), inserts)
         new = [step for place, step in enumerate(inserts) if place not in known]
         results = iter(await write_among_others(core, steps_to_store(new), linked_among(new)) if new else ())

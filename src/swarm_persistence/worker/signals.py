@@ -52,11 +52,11 @@ def _deliver(number: int, _frame: FrameType | None) -> None:
         receiver(number)
 
 
-def _forget_in_child() -> None:
+def _reset_in_child() -> None:
     """Restore the handlers in a child that a task's handler has forked: `terminate()` must end it."""
     _receivers.clear()
     _restore_all()
 
 
 if hasattr(os, "register_at_fork"):  # not in a browser
-    os.register_at_fork(after_in_child=_forget_in_child)
+    os.register_at_fork(after_in_child=_reset_in_child)

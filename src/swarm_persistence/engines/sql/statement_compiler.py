@@ -128,10 +128,10 @@ class StatementCompiler(ABC):
         last: InsertStatement | None = None
         for step in steps:
             if type(step) is Insert and (step.unless is None or not has_key(step)):
-                table, encode, new_insert, way = self._tables[type(step.model)]
+                table, encode, new_insert, insertion = self._tables[type(step.model)]
                 row = encode(step.model)
                 if last is None or last.table is not table:
-                    last = new_insert(table, [row], way)
+                    last = new_insert(table, [row], insertion)
                     statements.append(last)
                 else:
                     last.rows.append(row)

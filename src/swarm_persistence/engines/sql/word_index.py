@@ -1,4 +1,4 @@
-"""Compiles the steps and reads of the index of words; a subclass for each database says how it keeps the words."""
+"""Compiles the steps and reads of the word index; a subclass for each database stores the words."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class WordIndexCompiler(ABC):
     """Writes the statements of one dialect."""
 
     origin: str | None = None
-    """The expression of what change numbers belong to, if a dump may bring those of another server."""
+    """The expression that identifies the server of the change numbers, if a dump may contain those of another one."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -56,7 +56,7 @@ class WordIndexCompiler(ABC):
         self.words = documents.replace(DOCUMENTS.name, "document_words")
 
     def position(self, field: str, start: int) -> str:
-        """Return the expression of a part of the position of an index; `start` is that of an index that begins anew."""
+        """Return the expression of a part of the position of an index; `start` is that of an index to be rebuilt."""
         return field
 
     @abstractmethod

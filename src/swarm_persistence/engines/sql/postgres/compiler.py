@@ -176,11 +176,13 @@ class PostgresCompiler(ClaimCompiler):
 
     def lock_rows(self, step: LockRows) -> tuple[str, Sequence[Sequence[str]]]:
         """Return the text that locks rows by their ids, and its two arrays."""
-        key = ("hold", step.table.name, step.are_stored)
+        key = ("lock rows", step.table.name, step.skips_missing)
         text = self._texts.get(key)
         if text is None:
-            text = self._texts[key] = id_locks.hold_text(self.dialect.table(step.table), are_stored=step.are_stored)
-        return text, (step.referred, step.alone)
+            text = self._texts[key] = id_locks.lock_text(
+                self.dialect.table(step.table), skips_missing=step.skips_missing
+            )
+        return text, (step.shared, step.exclusive)
 
     _times_of_heads = 3
 

@@ -1,4 +1,4 @@
-"""How PostgreSQL writes what databases write differently."""
+"""The dialect of PostgreSQL."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from swarm_persistence.schema.tables import CHANGE_NUMBER, JSON_KINDS, SEQUENCE,
 from swarm_persistence.schema.values import ColumnValue
 
 CURRENT_CHANGE = "pg_current_xact_id()::text::bigint"
-"""The number of the transaction that writes: what a write leaves in a row of a followed table."""
+"""The id of the writing transaction, which a write stores in a row of a followed table as its change number."""
 
 _ANY_LENGTH = frozenset(
     {"task_type", "event_type", "metric_type", "unit", "label", "group", "concurrency_key", "required_capabilities"}
 )
-"""Columns with an index that hold texts of any length: of these, the index holds the beginning."""
+"""Indexed columns whose texts have any length: the index has only a prefix of them."""
 
 INDEXED_CHARACTERS = 200
 
@@ -45,7 +45,7 @@ def type_of(column: Column) -> str:
 
 
 class PostgresDialect(Dialect):
-    """PostgreSQL's way. Tables are named with their schema: no search path can lead a statement to other ones."""
+    """The SQL of PostgreSQL. Table names are qualified, so that they do not depend on `search_path`."""
 
     has_literals = True
 
@@ -53,19 +53,19 @@ class PostgresDialect(Dialect):
         self.schema = f'"{schema}"'
 
     def table(self, table: Table[Any]) -> str:
-        """Return a table's name within its schema."""
+        """Return a table's qualified name."""
         return f"{self.schema}.{table.name}"
 
     def floor(self, table: Table[Any]) -> str:
-        """Return a floor's name within its schema."""
+        """Return the qualified name of a floor's table."""
         return f"{self.schema}.{super().floor(table)}"
 
     def numbers(self, table: Table[Any]) -> str:
-        """Return the name of the sequence of a table's rows within its schema."""
+        """Return the qualified name of the sequence that numbers a table's rows."""
         return f"{self.schema}.{table.name}_{SEQUENCE}_seq"
 
     def placeholder(self, position: int) -> str:
-        """Return the mark of the value at this position, counted from 1."""
+        """Return the placeholder of the value at this position, counted from 1."""
         return f"${position}"
 
     def pair(self, field: str) -> tuple[str, str]:
@@ -74,15 +74,15 @@ class PostgresDialect(Dialect):
         return f"least({first}, {second})", f"greatest({first}, {second})"
 
     def higher(self, first: str, second: str) -> str:
-        """Return the expression of the higher one of two values."""
+        """Return the expression of the maximum of two values."""
         return f"greatest({first}, {second})"
 
     def has_any_length(self, field: str) -> bool:
-        """Tell whether an index holds the beginning of a field only."""
+        """Tell whether the indexes have only a prefix of a field."""
         return field in _ANY_LENGTH
 
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
-        """Return a condition with one array for any number of candidates: one text."""
+        """Return a condition with one array for any number of candidates, so that all of them share one text."""
         mark = marks.next()
         plain = f"{quoted(field)} = ANY({mark})"
         if field not in _ANY_LENGTH:
@@ -95,11 +95,11 @@ class PostgresDialect(Dialect):
         return [list(candidates)]
 
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
-        """Return nothing: the text is the same for any candidates."""
+        """Return `None`: the text does not depend on the candidates."""
         return None
 
     def comparison(self, field: str, operator: str, mark: str) -> str:
-        """Return the condition that a column compares with a value."""
+        """Return the comparison of a column with a value."""
         # Without this ESCAPE, a backslash would be one. In the collation "C", only ASCII letters have case.
         if operator == "LIKE":
             return f"{quoted(field)} ILIKE {mark} ESCAPE ''"
@@ -121,24 +121,24 @@ class PostgresDialect(Dialect):
         return f"(starts_with({field}::text, {first}) OR strpos({field}::text, {other}) > 0)"
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
-        """Return conditions of which the planner sees only the one that names the row.
+        """Return conditions of which the planner can use only the one that names the row.
 
-        An index of the others looks as good where statistics, of before many tasks were claimed, know of no row in it.
-        It would be read as a whole, for each change of a row.
+        With stale statistics, from before many tasks were claimed, an index for the others seems empty and as cheap.
+        The planner would scan all of it for each change of a row.
         """
         others = [condition for other, condition in enumerate(conditions) if other != place]
         return f"{conditions[place]} AND {hidden(' AND '.join(others))}"
 
     def size(self, column: Column) -> str:
-        """Return the expression of the bytes of a column; only JSON has to be read for it, by the server."""
+        """Return the expression of the bytes of a column; the server has to read only JSON for it."""
         return f"octet_length({column.name}::text)" if column.kind in JSON_KINDS else super().size(column)
 
     def literal(self, column: Column, value: object) -> str:
-        """Return a value that stands in the text."""
+        """Return a value as a literal."""
         return str(bool(value)).lower() if column.kind is Kind.FLAG else super().literal(column, value)
 
     def function(self, table: Table[Any], name: str, field: str | None) -> str:
-        """Return the call of an aggregate function, with a number of the kind that other engines give."""
+        """Return the call of an aggregate function, cast to the type that other engines return."""
         if field is None or name in ("min", "max"):
             return super().function(table, name, field)
         is_whole = table.column(field).kind in (Kind.COUNT, Kind.VERSION, Kind.RANK)
@@ -146,21 +146,21 @@ class PostgresDialect(Dialect):
         return f"{name}({quoted(field)})::{result}"
 
     def rounded_down(self, field: str, marks: Marks) -> str:
-        """Return the expression of a number or time, rounded down to a multiple that `width_values` are marked for."""
+        """Return the expression of a number or time, rounded down to a multiple of the width in `width_values`."""
         number = _microseconds(field) if field in _TIMES else field
         first, second, third = (f"{marks.next()}::bigint" for _ in range(3))
         return f"({number} - ({number} % {first} + {second}) % {third})"
 
     def percentile(self, field: str, marks: Marks) -> str:
-        """Return the expression of a percentile; its one mark is for the fraction."""
+        """Return the expression of a percentile; its one placeholder is the fraction."""
         return f"percentile_cont({marks.next()}::double precision) WITHIN GROUP (ORDER BY {field})"
 
     def elapsed(self, since: str, until: str) -> str:
-        """Return the expression of the microseconds between two times, exact before it becomes a double."""
+        """Return the expression of the microseconds between two times, exact until it is cast to a double."""
         return f"(extract(epoch FROM {until} - {since}) * 1000000)::double precision"
 
     def order(self, order: Order) -> str:
-        """Return one term of ORDER BY; all indexes are sorted like this."""
+        """Return one term of ORDER BY, as all indexes are sorted."""
         if order.field in _NEVER_NULL:
             return super().order(order)
         field = quoted(order.field)
@@ -169,40 +169,40 @@ class PostgresDialect(Dialect):
         return f"{field} DESC NULLS LAST" if order.is_descending else f"{field} NULLS FIRST"
 
     def any_number_of_rows(self) -> str:
-        """Return the LIMIT that an OFFSET without one needs: none."""
+        """Return the LIMIT clause for an OFFSET without a limit."""
         return "LIMIT ALL"
 
     def from_now(self, moment: FromNow, marks: Marks) -> str:
-        """Return a time by the server's clock, or by a given one."""
-        # Not clock_timestamp(): no index serves a comparison with what may change from row to row.
+        """Return the expression of a time by the server's clock, or by the one that tests use."""
+        # Not clock_timestamp(): it is volatile, and no index is used for a comparison with it.
         start = f"coalesce({marks.next()}::timestamptz, statement_timestamp())"
         if not moment.seconds:
             return start
         return f"{start} + {marks.next()}::double precision * interval '1 microsecond'"
 
     def moment_values(self, moment: FromNow) -> Sequence[ColumnValue]:
-        """Return nothing for the server's clock, or the time of the one that tests use; and the distance, if any."""
+        """Return null for the server's clock, else the time of the one that tests use; then the offset, if any."""
         start = None if is_system_clock() else microseconds(now())
         return (start, moment.seconds * 1_000_000) if moment.seconds else (start,)
 
     def moment_types(self, moment: FromNow) -> Sequence[str]:
-        """Return the types of these values."""
+        """Return the types of the values of `moment_values`."""
         return ("timestamptz", "double precision") if moment.seconds else ("timestamptz",)
 
     def change_number(self, table: Table[Any]) -> str:
-        """Return the number of the transaction that writes."""
+        """Return the expression of the writing transaction's id."""
         return CURRENT_CHANGE
 
 
 def hidden(condition: str) -> str:
-    """Return a condition that no index serves, and whose rows the planner does not count."""
+    """Return a condition that no index is used for, and whose selectivity the planner does not estimate."""
     return f"CASE WHEN {condition} THEN true ELSE false END"
 
 
 def _uncounted(condition: str) -> str:
-    """Return a condition that hardly ever leaves out a row which fulfils the others; the planner counts on half.
+    """Return a condition that is nearly always true where the others are; the planner assumes half of the rows.
 
-    Left plain, it would count on as few as fulfil two conditions that have nothing to do with each other.
+    Written plainly, the planner would multiply the selectivities, as if the conditions were independent.
     """
     return f"coalesce({condition}, false)"
 
@@ -215,7 +215,7 @@ def beginning(text: str) -> str:
 def _microseconds(field: str) -> str:
     """Return the expression of a time as whole microseconds since 1970.
 
-    In two parts: before PostgreSQL 14, all of it would be a double, which is too short.
+    In two parts: before PostgreSQL 14, extract() returns a double, which is not precise enough for the whole.
     """
     seconds = f"extract(epoch FROM date_trunc('second', {field}))::bigint"
     return f"({seconds} * 1000000 + extract(microseconds FROM {field})::bigint % 1000000)"

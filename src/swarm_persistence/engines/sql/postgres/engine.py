@@ -130,7 +130,7 @@ class PostgresEngine:
         if must_exist:
             await self._version.require(connection)
         await self._version.open(
-            connection, is_migrating=self.settings.migrate, patience=self.settings.connection_timeout
+            connection, is_migrating=self.settings.migrate, retry_seconds=self.settings.connection_timeout
         )
         if self.settings.partition_by is not None:
             await self._layout.require(connection, self.settings.partition_by, self.settings.connection_timeout)
@@ -225,8 +225,8 @@ class PostgresEngine:
 
     async def partition(self, period: Period | None, report: Callable[[str], object]) -> None:
         """Partition events, messages and metrics by a period, or make the tables plain again."""
-        patience = self.settings.connection_timeout
-        await self.on_a_connection(lambda connection: self._layout.change(connection, period, patience, report))
+        retry_seconds = self.settings.connection_timeout
+        await self.on_a_connection(lambda connection: self._layout.change(connection, period, retry_seconds, report))
 
     async def partitions(self) -> dict[str, str]:
         """Return the periods of the partitioned tables."""
@@ -247,10 +247,10 @@ class PostgresEngine:
     async def migrate_to(self, version: int) -> None:
         await self.migrate_patiently(version, self.settings.connection_timeout, _log.info)
 
-    async def migrate_patiently(self, version: int, patience: float, report: Callable[[str], None]) -> None:
-        """Migrate the schema to a version; wait for locks for up to `patience` seconds, and report each step."""
+    async def migrate_patiently(self, version: int, retry_seconds: float, report: Callable[[str], None]) -> None:
+        """Migrate the schema to a version; wait for locks for up to `retry_seconds`, and report each step."""
         await self.on_a_connection(
-            lambda connection: self._version.migrate(connection, version, patience=patience, report=report)
+            lambda connection: self._version.migrate(connection, version, retry_seconds=retry_seconds, report=report)
         )
 
     async def migration_plan(self, version: int) -> tuple[int, list[Move]]:

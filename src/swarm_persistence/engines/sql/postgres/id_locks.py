@@ -1,18 +1,18 @@
 """Locks tasks by their ids, whether they are stored or not, and never a whole table.
 
-Two writes must not pass each other: one that lets a task wait for another one, and one that ends that other one and
-checks what waits for it. The first takes a shared lock on the other task, the second an exclusive one, and
-both keep it until they have committed; so the second to come sees what the first has written.
+Two kinds of writes must not race: one that makes a task depend on another, and one that ends the other task and reads
+its dependents. The first takes a shared lock on the other task, the second an exclusive one, and both keep it until
+they have committed; so the later one sees what the earlier one has written.
 
-A stored task is held by its row: `FOR SHARE`, and to hold it alone an UPDATE or `FOR NO KEY UPDATE`. One that is not
-stored is held by an advisory lock whose number comes from its id: it may be stored and ended by others before the write
-that refers to it has committed. Whatever ends a task, by whatever version of this package, takes that lock alone by a
-trigger of the table (`end_alone`, version 5 of the schema), after that of the row. A write that refers to a task never
-waits for its row while it has the lock of its id, so the two do not wait for each other. Locks of ids are taken in the
-order of their numbers.
+A stored task is locked by its row: shared by `FOR SHARE`, exclusively by an UPDATE or `FOR NO KEY UPDATE`. One that is
+not stored is locked by an advisory lock whose key derives from its id: other transactions may store and end it before
+the write that refers to it has committed. Each write that ends a task, by any version of this package, takes that lock
+exclusively in a trigger of the table (`end_alone`, version 5 of the schema), after the lock of the row. A write that
+refers to a task never waits for its row while it has the lock of its id, so there is no deadlock. Locks of ids are
+taken in the order of their keys.
 
-The server has room for some thousands of locks. So a transaction that holds more than `MOST_IDS` tasks alone takes, for
-the rest, one lock in their stead, which all have in common that refer to a task that is not stored.
+The server has room for some thousands of locks. So a transaction that locks more than `MOST_IDS` tasks exclusively
+takes one common lock instead of the rest. Each write that refers to a task that is not stored takes it, too, as shared.
 """
 
 from collections.abc import Sequence
@@ -45,9 +45,9 @@ def lock_of(id: str, relation: str) -> str:
     return f'pg_catalog.hashtextextended({id} COLLATE "C", {relation})'
 
 
-def hold_text(table: str, *, are_stored: bool) -> str:
-    """Return the text that locks the tasks of one array as shared, and those of another one exclusively."""
-    if are_stored:
+def lock_text(table: str, *, skips_missing: bool) -> str:
+    """Return the text that takes shared locks on the tasks of one array, and exclusive ones on those of another."""
+    if skips_missing:
         return f"WITH{_held_rows(table)}\nSELECT (SELECT count(*) FROM own), (SELECT count(*) FROM referred)"
     return f"WITH{held_text(table)}\nSELECT lock FROM held"
 

@@ -31,25 +31,25 @@ _GONE = (asyncpg.UndefinedTableError, asyncpg.UndefinedObjectError, asyncpg.Inva
 """Errors that mean that a partition was detached or dropped meanwhile, or that a statement is wrong."""
 
 
-async def build_index(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
+async def build_index(connection: Connection, schema: str, index: CreateIndex, retry_seconds: float) -> None:
     """Build an index concurrently, unless a valid one exists.
 
     Raises:
-        asyncpg.PostgresError: a lock was not available within `patience` seconds, or the statement failed.
+        asyncpg.PostgresError: a lock was not available within `retry_seconds`, or the statement failed.
 
     """
     table = f'"{schema}".{index.table}'
     if not (await connection.run(_IS_PARTITIONED, (table,)))[0][0]:
-        await online.build_index(connection, schema, index, patience)
+        await online.build_index(connection, schema, index, retry_seconds)
     elif index.is_unique:
         # A partition that is created meanwhile has the unique indexes of the one before.
         for part in await _names(connection, _PARTITIONS, table):
-            await _build_for(connection, schema, index, part, patience)
+            await _build_for(connection, schema, index, part, retry_seconds)
     else:
-        await _build_partitioned(connection, schema, index, patience)
+        await _build_partitioned(connection, schema, index, retry_seconds)
 
 
-async def drop_index(connection: Connection, schema: str, index: DropIndex, patience: float) -> None:
+async def drop_index(connection: Connection, schema: str, index: DropIndex, retry_seconds: float) -> None:
     """Drop an index concurrently, also one that an interrupted build has left."""
     whole = f'"{schema}".{index.name}'
     if (await connection.run(_IS_PARTITIONED, (whole,)))[0][0]:
@@ -57,17 +57,17 @@ async def drop_index(connection: Connection, schema: str, index: DropIndex, pati
         async def drop() -> None:
             await connection.execute(f"DROP INDEX IF EXISTS {whole}")
 
-        await online.in_short_transaction(connection, drop, patience)
+        await online.in_short_transaction(connection, drop, retry_seconds)
     else:
-        await online.drop_index(connection, schema, index, patience)
+        await online.drop_index(connection, schema, index, retry_seconds)
     for table in sorted(PARTITIONABLE):
         if index.name.startswith(f"{table}_"):
             for part in await _names(connection, _PARTITIONS, f'"{schema}".{table}'):
                 own = DropIndex(_name_for(part, table, index.name))
-                await online.drop_index(connection, schema, own, patience)
+                await online.drop_index(connection, schema, own, retry_seconds)
 
 
-async def _build_partitioned(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
+async def _build_partitioned(connection: Connection, schema: str, index: CreateIndex, retry_seconds: float) -> None:
     table, whole = f'"{schema}".{index.table}', f'"{schema}".{index.name}'
     definition = index.definition.replace("ON ", "ON ONLY ", 1).replace("{schema}", f'"{schema}"')
 
@@ -75,9 +75,9 @@ async def _build_partitioned(connection: Connection, schema: str, index: CreateI
         await connection.execute(f"CREATE INDEX IF NOT EXISTS {index.name} {definition}")
 
     # From now on, each partition that is attached to the table gets this index.
-    await online.in_short_transaction(connection, begin, patience)
+    await online.in_short_transaction(connection, begin, retry_seconds)
     for part in await _names(connection, _UNATTACHED, table, whole):
-        own = await _build_for(connection, schema, index, part, patience)
+        own = await _build_for(connection, schema, index, part, retry_seconds)
         if own is None:
             continue
 
@@ -85,18 +85,20 @@ async def _build_partitioned(connection: Connection, schema: str, index: CreateI
             await connection.execute(f'ALTER INDEX {whole} ATTACH PARTITION "{schema}".{own}')
 
         try:
-            await online.in_short_transaction(connection, attach, patience)
+            await online.in_short_transaction(connection, attach, retry_seconds)
         except _GONE:
             if part in await _names(connection, _PARTITIONS, table):
                 raise
 
 
-async def _build_for(connection: Connection, schema: str, index: CreateIndex, part: str, patience: float) -> str | None:
+async def _build_for(
+    connection: Connection, schema: str, index: CreateIndex, part: str, retry_seconds: float
+) -> str | None:
     """Build the index of one partition, and return its name; `None` if the partition was dropped."""
     name = _name_for(part, index.table, index.name)
     definition = index.definition.replace(f"{{schema}}.{index.table}", f"{{schema}}.{part}", 1)
     try:
-        await online.build_index(connection, schema, CreateIndex(name, definition, index.is_unique), patience)
+        await online.build_index(connection, schema, CreateIndex(name, definition, index.is_unique), retry_seconds)
     except _GONE:
         if part in await _names(connection, _PARTITIONS, f'"{schema}".{index.table}'):
             raise

@@ -135,7 +135,7 @@ class Migrator:
                 for statement in group:
                     await connection.execute_watched(self._text(statement))
 
-    async def _take(self, connection: Connection, move: Move, patience: float, report: Report) -> None:
+    async def _take(self, connection: Connection, move: Move, retry_seconds: float, report: Report) -> None:
         step, is_upwards = move.step, move.is_upwards
         groups = step.groups(is_upwards=is_upwards)
         started = time.monotonic()
@@ -145,7 +145,7 @@ class Migrator:
                 await self._log.record(connection, step, groups_done, is_upwards=is_upwards)
 
             try:
-                await self._run_online(connection, groups[place], record, patience, report)
+                await self._run_online(connection, groups[place], record, retry_seconds, report)
             except asyncpg.PostgresError as error:
                 left = "it is half done, and goes on from there when it is tried again" if place else "nothing was done"
                 failure = self._failure(connection, step, error, left, is_upwards=is_upwards)
@@ -157,7 +157,7 @@ class Migrator:
         connection: Connection,
         group: Group,
         record: Callable[[], Awaitable[None]],
-        patience: float,
+        retry_seconds: float,
         report: Report,
     ) -> None:
         async def run_and_record() -> None:
@@ -172,12 +172,12 @@ class Migrator:
 
         match group:
             case CreateIndex():
-                await build_index(connection, self._name, group, patience)
+                await build_index(connection, self._name, group, retry_seconds)
             case DropIndex():
-                await drop_index(connection, self._name, group, patience)
+                await drop_index(connection, self._name, group, retry_seconds)
             case FillRows():
-                await fill_rows(connection, self._name, group, patience, report)
-        await in_short_transaction(connection, run_and_record, patience)
+                await fill_rows(connection, self._name, group, retry_seconds, report)
+        await in_short_transaction(connection, run_and_record, retry_seconds)
 
     def _failure(
         self,

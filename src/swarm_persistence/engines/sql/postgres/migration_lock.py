@@ -31,11 +31,11 @@ class MigrationLock:
         self._name = (f"swarm-persistence {schema}",)
         self._open_connection = open_connection
 
-    async def begin(self, connection: Connection, patience: float) -> None:
+    async def begin(self, connection: Connection, retry_seconds: float) -> None:
         """Begin a transaction that holds the lock until it ends.
 
         Raises:
-            MigrationLockedError: another process held it for longer than `patience` seconds.
+            MigrationLockedError: another process held it for longer than `retry_seconds`.
 
         """
 
@@ -50,10 +50,10 @@ class MigrationLock:
                 await connection.roll_back()
             return is_taken
 
-        await _until(attempt, patience)
+        await _until(attempt, retry_seconds)
 
     @asynccontextmanager
-    async def held(self, connection: Connection, patience: float) -> AsyncIterator[None]:
+    async def held(self, connection: Connection, retry_seconds: float) -> AsyncIterator[None]:
         """Hold the lock within the block, in which the connection can be used for anything.
 
         If a pooler shares the session, a second connection holds it.
@@ -61,7 +61,7 @@ class MigrationLock:
         if not connection.owns_session:
             holder = await self._open_connection()
             try:
-                await self.begin(holder, patience)
+                await self.begin(holder, retry_seconds)
                 # By the simple protocol: the portal of the last query would keep its snapshot as long as it is there.
                 await holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield
@@ -74,7 +74,7 @@ class MigrationLock:
             return bool((await connection.run(f"SELECT pg_try_advisory_lock({_KEY})", self._name))[0][0])
 
         try:
-            await _until(attempt, patience)
+            await _until(attempt, retry_seconds)
         except asyncio.CancelledError:
             connection.terminate()  # it may hold the lock, and must not go back to a pool
             raise
@@ -95,8 +95,8 @@ class MigrationLock:
             raise
 
 
-async def _until(attempt: Callable[[], Awaitable[bool]], patience: float) -> None:
-    deadline = time.monotonic() + patience
+async def _until(attempt: Callable[[], Awaitable[bool]], retry_seconds: float) -> None:
+    deadline = time.monotonic() + retry_seconds
     while not await attempt():
         if time.monotonic() >= deadline:
             raise MigrationLockedError

@@ -35,10 +35,10 @@ class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
     others: list[Any]
 
     @classmethod
-    def of(cls, text: str, hold: LockRows, links: Sequence[Values], tasks: Sequence[Values]) -> Self:
+    def of(cls, text: str, lock: LockRows, links: Sequence[Values], tasks: Sequence[Values]) -> Self:
         """Return the statement that adds these rows."""
         dependencies = [*dict.fromkeys(link[TASK_LINKS.positions["dependency_id"]] for link in links)]
-        return cls(TASKS, [*tasks], text, [hold.referred, hold.alone, dependencies, *zip(*links, strict=True)])
+        return cls(TASKS, [*tasks], text, [lock.shared, lock.exclusive, dependencies, *zip(*links, strict=True)])
 
     def run(self) -> Exchange[list[Any]]:
         try:
@@ -58,9 +58,9 @@ class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
 def links_and_tasks(
     steps: Sequence[Step], has_key: Callable[[Insert[Any]], bool]
 ) -> tuple[LockRows, list[Insert[TaskLink]], list[Insert[TaskModel]]] | None:
-    """Return what a write that adds tasks and their links holds and adds; `None` if it is anything else."""
+    """Return what a write that adds tasks and their links locks and adds; `None` if it is anything else."""
     match steps:
-        case [LockRows() as hold, IfNone(query=awaited, then=(IfNone(query=vain, then=then),))]:
+        case [LockRows() as lock, IfNone(query=awaited, then=(IfNone(query=vain, then=then),))]:
             pass
         case _:
             return None
@@ -71,12 +71,12 @@ def links_and_tasks(
     ids = [*dict.fromkeys(link.model.task_id for link in links)]
     dependencies = [*dict.fromkeys(link.model.dependency_id for link in links)]
     is_such = (
-        hold == LockRows(TASKS, hold.referred, hold.alone)
-        and awaited == Query(TASK_LINKS, (one_of("dependency_id", hold.alone),))
+        lock == LockRows(TASKS, lock.shared, lock.exclusive)
+        and awaited == Query(TASK_LINKS, (one_of("dependency_id", lock.exclusive),))
         and vain == Query(TASKS, (one_of("id", dependencies), IS_UNSUCCESSFUL))
         and [*then[len(tasks) + len(links) :]] == _steps_after_linking(ids, dependencies)
     )
-    return (hold, links, tasks) if is_such else None
+    return (lock, links, tasks) if is_such else None
 
 
 def _first_inserts(steps: Sequence[Step], model: type[M]) -> Iterator[Insert[M]]:

@@ -31,8 +31,10 @@ _FIND_END = "SELECT coalesce(max(sequence), 0) FROM {table}"
 _FIND_NEXT = "SELECT max(sequence) FROM (SELECT sequence FROM {table} WHERE sequence > $1 ORDER BY 1 LIMIT $2) AS found"
 
 
-async def in_short_transaction(connection: Connection, work: Callable[[], Awaitable[None]], patience: float) -> None:
-    """Run some work in a transaction with a short lock timeout, and retry it for `patience` seconds.
+async def in_short_transaction(
+    connection: Connection, work: Callable[[], Awaitable[None]], retry_seconds: float
+) -> None:
+    """Run some work in a transaction with a short lock timeout, and retry it for `retry_seconds`.
 
     Raises:
         asyncpg.LockNotAvailableError: others held a lock for longer.
@@ -49,10 +51,10 @@ async def in_short_transaction(connection: Connection, work: Callable[[], Awaita
             await connection.roll_back()
             raise
 
-    await _again_and_again(attempt, patience)
+    await _retry(attempt, retry_seconds)
 
 
-async def build_index(connection: Connection, schema: str, index: CreateIndex, patience: float) -> None:
+async def build_index(connection: Connection, schema: str, index: CreateIndex, retry_seconds: float) -> None:
     """Build an index concurrently, unless a valid one exists."""
 
     async def attempt() -> None:
@@ -70,21 +72,21 @@ async def build_index(connection: Connection, schema: str, index: CreateIndex, p
             raise
 
     async with _without_lock_timeout(connection):
-        await _again_and_again(attempt, patience)
+        await _retry(attempt, retry_seconds)
 
 
-async def drop_index(connection: Connection, schema: str, index: DropIndex, patience: float) -> None:
+async def drop_index(connection: Connection, schema: str, index: DropIndex, retry_seconds: float) -> None:
     """Drop an index concurrently."""
 
     async def attempt() -> None:
         await connection.execute_watched(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
 
     async with _without_lock_timeout(connection):
-        await _again_and_again(attempt, patience)
+        await _retry(attempt, retry_seconds)
 
 
 async def fill_rows(
-    connection: Connection, schema: str, part: FillRows, patience: float, report: Callable[[str], None]
+    connection: Connection, schema: str, part: FillRows, retry_seconds: float, report: Callable[[str], None]
 ) -> None:
     """Change all rows that are stored now, in batches."""
     table = f'"{schema}".{part.table}'
@@ -102,7 +104,7 @@ async def fill_rows(
         async def change(bounds: tuple[int, int] = bounds) -> None:
             await connection.run(text, bounds)
 
-        await in_short_transaction(connection, change, patience)
+        await in_short_transaction(connection, change, retry_seconds)
         seconds = time.monotonic() - started
         rows = max(1, min(_MOST_ROWS, int(rows * min(2.0, _BATCH_SECONDS / max(seconds, 0.001)))))
         done = upto
@@ -112,8 +114,8 @@ async def fill_rows(
         await asyncio.sleep(_BATCH_SECONDS / 2)
 
 
-async def _again_and_again(attempt: Callable[[], Awaitable[None]], patience: float) -> None:
-    deadline = time.monotonic() + patience
+async def _retry(attempt: Callable[[], Awaitable[None]], retry_seconds: float) -> None:
+    deadline = time.monotonic() + retry_seconds
     backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
     while True:
         try:

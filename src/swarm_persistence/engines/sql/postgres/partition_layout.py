@@ -34,7 +34,7 @@ class PartitionLayout:
         rows = await connection.run(f"SELECT name, period FROM {self._schema}.partitioned_tables ORDER BY name")
         return {str(name): str(period) for name, period in rows}
 
-    async def require(self, connection: Connection, period: Period, patience: float) -> None:
+    async def require(self, connection: Connection, period: Period, retry_seconds: float) -> None:
         """Partition the tables of a new schema; refuse one that holds records and is not partitioned by this period.
 
         Raises:
@@ -51,26 +51,26 @@ class PartitionLayout:
                 "records that are kept otherwise; run "
                 f"`{self._target.command(f'partition --by {period}', self._name)}` as the role that owns the schema"
             )
-        await self.change(connection, period, patience, lambda text: None)
+        await self.change(connection, period, retry_seconds, lambda text: None)
 
-    async def change(self, connection: Connection, period: Period | None, patience: float, report: Report) -> None:
+    async def change(self, connection: Connection, period: Period | None, retry_seconds: float, report: Report) -> None:
         """Partition the tables by a period, or turn them into plain ones; skip tables that have this layout.
 
         Raises:
             MigrationError: the server is too old, the role may not change the tables, or they were not locked within
-                `patience` seconds. Tables that were changed before that stay so.
+                `retry_seconds`. Tables that were changed before that stay so.
 
         """
         if period is not None and connection.driver.get_server_version().major < _OLDEST_VERSION:
             raise MigrationError(f"{connection.server}: partitions need PostgreSQL {_OLDEST_VERSION} or newer")
         try:
-            async with self._turn.held(connection, patience):
+            async with self._turn.held(connection, retry_seconds):
                 for table in sorted(PARTITIONABLE):
-                    await self._change_one(connection, table, period, patience, report)
+                    await self._change_one(connection, table, period, retry_seconds, report)
         except MigrationLockedError as error:
             raise MigrationError(
                 f"{connection.server}: another process was changing the schema {self._name!r} for longer than "
-                f"{patience:g} s; try again once it has finished"
+                f"{retry_seconds:g} s; try again once it has finished"
             ) from error
         except _REFUSALS as error:
             raise MigrationError(
@@ -79,18 +79,18 @@ class PartitionLayout:
             ) from error
 
     async def _change_one(
-        self, connection: Connection, table: str, period: Period | None, patience: float, report: Report
+        self, connection: Connection, table: str, period: Period | None, retry_seconds: float, report: Report
     ) -> None:
         present = (await self.periods(connection)).get(table)
         if present is not None and period is not None:
-            await Unpartitioning(connection, self._schema, table, patience).give_up()
+            await Unpartitioning(connection, self._schema, table, retry_seconds).give_up()
         if present == period:
             report(f"{table}: {_shown(period)}, as before")
             return
         if period is None:
-            await Unpartitioning(connection, self._schema, table, patience).run()
+            await Unpartitioning(connection, self._schema, table, retry_seconds).run()
         elif present is None:
-            await partition(connection, self._schema, table, period, patience)
+            await partition(connection, self._schema, table, period, retry_seconds)
         else:
             await connection.run(
                 f"UPDATE {self._schema}.partitioned_tables SET period = $1 WHERE name = $2", (period, table)

@@ -7,13 +7,13 @@ from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, orde
 from swarm_persistence.schema.tables import SEQUENCE
 
 
-async def partition(connection: Connection, schema: str, name: str, period: str, patience: float) -> None:
+async def partition(connection: Connection, schema: str, name: str, period: str, retry_seconds: float) -> None:
     """Make the present table the first partition; later rows go to the periods that follow.
 
     The schema is quoted. The table is locked for as long as it takes to rename it.
 
     Raises:
-        asyncpg.PostgresError: the role does not own the table; or it could not be locked within `patience` seconds.
+        asyncpg.PostgresError: the role does not own the table; or it could not be locked within `retry_seconds`.
 
     """
     table = f"{schema}.{name}"
@@ -42,9 +42,9 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
         await connection.run(f"SELECT {schema}.add_partition($1)", (name,))
 
     # A constraint that was validated online saves a scan of the table while it is locked.
-    await in_short_transaction(connection, add_border, patience)
+    await in_short_transaction(connection, add_border, retry_seconds)
     await connection.execute_watched(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
-    await in_short_transaction(connection, turn, patience)
+    await in_short_transaction(connection, turn, retry_seconds)
 
 
 def _partitioned(schema: str, shape: TableShape, border: str, upper: int) -> list[str]:

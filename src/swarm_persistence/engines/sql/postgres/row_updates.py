@@ -138,7 +138,7 @@ def _ending_of(steps: Sequence[Step], change: Step, id: str) -> Ending | None:
     links: Query[Any] = Query(TASK_LINKS, (Condition("dependency_id", "=", id),))
     if len(steps) == 1 and isinstance(steps[0], IfChanged):
         return Ending.MEETS if steps[0].then == _steps_to_meet(links) else None
-    return Ending.UNLESS_AWAITED if [*steps] == [LockRows(TASKS, alone=(id,)), IfNone(links, (change,))] else None
+    return Ending.UNLESS_AWAITED if [*steps] == [LockRows(TASKS, exclusive=(id,)), IfNone(links, (change,))] else None
 
 
 def _guard_of(query: Query[Any]) -> tuple[str, tuple[Condition, ...], tuple[Condition, ...]] | None:

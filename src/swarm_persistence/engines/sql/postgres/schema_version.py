@@ -37,11 +37,11 @@ class SchemaVersion:
         self.required = max(step.version for step in migrations if step.is_required)
         """The oldest version on which all statements of this code work."""
 
-    async def open(self, connection: Connection, *, is_migrating: bool, patience: float) -> None:
+    async def open(self, connection: Connection, *, is_migrating: bool, retry_seconds: float) -> None:
         """Bring the schema up to date, or refuse one on which this code cannot work.
 
         One on which it can is left as it is if it is not to be migrated; if another process is at it; if this role may
-        not change it; or if others kept it locked for longer than `patience` seconds.
+        not change it; or if others kept it locked for longer than `retry_seconds`.
 
         Raises:
             MigrationError: the schema is too new; or it is missing or too old, and is not migrated.
@@ -57,23 +57,25 @@ class SchemaVersion:
                 raise MigrationError(self._explain_old(connection, state))
             return
         try:
-            await self._migrate(connection, self.latest, Waits(0 if is_usable else patience, patience), _log.info)
+            await self._migrate(
+                connection, self.latest, Waits(0 if is_usable else retry_seconds, retry_seconds), _log.info
+            )
         except MigrationLockedError as error:
             if not is_usable:
-                raise self._is_being_migrated(connection, patience) from error
+                raise self._is_being_migrated(connection, retry_seconds) from error
         except MigrationError as error:
             if not (is_usable and isinstance(error.__cause__, _PASSED_OVER)):
                 raise
             _log.warning("%s; the storage works on the schema as it is", error.message)
 
     async def migrate(
-        self, connection: Connection, target: int, *, patience: float, report: Report = _log.info
+        self, connection: Connection, target: int, *, retry_seconds: float, report: Report = _log.info
     ) -> None:
         """Migrate the schema to a version, up or down.
 
         Raises:
             MigrationError: the target is unknown, the schema is newer than this code, or a step failed.
-            PoolError: another process was changing the schema for longer than `patience` seconds.
+            PoolError: another process was changing the schema for longer than `retry_seconds`.
 
         """
         self._require_target(target)
@@ -82,9 +84,9 @@ class SchemaVersion:
         if state.version == target and state.interrupted is None:
             return
         try:
-            await self._migrate(connection, target, Waits(patience, patience), report)
+            await self._migrate(connection, target, Waits(retry_seconds, retry_seconds), report)
         except MigrationLockedError as error:
-            raise self._is_being_migrated(connection, patience) from error
+            raise self._is_being_migrated(connection, retry_seconds) from error
 
     async def require(self, connection: Connection) -> None:
         """Raise `DatabaseError` unless the schema holds our tables, of any version."""
@@ -144,10 +146,10 @@ class SchemaVersion:
             f"`{self._command}` as the role that owns the schema"
         )
 
-    def _is_being_migrated(self, connection: Connection, patience: float) -> PoolError:
+    def _is_being_migrated(self, connection: Connection, retry_seconds: float) -> PoolError:
         return PoolError(
-            f"{connection.server}: another process was changing the schema {self._name!r} for longer than {patience:g} "
-            "s; try again once it has finished"
+            f"{connection.server}: another process was changing the schema {self._name!r} for longer than "
+            f"{retry_seconds:g} s; try again once it has finished"
         )
 
     @property

@@ -59,11 +59,11 @@ class _DetachedError(Exception):
 class Unpartitioning:
     """Turns one table into a plain one, on a connection of its owner. The schema is quoted."""
 
-    def __init__(self, connection: Connection, schema: str, name: str, patience: float) -> None:
+    def __init__(self, connection: Connection, schema: str, name: str, retry_seconds: float) -> None:
         self._connection = connection
         self._schema = schema
         self._name = name
-        self._patience = patience
+        self._patience = retry_seconds
         self._table = f"{schema}.{name}"
         self._whole = f"{schema}.{name}_whole"
 
@@ -71,7 +71,7 @@ class Unpartitioning:
         """Convert the table; an interrupted attempt is started anew.
 
         Raises:
-            asyncpg.PostgresError: the role does not own the table; or it could not be locked within `patience` seconds.
+            asyncpg.PostgresError: the role does not own the table; or it could not be locked within `retry_seconds`.
 
         """
         part = await self._a_partition()

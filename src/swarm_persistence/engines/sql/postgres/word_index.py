@@ -1,6 +1,6 @@
-"""Keeps the index of words as arrays with a GIN index.
+"""Stores the word index as arrays with a GIN index.
 
-An array holds any number of words, where `tsvector` ends at 1 MB, and `ts_rank` would rank otherwise than the other
+An array has any number of words, where a `tsvector` is limited to 1 MB, and `ts_rank` ranks differently from the other
 engines.
 """
 
@@ -15,7 +15,7 @@ from swarm_persistence.schema.tables import CHANGE_NUMBER, DOCUMENTS, SEQUENCE
 
 
 class PostgresWordIndex(WordIndexCompiler):
-    """PostgreSQL's way."""
+    """The word index in PostgreSQL."""
 
     dialect: PostgresDialect
 

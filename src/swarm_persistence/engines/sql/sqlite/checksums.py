@@ -22,7 +22,7 @@ _RESERVED_BYTES = 8
 # https://sqlite.org/fileformat.html#the_database_header
 _RESERVED_BYTES_AT = 20
 _HEADER_BYTES = 100
-_gate = threading.Lock()
+_lock = threading.Lock()
 
 
 def load_vfs() -> str:
@@ -32,7 +32,7 @@ def load_vfs() -> str:
         OtherError: this apsw was built without its extras.
 
     """
-    with _gate:
+    with _lock:
         names = apsw.vfs_names()
         if VFS not in names:
             connection = apsw.Connection(":memory:")

@@ -1,4 +1,4 @@
-"""How SQLite writes what databases write differently."""
+"""The dialect of SQLite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from swarm_persistence.schema.values import ColumnValue
 
 
 class SqliteDialect(Dialect):
-    """SQLite's way, made for its planner."""
+    """The SQL of SQLite, written for its query planner."""
 
     has_literals = True
 
     def contains(self, field: str, candidates: Sequence[ColumnValue], marks: Marks) -> str:
-        """Return a condition with one value for any number of candidates: one text, and no limit on their number."""
+        """Return a condition with one placeholder for any number of candidates, so that all of them share one text."""
         return f"{quoted(field)} IN (SELECT value FROM json_each({marks.next()}))"
 
     def candidates(self, candidates: Sequence[ColumnValue]) -> Sequence[ColumnValue]:
@@ -25,27 +25,27 @@ class SqliteDialect(Dialect):
         return [msgspec.json.encode(candidates).decode()]
 
     def unindexed(self, field: str) -> str:
-        """Return a field in a form that no index serves."""
+        """Return a field as an expression that no index is used for."""
         return f"+{quoted(field)}"
 
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
-        """Return the same for all: the text does not depend on the candidates."""
+        """Return `None`: the text does not depend on the candidates."""
         return None
 
     def moment_values(self, moment: FromNow) -> Sequence[Any]:
-        """Return the moment itself: the connection asks the clock when it binds it.
+        """Return the moment itself: the connection reads the clock when it binds the value.
 
-        A write may wait for its turn as long as another process holds the file: a lease that was counted from the call
-        on would come back with a part of it gone, or all.
+        A write may wait long for another process's lock: a lease that was counted from the call on would be partly or
+        wholly over by then.
         """
         return (moment,)
 
     def change_number(self, table: Table[Any]) -> str:
-        """Return a number above that of every row, those included that were deleted."""
+        """Return a number above that of every row, deleted ones included."""
         highest = f"(SELECT coalesce(max({CHANGE_NUMBER}), 0) FROM {table.name})"
         return f"max({highest}, (SELECT number FROM change_floor)) + 1"
 
     def limit(self, mark: str) -> str:
-        """Return the clause that bounds the rows."""
-        # A sum, not the mark alone: SQLite would plan a claim anew for every value, at four times its cost.
+        """Return the LIMIT clause."""
+        # A sum, not the placeholder alone: SQLite would plan a claim again for each value, at four times its cost.
         return f"LIMIT {mark} + 0"

@@ -52,7 +52,7 @@ class LogNotices:
         self._path = path
         self._poll = poll
         self._is_wanted = is_wanted
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
         self._watch: _FileWatch | None = None
         self._is_closed = False
 
@@ -63,7 +63,7 @@ class LogNotices:
 
     def start(self) -> None:
         """Notice writes from now on, if that is possible; a second call does nothing."""
-        with self._gate:
+        with self._lock:
             if self.is_active or self._is_closed or _inotify is None:
                 return
             # All instances may be in use, or the log may stand where no path leads: regular polls do without.
@@ -75,7 +75,7 @@ class LogNotices:
 
     def close(self) -> None:
         """Notice no more writes; the thread ends soon."""
-        with self._gate:
+        with self._lock:
             self._is_closed = True
             if self._watch is not None and _inotify is not None:
                 _inotify.end(self._watch)
@@ -96,14 +96,14 @@ class LogNotices:
                 self._poll_until_found()
                 time.sleep(pause)
         finally:
-            with self._gate:
+            with self._lock:
                 if self._watch is watch:  # else another thread has begun
                     self._watch = None
             os.close(watch.descriptor)
 
     def _ends_unless_wanted(self) -> bool:
         """End the notices if they are not wanted, so that the next `start` begins them anew; tell whether it did."""
-        with self._gate:
+        with self._lock:
             if self._is_wanted():
                 return False
             self._watch = None

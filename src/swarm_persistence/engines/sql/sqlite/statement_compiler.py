@@ -63,8 +63,8 @@ class SqliteStatementCompiler(StatementCompiler):
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
         key = row[table.positions[field]]
         exists = ExistsStatement(*self.sql.exists(Query(table, (Condition(field, "=", key),))), table)
-        *_, new_insert, way = self._tables[table.model]
-        return ProbeThenInsertStatement(exists, new_insert(table, [row], way))
+        *_, new_insert, insertion = self._tables[table.model]
+        return ProbeThenInsertStatement(exists, new_insert(table, [row], insertion))
 
     def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
         def add_moments(values: Sequence[Any]) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Keeps the index of words in a table of FTS5: the words as they are, without the documents."""
+"""Stores the word index in an FTS5 table: the words only, not the documents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +15,9 @@ TABLES = frozenset(
         *(f"document_words_{part}" for part in ("config", "content", "data", "docsize", "idx")),
     }
 )
-"""All that the index consists of; it can be made anew of the documents."""
+"""The tables of the index; it can be rebuilt from the documents."""
 
-# A deleted document may be gone by now: its number may be given again.
+# The document may have been deleted meanwhile, and its rowid reused.
 _PUT = f"""INSERT OR REPLACE INTO document_words (rowid, words)
 SELECT ?, ?
 WHERE EXISTS (SELECT 1 FROM {DOCUMENTS.name} WHERE {SEQUENCE} = ?)"""
@@ -25,7 +25,7 @@ _FORGET = "DELETE FROM document_words WHERE rowid = ?"
 
 
 class SqliteWordIndex(WordIndexCompiler):
-    """SQLite's way."""
+    """The word index in SQLite."""
 
     def matching(self, marks: Marks) -> str:
         # CROSS JOIN keeps this order: the words are looked up first.
