@@ -23,7 +23,7 @@ WRITES: list[tuple[PreparedWrite, tuple[Any, ...]]] = [
     (leases._extension_while_running, ("t1", "a1", 3, FromNow(60.0))),
     (leases._release, ("t1", "a1", 3)),
     (leases._delayed_release, ("t1", "a1", 3, FromNow(5.0))),
-    (dependencies._without_dependencies, ("t1", 1)),
+    (dependencies._without_dependencies, ("t1", 1, 0)),
 ]
 
 
