@@ -49,11 +49,11 @@ browser-needs: $(VENV)/dev ## Bring Chromium and Firefox (as root), Pyodide and 
 .PHONY: test
 test: $(VENV)/dev ## Run all tests; those in the browser say what they lack
 	@$(BIN)/python -m chromium || true
-	@$(PYTEST) -m 'not frameworks'
+	@$(PYTEST) -m 'not frameworks and not firefox'
 
 .PHONY: test-fast
 test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
-	@$(PYTEST) -m 'not frameworks' --ignore=tests/browser
+	@$(PYTEST) -m 'not frameworks and not firefox' --ignore=tests/browser
 
 .PHONY: test-frameworks
 test-frameworks: $(VENV)/dev ## Run the facts about adapters, and the frameworks' own tests whole, on all engines

@@ -68,7 +68,7 @@ SMOKE = Scale(
     grown=2_000,
     batch=200,
     process_seconds=0.03,
-    busy_seconds=0.05,
+    busy_seconds=0.3,
     callers=500,
 )
 """Only shows that every part works; its figures mean nothing."""

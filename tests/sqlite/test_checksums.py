@@ -210,7 +210,7 @@ class TestTheCommand:
         assert "keeps a checksum of each page" in run_command("checksums", path).stdout
 
         assert keeps_checksums(path)
-        assert "right in all pages" in run_command("doctor", path).stdout
+        assert "correct in all pages" in run_command("doctor", path).stdout
         async with await SqliteStorage.open(path, checksums=True) as storage:
             assert await storage.get_pending_tasks() == before
 
@@ -257,7 +257,7 @@ class TestTheCommand:
 
         run_command("checksums", copy)
 
-        assert "right in all pages" in run_command("doctor", copy).stdout
+        assert "correct in all pages" in run_command("doctor", copy).stdout
         async with await SqliteStorage.open(copy) as storage:
             assert len(await storage.get_pending_tasks()) == 8
 

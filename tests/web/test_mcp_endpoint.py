@@ -46,6 +46,8 @@ async def test_a_server_that_is_read_only_offers_no_tool_that_changes_anything()
             assert {tool.name for tool in tools} == {
                 "swarm_status",
                 "list_tasks",
+                "list_blocked_tasks",
+                "wait_for_task",
                 "list_schedules",
                 "list_limits",
                 "read_events",

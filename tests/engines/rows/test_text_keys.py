@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from row_strategies import along_indexes, plain_answer, queries, rows
 
@@ -50,6 +50,7 @@ def any_rows(table: Table[Any]) -> st.SearchStrategy[list[Row]]:
 
 
 @pytest.mark.parametrize(("table", "index"), INDEXES, ids=[index.name for _, index in INDEXES])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_keys_sort_as_the_entries_in_memory_do(table: Table[Any], index: Index, data: st.DataObject) -> None:
     drawn = data.draw(any_rows(table))
@@ -80,6 +81,7 @@ def answer(table: Table[Any], stored: list[Row], request: tuple[Any, ...]) -> An
 
 
 @pytest.mark.parametrize("table", TABLES, ids=[table.name for table in TABLES])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_queries_of_rows_fetched_bit_by_bit_find_what_they_should(table: Table[Any], data: st.DataObject) -> None:
     drawn = data.draw(st.lists(rows(table), max_size=25, unique_by=lambda row: row[0]))
