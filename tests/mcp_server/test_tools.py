@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from mcp_server.connections import call, connected, failure, read
-from swarm_persistence import EventModel, ScheduleModel, SqliteStorage, TaskModel
+from swarm_persistence import AgentModel, MetricModel, QueryBuilder, ScheduleModel, SqliteStorage, TaskModel
 
 TOOLS = {
     "register_agent",
@@ -302,7 +302,7 @@ async def test_the_log_can_be_followed_without_gaps_or_repetitions(tmp_path: Pat
     assert [event["data"] for event in odd["events"]] == [3, 1]
     assert [event["data"] for event in start["events"] + rest["events"]] == [0, 1, 2, 3, 4]
     assert end == {"events": [], "next_after": rest["next_after"]}
-    assert "agent_id, task_id and group" in refusal
+    assert "agent_id, task_id, group and tags" in refusal
 
 
 async def test_what_is_remembered_is_recalled_by_key_by_words_and_by_label(tmp_path: Path) -> None:
@@ -323,17 +323,32 @@ async def test_what_is_remembered_is_recalled_by_key_by_words_and_by_label(tmp_p
     assert nothing == {"memories": []}
 
 
-async def test_records_are_listed_by_their_group_and_tags(tmp_path: Path) -> None:
+async def test_records_are_stored_in_a_group_with_tags_and_listed_by_them(tmp_path: Path) -> None:
     async with connected(tmp_path / "swarm.db") as client:
         for group, tags in (("x", {"run": "1"}), ("x", {"run": "12"}), ("y", {"run": "1"})):
-            await call(client, "enqueue_task", task_type=f"{group}-{tags['run']}", group=group, tags=tags)
-        async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
-            await storage.store_many([EventModel.new("theirs", 1, group="y"), EventModel.new("ours", 1, group="x")])
-        listed = await call(client, "list_tasks", group="x", tags={"run": "1"})
-        events = await call(client, "read_events", group="x")
+            belongs: dict[str, Any] = {"group": group, "tags": tags}
+            kind = f"{group}-{tags['run']}"
+            await call(client, "enqueue_task", task_type=kind, **belongs)
+            await call(client, "append_event", event_type=kind, **belongs)
+            await call(client, "send_message", from_agent="a", to_agent="b", content=kind, **belongs)
+            await call(client, "record_metric", metric_type=kind, value=1, unit="s", **belongs)
+            await call(client, "register_agent", name=kind, agent_type="coder", **belongs)
+        tasks = await call(client, "list_tasks", group="x", tags={"run": "1"})
+        events = await call(client, "read_events", group="x", tags={"run": "1"})
+        unread = await call(client, "read_messages", agent_id="b", group="x", tags={"run": "1"})
+        others = await call(client, "read_messages", agent_id="b")
+        between = await failure(client, "read_messages", agent_id="b", with_agent="a", group="x")
 
-    assert [task["task_type"] for task in listed["tasks"]] == ["x-1"]
-    assert [event["event_type"] for event in events["events"]] == ["ours"]
+    assert [task["task_type"] for task in tasks["tasks"]] == ["x-1"]
+    assert [event["event_type"] for event in events["events"]] == ["x-1"]
+    assert [message["content"] for message in unread["messages"]] == ["x-1"]
+    assert [message["content"] for message in others["messages"]] == ["x-12", "y-1"]
+    assert "leave them, or 'with_agent'" in between
+    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        metrics = await storage.repository(MetricModel).query(QueryBuilder(MetricModel).where_eq("group", "x"))
+        agents = await storage.repository(AgentModel).query(QueryBuilder(AgentModel).where_tag("run", "12"))
+    assert [metric.metric_type for metric in metrics] == ["x-1", "x-12"]
+    assert [agent.name for agent in agents] == ["x-12"]
 
 
 async def test_the_status_shows_tasks_agents_and_unread_messages(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from swarm_persistence import DocumentModel, MemoryStorage, Storage, TaskModel, TaskPriority
+from swarm_persistence import DocumentModel, EventModel, MemoryStorage, Storage, TaskModel, TaskPriority
 from web.servers import client_of
 
 TASKS = "/api/v1/tasks"
@@ -346,6 +346,27 @@ class TestOtherNouns:
         assert {kind: number for kind, number in erased.items() if number} == {"tasks": 1, "documents": 1}
         assert [await storage.get_task(id) is None for id in ("alice", "bob")] == [True, False]
         assert [each.value for each in await storage.list_documents(("memories",), below=True)] == ["bob"]
+
+    async def test_old_records_are_counted_and_pruned_on_demand_only(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        await stored(client, id="waits")
+        await stored(client, id="gone")
+        await client.post(f"{TASKS}/gone/cancel")
+        await storage.store_event(EventModel.new("happened", 1))
+
+        async def pruned(**fields: Any) -> Any:
+            answer = await client.post("/api/v1/prune", json={"older_than": 0, **fields})
+            return {kind: number for kind, number in answer.json().items() if number}
+
+        refused = [await client.post("/api/v1/prune", json=body) for body in ({}, {"older_than": 1, "dry_run": "perhaps"})]
+        assert [answer.status_code for answer in refused] == [422, 422]
+        assert await pruned() == {"tasks": 1, "events": 1}
+        assert await pruned(task_statuses=["failed"]) == {"events": 1}
+        assert await storage.get_task("gone") is not None
+        assert await pruned(events=False, dry_run=False) == {"tasks": 1}
+        assert await pruned() == {"events": 1}
+        assert [await storage.get_task(id) is None for id in ("waits", "gone")] == [False, True]
 
     async def test_blocked_tasks_come_with_what_each_waits_for(
         self, client: httpx.AsyncClient, storage: Storage

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from swarm_persistence import AgentModel, AgentStatus, ConflictError, QueryBuilder, Storage
-from swarm_persistence.mcp.tools.parameters import AgentId
+from swarm_persistence.mcp.tools.parameters import AgentId, NewGroup, NewTags
 
 _MOST_AGENTS = 50
 
@@ -24,12 +24,14 @@ async def register_agent(
         Meta(description="Your id from an earlier session, to continue as the same agent. Default: a new id."),
     ] = None,
     metadata: Annotated[dict[str, Any] | None, Meta(description="Anything else to keep about you.")] = None,
+    group: NewGroup = None,
+    tags: NewTags = None,
 ) -> dict[str, Any]:
     """Join the swarm. Call this first, and keep the returned agent_id: the other tools ask for it.
 
-    Registering a known agent_id again replaces its name, type, capabilities and metadata.
+    Registering a known agent_id again replaces its name, type, capabilities, metadata, group and tags.
     """
-    agent = AgentModel.new(name, agent_type, capabilities, metadata=metadata)
+    agent = AgentModel.new(name, agent_type, capabilities, metadata=metadata, group=group, tags=tags)
     agent.status = AgentStatus.ACTIVE
     if agent_id is not None:
         agent.id = agent_id
@@ -83,5 +85,6 @@ def _shown(agent: AgentModel) -> dict[str, Any]:
 def _renewed(stored: AgentModel, agent: AgentModel) -> None:
     stored.name, stored.agent_type = agent.name, agent.agent_type
     stored.capabilities, stored.metadata = agent.capabilities, agent.metadata
+    stored.group, stored.tags = agent.group, agent.tags
     stored.set_status(AgentStatus.ACTIVE)
     stored.update_heartbeat()

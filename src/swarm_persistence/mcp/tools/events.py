@@ -6,7 +6,8 @@ from msgspec import Meta
 
 from swarm_persistence import EventModel, InvalidQueryError, QueryBuilder, Storage
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
-from swarm_persistence.mcp.tools.parameters import Characters, JsonValue, Limit
+from swarm_persistence.mcp.tools.groups import chosen
+from swarm_persistence.mcp.tools.parameters import Characters, JsonValue, Limit, NewGroup, NewTags
 
 
 async def append_event(
@@ -20,9 +21,19 @@ async def append_event(
         str | None,
         Meta(description="Of two events with one key, only the first is stored: makes repeating this call safe."),
     ] = None,
+    group: NewGroup = None,
+    tags: NewTags = None,
 ) -> dict[str, Any]:
     """Append an event to the log of the swarm, which all agents can read and no agent can change."""
-    event = EventModel.new(event_type, data, agent_id=agent_id, task_id=task_id, idempotency_key=idempotency_key)
+    event = EventModel.new(
+        event_type,
+        data,
+        agent_id=agent_id,
+        task_id=task_id,
+        idempotency_key=idempotency_key,
+        group=group,
+        tags=tags,
+    )
     stored = await storage.store_event(event)
     return {"event_id": stored.id, "sequence": stored.sequence}
 
@@ -41,6 +52,9 @@ async def read_events(
     agent_id: Annotated[str | None, Meta(description="Only events about this agent; not with 'after'.")] = None,
     task_id: Annotated[str | None, Meta(description="Only events about this task; not with 'after'.")] = None,
     group: Annotated[str | None, Meta(description="Only events of this group; not with 'after'.")] = None,
+    tags: Annotated[
+        dict[str, str] | None, Meta(description="Only events that have all of these tags; not with 'after'.")
+    ] = None,
     limit: Limit = 20,
     max_characters: Characters = DEFAULT_CHARACTERS,
 ) -> dict[str, Any]:
@@ -49,10 +63,14 @@ async def read_events(
     To follow the log, call it again with after = the returned next_after: no event is missed or repeated.
     """
     if after is None:
-        about = {"agent_id": agent_id, "task_id": task_id, "group": group}
-        return await _latest(storage, event_types, about, limit, max_characters)
-    if agent_id is not None or task_id is not None or group is not None:
-        raise InvalidQueryError("agent_id, task_id and group choose among the latest events; leave them, or 'after'")
+        query = chosen(QueryBuilder(EventModel), group, tags)
+        for field, value in (("agent_id", agent_id), ("task_id", task_id)):
+            query = query if value is None else query.where_eq(field, value)
+        return await _latest(storage, query, event_types, limit, max_characters)
+    if agent_id is not None or task_id is not None or group is not None or tags:
+        raise InvalidQueryError(
+            "agent_id, task_id, group and tags choose among the latest events; leave them, or 'after'"
+        )
     found = await storage.read_events(after, limit + 1, types=event_types)
     last = found[:limit][-1].sequence if found else after
     answer = listed("events", _all_shown(found, max_characters), limit, f"read_events with after={last}")
@@ -60,11 +78,8 @@ async def read_events(
 
 
 async def _latest(
-    storage: Storage, types: list[str] | None, about: dict[str, str | None], limit: int, characters: int
+    storage: Storage, query: QueryBuilder[EventModel], types: list[str] | None, limit: int, characters: int
 ) -> dict[str, Any]:
-    query = QueryBuilder(EventModel)
-    for field, value in about.items():
-        query = query if value is None else query.where_eq(field, value)
     if types is not None:
         query = query.where_in("event_type", types)
     found = await storage.repository(EventModel).query(query.order_by("sequence", desc=True).limit(limit + 1))

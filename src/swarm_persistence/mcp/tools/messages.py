@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from swarm_persistence import MessageModel, QueryBuilder, Storage
+from swarm_persistence import InvalidQueryError, MessageModel, QueryBuilder, Storage
 from swarm_persistence.mcp.shown import listed, shown
-from swarm_persistence.mcp.tools.parameters import AgentId, Characters, JsonValue, Limit
+from swarm_persistence.mcp.tools.groups import chosen
+from swarm_persistence.mcp.tools.parameters import AgentId, Characters, JsonValue, Limit, NewGroup, NewTags
 
 
 async def send_message(
@@ -18,9 +19,11 @@ async def send_message(
     content: Annotated[JsonValue, Meta(description="The message: a text, or any JSON value.")],
     message_type: Annotated[str, Meta(description="What kind of message it is, such as 'question'.")] = "text",
     priority: Annotated[Literal["low", "normal", "high", "urgent"], Meta(description="Urgent first.")] = "normal",
+    group: NewGroup = None,
+    tags: NewTags = None,
 ) -> dict[str, Any]:
     """Send a message to another agent. It is kept until that agent reads it."""
-    message = MessageModel.new(from_agent, to_agent, message_type, content, priority=priority)
+    message = MessageModel.new(from_agent, to_agent, message_type, content, priority=priority, group=group, tags=tags)
     await storage.store_message(message)
     return {"message_id": message.id}
 
@@ -35,15 +38,21 @@ async def read_messages(
     message_ids: Annotated[
         list[str] | None, Meta(description="Show these messages to you again, whether they are read or not.")
     ] = None,
+    group: Annotated[str | None, Meta(description="Only those of this group; not with 'with_agent'.")] = None,
+    tags: Annotated[
+        dict[str, str] | None, Meta(description="Only those that have all of these tags; not with 'with_agent'.")
+    ] = None,
     mark_read: Annotated[bool, Meta(description="Mark the messages to you that are returned as read.")] = True,
     limit: Limit = 20,
     max_characters: Characters = 2000,
 ) -> dict[str, Any]:
     """Read your unread messages: urgent ones first, then oldest first. They are then marked as read."""
     if with_agent is not None:
+        if group is not None or tags:
+            raise InvalidQueryError("group and tags choose among the messages to you; leave them, or 'with_agent'")
         found = await storage.get_messages_between(agent_id, with_agent, limit + 1)
     else:
-        query = QueryBuilder(MessageModel).where_eq("to_agent", agent_id)
+        query = chosen(QueryBuilder(MessageModel), group, tags).where_eq("to_agent", agent_id)
         query = query.where_eq("read", False) if message_ids is None else query.where_in("id", message_ids)
         query = query.order_by("priority", desc=True).order_by("timestamp").limit(limit + 1)
         found = await storage.repository(MessageModel).query(query)

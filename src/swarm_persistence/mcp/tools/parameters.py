@@ -23,4 +23,6 @@ Lease = Annotated[
 Priority = Annotated[Literal["low", "medium", "high", "critical"], Meta(description="Urgent first.")]
 Group = Annotated[str | None, Meta(description="Only those of this group, such as one user or tenant.")]
 Tags = Annotated[dict[str, str] | None, Meta(description="Only those that have all of these tags.")]
+NewGroup = Annotated[str | None, Meta(description="The group that it belongs to, such as one user or tenant.")]
+NewTags = Annotated[dict[str, str] | None, Meta(description="Texts under keys, to find it by.")]
 JsonValue = Any

@@ -18,6 +18,8 @@ from swarm_persistence.mcp.tools.parameters import (
     JsonValue,
     Lease,
     Limit,
+    NewGroup,
+    NewTags,
     Priority,
     Tags,
     TaskId,
@@ -50,8 +52,8 @@ async def enqueue_task(
     fails_with_dependencies: Annotated[
         bool, Meta(description="False: it goes on waiting if a task that it depends on fails or is cancelled.")
     ] = True,
-    group: Annotated[str | None, Meta(description="The group that it belongs to, such as one user or tenant.")] = None,
-    tags: Annotated[dict[str, str] | None, Meta(description="Texts under keys, to find it by.")] = None,
+    group: NewGroup = None,
+    tags: NewTags = None,
     concurrency_key: Annotated[
         str | None, Meta(description="A limit of its type counts it by this key, such as one customer.")
     ] = None,

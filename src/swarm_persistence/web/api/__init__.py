@@ -3,7 +3,18 @@
 from litestar import Router
 from litestar.di import Provide
 
-from swarm_persistence.web.api import agents, documents, events, groups, limits, messages, metrics, schedules, tasks
+from swarm_persistence.web.api import (
+    agents,
+    documents,
+    events,
+    groups,
+    limits,
+    messages,
+    metrics,
+    pruning,
+    schedules,
+    tasks,
+)
 from swarm_persistence.web.api.parameters import record_id
 from swarm_persistence.web.repetition import repetition_of
 
@@ -20,6 +31,7 @@ ROUTERS = (
             schedules.ROUTER,
             limits.ROUTER,
             groups.ROUTER,
+            pruning.ROUTER,
         ],
         dependencies={
             "record_id": Provide(record_id, sync_to_thread=False),

@@ -1,0 +1,50 @@
+"""Pruning over HTTP: delete old records that are finished or handled."""
+
+from litestar import Response, Router, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from msgspec import Struct, field
+
+from swarm_persistence import Pruned, Storage, TaskStatus
+from swarm_persistence.query.task_statuses import FINISHED
+from swarm_persistence.web.answers import answer
+
+
+class Pruning(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is old, and of which kinds of records it is deleted."""
+
+    older_than: float
+    """Seconds before the present time of the database's clock."""
+    tasks: bool = True
+    events: bool = True
+    messages: bool = True
+    metrics: bool = True
+    documents: bool = True
+    agents: bool = True
+    task_statuses: list[TaskStatus] = field(default_factory=lambda: [*FINISHED])
+    dry_run: bool = True
+    """Delete nothing, and tell how many records would be; false deletes."""
+
+
+@post("/", status_code=200)
+async def prune(data: JSONBody[Pruning], storage: NamedDependency[Storage]) -> Response[Pruned]:
+    """Count old records that are finished or handled or, with `dry_run` false, delete them for ever.
+
+    These are finished tasks that no unfinished one waits for, events, messages that are read or acknowledged, metrics,
+    documents that have expired, and agents in shutdown. It runs in short writes.
+    """
+    pruned = await storage.prune(
+        data.older_than,
+        tasks=data.tasks,
+        events=data.events,
+        messages=data.messages,
+        metrics=data.metrics,
+        documents=data.documents,
+        agents=data.agents,
+        task_statuses=data.task_statuses,
+        dry_run=data.dry_run,
+    )
+    return answer(pruned)
+
+
+ROUTER = Router("/prune", route_handlers=[prune], tags=["maintenance"])
