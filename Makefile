@@ -104,6 +104,10 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 	@$(BIN)/python -m benchmarks.postgres
 	@$(BIN)/python -m benchmarks.postgres.processes
 
+.PHONY: bench-nearest
+bench-nearest: $(VENV)/dev ## Measure the nearest documents with sqlite-vec and without it, in a minute
+	@$(BIN)/python -m benchmarks.nearest_documents $(NEAREST_ARGS)
+
 .PHONY: bench-large
 bench-large: $(VENV)/dev ## Measure how late documents of 20 MB make the event loop's other tasks, in a minute
 	@$(BIN)/python -m benchmarks.large_documents $(LARGE_ARGS)

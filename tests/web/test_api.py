@@ -359,7 +359,8 @@ class TestOtherNouns:
             answer = await client.post("/api/v1/prune", json={"older_than": 0, **fields})
             return {kind: number for kind, number in answer.json().items() if number}
 
-        refused = [await client.post("/api/v1/prune", json=body) for body in ({}, {"older_than": 1, "dry_run": "perhaps"})]
+        invalid: list[dict[str, Any]] = [{}, {"older_than": 1, "dry_run": "perhaps"}]
+        refused = [await client.post("/api/v1/prune", json=body) for body in invalid]
         assert [answer.status_code for answer in refused] == [422, 422]
         assert await pruned() == {"tasks": 1, "events": 1}
         assert await pruned(task_statuses=["failed"]) == {"events": 1}
