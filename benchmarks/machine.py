@@ -40,6 +40,13 @@ class Machine(msgspec.Struct, frozen=True):
     """The load average of the minute before the run: near 0 on a quiet machine."""
     versions: dict[str, str]
 
+    def lines(self) -> tuple[str, str]:
+        """Return two lines of plain text: the machine, and the versions."""
+        return (
+            f"{self.cpu}, {self.cores} cores, fsync {self.fsync_microseconds:.0f} µs, load {self.load}",
+            ", ".join(f"{name} {number}" for name, number in self.versions.items()),
+        )
+
 
 def describe_machine(directory: Path, packages: Sequence[str] = _PACKAGES, **others: str) -> Machine:
     """Look at the machine, and measure the disk under this directory; `others` are versions of what is no package."""

@@ -57,8 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         machine = describe_machine(Path(folder), ("swarm-persistence", "apsw", "sqlite-vec"))
         found = asyncio.run(measure(Path(folder) / "swarm.db", options.documents, options.dimensions, options.rounds))
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    print(f"{machine.cpu}, {machine.cores} cores, load {machine.load}; {versions}")
+    print(*machine.lines(), sep="\n")
     print(f"{options.documents} documents of {options.dimensions} dimensions, median of {options.rounds} rounds")
     for metric, (with_extra, without) in found.items():
         print(

@@ -95,9 +95,7 @@ def write_document(results: Results, path: Path) -> None:
 
 def text_of(results: Results) -> Iterator[str]:
     """Yield the lines of the run as plain text."""
-    machine = results.machine
-    yield f"{machine.cpu}, {machine.cores} cores, fsync {machine.fsync_microseconds:.0f} µs, load {machine.load}"
-    yield ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    yield from results.machine.lines()
     yield f"medians of {results.rounds} rounds, took {results.took_seconds:.0f} s"
     for workload in _WORKLOADS:
         rows = results.of(workload)

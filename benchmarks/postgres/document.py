@@ -84,9 +84,7 @@ def _lines(results: Results) -> Iterator[str]:
 
 def text_of(results: Results) -> Iterator[str]:
     """Yield the lines of the run as plain text."""
-    machine = results.machine
-    yield f"{machine.cpu}, {machine.cores} cores, fsync {machine.fsync_microseconds:.0f} µs, load {machine.load}"
-    yield ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    yield from results.machine.lines()
     for processes, at_once, rows in _whole_task_rows(results):
         yield f"whole tasks, {_processes(processes)}, {at_once} at once"
         for row in rows:

@@ -40,9 +40,7 @@ def write_document(results: Results, path: Path) -> None:
 
 def text_of(results: Results) -> Iterator[str]:
     """Yield the report as plain text."""
-    machine = results.machine
-    yield f"{machine.cpu}, {machine.cores} cores, fsync {machine.fsync_microseconds:.0f} µs, load {machine.load}"
-    yield ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    yield from results.machine.lines()
     yield f"medians of {results.rounds} rounds, took {results.took_seconds:.0f} s"
     for cells in _cells(results):
         yield "  ".join(cells)

@@ -38,9 +38,7 @@ def write_document(results: Results, path: Path) -> None:
 
 def text_of(results: Results) -> Iterator[str]:
     """Yield the lines of the run as plain text."""
-    machine = results.machine
-    yield f"{machine.cpu}, {machine.cores} cores, fsync {machine.fsync_microseconds:.0f} µs, load {machine.load}"
-    yield ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    yield from results.machine.lines()
     for row in results.rows:
         yield f"{row.peer:>14}  {_figure(row):>16}  {row.unit}"
     verdict = judge(results)

@@ -20,7 +20,9 @@ from swarm_persistence import (
 from swarm_persistence.clock import now
 from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
 from web.servers import client_of
-from web.test_page import AS_PAGE, csrf_token
+from web.test_page import AS_PAGE, client, csrf_token
+
+__all__ = ["client"]
 
 
 @pytest.fixture
@@ -29,14 +31,6 @@ async def storage() -> AsyncIterator[Storage]:
     async with MemoryStorage() as opened:
         metadata = {INCARNATION: "1", TASK_TYPES: ["handled"]}
         await opened.store_agent(AgentModel(id="worker", name="worker", agent_type="worker", metadata=metadata))
-        yield opened
-
-
-@pytest.fixture
-async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a browser's client."""
-    async with client_of(storage) as opened:
-        opened.headers.update(AS_PAGE)
         yield opened
 
 

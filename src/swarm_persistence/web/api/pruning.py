@@ -4,6 +4,7 @@ from litestar import Response, Router, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from swarm_persistence import Pruned, Storage, TaskStatus
 from swarm_persistence.query.task_statuses import FINISHED
@@ -33,18 +34,7 @@ async def prune(data: JSONBody[Pruning], storage: NamedDependency[Storage]) -> R
     These are finished tasks that no unfinished one waits for, events, messages that are read or acknowledged, metrics,
     documents that have expired, and agents in shutdown. It runs in short writes.
     """
-    pruned = await storage.prune(
-        data.older_than,
-        tasks=data.tasks,
-        events=data.events,
-        messages=data.messages,
-        metrics=data.metrics,
-        documents=data.documents,
-        agents=data.agents,
-        task_statuses=data.task_statuses,
-        dry_run=data.dry_run,
-    )
-    return answer(pruned)
+    return answer(await storage.prune(**asdict(data)))
 
 
 ROUTER = Router("/prune", route_handlers=[prune], tags=["maintenance"])

@@ -1,4 +1,4 @@
-"""The page that asks for a confirmation, where no script has shown a dialog."""
+"""The questions before an action, and the page that asks them, where no script has shown a dialog."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,16 @@ from litestar import Response
 
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.problems import HttpProblem
 
 _OWN_FIELDS = ("csrf_token", "confirmed")
+
+
+def question_of(action: str, questions: Mapping[str, str]) -> str:
+    """Return the question of an action; an unknown one is not found."""
+    if action not in questions:
+        raise HttpProblem(404, f"There is no action {action!r}; the actions are {', '.join(questions)}.")
+    return questions[action]
 
 
 def ask(  # noqa: PLR0917 - what the page shows, from top to bottom

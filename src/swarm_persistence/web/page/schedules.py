@@ -10,9 +10,8 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 
 from swarm_persistence import QueryBuilder, ScheduleModel, Storage, StorageError, TaskModel, next_times
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.confirming import ask
+from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.rendering import render
-from swarm_persistence.web.problems import HttpProblem
 
 QUESTIONS = {
     "pause": "Pause this schedule? It stores no tasks until it is resumed; those that it has stored go on.",
@@ -75,11 +74,10 @@ async def act(
 ) -> Response[str] | Response[None]:
     """Pause, resume or delete a schedule; without a confirmation, ask for one."""
     name = unquote(id)
-    if action not in QUESTIONS:
-        raise HttpProblem(404, f"There is no action {action!r}; the actions are {', '.join(QUESTIONS)}.")
+    question = question_of(action, QUESTIONS)
     here = f"/schedules/{quote(name, safe='')}"
     if data.get("confirmed") != "yes":
-        return ask(visit, "Schedules", QUESTIONS[action], name, here, action, data)
+        return ask(visit, "Schedules", question, name, here, action, data)
     if action == "pause":
         await storage.pause_schedule(name)
     elif action == "resume":

@@ -9,9 +9,8 @@ from litestar.params import FromPath, URLEncodedBody
 from swarm_persistence import ConflictError, LeaseLostError, Storage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.storage import interventions
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.confirming import ask
+from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.tasks import task_page
-from swarm_persistence.web.problems import HttpProblem
 
 QUESTIONS = {
     "retry": "Retry this task? It begins anew, as if it had never run: its result and its error are cleared.",
@@ -33,11 +32,10 @@ async def act(
 ) -> Response[str] | Response[None]:
     """Make a change and show the task; without a confirmation, ask for one."""
     task_id = unquote(id)
-    if action not in QUESTIONS:
-        raise HttpProblem(404, f"There is no action {action!r}; the actions are {', '.join(QUESTIONS)}.")
+    question = question_of(action, QUESTIONS)
     if data.get("confirmed") != "yes":
         here = f"/tasks/{quote(task_id, safe='')}"
-        return ask(visit, "Tasks", QUESTIONS[action], task_id, here, action, data)
+        return ask(visit, "Tasks", question, task_id, here, action, data)
     try:
         await _change(storage, task_id, action, data)
     except (ConflictError, LeaseLostError) as error:
