@@ -5,10 +5,9 @@ from pathlib import Path
 from struct import Struct as Layout
 from struct import unpack_from
 
-import apsw
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.raw_file import RawFile
+from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, open_if_exists
 
 _HEADER = Layout(">IIII8sII")
 _FRAME = Layout(">II8sII")
@@ -57,13 +56,11 @@ def read_log(path: Path, page_size_of_file: int = 0) -> Log | None:
 
     A log with a damaged header is read with the page size of its file.
     """
-    try:
-        with RawFile(path) as file:
-            return _read(file, page_size_of_file)
-    except apsw.CantOpenError:
-        if path.exists():
-            raise
+    file = open_if_exists(path)
+    if file is None:
         return None
+    with file:
+        return _read(file, page_size_of_file)
 
 
 def dropped_commits(path: Path) -> int:
@@ -74,26 +71,25 @@ def dropped_commits(path: Path) -> int:
 
 def commits_behind(path: Path, number: int) -> int:
     """Count the commits of the log's present use behind frame `number`; reads no page, only the frames' heads."""
+    file = open_if_exists(path)
+    if file is None:
+        return 0
     commits = stale = 0
-    try:
-        with RawFile(path) as file:
-            head = file.read(0, _HEADER.size)
-            if len(head) < _HEADER.size:
-                return 0
-            _, _, page_size, _, salts, _, _ = _HEADER.unpack(head)
-            if not _is_page_size(page_size):
-                return 0
-            step = _FRAME.size + page_size
-            for offset in range(_HEADER.size + number * step, file.size - step + 1, step):
-                _, pages_after_commit, frame_salts, _, _ = _FRAME.unpack(file.read(offset, _FRAME.size))
-                is_stale = frame_salts != salts
-                stale = stale + 1 if is_stale else 0
-                if stale == _STALE_FRAMES_IN_A_ROW:
-                    break
-                commits += not is_stale and pages_after_commit > 0
-    except apsw.CantOpenError:
-        if path.exists():
-            raise
+    with file:
+        head = file.read(0, _HEADER.size)
+        if len(head) < _HEADER.size:
+            return 0
+        _, _, page_size, _, salts, _, _ = _HEADER.unpack(head)
+        if not _is_page_size(page_size):
+            return 0
+        step = _FRAME.size + page_size
+        for offset in range(_HEADER.size + number * step, file.size - step + 1, step):
+            _, pages_after_commit, frame_salts, _, _ = _FRAME.unpack(file.read(offset, _FRAME.size))
+            is_stale = frame_salts != salts
+            stale = stale + 1 if is_stale else 0
+            if stale == _STALE_FRAMES_IN_A_ROW:
+                break
+            commits += not is_stale and pages_after_commit > 0
     return commits
 
 

@@ -19,6 +19,8 @@ _PAGE_SIZE_AT = 16
 _WRITE_VERSION_AT = 18
 _FOR_LOG = 2
 _CHUNK = 1024 * 1024
+_MOST_ATTEMPTS = 100
+"""More than a file can appear and be gone again between two looks at it, unless its opening fails for another cause."""
 
 
 class RawFile:
@@ -49,6 +51,23 @@ class RawFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def open_if_exists(path: Path) -> RawFile | None:
+    """Open a file to read it; `None` if there is none. Other connections may make and delete it at any time.
+
+    Raises:
+        apsw.CantOpenError: there is such a file, but it cannot be opened.
+
+    """
+    for _ in range(_MOST_ATTEMPTS):
+        try:
+            return RawFile(path)
+        except apsw.CantOpenError:
+            if not path.exists():
+                return None
+            # It may have been made since: only an attempt that fails again and again has another cause.
+    return RawFile(path)
 
 
 def companions(path: Path) -> tuple[Path, Path, Path]:
