@@ -106,6 +106,7 @@ class TestPointReads:
 
     async def test_a_loop_of_reads_lets_the_other_tasks_run(self, reading: SqliteStorage) -> None:
         turns, other = another_task()
+        await asyncio.sleep(0)  # it starts, and takes a turn at each read from now on
         for _ in range(50):
             await reading.get_agent("agent-1")
         other.cancel()
@@ -158,6 +159,20 @@ class TestPointReads:
             await asyncio.gather(read, return_exceptions=True)
 
         assert await reading.get_agent("agent-1") is not None
+
+    async def test_a_cancelled_one_does_not_send_the_next_to_a_thread_for_ever(
+        self, reading: SqliteStorage, threads: Threads
+    ) -> None:
+        read = elsewhere(reading.get_agent("agent-1"))
+        await asyncio.sleep(0)
+        read.cancel()
+        await asyncio.gather(read, return_exceptions=True)
+        await reading.get_agent("agent-1")
+        threads.clear()
+
+        await reading.get_agent("agent-1")
+
+        assert is_here(threads)
 
     def test_loops_in_threads_share_the_connections(self, path: Path) -> None:
         storage = asyncio.run(SqliteStorage.open(path))

@@ -31,23 +31,24 @@ class BusyHandler:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._deadline = 0.0
-        self._limit: float | None = None
+        self.limit: float | None = None
+        """Until when it waits, by the monotonic clock; `None` for the usual time."""
         self.is_waiting = False
 
     @contextmanager
     def until(self, deadline: float | None) -> Iterator[None]:
         """Wait up to this time of the monotonic clock, within the block; `None` restores the usual limit."""
-        outer, self._limit = self._limit, deadline
+        outer, self.limit = self.limit, deadline
         try:
             yield
         finally:
-            self._limit = outer
+            self.limit = outer
             self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:
         """Sleep, and let SQLite retry; `False` once the deadline has passed."""
         if attempts == 0:
-            self._deadline = time.monotonic() + self._timeout if self._limit is None else self._limit
+            self._deadline = time.monotonic() + self._timeout if self.limit is None else self.limit
         if time.monotonic() >= self._deadline:
             return False
         self.is_waiting = True

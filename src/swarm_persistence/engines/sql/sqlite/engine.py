@@ -36,6 +36,7 @@ from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.opening import prepare
+from swarm_persistence.engines.sql.sqlite.read_submitter import ReadSubmitter
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
@@ -414,12 +415,11 @@ class SqliteEngine:
             reading = writing
             if not self._reads_on_writer:
                 readers = self._readers
-                reading = Submitter(
+                reading = ReadSubmitter(
                     loop,
                     readers.send,
                     timeout,
                     self._why_reads_wait,
-                    _never,
                     longest_stay=longest_stay,
                     run_here=readers.run_here,
                 )
@@ -449,7 +449,3 @@ class SqliteEngine:
 
     def _why_reads_wait(self) -> str:
         return f"all {self.settings.max_connections - 1} reading connections were in use"
-
-
-def _never() -> bool:
-    return False

@@ -184,12 +184,14 @@ class Readers:
             return False  # it was closed just now
         try:
             self._identity.verify_now_and_then()
-            with reader.busy_handler.until(0.0):
-                operation.result = fetch(reader.cursor, statement)
+            reader.busy_handler.limit = 0.0
+            operation.result = fetch(reader.cursor, statement)
         except (apsw.BusyError, TooLargeError):
             return False
         except Exception as error:
             operation.error = self._failure_of(reader, error)
+        finally:
+            reader.busy_handler.limit = None
         return True
 
     def _failure_of(self, reader: PooledReader, error: BaseException) -> BaseException:

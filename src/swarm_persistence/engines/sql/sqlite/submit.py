@@ -21,7 +21,7 @@ _LONGEST_YIELD_SECONDS = 0.005
 _BUSY_SHARE = 0.5
 _SHORTEST_MEASURED_SECONDS = 0.0005
 _IDLE_SECONDS = 0.0001
-_MOST_SKIPPED = 256
+MOST_SKIPPED = 256
 _FEWEST_SKIPPED = 8
 """How many operations in turn the loop leaves to the threads after one has taken it too long."""
 _MOST_OPERATIONS = 8192
@@ -143,14 +143,12 @@ class Submitter:
         is_stuck: Callable[[], bool],
         *,
         longest_stay: float,
-        run_here: Callable[[Operation], bool] | None = None,
         lead: Callable[[Batch], None] | None = None,
     ) -> None:
         """Take the receiver's functions, and for how long an operation may take the loop's own thread.
 
         `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
-        cannot speed up. `run_here` runs an operation in the loop's own thread, or tells that it cannot be done there.
-        `lead` takes a batch, and runs it in that thread if it can.
+        cannot speed up. `lead` takes a batch, and runs it in the loop's own thread if it can.
         """
         self.loop = loop
         self._send = send
@@ -158,11 +156,11 @@ class Submitter:
         self._explain = explain
         self._is_stuck = is_stuck
         self.longest_stay = longest_stay
-        self._run_here = run_here
         self._lead = lead
         self._to_lead: Batch | None = None
         self._signals = DeferredSignals()
         self._has_run_here = False
+        """Whether a read of this tick was run in the loop's own thread: others of the tick are no single ones."""
         self._collected: list[Operation] = []
         self._in_flight: dict[Batch, None] = {}
         self._size = 0
@@ -260,18 +258,8 @@ class Submitter:
         if self._collected:
             self._collected.append(operation)
             return
-        # One caller after the other: there is nothing to collect, and a way to save, or at least a tick.
-        is_single = self._was_single and not self._in_flight and not self._has_run_here
-        if (
-            is_single
-            and self._run_here is not None
-            and not self._skipped
-            and self.longest_stay > 0
-            and self._is_done_here(operation)
-        ):
-            self._has_run_here = True
-            self.loop.call_soon(self._answer_here, operation)
-        elif is_single and not self._is_busy:
+        # One caller after the other: there is nothing to collect, and at least a tick to save.
+        if self._was_single and not self._in_flight and not self._has_run_here and not self._is_busy:
             batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
             if self._skipped:
                 self._skipped -= 1
@@ -296,25 +284,6 @@ class Submitter:
                     future.set_exception(error)
             else:
                 self._collect(operation)
-
-    def _is_done_here(self, operation: Operation) -> bool:
-        """Run an operation in the loop's own thread, and tell whether that was possible.
-
-        Most are done in a fraction of the time that the way to another thread and back takes. If one has taken longer,
-        because the disk had to be asked, the next ones take that way for a while.
-        """
-        assert self._run_here is not None
-        start = time.monotonic()
-        is_done = self._run_here(operation)
-        if time.monotonic() - start > self.longest_stay:
-            self._skipped = _MOST_SKIPPED
-        return is_done
-
-    def _answer_here(self, operation: Operation) -> None:
-        # In a later tick, as if it had been sent: a loop of awaits must let the other tasks run.
-        self._has_run_here = False
-        self._size -= 1
-        operation.settle()
 
     def _lead_if_idle(self, batch: Batch) -> None:
         """Run a batch in the loop's own thread, if nothing else has happened in the loop since it was submitted.
@@ -343,7 +312,7 @@ class Submitter:
             self._watch_in_flight()
         if is_done and time.monotonic() - start > self.longest_stay:
             self._skipped = self._skipped_next
-            self._skipped_next = min(2 * self._skipped_next, _MOST_SKIPPED)
+            self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
         elif is_done:
             self._skipped_next = _FEWEST_SKIPPED
         self._signals.deliver()
