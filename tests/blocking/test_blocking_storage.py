@@ -31,8 +31,8 @@ from swarm_persistence import (
 )
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
-ASYNC_ONLY = {"begin_service", "end_service", "engine", "watch_commits", "watch_ready_tasks", "watch_schedules"}
-"""What an engine and a watch do is awaited, and so is the work of a worker, which needs the asynchronous storage."""
+ASYNC_ONLY = {"engine"}
+"""What an engine does is awaited: `storage.storage.engine` gives it to those that await it."""
 
 BLOCKING_ONLY = {"run", "storage"}
 """What an adapter needs that is written for the asynchronous form."""

@@ -1,14 +1,21 @@
 """Facts about watching without await: the generators of the blocking form, from threads, and how they end."""
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swarm_persistence import BlockingStorage, ClosedError, TransactionError, open_storage
-from swarm_persistence_conformance.records import a_message, a_task, an_event, ids
+from postgres.servers import Server
+from swarm_persistence import BlockingStorage, ClosedError, TaskModel, TransactionError, open_storage
+from swarm_persistence.blocking import watches
+from swarm_persistence.engines.interface import Watch
+from swarm_persistence.storage import ScheduleWatch
+from swarm_persistence.storage.ready_tasks import ReadyTaskWatch
+from swarm_persistence_conformance.records import MOMENT, a_message, a_schedule, a_task, an_agent, an_event, ids
 
 LIMIT_SECONDS = 20
 
@@ -23,6 +30,17 @@ WATCHES: dict[str, tuple[Callable[[BlockingStorage], Iterator[Any]], Callable[[s
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStorage]:
     with open_storage(tmp_path / "swarm.db" if request.param == "sqlite" else ":memory:") as storage:
         yield storage
+
+
+WAITS: dict[str, tuple[Callable[[BlockingStorage], Any], Callable[[BlockingStorage], Any]]] = {
+    "watch_commits": (lambda storage: storage.watch_commits(TaskModel), lambda storage: storage.store_task(a_task())),
+    "watch_ready_tasks": (lambda storage: storage.watch_ready_tasks(), lambda storage: storage.store_task(a_task())),
+    "watch_schedules": (
+        lambda storage: storage.watch_schedules(),
+        lambda storage: storage.store_schedule(a_schedule(next_at=MOMENT)),
+    ),
+}
+"""The verbs that return what waits for a commit, and a write for which each waits."""
 
 
 class Taker:
@@ -141,3 +159,84 @@ def test_tasks_are_watched_from_a_cursor_on(storage: BlockingStorage) -> None:
     assert list(tasks) == []
 
     assert next(storage.watch_tasks(types=["x"], after=cursor)).id == "c"
+
+
+@pytest.mark.parametrize("verb", WAITS)
+def test_a_thread_that_waits_is_woken_by_what_another_one_commits(storage: BlockingStorage, verb: str) -> None:
+    watch_of, write = WAITS[verb]
+    watch = watch_of(storage)
+    while watch.wait(0.0):  # a new watch may report what was committed before
+        pass
+    waiting = Taker(iter(lambda: watch.wait(LIMIT_SECONDS), None), 1)
+
+    write(storage)
+
+    assert waiting.finish() == [True]
+    watch.close()
+    watch.close()
+
+
+@pytest.mark.parametrize("verb", WAITS)
+def test_a_wait_whose_storage_is_closed_is_told(storage: BlockingStorage, verb: str) -> None:
+    watch = WAITS[verb][0](storage)
+    waiting = Taker(iter(lambda: watch.wait(LIMIT_SECONDS), None), 1_000)  # the first ones may be spurious
+
+    storage.close()
+
+    waiting.finish()
+    assert isinstance(waiting.error, ClosedError)
+
+
+@pytest.mark.parametrize("verb", WAITS)
+def test_waiting_for_commits_within_a_transaction_is_refused(storage: BlockingStorage, verb: str) -> None:
+    with storage.transaction(), pytest.raises(TransactionError, match=verb):
+        WAITS[verb][0](storage)
+
+
+def test_a_blocking_worker_of_ones_own_waits_for_ready_tasks_and_claims_them(storage: BlockingStorage) -> None:
+    agent = an_agent()
+    storage.begin_service(agent)
+    ready = storage.watch_ready_tasks(task_types=["x"])
+
+    assert not ready.is_any_ready()
+    storage.store_tasks([a_task("a", task_type="x"), a_task("b", task_type="y")])
+
+    assert ready.wait_for_commit(LIMIT_SECONDS)
+    assert (ready.is_any_ready(), ready.types(9)) == (True, ["x"])
+    assert ids(storage.claim_next_tasks(agent.id, limit=9, task_types=["x"])) == ["a"]
+    assert not ready.is_any_ready()
+    ready.close()
+    storage.end_service(agent)
+
+
+@pytest.mark.parametrize(
+    ("awaitable", "blocking"),
+    [
+        (Watch, watches.BlockingCommitWatch),
+        (ReadyTaskWatch, watches.BlockingReadyTaskWatch),
+        (ScheduleWatch, watches.BlockingScheduleWatch),
+    ],
+)
+def test_a_watch_has_the_methods_of_its_awaitable_form(awaitable: type[Any], blocking: type[Any]) -> None:
+    def methods(owner: type[Any]) -> dict[str, list[tuple[str, Any]]]:
+        found = inspect.getmembers(owner, inspect.isfunction)
+        return {
+            name: [(each.name, each.default) for each in inspect.signature(member).parameters.values()]
+            for name, member in found
+            if not name.startswith("_")
+        }
+
+    assert methods(blocking) == methods(awaitable)
+
+
+def test_threads_wait_for_what_is_committed_on_postgresql(server: Server) -> None:
+    with open_storage(server.url(schema="blocking_watches")) as storage:
+        for watch_of, write in WAITS.values():
+            watch = watch_of(storage)
+            while watch.wait(0.0):
+                pass
+            waiting = Taker(iter(partial(watch.wait, LIMIT_SECONDS), None), 1)
+            write(storage)
+            assert waiting.finish() == [True]
+            watch.close()
+            storage.repository(TaskModel).delete("task-1")

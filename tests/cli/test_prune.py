@@ -52,6 +52,15 @@ def test_only_the_chosen_kinds_go(path: Path, capsys: pytest.CaptureFixture[str]
         assert storage.get_task("t") is not None
 
 
+def test_only_tasks_of_the_chosen_statuses_go(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["prune", str(path), "--older-than", "30d", "--only", "tasks", "--task-status"]
+
+    assert main([*arguments, "failed", "--task-status", "cancelled"]) == 0
+    assert main([*arguments, "completed"]) == 0
+
+    assert capsys.readouterr().out == "tasks deleted: 0\ntasks deleted: 1\n"
+
+
 @pytest.mark.parametrize("age", ["30", "d", "-1d", "1.5h", "3 weeks", "٣d", ""])
 def test_what_is_no_age_is_refused(age: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^2$"):

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,36 @@ class TestChanges:
         assert task is not None
         assert (task.assigned_to, task.retry_count) == (None, 0)
         assert storage.get_held_claims([held]) == []
+
+    def test_a_held_task_is_released_for_some_seconds(self, storage: BlockingStorage, run: Run) -> None:
+        storage.store_task(a_task("t-1"))
+        storage.claim_next_task("agent-1", lease=60)
+
+        assert run("release", "t-1", "--retry-in", "600") == (0, "t-1: pending\n", "")
+
+        task = storage.get_task("t-1")
+        assert task is not None
+        assert task.run_at is not None
+        assert round((task.run_at - task.updated_at) / timedelta(minutes=1)) == 10
+        assert storage.claim_next_task("agent-2") is None
+
+    def test_a_negative_time_of_release_is_refused(self, storage: BlockingStorage, run: Run) -> None:
+        storage.store_task(a_task("t-1"))
+        storage.claim_next_task("agent-1", lease=60)
+
+        code, output, error = run("release", "t-1", "--retry-in", "-1")
+
+        assert (code, output) == (1, "")
+        assert "retry_in is -1.0" in error
+
+    def test_a_task_is_released_only_if_the_named_agent_holds_it(self, storage: BlockingStorage, run: Run) -> None:
+        storage.store_task(a_task("t-1"))
+        storage.claim_next_task("agent-1", lease=60)
+
+        code, _, error = run("release", "t-1", "--agent", "agent-2")
+
+        assert (code, "is over" in error) == (1, True)
+        assert run("release", "t-1", "--agent", "agent-1")[0] == 0
 
     def test_a_task_that_no_agent_holds_is_not_released(self, storage: BlockingStorage, run: Run) -> None:
         storage.store_task(a_task("t-1"))

@@ -422,10 +422,11 @@ async def test_schedules_are_stored_replaced_and_deleted(tmp_path: Path) -> None
             await failure(client, "store_schedule", **new, cron="sometimes"),
         ]
         deleted = [await call(client, "delete_schedule", name="nightly") for _ in range(2)]
+        paused = await call(client, "store_schedule", **new, every_seconds=60, paused=True)
 
     assert first is not None
     assert second is not None
-    assert stored["paused"] is False
+    assert (stored["paused"], paused["paused"]) == (False, True)
     assert datetime.fromisoformat(stored["next_at"]) == first.next_at
     assert (first.cron, first.timezone, first.catch_up.value) == ("30 2 * * *", "Europe/Berlin", "all")
     assert (first.payload, first.priority.value, first.task_fields) == ([1], "high", fields)

@@ -17,11 +17,12 @@ from swarm_persistence.backends.targets import init_storage, is_local
 from swarm_persistence.blocking import loop
 from swarm_persistence.blocking.loop import Run, Series, run_of
 from swarm_persistence.blocking.task_changes import BlockingTaskChanges
+from swarm_persistence.blocking.watches import BlockingCommitWatch, BlockingReadyTaskWatch, BlockingScheduleWatch
 from swarm_persistence.engines import calling_thread
 from swarm_persistence.engines.calling_thread import interruptible
 from swarm_persistence.engines.interface import PoolStatus
 from swarm_persistence.errors import CollisionError
-from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, TaskModel, TaskStatus
+from swarm_persistence.models import AgentModel, DocumentModel, EventModel, MessageModel, Model, TaskModel, TaskStatus
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.schema.tables import M
 from swarm_persistence.storage import Repository, Storage, Transaction
@@ -326,6 +327,29 @@ class BlockingStorage(NotPicklable):
             self._storage.watch_tasks(ids=ids, types=types, statuses=statuses, after=after),
             Series(self._storage.engine),
         )
+
+    def watch_ready_tasks(
+        self, *, task_types: Iterable[str] | None = None, capabilities: Iterable[str] | None = None
+    ) -> BlockingReadyTaskWatch:
+        """Return a watch that waits for tasks which can be claimed; close it. See `Storage.watch_ready_tasks`."""
+        make = partial(self._storage.watch_ready_tasks, task_types=task_types, capabilities=capabilities)
+        return BlockingReadyTaskWatch(self._storage.engine, make)
+
+    def watch_schedules(self) -> BlockingScheduleWatch:
+        """Return a watch that waits until a schedule is due; close it. See `Storage.watch_schedules`."""
+        return BlockingScheduleWatch(self._storage.engine, self._storage.watch_schedules)
+
+    def watch_commits(self, *models: type[Model]) -> BlockingCommitWatch:
+        """Return a watch that waits for commits to records of these models; close it. See `Storage.watch_commits`."""
+        return BlockingCommitWatch(self._storage.engine, partial(self._storage.watch_commits, *models))
+
+    def begin_service(self, agent: AgentModel) -> None:
+        """Record that a worker of this agent starts; see `Storage.begin_service`."""
+        self._storage.begin_service(agent)
+
+    def end_service(self, agent: AgentModel) -> None:
+        """Record that the worker has stopped; see `Storage.end_service`."""
+        self._storage.end_service(agent)
 
     @property
     def schema_name(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.cli.records import print_json, run_on
+from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.storage import Pruned, Storage
 
 _DESCRIPTION = """\
@@ -29,6 +30,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="how old they are at least: 30d, 12h, 90min, 45s",
     )
     parser.add_argument("--only", action="append", choices=_KINDS, help="only records of this kind; may be repeated")
+    parser.add_argument(
+        "--task-status",
+        action="append",
+        choices=[status.value for status in FINISHED],
+        help="only tasks with this status; may be repeated",
+    )
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; tell how many would be deleted")
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     parser.set_defaults(run=run)
@@ -39,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     kinds: dict[str, Any] = {kind: not arguments.only or kind in arguments.only for kind in _KINDS}
 
     async def prune(storage: Storage) -> Pruned:
-        return await storage.prune(arguments.older_than, dry_run=arguments.dry_run, **kinds)
+        return await storage.prune(
+            arguments.older_than, task_statuses=arguments.task_status or FINISHED, dry_run=arguments.dry_run, **kinds
+        )
 
     pruned = run_on(arguments.database, prune)
     if arguments.json:

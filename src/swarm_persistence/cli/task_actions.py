@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on
@@ -43,13 +44,16 @@ def add_parsers(actions: "Subparsers") -> None:
             "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.",
             interventions.cancel,
         ),
-        (
-            "release",
-            "Take tasks from the agents that hold them. They are pending again, and count no retry.",
-            interventions.release,
-        ),
     ):
-        _add_change(actions, name, text, change)
+        parser = add_action(actions, name, text, partial(run_change, name, change))
+        parser.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
+    text = "Take tasks from the agents that hold them. They are pending again, and count no retry."
+    release = add_action(actions, "release", text, run_release)
+    release.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
+    release.add_argument("--agent", metavar="ID", help="only if this agent holds it")
+    release.add_argument(
+        "--retry-in", type=float, default=0.0, metavar="S", help="how many seconds to wait before it can be claimed"
+    )
     for decision, text in (
         ("approve", "Complete pending tasks that wait for a decision. Tasks that depend on one can be claimed."),
         ("reject", "Fail pending tasks that wait for a decision, for good. Tasks that depend on one fail."),
@@ -68,11 +72,6 @@ def add_parsers(actions: "Subparsers") -> None:
     )
     wait.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
     wait.add_argument("--timeout", type=float, metavar="S", help="how many seconds to wait at most (default: for ever)")
-
-
-def _add_change(actions: "Subparsers", name: str, text: str, change: Change) -> None:
-    parser = add_action(actions, name, text, lambda arguments: _run_change(arguments, name, change))
-    parser.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
 
 
 def run_add(arguments: argparse.Namespace) -> int:
@@ -123,10 +122,20 @@ def run_decision(arguments: argparse.Namespace) -> int:
         verb = storage.approve_task if arguments.decision == "approve" else storage.reject_task
         return await verb(id, arguments.by, arguments.comment)
 
-    return _run_change(arguments, arguments.decision, decide)
+    return run_change(arguments.decision, decide, arguments)
 
 
-def _run_change(arguments: argparse.Namespace, name: str, change: Change) -> int:
+def run_release(arguments: argparse.Namespace) -> int:
+    """Release each of the tasks, and return the exit code."""
+    agent_id, retry_in = arguments.agent, arguments.retry_in
+
+    async def release(storage: Storage, id: str) -> TaskModel:
+        return await interventions.release(storage, id, agent_id=agent_id, retry_in=retry_in)
+
+    return run_change("release", release, arguments)
+
+
+def run_change(name: str, change: Change, arguments: argparse.Namespace) -> int:
     """Change each of the tasks, print those that were, tell why the others were not, and return the exit code."""
 
     async def change_all(storage: Storage) -> int:

@@ -39,6 +39,7 @@ async def store_schedule(
         Literal["skip", "one", "all"],
         Meta(description="Of the times that pass without a worker: no task, one for the latest, or one for each."),
     ] = "one",
+    paused: Annotated[bool, Meta(description="True: a new one adds no tasks until it is resumed.")] = False,
     priority: Priority = "medium",
     max_retries: Annotated[int, Meta(ge=0, description="How often a task is tried again after a failure.")] = 3,
     task_fields: Annotated[
@@ -57,6 +58,7 @@ async def store_schedule(
             timezone=timezone,
             starts_at=starts_at,
             catch_up=catch_up,
+            paused=paused,
             priority=priority,
             max_retries=max_retries,
             task_fields=task_fields,

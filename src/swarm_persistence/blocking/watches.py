@@ -1,0 +1,70 @@
+"""The watches of commits, ready tasks and due schedules without `await`."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Generic, Protocol, TypeVar
+
+from swarm_persistence.blocking.loop import Series
+from swarm_persistence.engines.interface import Engine, Watch
+from swarm_persistence.storage import ScheduleWatch
+from swarm_persistence.storage.pickling import NotPicklable
+from swarm_persistence.storage.ready_tasks import ReadyTaskWatch
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+W = TypeVar("W", bound=_Closable)
+
+
+class _BlockingWatch(NotPicklable, Generic[W]):
+    """A watch, in the event loop in which it was made; any thread may wait for it, one at a time."""
+
+    def __init__(self, engine: Engine, make: Callable[[], W]) -> None:
+        async def made() -> W:
+            return make()
+
+        self._series = Series(engine)
+        self._watch = self._series.run(made())
+
+    def close(self) -> None:
+        """Stop watching. A second call does nothing."""
+        self._watch.close()
+        self._series.close()
+
+
+class BlockingCommitWatch(_BlockingWatch[Watch]):
+    """Waits for commits; see `Storage.watch_commits`."""
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for a commit since the last return, and tell whether there was one; see `Watch.wait`."""
+        return self._series.run(self._watch.wait(seconds))
+
+
+class BlockingReadyTaskWatch(_BlockingWatch[ReadyTaskWatch]):
+    """Waits for tasks that can be claimed; see `ReadyTaskWatch`."""
+
+    def wait(self, within: float | timedelta) -> bool:
+        """Wait until a claim may find a task that an earlier one has not; see `ReadyTaskWatch.wait`."""
+        return self._series.run(self._watch.wait(within))
+
+    def wait_for_commit(self, within: float | timedelta) -> bool:
+        """Wait until any task may have been written; see `ReadyTaskWatch.wait_for_commit`."""
+        return self._series.run(self._watch.wait_for_commit(within))
+
+    def is_any_ready(self) -> bool:
+        """Tell whether a claim could find a task now."""
+        return self._series.run(self._watch.is_any_ready())
+
+    def types(self, most: int) -> list[str]:
+        """Return the types of the tasks that are ready, in order; at most so many."""
+        return self._series.run(self._watch.types(most))
+
+
+class BlockingScheduleWatch(_BlockingWatch[ScheduleWatch]):
+    """Waits until a schedule is due; see `ScheduleWatch`."""
+
+    def wait(self, within: float | timedelta) -> bool:
+        """Wait until a schedule is due, and tell whether one is; see `ScheduleWatch.wait`."""
+        return self._series.run(self._watch.wait(within))
