@@ -1,5 +1,6 @@
 """How a failed attempt goes on: by the exceptions that a handler raises, and by the worker's policy."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -191,6 +192,80 @@ async def test_a_handler_reads_the_results_of_its_dependencies_from_its_context(
         tasks = await completed(storage, "total", "names", "alone")
 
     assert (tasks["total"].result, tasks["names"].result, tasks["alone"].result) == (3, ["b", "a"], [])
+
+
+def grouped(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("several", [BaseExceptionGroup("inner", errors)])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: grouped(FailTask("no such page")), "no such page"),
+        (lambda: grouped(FailTask("no such page"), asyncio.CancelledError()), "no such page"),
+        (lambda: grouped(FailTask("a"), FailTask("b")), "FailTask: a; swarm_persistence"),
+        (lambda: grouped(ValueError("odd"), RetryTask(), FailTask("gone")), "ValueError: odd; "),
+        (lambda: grouped(ValueError("odd"), KeyError("k")), "KeyError: 'k'"),
+    ],
+)
+async def test_a_group_that_holds_a_final_exception_fails_the_task_for_good(
+    storage: Storage, make: Callable[[], BaseException], reason: str
+) -> None:
+    calls: list[int] = []
+    await store(storage, "a", max_retries=5)
+    policy = RetryPolicy(final=(LookupError,))
+    async with a_worker(storage, {"work": raising(make, calls)}, retries=policy) as worker:
+        task = (await once(storage, is_finished, "a"))["a"]
+
+    assert reason in str(task.error)
+    assert (calls, worker.outcomes) == ([0], {"failed": 1})
+
+
+async def test_a_task_group_whose_child_fails_the_task_fails_it(storage: Storage) -> None:
+    async def child() -> None:
+        raise FailTask("no such page")
+
+    async def handler(_: TaskModel) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(3600))
+            group.create_task(child())
+
+    await store(storage, "a", max_retries=5)
+    async with a_worker(storage, {"work": handler}):
+        task = (await once(storage, is_finished, "a"))["a"]
+
+    assert (task.error, task.retry_count) == ("no such page", 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "outcome", "delay"),
+    [
+        (lambda: grouped(SnoozeTask(in_=50), SnoozeTask(in_=5000), asyncio.CancelledError()), "snoozed", 5000),
+        (lambda: grouped(SnoozeTask(in_=5000), RetryTask()), "retried", 5000),
+        (lambda: grouped(RetryTask("not yet"), RetryTask(in_=5000)), "retried", 5000),
+        (lambda: grouped(SnoozeTask(in_=5000), ValueError()), "retried", 0),
+        (lambda: grouped(asyncio.CancelledError()), "retried", 0),
+    ],
+)
+async def test_a_group_of_exceptions_that_ask_for_a_later_run_delays_it_by_the_longest(
+    storage: Storage, make: Callable[[], BaseException], outcome: str, delay: float
+) -> None:
+    await store(storage, "a")
+    async with a_worker(storage, {"work": raising(make, [])}) as worker:
+        task = (await once(storage, lambda task: task.run_at is not None, "a"))["a"]
+        assert worker.outcomes[outcome] >= 1
+
+    assert task.run_at is not None
+    assert abs((task.run_at - now()).total_seconds() - delay) < 100
+
+
+@pytest.mark.parametrize("kind", [FailTask, RetryTask])
+async def test_a_long_reason_is_shortened(storage: Storage, kind: Callable[[str], BaseException]) -> None:
+    await store(storage, "a", max_retries=0)
+    async with a_worker(storage, {"work": raising(lambda: kind("x" * 100_000), [])}):
+        task = (await once(storage, is_finished, "a"))["a"]
+
+    assert task.error == "x" * 4_000 + "… (100,000 characters)"
 
 
 class WithoutText(FailTask):

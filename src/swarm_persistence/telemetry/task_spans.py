@@ -14,6 +14,7 @@ from swarm_persistence.models import TaskModel
 from swarm_persistence.telemetry.instruments import SCOPE, Instruments
 from swarm_persistence.telemetry.operations import TaskStep
 from swarm_persistence.worker import SnoozeTask
+from swarm_persistence.worker.retry_policies import decision_of
 
 _propagator = TraceContextTextMapPropagator()
 _MOST_LINKS = 128
@@ -103,7 +104,7 @@ class TaskSpans:
                 try:
                     yield
                 except BaseException as error:
-                    if not isinstance(error, SnoozeTask):
+                    if not isinstance(decision_of(error), SnoozeTask):
                         labels["error.type"] = error_type = type(error).__qualname__
                         span.set_attribute("error.type", error_type)
                         span.set_status(Status(StatusCode.ERROR, str(error)))

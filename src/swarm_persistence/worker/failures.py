@@ -1,18 +1,32 @@
 """Formats an exception of a handler as the error of its task: type, message and place."""
 
+import asyncio
 import os
 import traceback
 
 _LONGEST = 4_000
+_MOST_MEMBERS = 10
+
+
+def members_of(error: BaseException) -> list[BaseException]:
+    """Return the exceptions of a group and of the groups in it, without cancellations; of no group, itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    members: list[BaseException] = []
+    rest: list[BaseException] = [error]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, BaseExceptionGroup):
+            rest.extend(reversed(each.exceptions))
+        elif not isinstance(each, asyncio.CancelledError):
+            members.append(each)
+    return members
 
 
 def described(error: BaseException) -> str:
     """Return the exception's type, message and place, as text that every storage can hold."""
     summary = traceback.TracebackException.from_exception(error)
-    # It also handles an exception whose __str__ fails.
-    message = "".join(summary.format_exception_only()).strip()
-    if len(message) > _LONGEST:
-        message = f"{message[:_LONGEST]}… ({len(message):,} characters)"
+    message = _shortened(_message(error))
     place = f" ({os.path.basename(summary.stack[-1].filename)}:{summary.stack[-1].lineno})" if summary.stack else ""
     return storable(message + place)
 
@@ -23,7 +37,21 @@ def reason_of(error: BaseException) -> str:
         message = str(error)
     except Exception:  # the handler's own class, whose fault must not end the worker
         return described(error)
-    return storable(message)
+    return storable(_shortened(message))
+
+
+def _message(error: BaseException) -> str:
+    # Unlike str(), this also handles an exception whose __str__ fails.
+    message = "".join(traceback.TracebackException.from_exception(error).format_exception_only()).strip()
+    if not isinstance(error, BaseExceptionGroup):
+        return message
+    members = members_of(error)
+    texts = [_message(each) for each in members[:_MOST_MEMBERS]]
+    return f"{message}: {'; '.join(texts)}{'; …' if len(members) > _MOST_MEMBERS else ''}"
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}… ({len(message):,} characters)"
 
 
 def storable(text: str) -> str:

@@ -9,7 +9,7 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import bound
 from swarm_persistence.storage.leases import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS
-from swarm_persistence.worker.failures import described, reason_of
+from swarm_persistence.worker.failures import described, members_of, reason_of
 
 
 class FailTask(Exception):  # noqa: N818 - the name says what a handler asks for
@@ -39,7 +39,32 @@ class SnoozeTask(Exception):  # noqa: N818 - the name says what a handler asks f
         self.seconds = seconds(in_, "in_", is_zero_possible=True)
 
 
-def checked(error: BaseException | None) -> BaseException | None:
+DECISIONS = (FailTask, RetryTask, SnoozeTask)
+"""The exceptions by which a handler decides."""
+
+
+def decision_of(error: BaseException) -> BaseException:
+    """Return the exception that decides what becomes of the task: of a group, by what its members ask for.
+
+    One `FailTask` fails the task for good. A group that holds nothing but `RetryTask` and `SnoozeTask`, and
+    cancellations, counts a retry if one of them does, and the longest delay holds. Any other is a failure.
+    """
+    members = [_checked(each) for each in members_of(error)]
+    if len(members) == 1 and isinstance(members[0], DECISIONS):
+        return members[0]
+    if any(isinstance(each, FailTask) for each in members):
+        return FailTask(described(error))
+    refused = [each for each in members if isinstance(each, InvalidQueryError)]
+    later = [each for each in members if isinstance(each, RetryTask | SnoozeTask)]
+    if not later or len(later) < len(members):
+        return refused[0] if refused and len(refused) + len(later) == len(members) else error
+    delays = [each.seconds for each in later if each.seconds is not None]
+    if not any(isinstance(each, RetryTask) for each in later):
+        return SnoozeTask(in_=max(delays))
+    return RetryTask(described(error), in_=max(delays, default=None))
+
+
+def _checked(error: BaseException) -> BaseException:
     """Return what a handler has raised, or what is wrong with its delay: a subclass may set any."""
     try:
         if isinstance(error, SnoozeTask) or (isinstance(error, RetryTask) and error.seconds is not None):
@@ -95,7 +120,9 @@ class RetryPolicy:
         """Return how an exception of a handler, or the reason why it has ended without one, is recorded."""
         if isinstance(error, FailTask):
             return Failure(reason_of(error) or "the handler has failed the task", None, 0)
-        if isinstance(error, self._final):
+        if isinstance(error, BaseException) and any(
+            isinstance(each, self._final) for each in (error, *members_of(error))
+        ):
             return Failure(described(error), None, 0)
         delay = backoff_seconds(retry_count + 1, self._first, self._longest, self._jitter)
         if isinstance(error, RetryTask):

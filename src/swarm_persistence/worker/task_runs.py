@@ -12,10 +12,11 @@ import msgspec
 from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
+from swarm_persistence.worker.failures import members_of
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
-from swarm_persistence.worker.retry_policies import FailTask, RetryPolicy, RetryTask, SnoozeTask, checked
+from swarm_persistence.worker.retry_policies import DECISIONS, RetryPolicy, SnoozeTask, decision_of
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may clean up before its task is released anyway."""
@@ -226,13 +227,14 @@ class TaskRun:
             return await self._fail(f"the handler took longer than {self._limits.task_timeout:g} s")
         if handling.cancelled():
             return await self._fail("the handler was cancelled")
-        error = checked(handling.result().error)
+        error = handling.result().error
         assert error is not None
-        if isinstance(error, SnoozeTask):
-            return await self._recorder.snooze(error.seconds)
-        if not isinstance(error, FailTask | RetryTask):
+        decision = decision_of(error)
+        if not isinstance(decision, DECISIONS) or not all(isinstance(each, DECISIONS) for each in members_of(error)):
             self.log.warning("the handler of %s failed", self.name, exc_info=error)
-        return await self._fail(error)
+        if isinstance(decision, SnoozeTask):
+            return await self._recorder.snooze(decision.seconds)
+        return await self._fail(decision)
 
     async def _fail(self, error: BaseException | str) -> Outcome:
         return await self._recorder.fail(self._policy.failure(error, self.task.retry_count))
