@@ -31,17 +31,7 @@ class DeferredSignals:
                 _signal.signal(number, self._receive)
 
     def deliver(self) -> None:
-        """Call the handlers of the signals that were received; any of them may raise."""
-        if self._handlers:
-            self._restore()
-        _deferring.pop(self, None)
-        while self._received:
-            number, frame = self._received.pop(0)
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                handler(number, frame)
-
-    def _restore(self) -> None:
+        """Put the handlers back, and call those of the signals that were received; any of them may raise."""
         try:
             while self._handlers:
                 number = next(reversed(self._handlers))
@@ -51,14 +41,20 @@ class DeferredSignals:
         finally:
             # A handler that is in place again may raise here at once.
             if self._handlers:
-                self._restore()
+                self.deliver()
+        _deferring.pop(self, None)
+        while self._received:
+            number, frame = self._received.pop(0)
+            handler = _signal.getsignal(number)
+            if callable(handler):
+                handler(number, frame)
 
     def _receive(self, number: int, frame: Any) -> None:
         self._received.append((number, frame))
 
     def _restore_in_child(self) -> None:
         self._received.clear()  # they were sent to the parent
-        self._restore()
+        self.deliver()
 
 
 _deferring: dict[DeferredSignals, None] = {}

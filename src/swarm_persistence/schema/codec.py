@@ -4,13 +4,12 @@ The source of the two functions is generated once for each model, as `dataclasse
 cost several times the encoding itself. It contains names from our own schema only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic
 
 from swarm_persistence.clock import from_microseconds
 from swarm_persistence.errors import UnreadableError
-from swarm_persistence.models import Model
 from swarm_persistence.schema import values
 from swarm_persistence.schema.decoding import decoding_lines, decoding_names
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, Table
@@ -139,9 +138,9 @@ def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:
     ) from error
 
 
-_CODECS: dict[type[Model], Codec[Any]] = {table.model: Codec(table) for table in TABLES}
+CODECS: Mapping[type[Any], Codec[Any]] = {table.model: Codec(table) for table in TABLES}
 
 
 def codec_of(model: type[M]) -> Codec[M]:
     """Return the codec of a model's class."""
-    return _CODECS[model]
+    return CODECS[model]

@@ -67,6 +67,8 @@ def text(value: object, field: str) -> str:
 
 def identifier(value: object, field: str) -> str:
     """Return the value, as a plain `str`, if it is text, and not empty."""
+    if type(value) is str and value and value.isascii() and "\0" not in value:
+        return value
     return text(value, field) or refuse(field, value, "an id that is not empty")
 
 

@@ -5,6 +5,7 @@ They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postg
 
 from collections.abc import Generator, Iterable, Sequence
 from copy import copy
+from itertools import chain
 from operator import attrgetter
 from typing import Any, ClassVar, Self, TypeVar, final
 
@@ -13,7 +14,7 @@ import msgspec
 from swarm_persistence.engines.prepared import Parameter
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.semantics import sorted_rows
-from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.codec import CODECS
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ T = TypeVar("T")
 MOST_BYTES_IN_LOOP = 65_536
 """Of a value that is read or written in an event loop's own thread."""
 
-_is_large = attrgetter("is_large")
+_values_of = attrgetter("values")
 
 Exchange = Generator["Statement", Any, T]
 """Yields statements for a driver to run, is sent what each gave or thrown its error, and returns a result.
@@ -50,9 +51,9 @@ class Statement(msgspec.Struct, eq=False, gc=False):
         return self if self.is_short else None
 
     @property
-    def is_large(self) -> bool:
-        """Tell whether it writes a value that is too large for an event loop's own thread."""
-        return False
+    def values(self) -> Iterable[Any]:
+        """Return all values that it may bind."""
+        return ()
 
     @property
     def can_fail_after_change(self) -> bool:
@@ -83,10 +84,6 @@ class TextStatement(Statement, eq=False, gc=False):
     def run(self) -> Exchange[Any]:
         """Return what is made of the rows; a statement that does more is no `TextStatement`: see `run_all`."""
         return self.result((yield self))
-
-    @property
-    def is_large(self) -> bool:
-        return has_large_value(self.values)
 
     def result(self, rows: list[Any]) -> Any:
         """Return what the caller gets for the rows."""
@@ -155,7 +152,7 @@ class RecordsStatement(TextStatement, eq=False, gc=False):
     """Gives the records of whole rows."""
 
     def result(self, rows: list[Any]) -> Any:
-        return [*map(codec_of(self.table.model).decode, rows)]
+        return [*map(CODECS[self.table.model].decode, rows)]
 
 
 class RecordStatement(RecordsStatement, eq=False, gc=False):
@@ -164,7 +161,7 @@ class RecordStatement(RecordsStatement, eq=False, gc=False):
     is_short: ClassVar[bool] = True
 
     def result(self, rows: list[Any]) -> Any:
-        return codec_of(self.table.model).decode(rows[0]) if rows else None
+        return CODECS[self.table.model].decode(rows[0]) if rows else None
 
 
 class PageStatement(RecordsStatement, eq=False, gc=False):
@@ -201,7 +198,7 @@ class TakeStatement(TextStatement, eq=False, gc=False):
     can_fail_after_change: ClassVar[bool] = True  # a deleted row may be unreadable
 
     def result(self, rows: list[Any]) -> list[Any]:
-        return [*map(codec_of(self.table.model).decode, rows)]
+        return [*map(CODECS[self.table.model].decode, rows)]
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
@@ -218,8 +215,8 @@ class InsertStatement(Statement, eq=False, gc=False):
         return sequences
 
     @property
-    def is_large(self) -> bool:
-        return any(map(has_large_value, self.rows))
+    def values(self) -> Iterable[Any]:
+        return chain.from_iterable(self.rows)
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
@@ -234,8 +231,8 @@ class IfChangedStatement(Statement, eq=False, gc=False):
     is_single: ClassVar[bool] = False
 
     @property
-    def is_large(self) -> bool:
-        return are_any_large((*self.first, *self.then))
+    def values(self) -> Iterable[Any]:
+        return values_of((*self.first, *self.then))
 
     def run(self) -> Exchange[Any]:
         (result,) = yield from run_all(self.first)
@@ -259,8 +256,8 @@ class IfNoneStatement(Statement, eq=False, gc=False):
     is_single: ClassVar[bool] = False
 
     @property
-    def is_large(self) -> bool:
-        return are_any_large(self.then)
+    def values(self) -> Iterable[Any]:
+        return values_of((self.exists, *self.then))
 
     def run(self) -> Exchange[list[Any] | None]:
         is_met = yield from self.exists.run()
@@ -278,8 +275,8 @@ class ApartStatement(Statement, eq=False, gc=False):
     is_single: ClassVar[bool] = False
 
     @property
-    def is_large(self) -> bool:
-        return any(map(are_any_large, self.writes))
+    def values(self) -> Iterable[Any]:
+        return values_of(chain.from_iterable(self.writes))
 
     def run(self) -> Exchange[list[Any]]:
         results: list[Any] = []
@@ -305,17 +302,18 @@ def run_all(statements: Iterable[Statement]) -> Exchange[list[Any]]:
     return results
 
 
-def has_large_value(row: Iterable[Any]) -> bool:
-    """Tell whether a text or bytes among the values are too large for an event loop's own thread."""
-    for value in row:  # noqa: SIM110 - a generator would take twice the time, at every write of a single caller
+def values_of(statements: Iterable[Statement]) -> Iterable[Any]:
+    """Return all values that statements may bind."""
+    return chain.from_iterable(map(_values_of, statements))
+
+
+def has_large_value(statements: Iterable[Statement]) -> bool:
+    """Tell whether a text or bytes among their values are too large for an event loop's own thread."""
+    # A generator would take twice the time, at every write of a single caller.
+    for value in chain.from_iterable(map(_values_of, statements)):
         if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
             return True
     return False
-
-
-def are_any_large(statements: Iterable[Statement]) -> bool:
-    """Tell whether one of them writes a value that is too large for an event loop's own thread."""
-    return any(map(_is_large, statements))
 
 
 def tables_changed(statements: Iterable[Statement]) -> set[str]:
@@ -327,4 +325,4 @@ def claimed_records(query: Query[Any], rows: list[Any]) -> list[Any]:
     """Return the records of claimed rows in the query's order."""
     if len(rows) > 1:
         rows = sorted_rows(query, rows)
-    return [*map(codec_of(query.table.model).decode, rows)]
+    return [*map(CODECS[query.table.model].decode, rows)]

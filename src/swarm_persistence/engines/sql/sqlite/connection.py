@@ -2,8 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import apsw
@@ -30,26 +28,16 @@ class BusyHandler:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._deadline = 0.0
-        self.limit: float | None = None
-        """Until when it waits, by the monotonic clock; `None` for the usual time."""
+        self._usual_deadline = 0.0
+        self.deadline: float | None = None
+        """Up to which time of the monotonic clock to wait, where `connection_timeout` is not the limit."""
         self.is_waiting = False
-
-    @contextmanager
-    def until(self, deadline: float | None) -> Iterator[None]:
-        """Wait up to this time of the monotonic clock, within the block; `None` restores the usual limit."""
-        outer, self.limit = self.limit, deadline
-        try:
-            yield
-        finally:
-            self.limit = outer
-            self.is_waiting = False
 
     def __call__(self, attempts: int) -> bool:
         """Sleep, and let SQLite retry; `False` once the deadline has passed."""
         if attempts == 0:
-            self._deadline = time.monotonic() + self._timeout if self.limit is None else self.limit
-        if time.monotonic() >= self._deadline:
+            self._usual_deadline = time.monotonic() + self._timeout
+        if time.monotonic() >= (self._usual_deadline if self.deadline is None else self.deadline):
             return False
         self.is_waiting = True
         time.sleep(random.uniform(0.0005, 0.0015))

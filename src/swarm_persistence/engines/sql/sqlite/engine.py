@@ -164,11 +164,13 @@ class SqliteEngine:
             try:
                 if self._is_closing:
                     raise ClosedError("the storage was closed before the transaction could begin")
-                with self._busy_handler.until(deadline):
-                    self._writer.commits.begin()
+                self._busy_handler.deadline = deadline
+                self._writer.commits.begin()
             except BaseException:
                 self._sessions.discard(session)
                 raise
+            finally:
+                self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
             session.opened()
             # Of commits while it waited: from now on there are none, and it may keep the writer from polling.
             self._writer.poll()
@@ -308,8 +310,11 @@ class SqliteEngine:
 
         Waiting for a reader as long as for a lock would stall every writer, and the next checkpoint does the rest.
         """
-        with self._busy_handler.until(time.monotonic() + _CHECKPOINT_TIMEOUT_SECONDS):
+        self._busy_handler.deadline = time.monotonic() + _CHECKPOINT_TIMEOUT_SECONDS
+        try:
             self._writer.commits.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
 
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
         def confirmed() -> Any:

@@ -21,8 +21,11 @@ def execute(cursor: apsw.Cursor, exchange: Exchange[T], done: UpkeepResults | No
         statement: Any = next(exchange)
         while True:
             try:
-                if isinstance(statement, CountStatement):
-                    answer: Any = _count(cursor, statement, done)
+                if done is not None and isinstance(statement, UpkeepStatement):
+                    answer: Any = _count_once(cursor, statement, done)
+                elif isinstance(statement, CountStatement):
+                    cursor.execute(statement.text, statement.values)
+                    answer = cursor.connection.changes()
                 elif isinstance(statement, TextStatement):
                     answer = _rows(cursor, statement)
                 else:
@@ -49,11 +52,9 @@ def _rows(cursor: apsw.Cursor, statement: TextStatement) -> list[Any]:
         raise unreadable(cursor, statement, error) from error
 
 
-def _count(cursor: apsw.Cursor, statement: CountStatement, done: UpkeepResults | None) -> int:
-    if done is None or not isinstance(statement, UpkeepStatement):
-        cursor.execute(statement.text, statement.values)
-        return cursor.connection.changes()
+def _count_once(cursor: apsw.Cursor, statement: UpkeepStatement, done: UpkeepResults) -> int:
     count = done.get(statement.step)
     if count is None:
-        count = done[statement.step] = _count(cursor, statement, None)
+        cursor.execute(statement.text, statement.values)
+        count = done[statement.step] = cursor.connection.changes()
     return count

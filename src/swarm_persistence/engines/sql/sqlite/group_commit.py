@@ -31,16 +31,15 @@ class GroupCommit(WriterConnection):
         Returns the batches if another process holds the write lock and this is not to wait for it, else none.
         """
         while batches:
-            # The first to be over: they come in the order of their submission.
-            deadline = batches[0].deadline if is_patient else 0.0
             operations = _to_do(batches)
+            # The first to be over: they come in the order of their submission.
+            self._busy_handler.deadline = batches[0].deadline if is_patient else 0.0
             try:
                 if operations:
-                    with self._busy_handler.until(deadline):
-                        self.prepare()
-                        start = len(operations) if self._run_alone(operations) else 0
-                        while start < len(operations):
-                            start = self._run_transaction(operations, start)
+                    self.prepare()
+                    start = len(operations) if self._run_alone(operations) else 0
+                    while start < len(operations):
+                        start = self._run_transaction(operations, start)
             except apsw.BusyError as error:
                 if not is_patient:
                     return batches
@@ -53,20 +52,22 @@ class GroupCommit(WriterConnection):
             except BaseException as error:
                 _fail(operations, self.translate(error))
                 self.roll_back()
+            finally:
+                self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
             if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
-                with self._busy_handler.until(batches[0].deadline):
-                    self._repeat(lost)
+                self._repeat(lost, batches[0].deadline)
             answer(batches)
             if not self.watches.is_empty:
                 self._notify_watches(operations)
             break
         return []
 
-    def _repeat(self, lost: list[Operation]) -> None:
+    def _repeat(self, lost: list[Operation], deadline: float) -> None:
         """Retry inserts of unknown outcome: each is added now, or found stored with equal values."""
         unknown = [each.error for each in lost]
         for operation in lost:
             operation.result = operation.error = None
+        self._busy_handler.deadline = deadline
         try:
             self.prepare()
             self._run_transaction(lost, 0, has_savepoints=True)
@@ -77,6 +78,8 @@ class GroupCommit(WriterConnection):
         except (DatabaseError, apsw.Error) as error:
             self.translate(error)
             self.roll_back()
+        finally:
+            self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
         for operation, first_error in zip(lost, unknown, strict=True):
             if operation.result is None and not isinstance(operation.error, ConflictError):
                 operation.error = first_error
@@ -135,7 +138,11 @@ class GroupCommit(WriterConnection):
         position = start
         while position < len(operations):
             try:
-                position = self._run_some(operations, position, has_savepoints)
+                if (bulk := _bulk_of(operations[position])) is not None:
+                    position = self._run_inserts(bulk, operations, position)
+                else:
+                    self.run_operation(operations[position], has_savepoint=has_savepoints)
+                    position += 1
             except _HalfDoneError:
                 self.roll_back()
                 for operation in operations[start : position + 1]:
@@ -152,33 +159,26 @@ class GroupCommit(WriterConnection):
             _fail(operations[start:], self.translate(error))
         return len(operations)
 
-    def _run_some(self, operations: list[Operation], position: int, has_savepoint: bool) -> int:
-        """Run the next operation, or all inserts into one table that stand next; return the place after them."""
-        operation = operations[position]
-        bulk = _bulk_of(operation)
-        if bulk is not None:
-            end = position + 1
-            while end < len(operations) and _bulk_of(operations[end]) is bulk:
-                end += 1
-            self._run_inserts(bulk, operations[position:end])
-            return end
-        self.run_operation(operation, has_savepoint=has_savepoint)
-        return position + 1
-
-    def _run_inserts(self, bulk: BulkInsert, operations: list[Operation]) -> None:
-        rows = [operation.statements[0].rows[0] for operation in operations]  # type: ignore[attr-defined]
+    def _run_inserts(self, bulk: BulkInsert, operations: list[Operation], position: int) -> int:
+        """Run all inserts into one table that stand next; return the place after them."""
+        end = position + 1
+        while end < len(operations) and _bulk_of(operations[end]) is bulk:
+            end += 1
+        inserts = operations[position:end]
+        rows = [operation.statements[0].rows[0] for operation in inserts]  # type: ignore[attr-defined]
         try:
             outcomes = bulk.add(self.cursor, rows)
         except BaseException as error:
             # Which rows are in is not known: undo them all.
             self.roll_back()
-            _fail(operations, self.translate(error))
-            return
-        for operation, outcome in zip(operations, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                operation.error = self.translate(outcome)
-            else:
-                operation.result = (outcome,)
+            _fail(inserts, self.translate(error))
+        else:
+            for operation, outcome in zip(inserts, outcomes, strict=True):
+                if isinstance(outcome, BaseException):
+                    operation.error = self.translate(outcome)
+                else:
+                    operation.result = (outcome,)
+        return end
 
     def _notify_watches(self, operations: list[Operation]) -> None:
         changed = set[str]().union(*map(changed_by, operations))

@@ -109,8 +109,8 @@ class Readers:
             return
         batch.taken.acquire(blocking=False)
         try:
-            with reader.busy_handler.until(0.0):
-                self._connection_of(reader)
+            reader.busy_handler.deadline = 0.0
+            self._connection_of(reader)
             is_done = self._run_with(reader, operation, statement)
         except apsw.BusyError:
             is_done = False
@@ -122,6 +122,7 @@ class Readers:
             reader.cursor = None
             raise
         finally:
+            reader.busy_handler.deadline = None
             self._return(reader)
         if is_done:
             answer([batch])
@@ -184,14 +185,14 @@ class Readers:
             return False  # it was closed just now
         try:
             self._identity.verify_now_and_then()
-            reader.busy_handler.limit = 0.0
+            reader.busy_handler.deadline = 0.0
             operation.result = fetch(reader.cursor, statement)
         except (apsw.BusyError, TooLargeError):
             return False
         except Exception as error:
             operation.error = self._failure_of(reader, error)
         finally:
-            reader.busy_handler.limit = None
+            reader.busy_handler.deadline = None
         return True
 
     def _failure_of(self, reader: PooledReader, error: BaseException) -> BaseException:

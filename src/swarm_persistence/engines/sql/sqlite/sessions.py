@@ -23,7 +23,7 @@ from swarm_persistence.engines.sql.sqlite.submit import (
     refuse,
 )
 from swarm_persistence.engines.sql.sqlite.writer import Writer
-from swarm_persistence.engines.sql.statements import Statement
+from swarm_persistence.engines.sql.statements import Statement, has_large_value
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error
 
@@ -130,7 +130,7 @@ class SqliteSession:
             self._is_slow
             or len(statements) != 1
             or not statements[0].is_short
-            or statements[0].is_large
+            or has_large_value(statements)
             or not self._connection_lock.acquire(blocking=False)
         ):
             return False

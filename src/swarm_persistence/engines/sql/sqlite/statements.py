@@ -1,6 +1,6 @@
 """The statements that SQLite runs in its own way, and bulk inserts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, ClassVar
@@ -16,7 +16,6 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
     TextStatement,
-    has_large_value,
 )
 from swarm_persistence.engines.steps import Upkeep
 from swarm_persistence.errors import ConflictError
@@ -169,8 +168,8 @@ class ProbeThenInsertStatement(Statement, eq=False, gc=False):
     insert: InsertStatement
 
     @property
-    def is_large(self) -> bool:
-        return self.insert.is_large
+    def values(self) -> Iterable[Any]:
+        return self.insert.values
 
     def run(self) -> Exchange[int]:
         is_known = yield from self.exists.run()
@@ -237,8 +236,8 @@ class PutStatement(CursorStatement, eq=False, gc=False):
         return len(self.rows) == 1
 
     @property
-    def is_large(self) -> bool:
-        return any(map(has_large_value, self.rows))
+    def values(self) -> Iterable[Any]:
+        return chain.from_iterable(self.rows)
 
     @property
     def _largest_chunk(self) -> int:
@@ -295,8 +294,8 @@ class RestoreEachStatement(Statement, eq=False, gc=False):
     is_single: ClassVar[bool] = False
 
     @property
-    def is_large(self) -> bool:
-        return any(map(has_large_value, self.rows))
+    def values(self) -> Iterable[Any]:
+        return chain.from_iterable(self.rows)
 
     def run(self) -> Exchange[int]:
         for row in self.rows:

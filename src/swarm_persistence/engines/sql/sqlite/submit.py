@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.sql.statements import Statement, are_any_large
+from swarm_persistence.engines.sql.statements import Statement, has_large_value
 from swarm_persistence.errors import PoolError, copy_error
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -40,11 +40,12 @@ class Operation(msgspec.Struct, eq=False, gc=False):
 
     def settle(self) -> None:
         """Give the outcome to the caller; runs in the caller's loop."""
-        if not self.future.done():
-            if self.error is None:
-                self.future.set_result(self.result)
-            else:
-                self.future.set_exception(self.error)
+        if self.future.done():
+            self.discard()
+        elif self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
 
     def discard(self) -> None:
         """Undo what has no caller any more."""
@@ -59,12 +60,6 @@ class Delivery(Operation, eq=False, kw_only=True):
 
     on_abandoned: Callable[[Any], None] | None = None
     """Called when the caller was cancelled: with the result, or with `None` if there is none."""
-
-    def settle(self) -> None:
-        """Give the outcome to the caller, or call `on_abandoned` if the caller was cancelled."""
-        if self.future.done():
-            self.discard()
-        Operation.settle(self)
 
     def discard(self) -> None:
         """Call `on_abandoned`."""
@@ -263,7 +258,7 @@ class Submitter:
             batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
             if self._skipped:
                 self._skipped -= 1
-            elif self._lead is not None and self.longest_stay > 0 and not are_any_large(operation.statements):
+            elif self._lead is not None and self.longest_stay > 0 and not has_large_value(operation.statements):
                 self._in_flight[batch] = None
                 self._to_lead = batch
                 self.loop.call_soon(self._lead_if_idle, batch)

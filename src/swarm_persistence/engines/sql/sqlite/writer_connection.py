@@ -115,7 +115,8 @@ class WriterConnection:
         """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
         self._is_spoiled = True
         # The group may have had no time to wait for another process, and this must not fail for that.
-        with suppress(DatabaseError, apsw.Error), self._busy_handler.until(None):
+        self._busy_handler.deadline = None
+        with suppress(DatabaseError, apsw.Error):
             # What was left behind in the log would come back after a crash, were it not overwritten.
             self.prepare()
             self.begin()
