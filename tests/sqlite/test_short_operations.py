@@ -16,7 +16,7 @@ from swarm_persistence import SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Submitter
-from swarm_persistence.engines.sql.statements import RecordStatement
+from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, RecordsStatement, RecordStatement
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
@@ -199,6 +199,59 @@ class TestPointReads:
         asyncio.run(storage.close())
 
         assert wrong == []
+
+
+class TestLists:
+    @pytest.fixture
+    def list_threads(self, monkeypatch: pytest.MonkeyPatch) -> Threads:
+        """Give the names of the threads that made records of the rows of lists."""
+        names: Threads = []
+        result = RecordsStatement.result
+
+        def noted(self: RecordsStatement, rows: list[object]) -> object:
+            names.append(threading.current_thread().name)
+            return result(self, rows)
+
+        monkeypatch.setattr(RecordsStatement, "result", noted)
+        return names
+
+    async def test_short_ones_of_a_single_caller_take_no_other_thread(
+        self, reading: SqliteStorage, list_threads: Threads
+    ) -> None:
+        await reading.store_tasks([a_task(f"task-{number}") for number in range(20)])
+        for _ in range(3):
+            assert len(await reading.get_pending_tasks()) == 20
+
+        assert (len(list_threads), is_here(list_threads)) == (3, True)
+
+    async def test_one_that_takes_long_is_stopped_and_left_to_a_thread_as_are_the_next(
+        self, reading: SqliteStorage, list_threads: Threads
+    ) -> None:
+        await reading.store_tasks([a_task(f"task-{number}") for number in range(200)])
+        reading._engine._readers._bounded._longest_seconds = 1e-9
+
+        for _ in range(2):
+            assert len(await reading.get_pending_tasks()) == 200
+        await reading.get_agent("agent-1")
+        assert len(await reading.get_ready_tasks()) == 200
+
+        assert not {threading.current_thread().name} & set(list_threads)
+
+    async def test_one_with_a_large_value_is_left_to_a_thread(
+        self, reading: SqliteStorage, list_threads: Threads
+    ) -> None:
+        large = a_task("large", payload="x" * (MOST_BYTES_IN_LOOP + 1))
+        await reading.store_task(large)
+
+        assert await reading.get_pending_tasks() == [large]
+        assert not is_here(list_threads)
+
+    async def test_the_limits_of_one_do_not_outlast_it(self, reading: SqliteStorage) -> None:
+        large = a_task("large", payload="x" * (MOST_BYTES_IN_LOOP + 1))
+        assert await reading.get_pending_tasks() == []
+        await reading.store_task(large)
+        for _ in range(3):
+            assert await reading.get_task("large") == large
 
 
 class TestWrites:

@@ -51,6 +51,11 @@ class Statement(msgspec.Struct, eq=False, gc=False):
         return self if self.is_short else None
 
     @property
+    def may_be_short(self) -> bool:
+        """Tell whether an event loop may begin it in its own thread, and leave it to another one if it takes long."""
+        return False
+
+    @property
     def values(self) -> Iterable[Any]:
         """Return all values that it may bind."""
         return ()
@@ -130,12 +135,16 @@ class ReplaceStatement(ValueStatement, eq=False, gc=False):
 class ExistsStatement(TextStatement, eq=False, gc=False):
     """Tells whether there is a row."""
 
+    may_be_short: ClassVar[bool] = True
+
     def result(self, rows: list[Any]) -> bool:
         return bool(rows)
 
 
 class TruthStatement(TextStatement, eq=False, gc=False):
     """Gives the truth of the one value that it reads."""
+
+    may_be_short: ClassVar[bool] = True
 
     def result(self, rows: list[Any]) -> bool:
         return bool(rows[0][0])
@@ -150,6 +159,10 @@ class NothingStatement(TextStatement, eq=False, gc=False):
 
 class RecordsStatement(TextStatement, eq=False, gc=False):
     """Gives the records of whole rows."""
+
+    @property
+    def may_be_short(self) -> bool:
+        return not self.table.may_be_large
 
     def result(self, rows: list[Any]) -> Any:
         return [*map(CODECS[self.table.model].decode, rows)]
@@ -173,6 +186,10 @@ class PageStatement(RecordsStatement, eq=False, gc=False):
 
 class TuplesStatement(TextStatement, eq=False, gc=False):
     """Gives rows as tuples."""
+
+    @property
+    def may_be_short(self) -> bool:
+        return not self.table.may_be_large
 
     def result(self, rows: list[Any]) -> Any:
         return [*map(tuple, rows)]

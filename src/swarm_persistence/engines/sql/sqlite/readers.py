@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.bounded_reads import BoundedReads
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
@@ -14,8 +16,10 @@ from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.statements import TooLargeError
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, answer, refuse
-from swarm_persistence.engines.sql.statements import Statement
+from swarm_persistence.engines.sql.statements import Statement, TextStatement
 from swarm_persistence.errors import ClosedError, PoolError, copy_error
+
+_Run = Callable[[apsw.Cursor, Any], Any]
 
 _BETWEEN_GROWTHS_SECONDS = 1.0
 """How long no thread is started after one that could not open a connection."""
@@ -57,6 +61,7 @@ class Readers:
         self._kept = min(settings.min_idle_connections, self._most)
         self._idle_timeout = settings.idle_timeout
         self._connection_timeout = settings.connection_timeout
+        self._bounded = BoundedReads(settings.longest_stay)
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
@@ -111,7 +116,7 @@ class Readers:
         try:
             reader.busy_handler.deadline = 0.0
             self._connection_of(reader)
-            is_done = self._run_with(reader, operation, statement)
+            is_done = self._run_with(reader, operation, statement, fetch)
         except apsw.BusyError:
             is_done = False
         except Exception as error:
@@ -164,29 +169,32 @@ class Readers:
             self._identity.close(reader.connection)
 
     def run_here(self, operation: Operation) -> bool:
-        """Run a point read in the calling thread, on the connection of an idle reader; return whether there was one.
+        """Run a short read in the calling thread, on the connection of an idle reader; return whether it is done.
 
         It never waits, for another process's lock as little as for a thread. Runs in whichever thread calls it.
         """
         (whole,) = operation.statements
-        statement = whole.in_loop
+        statement: Any = whole.in_loop
+        run: _Run = fetch
         if statement is None:
-            return False
+            if not (isinstance(whole, TextStatement) and whole.may_be_short and self._bounded.is_likely_short(whole)):
+                return False
+            statement, run = whole, self._bounded.fetch
         for reader in self._pooled_readers:
             if reader.cursor is not None and reader.lock.acquire(blocking=False):
                 try:
-                    return self._run_with(reader, operation, statement)
+                    return self._run_with(reader, operation, statement, run)
                 finally:
                     reader.lock.release()
         return False
 
-    def _run_with(self, reader: PooledReader, operation: Operation, statement: Statement) -> bool:
+    def _run_with(self, reader: PooledReader, operation: Operation, statement: Statement, run: _Run) -> bool:
         if reader.cursor is None:
             return False  # it was closed just now
         try:
             self._identity.verify_now_and_then()
             reader.busy_handler.deadline = 0.0
-            operation.result = fetch(reader.cursor, statement)
+            operation.result = run(reader.cursor, statement)
         except (apsw.BusyError, TooLargeError):
             return False
         except Exception as error:
