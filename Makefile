@@ -105,7 +105,7 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 	@$(BIN)/python -m benchmarks.postgres.processes
 
 .PHONY: bench-nearest
-bench-nearest: $(VENV)/dev ## Measure the nearest documents with sqlite-vec and without it, in a minute
+bench-nearest: $(VENV)/dev ## Measure the nearest documents with sqlite-vec and pgvector and without them, in two minutes
 	@$(BIN)/python -m benchmarks.nearest_documents $(NEAREST_ARGS)
 
 .PHONY: bench-large

@@ -62,6 +62,7 @@ async def test_its_table_names_the_tables(server: Server, owner: asyncpg.Connect
         "event_floor",
         "document_indexes",
         "document_words",
+        "document_vectors",
         "schema_migrations",
         "schema_steps",
         "partitioned_tables",

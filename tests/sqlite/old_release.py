@@ -19,6 +19,8 @@ WITHOUT_WORD_INDEX = "7c6e66b"
 """The last commit without an index of words: SQLite's version 13, PostgreSQL's 17."""
 WITHOUT_LIMITS = "32c6029"
 """The last commit without limits and capabilities: SQLite's version 14, PostgreSQL's 18."""
+WITHOUT_VECTORS = "82939bc"
+"""The last commit without copies of embeddings: PostgreSQL's 19."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,8 @@ _MICROSECONDS_TO_2000 = 946_684_800_000_000
 """PostgreSQL counts times from the year 2000, our columns from 1970."""
 
 ARRAY_TYPES = (
-    "bool", "int2", "int4", "int8", "float8", "numeric", "text", "varchar", "timestamptz", "json", "jsonb", "bytea",
-    "name", "oid",
+    "bool", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "timestamptz", "json", "jsonb",
+    "bytea", "name", "oid",
 )  # fmt: skip
 """The types of values and arrays in our statements, also after a column is altered."""
 

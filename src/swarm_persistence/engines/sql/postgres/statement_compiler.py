@@ -1,9 +1,10 @@
 """Compiles the steps and reads that PostgreSQL runs in its own way."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
-from swarm_persistence.engines.reads import Get, LastSequence, Select
+from swarm_persistence.engines.reads import Get, LastSequence, NearestCandidates, Select
 from swarm_persistence.engines.sql.compiler import restored_values
 from swarm_persistence.engines.sql.postgres.arrivals import LastSequenceStatement, SettledRecordsStatement
 from swarm_persistence.engines.sql.postgres.claim_statements import ClaimPlan
@@ -24,6 +25,7 @@ from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveStatement
 from swarm_persistence.engines.sql.postgres.unlinking import DecrementStatement
+from swarm_persistence.engines.sql.postgres.vectors import NearestOnServerStatement, may_use_functions
 from swarm_persistence.engines.sql.postgres.word_index import PostgresWordIndex
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler, has_key
 from swarm_persistence.engines.sql.statements import (
@@ -50,6 +52,7 @@ class PostgresStatementCompiler(StatementCompiler):
         self._dependents = compiler.insert_dependents()
         self.row_updates = RowUpdates(compiler.dialect)
         self._bounds = LowerBounds()
+        self._copying = threading.Lock()
 
     def write(self, steps: Sequence[Step]) -> list[Statement]:
         parts = links_and_tasks(steps, has_key)
@@ -119,6 +122,11 @@ class PostgresStatementCompiler(StatementCompiler):
     def last_sequence(self, read: LastSequence) -> LastSequenceStatement:
         relation = self.sql.dialect.table(read.table)
         return LastSequenceStatement(self.last_shown(read), relation, read.before)
+
+    def nearest_candidates(self, read: NearestCandidates) -> Statement:
+        if not may_use_functions(read):
+            return super().nearest_candidates(read)
+        return NearestOnServerStatement(self.sql.dialect, read, self._copying)
 
     def _room_for(self, table: Table[Any], number: int) -> ValueStatement | None:
         if table.name not in PARTITIONABLE:

@@ -1,12 +1,7 @@
-"""Finds what may be near a vector by the functions of sqlite-vec, so that no vector leaves SQLite.
-
-They compute in single precision. So each score is known up to a bound, and the rows that may be among the nearest are
-a few more than these: what the caller computes of them in double precision is the same as of all rows.
-"""
+"""Finds what may be near a vector by the functions of sqlite-vec, so that no vector leaves SQLite."""
 
 import heapq
 import math
-import struct
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,16 +10,13 @@ import apsw
 import msgspec
 
 from swarm_persistence.engines.reads import Metric, NearestCandidates
+from swarm_persistence.engines.sql.single_precision import LONGEST, SHORTEST, bounded_length, relative_error
 from swarm_persistence.engines.sql.statements import TextStatement
 
 _SPEC = find_spec("sqlite_vec")
 
 IS_INSTALLED = _SPEC is not None and _SPEC.origin is not None and hasattr(apsw.Connection, "enable_load_extension")
 """Whether the extra `vectors` is there; without it, callers compute the scores of all rows."""
-
-_ROUNDING = 2.0**-24
-_SHORTEST, _LONGEST = 1e-12, 1e15
-"""Lengths whose squares single precision holds, with room for the squares of their smaller numbers."""
 
 
 def add_functions(connection: apsw.Connection) -> None:
@@ -73,9 +65,9 @@ class Candidates(msgspec.Struct, frozen=True):
 
     def _bounds(self, distance: float | None, cosine: float | None) -> tuple[float, float]:
         """Return what a row's score is at least and at most: anything, if its numbers are too large or too small."""
-        if distance is None or not _SHORTEST < distance < _LONGEST:
+        if distance is None or not SHORTEST < distance < LONGEST:
             return -math.inf, math.inf
-        error = (2 * len(self.vector) // 4 + 16) * _ROUNDING  # of a sum of as many products, and some more
+        error = relative_error(len(self.vector) // 4)
         if self.metric == "euclidean":
             score, error = -distance, error * distance
         elif cosine is None:
@@ -99,7 +91,5 @@ class NearestCandidatesStatement(TextStatement, eq=False, gc=False):
 
 def candidates_of(read: NearestCandidates) -> Candidates | None:
     """Return what chooses the rows; `None` if the vector is too long or too short for single precision."""
-    length = math.hypot(*struct.unpack(f"<{len(read.vector) // 4}f", read.vector))
-    if read.metric != "euclidean" and not _SHORTEST < length < _LONGEST:
-        return None
-    return Candidates(read.vector, length, read.metric, read.most)
+    length = bounded_length(read)
+    return None if length is None else Candidates(read.vector, length, read.metric, read.most)

@@ -20,6 +20,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0017_schedules,
     m0018_word_index,
     m0019_limits,
+    m0020_vectors,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -71,6 +72,9 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
     ),
     PostgresMigration(18, "an index of words", m0018_word_index.UP, m0018_word_index.DOWN, opens_from=2),
     PostgresMigration(19, "limits and capabilities", m0019_limits.UP, m0019_limits.DOWN, opens_from=2),
+    PostgresMigration(
+        20, "copies of embeddings", m0020_vectors.UP, m0020_vectors.DOWN, opens_from=2, is_required=False
+    ),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -1,0 +1,39 @@
+"""Version 20: copies of embeddings as arrays of numbers, for the functions of the extension `vector`.
+
+A search makes a copy, never a write. It counts as long as the document has the change number that it was made of; so
+code of earlier versions works on beside it. The function that forgets a deleted document's words is replaced, with no
+lock on the documents.
+"""
+
+_FORGET = """
+    CREATE OR REPLACE FUNCTION {{schema}}.forget_words() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF EXISTS (SELECT FROM {{schema}}.document_indexes) THEN
+        DELETE FROM {{schema}}.document_words USING deleted WHERE document_words.sequence = deleted.sequence;
+      END IF;{more}
+      RETURN NULL;
+    END
+    $$
+    """
+_FORGET_VECTORS = """
+      IF EXISTS (SELECT FROM {schema}.document_vectors) THEN
+        DELETE FROM {schema}.document_vectors USING deleted WHERE document_vectors.sequence = deleted.sequence;
+      END IF;"""
+
+UP = (
+    """
+    CREATE TABLE {schema}.document_vectors (
+      sequence bigint PRIMARY KEY,
+      change_number bigint NOT NULL,
+      numbers real[] NOT NULL
+    )
+    """,
+    # No attempt to compress what cannot be, and a faster read.
+    "ALTER TABLE {schema}.document_vectors ALTER COLUMN numbers SET STORAGE EXTERNAL",
+    _FORGET.format(more=_FORGET_VECTORS),
+)
+
+DOWN = (
+    _FORGET.format(more=""),
+    "DROP TABLE IF EXISTS {schema}.document_vectors",
+)
