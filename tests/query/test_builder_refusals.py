@@ -164,6 +164,40 @@ def test_a_value_that_the_field_cannot_hold_is_refused(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("nothing", "a", "eq", 1), InvalidQueryError, "nothing"),
+        (("id", "a", "eq", 1), InvalidQueryError, "task.id holds"),
+        (("dependencies", "a", "eq", 1), InvalidQueryError, "task.dependencies holds"),
+        (("payload", 0, "eq", 1), InvalidQueryError, "path in task.payload is 0"),
+        (("payload", ["a", 0], "eq", 1), InvalidQueryError, "path in task.payload is ['a', 0]"),
+        (("payload", b"a", "eq", 1), InvalidQueryError, "path in task.payload is b'a'"),
+        (("payload", ["a"] * 257, "eq", 1), InvalidQueryError, "path in task.payload has 257 keys, expected 256"),
+        (("payload", ["\ud800"], "eq", 1), SerializationError, "path in task.payload"),
+        (("payload", "a", "=", 1), InvalidQueryError, "'=', expected one of eq, ne, gt, ge, lt, le"),
+        (("payload", "a", ["eq"], 1), InvalidQueryError, "['eq'], expected one of eq, ne, gt, ge, lt, le"),
+        (("payload", "a", "eq", None), InvalidQueryError, "task.payload with None"),
+        (("payload", "a", "lt", True), InvalidQueryError, "True and False of task.payload have no order"),
+        (("payload", "a", "eq", [1]), SerializationError, "task.payload is [1]"),
+        (("payload", "a", "eq", {}), SerializationError, "task.payload is {}"),
+        (("payload", "a", "eq", b"a"), SerializationError, "task.payload is b'a'"),
+        (("payload", "a", "eq", float("nan")), SerializationError, "task.payload is nan"),
+        (("payload", "a", "eq", float("-inf")), SerializationError, "task.payload is -inf"),
+        (("payload", "a", "eq", "\ud800"), SerializationError, "surrogates"),
+        (("payload", "a", "eq", 10**5000), SerializationError, "fewer digits"),
+    ],
+)
+def test_a_comparison_with_json_that_means_nothing_is_refused(
+    arguments: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        QueryBuilder(TaskModel).where_json(*arguments)
+
+    assert caught.type is error
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize("number", [-1, 1.0, "5", "5; DROP TABLE tasks", None, True, 2**63])
 @pytest.mark.parametrize("step", ["limit", "offset"])
 def test_a_bound_that_is_no_whole_number_is_refused(step: str, number: Any) -> None:

@@ -187,6 +187,12 @@ async def _read_group(storage: SqliteStorage) -> None:
         await storage.repository(model).query(query)
 
 
+async def _read_json(storage: SqliteStorage) -> None:
+    tasks = storage.repository(TaskModel)
+    for operator, value in (("eq", "a"), ("ne", 1), ("gt", 2**60), ("eq", True), ("ne", False)):
+        await tasks.query(QueryBuilder(TaskModel).where_json("payload", ["of", "it"], operator, value))  # type: ignore[arg-type]
+
+
 READS: dict[str, Verb] = {
     "get_agent": lambda storage: storage.get_agent("agent-1"),
     "list_agents": lambda storage: storage.list_agents(),
@@ -233,6 +239,7 @@ WHOLE_TABLE_READS: dict[str, Verb] = {
         .limit(5)
         .offset(2)
     ),
+    "repository_query_of_json": _read_json,
 }
 
 WRITES: dict[str, Verb] = {

@@ -12,7 +12,7 @@ from swarm_persistence import Model, QueryBuilder, ScheduleModel
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import MODELS
-from swarm_persistence_conformance.strategies import TAG_TEXTS, TEXTS, records, values
+from swarm_persistence_conformance.strategies import ANY_TEXT, FINITE, TAG_TEXTS, TEXTS, records, values
 
 Step = Callable[[QueryBuilder[Any]], QueryBuilder[Any]]
 
@@ -31,7 +31,11 @@ def queries(model: type[Model]) -> st.SearchStrategy[QueryBuilder[Any]]:
         st.builds(_like, st.sampled_from([column for column in comparable if _is_text(column)]), PATTERNS),
     )
     if any(column.kind is Kind.TAGS and column.name == "tags" for column in columns):
-        conditions |= st.builds(_tagged, TAG_TEXTS, TAG_TEXTS)
+        findable = TAG_TEXTS.filter(lambda text: "\0" not in text)  # where_tag refuses it
+        conditions |= st.builds(_tagged, findable, findable)
+    with_keys = [column.name for column in columns if column.kind in (Kind.JSON, Kind.OBJECT, Kind.TAGS)]
+    if with_keys:
+        conditions |= _json_comparisons(with_keys)
     bounds = st.one_of(
         st.just(lambda query: query),
         st.integers(0, 5).map(lambda limit: lambda query: query.limit(limit)),
@@ -104,6 +108,20 @@ def _comparison(column: Column) -> st.SearchStrategy[Step]:
     return st.one_of(
         st.builds(lambda name, value: lambda query: getattr(query, name)(column.name, value), one, value),
         st.lists(value, max_size=3).map(lambda chosen: lambda query: query.where_in(column.name, chosen)),
+    )
+
+
+def _json_comparisons(fields: list[str]) -> st.SearchStrategy[Step]:
+    """Return a strategy of conditions on JSON, of which some look for what random JSON often has."""
+    keys = st.sampled_from(["", "0", "a", "\0"]) | ANY_TEXT
+    number = st.integers(-3, 3) | st.integers() | st.integers(2**62, 2**80) | st.floats(-3, 3) | FINITE
+    ordered = st.tuples(st.sampled_from(["eq", "ne", "gt", "ge", "lt", "le"]), number | ANY_TEXT)
+    flags = st.tuples(st.sampled_from(["eq", "ne"]), st.booleans())
+    return st.builds(
+        lambda field, path, compared: lambda query: query.where_json(field, path, *compared),
+        st.sampled_from(fields),
+        st.lists(keys, max_size=2),
+        ordered | flags,
     )
 
 

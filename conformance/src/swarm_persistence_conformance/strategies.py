@@ -31,13 +31,9 @@ DEPENDENCIES: st.SearchStrategy[list[str]] = st.builds(list) | st.lists(IDS | st
 REALS = st.sampled_from([-2.5, -1.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
 COUNTS = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=2**62, max_value=2**80)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | ANY_TEXT,
+    st.none() | st.booleans() | st.integers() | st.integers(min_value=2**62, max_value=2**80) | FINITE | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
     max_leaves=8,
 )

@@ -1,12 +1,13 @@
 """Builds a query step by step, and checks each step against the model, so that a caller's text never becomes SQL."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Generic, Self
 
 from swarm_persistence.errors import InvalidQueryError, SerializationError, shown
 from swarm_persistence.plain_json import encode_json
+from swarm_persistence.query.json_tests import JsonOperator, JsonScalar, json_test
 from swarm_persistence.query.query import Condition, Operator, Order, Query
 from swarm_persistence.query.text import Dialect, select_text
 from swarm_persistence.schema.tables import Column, Kind, M, Table, table_named, table_of
@@ -15,6 +16,7 @@ from swarm_persistence.schema.values import ColumnValue, column_value, real, tex
 LARGEST_LIMIT = 2**63 - 1
 _REST_OF_A_SECOND = 999_999
 """The offset of a second's last microsecond."""
+_WITH_KEYS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TAGS})
 LONGEST_PATTERN = 50_000
 """SQLite's limit, which all engines enforce."""
 
@@ -84,6 +86,22 @@ class QueryBuilder(Generic[M]):
     def where_tag(self, key: str, value: str) -> "QueryBuilder[M]":
         """Keep records that have this value in `tags` under this key."""
         return self._with(Condition(self._name_of("tags"), "TAG", tag_texts(key, value)))
+
+    def where_json(
+        self, field: str, path: str | Sequence[str], operator: JsonOperator, value: JsonScalar
+    ) -> "QueryBuilder[M]":
+        """Keep records whose JSON in this field has what compares so at a path: a key, or keys from outer to inner.
+
+        The operators are `eq`, `ne`, `gt`, `ge`, `lt` and `le`. A text, a number and a boolean are never equal to each
+        other and have no order; numbers are compared by the digits that they show. What is null or missing there does
+        not match, as it does not match `where_ne`. An empty path is the field's whole value.
+        """
+        column = self.query.table.field(field)
+        if column.kind not in _WITH_KEYS:
+            held = "a list" if column.kind is Kind.TEXTS else column.kind.value
+            raise InvalidQueryError(f"where_json needs JSON with keys, and {self._name(column.name)} holds {held}")
+        test = json_test(path, operator, value, self._name(column.name))
+        return self._with(Condition(column.name, "JSON", test))
 
     def where_null(self, field: str) -> "QueryBuilder[M]":
         """Keep records whose field is `None`."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple
 import msgspec
 
 from swarm_persistence.clock import now_in_microseconds
+from swarm_persistence.query.json_tests import JsonTest
 from swarm_persistence.schema.tables import SEQUENCE, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
@@ -27,6 +28,7 @@ Operator = Literal[
     "IS NULL OR >",
     "PAIR",
     "TAG",
+    "JSON",
 ]
 
 
@@ -59,12 +61,13 @@ class Condition(NamedTuple):
 
     `value` is a column value; for `IN`, a tuple of them; for `IN SUBQUERY`, a `Subquery`. For `PAIR`, `field` names two
     columns (`a|b`) that hold the two values of the tuple, in either order. For `TAG`, these are two texts: the JSON of
-    the field begins with the first, or contains the second. A time may be compared with a `FromNow`.
+    the field begins with the first, or contains the second. For `JSON`, it is a `JsonTest` of the field's JSON. A time
+    may be compared with a `FromNow`.
     """
 
     field: str
     operator: Operator
-    value: ColumnValue | tuple[ColumnValue, ...] | FromNow | Subquery = None
+    value: ColumnValue | tuple[ColumnValue, ...] | FromNow | Subquery | JsonTest = None
 
 
 def unexpired(table: Table[Any]) -> tuple[Condition, ...]:

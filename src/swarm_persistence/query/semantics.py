@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, total_ordering
 from typing import Any
 
+from swarm_persistence.query.json_tests import json_predicate
 from swarm_persistence.query.query import Condition, Order, Query, pair_of
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import JSON_KINDS, SEQUENCE, Kind, Table
@@ -81,6 +82,9 @@ def _test(table: Table[Any], condition: Condition) -> Predicate:
         case "TAG":
             first, other = value
             return lambda row: (tags := str(row[position])).startswith(first) or other in tags
+        case "JSON":
+            passes = json_predicate(value)
+            return lambda row: passes(row[position])
         case "LIKE":
             matches = like_pattern(value).fullmatch
             return lambda row: row[position] is not None and matches(str(row[position])) is not None

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
+from swarm_persistence.query.json_tests import JsonTest
+from swarm_persistence.query.json_text import json_condition, json_values
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery, pair_of
 from swarm_persistence.schema.tables import SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue
@@ -81,6 +83,14 @@ class Dialect:
     def has_tag(self, field: str, first: str, other: str) -> str:
         """Return the condition that a JSON text begins with one text or contains another one."""
         return f"(instr({field}, {first}) = 1 OR instr({field}, {other}) > 0)"
+
+    def passes(self, field: str, test: JsonTest, marks: "Marks") -> str:
+        """Return the condition that a column's JSON passes a test; `test_values` are the values of its placeholders."""
+        return json_condition(quoted(field), test, marks.next)
+
+    def test_values(self, test: JsonTest) -> Sequence[ColumnValue]:
+        """Return the values of the placeholders of `passes`."""
+        return json_values(test)
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
         """Return conditions of which the one in this place names the row."""
@@ -161,6 +171,8 @@ class Dialect:
                     values.extend(sorted(value))
                 case "TAG":
                     values.extend(value)
+                case "JSON":
+                    values.extend(self.test_values(value))
                 case "IN SUBQUERY":
                     values.extend(self.values(value.query.table, value.query.conditions))
                 case _ if isinstance(value, FromNow):
@@ -217,6 +229,9 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_ar
             return f"{low} = {marks.next()} AND {high} = {marks.next()}"
         case "TAG":
             return marks.dialect.has_tag(field, marks.next(), marks.next())
+        case "JSON":
+            assert isinstance(value, JsonTest)
+            return marks.dialect.passes(field, value, marks)
         case "IS NULL" | "IS NOT NULL":
             return f"{quoted(field)} {operator}"
         case "IS NULL OR >":

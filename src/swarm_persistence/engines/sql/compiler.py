@@ -524,6 +524,8 @@ class Compiler:
                 shapes.append((field, operator, _moment_shape(value)))
             elif operator == "IN":
                 shapes.append((field, operator, self.dialect.candidates_shape(value)))  # type: ignore[arg-type]
+            elif operator == "JSON":
+                shapes.append((field, operator, value.shape))  # type: ignore[union-attr]
             elif operator == "IN SUBQUERY":
                 assert isinstance(value, Subquery)
                 inner = self._conditions_shape(value.query)

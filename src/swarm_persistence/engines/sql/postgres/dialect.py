@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from swarm_persistence.clock import is_system_clock, microseconds, now
+from swarm_persistence.engines.sql.postgres.json_text import json_condition, json_values
+from swarm_persistence.query.json_tests import JsonTest
 from swarm_persistence.query.query import FromNow, Order, pair_of
 from swarm_persistence.query.text import Dialect, Marks, quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, JSON_KINDS, SEQUENCE, TABLES, Column, Kind, Table
@@ -119,6 +121,14 @@ class PostgresDialect(Dialect):
         """Return the condition that a JSON text begins with one text or contains another one."""
         # Not by a function for JSON, which fails on a row with a NUL in any of its texts.
         return f"(starts_with({field}::text, {first}) OR strpos({field}::text, {other}) > 0)"
+
+    def passes(self, field: str, test: JsonTest, marks: Marks) -> str:
+        """Return the condition that a column's JSON passes a test."""
+        return json_condition(quoted(field), test, marks.next)
+
+    def test_values(self, test: JsonTest) -> Sequence[ColumnValue]:
+        """Return the values of the placeholders of `passes`."""
+        return json_values(test)
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
         """Return conditions of which the planner can use only the one that names the row.
