@@ -49,6 +49,7 @@ PAGES = (
     "/measurements?type=tokens",
     "/search?q=nothing",
 )
+FORMS = ("/forms/limit?task_type=summarize", "/forms/schedule?name=nightly-report")
 PATIENCE_MILLISECONDS = 30_000
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
@@ -105,9 +106,9 @@ def page(browser: BrowserContext) -> Iterator[Page]:
 
 
 def show(page: Page, url: str) -> None:
-    """Open a page, and wait until it follows the swarm."""
+    """Open a page, and wait until it follows the swarm, unless it is a form."""
     page.goto(url)
-    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#live")).to_have_text("static" if "/forms/" in url else "live")
 
 
 def status_of(storage: BlockingStorage, id: str) -> TaskStatus:
@@ -255,6 +256,81 @@ class TestActions:
         storage.resume_schedule("hourly")
         expect(page.locator(".task-head .status")).to_have_text("active")
 
+    def test_a_limit_is_set_changed_and_deleted(
+        self, browser: BrowserContext, url: str, storage: BlockingStorage
+    ) -> None:
+        page = browser.new_page()  # its console tells of the answer 422
+        show(page, f"{url}/limits")
+        page.get_by_role("link", name="Set a limit").click()
+        page.get_by_label("Task type").fill("limited-here")
+        page.get_by_label("Claimed within a period").fill("5")
+        page.get_by_role("button", name="Set the limit").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
+        expect(page.get_by_role("alert")).to_contain_text("starts and per belong together")
+        page.get_by_label("Period in seconds").fill("60")
+        page.get_by_role("button", name="Set the limit").click()
+        page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
+        expect(page.get_by_text("The limit is set.")).to_be_visible()
+        page.get_by_role("link", name="Change the limit of limited-here").click()
+        page.get_by_label("Claimed at once").fill("2")
+        page.get_by_role("button", name="Set the limit").click()
+        page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
+        card = page.locator('section[data-key="limited-here"]')
+        expect(card).to_contain_text("0 of 2")
+        limit = storage.get_limit("limited-here")
+        assert limit is not None
+        assert (limit.running, limit.starts, limit.per_seconds) == (2, 5, 60)
+        card.get_by_role("button").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete the limit").click()
+        expect(page.get_by_text("The limit was deleted.")).to_be_visible()
+        assert storage.get_limit("limited-here") is None
+        page.close()
+
+    def test_without_a_script_a_page_asks_before_a_limit_is_set(
+        self, browser: BrowserContext, url: str, storage: BlockingStorage
+    ) -> None:
+        assert browser.browser is not None
+        context = browser.browser.new_context(java_script_enabled=False)
+        page = context.new_page()
+        page.goto(f"{url}/forms/limit")
+        page.get_by_label("Task type").fill("without-a-script")
+        page.get_by_label("Claimed at once").fill("3")
+        page.get_by_role("button", name="Set the limit").click()
+        page.get_by_role("button", name="Yes, set").click()
+        expect(page.get_by_text("The limit is set.")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        context.close()
+        assert storage.delete_limit("without-a-script")
+
+    def test_a_schedule_is_stored_and_changed_by_its_form(self, page: Page, url: str, storage: BlockingStorage) -> None:
+        show(page, f"{url}/schedules")
+        page.get_by_role("link", name="New schedule").click()
+        page.get_by_label("Name").fill("by-form")
+        page.get_by_label("Type of its tasks").fill("report")
+        page.get_by_label("or every so many seconds").fill("3600")
+        page.get_by_label("Payload of each task").fill('{"scope": "all"}')
+        page.get_by_role("button", name="Store the schedule").click()
+        page.get_by_role("dialog").get_by_role("button", name="Store the schedule").click()
+        expect(page.get_by_text("The schedule is stored.")).to_be_visible()
+        page.get_by_role("link", name="Change").click()
+        page.get_by_label("Retries").fill("9")
+        page.get_by_role("button", name="Store the schedule").click()
+        page.get_by_role("dialog").get_by_role("button", name="Store the schedule").click()
+        expect(page.get_by_role("heading", name="by-form")).to_be_visible()
+        expect(page.get_by_text("The schedule is stored.")).to_be_visible()
+        schedule = storage.get_schedule("by-form")
+        assert schedule is not None
+        assert (schedule.payload, schedule.every, schedule.max_retries) == ({"scope": "all"}, 3600, 9)
+
+    def test_a_document_is_deleted_after_a_confirmation(self, page: Page, url: str, storage: BlockingStorage) -> None:
+        storage.put_documents([DocumentModel.new(("unwanted",), "key", 1)])
+        show(page, f"{url}/documents?in=unwanted")
+        page.get_by_role("link", name="key", exact=True).click()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete the document").click()
+        expect(page.get_by_text("The document was deleted.")).to_be_visible()
+        assert storage.get_document(("unwanted",), "key") is None
+
     def test_what_is_deleted_while_it_is_shown_is_told(
         self, browser: BrowserContext, url: str, storage: BlockingStorage
     ) -> None:
@@ -346,7 +422,11 @@ class TestSecurity:
 
 class TestForAll:
     @pytest.mark.parametrize(
-        ("scheme", "paths"), [("light", PAGES), ("dark", ("/", "/tasks/analyze", "/tasks", "/approvals", "/limits"))]
+        ("scheme", "paths"),
+        [
+            ("light", (*PAGES, *FORMS)),
+            ("dark", ("/", "/tasks/analyze", "/tasks", "/approvals", "/limits", *FORMS)),
+        ],
     )
     def test_the_accessibility_check_finds_nothing(
         self, page: Page, url: str, scheme: Any, paths: tuple[str, ...]
@@ -364,11 +444,11 @@ class TestForAll:
     def test_every_page_fits_a_phone(self, page: Page, url: str) -> None:
         page.set_viewport_size(PHONE)  # type: ignore[arg-type]
         widths = {}
-        for path in PAGES:
+        for path in (*PAGES, *FORMS):
             show(page, url + path)
             widths[path] = page.evaluate("document.documentElement.scrollWidth")
 
-        assert widths == dict.fromkeys(PAGES, PHONE["width"])
+        assert widths == dict.fromkeys((*PAGES, *FORMS), PHONE["width"])
 
     def test_the_navigation_is_one_line_on_a_desktop(self, page: Page, url: str) -> None:
         page.set_viewport_size({"width": 1200, "height": 800})

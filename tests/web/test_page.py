@@ -44,6 +44,7 @@ PAGES = (
     "/search",
     "/search?q=nothing+is+named+so",
 )
+FORMS = ("/forms/limit", "/forms/limit?task_type=summarize", "/forms/schedule", "/forms/schedule?name=nightly-report")
 AS_PAGE = {"accept": "text/html"}
 
 
@@ -79,7 +80,7 @@ async def act(
 
 
 class TestPages:
-    @pytest.mark.parametrize("path", PAGES)
+    @pytest.mark.parametrize("path", [*PAGES, *FORMS])
     async def test_every_page_is_shown(self, client: httpx.AsyncClient, path: str) -> None:
         answer = await client.get(path)
 
@@ -99,7 +100,7 @@ class TestPages:
         mounted = Starlette(routes=[Mount("/swarm", swarm_app(storage))])
         found: set[str] = set()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(mounted), base_url=URL, headers=AS_PAGE) as client:
-            for path in PAGES:
+            for path in (*PAGES, *FORMS):
                 answer = await client.get(f"/swarm{path}")
                 assert answer.status_code == 200
                 found |= {
@@ -110,7 +111,7 @@ class TestPages:
                 assert (await client.get(file)).status_code == 200
 
     async def test_pages_hold_neither_inline_scripts_nor_inline_styles(self, client: httpx.AsyncClient) -> None:
-        for path in PAGES:
+        for path in (*PAGES, *FORMS):
             text = (await client.get(path)).text
             assert re.search(r"<style|\sstyle=|<script(?! src=)|\son[a-z]+=|javascript:", text) is None, path
 

@@ -1,5 +1,6 @@
 """The pages of approvals, schedules, limits and documents: what they show, and what their forms change."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from html import unescape
@@ -38,6 +39,21 @@ async def send(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Res
     """Send the form of an action."""
     page = await client.get("/login")
     return await client.post(path, data={"csrf_token": csrf_token(page.text), "confirmed": "yes", **fields})
+
+
+def form_of(text: str) -> dict[str, str]:
+    """Return the fields of the first form in the content of a page, as a browser would send them."""
+    form = text.partition("<main")[2].partition("<form")[2].partition("</form>")[0]
+    inputs = dict(re.findall(r'<input[^>]*? name="(\w+)"[^>]*? value="([^"]*)"', form))
+    areas = {
+        match[1]: match[2] for match in re.finditer(r'<textarea name="(\w+)"[^>]*>\n(.*?)</textarea>', form, re.DOTALL)
+    }
+    choices = {
+        match[1]: re.findall(r'<option(?: value="(\w+)")? selected>(\w+)', match[2])[0]
+        for match in re.finditer(r'<select name="(\w+)">(.*?)</select>', form, re.DOTALL)
+    }
+    chosen = {name: value or text for name, (value, text) in choices.items()}
+    return {name: unescape(value) for name, value in {**inputs, **areas, **chosen}.items()}
 
 
 async def status_of(storage: Storage, id: str) -> TaskStatus:
@@ -154,6 +170,67 @@ class TestSchedules:
         assert (await send(client, f"{here}/pause")).status_code == 404
         assert (await send(client, f"{here}/fire")).status_code == 404
 
+    async def test_one_is_stored_by_the_form_and_comes_back_equal_from_it(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        given = {
+            "name": "a b/c", "task_type": "report", "cron": "30 2 * * *", "every": "", "timezone": "Europe/Berlin",
+            "starts_at": "2030-01-01T00:00:00Z", "catch_up": "all", "priority": "high", "max_retries": "7",
+            "payload": '{"text": "<b>\u00e4</b>", "n": [1, 2.5, null]}',
+            "task_fields": '{"group": "g", "tags": {"t": "1"}}',
+        }  # fmt: skip
+        asked = await send(client, "/forms/schedule/set", **{**given, "confirmed": ""})
+        assert "Store this schedule?" in asked.text
+        assert await storage.list_schedules() == []
+
+        answer = await send(client, "/forms/schedule/set", **given)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/schedules/a%20b%2Fc?done=set")
+        stored = await storage.get_schedule("a b/c")
+        assert stored is not None
+        assert (stored.payload, stored.max_retries) == ({"text": "<b>\u00e4</b>", "n": [1, 2.5, None]}, 7)
+        assert stored.task_fields == {"group": "g", "tags": {"t": "1"}}
+
+        form = (await client.get("/forms/schedule?name=a+b%2Fc")).text
+        await storage.pause_schedule("a b/c")
+        again = await send(client, "/forms/schedule/set", **{**form_of(form), "max_retries": "8"})
+        assert again.status_code == 303
+        changed = await storage.get_schedule("a b/c")
+        assert changed is not None
+        assert (changed.max_retries, changed.paused) == (8, True)
+        for field in ("payload", "task_fields", "cron", "every", "timezone", "starts_at", "catch_up", "priority"):
+            assert getattr(changed, field) == getattr(stored, field), field
+
+    @pytest.mark.parametrize(
+        ("fields", "told"),
+        [
+            ({"name": "", "every": "60"}, "name"),
+            ({}, "exactly one of the two"),
+            ({"every": "60", "cron": "* * * * *"}, "exactly one of the two"),
+            ({"every": "soon"}, "every is 'soon'"),
+            ({"cron": "at noon"}, "cron"),
+            ({"every": "60", "timezone": "Mars/Olympus"}, "Mars/Olympus"),
+            ({"every": "60", "starts_at": "tomorrow"}, "starts_at is 'tomorrow'"),
+            ({"every": "60", "max_retries": "-1"}, "max_retries"),
+            ({"every": "60", "priority": "extreme"}, "extreme"),
+            ({"every": "60", "catch_up": "some"}, "some"),
+            ({"every": "60", "payload": "{"}, "payload is '{', expected JSON"),
+            ({"every": "60", "task_fields": "[]"}, "task_fields"),
+            ({"every": "60", "task_fields": '{"status": "failed"}'}, "status"),
+        ],
+    )
+    async def test_a_refused_field_is_explained_beside_what_was_typed(
+        self, client: httpx.AsyncClient, storage: Storage, fields: dict[str, str], told: str
+    ) -> None:
+        answer = await send(client, "/forms/schedule/set", **{"name": "s", "task_type": "typed", **fields})
+
+        assert answer.status_code == 422
+        assert told in unescape(answer.text).partition('role="alert">')[2].partition("</p>")[0]
+        assert 'value="typed"' in answer.text
+        assert await storage.list_schedules() == []
+
+    async def test_the_form_of_an_unknown_schedule_is_not_found(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/forms/schedule?name=nothing")).status_code == 404
+
 
 class TestLimits:
     async def test_each_says_how_full_it_is_and_what_waits(self, client: httpx.AsyncClient, storage: Storage) -> None:
@@ -174,6 +251,71 @@ class TestLimits:
         assert "<strong>2</strong> pending" in text
         assert "the next <time" in text
         assert "concurrency_key=acme" in text
+
+    async def test_one_is_set_and_changed_by_its_form_after_a_confirmation(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        numbers = {"running": "3", "per_key": "", "starts": "20", "per": "1.5"}
+        asked = await send(client, "/forms/limit/set", task_type="a b/c", confirmed="", **numbers)
+        assert "Set this limit?" in asked.text
+        assert 'name="starts" value="20"' in asked.text
+        assert await storage.get_limit("a b/c") is None
+
+        answer = await send(client, "/forms/limit/set", task_type="a b/c", **numbers)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/limits?done=set")
+        assert "The limit is set." in (await client.get(answer.headers["location"])).text
+        limit = await storage.get_limit("a b/c")
+        assert limit is not None
+        assert (limit.running, limit.per_key, limit.starts, limit.per_seconds) == (3, None, 20, 1.5)
+
+        listed = (await client.get("/limits")).text
+        assert 'href="/forms/limit?task_type=a+b%2Fc"' in listed
+        form = (await client.get("/forms/limit?task_type=a+b%2Fc")).text
+        for name, value in {"task_type": "a b/c", **numbers}.items():
+            assert f'name="{name}"' in form
+            assert f'value="{value}"' in form
+        await send(client, "/forms/limit/set", task_type="a b/c", running="0")
+        changed = await storage.get_limit("a b/c")
+        assert changed is not None
+        assert (changed.running, changed.starts) == (0, None)
+        assert "0 of 0" in (await client.get("/limits")).text
+
+    @pytest.mark.parametrize(
+        ("fields", "told"),
+        [
+            ({"task_type": "", "running": "1"}, "task_type"),
+            ({"task_type": "t"}, "nothing is limited"),
+            ({"task_type": "t", "running": "1.5"}, "running is '1.5'"),
+            ({"task_type": "t", "running": "-1"}, "running is -1"),
+            ({"task_type": "t", "starts": "5"}, "starts and per belong together"),
+            ({"task_type": "t", "starts": "5", "per": "0"}, "per is 0"),
+            ({"task_type": "t", "starts": "5", "per": "nan"}, "per is nan"),
+            ({"task_type": "t", "starts": "9" * 40, "per": "1"}, "starts is"),
+        ],
+    )
+    async def test_a_refused_value_is_explained_beside_what_was_typed(
+        self, client: httpx.AsyncClient, storage: Storage, fields: dict[str, str], told: str
+    ) -> None:
+        answer = await send(client, "/forms/limit/set", **fields)
+
+        assert answer.status_code == 422
+        assert told in unescape(answer.text).partition('role="alert">')[2]
+        for value in fields.values():
+            assert f'value="{value}"' in answer.text
+        assert await storage.list_limits() == []
+
+    async def test_one_is_deleted_after_a_confirmation(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        await storage.set_limit("a b/c", running=1)
+        asked = await send(client, "/limits/a%20b%2Fc/delete", confirmed="")
+        assert "Delete this limit?" in asked.text
+        assert await storage.get_limit("a b/c") is not None
+
+        answer = await send(client, "/limits/a%20b%2Fc/delete")
+
+        assert answer.headers["location"] == "/limits?done=delete"
+        assert await storage.get_limit("a b/c") is None
+        assert "No task type is limited." in (await client.get("/limits")).text
+        assert (await send(client, "/limits/a/raise")).status_code == 404
 
 
 class TestDocuments:
@@ -211,6 +353,30 @@ class TestDocuments:
         assert "2 dimensions" in other
         assert (await client.get("/documents/item?in=a&key=gone")).status_code == 404
         assert (await client.get("/documents/item?key=x")).status_code == 422
+
+    async def test_a_list_shows_sizes(self, client: httpx.AsyncClient, storage: Storage) -> None:
+        await storage.put_documents([DocumentModel.new(("sized",), "k", {"text": "x" * 1488}, b"y" * 1000)])
+
+        assert '<td class="number">2.5 kB</td>' in (await client.get("/documents?in=sized")).text
+
+    async def test_one_is_deleted_after_a_confirmation_only_as_it_was_shown(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        await storage.put_documents([DocumentModel.new(("a", "b/c"), "k\n<1>", 1)])
+        shown = form_of((await client.get("/documents/item", params={"in": ["a", "b/c"], "key": "k\n<1>"})).text)
+        await storage.put_documents([DocumentModel.new(("a", "b/c"), "k\n<1>", 2)])
+        asked = await send(client, "/documents/item/delete", **shown, confirmed="")
+        assert "Delete this document?" in asked.text
+        late = await send(client, "/documents/item/delete", **shown)
+        assert (late.status_code, "was shown as another one" in late.text) == (409, True)
+
+        answer = await send(client, "/documents/item/delete", **{**shown, "version": "2"})
+
+        assert answer.headers["location"] == "/documents?in=a&in=b%2Fc&done=delete"
+        assert await storage.get_document(("a", "b/c"), "k\n<1>") is None
+        assert "The document was deleted." in (await client.get(answer.headers["location"])).text
+        assert (await send(client, "/documents/item/delete", document="[]", version="1")).status_code == 422
+        assert (await send(client, "/documents/item/burn", **shown)).status_code == 404
 
     async def test_words_are_found_here_and_below(self, client: httpx.AsyncClient) -> None:
         everywhere = (await client.get("/documents?words=RED")).text
@@ -264,7 +430,11 @@ class TestFilters:
 async def test_a_read_only_page_offers_no_decision_and_no_change(storage: Storage) -> None:
     await storage.store_task(TaskModel(id="ask", task_type="approval"))
     await storage.store_schedule(ScheduleModel.new("s", "t", every=60))
+    await storage.set_limit("t", running=1)
     async with client_of(storage, read_only=True) as client:
         for path in ("/approvals", "/tasks/ask", "/schedules", "/schedules/s", "/limits", "/documents"):
             answer = await client.get(path, headers=AS_PAGE)
             assert (answer.status_code, 'method="post"' in answer.text) == (200, False)
+            assert "/forms/" not in answer.text
+        for path in ("/forms/limit", "/forms/schedule"):
+            assert (await client.get(path, headers=AS_PAGE)).status_code == 403

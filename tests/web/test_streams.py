@@ -196,3 +196,18 @@ async def test_a_failing_storage_is_told_as_an_event(storage: Storage) -> None:
                 rest = [line async for line in lines]
         assert "event: problem" in rest
         assert "Storage closed" in rest[-2]
+
+
+async def test_the_page_of_limits_is_told_of_each_change(storage: Storage) -> None:
+    async with running(storage) as run, httpx.AsyncClient(base_url=run.url, timeout=30) as client:
+        page = await client.get("/limits", headers={"accept": "text/html"})
+        assert 'data-of="tasks limits"' in page.text
+        async with client.stream("GET", "/live?of=limits") as answer:
+            lines = answer.aiter_lines()
+            for change in (storage.set_limit("t", running=1), storage.delete_limit("t")):
+                await change
+                async for line in lines:
+                    if line == "event: change":
+                        break
+                else:
+                    raise AssertionError("the stream has ended")

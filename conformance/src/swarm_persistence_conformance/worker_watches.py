@@ -10,6 +10,7 @@ from swarm_persistence import (
     InvalidQueryError,
     SerializationError,
     Storage,
+    TaskLimit,
     TaskModel,
     TransactionError,
 )
@@ -109,6 +110,19 @@ class TestCommitWatches:
 
         async with asyncio.timeout(SOON_SECONDS):
             assert await watch.wait(FOR_LONG_SECONDS)
+        watch.close()
+
+    async def test_each_change_of_a_limit_ends_the_wait(self, storage: Storage) -> None:
+        watch = storage.watch_commits(TaskLimit)
+        changes = (
+            lambda: storage.set_limit("a", running=1),
+            lambda: storage.set_limit("a", running=2),
+            lambda: storage.delete_limit("a"),
+        )
+        for change in changes:
+            await change()
+            async with asyncio.timeout(SOON_SECONDS):
+                assert await watch.wait(FOR_LONG_SECONDS)
         watch.close()
 
     async def test_without_a_model_it_is_refused(self, storage: Storage) -> None:

@@ -330,6 +330,7 @@ TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, *(table for table in _register
 """All tables, for code that processes all records."""
 
 _BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBLIC_TABLES}
+_WATCHED = _BY_MODEL | {TaskLimit: TASK_LIMITS}
 _BY_NAME: dict[str, Table[Any]] = {table.name: table for table in PUBLIC_TABLES}
 
 
@@ -343,9 +344,18 @@ def table_named(name: str) -> Table[Any]:
 
 def table_of(model: type[M]) -> Table[M]:
     """Return the table of a model's class; a class that is no model raises `InvalidQueryError`."""
+    return _table_in(_BY_MODEL, model)
+
+
+def watched_table_of(model: type[Model]) -> Table[Any]:
+    """Return the table whose commits a caller may watch: also that of limits, which only their verbs write."""
+    return _table_in(_WATCHED, model)
+
+
+def _table_in(tables: dict[type[Model], Table[Any]], model: type[Model]) -> Table[Any]:
     # Only then a key to look up: the hash of tuples within tuples takes a stack as deep as they are.
-    table = _BY_MODEL.get(model) if isinstance(model, type) else None
+    table = tables.get(model) if isinstance(model, type) else None
     if table is None:
-        known = ", ".join(table.model.__name__ for table in PUBLIC_TABLES)
+        known = ", ".join(each.__name__ for each in tables)
         raise InvalidQueryError(f"{shown(model)} is not a model; the models are {known}")
     return table

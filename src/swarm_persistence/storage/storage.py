@@ -9,7 +9,7 @@ from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolSta
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, InvalidQueryError
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
-from swarm_persistence.schema.tables import M, table_of
+from swarm_persistence.schema.tables import M, table_of, watched_table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
 from swarm_persistence.storage.approvals import ApprovalVerbs
@@ -198,7 +198,7 @@ class Storage(
         return await self._engine.size()
 
     def watch_commits(self, *models: type[Model]) -> Watch:
-        """Return a watch that waits for commits to records of these models; close it.
+        """Return a watch that waits for commits to records of these models, `TaskLimit` included; close it.
 
         It sees commits of any process from when it is made, and tells that there was one, not what it wrote. It belongs
         to the event loop that made it.
@@ -211,7 +211,7 @@ class Storage(
         self._require_no_transaction("watch_commits")
         if not models:
             raise InvalidQueryError("models is empty, expected at least one model's class")
-        return self._engine.watch(tuple(table_of(model) for model in models))
+        return self._engine.watch(tuple(watched_table_of(model) for model in models))
 
     def begin_service(self, agent: AgentModel) -> None:
         """Record that a worker of this agent starts; call `end_service` once it has stopped.

@@ -18,10 +18,24 @@ def question_of(action: str, questions: Mapping[str, str]) -> str:
     return questions[action]
 
 
+def require_changes(visit: Visit) -> None:
+    """Refuse a page that only makes changes, where the server is read-only."""
+    if visit.is_read_only:
+        raise HttpProblem(403, "This server is read-only.")
+
+
 def ask(  # noqa: PLR0917 - what the page shows, from top to bottom
-    visit: Visit, page: str, question: str, id: str, path: str, action: str, data: Mapping[str, str]
+    visit: Visit,
+    page: str,
+    question: str,
+    id: str,
+    path: str,
+    action: str,
+    data: Mapping[str, str],
+    *,
+    back: str | None = None,
 ) -> Response[str]:
-    """Ask for a confirmation; its form repeats the fields of the one before."""
+    """Ask for a confirmation; its form repeats the fields of the one before. `back` is where "no" leads: the path."""
     fields = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
     return render(
         visit,
@@ -30,6 +44,7 @@ def ask(  # noqa: PLR0917 - what the page shows, from top to bottom
         page=page,
         id=id,
         path=path,
+        back=back or path,
         action=action,
         question=question,
         fields=fields,

@@ -1,18 +1,24 @@
 """The documents: collections, the keys of one, a search by words, and the page of one document."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import msgspec
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
 
-from swarm_persistence import DocumentModel, QueryBuilder, Storage, StorageError
+from swarm_persistence import ConflictError, DocumentModel, InvalidQueryError, QueryBuilder, Storage, StorageError
+from swarm_persistence.storage.document_sizes import sizes_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.lists import PAGE_SIZE
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
+
+QUESTIONS = {"delete": "Delete this document? It is gone for ever."}
 
 Within = Annotated[list[str] | None, QueryParameter(name="in")]
 
@@ -23,6 +29,8 @@ _MOST_FOUND = 30
 class Entry(msgspec.Struct, frozen=True):
     """What a list shows of a document: all but its value, which may have megabytes."""
 
+    size: int
+    """The bytes of value, data and embedding."""
     key: str
     label: str | None
     version: int
@@ -38,10 +46,17 @@ async def documents(  # noqa: PLR0917 - the parts of a query string
     after: FromQuery[str] = "",
     label: FromQuery[str] = "",
     words: FromQuery[str] = "",
+    done: FromQuery[str] = "",
 ) -> Response[str]:
     """List the collections below one and the documents in it; with words, what has them there and below."""
     collection = tuple(within or ())
-    values: dict[str, Any] = {"collection": collection, "after": after, "label": label, "words": words.strip()}
+    values: dict[str, Any] = {
+        "collection": collection,
+        "after": after,
+        "label": label,
+        "words": words.strip(),
+        "done": done,
+    }
     values |= {"below": [], "more_below": 0, "entries": [], "next": None, "found": [], "refusal": "", "again_in": None}
     try:
         if values["words"]:
@@ -70,21 +85,71 @@ async def document(
     key: FromQuery[str],
 ) -> Response[str]:
     """Show one document."""
-    collection = tuple(within)
+    return await _document_page(storage, visit, tuple(within), key)
+
+
+@post("/documents/item/{action:str}", status_code=303, include_in_schema=False)
+async def act(
+    storage: NamedDependency[Storage],
+    visit: NamedDependency[Visit],
+    action: FromPath[str],
+    data: URLEncodedBody[dict[str, str]],
+) -> Response[str] | Response[None]:
+    """Delete a document, if it is as it was shown; without a confirmation, ask for one."""
+    question = question_of(action, QUESTIONS)
+    try:
+        # As JSON, because browsers change line breaks in the fields of forms.
+        parts, key = msgspec.json.decode(data.get("document", ""), type=tuple[list[str], str])
+    except msgspec.MsgspecError as error:
+        raise InvalidQueryError(f"document is no collection and key: {error}") from error
+    collection = tuple(parts)
+    back = f"/documents/item?{urlencode({'in': collection, 'key': key}, doseq=True)}"
+    if data.get("confirmed") != "yes":
+        return ask(visit, "Documents", question, key, "/documents/item", action, data, back=back)
+
+    async def delete() -> None:
+        stored = await storage.get_document(collection, key)
+        if stored is not None and str(stored.version) != data.get("version"):
+            raise ConflictError(f"document {key!r} has version {stored.version}, and was shown as another one")
+        await storage.take_document(collection, key)
+
+    try:
+        await storage.run_transaction(delete)
+    except ConflictError as error:
+        return await _document_page(storage, visit, collection, key, refusal=str(error), status_code=409)
+    remembered_of(storage).forget("documents")
+    there = urlencode({"in": collection, "done": action}, doseq=True)
+    return Response(None, status_code=303, headers={"location": visit.url(f"/documents?{there}")})
+
+
+async def _document_page(  # noqa: PLR0917
+    storage: Storage, visit: Visit, collection: tuple[str, ...], key: str, refusal: str = "", status_code: int = 200
+) -> Response[str]:
     found = await storage.get_document(collection, key)
     if found is None:
         return render(visit, "missing.html", status_code=404, page="Documents", noun="document", id=key, events={})
-    return render(visit, "document.html", document=found, again_in=10.0)
+    return render(
+        visit,
+        "document.html",
+        status_code=status_code,
+        document=found,
+        again_in=10.0,
+        refusal=refusal,
+        is_live=not refusal,
+    )
 
 
 async def _entries(storage: Storage, collection: tuple[str, ...], after: str, label: str) -> list[Entry]:
     keys = await storage.list_document_keys(collection, after=after or None, label=label or None, limit=PAGE_SIZE + 1)
     ids = [DocumentModel.id_of(collection, key) for key in keys]
     # Counts by the key, one a group: that reads these columns, and not the values.
-    columns = await storage.count_by(
-        QueryBuilder(DocumentModel).where_in("id", ids), "key", "label", "version", "updated_at", "expires_at"
+    columns, sizes = await asyncio.gather(
+        storage.count_by(
+            QueryBuilder(DocumentModel).where_in("id", ids), "key", "label", "version", "updated_at", "expires_at"
+        ),
+        sizes_of(storage, collection, keys),
     )
-    return [Entry(*each) for each in columns]
+    return [Entry(sizes[each[0]], *each) for each in columns if each[0] in sizes]
 
 
 def _below(counts: dict[tuple[Any, ...], int], collection: tuple[str, ...]) -> list[tuple[tuple[str, ...], int]]:

@@ -1,30 +1,119 @@
-"""The limits of task types: how full each is, and what waits for it."""
+"""The limits of task types: how full each is, what waits for it, and the forms that set and delete one."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, URLEncodedBody
 
-from swarm_persistence import Storage
+from swarm_persistence import InvalidQueryError, SerializationError, Storage, TaskLimit
+from swarm_persistence.query.filters import value_of
 from swarm_persistence.storage.limit_usage import LimitUsage, usage_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.confirming import ask, question_of, require_changes
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
 
+QUESTIONS = {
+    "set": "Set this limit? Every claim of the whole swarm observes it from now on. What is claimed already goes on.",
+    "delete": "Delete this limit? From now on, any number of tasks of this type may be claimed.",
+}
 _MOST_LIMITS = 100
 _MOST_KEYS = 8
-_POLL_SECONDS = 0.75
-"""Commits to tasks are told; those to limits alone are not."""
+_NUMBERS = {"running": "running", "per_key": "per_key", "starts": "starts", "per": "per_seconds"}
+"""The fields of the form, and those of the limit."""
 
 
 @get("/limits", include_in_schema=False)
-async def limits(storage: NamedDependency[Storage], visit: NamedDependency[Visit]) -> Response[str]:
+async def limits(
+    storage: NamedDependency[Storage], visit: NamedDependency[Visit], done: FromQuery[str] = ""
+) -> Response[str]:
     """List the limits by task type."""
     usages = await remembered_of(storage).get("limits", lambda: _usages(storage))
     found, more = usages.value
     return render(
-        visit, "limits.html", again_in=max(usages.newer_in, 0.75), usages=found, more=more, most_keys=_MOST_KEYS
+        visit,
+        "limits.html",
+        again_in=usages.newer_in or 5.0,
+        usages=found,
+        more=more,
+        most_keys=_MOST_KEYS,
+        done=done,
     )
+
+
+@get("/forms/limit", include_in_schema=False)
+async def limit_form(
+    storage: NamedDependency[Storage], visit: NamedDependency[Visit], task_type: FromQuery[str] = ""
+) -> Response[str]:
+    """Show the form that sets a limit, with what the type has now."""
+    require_changes(visit)
+    limit = await storage.get_limit(task_type) if task_type else None
+    given = {"task_type": task_type}
+    if limit is not None:
+        numbers = {name: getattr(limit, field) for name, field in _NUMBERS.items()}
+        given |= {name: f"{number:.12g}" for name, number in numbers.items() if number is not None}
+    return _form(visit, given, is_known=limit is not None)
+
+
+@post("/forms/limit/set", status_code=303, include_in_schema=False)
+async def set_limit(
+    storage: NamedDependency[Storage], visit: NamedDependency[Visit], data: URLEncodedBody[dict[str, str]]
+) -> Response[str] | Response[None]:
+    """Set a limit; without a confirmation, ask for one."""
+    task_type = data.get("task_type", "")
+    if data.get("confirmed") != "yes":
+        return ask(visit, "Limits", QUESTIONS["set"], task_type, "/forms/limit", "set", data, back="/limits")
+    try:
+        numbers: dict[str, Any] = {name: _number(field, data.get(name, "")) for name, field in _NUMBERS.items()}
+        await storage.set_limit(task_type, **numbers)
+    except (InvalidQueryError, SerializationError) as error:
+        return _form(visit, data, is_known=False, refusal=str(error), status_code=422)
+    remembered_of(storage).forget("limits")
+    return Response(None, status_code=303, headers={"location": visit.url("/limits?done=set")})
+
+
+@post("/limits/{id:str}/{action:str}", status_code=303, include_in_schema=False)
+async def act(
+    storage: NamedDependency[Storage],
+    visit: NamedDependency[Visit],
+    id: FromPath[str],
+    action: FromPath[str],
+    data: URLEncodedBody[dict[str, str]],
+) -> Response[str] | Response[None]:
+    """Delete a limit; without a confirmation, ask for one."""
+    task_type = unquote(id)
+    question = question_of(action, {"delete": QUESTIONS["delete"]})
+    if data.get("confirmed") != "yes":
+        return ask(
+            visit, "Limits", question, task_type, f"/limits/{quote(task_type, safe='')}", action, data, back="/limits"
+        )
+    await storage.delete_limit(task_type)
+    remembered_of(storage).forget("limits")
+    return Response(None, status_code=303, headers={"location": visit.url("/limits?done=delete")})
+
+
+def _form(
+    visit: Visit, given: Mapping[str, str], *, is_known: bool, refusal: str = "", status_code: int = 200
+) -> Response[str]:
+    fields = {name: given.get(name, "") for name in ("task_type", *_NUMBERS)}
+    return render(
+        visit,
+        "limit_form.html",
+        status_code=status_code,
+        is_live=False,
+        fields=fields,
+        is_known=is_known,
+        question=QUESTIONS["set"],
+        refusal=refusal,
+    )
+
+
+def _number(field: str, text: str) -> int | float | None:
+    return value_of(TaskLimit, field, text.strip()) if text.strip() else None
 
 
 async def _usages(storage: Storage) -> tuple[list[LimitUsage], int]:

@@ -19,6 +19,7 @@ from swarm_persistence import (
     Model,
     ScheduleModel,
     Storage,
+    TaskLimit,
     TaskModel,
 )
 from swarm_persistence.errors import shown
@@ -28,6 +29,7 @@ _MODELS: dict[str, type[Model]] = {
     "agents": AgentModel,
     "documents": DocumentModel,
     "events": EventModel,
+    "limits": TaskLimit,
     "messages": MessageModel,
     "metrics": MetricModel,
     "schedules": ScheduleModel,

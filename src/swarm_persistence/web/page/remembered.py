@@ -46,6 +46,10 @@ class Remembered:
                 return Known(value, 0.0)
         return Known(found[0], max(found[1] - time.monotonic(), 0.05))
 
+    def forget(self, key: object) -> None:
+        """Forget a value, because the caller has changed what it was computed from."""
+        self._values.pop(key, None)
+
 
 _by_storage: "WeakKeyDictionary[Storage, Remembered]" = WeakKeyDictionary()
 

@@ -95,9 +95,14 @@ def exact(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} UTC"
 
 
+def json_to_edit(value: object) -> str:
+    """Return JSON in lines, whole."""
+    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+
+
 def pretty(value: object) -> str:
     """Return JSON to read; what is too long ends with a note."""
-    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+    text = json_to_edit(value)
     if len(text) <= LONGEST_JSON:
         return text
     return f"{text[:LONGEST_JSON]}\n… {len(text) - LONGEST_JSON:,} more characters; the API gives all of it"
@@ -148,6 +153,7 @@ _templates.filters |= {
     "dump": dump,
     "duration": duration,
     "exact": exact,
+    "json": json.dumps,
     "local": local,
     "one_line": one_line,
     "part": lambda text: quote(text, safe=""),
