@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -58,6 +59,23 @@ class TestTasks:
         path = f"{TASKS}/{httpx.QueryParams({'x': id})}".replace("x=", "", 1).replace("+", "%20")
         assert (await client.get(path)).json()["id"] == id
         assert (await client.post(f"{path}/cancel")).json()["status"] == "cancelled"
+
+    @pytest.mark.parametrize("id", ["blocked", "counts", "stream", "claim", ".", "..", "=x", "a/b", "100%"])
+    async def test_after_an_equals_sign_an_id_is_no_name_of_a_route(self, client: httpx.AsyncClient, id: str) -> None:
+        task = await stored(client, id=id)
+        path = f"{TASKS}/={quote(id, safe='')}"
+
+        assert (await client.get(path)).json() == task
+        assert (await client.patch(path, json={"max_retries": 1})).json()["max_retries"] == 1
+        assert (await client.get(f"{path}/dependencies")).json() == []
+        held = await claimed(client)
+        done = await client.post(f"{path}/complete", json=claim_of(held))
+        assert (done.json()["id"], done.json()["status"]) == (id, "completed")
+
+    async def test_an_id_that_begins_with_an_equals_sign_is_percent_encoded(self, client: httpx.AsyncClient) -> None:
+        await stored(client, id="=x")
+        assert (await client.get(f"{TASKS}/%3Dx")).json()["id"] == "=x"
+        assert (await client.get(f"{TASKS}/=x")).status_code == 404
 
     async def test_a_claim_is_extended_and_completed(self, client: httpx.AsyncClient, storage: Storage) -> None:
         await stored(client)

@@ -2,17 +2,29 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
+from urllib.parse import urljoin
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from swarm_persistence import EventModel, MemoryStorage, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence import (
+    AgentModel,
+    EventModel,
+    MemoryStorage,
+    MessageModel,
+    ScheduleModel,
+    Storage,
+    TaskModel,
+    TaskPriority,
+    TaskStatus,
+)
 from swarm_persistence.clock import now
 from swarm_persistence.web import swarm_app
+from swarm_persistence.web.paths import path_part
 from web.page_swarm import fill
 from web.servers import URL, client_of
 
@@ -129,6 +141,45 @@ class TestPages:
 
         assert answer.status_code == 404
         assert "nothing/here" in answer.text
+
+    @pytest.mark.parametrize("id", [".", "..", "../..", "=", "a/b"])
+    async def test_links_lead_to_any_id_though_browsers_remove_dots_from_paths(
+        self, client: httpx.AsyncClient, storage: Storage, id: str
+    ) -> None:
+        agent = AgentModel(id=id, name="dotted", agent_type="a")
+        schedule = ScheduleModel(name=id, task_type="dotted", every=60)
+        await storage.store_agent(agent)
+        await storage.store_task(TaskModel(id=id, task_type="dotted"))
+        await storage.store_schedule(schedule)
+        await storage.store_message(MessageModel.new("dotted", id, "note", "hello"))
+
+        for page, heading in (
+            ("/tasks?task_type=dotted", "dotted"),
+            ("/agents?", "dotted"),
+            ("/schedules", "dotted"),
+            ("/messages", "hello"),
+        ):
+            noun = page.partition("?")[0]
+            text = (await client.get(page)).text
+            links = [unescape(each) for each in re.findall(rf'href="({noun}/[^"?]+)"', text)]
+            # As a browser does: `.` and `..` go, however they are written.
+            shown = [await client.get(urljoin(URL, re.sub(r"(?i)/%2e(?=[/%]|$)", "/.", each))) for each in links]
+            assert any(id in unescape(each.text) and heading in each.text for each in shown), links
+            assert {each.status_code for each in shown} == {200}, links
+        assert (await client.get("/search", params={"q": id})).headers["location"] == f"/tasks/{path_part(id)}"
+        text = unescape((await client.get(f"/tasks/{path_part(id)}")).text)
+        assert f'action="/tasks/{path_part(id)}/cancel"' in text
+        answer = await act(client, path_part(id), "cancel")
+        assert answer.headers["location"] == f"/tasks/{path_part(id)}?done=cancel"
+
+    @pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+    async def test_a_task_of_the_ends_of_the_calendar_is_shown(
+        self, client: httpx.AsyncClient, storage: Storage, moment: datetime
+    ) -> None:
+        task = TaskModel(task_type="t", created_at=moment, updated_at=moment, completed_at=moment)
+        await storage.store_task(task)
+        for page in (f"/tasks/{task.id}", "/tasks", "/", "/approvals"):
+            assert (await client.get(page)).status_code == 200
 
     async def test_the_page_of_a_task_shows_its_payload_its_events_and_its_relatives(
         self, client: httpx.AsyncClient

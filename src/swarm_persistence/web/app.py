@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
-from urllib.parse import unquote
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -15,6 +14,7 @@ from swarm_persistence.web.api.document import openapi_config
 from swarm_persistence.web.head_requests import answer_head
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
+from swarm_persistence.web.paths import decoded_path
 from swarm_persistence.web.problems import EXCEPTION_HANDLERS
 from swarm_persistence.web.request_guard import RequestGuard
 
@@ -118,9 +118,7 @@ def _is_mcp(scope: Any) -> bool:
 
 
 def _path_of(scope: AnyScope) -> str:
-    """Return the decoded path, in which a slash within a part, such as an id, and `%` stay percent-encoded."""
     raw: bytes = scope.get("raw_path") or b""
-    if b"%" not in raw:
+    if b"%" not in raw and b"/=" not in raw:
         return str(scope["path"])
-    parts = raw.partition(b"?")[0].decode("latin-1").split("/")
-    return "/".join(unquote(part).replace("%", "%25").replace("/", "%2F") for part in parts)
+    return decoded_path(raw.partition(b"?")[0].decode("latin-1"))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,6 +16,7 @@ from litestar import MediaType, Response
 from swarm_persistence import TaskPriority, TaskStatus, __version__
 from swarm_persistence.clock import now
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.paths import path_part
 
 LONGEST_JSON = 20_000
 """So many characters of a payload or result are shown; the API gives all of it."""
@@ -156,7 +157,7 @@ _templates.filters |= {
     "json": json.dumps,
     "local": local,
     "one_line": one_line,
-    "part": lambda text: quote(text, safe=""),
+    "part": path_part,
     "period": period,
     "pretty": pretty,
     "short": short,

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import datetime
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -12,6 +12,7 @@ from swarm_persistence import QueryBuilder, ScheduleModel, Storage, StorageError
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.paths import path_part
 
 QUESTIONS = {
     "pause": "Pause this schedule? It stores no tasks until it is resumed; those that it has stored go on.",
@@ -75,7 +76,7 @@ async def act(
     """Pause, resume or delete a schedule; without a confirmation, ask for one."""
     name = unquote(id)
     question = question_of(action, QUESTIONS)
-    here = f"/schedules/{quote(name, safe='')}"
+    here = f"/schedules/{path_part(name)}"
     if data.get("confirmed") != "yes":
         return ask(visit, "Schedules", question, name, here, action, data)
     if action == "pause":

@@ -1,7 +1,7 @@
 """Finds what a text in the search box names: a task, an agent, an event, a type or a key."""
 
 from collections.abc import AsyncIterator
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -10,6 +10,7 @@ from litestar.params import FromQuery
 from swarm_persistence import AgentModel, EventModel, QueryBuilder, Storage, StorageError, TaskModel
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.paths import path_part
 
 _TEXT_FIELDS = ("assigned_to", "task_type")
 
@@ -32,14 +33,14 @@ async def search(
 async def _places(storage: Storage, text: str) -> AsyncIterator[str]:
     """Yield the paths of what the text names; each one is only looked for if it is asked for."""
     if await storage.get_task(text):
-        yield f"/tasks/{quote(text, safe='')}"
+        yield f"/tasks/{path_part(text)}"
     tasks = storage.repository(TaskModel)
     for task in await tasks.query(QueryBuilder(TaskModel).where_eq("idempotency_key", text).limit(1)):
-        yield f"/tasks/{quote(task.id, safe='')}"
+        yield f"/tasks/{path_part(task.id)}"
     if await storage.get_agent(text):
-        yield f"/agents/{quote(text, safe='')}"
+        yield f"/agents/{path_part(text)}"
     for agent in await storage.repository(AgentModel).query(QueryBuilder(AgentModel).where_eq("name", text).limit(1)):
-        yield f"/agents/{quote(agent.id, safe='')}"
+        yield f"/agents/{path_part(agent.id)}"
     for field in _TEXT_FIELDS:
         if await tasks.query(QueryBuilder(TaskModel).where_eq(field, text).limit(1)):
             yield f"/tasks?{urlencode({field: text})}"
@@ -49,4 +50,4 @@ async def _places(storage: Storage, text: str) -> AsyncIterator[str]:
     found = [task.id for task in await tasks.query(beginning) if task.id.startswith(text)]
     if found:
         is_only = len(found) == 1
-        yield f"/tasks/{quote(found[0], safe='')}" if is_only else f"/tasks?{urlencode({'id.ge': text, 'sort': 'id'})}"
+        yield f"/tasks/{path_part(found[0])}" if is_only else f"/tasks?{urlencode({'id.ge': text, 'sort': 'id'})}"

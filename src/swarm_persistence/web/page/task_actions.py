@@ -1,6 +1,6 @@
 """The changes that an operator makes on the page of a task: each is confirmed, by a dialog or by a page of its own."""
 
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from litestar import Response, post
 from litestar.di import NamedDependency
@@ -11,6 +11,7 @@ from swarm_persistence.storage import interventions
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.tasks import task_page
+from swarm_persistence.web.paths import path_part
 
 QUESTIONS = {
     "retry": "Retry this task? It begins anew, as if it had never run: its result and its error are cleared.",
@@ -34,14 +35,14 @@ async def act(
     task_id = unquote(id)
     question = question_of(action, QUESTIONS)
     if data.get("confirmed") != "yes":
-        here = f"/tasks/{quote(task_id, safe='')}"
+        here = f"/tasks/{path_part(task_id)}"
         return ask(visit, "Tasks", question, task_id, here, action, data)
     try:
         await _change(storage, task_id, action, data)
     except (ConflictError, LeaseLostError) as error:
         return await task_page(storage, visit, task_id, refusal=str(error), status_code=409)
     return Response(
-        None, status_code=303, headers={"location": visit.url(f"/tasks/{quote(task_id, safe='')}?done={action}")}
+        None, status_code=303, headers={"location": visit.url(f"/tasks/{path_part(task_id)}?done={action}")}
     )
 
 

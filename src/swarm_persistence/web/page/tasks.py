@@ -1,7 +1,7 @@
 """The list of tasks, and the page of one."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -84,10 +84,21 @@ async def task_page(
 
 async def _events_of(storage: Storage, task: TaskModel) -> list[EventModel]:
     # No index has the task of events, that of their times bounds the search.
-    query = QueryBuilder(EventModel).where_ge("timestamp", task.created_at - _CLOCKS_APART).where_eq("task_id", task.id)
+    query = (
+        QueryBuilder(EventModel)
+        .where_ge("timestamp", _moved(task.created_at, -_CLOCKS_APART))
+        .where_eq("task_id", task.id)
+    )
     if task.completed_at is not None:
-        query = query.where_le("timestamp", max(task.completed_at, task.updated_at) + _AFTERWARDS)
+        query = query.where_le("timestamp", _moved(max(task.completed_at, task.updated_at), _AFTERWARDS))
     return await storage.repository(EventModel).query(query.order_by("timestamp").limit(_MOST_EVENTS))
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    try:
+        return moment + by
+    except OverflowError:  # a task may be of the first day of the calendar, or of the last
+        return moment
 
 
 def _actions(task: TaskModel) -> TaskActions:
