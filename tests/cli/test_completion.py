@@ -36,7 +36,11 @@ def test_bash_completes_commands_options_and_choices(words: list[str], completio
     assert {*done.stdout.split()} == completions, done.stderr
 
 
-def test_zsh_and_tcsh_get_scripts_of_their_own() -> None:
-    for shell, sign in (("zsh", "#compdef swarm-persistence"), ("tcsh", "complete swarm-persistence")):
+def test_zsh_fish_and_tcsh_get_scripts_of_their_own() -> None:
+    for shell, sign in (
+        ("zsh", "#compdef swarm-persistence"),
+        ("fish", "complete -c swarm-persistence"),
+        ("tcsh", "complete swarm-persistence"),
+    ):
         done = run_command("completion", shell)
         assert (done.returncode, sign in done.stdout) == (0, True), done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.commands import run_command
-from swarm_persistence import open_storage
+from swarm_persistence import TaskModel, open_storage
 from swarm_persistence.cli.main import main
 
 
@@ -16,6 +16,21 @@ def failure_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tu
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     return code, captured.err.removeprefix("swarm-persistence: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("command", ["stats", "top", "tasks list", "events tail", "agents list --json"])
+def test_a_command_whose_output_is_closed_runs(command: str, tmp_path: Path) -> None:
+    with open_storage(tmp_path / "swarm.db") as storage:
+        storage.store_task(TaskModel.new("t", 1))
+    line = f'exec "$0" -m swarm_persistence {command} "$1" >&-'
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable, tmp_path / "swarm.db"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", ["stats", "doctor"])

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from swarm_persistence.cli.failure import CommandError
 
-_SHELLS = ("bash", "zsh", "tcsh")
+_SHELLS = ("bash", "zsh", "fish", "tcsh")
 _DESCRIPTION = """\
 Print the script by which a shell completes commands and options. For bash: eval "$(swarm-persistence completion bash)"
-in ~/.bashrc; for zsh, write it to a file _swarm-persistence in a directory of $fpath."""
+in ~/.bashrc; for zsh, write it to a file _swarm-persistence in a directory of $fpath; for fish, to
+~/.config/fish/completions/swarm-persistence.fish."""
 
 
 def add_parser(

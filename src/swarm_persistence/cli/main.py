@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from swarm_persistence import __version__
 from swarm_persistence.cli import (
@@ -45,6 +45,8 @@ exit codes: 0 all is well, 1 something is wrong, 2 the command could not be run 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
+    # One that the caller has closed, as `>&-` does, is `None`.
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets question marks, not a traceback
@@ -116,6 +118,10 @@ class _Parser(argparse.ArgumentParser):
             for text in (rest, repr(rest)[1:-1]):
                 message = message.replace(f"://{text}", "://…") if text else message
         super().error(message)
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _fail(reason: object, code: int) -> int:
