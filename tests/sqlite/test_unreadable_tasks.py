@@ -60,6 +60,18 @@ class TestUnreadableTasks:
         assert ids(tasks) == ["1", "2", "5", "6", "7", "8"]
         assert {status_of(watch, str(number)) for number in (0, 3, 4, 9)} == {"pending"}
 
+    @pytest.mark.parametrize("change", ["payload = '{'", "task_type = CAST(x'ff' AS TEXT)"])
+    async def test_of_several_completions_it_is_named_and_none_is_written(
+        self, storage: SqliteStorage, watch: Watch, change: str
+    ) -> None:
+        await storage.store_many([a_task(str(number)) for number in range(3)])
+        tasks = await storage.claim_next_tasks("agent-1", limit=3)
+        damage(watch, change, "1")
+
+        with pytest.raises(UnreadableError, match="task '1' cannot be read back"):
+            await storage.complete_and_claim([(task, None) for task in tasks], "agent-1", limit=0)
+        assert [status_of(watch, task.id) for task in tasks] == ["assigned"] * 3
+
     async def test_if_nothing_else_is_left_the_claim_is_refused(self, storage: SqliteStorage, watch: Watch) -> None:
         await storage.store_many([a_task("bad"), a_task("good")])
         damage(watch, "priority = 99", "bad")

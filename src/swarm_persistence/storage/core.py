@@ -13,6 +13,7 @@ from swarm_persistence.engines.steps import Change, Increment, Step
 from swarm_persistence.errors import ClosedError, TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.query.query import Condition, FromNow, Query
+from swarm_persistence.schema.copying import copier_of
 from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import identifier, refuse
 from swarm_persistence.storage import transactions
@@ -120,6 +121,12 @@ class StorageCore(NotPicklable):
             scope.remember(model, values)
         for field, value in values.items():
             setattr(model, field, value)
+
+    def _tell_record(self, model: M, stored: M) -> None:
+        """Set all fields of the caller's object, as `_tell` does."""
+        if innermost_scope() is not None and (scope := self._scope()) is not None:
+            scope.remember(model, model.__struct_fields__)
+        copier_of(type(model))(model, stored)
 
     def _tell_all(self, models: Iterable[Model], field: str, value: object) -> None:
         """Set a field of many of the caller's objects, as `_tell` does."""

@@ -211,7 +211,7 @@ class LeaseVerbs(ClaimVerbs):
 
     def _show(self, task: TaskModel, stored: TaskModel) -> None:
         """Update the caller's object."""
-        self._tell(task, **{field: getattr(stored, field) for field in task.__struct_fields__})
+        self._tell_record(task, stored)
 
 
 @PreparedWrite

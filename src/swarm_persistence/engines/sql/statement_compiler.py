@@ -99,7 +99,7 @@ class StatementCompiler(ABC):
             Reserve: self.reserve,
             IfChanged: self._if_changed,
             IfNone: self._if_none,
-            Apart: self._apart,
+            Apart: self.apart,
             Get: self.get,
             Select: self.select,
             Page: self._page,
@@ -202,6 +202,10 @@ class StatementCompiler(ABC):
         """Return the statement that deletes rows."""
         return CountStatement(*self.sql.delete(step.query), step.query.table)
 
+    def apart(self, step: Apart) -> Statement:
+        """Return the statement that runs several writes, each with results of its own."""
+        return ApartStatement([*map(self.write, step.writes)])
+
     def last_sequence(self, read: LastSequence) -> Statement:
         """Return the statement that finds the highest sequence of a table, deleted rows included."""
         return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
@@ -237,9 +241,6 @@ class StatementCompiler(ABC):
     def _if_none(self, step: IfNone) -> Statement:
         exists = ExistsStatement(*self.sql.exists(step.query), step.query.table)
         return IfNoneStatement(exists, self.write(step.then))
-
-    def _apart(self, step: Apart) -> Statement:
-        return ApartStatement([*map(self.write, step.writes)])
 
     def _page(self, read: Page[Any]) -> Statement:
         return PageStatement(*self.sql.select(read.query), read.query.table)

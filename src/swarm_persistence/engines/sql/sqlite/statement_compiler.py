@@ -7,6 +7,7 @@ from typing import Any
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get, NearestCandidates
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
+from swarm_persistence.engines.sql.sqlite.alike_changes import alike_changes
 from swarm_persistence.engines.sql.sqlite.bulk_deletes import DeleteDocumentsStatement
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
@@ -31,7 +32,7 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
 )
-from swarm_persistence.engines.steps import Delete, LockRows, Reserve, Restore, Unlink, Upkeep
+from swarm_persistence.engines.steps import Apart, Delete, LockRows, Reserve, Restore, Step, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import DOCUMENTS, TABLES, Table
 
@@ -100,6 +101,13 @@ class SqliteStatementCompiler(StatementCompiler):
     def reserve(self, step: Reserve) -> Statement:
         return RaiseNumbersStatement(step.table, step.number, step.floor)
 
+    def apart(self, step: Apart) -> Statement:
+        if (prepared := _common_prepared(step.writes)) is not None:
+            rows = [write.values for write in step.writes if isinstance(write, BoundSteps)]
+            if (statement := alike_changes(self._templates(prepared), rows)) is not None:
+                return statement
+        return super().apart(step)
+
     def _template(self, prepared: PreparedWrite) -> list[Statement]:
         return self.write(prepared.template())
 
@@ -137,3 +145,12 @@ class SqliteStatementCompiler(StatementCompiler):
             for name in head.removeprefix("SELECT ").split(", ")
         ]
         return f"SELECT {', '.join(names)}\n{rest}"
+
+
+def _common_prepared(writes: Sequence[Sequence[Step]]) -> PreparedWrite | None:
+    """Return the prepared write that all writes are of, if there is one."""
+    first = writes[0] if writes else None
+    if not isinstance(first, BoundSteps):
+        return None
+    are_alike = all(isinstance(write, BoundSteps) and write.prepared is first.prepared for write in writes)
+    return first.prepared if are_alike else None
