@@ -8,7 +8,17 @@ from typing import Any, Literal
 import pytest
 
 from mcp_server.connections import call, connected, failure, read
-from swarm_persistence import AgentModel, MetricModel, QueryBuilder, ScheduleModel, SqliteStorage, TaskModel
+from swarm_persistence import (
+    AgentModel,
+    MemoryStorage,
+    MetricModel,
+    QueryBuilder,
+    ScheduleModel,
+    SqliteStorage,
+    TaskModel,
+)
+from swarm_persistence.mcp.tool import ToolCallError
+from swarm_persistence.mcp.tools import TOOLS as SERVED
 
 TOOLS = {
     "register_agent",
@@ -544,3 +554,21 @@ async def test_a_claim_is_by_capabilities_that_are_registered_or_given(tmp_path:
         ]
 
     assert [each["task"] is None for each in claims] == [True, True, False, False]
+
+
+async def test_no_argument_takes_a_value_of_another_type() -> None:
+    wrong: dict[str, tuple[Any, ...]] = {
+        "boolean": (0, 1, "true"), "integer": ("1", True), "number": ("1", True), "string": (1, True),
+    }  # fmt: skip
+    flags = set[str]()
+    async with MemoryStorage() as storage:
+        for tool in SERVED.values():
+            for name, schema in tool.input_schema.get("properties", {}).items():
+                kinds = {each.get("type") for each in schema.get("anyOf", [schema])} - {"null"}
+                if not kinds <= wrong.keys():
+                    continue
+                flags |= {name} if "boolean" in kinds else set()
+                for value in {value for kind in kinds for value in wrong[kind]}:
+                    with pytest.raises(ToolCallError, match=rf"{tool.name}: Expected .* - at `\$\.{name}`"):
+                        await tool.call(storage, {name: value})
+    assert {"dry_run", "mark_read", "paused", "retry"} <= flags

@@ -17,6 +17,7 @@ from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.paths import decoded_path
 from swarm_persistence.web.problems import EXCEPTION_HANDLERS
 from swarm_persistence.web.request_guard import RequestGuard
+from swarm_persistence.web.strict_values import StrictRequest, require_flags
 
 LARGEST_BODY = 16 * 2**20
 MOST_STREAMS = 1000
@@ -46,6 +47,8 @@ class SwarmApp:
                 "failed_logins": Provide(lambda: failed_logins, sync_to_thread=False),
                 "visit": Provide(_visit, sync_to_thread=False),
             },
+            request_class=StrictRequest,
+            guards=[require_flags],
             exception_handlers=EXCEPTION_HANDLERS,
             openapi_config=openapi_config(),
             on_shutdown=[self._close],
