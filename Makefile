@@ -116,6 +116,14 @@ bench-large: $(VENV)/dev ## Measure how late documents of 20 MB make the event l
 bench-tasks: $(VENV)/dev ## Measure whole tasks by workers, in ten minutes, and renew the table and picture atop docs/performance.md
 	@$(BIN)/python -m benchmarks.headline
 
+.PHONY: bench-latency
+bench-latency: $(VENV)/dev ## Measure how soon an idle worker in another process starts a task, in two minutes
+	@$(BIN)/python -m benchmarks.latency --postgres $(LATENCY_ARGS)
+
+.PHONY: bench-shared
+bench-shared: $(VENV)/dev ## Measure what a second worker process on one SQLite file brings, in a minute
+	@$(BIN)/python -m benchmarks.shared_file $(SHARED_ARGS)
+
 .PHONY: bench-rust
 bench-rust: $(VENV)/dev ## Build the Rust crate with cargo, measure beside it, in six minutes, and write docs/performance-rust.md
 	@$(BIN)/python -m benchmarks.rust

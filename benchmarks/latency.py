@@ -1,6 +1,7 @@
 """Measures how soon an idle worker in another process starts a task that is stored, and what it costs to be idle.
 
-`python -m benchmarks.latency` measures on a file of SQLite, with `--url` also on a PostgreSQL server. The time runs
+`python -m benchmarks.latency` measures on a file of SQLite, with `--postgres` also on a PostgreSQL server that it
+starts itself, with `--url` on another one. The time runs
 from the call of `store_task` to the handler's start, by the clock that all processes of a machine share. Tasks come one
 at a time, at random moments, so that the worker is idle in between.
 """
@@ -12,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks.postgres.__main__ import server
 from swarm_persistence import AgentModel, TaskModel, Worker, init_storage
 
 _LONGEST_SECONDS = 60.0
@@ -29,22 +32,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--tasks", type=int, default=200, help="how many tasks to store")
     parser.add_argument("--idle", type=float, default=5.0, help="for how many seconds to measure the idle worker")
+    parser.add_argument("--postgres", action="store_true", help="measure a PostgreSQL server of its own, too")
     parser.add_argument("--url", help="a PostgreSQL server to measure, too")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        for target in filter(None, (str(Path(directory) / "swarm.db"), options.url)):
-            _report(target, *asyncio.run(_measure(target, options.tasks, options.idle)))
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        targets = [str(Path(directory) / "swarm.db")]
+        if options.postgres or options.url:
+            targets.append(stack.enter_context(server(options.url)))
+        for target in targets:
+            report(target, *asyncio.run(measure(target, options.tasks, options.idle)))
     return 0
 
 
-def _report(target: str, seconds: Sequence[float], idle_share: float) -> None:
+def report(target: str, seconds: Sequence[float], idle_share: float) -> None:
     ordered = sorted(seconds)
     figures = [f"p{share * 100:.0f} {ordered[int(share * (len(ordered) - 1))] * 1000:.1f} ms" for share in _PERCENTILES]
     print(f"{target.partition('://')[0] if '://' in target else 'sqlite'}: {', '.join(figures)}", end="; ")
     print(f"{idle_share * 100:.2f} % of a core while idle", flush=True)
 
 
-async def _measure(target: str, count: int, idle_seconds: float) -> tuple[list[float], float]:
+async def measure(target: str, count: int, idle_seconds: float) -> tuple[list[float], float]:
     """Return the seconds to the start of each task, and the share of a core that the idle worker takes."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
