@@ -54,7 +54,7 @@ async def rate_of(path: Path, processes: int, tasks: int, at_once: int) -> float
 
 
 def work_in_a_process(path: str, at_once: int, starting: Any) -> tuple[float, float]:
-    """Do tasks until none is left; return when that began and the last one was handled, by the clock that all processes share."""
+    """Do tasks until none is left; return when that began and the last was handled, by the clock that all share."""
     return asyncio.run(_work(path, at_once, starting))
 
 
