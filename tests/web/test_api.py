@@ -512,6 +512,21 @@ class TestProblems:
             assert answer.status_code in (400, 422), body
             assert answer.json()["detail"]
 
+    @pytest.mark.parametrize(
+        ("headers", "body", "code", "reason"),
+        [
+            ({"Content-Type": "application/json"}, b"", 422, "The request has no body."),
+            ({"Content-Type": "application/x-www-form-urlencoded"}, b'{"task_type": "t"}', 415, "application/json"),
+            ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, b"\x1f\x8b", 415, "'gzip'"),
+        ],
+    )
+    async def test_a_body_that_is_none_or_of_another_kind_is_told_so(
+        self, client: httpx.AsyncClient, headers: dict[str, str], body: bytes, code: int, reason: str
+    ) -> None:
+        answer = await client.post(TASKS, content=body, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
+        assert reason in answer.json()["detail"]
+
     async def test_a_known_id_is_a_conflict(self, client: httpx.AsyncClient) -> None:
         await stored(client, id="x")
         answer = await client.post(TASKS, json={"task_type": "t", "id": "x"})

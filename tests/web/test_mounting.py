@@ -29,6 +29,17 @@ async def test_it_is_mounted_in_another_application() -> None:
                 assert (await client.get(link.replace("&amp;", "&"))).status_code == 200, link
 
 
+async def test_links_and_cookies_are_below_a_mount_whose_name_is_no_ascii() -> None:
+    async with MemoryStorage() as storage:
+        await storage.store_task(TaskModel(id="a/b", task_type="t"))
+        app = Starlette(routes=[Mount("/das 群れ", swarm_app(storage))])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL) as client:
+            page = await client.get("/das%20%E7%BE%A4%E3%82%8C/tasks", headers={"Accept": "text/html"})
+            assert 'href="/das%20%E7%BE%A4%E3%82%8C/tasks/a%2Fb"' in page.text
+            assert "Path=/das%20%E7%BE%A4%E3%82%8C/;" in page.headers["set-cookie"]
+            assert (await client.get("/das%20%E7%BE%A4%E3%82%8C/tasks/a%2Fb")).status_code == 200
+
+
 async def test_the_login_leads_back_to_the_mount() -> None:
     async with MemoryStorage() as storage:
         app = Starlette(routes=[Mount("/a/swarm", swarm_app(storage, token=TOKEN))])

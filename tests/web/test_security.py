@@ -222,6 +222,13 @@ async def test_a_caller_without_the_token_sends_no_long_form() -> None:
         assert (await client.post("/login", content=fields, headers=headers)).status_code == 413
 
 
+async def test_several_names_of_the_server_in_one_request_are_refused() -> None:
+    async with client_of() as client:
+        request = client.build_request("GET", "/api/v1/tasks")
+        request.headers = httpx.Headers([*request.headers.multi_items(), ("host", "other.example")])
+        assert (await client.send(request)).status_code == 400
+
+
 @pytest.mark.parametrize("length", ["²", "9" * 5000])
 async def test_a_length_that_is_no_number_or_without_end_fails_nothing(length: str) -> None:
     async with client_of() as client:
@@ -231,7 +238,8 @@ async def test_a_length_that_is_no_number_or_without_end_fails_nothing(length: s
 
 
 @pytest.mark.parametrize(
-    "path", ["/tasks/%E6%97%A5", "/tasks/a%3Fb", "/tasks/a%2Fb", "/tasks/a%23b?x=%E6%97%A5", "/tasks/50%25"]
+    "path",
+    ["/tasks/%E6%97%A5", "/tasks/a%3Fb", "/tasks/a%2Fb", "/tasks/a%23b?x=%E6%97%A5", "/tasks/50%25", "/tasks/=.."],
 )
 async def test_a_login_leads_back_to_any_id(path: str) -> None:
     async with client_of(token=TOKEN) as client:

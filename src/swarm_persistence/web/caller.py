@@ -2,13 +2,15 @@
 
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
+from urllib.parse import quote
 
 from swarm_persistence.web.sessions import LIFETIME_SECONDS
 
 LOGIN_PATH = "/login"
 OPEN_PATHS = (LOGIN_PATH, "/static/")
 """What a browser needs to log in."""
-_WITHOUT_PAGES = ("/api/v1/", "/api/openapi.json", "/mcp", "/metrics", "/static/")
+_API = "/api/v1/"
+_WITHOUT_PAGES = (_API, "/api/openapi.json", "/mcp", "/metrics", "/static/")
 """Paths whose callers are programs, and get an error where a browser is sent to the login."""
 _JSON = ("application/json", "application/problem+json")
 _FORM = "application/x-www-form-urlencoded"
@@ -22,10 +24,17 @@ class Caller:
         self.headers: dict[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        self.root: str = scope.get("root_path", "").rstrip("/")
-        self.path: str = scope["path"].removeprefix(self.root) or "/"
+        mount: str = scope.get("root_path", "").rstrip("/")
+        self.root = quote(mount)
+        """The path at which the application is mounted, as links have it."""
+        self.path: str = scope["path"].removeprefix(mount) or "/"
+        raw_path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
+        is_below = raw_path.startswith(f"{self.root}/")
+        self.link = raw_path.removeprefix(self.root) if is_below else quote(self.path, safe="/%")
+        """The path as a link of ours has it."""
         self.query = scope.get("query_string", b"").decode("latin-1")
         self.host = self.headers.get("host", "")
+        self.host_count = sum(name == b"host" for name, _ in scope["headers"])
         client = scope.get("client")
         self.address: str = client[0] if client else ""
         self._scheme = scope.get("scheme", "http")
@@ -77,6 +86,17 @@ class Caller:
     def is_form(self) -> bool:
         """Whether its body is a form."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
+
+    @property
+    def is_form_for_api(self) -> bool:
+        """Whether it sends the API what none of our pages sends it, as `curl -d` does without a `Content-Type`."""
+        return self.is_form and self.path.startswith(_API)
+
+    @property
+    def encoding(self) -> str:
+        """How its body is compressed; empty if it is not."""
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        return "" if encoding == "identity" else encoding
 
     @property
     def may_be_of_browser(self) -> bool:

@@ -91,10 +91,10 @@ def _of_storage(_request: Request[Any, Any, Any], error: StorageError) -> Respon
     return Response(body, status_code=status_code, media_type=MEDIA_TYPE, headers=headers)
 
 
-def _of_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     status_code, detail = error.status_code, error.detail or HTTPStatus(error.status_code).phrase
     if isinstance(error, ValidationException):
-        status_code, detail = 422, _reasons(error)
+        status_code, detail = 422, _reasons(request, error)
     elif status_code >= 500 and not isinstance(error, HttpProblem):
         _log.error("a request failed", exc_info=error)
         detail = "The request failed unexpectedly; the server's log says why."
@@ -113,10 +113,16 @@ def _of_other(_request: Request[Any, Any, Any], error: Exception) -> Response[by
     return Response(body, status_code=500, media_type=MEDIA_TYPE)
 
 
-def _reasons(error: ValidationException) -> str:
+def _reasons(request: Request[Any, Any, Any], error: ValidationException) -> str:
     extra: Any = error.extra
     reasons = [f"{each.get('key', '?')}: {each.get('message', '?')}" for each in extra or () if isinstance(each, dict)]
+    if reasons and not _has_body(request) and request.method not in ("GET", "HEAD"):
+        reasons = [each for each in reasons if not each.startswith("data: ")] or ["The request has no body."]
     return "; ".join(reasons) or error.detail
+
+
+def _has_body(request: Request[Any, Any, Any]) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

@@ -24,6 +24,7 @@ _ProblemPage = Callable[[bytes], bytes]
 _LARGEST_FORM = 64 * 1024
 """Callers without the token can send forms; to parse 16 MiB of fields would stop all other requests for seconds."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PLAIN_BODIES = {"accept-encoding": "identity"}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -51,10 +52,16 @@ class RequestGuard:
         request = Caller(scope)
         body = RequestBody(receive, self._largest_body, is_expected=request.method not in _SAFE_METHODS)
         try:
+            if request.host_count > 1:
+                raise HttpProblem(400, f"The request has {request.host_count} Host headers, expected one.")
             if not self._access.answers_to(request.host):
                 name = request.host or "no name at all"
                 raise HttpProblem(421, f"This server does not answer to {name!r}; name it with --allow-host, or hosts=")
             body.check_length(request.headers.get("content-length"))
+            if request.encoding:
+                raise HttpProblem(
+                    415, f"The body has the Content-Encoding {request.encoding!r}; send it as it is.", _PLAIN_BODIES
+                )
             visit, cookie = await self._admit(request, body)
         except HttpProblem as problem:
             stranger = Visit(request.root, None, "", self._access.is_read_only, has_login=False)
@@ -88,8 +95,7 @@ class RequestGuard:
 
     def _refuse_stranger(self, request: Caller) -> None:
         if request.wants_page:
-            path = quote(request.path, safe="/%")  # a `%` is there only as the percent-encoding of one, or of a slash
-            there = quote(path + (f"?{request.query}" if request.query else ""), safe="")
+            there = quote(request.link + (f"?{request.query}" if request.query else ""), safe="")
             raise HttpProblem(303, "Log in first.", {"location": f"{request.root}{LOGIN_PATH}?next={there}"})
         reason = "The token is wrong." if request.bearer else "This needs the server's token: Authorization: Bearer …"
         raise HttpProblem(401, reason, {"www-authenticate": "Bearer"})
@@ -102,6 +108,8 @@ class RequestGuard:
             raise HttpProblem(403, "This server is read-only.")
         if has_token or not request.may_be_of_browser:
             return  # a page of another site can neither know the token nor hide that a browser sends it
+        if request.is_form_for_api:
+            raise HttpProblem(415, "The body is a form by its Content-Type, expected application/json.")
         if request.is_form:
             body.limit(_LARGEST_FORM)
         if not request.is_of_own_page:

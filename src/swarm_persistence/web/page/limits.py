@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -16,6 +16,7 @@ from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of, require_changes
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.paths import path_part
 
 QUESTIONS = {
     "set": "Set this limit? Every claim of the whole swarm observes it from now on. What is claimed already goes on.",
@@ -89,7 +90,7 @@ async def act(
     question = question_of(action, {"delete": QUESTIONS["delete"]})
     if data.get("confirmed") != "yes":
         return ask(
-            visit, "Limits", question, task_type, f"/limits/{quote(task_type, safe='')}", action, data, back="/limits"
+            visit, "Limits", question, task_type, f"/limits/{path_part(task_type)}", action, data, back="/limits"
         )
     await storage.delete_limit(task_type)
     remembered_of(storage).forget("limits")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from litestar import Response, get, post
@@ -15,6 +14,7 @@ from swarm_persistence.query.filters import value_of
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, require_changes
 from swarm_persistence.web.page.rendering import json_to_edit, render
+from swarm_persistence.web.paths import path_part
 
 QUESTION = (
     "Store this schedule? It replaces the one of its name, if there is one. The tasks that are stored already stay as "
@@ -56,7 +56,7 @@ async def set_schedule(
         stored = await storage.store_schedule(_schedule_of(data))
     except StorageError as error:
         return _form(visit, data, is_known=False, refusal=str(error), status_code=422)
-    here = f"/schedules/{quote(stored.name, safe='')}?done=set"
+    here = f"/schedules/{path_part(stored.name)}?done=set"
     return Response(None, status_code=303, headers={"location": visit.url(here)})
 
 
