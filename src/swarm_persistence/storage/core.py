@@ -11,10 +11,10 @@ from swarm_persistence.engines.interface import Engine, Executor
 from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.steps import Change, Increment, Step
 from swarm_persistence.errors import ClosedError, TransactionError
-from swarm_persistence.models import Model
+from swarm_persistence.models import Model, TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.copying import copier_of
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import TASKS, M, Table
 from swarm_persistence.schema.values import identifier, refuse
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.feeds import Feeds
@@ -167,6 +167,13 @@ TOUCHED: Mapping[str, Change] = {"updated_at": NOW, "version": Increment()}
 def by_id(table: Table[M], id: str) -> Query[M]:
     """Return the query for the record of this id."""
     return Query(table, (Condition("id", "=", identifier(id, table.id_field)),))
+
+
+def id_of(task: TaskModel) -> str:
+    """Return a task's id; an invalid id, or what is no task, raises `SerializationError`."""
+    if type(task) is not TaskModel:
+        refuse(TASKS.label, task, "a TaskModel")
+    return identifier(task.id, TASKS.id_field)
 
 
 class _NoEngine:

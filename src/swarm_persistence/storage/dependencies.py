@@ -20,6 +20,7 @@ from swarm_persistence.query.query import Condition, Order, Query, Subquery, one
 from swarm_persistence.query.task_statuses import HELD, IS_UNFINISHED
 from swarm_persistence.schema.tables import IS_COUNTED, IS_DELAYED, SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import decode_json, identifier, refuse
+from swarm_persistence.storage.core import id_of
 
 IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
 ROWS_AT_ONCE = 10_000
@@ -34,13 +35,6 @@ def dependencies_of(task: TaskModel) -> tuple[str, ...]:
         refuse("task.dependencies", dependencies, "a list of str")
     ids = [identifier(id, f"task.dependencies[{place}]") for place, id in enumerate(dependencies)]
     return tuple(dict.fromkeys(ids))
-
-
-def id_of(task: TaskModel) -> str:
-    """Return a task's id; an invalid id, or what is no task, raises `SerializationError`."""
-    if type(task) is not TaskModel:
-        refuse(TASKS.label, task, "a TaskModel")
-    return identifier(task.id, TASKS.id_field)
 
 
 def waiting_for(ids: Sequence[str]) -> Query[TaskLink]:

@@ -9,8 +9,7 @@ from swarm_persistence.query.query import Condition, FromNow
 from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import IS_DELAYED
 from swarm_persistence.schema.values import count, identifier
-from swarm_persistence.storage.core import TOUCHED
-from swarm_persistence.storage.dependencies import id_of
+from swarm_persistence.storage.core import TOUCHED, id_of
 
 
 def claim_key(task: TaskModel) -> tuple[str, str, int]:

@@ -26,8 +26,8 @@ from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import count, identifier, json_text, text
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
-from swarm_persistence.storage.core import NOW, TOUCHED, by_id
-from swarm_persistence.storage.dependencies import id_of, steps_to_meet, waiting_for
+from swarm_persistence.storage.core import NOW, TOUCHED, by_id, id_of
+from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
 from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, given_back, held
 

@@ -9,8 +9,8 @@ from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.query.task_statuses import IS_UNSUCCESSFUL, UNSUCCESSFUL
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.dependencies import dependencies_of, id_of, refuse_cycles_with_stored, waiting_for
+from swarm_persistence.storage.core import StorageCore, id_of
+from swarm_persistence.storage.dependencies import dependencies_of, refuse_cycles_with_stored, waiting_for
 from swarm_persistence.storage.failures import fail_dependents
 from swarm_persistence.storage.new_tasks import dependencies_of_any
 

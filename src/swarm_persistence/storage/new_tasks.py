@@ -12,7 +12,8 @@ from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.query.task_statuses import UNSUCCESSFUL
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import text
-from swarm_persistence.storage.dependencies import dependencies_of, id_of, refuse_cycle, steps_after_storing
+from swarm_persistence.storage.core import id_of
+from swarm_persistence.storage.dependencies import dependencies_of, refuse_cycle, steps_after_storing
 
 
 def may_be_linked(task: TaskModel) -> bool:

@@ -9,11 +9,10 @@ from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS, M, Table
 from swarm_persistence.schema.values import accept_texts
-from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.core import StorageCore, id_of
 from swarm_persistence.storage.dependencies import (
     IS_COMPLETED,
     dependencies_of,
-    id_of,
     lock_to_link,
     refuse_cycle,
     refuse_cycles_with_stored,

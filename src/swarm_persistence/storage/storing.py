@@ -9,8 +9,8 @@ from swarm_persistence.models import DocumentModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
-from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.dependencies import id_of, lock_to_link
+from swarm_persistence.storage.core import StorageCore, id_of
+from swarm_persistence.storage.dependencies import lock_to_link
 from swarm_persistence.storage.documents import id_of as document_id_of
 from swarm_persistence.storage.linked_tasks import write_among_others, write_unless_awaited
 from swarm_persistence.storage.new_tasks import (

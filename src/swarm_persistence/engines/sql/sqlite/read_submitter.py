@@ -18,6 +18,8 @@ from swarm_persistence.engines.sql.statements import Statement
 class ReadSubmitter(Submitter):
     """Submits the reads of one event loop."""
 
+    fewest_skipped = MOST_SKIPPED
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -59,7 +61,7 @@ class ReadSubmitter(Submitter):
         start = time.monotonic()
         is_done = self._run_here(operation)
         if time.monotonic() - start > self.longest_stay and operation.statements[0].is_short:
-            self._skipped = MOST_SKIPPED
+            self._back_off()
         return is_done
 
     @coroutine

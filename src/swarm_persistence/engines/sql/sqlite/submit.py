@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -22,8 +22,7 @@ _BUSY_SHARE = 0.5
 _SHORTEST_MEASURED_SECONDS = 0.0005
 _IDLE_SECONDS = 0.0001
 MOST_SKIPPED = 256
-_FEWEST_SKIPPED = 8
-"""How many operations in turn the loop leaves to the threads after one has taken it too long."""
+"""How many operations in turn the loop leaves to the threads at most after one has taken it too long."""
 _MOST_OPERATIONS = 8192
 """Operations of one loop in flight: some groups' worth. More of them wait before they are encoded, so that memory
 does not grow with their number."""
@@ -129,6 +128,9 @@ class Recipient(Protocol):
 class Submitter:
     """Collects the operations of one event loop for one receiver."""
 
+    fewest_skipped: ClassVar[int] = 8
+    """How many operations the loop leaves to the threads after the first one that has taken it too long."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -162,7 +164,7 @@ class Submitter:
         self._deferred: deque[_Deferred] = deque()
         self._was_single = False
         self._skipped = 0
-        self._skipped_next = _FEWEST_SKIPPED
+        self._skipped_next = self.fewest_skipped
         self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._yielded_seconds = 0.0
@@ -283,8 +285,7 @@ class Submitter:
     def _lead_if_idle(self, batch: Batch) -> None:
         """Run a batch in the loop's own thread, if nothing else has happened in the loop since it was submitted.
 
-        The way to the writer's thread and back takes about as long as half a commit. A loop whose commits take too long
-        leaves them to the thread for a while, and for twice as long each time.
+        The way to the writer's thread and back takes about as long as half a commit.
         """
         if batch is not self._to_lead:
             return
@@ -306,11 +307,15 @@ class Submitter:
         else:
             self._watch_in_flight()
         if is_done and time.monotonic() - start > self.longest_stay:
-            self._skipped = self._skipped_next
-            self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
+            self._back_off()
         elif is_done:
-            self._skipped_next = _FEWEST_SKIPPED
+            self._skipped_next = self.fewest_skipped
         self._signals.deliver()
+
+    def _back_off(self) -> None:
+        """Leave the next operations to the threads, as one has taken the loop too long; twice as many each time."""
+        self._skipped = self._skipped_next
+        self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
 
     def _leave_to_thread(self) -> None:
         batch, self._to_lead = self._to_lead, None
