@@ -61,9 +61,7 @@ def ready(database: Path) -> set[str]:
 def test_the_records_of_a_sound_database_are_counted(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, findings = examined(database, capsys, "--deep")
     assert code == 0
-    assert [findings[kind]["detail"] for kind in KINDS] == [
-        f"{count}, each can be read" for count in (1, 3, 1, 1, 1, 1)
-    ]
+    assert [findings[kind]["detail"] for kind in KINDS] == [f"{count}, all readable" for count in (1, 3, 1, 1, 1, 1)]
     assert {findings[check]["level"] for check in ("waiting", "numbers", "other programs")} == {"ok"}
 
 

@@ -215,7 +215,7 @@ def test_what_a_killed_process_has_left_is_not_changed(tmp_path: Path, capsys: p
     assert path.with_name("swarm.db-shm").exists()
     before = path.read_bytes(), log_of(path).read_bytes()
     assert main(["doctor", str(path), "--deep"]) == 0
-    assert "tasks: 100, each can be read" in capsys.readouterr().out
+    assert "tasks: 100, all readable" in capsys.readouterr().out
     assert (path.read_bytes(), log_of(path).read_bytes()) == before
 
 

@@ -386,6 +386,6 @@ async def test_an_interrupted_conversion_is_told(
     (found,) = await partitions_found(durable_url)
 
     assert found.level is Level.ADVICE
-    assert "is being turned into a plain table, or that was interrupted" in found.detail
+    assert "is being converted to a plain table, or the conversion was interrupted" in found.detail
     assert "swarm-persistence partition --by none" in (found.remedy or "")
     assert f"?schema={schema}'" in (found.remedy or "")

@@ -21,34 +21,34 @@ from swarm_persistence_conformance.records import a_task
 
 GOLDEN = Path(__file__).parent / "golden" / "call_paths.txt"
 REPETITIONS = 8
-Act = Callable[[], Awaitable[object]]
-Verb = Callable[[SqliteStorage], AsyncGenerator[Act, None]]
+Call = Callable[[], Awaitable[object]]
+Verb = Callable[[SqliteStorage], AsyncGenerator[Call, None]]
 
 
-async def _stores(storage: SqliteStorage) -> AsyncGenerator[Act, None]:
+async def _stores(storage: SqliteStorage) -> AsyncGenerator[Call, None]:
     for number in count():
         yield partial(storage.store_task, a_task(f"stored-{number}"))
 
 
-async def _claims(storage: SqliteStorage) -> AsyncGenerator[Act, None]:
+async def _claims(storage: SqliteStorage) -> AsyncGenerator[Call, None]:
     await storage.store_tasks([a_task(f"ready-{number}") for number in range(100)])
     while True:
         yield partial(storage.claim_next_task, "agent-1")
 
 
-async def _completions(storage: SqliteStorage) -> AsyncGenerator[Act, None]:
+async def _completions(storage: SqliteStorage) -> AsyncGenerator[Call, None]:
     await storage.store_tasks([a_task(f"to-complete-{number}") for number in range(100)])
     while (task := await storage.claim_next_task("agent-1")) is not None:
         yield partial(storage.complete_task, task, {"sum": 3})
 
 
-async def _reads(storage: SqliteStorage) -> AsyncGenerator[Act, None]:
+async def _reads(storage: SqliteStorage) -> AsyncGenerator[Call, None]:
     await storage.store_task(a_task("stored"))
     while True:
         yield partial(storage.get_task, "stored")
 
 
-async def _transactions(storage: SqliteStorage) -> AsyncGenerator[Act, None]:
+async def _transactions(storage: SqliteStorage) -> AsyncGenerator[Call, None]:
     async def move(task: TaskModel) -> None:
         async with storage.transaction():
             found = await storage.get_task("counted")
@@ -102,19 +102,19 @@ async def storage(tmp_path: Path, trace: CallTrace) -> AsyncIterator[SqliteStora
 
 async def _functions_of(verb: Verb, storage: SqliteStorage, trace: CallTrace) -> dict[str, list[str]]:
     """Return what all repetitions together pass, that included which follows once the caller has its answer."""
-    acts = verb(storage)
+    calls = verb(storage)
     for _ in range(REPETITIONS):
-        await (await anext(acts))()
+        await (await anext(calls))()
     trace.wait_for_threads()
     trace.forget()
     for _ in range(REPETITIONS):
-        act = await anext(acts)
+        call = await anext(calls)
         trace.wait_for_threads()
         trace.is_recording = True
-        await act()
+        await call()
         trace.wait_for_threads()
         trace.is_recording = False
-    await acts.aclose()
+    await calls.aclose()
     return trace.functions
 
 

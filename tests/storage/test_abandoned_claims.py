@@ -25,7 +25,7 @@ async def store(path: Path) -> None:
 
 
 async def held_in(path: Path) -> set[str]:
-    """Return which tasks are assigned; all others must be as if no one had claimed them."""
+    """Return which tasks are assigned; all others must be as if they had never been claimed."""
     async with await SqliteStorage.open(path) as storage:
         tasks = await storage.repository(TaskModel).find_all()
     assert {task.retry_count for task in tasks} == {0}

@@ -15,8 +15,8 @@ from swarm_persistence import (
     TaskModel,
     TaskStatus,
 )
-from torture.acts import Act, Expected, Key, absent, exactly, nearly, new
 from torture.caller import Caller, discard
+from torture.history import Expected, Key, RecordedWrite, absent, exactly, nearly, new
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _OLD = datetime(2021, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ class Actor(Caller):
         is_over: Callable[[], bool],
         *,
         prunes: bool = False,
-        tell: Callable[[int, Act], None] = discard,
+        tell: Callable[[int, RecordedWrite], None] = discard,
     ) -> None:
         super().__init__(name, rng, is_over, tell)
         self._storage = storage
@@ -64,9 +64,9 @@ class Actor(Caller):
         if prunes:  # which takes what is old of all actors
             self._verbs.append(self.prune)
 
-    async def run(self, acts: int) -> None:
-        """Do so many acts, or fewer if it is over before: then no caller is left to be told anything."""
-        for _ in range(acts):
+    async def run(self, writes: int) -> None:
+        """Do so many writes, or fewer if it is over before: then no caller is left to be told anything."""
+        for _ in range(writes):
             if self._is_over():
                 return
             await self._rng.choice(self._verbs)()

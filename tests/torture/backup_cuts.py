@@ -8,8 +8,8 @@ from pathlib import Path
 from swarm_persistence import EventModel, SqliteStorage, StorageError
 from swarm_persistence.transfer.restoring import restore
 from torture.actor import Actor
-from torture.acts import Stored
 from torture.disk import Disk
+from torture.history import Stored
 from torture.images import plain_file
 from torture.judge import BrokenPromiseError, require_all, require_prefix, require_same
 from torture.mounting import left_by, mounted, new_directory

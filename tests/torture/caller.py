@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from swarm_persistence import AgentModel, MessageModel, Model, OutcomeUnknownError, StorageError, TaskModel
-from torture.acts import Act, Answer, History, State, moments
 from torture.fresh import FreshRecords
+from torture.history import Answer, History, RecordedWrite, State, moments
 
 _PATIENCE_SECONDS = 30.0
 
@@ -24,7 +24,7 @@ class Caller:
     """What it was told is kept in `history`. It leaves alone what may or may not be stored after an error."""
 
     def __init__(
-        self, name: str, rng: random.Random, is_over: Callable[[], bool], tell: Callable[[int, Act], None]
+        self, name: str, rng: random.Random, is_over: Callable[[], bool], tell: Callable[[int, RecordedWrite], None]
     ) -> None:
         self.history = History(name)
         self._name = name
@@ -48,19 +48,19 @@ class Caller:
         is_atomic: bool = True,
     ) -> bool:
         """Do one write, and tell whether it was acknowledged."""
-        act = Act(name, list(outcomes), next(moments), is_atomic)
-        number = len(self.history.acts)
-        self.history.acts.append(act)
-        self._tell(number, act)
+        write = RecordedWrite(name, list(outcomes), next(moments), is_atomic)
+        number = len(self.history.writes)
+        self.history.writes.append(write)
+        self._tell(number, write)
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await way()
         except StorageError as error:
-            act.error = error
-            act.answer = Answer.UNKNOWN if isinstance(error, OutcomeUnknownError) else Answer.REFUSED
-            self._tell(number, act)
+            write.error = error
+            write.answer = Answer.UNKNOWN if isinstance(error, OutcomeUnknownError) else Answer.REFUSED
+            self._tell(number, write)
             self._fresh.change_task_type()  # a claim must not find a task of which it is not known whether it is stored
-            for _, id in act.keys:
+            for _, id in write.keys:
                 for pool in (self._pending, self._held, self._agents, self._unread):
                     record = pool.pop(id, None)
                     if isinstance(record, TaskModel):
@@ -72,10 +72,10 @@ class Caller:
             raise ForeignError(f"{self._name}: {name} raised {error!r}") from error
         if self._is_over():
             return False
-        act.outcomes = [final()]
-        act.answer = Answer.STORED
-        act.answered_at = next(moments)
-        self._tell(number, act)
+        write.outcomes = [final()]
+        write.answer = Answer.STORED
+        write.answered_at = next(moments)
+        self._tell(number, write)
         return True
 
     def _keep(self, records: Sequence[Model]) -> None:
@@ -92,5 +92,5 @@ class Caller:
             self._pending.pop(id, None)
 
 
-def discard(_number: int, _act: Act) -> None:
+def discard(_number: int, _write: RecordedWrite) -> None:
     """Keep what was told in the caller's own history only."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from swarm_persistence import SqliteStorage, Storage, StorageError, TaskModel
 from swarm_persistence.engines.pools import Durability
 from torture.actor import Actor
-from torture.acts import Stored
 from torture.backup_cuts import in_backup, in_restore
 from torture.disk import Disk
+from torture.history import Stored
 from torture.images import file_with_holes, older_file
 from torture.judge import require_all, require_prefix, require_same
 from torture.mounting import left_by, mounted, new_directory

@@ -12,10 +12,10 @@ from typing import TypeVar
 from swarm_persistence import EventModel, SqliteStorage, StorageError, TaskModel
 from swarm_persistence.models.identifiers import new_id
 from torture.actor import Actor
-from torture.acts import History, Stored
 from torture.caller import HangError
 from torture.checkpoints import checkpoints_every
 from torture.faulty_disk import FAULTS, FaultyDisk
+from torture.history import History, Stored
 from torture.judge import BrokenPromiseError, require_all
 from torture.stored import all_in, require_sound
 
@@ -83,12 +83,12 @@ async def _trouble(storage: SqliteStorage, disk: FaultyDisk, rng: random.Random)
     await _judge(_as_after_a_kill(disk.directory), histories)
     disk.mend()
     await _require_working(storage)
-    acts = [len(history.acts) for history in histories]
+    writes = [len(history.writes) for history in histories]
     await _run(storage, actors, _ACTS_AFTERWARDS)
-    for history, count in zip(histories, acts, strict=True):
-        for act in history.acts[count:]:
-            if act.error is not None:
-                raise BrokenPromiseError(f"the disk is in order again, and yet: {act}")
+    for history, count in zip(histories, writes, strict=True):
+        for write in history.writes[count:]:
+            if write.error is not None:
+                raise BrokenPromiseError(f"the disk is in order again, and yet: {write}")
     require_all(histories, await _all_of_actors(storage), refusals_hold=True)
     return histories
 
@@ -114,11 +114,11 @@ async def _opened(disk: FaultyDisk, path: Path) -> SqliteStorage:
     return await _in_time("open", builder.build(path))
 
 
-async def _run(storage: SqliteStorage, actors: list[Actor], acts: int) -> None:
+async def _run(storage: SqliteStorage, actors: list[Actor], writes: int) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_look_after(storage))
         for actor in actors:
-            group.create_task(actor.run(acts))
+            group.create_task(actor.run(writes))
 
 
 async def _look_after(storage: SqliteStorage) -> None:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from swarm_persistence import SqliteStorage, TaskModel
 from torture.actor import Actor
-from torture.acts import Stored
+from torture.history import Stored
 from torture.stored import all_in
 
 

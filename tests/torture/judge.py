@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from torture.acts import ABSENT, Act, Answer, Expected, History, Key, State, Stored
+from torture.history import ABSENT, Answer, Expected, History, Key, RecordedWrite, State, Stored
 
 
 class BrokenPromiseError(AssertionError):
@@ -18,83 +18,87 @@ def require_all(histories: Iterable[History], stored: Stored, *, refusals_hold: 
     known: set[Key] = set()
     for history in histories:
         state: dict[Key, Expected] = {}
-        for act in history.acts:
-            known |= act.keys
-            is_open = _is_open(act, refusals_hold=refusals_hold)
-            if act.answer is Answer.STORED:
-                state |= act.outcomes[-1]
+        for write in history.writes:
+            known |= write.keys
+            is_open = _is_open(write, refusals_hold=refusals_hold)
+            if write.answer is Answer.STORED:
+                state |= write.outcomes[-1]
             elif is_open:
-                _require_whole(history, act, state, stored)
+                _require_whole(history, write, state, stored)
                 # What its actor leaves alone from now on; that it is whole was just seen.
-                for key in act.keys:
+                for key in write.keys:
                     state.pop(key, None)
         open_keys = _open_keys(history, refusals_hold=refusals_hold)
         for key, expected in state.items():
             if key not in open_keys and not expected.fits(stored.get(key)):
                 raise BrokenPromiseError(
                     f"{history.name}: {key} was acknowledged as\n  {expected.record}\n"
-                    f"and stored is\n  {stored.get(key)}\nacts: {_about(history, key)}"
+                    f"and stored is\n  {stored.get(key)}\nwrites: {_about(history, key)}"
                 )
-        for key in {key for act in history.acts for key in act.keys} - state.keys() - open_keys:
+        for key in {key for write in history.writes for key in write.keys} - state.keys() - open_keys:
             if key in stored:
                 raise BrokenPromiseError(
-                    f"{history.name}: {key} was refused, and is stored; acts: {_about(history, key)}"
+                    f"{history.name}: {key} was refused, and is stored; writes: {_about(history, key)}"
                 )
     _refuse_strangers(known, stored)
 
 
 def require_prefix(histories: Sequence[History], stored: Stored) -> None:
     """Require what `durability="normal"` promises: what is there is what was committed up to some moment."""
-    _refuse_strangers({key for history in histories for act in history.acts for key in act.keys}, stored)
-    present: list[Act] = []
-    missing: list[Act] = []
+    _refuse_strangers({key for history in histories for write in history.writes for key in write.keys}, stored)
+    present: list[RecordedWrite] = []
+    missing: list[RecordedWrite] = []
     for history in histories:
         counts = _fitting_prefixes(history, stored)
         if not counts:
             raise BrokenPromiseError(f"{history.name}: what is stored is no state that it ever had")
-        # Some acts change nothing, and do not tell whether they are there.
-        present += history.acts[: counts[0]]
-        missing += history.acts[counts[-1] :]
-    latest = max((act.submitted_at for act in present), default=0)
-    for act in missing:
-        if act.answer is Answer.STORED and act.answered_at is not None and act.answered_at < latest:
-            raise BrokenPromiseError(f"{act} is lost, though a later write is there")
+        # Some writes change nothing, and do not tell whether they are there.
+        present += history.writes[: counts[0]]
+        missing += history.writes[counts[-1] :]
+    latest = max((write.submitted_at for write in present), default=0)
+    for write in missing:
+        if write.answer is Answer.STORED and write.answered_at is not None and write.answered_at < latest:
+            raise BrokenPromiseError(f"{write} is lost, though a later write is there")
 
 
-def _require_whole(history: History, act: Act, before: State, stored: Stored) -> None:
-    outcomes = [_whole(act, outcome, before) for outcome in ({}, *act.outcomes)]
+def _require_whole(history: History, write: RecordedWrite, before: State, stored: Stored) -> None:
+    outcomes = [_whole(write, outcome, before) for outcome in ({}, *write.outcomes)]
     if any(all(expected.fits(stored.get(key)) for key, expected in outcome.items()) for outcome in outcomes):
         return
-    if not act.is_atomic and all(any(o[key].fits(stored.get(key)) for o in outcomes) for key in act.keys):
+    if not write.is_atomic and all(any(o[key].fits(stored.get(key)) for o in outcomes) for key in write.keys):
         return
-    found = {key: stored.get(key) for key in act.keys}
-    raise BrokenPromiseError(f"{history.name}: half applied: {act}\nfound {found}\nexpected one of {outcomes}")
+    found = {key: stored.get(key) for key in write.keys}
+    raise BrokenPromiseError(f"{history.name}: half applied: {write}\nfound {found}\nexpected one of {outcomes}")
 
 
-def _whole(act: Act, outcome: State, before: State) -> dict[Key, Expected]:
-    return {key: outcome.get(key, before.get(key, ABSENT)) for key in act.keys}
+def _whole(write: RecordedWrite, outcome: State, before: State) -> dict[Key, Expected]:
+    return {key: outcome.get(key, before.get(key, ABSENT)) for key in write.keys}
 
 
 def _open_keys(history: History, *, refusals_hold: bool) -> set[Key]:
-    return {key for act in history.acts if _is_open(act, refusals_hold=refusals_hold) for key in act.keys}
+    return {key for write in history.writes if _is_open(write, refusals_hold=refusals_hold) for key in write.keys}
 
 
-def _is_open(act: Act, *, refusals_hold: bool) -> bool:
+def _is_open(write: RecordedWrite, *, refusals_hold: bool) -> bool:
     """Tell whether it may be stored or not; one that is not atomic may have been refused half-way."""
-    return act.answer is Answer.UNKNOWN or (act.answer is Answer.REFUSED and not (refusals_hold and act.is_atomic))
+    return write.answer is Answer.UNKNOWN or (
+        write.answer is Answer.REFUSED and not (refusals_hold and write.is_atomic)
+    )
 
 
 def _fitting_prefixes(history: History, stored: Stored) -> list[int]:
-    """Return how many of the acts may have led to what is stored; a part of one that is not atomic counts."""
-    own = {key for act in history.acts for key in act.keys}
+    """Return how many of the writes may have led to what is stored; a part of one that is not atomic counts."""
+    own = {key for write in history.writes for key in write.keys}
     states: list[dict[Key, Expected]] = [dict.fromkeys(own, ABSENT)]
     fitting: list[int] = []
-    for count, act in enumerate([None, *history.acts]):
-        successors = states if act is None else [{**state, **outcome} for state in states for outcome in act.outcomes]
-        if act is not None and act.answer is not Answer.STORED:
+    for count, write in enumerate([None, *history.writes]):
+        successors = (
+            states if write is None else [{**state, **outcome} for state in states for outcome in write.outcomes]
+        )
+        if write is not None and write.answer is not Answer.STORED:
             successors += states
         is_whole = any(all(each.fits(stored.get(key)) for key, each in state.items()) for state in successors)
-        may_be_part = act is not None and not act.is_atomic
+        may_be_part = write is not None and not write.is_atomic
         if is_whole or (may_be_part and _is_between(states, successors, stored)):
             fitting.append(count)
         states = successors
@@ -116,7 +120,7 @@ def _refuse_strangers(known: set[Key], stored: Stored) -> None:
 
 
 def _about(history: History, key: Key) -> str:
-    return "; ".join(str(act) for act in history.acts if key in act.keys)
+    return "; ".join(str(write) for write in history.writes if key in write.keys)
 
 
 def require_same(expected: Stored, stored: Stored) -> None:

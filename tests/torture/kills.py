@@ -11,8 +11,8 @@ from pathlib import Path
 
 from swarm_persistence import LeaseLostError, SqliteStorage, Storage, TaskModel, TaskStatus
 from torture.actor import Actor
-from torture.acts import Act, History
 from torture.caller import HangError
+from torture.history import History, RecordedWrite
 from torture.judge import BrokenPromiseError, require_all
 from torture.stored import all_in, require_sound
 
@@ -62,8 +62,8 @@ class _Worker:
         if isinstance(message, str):
             self.completed.append(message)
             return
-        number, act = message
-        self.history.acts[number:] = [act]
+        number, write = message
+        self.history.writes[number:] = [write]
 
     def kill(self) -> None:
         """Kill it, and take what it had told before."""
@@ -159,8 +159,8 @@ def _live(path: str, name: str, seed: int, prunes: bool, pipe: Connection) -> No
 async def _work(path: str, name: str, rng: random.Random, prunes: bool, pipe: Connection) -> None:
     async with await SqliteStorage.open(path) as storage:
 
-        def tell(number: int, act: Act) -> None:
-            pipe.send((number, act))
+        def tell(number: int, write: RecordedWrite) -> None:
+            pipe.send((number, write))
 
         actor = Actor(name, storage, rng, lambda: False, prunes=prunes, tell=tell)
         while True:

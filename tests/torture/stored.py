@@ -8,7 +8,7 @@ import apsw
 
 from swarm_persistence import EventModel, Storage
 from swarm_persistence_conformance.records import MODELS
-from torture.acts import Stored, key_of
+from torture.history import Stored, key_of
 from torture.judge import BrokenPromiseError
 
 _OF_PENDING = """

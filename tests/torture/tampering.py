@@ -10,8 +10,8 @@ from pathlib import Path
 
 from swarm_persistence import SqliteStorage, Storage, StorageError
 from torture.actor import Actor
-from torture.acts import Answer, History, Key, Stored, moments
 from torture.caller import HangError
+from torture.history import Answer, History, Key, Stored, moments
 from torture.judge import BrokenPromiseError
 from torture.stored import all_in
 
@@ -93,12 +93,12 @@ async def _found(path: Path) -> Stored:
 def _require_kept(histories: Sequence[History], moment: int, stored: Stored) -> None:
     for history in histories:
         seen: set[Key] = set()
-        for act in reversed(history.acts):
-            if act.submitted_at > moment and act.answer is Answer.STORED:
-                for key, expected in act.outcomes[-1].items():
+        for write in reversed(history.writes):
+            if write.submitted_at > moment and write.answer is Answer.STORED:
+                for key, expected in write.outcomes[-1].items():
                     if key not in seen and not expected.fits(stored.get(key)):
-                        raise BrokenPromiseError(f"{act} was begun after the tampering, and is not there")
-            seen |= act.keys
+                        raise BrokenPromiseError(f"{write} was begun after the tampering, and is not there")
+            seen |= write.keys
 
 
 def _deleted(path: Path, _rng: random.Random) -> None:

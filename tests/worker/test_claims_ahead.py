@@ -20,8 +20,8 @@ def far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm_persistence.worker.pace.LONGEST_WAIT_SECONDS", 1_000.0)
 
 
-class Gate:
-    """A handler that is quick with all tasks but those of one id, which wait."""
+class BlockingHandler:
+    """A handler that returns at once, except for tasks of one id, which block until `may_go` is set."""
 
     def __init__(self, id: str) -> None:
         self.begun, self.may_go = asyncio.Event(), asyncio.Event()
@@ -67,15 +67,15 @@ async def test_a_task_for_which_no_slot_comes_in_time_is_handed_back(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swarm_persistence.worker.pace.LONGEST_WAIT_SECONDS", 0.05)
-    gate = Gate("b")
+    handler = BlockingHandler("b")
     await store(storage, "a", "b", "c")
-    async with a_worker(storage, {"work": gate}, concurrency=1) as worker:
-        await soon(gate.begun)
+    async with a_worker(storage, {"work": handler}, concurrency=1) as worker:
+        await soon(handler.begun)
         await once(storage, lambda task: task.status is TaskStatus.PENDING and task.claim_count == 1, "c")
         assert (await storage.claim_next_tasks("agent-2", limit=5))[0].id == "c"
-        gate.may_go.set()
+        handler.may_go.set()
         await completed(storage, "b")
-    assert (gate.seen, worker.outcomes) == (["a", "b"], {"completed": 2})
+    assert (handler.seen, worker.outcomes) == (["a", "b"], {"completed": 2})
 
 
 async def test_a_task_is_running_from_its_claim_on_if_a_slot_is_free(storage: Storage) -> None:
@@ -97,13 +97,13 @@ async def test_a_task_that_was_claimed_ahead_is_running_once_its_handler_has_run
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swarm_persistence.worker.task_runs.MARKED_AFTER_SECONDS", 0.01)
-    gate = Gate("c")
+    handler = BlockingHandler("c")
     await store(storage, "a", "b", "c", "d")
-    async with a_worker(storage, {"work": gate}, concurrency=1):
-        await soon(gate.begun)
+    async with a_worker(storage, {"work": handler}, concurrency=1):
+        await soon(handler.begun)
         running = await once(storage, lambda task: task.status is TaskStatus.RUNNING, "c")
         waiting = await once(storage, lambda task: task.status is not TaskStatus.RUNNING, "d")
-        gate.may_go.set()
+        handler.may_go.set()
         await completed(storage, "c", "d")
     assert running["c"].assigned_to == "agent-1"
     assert waiting["d"].status in (TaskStatus.ASSIGNED, TaskStatus.PENDING)
@@ -111,32 +111,32 @@ async def test_a_task_that_was_claimed_ahead_is_running_once_its_handler_has_run
 
 @pytest.mark.usefixtures("far_ahead")
 async def test_a_stop_hands_back_what_is_claimed_ahead(storage: Storage) -> None:
-    gate = Gate("b")
+    handler = BlockingHandler("b")
     await store(storage, "a", "b", "c")
-    async with a_worker(storage, {"work": gate}, concurrency=1) as worker:
-        await soon(gate.begun)
+    async with a_worker(storage, {"work": handler}, concurrency=1) as worker:
+        await soon(handler.begun)
         await is_claimed_ahead(storage, "c")
         worker.stop()
         await once(storage, lambda task: task.status is TaskStatus.PENDING, "c")
-        gate.may_go.set()
-    assert (gate.seen, worker.outcomes) == (["a", "b"], {"completed": 2, "given back": 1})
+        handler.may_go.set()
+    assert (handler.seen, worker.outcomes) == (["a", "b"], {"completed": 2, "given back": 1})
 
 
 @pytest.mark.usefixtures("far_ahead")
 async def test_a_task_that_is_cancelled_before_it_has_a_slot_is_not_started(storage: Storage) -> None:
-    gate = Gate("b")
+    handler = BlockingHandler("b")
     await store(storage, "a", "b", "c")
-    async with a_worker(storage, {"work": gate}, concurrency=1) as worker:
-        await soon(gate.begun)
+    async with a_worker(storage, {"work": handler}, concurrency=1) as worker:
+        await soon(handler.begun)
         await is_claimed_ahead(storage, "c")
         await storage.cancel_task("c")
         assert worker._run is not None
         async with asyncio.timeout(SOON_SECONDS):
             while worker._run._ahead.tasks:  # noqa: ASYNC110 - no commit and no event tells of it
                 await asyncio.sleep(0.01)
-        gate.may_go.set()
+        handler.may_go.set()
         await completed(storage, "b")
-    assert gate.seen == ["a", "b"]
+    assert handler.seen == ["a", "b"]
 
 
 @pytest.mark.usefixtures("far_ahead")

@@ -102,7 +102,7 @@ class SqliteStorageBuilder(PooledStorageBuilder[SqliteSettings]):
     def longest_stay(self, duration: float | timedelta) -> Self:
         """Set how long an operation of a single caller may take the event loop's own thread. Default 1 ms.
 
-        It is done there, since the way to another thread and back takes about as long. After one that took longer, such
+        It is done there, since a round trip to another thread takes about as long. After one that took longer, such
         as a commit on a slow disk, the next ones are left to the threads for a while; 0 leaves them all.
         """
         return self._set(longest_stay=in_seconds(duration))

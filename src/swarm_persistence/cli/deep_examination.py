@@ -1,4 +1,4 @@
-"""Examines every record of a database of this package: is it readable, and consistent with the others?"""
+"""Checks that each record of an SQLite database can be read, and that records are consistent with each other."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +33,10 @@ def examine_records(path: Path) -> Iterator[Finding]:
     """Yield a finding for each kind of record, and for the consistency between records."""
     try:
         with looking(path, _BUSY_MILLISECONDS) as connection:
-            connection.execute("BEGIN").fetchall()  # one state of all tables
+            connection.execute("BEGIN").fetchall()  # one snapshot of all tables
             yield from _examine(path, connection)
     except apsw.Error as error:
-        yield wrong("records", f"they cannot be read (SQLite: {error})", restore(path))
+        yield wrong("records", f"the records cannot be read (SQLite: {error})", restore(path))
 
 
 def _examine(path: Path, connection: apsw.Connection) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tu
 
 def _records(path: Path, table: str, losses: list[Loss], count: int) -> Finding:
     if not losses:
-        return ok(table, f"{count:,}, each can be read")
+        return ok(table, f"{count:,}, all readable")
     more = f"; and {len(losses) - _MOST_NAMED:,} more" if len(losses) > _MOST_NAMED else ""
     detail = (
         f"{len(losses):,} of {count:,} cannot be read: {'; '.join(loss.shown() for loss in losses[:_MOST_NAMED])}{more}"
@@ -98,8 +98,8 @@ def _numbers(path: Path, connection: apsw.Connection) -> Finding:
     check = "numbers"
     behind: Any = connection.execute(_SEQUENCES_BEHIND).fetchall()
     unnumbered: int = connection.execute(f"SELECT count(*) FROM {TASKS.name} WHERE {CHANGE_NUMBER} <= 0").get
-    problems = [f"numbers of {name} may be given out twice" for (name,) in behind]
-    problems += [f"{unnumbered:,} tasks have no number of change, and watchers miss them"] if unnumbered else []
+    problems = [f"numbers of {name} may be assigned twice" for (name,) in behind]
+    problems += [f"{unnumbered:,} tasks have no change number, so watchers miss them"] if unnumbered else []
     if problems:
-        return wrong(check, "; ".join(problems), f"{recover(path)} makes a file with right numbers")
-    return ok(check, "none was given out twice")
+        return wrong(check, "; ".join(problems), f"{recover(path)} writes a file with correct numbers")
+    return ok(check, "each is assigned only once")

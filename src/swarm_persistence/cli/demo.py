@@ -99,7 +99,7 @@ class _Demo:
         self._stopping = stopping
         self._workers: int = arguments.workers
         self._limit: int | None = arguments.limit
-        self._is_nobody_killed: bool = arguments.no_kill
+        self._spares_all_workers: bool = arguments.no_kill
         self._has_no_page: bool = arguments.no_page
 
     async def run(self) -> int:
@@ -122,7 +122,7 @@ class _Demo:
         with meter(self._console, quantity(self._workers, "worker"), len(plan.tasks)) as show:
             coordinator = Coordinator(self._storage, plan, Fleet(self._target), self._stopping, show)
             await coordinator.prepare()
-            if self._workers > 1 and not self._is_nobody_killed:
+            if self._workers > 1 and not self._spares_all_workers:
                 coordinator.plan_kill()
             before, start = coordinator.completed, time.perf_counter()
             await coordinator.run(self._workers)
@@ -180,7 +180,7 @@ class _Demo:
         ]
         if self._limit is not None:
             command += ["--limit", self._limit]
-        if self._is_nobody_killed:
+        if self._spares_all_workers:
             command.append("--no-kill")
         if self._has_no_page:
             command.append("--no-page")

@@ -34,10 +34,10 @@ def require_ours(path: Path) -> None:
         raise CommandError(f"{str(path)!r} is a directory; give the path of a file")
     try:
         with RawFile(path.resolve()) as file:
-            head = file.read(0, len(MAGIC))
+            header = file.read(0, len(MAGIC))
     except apsw.CantOpenError as error:
         raise CommandError(f"{str(path)!r} cannot be read; check its permissions (SQLite: {error})") from error
-    if head != MAGIC:
+    if header != MAGIC:
         raise CommandError(f"{str(path)!r} is not an SQLite database, or its first page is destroyed")
     # With the log or without: a log that is not the file's own says nothing about the file.
     found, errors = [], []

@@ -87,7 +87,7 @@ async def examine_indexes(
 ) -> AsyncIterator[Finding]:
     """Find missing, invalid and bloated indexes.
 
-    Those with which the next step deals, which may have been interrupted or be under way, are left to that.
+    Indexes that the next migration step changes are skipped: the step may be running, or have been interrupted.
     """
     found = {name: rest for name, *rest in await connection.run(_INDEXES, (schema,))}
     partitions: Partitions = {}
@@ -97,26 +97,24 @@ async def examine_indexes(
     changing = _names_in(open_step) if open_step else set()
     problems = [
         *(_missing(schema, index) for name, index in expected.items() if name not in found | dict.fromkeys(changing)),
-        *_broken(schema, found, expected, changing, migrate),
-        *_swollen(schema, found),
+        *_invalid(schema, found, expected, changing, migrate),
+        *_bloated(schema, found),
     ]
     for problem in problems:
         yield problem
     if not problems:
-        yield ok("indexes", f"{len(found)}, all of version {version} are there and valid")
+        yield ok("indexes", f"{len(found)}; all indexes of version {version} exist and are valid")
 
 
 def _missing(schema: str, index: ExpectedIndex) -> Finding:
     remedy = f"run: {index.create(schema)}"
-    waits = "; writers of the table wait until it is built" if index.is_partitioned else ""
+    waits = "; writes to the table block until it is built" if index.is_partitioned else ""
     if index.is_unique:
-        return wrong(
-            "indexes", f"{index.name} is missing, and with it the promise that no value comes twice{waits}", remedy
-        )
-    return advice("indexes", f"{index.name} is missing: what needs it reads whole tables{waits}", remedy)
+        return wrong("indexes", f"{index.name} is missing, so duplicate values are not refused{waits}", remedy)
+    return advice("indexes", f"{index.name} is missing: queries that need it scan the whole table{waits}", remedy)
 
 
-def _broken(
+def _invalid(
     schema: str, found: dict[str, list[Any]], expected: dict[str, ExpectedIndex], changing: set[str], migrate: str
 ) -> Iterator[Finding]:
     for name, (kind, is_valid, *_) in found.items():
@@ -124,31 +122,33 @@ def _broken(
             continue
         if name in changing:
             yield advice(
-                "indexes", f"{name} is not valid: a step was interrupted, or is just building it", f"run `{migrate}`"
+                "indexes",
+                f"{name} is not valid: a migration step was interrupted, or is still building it",
+                f"run `{migrate}`",
             )
         elif _LEFT_BY_REINDEX.search(name):
             yield wrong(
                 "indexes",
-                f"{name} is not valid: a REINDEX CONCURRENTLY that was broken off has left it",
+                f"{name} is not valid: an interrupted REINDEX CONCURRENTLY has left it behind",
                 f'run: DROP INDEX CONCURRENTLY "{schema}".{_quoted(name)}',
             )
         elif kind == "I":
-            # REINDEX makes those of the partitions anew, and leaves this one as it is.
+            # REINDEX rebuilds the indexes of the partitions, and leaves this one invalid.
             again = f"; {expected[name].create(schema)}" if name in expected else ""
             yield wrong(
                 "indexes",
-                f"{name} is not valid, as some partitions have no such index",
+                f"{name} is not valid: some partitions lack an index that matches it",
                 f'run: DROP INDEX "{schema}".{_quoted(name)}{again}',
             )
         else:
             yield wrong(
                 "indexes",
-                f"{name} is not valid, as after a CREATE INDEX CONCURRENTLY that was broken off",
+                f"{name} is not valid, as after an interrupted CREATE INDEX CONCURRENTLY",
                 f'run: REINDEX INDEX CONCURRENTLY "{schema}".{_quoted(name)}',
             )
 
 
-def _swollen(schema: str, found: dict[str, list[Any]]) -> Iterator[Finding]:
+def _bloated(schema: str, found: dict[str, list[Any]]) -> Iterator[Finding]:
     for name, (_, is_valid, size, entries) in found.items():
         if is_valid and size > LARGE_BYTES and size > _MOST_BYTES_OF_AN_ENTRY * entries:
             yield advice(

@@ -28,12 +28,12 @@ def reason_not_to_apply(path: Path, log: Log, problems: list[str], problems_alon
     """Return the reason why a log that SQLite would apply belongs to another file; `None` if there is none."""
     applied = log.applied()
     with RawFile(path.resolve()) as file:
-        head = file.read(0, 100)
-    if not applied or len(head) < 100:
+        header = file.read(0, 100)
+    if not applied or len(header) < 100:
         return None
     if log.page_size != (page_size := page_size_of(path)):
         return f"its pages have {log.page_size:,} bytes, those of the file {page_size:,}"
-    if _change_counter(companions(path)[0], log) < int.from_bytes(head[_CHANGE_COUNTER_AT : _CHANGE_COUNTER_AT + 4]):
+    if _change_counter(companions(path)[0], log) < int.from_bytes(header[_CHANGE_COUNTER_AT : _CHANGE_COUNTER_AT + 4]):
         return "it is older than the file, as the log of an earlier state beside a restored copy is"
     birth, birth_with_log = (_birth(path, with_log=with_log) for with_log in (False, True))
     if birth is not None and birth_with_log is not None and birth_with_log != birth:
@@ -91,7 +91,7 @@ def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
         remedy = f"to copy the database, run {backup(path)}, never `cp` of the file alone"
         return advice(_CHECK, f"{shown}: the database exists in its log only, and the file alone holds nothing", remedy)
     if size > large_log_bytes:
-        remedy = "await storage.checkpoint() shrinks it; no reader stands in the way"
+        remedy = "await storage.checkpoint() shrinks it; no reader prevents that"
         return advice(_CHECK, f"{shown}: larger than it needs to be", remedy)
     return ok(_CHECK, shown)
 

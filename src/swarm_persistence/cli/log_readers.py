@@ -56,11 +56,11 @@ def _readers(index: Path) -> set[OldReader]:
     if not index.exists():
         return set()  # the last connection was closed meanwhile
     with index.open("rb") as file:
-        head = file.read(_MARKS.size)
-        if len(head) < _MARKS.size:
+        header = file.read(_MARKS.size)
+        if len(header) < _MARKS.size:
             return set()
-        (frames,) = _FRAMES.unpack_from(head)
-        copied, *marks = _MARKS.unpack(head)
+        (frames,) = _FRAMES.unpack_from(header)
+        copied, *marks = _MARKS.unpack(header)
         marks[0] = copied  # the first one is for readers that need no log
         found = set()
         for place, mark in enumerate(marks):

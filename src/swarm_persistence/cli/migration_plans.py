@@ -14,7 +14,7 @@ _ONE_TRANSACTION = "in one transaction with the other steps"
 
 
 class PlannedPart(msgspec.Struct, frozen=True):
-    """Statements that run in the same way."""
+    """Statements that run in the same mode."""
 
     manner: str
     statements: tuple[str, ...]

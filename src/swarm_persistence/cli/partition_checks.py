@@ -1,4 +1,4 @@
-"""What `doctor` says of a schema whose history is partitioned: late periods, leftovers, interrupted conversions."""
+"""The checks of `doctor` on partitioned history: overdue periods, detached partitions, interrupted conversions."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -21,9 +21,9 @@ ORDER BY table_name
 async def examine_partitions(
     connection: Connection, schema: str, command: Callable[[str], str]
 ) -> AsyncIterator[Finding]:
-    """Find periods that are over and go on, partitions that nothing reads, and tables between the two layouts.
+    """Find overdue periods, partitions that no query reads, and tables between the two layouts.
 
-    `command` gives a command of ours for the schema, as a shell takes it.
+    `command` returns one of this package's commands for the schema, quoted for a shell.
     """
     quoted = f'"{schema}"'
     if not (await connection.run(_ARE_POSSIBLE, (f"{quoted}.partitioned_tables",)))[0][0]:
@@ -38,19 +38,18 @@ async def examine_partitions(
             is_sound = False
             yield advice(
                 _CHECK,
-                f"{table} has no partition for the {period} from {end} UTC on: what arrives then goes into the one "
-                "before",
+                f"{table} has no partition for the {period} from {end} UTC on: later rows go into the previous one",
                 f"run: SELECT {quoted}.add_partition('{table}')",
             )
         elif is_late:
             is_sound = False
             yield advice(
                 _CHECK,
-                f"{table}: the {period} that ended at {end} UTC goes on, since no storage has begun the next one",
+                f"{table}: rows still go into the {period} that ended at {end} UTC: no storage has begun the next one",
                 f"run: SELECT {quoted}.begin_partition('{table}')",
             )
     if is_sound and rows:
-        yield ok(_CHECK, "each table has the partition of the next period, and none is left over")
+        yield ok(_CHECK, "each table has a partition for the next period, and none is detached")
 
 
 async def _examine_table(
@@ -59,15 +58,15 @@ async def _examine_table(
     if await is_made_whole(connection, schema, table):
         yield advice(
             _CHECK,
-            f"{table} is being turned into a plain table, or that was interrupted: its partitions are not dropped "
-            "meanwhile, and each write is noted for the copy",
-            f"unless it goes on, run `{command('partition --by none')}` again, or "
+            f"{table} is being converted to a plain table, or the conversion was interrupted: until it has ended, no "
+            "partition is dropped, and each write is logged for the copy",
+            f"if no conversion is running, run `{command('partition --by none')}` again, or "
             f"`{command(f'partition --by {period}')}` to keep the partitions",
         )
     for part, is_pending in await detached_parts(connection, schema, table):
         state = "is about to be detached" if is_pending else "is detached"
         yield wrong(
             _CHECK,
-            f"{part} {state} from {table}, as a drop was interrupted: no query finds its rows",
-            "call storage.prune() again: it drops the partition, or attaches it where rows have to stay",
+            f"{part} {state} from {table}, since a drop was interrupted: no query finds its rows",
+            "call storage.prune() again: it drops the partition, or attaches it again if rows have to be kept",
         )

@@ -129,7 +129,7 @@ def show_list(
     columns: dict[str, Callable[[M], str]],
     cursor: Callable[[M], object],
 ) -> None:
-    """Print records: as JSON lines, or as a table with the way to the next page."""
+    """Print records: as JSON lines, or as a table with the command for the next page."""
     if arguments.json:
         for record in records:
             print_json(record)

@@ -32,11 +32,17 @@ class Repair(msgspec.Struct, frozen=True):
 REPAIRS = (
     Repair(
         "other programs",
-        "none has written its own tables into the file",
+        "none has added its own tables to the file",
         rust_crate.find_traces,
         rust_crate.repair,
     ),
-    Repair("waiting", "each task waits for what it says", waits.find_contradictions, waits.repair, is_deep=True),
+    Repair(
+        "waiting",
+        "each task waits for exactly its dependencies",
+        waits.find_contradictions,
+        waits.repair,
+        is_deep=True,
+    ),
 )
 
 
@@ -47,7 +53,7 @@ def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> 
             continue
         if found := repair.find(connection):
             # No backup first: the storage, which makes one, refuses a file that another program has written to.
-            remedy = f"run {command('doctor', path, '--repair')}, which does it in one transaction, or not at all"
+            remedy = f"run {command('doctor', path, '--repair')}, which repairs it in one transaction"
             yield wrong(repair.check, "; ".join(found), remedy)
         else:
             yield ok(repair.check, repair.sound)

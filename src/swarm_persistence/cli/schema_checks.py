@@ -30,7 +30,7 @@ FROM pg_stat_user_tables AS tables
 WHERE schemaname = $1
 ORDER BY relname
 """
-_ROW_HEAD_BYTES = 28
+_ROW_HEADER_BYTES = 28
 LARGE_BYTES = 64 * 1024**2
 """Smaller tables and indexes are not reported."""
 _MANY_DEAD_ROWS = 10_000
@@ -51,21 +51,21 @@ async def examine_sequences(connection: Connection, schema: str, repair: str) ->
         if not is_visible:
             hidden.append(table.name)
         elif last < highest:
-            behind.append(f"that of the {table.name} stands at {last:,}, and the table at {highest:,}")
+            behind.append(f"the sequence of the {table.name} is at {last:,}, and the table at {highest:,}")
     if behind:
         yield wrong(
             "sequences",
             f"{'; '.join(behind)}, as after a logical replication",
-            f"run `{repair}`; each is also advanced by the next store",
+            f"run `{repair}`; the next store into a table also advances its sequence",
         )
     if hidden:
         yield advice(
             "sequences",
-            f"this role may not read those of {', '.join(hidden)}",
+            f"this role may not read the sequences of {', '.join(hidden)}",
             await _grant_of_sequences(connection, schema),
         )
     if not behind and not hidden:
-        yield ok("sequences", "each is ahead of its table")
+        yield ok("sequences", "none is behind its table")
 
 
 async def repair_sequences(connection: Connection, schema: str) -> list[str]:
@@ -86,14 +86,14 @@ async def repair_sequences(connection: Connection, schema: str) -> list[str]:
 
 async def examine_dead_rows(connection: Connection, schema: str) -> AsyncIterator[Finding]:
     """Find tables with more dead rows than live ones, or with much unused space."""
-    problems = [problem async for problem in _swollen(connection, schema)]
+    problems = [problem async for problem in _bloated(connection, schema)]
     for problem in problems:
         yield problem
     if not problems:
-        yield ok("dead rows", "autovacuum keeps up with them in each table")
+        yield ok("dead rows", "autovacuum keeps up in every table")
 
 
-async def _swollen(connection: Connection, schema: str) -> AsyncIterator[Finding]:
+async def _bloated(connection: Connection, schema: str) -> AsyncIterator[Finding]:
     rows: list[Any] = await connection.run(_TABLES, (schema,))
     for name, live, dead, size, is_left_out, width in rows:
         if is_left_out:
@@ -106,13 +106,13 @@ async def _swollen(connection: Connection, schema: str) -> AsyncIterator[Finding
             yield advice(
                 "dead rows",
                 f"{name} holds {dead:,} dead rows beside {live:,} live ones",
-                f'see what `old snapshots` says, and run VACUUM (ANALYZE) "{schema}".{name}',
+                f'see the finding `old snapshots`, then run VACUUM (ANALYZE) "{schema}".{name}',
             )
-        elif size > LARGE_BYTES and width and size > _LARGEST_TABLE_FACTOR * live * (width + _ROW_HEAD_BYTES):
+        elif size > LARGE_BYTES and width and size > _LARGEST_TABLE_FACTOR * live * (width + _ROW_HEADER_BYTES):
             yield advice(
                 "dead rows",
                 f"{name} takes {megabytes(size)} for {live:,} rows of about {width:.0f} bytes",
-                f'pg_repack, or VACUUM (FULL) "{schema}".{name} while no worker runs; later rows use the room, too',
+                f'pg_repack, or VACUUM (FULL) "{schema}".{name} while no worker runs; later rows reuse the space',
             )
 
 
@@ -122,7 +122,7 @@ async def _grant_of_sequences(connection: Connection, schema: str) -> str:
 
 
 async def _tables_of(connection: Connection, schema: str) -> list[Table[Any]]:
-    """Return our tables that the schema has: one of an earlier version lacks some."""
+    """Return the tables that the schema has; an earlier version lacks some."""
     rows = await connection.run("SELECT tablename FROM pg_tables WHERE schemaname = $1", (schema,))
     names = {name for (name,) in rows}
     return [table for table in TABLES if table.name in names]

@@ -31,23 +31,23 @@ _HIDDEN: dict[type[Model], frozenset[str]] = {
 _COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "required_capabilities", "tags"})
 
 
-def shown(record: Model, characters: int, way: str) -> dict[str, Any]:
-    """Return the record's fields as JSON values, without empty ones; `way` tells how to get what is cut."""
+def shown(record: Model, characters: int, hint: str) -> dict[str, Any]:
+    """Return the record's fields as JSON values, without empty ones; `hint` tells how to get what is cut."""
     hidden = _HIDDEN[type(record)]
     fields: dict[str, Any] = {}
     for name, value in msgspec.to_builtins(record).items():
         if name in hidden or value is None or (name in _COLLECTIONS and not value):
             continue
-        fields[name] = value if name == "id" else within(value, characters, way)
+        fields[name] = value if name == "id" else within(value, characters, hint)
     return fields
 
 
-def within(value: Any, characters: int, way: str) -> Any:
+def within(value: Any, characters: int, hint: str) -> Any:
     """Return the value, or the beginning of its text if that is longer than this many characters."""
     text = value if isinstance(value, str) else json_text(value)
     if len(text) <= characters:
         return value
-    return {"truncated": text[:characters], "characters": len(text), "hint": f"to get all: {way}"}
+    return {"truncated": text[:characters], "characters": len(text), "hint": f"to get all: {hint}"}
 
 
 def listed(name: str, records: Iterable[dict[str, Any]], limit: int, more: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ ToolFunction = Callable[..., Awaitable[Answer]]
 
 
 class ToolCallError(Exception):
-    """A call that failed in a way that its caller can understand; the text says how."""
+    """A call that failed for a reason that the caller can act on; the text says which."""
 
 
 class SwarmTool:

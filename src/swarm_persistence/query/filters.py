@@ -1,4 +1,4 @@
-"""Filters of records as texts, such as those of a query string, made into a query: in one way for all models."""
+"""Makes a query of filters that are texts, such as those of a query string; the same for all models."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_args

@@ -115,7 +115,7 @@ async def write_past_a_lock(name: str, what: str) -> list[Any]:
 
 @contextmanager
 def without_locks() -> Iterator[None]:
-    """Give everyone a lock of his own meanwhile."""
+    """Give each tab a lock of its own meanwhile."""
     from pyodide.code import run_js  # type: ignore[import-not-found]
 
     run_js(

@@ -119,7 +119,7 @@ class SwarmStore(BaseStore):
 
     async def _documents(self, ids: list[str]) -> dict[str, DocumentModel]:
         repository = self._storage.repository(DocumentModel)
-        if len(ids) == 1:  # has a faster way
+        if len(ids) == 1:  # has a faster path
             only = await repository.find_by_id(ids[0])
             return {only.id: only} if only else {}
         found = await repository.query(QueryBuilder(DocumentModel).where_in("id", ids)) if ids else []

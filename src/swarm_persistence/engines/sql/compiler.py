@@ -133,8 +133,8 @@ class Compiler:
             conflict = f"DO UPDATE SET\n  {changes}\nWHERE {is_expired}"
         if sequence is not None:
             names, new = [*names, SEQUENCE], [*new, sequence]
-        head = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(new)}\nFROM {source}"
-        return f"{head}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
+        insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(new)}\nFROM {source}"
+        return f"{insertion}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
 
     def _now(self, marked: int) -> str:
         """Return the expression of the present time after so many placeholders."""

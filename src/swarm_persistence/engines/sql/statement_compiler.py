@@ -73,7 +73,7 @@ NewInsert = Callable[[Table[Any], list[Any], Any], InsertStatement]
 
 
 class StatementCompiler(ABC):
-    """Compiles the steps and reads that all databases run in the same way; a subclass compiles the others."""
+    """Compiles the steps and reads that are the same on all databases; a subclass compiles the others."""
 
     def __init__(self, compiler: Compiler, word_index: WordIndexCompiler) -> None:
         self.sql = compiler

@@ -71,8 +71,8 @@ async def recall(
 
 
 def _shown(document: DocumentModel, characters: int) -> dict[str, Any]:
-    way = f"recall with key={document.key!r}, collection={[*document.collection]!r} and a larger max_characters"
-    fields = shown(document, characters, way)
+    hint = f"recall with key={document.key!r}, collection={[*document.collection]!r} and a larger max_characters"
+    fields = shown(document, characters, hint)
     if document.data is not None:
         fields["bytes"] = len(document.data)
     return fields

@@ -90,6 +90,6 @@ async def _latest(
 def _all_shown(events: list[EventModel], characters: int) -> list[dict[str, Any]]:
     shortened: list[dict[str, Any]] = []
     for event in events:
-        way = f"read_events with after={(event.sequence or 1) - 1}, limit=1 and a larger max_characters"
-        shortened.append(shown(event, characters, way))
+        hint = f"read_events with after={(event.sequence or 1) - 1}, limit=1 and a larger max_characters"
+        shortened.append(shown(event, characters, hint))
     return shortened

@@ -49,8 +49,8 @@ async def wait_for_task(
         task = await storage.wait_for_task(task_id, timeout=wait_seconds)
     except WaitTimeoutError:
         return {"task": None, "hint": "it is not finished yet; call it again"}
-    way = f"list_tasks with task_ids=[{task_id!r}] and a larger max_characters"
-    return {"task": shown(task, max_characters, way)}
+    hint = f"list_tasks with task_ids=[{task_id!r}] and a larger max_characters"
+    return {"task": shown(task, max_characters, hint)}
 
 
 def _state(task: TaskModel) -> dict[str, Any]:

@@ -17,9 +17,9 @@ async def list_schedules(
 ) -> dict[str, Any]:
     """List the schedules that add tasks at fixed times, by name, each with its next time."""
     found = await storage.list_schedules()
-    way = "list_schedules with a larger max_characters"
+    hint = "list_schedules with a larger max_characters"
     return listed(
-        "schedules", (shown(each, max_characters, way) for each in found), limit, "list_schedules with a larger limit"
+        "schedules", (shown(each, max_characters, hint) for each in found), limit, "list_schedules with a larger limit"
     )
 
 

@@ -216,5 +216,5 @@ async def list_blocked_tasks(
 
 
 def _shown(task: TaskModel, characters: int) -> dict[str, Any]:
-    way = f"list_tasks with task_ids=[{task.id!r}] and a larger max_characters"
-    return shown(task, characters, way)
+    hint = f"list_tasks with task_ids=[{task.id!r}] and a larger max_characters"
+    return shown(task, characters, hint)

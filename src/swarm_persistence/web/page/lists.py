@@ -34,7 +34,7 @@ class Listed:
         return filters
 
     def sorted_by(self, field: str) -> dict[str, str]:
-        """Return the parameters that sort by a field; if it is sorted so already, the other way round."""
+        """Return the parameters that sort by a field; if it is sorted so already, in the opposite order."""
         order = field if self.sort == f"-{field}" else f"-{field}"
         return {**self.filters, "sort": order}
 

@@ -10,7 +10,7 @@ _LONGEST_BYTES = 63
 """The server truncates longer names."""
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
-"""Servers replace other characters, each in its way."""
+"""Each server replaces other characters differently."""
 
 
 class ApplicationName:

@@ -48,8 +48,8 @@ class PostgresCompiler(ClaimCompiler):
         if table.is_followed:
             names.append(CHANGE_NUMBER)
             values.append(CURRENT_CHANGE)
-        head = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
-        return f"{head}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
+        insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
+        return f"{insertion}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
 
     def put_rows(self, table: Table[Any], *, if_absent: bool, numbering: Numbering) -> str:
         """Return the text that adds any number of rows, or replaces those of their ids; it marks `put_values`.

@@ -15,8 +15,8 @@ transaction with the number x below the horizon change a task, and not be commit
    so one that is gone belongs to what the rows' statement sees. `pg_locks` reads the fast-path locks first, and the
    others after them at one time: a lock that moves there meanwhile is seen once or twice, and never not at all.)
 3. The lock on the number x itself is taken a moment after it was given out. If it is among the locks, its owner has the
-   lock of 2 as well, and x holds the horizon. If it is not, there is an owner of a lock on our tables who has no number
-   yet as far as the locks tell, and then any open number without an owner holds the horizon.
+   lock of 2 as well, and x holds the horizon. If it is not, the locks show a transaction that locks our tables and has
+   no number yet, and then any open number without an owner holds the horizon.
 
 So the horizon is at most x, which it is not. Prepared transactions keep both locks, and so do those that wait for a
 synchronous standby. VACUUM, CREATE INDEX and readers take other kinds of lock. The locks are read only if any

@@ -1,4 +1,4 @@
-"""Compiles the steps and reads that PostgreSQL runs in its own way."""
+"""Compiles the steps and reads that are specific to PostgreSQL."""
 
 import threading
 from collections.abc import Sequence

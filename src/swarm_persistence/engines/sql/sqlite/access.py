@@ -1,4 +1,4 @@
-"""The ways in which SQLite opens a database's file: for writing, or, where that cannot be, for reading."""
+"""The modes in which SQLite opens a database's file: for writing, or, where that is impossible, for reading."""
 
 import os
 from enum import Enum
@@ -23,7 +23,7 @@ class Access(Enum):
 
 
 def connect(path: str, access: Access, *, vfs: str | None = None, statements_kept: int = 100) -> apsw.Connection:
-    """Open a file in this way; raises what SQLite raises."""
+    """Open a file in this mode; raises what SQLite raises."""
     writes = access is Access.WRITE
     flags = apsw.SQLITE_OPEN_URI | (apsw.SQLITE_OPEN_READWRITE if writes else apsw.SQLITE_OPEN_READONLY)
     uri = f"{Path(path).as_uri()}?{access.value}"

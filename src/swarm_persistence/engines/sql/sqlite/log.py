@@ -70,16 +70,16 @@ def dropped_commits(path: Path) -> int:
 
 
 def commits_behind(path: Path, number: int) -> int:
-    """Count the commits of the log's present use behind frame `number`; reads no page, only the frames' heads."""
+    """Count the commits of the log's present use behind frame `number`; reads no page, only the frame headers."""
     file = open_if_exists(path)
     if file is None:
         return 0
     commits = stale = 0
     with file:
-        head = file.read(0, _HEADER.size)
-        if len(head) < _HEADER.size:
+        header = file.read(0, _HEADER.size)
+        if len(header) < _HEADER.size:
             return 0
-        _, _, page_size, _, salts, _, _ = _HEADER.unpack(head)
+        _, _, page_size, _, salts, _, _ = _HEADER.unpack(header)
         if not _is_page_size(page_size):
             return 0
         step = _FRAME.size + page_size
@@ -96,10 +96,10 @@ def commits_behind(path: Path, number: int) -> int:
 def _read(file: RawFile, page_size_of_file: int) -> Log | None:
     if file.size < _HEADER.size + _FRAME.size:
         return None
-    head = file.read(0, _HEADER.size)
-    magic, _, page_size, _, salts, first, second = _HEADER.unpack(head)
+    header = file.read(0, _HEADER.size)
+    magic, _, page_size, _, salts, first, second = _HEADER.unpack(header)
     order = _MAGICS.get(magic, "")
-    has_header = bool(order) and _is_page_size(page_size) and checksum(head[:24], 0, 0, order) == (first, second)
+    has_header = bool(order) and _is_page_size(page_size) and checksum(header[:24], 0, 0, order) == (first, second)
     if not has_header:
         page_size, order = page_size_of_file, order or "<"
         salts = _FRAME.unpack(file.read(_HEADER.size, _FRAME.size))[2]
@@ -129,8 +129,8 @@ def _frames(file: RawFile, page_size: int, salts: bytes, before: tuple[int, int]
 
 def _has_salts(file: RawFile, offset: int, salts: bytes) -> bool:
     """Tell whether the frame here belongs to this use of the file: then those before it are damaged, not stale."""
-    head = file.read(offset, _FRAME.size)
-    return len(head) == _FRAME.size and _FRAME.unpack(head)[2] == salts
+    header = file.read(offset, _FRAME.size)
+    return len(header) == _FRAME.size and _FRAME.unpack(header)[2] == salts
 
 
 def checksum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:

@@ -102,7 +102,7 @@ class Readers:
                     self._grow(batch)
 
     def run_in_caller(self, batch: Batch) -> None:
-        """Take a batch of one read, and run it in the calling thread if a connection is free and no lock is in the way.
+        """Take a batch of one read, and run it in the calling thread if a connection is free and no lock prevents it.
 
         It never waits there, neither for another process nor for a thread.
         """

@@ -122,8 +122,8 @@ class SqliteSession:
     def _is_done_here(self, operation: Operation) -> bool:
         """Run a short operation in the caller's own thread, and tell whether that was possible.
 
-        It takes a fraction of the time that the way to the writer's thread and back takes. If one has taken longer,
-        because the disk had to be asked, the others of this transaction take that way.
+        That takes a fraction of a round trip to the writer's thread. If an operation has taken longer, because it had
+        to read from disk, the others of this transaction are sent to that thread.
         """
         statements = operation.statements
         if (

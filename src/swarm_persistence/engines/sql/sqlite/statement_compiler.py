@@ -1,4 +1,4 @@
-"""Compiles the steps and reads that SQLite runs in its own way."""
+"""Compiles the steps and reads that are specific to SQLite."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -123,10 +123,10 @@ class SqliteStatementCompiler(StatementCompiler):
         if candidates is None:
             return super().nearest_candidates(read)
         text, values = self.sql.count(read.query)
-        head, new_values = candidates.columns(read.field)
+        columns, new_values = candidates.columns(read.field)
         rest = text.partition("\n")[2]
         return NearestCandidatesStatement(
-            f"SELECT {head}\n{rest}", (*new_values, *values), read.query.table, candidates
+            f"SELECT {columns}\n{rest}", (*new_values, *values), read.query.table, candidates
         )
 
     def _small_get(self, table: Table[Any]) -> str:
@@ -138,11 +138,11 @@ class SqliteStatementCompiler(StatementCompiler):
             f" AND coalesce(octet_length(data), 0) <= {MOST_BYTES_IN_LOOP}",
             "data": f"octet_length(data) <= {MOST_BYTES_IN_LOOP}",
         }
-        head, _, rest = text.partition("\n")
+        columns, _, rest = text.partition("\n")
         names = [
             # Named, so that the search for an unreadable row can refer to it.
             f"CASE WHEN {are_small[name]} THEN {name} END AS {name}" if name in are_small else name
-            for name in head.removeprefix("SELECT ").split(", ")
+            for name in columns.removeprefix("SELECT ").split(", ")
         ]
         return f"SELECT {', '.join(names)}\n{rest}"
 

@@ -1,4 +1,4 @@
-"""The statements that SQLite runs in its own way, and bulk inserts."""
+"""The statements that only SQLite needs, and bulk inserts."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache

@@ -96,7 +96,7 @@ class Batch(msgspec.Struct, eq=False):
 
     def finish(self) -> bool:
         """Note that the batch is done; tell whether the loop must be called, because it does not block on it."""
-        self.is_done = True  # before the waiter is looked for: `wait` does it the other way round
+        self.is_done = True  # before the waiter is looked for: `wait` does it in the opposite order
         waiter = self.waiter
         if waiter is None:
             return True
@@ -285,7 +285,7 @@ class Submitter:
     def _lead_if_idle(self, batch: Batch) -> None:
         """Run a batch in the loop's own thread, if nothing else has happened in the loop since it was submitted.
 
-        The way to the writer's thread and back takes about as long as half a commit.
+        A round trip to the writer's thread takes about as long as half a commit.
         """
         if batch is not self._to_lead:
             return

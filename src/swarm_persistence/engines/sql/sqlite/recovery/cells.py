@@ -56,15 +56,15 @@ def parse_page(pages: Pages, number: int, *kinds: int) -> BTreePage:
         raise DamageError(f"page {number} is {'damaged' if data else 'missing'}")
     kind = data[start]
     is_leaf = kind in (INDEX_LEAF, TABLE_LEAF)
-    size_of_head = start + (8 if is_leaf else 12)
+    header_size = start + (8 if is_leaf else 12)
     count = int.from_bytes(data[start + 3 : start + 5])
-    if size_of_head + 2 * count > pages.usable:
+    if header_size + 2 * count > pages.usable:
         raise DamageError(f"page {number} is damaged: it cannot hold {count} cells")
     cells, damaged = [], []
-    pointers = size_of_head + 2 * count
+    pointers = header_size + 2 * count
     # Masked as SQLite does it: a damaged high bit does no harm.
     mask = pages.page_size - 1
-    offsets = [offset & mask for (offset,) in struct.iter_unpack(">H", data[size_of_head:pointers])]
+    offsets = [offset & mask for (offset,) in struct.iter_unpack(">H", data[header_size:pointers])]
     ends = dict(pairwise([*sorted({*offsets}), pages.usable]))
     for offset in offsets:
         try:
@@ -89,15 +89,15 @@ def parse_record(payload: bytes) -> list[Value]:
 
     """
     try:
-        size_of_head, place = _varint(payload, 0)
+        header_size, place = _varint(payload, 0)
         kinds = []
-        while place < size_of_head:
+        while place < header_size:
             kind, place = _varint(payload, place)
             kinds.append(kind)
     except IndexError:
         raise DamageError("a record that ends too early") from None
-    if place != size_of_head or len(kinds) > _MOST_COLUMNS:
-        raise DamageError("a record with a damaged head")
+    if place != header_size or len(kinds) > _MOST_COLUMNS:
+        raise DamageError("a record with a damaged header")
     values = []
     for kind in kinds:
         size = _size_of(kind)
@@ -113,8 +113,8 @@ def parse_record(payload: bytes) -> list[Value]:
 def free_pages(pages: Pages) -> set[int]:
     """Return the numbers of the pages that are free, as far as their list can be read."""
     free: set[int] = set()
-    head = pages.read(1)
-    trunk = int.from_bytes(head[32:36]) if pages.has_header else 0
+    header = pages.read(1)
+    trunk = int.from_bytes(header[32:36]) if pages.has_header else 0
     while 1 < trunk <= pages.count and trunk not in free:
         free.add(trunk)
         data = pages.read(trunk)
@@ -152,12 +152,12 @@ def _parse_cell(pages: Pages, data: bytes, place: int, end: int, kind: int) -> C
         rowid, place = _varint(data, place)
     stated = _length_of_record(data, place)
     if stated not in (None, size) and place + stated == end:
-        size = stated  # the cell's own size is damaged, not the head of its record: the next cell begins at its end
+        size = stated  # the cell's own size is damaged, not the header of its record: the next cell begins at its end
     return Cell(child, _signed(rowid), b"".join(_payload(pages, data, place, size, kind)))
 
 
 def _length_of_record(data: bytes, place: int) -> int | None:
-    """Return how long a record is by its head; `None` if that is damaged, or does not end on this page."""
+    """Return how long a record is by its header; `None` if that is damaged, or does not end on this page."""
     try:
         length, position = _varint(data, place)
         end = place + length

@@ -92,11 +92,11 @@ def _is_right(data: bytes) -> bool:
 
 def _page_size(file: RawFile) -> int:
     """Return what the header says, if it can be true; else 0."""
-    head = file.read(0, 18)
-    number = int.from_bytes(head[16:18])
+    header = file.read(0, 18)
+    number = int.from_bytes(header[16:18])
     number = _LARGEST_PAGE if number == 1 else number
     is_possible = 512 <= number <= _LARGEST_PAGE and number & (number - 1) == 0
-    return number if is_possible and (head.startswith(MAGIC) or number == _USUAL_PAGE_SIZE) else 0
+    return number if is_possible and (header.startswith(MAGIC) or number == _USUAL_PAGE_SIZE) else 0
 
 
 def _guess(file: RawFile | None) -> int:

@@ -45,7 +45,7 @@ class Answer(Enum):
 
 
 @dataclass
-class Act:
+class RecordedWrite:
     """One write: what is stored after it, in each of the ways that it may come out."""
 
     name: str
@@ -68,10 +68,10 @@ class Act:
 
 @dataclass
 class History:
-    """The acts of one actor, which does one after the other, on records of its own."""
+    """The writes of one actor, which does one after the other, on records of its own."""
 
     name: str
-    acts: list[Act] = field(default_factory=list)
+    writes: list[RecordedWrite] = field(default_factory=list)
 
 
 moments = count(1)
