@@ -21,7 +21,8 @@ def watch() -> Iterator[Watch]:
 @pytest_asyncio.fixture
 async def filled(tmp_path: Path, watch: Watch) -> AsyncIterator[SqliteStorage]:
     """Give a storage with a few hundred records of each model."""
-    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+    # However slow the machine is: a read that takes the loop too long is repeated in a reader thread.
+    async with await SqliteStorage.builder().longest_stay(3600).build(tmp_path / "swarm.db") as storage:
         await fill(storage)
         await storage.list_agents()  # opens the reading connection
         watch.forget_statements()
