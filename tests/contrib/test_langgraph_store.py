@@ -1,5 +1,6 @@
 """Facts about LangGraph's long-term store in a storage, on each engine."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any, TypedDict, cast
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from langgraph.store.base import BaseStore, GetOp, IndexConfig, PutOp, SearchOp
+from langgraph.store.base import BaseStore, GetOp, IndexConfig, ListNamespacesOp, MatchCondition, Op, PutOp, SearchOp
 
 from swarm_persistence import SerializationError, Storage, open_storage
 from swarm_persistence.contrib.langgraph import SwarmStore
+from swarm_persistence.contrib.langgraph.filters import matcher
 
 
 def letters(texts: Sequence[str]) -> list[list[float]]:
@@ -184,6 +186,102 @@ async def test_a_filter_that_few_items_pass_finds_the_ones_written_last(storage:
         for limit, offset in ((2, 0), (3, 4), (10, 10), (40, 0)):
             found = await store.asearch(("x",), filter={"kind": kind}, limit=limit, offset=offset)
             assert [each.key for each in found] == every[offset : offset + limit]
+
+
+FILTERS: list[dict[str, Any]] = [
+    {"kind": "a"},
+    {"kind": {"$eq": "b"}},
+    {"rank": {"$gt": 10, "$lte": 20}},
+    {"rank": 7, "kind": "a"},
+    {"rank": 7.0},
+    {"is": True},
+    {"is": 1},
+    {"is": {"$gte": False}},
+    {"rank": {"$gt": False}},
+    {"kind": {"$ne": "a"}},
+    {"kind": None},
+    {"user": {"name": "\0", "age": {"$lt": 3}}},
+    {"user.name": "é"},
+    {"user": {"name.x": 1}},
+    {"user": {}},
+    {"tags": ["a", "b"]},
+    {"rank": 2**70},
+    {"rank": float("nan")},
+    {"rank": {"$lt": float("inf")}},
+    {"kind": "\ud800"},
+    {"\udc00": {"$gte": 0}},
+    {"kind": {"$eq": {"a": 1}}},
+]
+
+
+async def test_a_filter_finds_what_one_of_python_would(storage: Storage) -> None:
+    users = [{"name": "\0", "age": 1}, {"name": "é", "age": 5}, {"name.x": 1}, {}, None, 5]
+    kinds = ["a", "b", None, 1, {"a": 1}]
+    items = [
+        {
+            "rank": (n, float(n), 2**70, str(n), True)[n % 5],
+            **({} if n % 7 == 0 else {"kind": kinds[n % 5]}),
+            "user": users[n % 6],
+            "is": (True, 1, "true", False)[n % 4],
+            "tags": ["a", "b"] if n % 2 else "a",
+        }
+        for n in range(60)
+    ]
+    store = SwarmStore(storage)
+    await store.abatch([PutOp(("f",), f"{n:02}", value) for n, value in enumerate(items)])
+
+    for wanted in FILTERS:
+        accepts = matcher(wanted)
+        found = await store.asearch(("f",), filter=wanted, limit=100)
+        accepted = [f"{n:02}" for n, value in enumerate(items) if accepts(value)]
+        assert sorted(item.key for item in found) == accepted, wanted
+
+
+async def test_true_is_not_1_to_a_filter(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    for key, value in (("true", True), ("one", 1), ("float", 1.0), ("text", "1")):
+        await store.aput(("a",), key, {"it": value})
+
+    async def keys(wanted: Any) -> list[str]:
+        return sorted(item.key for item in await store.asearch(("a",), filter={"it": wanted}))
+
+    assert await keys(True) == ["true"]
+    assert await keys(1) == ["float", "one"]
+    assert await keys({"$ne": True}) == ["float", "one", "text"]
+    assert await keys({"$gte": 0}) == ["float", "one"]
+
+
+async def test_a_batch_of_reads_answers_each_in_its_place(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    await store.abatch([PutOp((f"n{n}",), "k", {"n": n}) for n in range(5)])
+    ops: list[Op] = [
+        SearchOp(("n1",)),
+        GetOp(("n2",), "k"),
+        ListNamespacesOp((MatchCondition("prefix", ("n3",)),)),
+        PutOp(("n0",), "k", None),
+        SearchOp((), filter={"n": 4}),
+        GetOp(("n9",), "k"),
+        SearchOp(("n0",)),
+    ]
+
+    for results in (await store.abatch(ops), await asyncio.to_thread(store.batch, ops)):
+        first, second, third, fourth, fifth, sixth, _ = cast(list[Any], results)
+        assert [item.value for item in first] == [{"n": 1}]
+        assert second.value == {"n": 2}
+        assert third == [("n3",)]
+        assert fourth is sixth is None
+        assert [item.value for item in fifth] == [{"n": 4}]
+    assert results[-1] == []
+
+
+async def test_a_search_that_fails_in_a_batch_fails_the_batch(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    await store.aput(("a",), "k", {"n": 1})
+
+    with pytest.raises(ValueError, match="operator '\\$near'"):
+        await store.abatch([SearchOp(("a",)), SearchOp(("a",), filter={"n": {"$near": 1}}), PutOp(("a",), "k", None)])
+
+    assert await store.aget(("a",), "k") is not None
 
 
 async def test_what_makes_no_sense_is_refused_by_its_name(storage: Storage) -> None:

@@ -1,12 +1,38 @@
-"""Compares the values and namespaces of LangGraph's items with what a search asks for; knows no storage."""
+"""Compares the values and namespaces of LangGraph's items with what a search asks for; knows no storage.
 
+Numbers, texts and booleans are compared as `QueryBuilder.where_json` does, so that the storage can leave out most of
+the items that a filter refuses.
+"""
+
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from operator import eq, ge, gt, le, lt, ne
+from operator import ge, gt, le, lt
 from typing import Any, TypeAlias
 
+from swarm_persistence.query.json_tests import LARGEST_EXACT, JsonOperator, JsonScalar
+
 Test: TypeAlias = Callable[[Any], bool]
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {"$eq": eq, "$ne": ne, "$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+Comparison: TypeAlias = tuple[tuple[str, ...], JsonOperator, JsonScalar]
+"""The arguments of `QueryBuilder.where_json` after the field."""
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal in JSON, where `True` is not `1`."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": _same,
+    "$ne": lambda one, other: not _same(one, other),
+    "$gt": gt,
+    "$gte": ge,
+    "$lt": lt,
+    "$lte": le,
+}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_NAMES: dict[str, JsonOperator] = {"$eq": "eq", "$gt": "gt", "$gte": "ge", "$lt": "lt", "$lte": "le"}
+"""The operators that find nothing where something is missing; `$ne` finds what has no such key."""
 
 
 def matcher(wanted: Mapping[str, Any] | None) -> Test:
@@ -17,6 +43,16 @@ def matcher(wanted: Mapping[str, Any] | None) -> Test:
 
     """
     return _all_of([_at(name, _comparison(each)) for name, each in (wanted or {}).items()])
+
+
+def comparisons(wanted: Mapping[str, Any] | None) -> list[Comparison | None]:
+    """Return comparisons that an item passes if a filter accepts it, and `None` for each part that none stands for."""
+    # A name with a dot may be a key or a path.
+    return [
+        each
+        for name, part in (wanted or {}).items()
+        for each in ([None] if "." in name else _comparisons((name,), part))
+    ]
 
 
 def matches_namespace(namespace: tuple[str, ...], match_type: str, path: Sequence[str]) -> bool:
@@ -62,7 +98,25 @@ def _comparison(wanted: Any) -> Test:
             and len(value) == len(tests)
             and all(test(each) for test, each in zip(tests, value, strict=True))
         )
-    return partial(eq, wanted)
+    return partial(_same, wanted)
+
+
+def _comparisons(path: tuple[str, ...], wanted: Any) -> list[Comparison | None]:
+    if not isinstance(wanted, Mapping):
+        return [_compared(path, "$eq", wanted)]
+    if any(name.startswith("$") for name in wanted):
+        return [_compared(path, name, operand) for name, operand in wanted.items()]
+    # An empty one asks for a mapping.
+    return [each for name, inner in wanted.items() for each in _comparisons((*path, name), inner)] or [None]
+
+
+def _compared(path: tuple[str, ...], name: str, operand: Any) -> Comparison | None:
+    if any(_SURROGATES.search(text) for text in (*path, operand) if isinstance(text, str)):
+        return None  # no storage has them
+    if isinstance(operand, bool):
+        return (path, "eq", operand) if name == "$eq" else None
+    is_number = type(operand) in (int, float) and -LARGEST_EXACT < operand < LARGEST_EXACT
+    return (path, _NAMES[name], operand) if name in _NAMES and (is_number or type(operand) is str) else None
 
 
 def _has(name: str, test: Test, value: Mapping[str, Any]) -> bool:
@@ -73,8 +127,11 @@ def _operation(name: str, operand: Any) -> Test:
     if name not in _OPERATORS:
         raise ValueError(f"a filter has the operator {name!r}, expected one of {', '.join(_OPERATORS)}")
     operator = _OPERATORS[name]
+    is_order = name not in ("$eq", "$ne")
 
     def test(value: Any) -> bool:
+        if is_order and isinstance(value, bool) != isinstance(operand, bool):
+            return False
         try:
             return operator(value, operand)
         except TypeError:  # a text and a number have no order, nor has what is missing

@@ -6,7 +6,7 @@ from datetime import datetime
 from heapq import nlargest
 from typing import TYPE_CHECKING, TypeAlias
 
-from swarm_persistence.contrib.langgraph.filters import matcher
+from swarm_persistence.contrib.langgraph.filters import comparisons, matcher
 from swarm_persistence.contrib.langgraph.items import ROOT, SEVERAL_VECTORS, similarity
 from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import DocumentModel
@@ -41,11 +41,15 @@ class ItemSearch:
         self._collection = (ROOT, *op.namespace_prefix)
         self._most = op.offset + op.limit
         self._matches = matcher(op.filter)
+        told = comparisons(op.filter)
+        self._comparisons = [each for each in told if each is not None]
+        self._is_filtered_by_storage = len(told) == len(self._comparisons)
 
     async def results(self) -> list[Ranked]:
         """Return the items of the search's page, with their scores."""
         tried = self._most * _CANDIDATES if self._op.filter else self._most
         if not self._op.query:
+            tried = self._most if self._is_filtered_by_storage else tried
             found = await self._latest(tried)
             while len(found) == tried < _PAGE and len(self._chosen(found)) < self._most:
                 tried = min(tried * _GROWTH, _PAGE)
@@ -71,7 +75,7 @@ class ItemSearch:
         return [(each.document, each.score) for each in found]
 
     async def _nearest(self, vector: Sequence[float], limit: int) -> list[Ranked]:
-        several = await self._documents.query(self._below().where_eq("label", SEVERAL_VECTORS).limit(1))
+        several = await self._documents.query(self._items().where_eq("label", SEVERAL_VECTORS).limit(1))
         if several or not any(vector):  # without a direction, all items are equally near
             return []
         try:
@@ -99,6 +103,12 @@ class ItemSearch:
             page = await self._documents.query(rest) if len(page) == _PAGE else []
 
     def _below(self, after: str | None = None) -> QueryBuilder[DocumentModel]:
+        query = self._items(after)
+        for path, operator, value in self._comparisons:
+            query = query.where_json("value", path, operator, value)
+        return query
+
+    def _items(self, after: str | None = None) -> QueryBuilder[DocumentModel]:
         first, end = texts_below(collection_text(self._collection)) or ("", "")
         # One bound on each side: an index takes only one of them.
         query = QueryBuilder(DocumentModel).where_lt("id", end)

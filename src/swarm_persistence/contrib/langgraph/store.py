@@ -3,8 +3,9 @@
 An item is a document of the collection `("langgraph.store", *namespace)`.
 """
 
+from asyncio import gather
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import takewhile
@@ -97,7 +98,11 @@ class SwarmStore(BaseStore):
     sweep_ttl = blocking_form(asweep_ttl)
 
     async def _answer(self, ops: list[Op], queries: _Vectors, vectors: _Vectors) -> list[Result]:
-        items = await self._documents(sorted({_id_of(op) for op in ops if isinstance(op, GetOp)}))
+        ids = sorted({_id_of(op) for op in ops if isinstance(op, GetOp)})
+        reads = [self._found(op, queries) for op in ops if isinstance(op, SearchOp | ListNamespacesOp)]
+        answers = await _together([self._documents(ids), *reads] if ids else reads)
+        items: dict[str, DocumentModel] = answers.pop(0) if ids else {}
+        answer = iter(answers)
         results: list[Result] = []
         used: list[DocumentModel] = []
         for op in ops:
@@ -106,16 +111,18 @@ class SwarmStore(BaseStore):
                 results.append(Item(**parts_of(document)) if document else None)
                 used += [document] if document and op.refresh_ttl else []
             elif isinstance(op, SearchOp):
-                search = ItemSearch(self._storage, op, queries.get(op.query or "") if op.query else None)
-                found = await search.results()
+                found = next(answer)
                 results.append([SearchItem(**parts_of(each), score=score) for each, score in found])
                 used += [each for each, _ in found] if op.refresh_ttl else []
-            elif isinstance(op, ListNamespacesOp):
-                results.append(await self._namespaces(op))
             else:
-                results.append(None)
+                results.append(next(answer) if isinstance(op, ListNamespacesOp) else None)
         await self._write(_last_puts(ops), used, vectors)
         return results
+
+    async def _found(self, op: SearchOp | ListNamespacesOp, queries: _Vectors) -> Any:
+        if isinstance(op, ListNamespacesOp):
+            return await self._namespaces(op)
+        return await ItemSearch(self._storage, op, queries.get(op.query) if op.query else None).results()
 
     async def _documents(self, ids: list[str]) -> dict[str, DocumentModel]:
         repository = self._storage.repository(DocumentModel)
@@ -176,6 +183,17 @@ class SwarmStore(BaseStore):
         if len(vector) != dims:
             raise ValueError(f"the embedding of a text has {len(vector)} numbers, expected dims, {dims}")
         return vector
+
+
+async def _together(reads: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Return the results of reads, which the storage may so read at once, in one snapshot; raise the first error."""
+    if len(reads) == 1:
+        return [await reads[0]]
+    results = await gather(*reads, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
 def _checked(ops: Iterable[Op]) -> list[Op]:
