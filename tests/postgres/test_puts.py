@@ -3,6 +3,7 @@
 import asyncio
 
 import asyncpg
+import pytest
 
 from swarm_persistence import DocumentModel, PostgresStorage
 
@@ -79,3 +80,23 @@ async def test_transactions_that_put_each_others_documents_collide_and_are_run_a
 
     assert len(attempts) == 3
     assert await storage.list_document_keys(NOTES) == ["a", "b"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+async def test_large_documents_are_put_and_replaced(storage: PostgresStorage, count: int) -> None:
+    """Up to eight are sent value by value, more as arrays."""
+    large = [
+        DocumentModel.new(NOTES, key, {"text": "ä" * 70_000}, bytes(range(256)) * 300) for key in "ihgfedcba"[:count]
+    ]
+    counts = await storage.put_documents(large)
+    assert (counts.added, counts.replaced) == (count, 0)
+    assert await storage.list_document_keys(NOTES, by_arrival=True) == [each.key for each in large]
+    for each in large:
+        each.data = b"other" * 20_000
+    counts = await storage.put_documents(large)
+    assert (counts.added, counts.replaced) == (0, count)
+    assert [each.version for each in large] == [2] * count
+    assert await storage.list_documents(NOTES) == large[::-1]
+
+    counts = await storage.put_documents(documents(["small"]), if_absent=large)
+    assert (counts.added, counts.replaced, counts.kept) == (1, 0, count)

@@ -147,6 +147,12 @@ class Table(Generic[M]):
         self.is_versioned = "version" in self.positions
         self.may_be_large = any(column.kind in BINARY_KINDS for column in self.columns)
         """Whether a row may hold megabytes."""
+        self.large_places = tuple(
+            place
+            for place, column in enumerate(self.columns)
+            if column.kind in JSON_KINDS or column.kind in BINARY_KINDS
+        )
+        """The positions of the columns that may be large."""
         self.is_numbered = SEQUENCE in model.__struct_fields__
         """Whether the model has the sequence as a field."""
         self.has_key = "idempotency_key" in self.positions

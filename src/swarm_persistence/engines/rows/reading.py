@@ -33,7 +33,7 @@ from swarm_persistence.engines.rows.evaluator import (
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import BINARY_KINDS, JSON_KINDS, M, Table
+from swarm_persistence.schema.tables import M, Table
 
 SourceOf = Callable[[Table[Any]], RowSource]
 
@@ -110,13 +110,8 @@ def _values(read: Values | FirstOfEach, rows: list[Row]) -> list[Row]:
 
 
 def _sizes(read: Sizes, rows: list[Row]) -> list[tuple[str, int]]:
-    large = [
-        place
-        for place, column in enumerate(read.query.table.columns)
-        if column.kind in JSON_KINDS or column.kind in BINARY_KINDS
-    ]
     sized: Any = rows
-    return [(row[0], sum(len(row[place] or b"") for place in large)) for row in sized]
+    return [(row[0], sum(len(row[place] or b"") for place in read.query.table.large_places)) for row in sized]
 
 
 _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {

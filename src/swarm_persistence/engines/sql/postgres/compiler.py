@@ -51,19 +51,25 @@ class PostgresCompiler(ClaimCompiler):
         insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
         return f"{insertion}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
 
-    def put_rows(self, table: Table[Any], *, if_absent: bool, numbering: Numbering) -> str:
+    def put_rows(self, table: Table[Any], *, if_absent: bool, numbering: Numbering, marked: int | None = None) -> str:
         """Return the text that adds any number of rows, or replaces those of their ids; it marks `put_values`.
 
-        One array for each column comes first, and one of the sequences if they are given. Rows are locked in the order
-        of their ids.
+        One array for each column comes first, and one of the sequences if they are given. With `marked`, the values of
+        so many rows are marked one by one, column by column. Rows are locked in the order of their ids.
         """
         marks = Marks(self.dialect)
-        arrays = [f"{marks.next()}::{type_of(column)}[]" for column in table.columns]
+
+        def array(of_type: str) -> str:
+            if marked is None:
+                return f"{marks.next()}::{of_type}[]"
+            return f"ARRAY[{', '.join(f'{marks.next()}::{of_type}' for _ in range(marked))}]"
+
+        arrays = [array(type_of(column)) for column in table.columns]
         names = [*table.names]
         columns = [f"added.{quoted(name)}" for name in names]
         sequence = None if numbering is Numbering.BY_ID else f"added.{SEQUENCE}"
         if numbering is Numbering.GIVEN:
-            arrays.append(f"{marks.next()}::bigint[]")
+            arrays.append(array("bigint"))
             names.append(SEQUENCE)
         source = f"unnest({', '.join(arrays)}) AS added ({listed(names)})"
         if numbering is not Numbering.BY_PLACE:

@@ -1,7 +1,7 @@
 """Statements that insert rows: many at once, as arrays, and into tables that may be partitioned."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -11,12 +11,21 @@ from swarm_persistence.engines.sql.postgres.compiler import Numbering, PostgresC
 from swarm_persistence.engines.sql.postgres.failures import conflict
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
-from swarm_persistence.engines.sql.statements import Exchange, InsertStatement, Statement, TextStatement
+from swarm_persistence.engines.sql.statements import (
+    MOST_BYTES_IN_LOOP,
+    Exchange,
+    InsertStatement,
+    Statement,
+    TextStatement,
+)
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.schema.tables import Table
 
 LARGEST_INSERT = 2000
 """Rows in one INSERT: enough that a round trip does not count, and few enough that the server need not hold much."""
+
+_MOST_MARKED = 8
+"""How many rows with large values are sent without arrays, which the driver copies once more, all in one go."""
 
 
 class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
@@ -72,13 +81,21 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
         return [written.get(id) for id in ids]
 
     def _put(self, rows: Sequence[Values], numbering: Numbering, written: dict[Any, tuple[int, int]]) -> Exchange[None]:
-        text = self.compiler.put_rows(self.table, if_absent=self.if_absent, numbering=numbering)
-        values = self.compiler.put_values(self.table, [*zip(*rows, strict=True)], if_absent=self.if_absent)
+        columns: list[Any] = [*zip(*rows, strict=True)]
+        marked = len(rows) if len(rows) <= _MOST_MARKED and any(map(self._is_large, rows)) else None
+        if marked is not None:
+            columns = [*chain.from_iterable(columns)]
+        text = self.compiler.put_rows(self.table, if_absent=self.if_absent, numbering=numbering, marked=marked)
+        values = self.compiler.put_values(self.table, columns, if_absent=self.if_absent)
         try:
             stored = yield TextStatement(text, values, self.table)
         except asyncpg.UniqueViolationError as error:
             raise refused(self.table, error, rows) from error
         written.update((id, (version, created_at)) for id, version, created_at in stored)
+
+    def _is_large(self, row: Values) -> bool:
+        large: Any = [row[place] for place in self.table.large_places]
+        return any(value is not None and len(value) > MOST_BYTES_IN_LOOP for value in large)
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
