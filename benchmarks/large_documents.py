@@ -11,9 +11,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from benchmarks.machine import describe_machine
+from benchmarks.own_server import own_server
 from swarm_persistence import DocumentModel, Storage, init_storage
 
 _BYTES = 20_000_000
@@ -85,13 +87,22 @@ async def measure(target: str, rounds: int) -> dict[str, float]:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("targets", nargs="*", help="paths and URLs; a new SQLite file and memory if none is given")
+    parser.add_argument(
+        "targets", nargs="*", help="paths and URLs; a new SQLite file, memory and a new server if none is given"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for target in arguments.targets or [str(Path(folder) / "swarm.db"), ":memory:"]:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        machine = describe_machine(Path(folder), ("swarm-persistence", "apsw", "asyncpg", "msgspec"))
+        print(*machine.lines(), sep="\n")
+        targets = arguments.targets or [
+            str(Path(folder) / "swarm.db"),
+            ":memory:",
+            stack.enter_context(own_server()),
+        ]
+        for target in targets:
             delays = asyncio.run(measure(target, arguments.rounds))
-            print(f"{target.partition('://')[0]}, median of {arguments.rounds} rounds")
+            print(f"{target.rpartition('@')[2]}, median of {arguments.rounds} rounds")
             for name, delay in delays.items():
                 less = max(delay - delays["nothing"], 0.0) if name != "nothing" else delay
                 print(f"  {name:26}{less:8.1f} ms late")

@@ -8,17 +8,14 @@ import argparse
 import asyncio
 import random
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-import asyncpg
-
 from benchmarks.machine import describe_machine
+from benchmarks.own_server import own_server
 from swarm_persistence import DocumentModel, Storage, init_storage
 from swarm_persistence.engines.reads import Metric
 from swarm_persistence.engines.sql.postgres import statement_compiler as on_postgres
@@ -28,7 +25,6 @@ from swarm_persistence.engines.sql.sqlite import statement_compiler as on_sqlite
 NOTES = ("notes",)
 METRICS: tuple[Metric, ...] = get_args(Metric)
 _BATCH = 1000
-_ROOT = Path(__file__).parents[1]
 
 
 class Times(NamedTuple):
@@ -84,22 +80,6 @@ async def measure(target: str, switch: Callable[[bool], None], documents: int, d
     )
 
 
-@contextmanager
-def postgres() -> Iterator[str]:
-    """Give the URL of a server of the development extra, whose database has pgvector."""
-    sys.path.insert(0, str(_ROOT / "tests"))
-    from postgres.servers import embedded_programs, new_server
-
-    async def create_extension(url: str) -> None:
-        connection = await asyncpg.connect(url)
-        await connection.execute("CREATE EXTENSION vector")
-        await connection.close()
-
-    with new_server(embedded_programs(), is_durable=True) as server:
-        asyncio.run(create_extension(server.url()))
-        yield server.url()
-
-
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,7 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     sizes = (options.documents, options.dimensions, options.rounds)
-    with tempfile.TemporaryDirectory() as folder, postgres() as url:
+    with tempfile.TemporaryDirectory() as folder, own_server("CREATE EXTENSION vector") as url:
         machine = describe_machine(Path(folder), ("swarm-persistence", "apsw", "sqlite-vec", "asyncpg"))
         found = {
             "sqlite-vec": asyncio.run(measure(str(Path(folder) / "swarm.db"), switch_sqlite, *sizes)),
