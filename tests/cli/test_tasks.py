@@ -169,6 +169,12 @@ class TestAdd:
         assert task.run_at is not None
         assert 3500 < (task.run_at - task.created_at).total_seconds() < 3700
 
+    @pytest.mark.parametrize("seconds", ["-1", "1e12", "1e300", "nan", "inf"])
+    def test_a_delay_that_ends_outside_the_calendar_is_refused(self, run: Run, seconds: str) -> None:
+        code, _, errors = run("add", "sum", "1", f"--run-in={seconds}")
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "expected seconds, 0 or more, a hundred years at most" in errors
+
     def test_the_concurrency_key_and_what_is_required_are_stored_shown_and_listed(
         self, storage: BlockingStorage, run: Run
     ) -> None:

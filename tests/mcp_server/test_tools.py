@@ -232,6 +232,8 @@ async def test_errors_are_answers_with_the_message_of_the_library(tmp_path: Path
         wrong = await failure(client, "list_tasks", limit="5")
         surplus = await failure(client, "list_tasks", limit=100_000)
         refused = await failure(client, "register_agent", name="a\0b", agent_type="t")
+        endless = await failure(client, "enqueue_task", task_type="t", delay_seconds=1e12)
+        kept_on = await failure(client, "remember", key="k", value=1, expires_in_seconds=1e300)
         no_tool = await failure(client, "drop_tables")
 
     assert unknown == "Not found: agent 'unknown'"
@@ -239,6 +241,8 @@ async def test_errors_are_answers_with_the_message_of_the_library(tmp_path: Path
     assert misspelt == "Invalid arguments of enqueue_task: Object contains unknown field `payloads`"
     assert wrong == "Invalid arguments of list_tasks: Expected `int`, got `str` - at `$.limit`"
     assert surplus == "Invalid arguments of list_tasks: Expected `int` <= 200 - at `$.limit`"
+    assert endless == "Invalid arguments of enqueue_task: Expected `float` <= 3162240000.0 - at `$.delay_seconds`"
+    assert kept_on == "Invalid arguments of remember: Expected `float` <= 3162240000.0 - at `$.expires_in_seconds`"
     assert refused.startswith("Serialization error: agent.name")
     assert no_tool.startswith("There is no tool 'drop_tables', expected one of swarm_status, ")
 

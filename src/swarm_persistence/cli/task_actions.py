@@ -10,6 +10,7 @@ from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on
 from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
 from swarm_persistence.clock import now
+from swarm_persistence.durations import LONGEST_SECONDS
 from swarm_persistence.errors import StorageError
 from swarm_persistence.models import KeyPolicy, TaskModel, TaskStatus
 from swarm_persistence.storage import Storage, interventions
@@ -97,10 +98,9 @@ def run_add(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(number: float) -> timedelta:
-    try:
-        return timedelta(seconds=number)
-    except (OverflowError, ValueError):
-        raise CommandError(f"--run-in is {number}, expected a number of seconds") from None
+    if not 0 <= number <= LONGEST_SECONDS:  # NaN is neither
+        raise CommandError(f"--run-in is {number}, expected seconds, 0 or more, a hundred years at most")
+    return timedelta(seconds=number)
 
 
 def run_wait(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from swarm_persistence import DocumentModel, InvalidQueryError, Storage
+from swarm_persistence.durations import LONGEST_SECONDS
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
 from swarm_persistence.mcp.tools.parameters import Characters, JsonValue, Limit
 
@@ -30,7 +31,7 @@ async def remember(
     collection: Collection = _MEMORIES,
     label: Annotated[str | None, Meta(description="A second name, which several memories can share.")] = None,
     expires_in_seconds: Annotated[
-        Annotated[float, Meta(gt=0)] | None, Meta(description="Forget it then. Default: never.")
+        Annotated[float, Meta(gt=0, le=LONGEST_SECONDS)] | None, Meta(description="Forget it then. Default: never.")
     ] = None,
 ) -> dict[str, Any]:
     """Keep a value under a key, for yourself in later sessions or for the other agents."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from swarm_persistence import QueryBuilder, Storage, TaskModel
+from swarm_persistence.durations import LONGEST_SECONDS
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
 from swarm_persistence.mcp.tools.groups import chosen
 from swarm_persistence.mcp.tools.parameters import (
@@ -39,7 +40,9 @@ async def enqueue_task(
     dependencies: Annotated[
         Sequence[str], Meta(description="Ids of tasks that must be completed before this one can be claimed.")
     ] = (),
-    delay_seconds: Annotated[float, Meta(ge=0, description="Not to be claimed before this time has passed.")] = 0,
+    delay_seconds: Annotated[
+        float, Meta(ge=0, le=LONGEST_SECONDS, description="Not to be claimed before this time has passed.")
+    ] = 0,
     max_retries: Annotated[int, Meta(ge=0, description="How often it is tried again after a failure.")] = 3,
     idempotency_key: Annotated[
         str | None,
