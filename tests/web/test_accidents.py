@@ -1,10 +1,7 @@
 """What happens to a server: older databases, a second server, a kill, tokens that others see, bodies without end."""
 
 import asyncio
-import itertools
-import json
 import socket
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from swarm_persistence import InvalidQueryError, MemoryStorage, SqliteStorage, T
 from swarm_persistence.cli.main import main
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.web import swarm_app
+from web.accidents import events_of, resume_through_kills
 from web.servers import TOKEN, ServerProcess, server
 
 
@@ -48,23 +46,6 @@ class TestOlderDatabases:
         assert older.read_bytes() == before
 
 
-async def events_of(url: str, after: str = "0") -> AsyncGenerator[tuple[str, int], None]:
-    """Yield the id and the number of each event of a stream, until it breaks."""
-    headers = {"Last-Event-ID": after}
-    id = ""
-    with suppress(httpx.TransportError):
-        async with (
-            httpx.AsyncClient(base_url=url, timeout=60) as client,
-            client.stream("GET", "/api/v1/events/stream", headers=headers) as answer,
-        ):
-            async for line in answer.aiter_lines():
-                name, _, value = line.partition(": ")
-                if name == "id":
-                    id = value
-                elif name == "data":
-                    yield id, json.loads(value)["data"]
-
-
 class TestSeveralServers:
     async def test_what_one_stores_streams_from_the_other(self, tmp_path: Path) -> None:
         with server(tmp_path, "swarm.db") as one, server(tmp_path, "swarm.db") as other:
@@ -87,39 +68,7 @@ class TestSeveralServers:
 
 class TestKills:
     async def test_a_client_resumes_behind_its_last_event_and_no_answered_write_is_lost(self, tmp_path: Path) -> None:
-        stored: list[int] = []
-        seen: list[int] = []
-        numbers = itertools.count()
-        last = "0"
-
-        async def store(url: str) -> None:
-            async with httpx.AsyncClient(base_url=url) as client:
-                with suppress(httpx.TransportError):
-                    for number in numbers:
-                        event = {"event_type": "e", "data": number}
-                        assert (await client.post("/api/v1/events", json=event)).status_code == 201
-                        stored.append(number)
-
-        for _ in range(2):
-            started = ServerProcess(["swarm.db"], tmp_path)
-            try:
-                async with asyncio.timeout(60):
-                    storing = [asyncio.create_task(store(started.url)) for _ in range(4)]
-                    enough = len(seen) + 20
-                    async for id, number in events_of(started.url, last):
-                        last = id
-                        seen.append(number)
-                        if len(seen) == enough:
-                            started.process.kill()  # in the midst of writes; the stream breaks
-                    await asyncio.gather(*storing)
-            finally:
-                started.process.kill()
-                started.process.communicate()
-        with server(tmp_path, "swarm.db") as again:
-            async with asyncio.timeout(60), aclosing(events_of(again.url, last)) as events:
-                while not set(stored) <= set(seen):
-                    last, number = await anext(events)
-                    seen.append(number)
+        stored, seen = await resume_through_kills("swarm.db", tmp_path)
 
         assert len(seen) == len(set(seen))
         assert len(stored) >= 20
