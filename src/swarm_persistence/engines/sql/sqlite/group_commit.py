@@ -31,7 +31,13 @@ class GroupCommit(WriterConnection):
         Returns the batches if another process holds the write lock and this is not to wait for it, else none.
         """
         while batches:
-            operations = _to_do(batches)
+            # Nothing is done for a caller that was cancelled by now.
+            operations = [
+                each
+                for batch in batches
+                for each in batch.operations
+                if each.error is None and not each.future.cancelled()
+            ]
             # The first to be over: they come in the order of their submission.
             self._busy_handler.deadline = batches[0].deadline if is_patient else 0.0
             try:
@@ -45,7 +51,7 @@ class GroupCommit(WriterConnection):
                     return batches
                 # Nothing of this transaction has run. Batches whose deadline has not passed are retried.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
-                _fail(_to_do(late), self.translate(error))
+                _fail([each for batch in late for each in batch.operations], self.translate(error))
                 answer(late)
                 batches = [batch for batch in batches if batch not in late]
                 continue
@@ -206,12 +212,6 @@ def changed_by(operation: Operation) -> set[str]:
     if operation.error is not None or isinstance(operation, QueryOperation) or not any(operation.result or ()):
         return set()
     return tables_changed(operation.statements)
-
-
-def _to_do(batches: list[Batch]) -> list[Operation]:
-    # Nothing is done for a caller that was cancelled by now.
-    operations = [operation for batch in batches for operation in batch.operations]
-    return [operation for operation in operations if operation.error is None and not operation.future.cancelled()]
 
 
 def _is_atomic(statements: Sequence[Statement]) -> bool:
