@@ -99,7 +99,7 @@ _LATE = {
     "Worker": "worker",
     "WorkerContext": "worker",
 }
-"""What is loaded on first use: not every program has a server, a browser or a worker, or their drivers."""
+"""Modules loaded on first use: not every program has a server, a browser or a worker, or their drivers."""
 _NATIVE = ("backends.postgres", "backends.sqlite")
 _MISSING = {name for name, module in _LATE.items() if module in _NATIVE and sys.platform == "emscripten"}
 

@@ -40,7 +40,7 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Move the clock by so many seconds, and wake what waits for a time; a negative number moves it back."""
+        """Move the clock by this many seconds, and wake all waiters for a time; a negative number moves it back."""
         self._now += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
         wake_waiters()
 
@@ -80,7 +80,7 @@ def wake_when_moved(waiters: Waiters) -> None:
 
 
 def wake_waiters() -> None:
-    """Wake what waits for a time, in every storage of this process; a clock of your own calls it when it is moved."""
+    """Wake all waiters for a time, in every storage of this process; a clock of your own calls it when it is moved."""
     for waiters in [*_waiters]:
         waiters.ring()
 
@@ -103,5 +103,5 @@ def microseconds(moment: datetime) -> int:
 
 
 def from_microseconds(count: int) -> datetime:
-    """Return the time that lies so many microseconds after 1970, aware and in UTC."""
+    """Return the time this many microseconds after 1970, aware and in UTC."""
     return EPOCH + timedelta(microseconds=count)

@@ -172,7 +172,7 @@ def shown(value: object) -> str:
 
 
 def is_nested_deeper(value: object, levels: int) -> bool:
-    """Tell whether more than so many lists, dicts and tuples lie within each other; needs no stack of its own."""
+    """Tell whether lists, dicts and tuples are nested deeper than this; does not recurse."""
     level = [value]
     for _ in range(levels + 1):
         # By identity: one that contains itself would grow with every level.

@@ -38,7 +38,7 @@ class Series:
         self.run = run if self._loop is None else self._loop.call
 
     def close(self) -> None:
-        """Cancel what is left of them; idempotent."""
+        """Cancel the remaining ones; idempotent."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.finish()
 

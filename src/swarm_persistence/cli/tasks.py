@@ -1,4 +1,4 @@
-"""`swarm-persistence tasks list` and `show`: which tasks there are, and all of one, with what blocks it."""
+"""`swarm-persistence tasks list` and `show`: list the tasks, or print one in full with what blocks it."""
 
 import argparse
 from collections.abc import Callable

@@ -52,7 +52,7 @@ class AgentActivity(msgspec.Struct):
 
 
 class Activity(msgspec.Struct):
-    """What a swarm does; the field names are those of the JSON output."""
+    """The activity of a swarm; the field names are those of the JSON output."""
 
     database: str
     size_bytes: int

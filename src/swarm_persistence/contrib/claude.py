@@ -84,7 +84,7 @@ class SwarmSessionStore(SessionStore):
         await self._storage.delete_documents((ROOT, key["project_key"]), keys=[key["session_id"]])
 
     async def prune(self, older_than: float | timedelta) -> int:
-        """Delete the sessions of all projects that were not written for so many seconds, and return how many."""
+        """Delete the sessions of all projects last written more than this many seconds ago; return how many."""
         last = now() - timedelta(seconds=seconds(older_than, "older_than"))
         pruned = 0
         for collection in await self._storage.list_collections((ROOT,), depth=2):

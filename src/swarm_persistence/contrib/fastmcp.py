@@ -39,7 +39,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
     async def put(
         self, key: str, value: Mapping[str, Any], *, collection: str | None = None, ttl: SupportsFloat | None = None
     ) -> None:
-        """Keep a value for so many seconds."""
+        """Store a value that expires after this many seconds."""
         await self.put_many([key], [value], collection=collection, ttl=ttl)
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
@@ -53,7 +53,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
     async def ttl_many(
         self, keys: Sequence[str], *, collection: str | None = None
     ) -> list[tuple[dict[str, Any] | None, float | None]]:
-        """Return the values of keys and for how many seconds they are kept."""
+        """Return the values of keys, each with the seconds until it expires."""
         documents = {each.key: each for each in await self._storage.get_documents(_place(collection), keys)}
         return [_kept(documents.get(key)) for key in keys]
 

@@ -75,7 +75,7 @@ class SwarmSession:
         await self._storage.delete_documents(self._collection)
 
     async def prune(self, keep: int) -> int:
-        """Delete all items but the latest so many, and return how many."""
+        """Delete all items but this number of the latest, and return how many."""
         if type(keep) is not int or keep < 0:
             raise InvalidQueryError(f"keep is {keep!r}, expected a whole number, 0 or more")
         # What is added meanwhile is later than all that is deleted.

@@ -105,7 +105,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         self._selector = None  # else a cycle would keep it
 
     def finish(self) -> None:
-        """Cancel what is left, and close the loop."""
+        """Cancel the remaining tasks, and close the loop."""
         outer = _leave_outer_loop()
         try:
             while tasks := asyncio.all_tasks(self):

@@ -70,7 +70,7 @@ class Executor(Reader, Protocol):
 
 
 class Snapshot(Reader, Protocol):
-    """A consistent view of all that was committed when it was taken; later commits are not visible.
+    """A consistent view of the data committed when it was taken; later commits are not visible.
 
     It needs no write lock and, except in a browser, blocks no writer. While it is open, it prevents the truncation of
     SQLite's log and holds back PostgreSQL's vacuum, so close it soon.
@@ -208,7 +208,7 @@ class Engine(Executor, Protocol):
         ...
 
     def snapshot(self) -> Awaitable[Snapshot]:
-        """Take a snapshot of what is committed now; raises `PoolError` as other reads do."""
+        """Take a snapshot of the data committed so far; raises `PoolError` as other reads do."""
         ...
 
     def time(self) -> Awaitable[int]:

@@ -37,7 +37,7 @@ class PartialFile:
             text = text[os.write(self.descriptor, text) :]
 
     def sync_data(self) -> None:
-        """Sync what was written so far; small portions do not delay the commits of other files."""
+        """Sync the bytes written so far; small portions do not delay the commits of other files."""
         _sync_data(self.descriptor)
 
     def close(self) -> None:

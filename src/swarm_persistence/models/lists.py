@@ -1,4 +1,4 @@
-"""Turns what a constructor is given as several texts into a list."""
+"""Converts a constructor's argument of several texts to a list."""
 
 from collections.abc import Iterable
 

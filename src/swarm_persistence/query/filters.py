@@ -12,7 +12,7 @@ from swarm_persistence.query.builder import QueryBuilder
 M = TypeVar("M", bound=Model)
 
 OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "like", "null")
-"""What may follow the name of a field in a filter: `created_at.ge`."""
+"""The suffixes of a field's name in a filter: `created_at.ge`."""
 
 
 def query_of(model: type[M], filters: Iterable[tuple[str, str]]) -> QueryBuilder[M]:

@@ -8,7 +8,7 @@ from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import SEQUENCE
 
 MAX_BRANCHES = 100
-"""Above so many values, one pass over all rows is faster (and SQLite joins 500 selects at most)."""
+"""Above this number of values, one pass over all rows is faster (and SQLite joins 500 selects at most)."""
 
 
 def split_in(query: Query[Any]) -> list[Query[Any]] | None:

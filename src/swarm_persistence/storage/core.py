@@ -170,7 +170,7 @@ def by_id(table: Table[M], id: str) -> Query[M]:
 
 
 def id_of(task: TaskModel) -> str:
-    """Return a task's id; an invalid id, or what is no task, raises `SerializationError`."""
+    """Return a task's id; raises `SerializationError` for an invalid id, or for an argument that is not a task."""
     if type(task) is not TaskModel:
         refuse(TASKS.label, task, "a TaskModel")
     return identifier(task.id, TASKS.id_field)

@@ -1,4 +1,4 @@
-"""The verbs that find documents by their words, and by their embeddings: exact, by a scan of what is searched."""
+"""The verbs that search documents by words or by embeddings; results are exact, by a scan of these documents."""
 
 import asyncio
 import math

@@ -62,7 +62,7 @@ class TaskFilter:
 
 
 def position_of_cursor(cursor: str | None) -> FeedPosition | None:
-    """Return the position behind which to watch; `None` for the end of what is stored."""
+    """Return the position after which to watch; `None` for the end of the stored changes."""
     if cursor is None:
         return BEFORE_ALL
     if isinstance(cursor, str):

@@ -29,7 +29,7 @@ async def release_key(core: StorageCore, found: Model) -> None:
 
 
 def require_same(model: Model, found: Model) -> None:
-    """Raise `ConflictError` if the stored task of a new task's key is of another type, or has another payload."""
+    """Raise `ConflictError` if the stored task of a key differs in type or payload from the new one."""
     if not isinstance(model, TaskModel) or not isinstance(found, TaskModel):
         return
     for field in ("task_type", "payload"):

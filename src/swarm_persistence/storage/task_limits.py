@@ -23,7 +23,7 @@ class Room:
     """How many more tasks of a type may be claimed, and of which keys."""
 
     def __init__(self, limit: TaskLimit, held: Counter[str | None], starts: Sequence[tuple[int, int]]) -> None:
-        """Take what is held of each key, and recent starts, each a time and a number, the oldest first."""
+        """Take the number of held slots of each key, and recent starts, each a time and a number, the oldest first."""
         self._per_key = limit.per_key
         self._held = held
         left = None if limit.running is None else limit.running - held.total()

@@ -16,7 +16,7 @@ from swarm_persistence.schema.values import LARGEST_INTEGER
 from swarm_persistence.storage.feeds import BATCH, Feeds
 
 NOW = "now"
-"""What a caller gives as `after` to see only what is written from now on."""
+"""The value of `after` for a caller that wants to see only later writes."""
 
 _AFTER_ALL = end_of(LARGEST_INTEGER - 1)
 _ALWAYS = Condition(SEQUENCE, ">", 0)
@@ -80,7 +80,7 @@ class Watched:
                 feed.unsubscribe(subscription)
 
     async def _end(self) -> FeedPosition:
-        """Return the position after all that was committed before the call."""
+        """Return the position after all commits that precede the call."""
         # With a condition, the engine passes over all that does not match it, to the end.
         query = msgspec.structs.replace(self._query, conditions=(*self._query.conditions, _ALWAYS))
         return (await self._engine.follow(query, _AFTER_ALL, 1)).position

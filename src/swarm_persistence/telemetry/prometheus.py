@@ -1,4 +1,4 @@
-"""The metrics of a swarm in Prometheus's text format: what is stored, and what has ended since the first call."""
+"""The metrics of a swarm in Prometheus's text format: stored records, and tasks ended since the first call."""
 
 import asyncio
 import os
@@ -70,7 +70,7 @@ class _EndedTasks:
         )
 
     async def catch_up(self, storage: Storage) -> None:
-        """Count what has ended since the last call."""
+        """Count the tasks that have ended since the last call."""
         async with self._lock:  # else two scrapes at once would count the same tasks
             if self._position is None:
                 self._position = (await storage.engine.follow(_ENDED, _NOW, 1)).position

@@ -96,7 +96,7 @@ class _WaitingFrames:
             self._added.set_result(None)
 
     def take(self) -> bytes:
-        """Return all that wait, as one piece."""
+        """Return all waiting chunks, joined."""
         taken = b"".join(self._frames)
         self._frames.clear()
         self._bytes = 0

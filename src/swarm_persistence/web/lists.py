@@ -117,7 +117,7 @@ def _value_after(model: type[Model], field: str, after: _Position) -> Any:
 
 
 def _beyond(query: QueryBuilder[M], field: str, value: Any, *, is_descending: bool) -> list[QueryBuilder[M]]:
-    """Return the queries of all that comes after the records of this value; null comes before all others."""
+    """Return the queries of all records after those of this value; null sorts first."""
     if is_descending:
         return [] if value is None else [query.where_lt(field, value), query.where_null(field)]
     return [query.where_not_null(field) if value is None else query.where_gt(field, value)]

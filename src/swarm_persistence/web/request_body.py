@@ -27,11 +27,11 @@ class RequestBody:
             self._refuse()
 
     def limit(self, largest: int) -> None:
-        """Lower the limit of what is still to be received."""
+        """Lower the limit of the bytes still to be received."""
         self._largest = min(self._largest, largest)
 
     async def receive(self) -> HTTPReceiveMessage:
-        """Return the next message: what was read already, or what the server receives."""
+        """Return the next message: the one read already, or the server's next one."""
         if self._whole is not None:
             message, self._whole = self._whole, None
             return message

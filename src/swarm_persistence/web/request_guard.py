@@ -40,7 +40,7 @@ _HEADERS = {
 
 
 class RequestGuard:
-    """Answers what must not pass, and hands on the rest to an application."""
+    """Rejects requests that are not allowed, and passes the others to an application."""
 
     def __init__(self, application: ASGIApp, access: ServerAccess, *, largest_body: int) -> None:
         self._application = application

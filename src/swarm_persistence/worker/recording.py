@@ -71,7 +71,7 @@ class Recorder:
         )
 
     async def snooze(self, seconds: float) -> Outcome:
-        """Release the claim for so many seconds."""
+        """Release the claim; the task is ready again after this number of seconds."""
         outcome = await self._insist(lambda: self._release(seconds), self._found_released)
         return Outcome.SNOOZED if outcome is Outcome.GIVEN_BACK else outcome
 

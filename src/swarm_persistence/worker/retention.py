@@ -20,7 +20,7 @@ def pause_of(retention: float) -> float:
 
 
 async def prune_in_turn(storage: Storage, retention: float, agent_id: str) -> Pruned | None:
-    """Prune what is older than the retention; `None` if another worker has begun to within the pause."""
+    """Prune records older than the retention; `None` if another worker has started that within the pause."""
     expiry = now() + timedelta(seconds=pause_of(retention))
     turn = DocumentModel.new(COLLECTION, KEY, {"agent": agent_id}, expires_at=expiry)
     if (await storage.put_documents([], if_absent=[turn])).kept:

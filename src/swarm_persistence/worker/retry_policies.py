@@ -65,7 +65,7 @@ def decision_of(error: BaseException) -> BaseException:
 
 
 def _checked(error: BaseException) -> BaseException:
-    """Return what a handler has raised, or what is wrong with its delay: a subclass may set any."""
+    """Return the handler's exception, or an error for its delay if that is invalid: a subclass may set any."""
     try:
         if isinstance(error, SnoozeTask) or (isinstance(error, RetryTask) and error.seconds is not None):
             seconds(error.seconds, "seconds", is_zero_possible=True)

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 async def fire_schedules(storage: Storage, agent_id: str) -> None:
-    """Store what is due, and sleep until something is; endlessly, and with pauses after errors.
+    """Store the tasks of due schedules, and sleep until the next one is due, forever; errors are retried with backoff.
 
     Raises:
         ClosedError: the storage was closed.

@@ -57,7 +57,7 @@ class WorkerRun:
         self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers, capabilities=agent.capabilities)
         self._may_find_tasks = True
         self._waiting: asyncio.Task[Any] | None = None
-        """Waits for what may let a claim find tasks, or succeed."""
+        """Waits for events that may let a claim find tasks, or succeed."""
         self._claim_backoff = Backoff()
         self._is_backing_off = False
         self._running: dict[TaskRun, None] = {}
@@ -254,7 +254,7 @@ class WorkerRun:
         return self._settings.concurrency - len(self._running) - self._threads.abandoned
 
     def _is_slot_free_for_all(self, claimed: int) -> bool:
-        """Tell whether the handlers of so many tasks more would start at once."""
+        """Tell whether the handlers of this number of further tasks would start at once."""
         return len(self._ahead) + claimed <= self._free_slots()
 
     def _start_what_fits(self) -> None:

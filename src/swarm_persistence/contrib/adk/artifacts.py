@@ -115,14 +115,14 @@ class SwarmArtifactService(BaseArtifactService):
     async def list_artifact_versions(
         self, *, app_name: str, user_id: str, filename: str, session_id: str | None = None
     ) -> list[ArtifactVersion]:
-        """Return what is known of all versions, without their contents."""
+        """Return the metadata of all versions, without their contents."""
         documents = await self._storage.list_documents(_collection(app_name, user_id, filename, session_id))
         return [_version(document) for document in documents]
 
     async def get_artifact_version(
         self, *, app_name: str, user_id: str, filename: str, session_id: str | None = None, version: int | None = None
     ) -> ArtifactVersion | None:
-        """Return what is known of a version, by default the latest, or `None`."""
+        """Return the metadata of a version, by default the latest, or `None`."""
         document = await self._document(_collection(app_name, user_id, filename, session_id), version)
         return None if document is None else _version(document)
 

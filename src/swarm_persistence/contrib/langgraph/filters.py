@@ -36,7 +36,7 @@ _NAMES: dict[str, JsonOperator] = {"$eq": "eq", "$gt": "gt", "$gte": "ge", "$lt"
 
 
 def matcher(wanted: Mapping[str, Any] | None) -> Test:
-    """Return what tells whether an item's value has all that a filter names; a key may be a path, `user.name`.
+    """Return a predicate for items whose values match the filter; a key may be a path, `user.name`.
 
     Raises:
         ValueError: the filter has an unknown operator.

@@ -39,7 +39,7 @@ def document_of(
     vectors: Sequence[Sequence[float]],
     minutes: float | None,
 ) -> DocumentModel:
-    """Return the document of an item, which expires after so many minutes."""
+    """Return the document of an item, which expires after this many minutes."""
     kept = msgspec.to_builtins(dict(value))
     numbers = [number for vector in vectors for number in vector] or None
     label = SEVERAL_VECTORS if len(vectors) > 1 else None

@@ -129,7 +129,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         await self._storage.delete_documents((ROOT, str(thread_id)), below=True)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints of these runs, and what was written after them."""
+        """Delete the checkpoints of these runs, and the writes that follow them."""
         for run_id in run_ids:
             for document in await self._storage.list_documents((ROOT,), below=True, label=str(run_id)):
                 _, thread, _, namespace = document.collection

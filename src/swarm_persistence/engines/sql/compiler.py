@@ -29,7 +29,7 @@ class Compiler:
         self._texts: dict[object, str] = {}
 
     def insert(self, table: Table[Any], rows: int = 1) -> str:
-        """Return the text that adds so many rows."""
+        """Return the text that inserts this number of rows."""
         marks = Marks(self.dialect)
         into = f"INSERT INTO {self.dialect.table(table)}"
         # Without spaces: a driver keeps no text prepared that is too long.
@@ -74,7 +74,7 @@ class Compiler:
         return row if table.expiry is None else (*row, *self.dialect.moment_values(_NOW))
 
     def put(self, table: Table[Any], rows: int, *, if_absent: bool) -> str:
-        """Return the text that adds so many rows or replaces those of their ids; it marks `put_values`.
+        """Return the text that inserts or replaces this number of rows; its placeholders take `put_values`.
 
         It gives the id, the version and `created_at` of each row that it has written.
         """
@@ -137,7 +137,7 @@ class Compiler:
         return f"{insertion}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
 
     def _now(self, marked: int) -> str:
-        """Return the expression of the present time after so many placeholders."""
+        """Return the expression of the present time after this number of placeholders."""
         marks = Marks(self.dialect)
         for _ in range(marked):
             marks.next()
@@ -200,7 +200,7 @@ class Compiler:
         return text, [*(value for each in walks for value in self._values(each)), query.limit]
 
     def sizes(self, query: Query[Any]) -> Compiled:
-        """Return the text that reads the ids of a query's rows, and the bytes of what may be large in each."""
+        """Return the text that reads the ids of a query's rows, and the size in bytes of their large columns."""
         large = [each for each in query.table.columns if each.kind in JSON_KINDS or each.kind in BINARY_KINDS]
         sizes = " + ".join(f"coalesce({self.dialect.size(each)}, 0)" for each in large)
         return self.values(query, ("id", sizes or "0"))

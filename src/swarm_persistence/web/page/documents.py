@@ -1,4 +1,4 @@
-"""The documents: collections, the keys of one, a search by words, and the page of one document."""
+"""The pages of documents: collections, the keys of a collection, a word search, and a single document."""
 
 import asyncio
 from datetime import datetime

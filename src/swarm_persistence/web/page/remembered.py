@@ -1,4 +1,4 @@
-"""Remembers what is dear to compute, so that many browsers on a large database do not keep it busy."""
+"""Caches expensive results, so that many browsers on a large database do not keep it busy."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from swarm_persistence import Storage
 T = TypeVar("T")
 
 REST = 9.0
-"""A value is computed anew after so many times the time that it took: at most a tenth of the time is spent on it."""
+"""A value is recomputed after this multiple of its computing time: at most a tenth of the time is spent on it."""
 _MOST_VALUES = 200
 
 
@@ -55,5 +55,5 @@ _by_storage: "WeakKeyDictionary[Storage, Remembered]" = WeakKeyDictionary()
 
 
 def remembered_of(storage: Storage) -> Remembered:
-    """Return what is remembered of a storage."""
+    """Return the cache of a storage."""
     return _by_storage.setdefault(storage, Remembered())

@@ -102,7 +102,7 @@ def json_to_edit(value: object) -> str:
 
 
 def pretty(value: object) -> str:
-    """Return JSON to read; what is too long ends with a note."""
+    """Return indented JSON; text that is too long is cut and ends with a note."""
     text = json_to_edit(value)
     if len(text) <= LONGEST_JSON:
         return text

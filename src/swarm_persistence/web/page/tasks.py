@@ -27,7 +27,7 @@ _AFTERWARDS = timedelta(hours=1)
 
 
 class TaskActions(msgspec.Struct, frozen=True):
-    """What can be done with a task as it is."""
+    """The actions that the task's present state allows."""
 
     retry: bool
     cancel: bool
@@ -48,7 +48,7 @@ async def tasks(
 async def task(
     storage: NamedDependency[Storage], visit: NamedDependency[Visit], id: FromPath[str], done: FromQuery[str] = ""
 ) -> Response[str]:
-    """Show all that is known of one task."""
+    """Show one task in full."""
     return await task_page(storage, visit, unquote(id), done=done)
 
 

@@ -50,7 +50,7 @@ class DatabaseListener(Protocol):
         ...
 
     def written(self, tables: str) -> None:
-        """Another tab or worker has committed writes to these tables, separated by spaces."""
+        """Wake the watches of these tables, separated by spaces, after a commit of another tab or worker."""
         ...
 
 
@@ -135,7 +135,7 @@ class Bridge:
         return await answered
 
     async def flush(self) -> None:
-        """Wait until all that was committed has reached the disk."""
+        """Wait until all commits have reached the disk."""
         flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
         self._settled[number] = lambda failure: settle(flushed, failure, None)

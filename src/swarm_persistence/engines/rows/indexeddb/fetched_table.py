@@ -99,7 +99,7 @@ class FetchedTable:
         return bool(self._wanted_ids or self._wanted_ranges or self._wanted_counts)
 
     def requests(self) -> list[tuple[Request, Receiver]]:
-        """Return the requests for all that is missing, each with its receiver, and forget that it was asked for."""
+        """Return the requests for all missing rows, each with its receiver, and clear the list of them."""
         requests: list[tuple[Request, Receiver]] = []
         if self._wanted_ids:
             ids = list(self._wanted_ids)

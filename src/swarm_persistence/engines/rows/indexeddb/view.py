@@ -64,7 +64,7 @@ class DatabaseView:
                     self.want(write)
 
     def fetch(self) -> Fetch:
-        """Return the fetch of what is missing."""
+        """Return the fetch of the missing rows."""
         requests = [each for fetched in self._tables.values() if fetched.is_missing for each in fetched.requests()]
         if self._is_state_wanted and self.state is None:
             requests.append((messages.FETCH_STATE, self._receive_state))

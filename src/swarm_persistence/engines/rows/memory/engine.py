@@ -32,7 +32,7 @@ T = TypeVar("T")
 Tables = dict[str, RowTable]
 
 _CALLS_PER_PAUSE = 64
-"""After so many calls without a pause, the event loop runs its other tasks, which one busy caller must not starve."""
+"""After this number of calls without a pause, the loop runs its other tasks, which one busy caller must not starve."""
 
 _ROWS_PER_PAUSE = 5_000
 _BYTES_PER_NUMBER = 8
@@ -182,7 +182,7 @@ class MemoryEngine:
         self._lock.soon(self._close)
 
     async def _answered(self, answer: T) -> T:
-        """Return the answer, after a pause for the loop's other tasks every so many calls."""
+        """Return the answer; from time to time, let the loop's other tasks run first."""
         if next(self._calls) % _CALLS_PER_PAUSE == 0:
             await self._pause()
         return answer

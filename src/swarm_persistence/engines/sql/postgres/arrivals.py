@@ -90,7 +90,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Arrivals(msgspec.Struct):
-    """What is known on a connection to a standby: the number that is settled, and one that will be."""
+    """The numbers known on a connection to a standby: the one that is settled, and one that will be."""
 
     number: int = 0
     noted: tuple[int, int] | None = None
@@ -125,7 +125,7 @@ async def settled(connection: Connection, table: str, known: int = 0) -> Settled
 
 
 class SettledRecordsStatement(ConnectionStatement, eq=False, gc=False):
-    """Reads the records of a query that lie before all that other writes may still add."""
+    """Reads the records of a query that precede every row that open transactions may still add."""
 
     compiler: Compiler
     query: Query[Any]

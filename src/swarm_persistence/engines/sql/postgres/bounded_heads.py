@@ -53,7 +53,7 @@ def of_types(query: Query[Any], types: tuple[ColumnValue, ...]) -> Query[Any]:
 
 
 def bounded_heads(dialect: PostgresDialect, count: int, most: int, marks: Marks) -> str:
-    """Return the text of the first rows of so many types; it marks `bounded_values`."""
+    """Return the text of the first rows of this number of types; its placeholders take `bounded_values`."""
     # Values that the planner does not know: it would plan each claim anew if it took those it knows for fewer rows.
     types = [f"(SELECT {marks.next()}::text)" for _ in range(power_of_two(count))]
     limit = f"LIMIT (SELECT {most})"

@@ -83,7 +83,7 @@ class PostgresCompiler(ClaimCompiler):
         return f"{given}\n{self._put(table, source, columns, marks, if_absent=if_absent, sequence=sequence)}"
 
     def draw_numbers(self, table: Table[Any]) -> str:
-        """Return the text that draws so many sequences as it marks."""
+        """Return the text that draws as many sequence numbers as its placeholder says."""
         return f"SELECT {self._next_number(table)}\nFROM generate_series(1, $1)"
 
     def _next_number(self, table: Table[Any]) -> str:
@@ -246,7 +246,7 @@ WHERE completed IS NOT NULL
 RETURNING id, {SEQUENCE}"""
 
     def mark_as_writer(self) -> str:
-        """Return the text that lets watchers wait for this transaction, even if it has undone all that it wrote."""
+        """Return the text that lets watchers wait for this transaction, even if it has undone all of its writes."""
         return f"SELECT pg_advisory_xact_lock_shared(({WRITING}::bigint << 32) | {self._oid(TASKS)})"
 
     def _oid(self, table: Table[Any]) -> str:

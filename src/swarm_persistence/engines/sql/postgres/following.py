@@ -90,7 +90,7 @@ FROM moment
 
 
 class FollowStatement(ConnectionStatement, eq=False, gc=False):
-    """Reads what was written to a table; gives a page."""
+    """Reads the changes of a table; gives a page."""
 
     compiler: "PostgresStatementCompiler"
     query: Query[Any]
@@ -134,7 +134,7 @@ class _ReadingOn:
 
 
 def _relations(schema: str) -> Sequence[str]:
-    """Return the names of all that the transactions of a swarm write to, that of the tasks first."""
+    """Return the names of all tables and sequences that a swarm's transactions write to, the tasks first."""
     tables = sorted((table.name for table in TABLES), key=lambda name: name != TASKS.name)
     floors = [table.floor for table in TABLES if table.floor is not None]
     return [f"{schema}.{name}" for name in (*tables, *floors, *(f"{table}_sequence_seq" for table in tables))]

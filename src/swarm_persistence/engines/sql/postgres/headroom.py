@@ -28,11 +28,11 @@ WHERE datname = current_database() AND datconnlimit >= 0 AND NOT rolsuper
 """
 
 _RESERVED_SHARE = 10
-"""One connection in so many is reserved for processes that have none."""
+"""One in this number of connections is reserved for processes that have none."""
 
 
 class Headroom:
-    """What is left of each limit that applies to a connection."""
+    """The remaining capacity of each limit that applies to a connection."""
 
     def __init__(self, left: list[tuple[int, int]]) -> None:
         """Take, for each limit, how many connections are left and how many are to be reserved."""

@@ -52,7 +52,7 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
 
 
 class ArrayPutStatement(Statement, eq=False, gc=False):
-    """Inserts rows of one table, or replaces those of their ids; gives what is stored of each row that was written."""
+    """Inserts or replaces rows of one table; returns version and creation time of each row that was written."""
 
     table: Table[Any]
     rows: Sequence[Values]

@@ -124,7 +124,7 @@ class LoopEngine:
         return self.do_read(self.compiler.read(read))
 
     def share_read(self, key: Hashable, statement: Callable[[], Statement]) -> Awaitable[Any]:
-        """Do a read once for all that ask for the same in one tick."""
+        """Run a read once for all callers that request the same one in one tick."""
         return self._shared_reads.add(key, statement)
 
     def do_read(self, statement: Statement) -> Awaitable[Any]:
@@ -148,7 +148,7 @@ class LoopEngine:
             raise
 
     async def snapshot(self) -> PostgresSnapshot:
-        """Begin a snapshot of what is committed now."""
+        """Begin a snapshot of the data committed so far."""
         opening = self.pending.start(self._take_snapshot, is_write=False)
         try:
             return await opening
@@ -171,7 +171,7 @@ class LoopEngine:
             self._check_periods()
 
     async def close(self) -> None:
-        """Finish what is in flight; if cancelled, terminate it."""
+        """Finish the operations in flight; if cancelled, terminate them."""
         try:
             for session in [*self._sessions]:
                 session.abandon("the storage was closed")

@@ -119,7 +119,7 @@ class PendingOperations:
             await asyncio.wait(abandoned)
 
     async def wait_for_all(self, seconds: float) -> None:
-        """Wait for all operations, and for those that they start, for so many seconds at most."""
+        """Wait for all operations, and for those that they start, up to this number of seconds."""
         deadline = self._loop.time() + seconds
         while (tasks := [operation.task for operation in self._operations]) and (
             rest := deadline - self._loop.time()

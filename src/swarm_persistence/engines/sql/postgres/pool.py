@@ -100,7 +100,7 @@ class ConnectionPool:
         return connection
 
     def release_from_internal_use(self, connection: Connection) -> None:
-        """Release a connection after such work."""
+        """Release a connection after internal use."""
         self.end_internal_use()
         self.release(connection)
 

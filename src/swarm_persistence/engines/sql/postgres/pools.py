@@ -20,7 +20,7 @@ class Closable(Protocol):
     """What a schema holds in one event loop. Both methods run there."""
 
     async def close(self) -> None:
-        """Finish what is in flight."""
+        """Finish the operations in flight."""
         ...
 
     def terminate(self) -> None:
@@ -70,7 +70,7 @@ class ConnectionPools:
         return sum(connections.pool.in_use for connections in self._all())
 
     async def close(self) -> None:
-        """Finish what is in flight in this loop, and close all connections; a second call does nothing."""
+        """Finish this loop's operations in flight, and close all connections; idempotent."""
         self._is_closed = True
         own = self._loops.get(asyncio.get_running_loop())
         for connections in self._all():
@@ -120,7 +120,7 @@ class LoopResources:
             self._end.__anext__().send(None)
 
     async def close(self) -> None:
-        """Let the engines finish what is in flight, and close the connections; if cancelled, terminate them."""
+        """Let the engines finish operations in flight, and close the connections; if cancelled, terminate them."""
         try:
             for engine in [*self.loop_engines]:
                 await engine.close()

@@ -69,7 +69,7 @@ class RowUpdate(NamedTuple):
 
 
 class RowUpdates:
-    """Recognizes such changes; keeps the plan of each shape, and that of each prepared write with its parameters."""
+    """Recognizes changes of one row; caches the plan of each shape, and of each prepared write with its parameters."""
 
     def __init__(self, dialect: PostgresDialect) -> None:
         self._compiler = RowUpdateCompiler(dialect)

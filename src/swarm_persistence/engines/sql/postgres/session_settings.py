@@ -18,7 +18,7 @@ _MOST_DURABLE = "remote_apply"
 """The only value of synchronous_commit that is stronger than `on`."""
 
 DEFAULT_COMMIT = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
-"""The default of the role's sessions, whatever a client has set since."""
+"""The default of the role's sessions; a client's own settings do not count."""
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -28,7 +28,7 @@ _SEARCH_PATH = "pg_catalog, pg_temp"
 first. Set in a statement of its own, so that no other path leads to the functions and operators of what follows."""
 
 _SNAPSHOT_IDLE_SECONDS = 600.0
-"""How long a snapshot may wait for its next read: what was read may have to be written to a slow place."""
+"""How long a snapshot may wait for its next read: its reader may have to write the rows to slow storage."""
 
 
 class SessionSettings:

@@ -30,7 +30,7 @@ _LOST = (
     asyncpg.InvalidSQLStatementNameError,
     asyncpg.DuplicatePreparedStatementError,
 )
-"""What is said of a named statement that is not there, or not as it was prepared."""
+"""The driver's errors for a named statement that does not exist, or differs from the prepared one."""
 
 
 class OutdatedTypesError(ConnectionError):
@@ -98,7 +98,7 @@ class PipelinedStatements:
     """
 
     def __init__(self, connection: PipelinedConnection, settings: SessionSettings, named: NamedStatements) -> None:
-        """Take a connection, what its transactions are set to, and what is known of the pooler."""
+        """Take a connection, the settings of its transactions, and the facts known about the pooler."""
         self._connection = connection
         self._pipeline = Pipeline(connection)
         self._settings = settings

@@ -55,7 +55,7 @@ class Functions(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The ids of what may be among the nearest, and how many rows have no copy of their numbers."""
+    """The ids of candidates for the nearest, and the number of rows without a copy of their embedding."""
 
     ids: list[str]
     without_copy: int

@@ -70,7 +70,7 @@ def dropped_commits(path: Path) -> int:
 
 
 def commits_behind(path: Path, number: int) -> int:
-    """Count the commits of the log's present use behind frame `number`; reads no page, only the frame headers."""
+    """Count the commits after frame `number` since the log was reset; reads frame headers only, no pages."""
     file = open_if_exists(path)
     if file is None:
         return 0

@@ -80,7 +80,7 @@ def rolled_back(path: Path, journal: Path) -> Iterator[Path]:
 
 
 def _cut_hole_at_end(file: Path) -> None:
-    """Truncate what was never written: a damaged journal may claim billions of pages."""
+    """Truncate pages that were never written: a damaged journal may claim billions of them."""
     with file.open("r+b") as opened:
         parts = list(_parts_with_data(opened.fileno()))
         while parts:

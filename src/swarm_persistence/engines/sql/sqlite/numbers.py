@@ -15,7 +15,7 @@ FOLLOWED = tuple(table.name for table in TABLES if table.is_followed)
 
 
 def numbers_of(connection: apsw.Connection) -> Mapping[str, int]:
-    """Return the highest number of each numbered table and of the changes; leaves out what is damaged."""
+    """Return the highest number of each numbered table and of the changes; damaged tables are left out."""
     numbers: dict[str, int] = {}
     tables = _tables_of(connection)
     with suppress(apsw.CorruptError, apsw.NotADBError):

@@ -48,7 +48,7 @@ class ReadSubmitter(Submitter):
         return operation.future
 
     def flush(self) -> None:
-        """Send what was collected."""
+        """Send the collected operations."""
         self._has_run_here = False  # also where the caller of the one that has run was cancelled
         super().flush()
 

@@ -21,7 +21,7 @@ BLOCK = 1_000_000
 NAMES = ("events", "messages", CHANGES)
 
 _CHANGES_BETWEEN_CHECKS = 10_000
-"""Rows that a connection writes before it looks again at what is left, of which other processes take as well."""
+"""Rows that a connection writes before it checks the rest of the block again: other processes draw from it, too."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LEAST = f"""

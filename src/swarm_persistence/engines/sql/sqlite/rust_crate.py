@@ -51,7 +51,7 @@ def find_traces(connection: apsw.Connection) -> tuple[str, ...]:
 
 
 def repair(connection: apsw.Connection) -> tuple[str, ...]:
-    """Take out what the crate has left in a file of ours, in one transaction, and name what was taken out.
+    """Remove the crate's objects from a file of this package, in one transaction, and return their names.
 
     Changes no record of this package. A table of the crate that holds rows is kept, so no stored data is lost.
     A sound file is left as it is; the schema is brought up by opening the file afterwards. The connection may write,

@@ -220,7 +220,7 @@ class LargeRecordStatement(LastingRecordStatement, eq=False, gc=False):
 
 
 class PutStatement(CursorStatement, eq=False, gc=False):
-    """Adds rows of one table, or replaces those of their ids; gives what is stored of each row that was written."""
+    """Inserts or replaces rows of one table; gives version and creation time of each row that was written."""
 
     table: Table[Any]
     rows: Sequence[Row]

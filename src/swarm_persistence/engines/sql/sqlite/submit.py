@@ -47,7 +47,7 @@ class Operation(msgspec.Struct, eq=False, gc=False):
             self.future.set_exception(self.error)
 
     def discard(self) -> None:
-        """Undo what has no caller any more."""
+        """Undo an operation whose caller is gone."""
 
 
 class QueryOperation(Operation, eq=False, gc=False):
@@ -197,7 +197,7 @@ class Submitter:
         return future
 
     def send_alone(self, operation: Operation) -> Batch:
-        """Send an operation in a batch of its own, after what was collected before."""
+        """Send an operation in a batch of its own, after the operations collected before."""
         self.flush()
         self._size += 1
         batch = self._dispatch(Batch(self, [operation], now := time.monotonic(), now + self._timeout), self._send)
@@ -212,7 +212,7 @@ class Submitter:
         return self._dispatch(batch, send)
 
     def flush(self) -> None:
-        """Send what was collected."""
+        """Send the collected operations."""
         if self._to_lead is not None:
             self._leave_to_thread()
         operations, self._collected = self._collected, []

@@ -46,12 +46,12 @@ class WriterConnection:
             raise
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the caller's error for one of the connection's, and see whether another connection is needed."""
+        """Return the caller's error for one of the driver's, and note whether the connection must be replaced."""
         self._is_spoiled = self._is_spoiled or has_spoiled_connection(error)
         return self._translate(error)
 
     def prepare(self) -> None:
-        """See that the connection works, and that the file is still there; after a failure, open another connection.
+        """Verify that the file is still at its path; after a failure of the connection, open another one.
 
         Raises:
             DatabaseError: the file, or its log, is not what was opened.
@@ -65,7 +65,7 @@ class WriterConnection:
             self._reserve(self.connection)
 
     def confirm(self) -> None:
-        """See that what was committed stands in the file at its path: only then is it acknowledged.
+        """Verify that the commit is in the file at its path: only then is it acknowledged.
 
         Raises:
             OutcomeUnknownError: it does not, or that could not be seen.
@@ -80,11 +80,11 @@ class WriterConnection:
             raise unknown_outcome(error, self.connection.filename) from error
 
     def verify_now_and_then(self) -> None:
-        """See that the paths lead to the file, within a transaction; raises as `prepare` does."""
+        """Verify that the paths lead to the file, within a transaction; raises as `prepare` does."""
         self._identity.verify_now_and_then()
 
     def close(self) -> None:
-        """Close the connection; SQLite moves the log into the file, if both are what was opened."""
+        """Close the connection; SQLite checkpoints the log, if file and log are still the ones that were opened."""
         with suppress(DatabaseError, apsw.Error):
             self._identity.verify(self.connection)
         self._identity.close(self.connection)

@@ -1,1 +1,1 @@
-"""Takes what can be read out of a damaged file, page by page, without SQLite's own reader, which stops at damage."""
+"""Salvages the readable records of a damaged file, page by page, without SQLite's own reader, which stops at damage."""

@@ -34,13 +34,13 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class BTreePage(msgspec.Struct, frozen=True):
-    """A page of a tree."""
+    """A page of a B-tree."""
 
     kind: int
     cells: tuple[Cell, ...]
     last_child: int
     damaged_cells: tuple[str, ...]
-    """What is wrong with those cells that could not be read."""
+    """The defects of the cells that could not be read."""
 
 
 def parse_page(pages: Pages, number: int, *kinds: int) -> BTreePage:

@@ -13,14 +13,14 @@ class Loss(msgspec.Struct, frozen=True, omit_defaults=True):
     rowid: int | None = None
     id: str | None = None
     columns: dict[str, Any] | None = None
-    """What is left of the row; bytes that are no UTF-8 are shown as `\\xNN`."""
+    """The values of the row that can still be read; bytes that are not UTF-8 are shown as `\\xNN`."""
     after_rowid: int | None = None
     """The row, or rows, stood behind this one, …"""
     last_rowid: int | None = None
     """… up to this one."""
 
     def shown(self) -> str:
-        """Return it as one line, without what is left of the row."""
+        """Return it as one line, without the row's values."""
         if self.after_rowid is None:
             return f"{self.table}, row {self.rowid}{'' if self.id is None else f', id {self.id!r}'}: {self.reason}"
         is_first, is_last = self.after_rowid == -(2**63), self.last_rowid == 2**63 - 1

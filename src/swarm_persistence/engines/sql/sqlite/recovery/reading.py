@@ -31,7 +31,7 @@ def readable_values(shape: Shape, row: FoundRow) -> dict[str, Any]:
 
 
 def loss_of(shape: Shape, row: FoundRow, reason: str) -> Loss:
-    """Return the loss of a row, with what is left of it."""
+    """Return the loss of a row, with the values that can still be read."""
     names = [column.name for column in shape.columns] + [f"column {place}" for place in range(len(row.values))]
     shown = {name: _shown(value) for name, value in zip(names, row.values, strict=False)}
     id = shown.get("id")

@@ -1,4 +1,4 @@
-"""Recovers a damaged file into a new one: every row that can be read, and a list of what is lost."""
+"""Recovers a damaged file into a new one: every readable row, and a list of the losses."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ class _Recovery:
         self._unreadable: dict[str, list[tuple[FoundRow, Loss]]] = {name: [] for name in self._records}
 
     def run(self, states: list[Pages], log: Log | None) -> RecoveryOutcome:
-        """Recover from all states, and say what is lost."""
+        """Recover from all states, and return the losses."""
         notes = tuple(_notes(states[0], log))
         source = RecoverySource(states[0], self._shapes)
         for shape in self._records.values():
@@ -144,7 +144,7 @@ class _Recovery:
     def _keep_numbers(
         self, source: RecoverySource, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]
     ) -> None:
-        """Let no number that may have been given out be given again."""
+        """Advance the sequences past every number that may have been assigned."""
         for shape in self._bookkeeping:
             rows = [row.values for row in source.rows(shape) if row.reason is None]
             if rows:

@@ -40,7 +40,7 @@ class Shape(msgspec.Struct, frozen=True):
     id_index: str
     """The index that leads from ids to rows."""
     indexes: dict[str, tuple[int, ...]]
-    """The positions of each index's columns in a row, -2 for what is no column."""
+    """The positions of each index's columns in a row, -2 for an expression."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,9 +67,9 @@ def _fits(column: ShapeColumn, value: Value) -> bool:
 
 
 def shapes() -> dict[str, Shape]:
-    """Return the shapes of the tables of the latest schema, by their names, SQLite's own two included.
+    """Return the shapes of the tables of the latest schema by name, including SQLite's own two.
 
-    Older schemas have fewer columns: steps have only ever added some behind the others.
+    Older schemas have fewer columns: migrations have only ever appended columns.
     """
     model = apsw.Connection(":memory:")
     try:

@@ -19,7 +19,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.trees import Gap, Tree, orpha
 
 
 class FoundRow(msgspec.Struct, frozen=True):
-    """A row, or what is left of one."""
+    """A row, or the readable part of one."""
 
     rowid: int
     values: list[Value]
@@ -163,7 +163,7 @@ def _rows_of(page: BTreePage, shape: Shape) -> list[FoundRow]:
 
 
 def _row(cell: Cell, shape: Shape) -> FoundRow | None:
-    """Return a row, of whatever shape; `None` if its record is damaged."""
+    """Return a row of any shape; `None` if its record is damaged."""
     values = _values(cell)
     if values is None:
         return None
