@@ -90,7 +90,7 @@ def open_storage(server: Server, schemas: Schemas) -> OpenStorage:
     @asynccontextmanager
     async def open_storage() -> AsyncIterator[Storage]:
         is_new = not schemas.free
-        schema = await schemas.take(server.local_url())
+        schema = schemas.take(server.local_url())
         async with await PostgresStorage.open(server.local_url(schema=schema, partition_by="month")) as storage:
             if is_new:
                 await _pass_two_periods(storage, server)

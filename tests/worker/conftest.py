@@ -1,7 +1,7 @@
 """The storages that a worker is proved on."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ __all__ = ["open_storage", "server"]
 
 
 @pytest.fixture(scope="session")
-def schemas() -> Schemas:
+def schemas() -> Iterator[Schemas]:
     """Give the schemas that were used before, in whichever module: all have one server."""
-    return Schemas()
+    with closing(Schemas()) as schemas:
+        yield schemas
 
 
 @pytest.fixture
