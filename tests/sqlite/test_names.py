@@ -66,6 +66,17 @@ async def test_what_is_no_path_is_refused(value: Any) -> None:
         await SqliteStorage.open(value)
 
 
+async def test_a_database_in_memory_is_refused_and_no_file_of_its_name_created(tmp_path: Path) -> None:
+    for name in (":memory:", Path(":memory:")):
+        for open_it in (SqliteStorage.open, SqliteStorage.builder().build):
+            with pytest.raises(DatabaseError, match=r"use MemoryStorage\(\)"):
+                await open_it(name)
+    assert list(tmp_path.iterdir()) == []
+
+    async with await SqliteStorage.open("./:memory:") as storage:
+        assert storage.path == str(tmp_path / ":memory:")
+
+
 @pytest.mark.parametrize("value", [7, b"swarm.db", ["swarm.db"], os.PathLike], ids=repr)
 async def test_what_is_no_target_is_refused(value: Any) -> None:
     with pytest.raises(OtherError, match="expected a file's path, sqlite:///path"):

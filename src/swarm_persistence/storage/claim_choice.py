@@ -165,7 +165,7 @@ class ClaimChoice:
             return await self._rows(lane.conditions, limit)
         few = max(_FEW, 2 * limit)
         rows = await self._rows(lane.conditions, few)
-        fitting = room.fitting(rows, _KEY)
+        fitting = room.fitting(rows, _KEY, limit)
         if len(fitting) >= limit or len(rows) < few:
             return fitting
         known = {row[0] for row in fitting}

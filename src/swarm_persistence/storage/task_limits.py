@@ -6,7 +6,7 @@ from copy import copy
 from typing import Any
 
 from swarm_persistence.engines.interface import Executor
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Select, Values
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Count, Select, Values
 from swarm_persistence.engines.steps import Delete, Insert, Step
 from swarm_persistence.models import TaskLimit, TaskModel, TaskStatus
 from swarm_persistence.models.limits import TaskStart
@@ -56,8 +56,8 @@ class Room:
         """Tell whether a task of this key may be claimed."""
         return not self.is_empty and self._has_key(key)
 
-    def fitting(self, rows: Iterable[Any], key_at: int) -> list[Any]:
-        """Return those of some rows, each with its key at a place, that may be claimed one after the other."""
+    def fitting(self, rows: Iterable[Any], key_at: int, most: int) -> list[Any]:
+        """Return the first of some rows, each with its key at a place, that may be claimed one after the other."""
         room = copy(self)
         room._held = self._held.copy()
         fitting = []
@@ -65,6 +65,8 @@ class Room:
             if room.has(row[key_at]):
                 room.take(row[key_at])
                 fitting.append(row)
+                if len(fitting) == most:
+                    break
         return fitting
 
     def take(self, key: str | None) -> None:
@@ -89,8 +91,11 @@ async def room_of(executor: Executor, limit: TaskLimit) -> Room:
         counted = (Condition(IS_COUNTED, "=", 1), Condition("task_type", "=", limit.task_type))
         for status in _HELD:
             query = Query(TASKS, (*counted, Condition("status", "=", status)))
-            rows: list[Any] = await executor.read(Aggregate(query, ("concurrency_key",), _COUNT))
-            held.update(dict(rows))
+            if limit.per_key is None:
+                held[None] += await executor.read(Count(query))
+            else:
+                rows: list[Any] = await executor.read(Aggregate(query, ("concurrency_key",), _COUNT))
+                held.update(dict(rows))
     starts: list[Any] = []
     if limit.starts is not None and limit.per_seconds is not None:
         # Not what lies further ahead: it was counted while the clock was wrong, and would hold until that time.

@@ -1,6 +1,7 @@
 """Computes aggregates of groups of rows, as SQL does."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
@@ -24,12 +25,20 @@ def aggregate_rows(source: RowSource, aggregate: Aggregate) -> list[AggregateRow
     if not aggregate.group_by:
         return [tuple(compute(rows) for compute in functions)]
     key_parts = [_key_part(table, group) for group in aggregate.group_by]
+    if len(key_parts) == 1 and all(function.field is None for function in aggregate.functions):
+        return _counted(Counter(map(key_parts[0], rows)), len(functions))
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple([part(row) for part in key_parts]), []).append(row)
     sort_keys = [_sort_key(table, place, group) for place, group in enumerate(aggregate.group_by)]
     sorted_groups = sorted(groups.items(), key=lambda group: [sort_key(group) for sort_key in sort_keys])
     return [(*key, *(compute(group) for compute in functions)) for key, group in sorted_groups]
+
+
+def _counted(counts: Counter[Any], functions: int) -> list[AggregateRow]:
+    """Return the groups by one part of which each function counts the rows."""
+    values = sorted(counts, key=lambda value: () if value is None else (value,))
+    return [(value, *(counts[value],) * functions) for value in values]
 
 
 def _key_part(table: Table[Any], group: str | Bucket) -> Callable[[Row], Any]:

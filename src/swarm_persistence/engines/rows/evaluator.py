@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.clock import microseconds, now
-from swarm_persistence.engines.rows.planner import AccessPath, Planner
+from swarm_persistence.engines.rows.planner import AccessPath, Bound, Planner, columns_of
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
 from swarm_persistence.query.semantics import order_key, predicate_of, sorted_rows
@@ -61,6 +61,24 @@ def rows_of(source: RowSource, query: Query[Any]) -> list[Row]:
     if end is not None and end <= _FEW_ROWS:
         return heapq.nsmallest(end, rows, order_key(query.table, query.full_order))[first:]
     return sorted_rows(query, rows)[first:end]
+
+
+def steps_above(source: RowSource, query: Query[Any], above: Condition) -> Callable[[Any], Row | None] | None:
+    """Return the function that finds the first row of a query with another value in its condition `above`, a `>`.
+
+    It spares planning the query anew; `None` if the condition is no bound of a path in the query's order.
+    """
+    path = access_path_of(query)
+    is_bound = path.lower == (above.value, False) and above not in path.residual
+    if not (path.ids is None and path.is_sorted and is_bound and split_for_merge(query) is None):
+        return None
+    if columns_of(path.index)[len(path.equal)].field != above.field:
+        return None
+
+    def first_above(value: Any) -> Row | None:
+        return next(_matching(source, msgspec.structs.replace(path, lower=Bound(value, is_inclusive=False))), None)
+
+    return first_above
 
 
 def _merged(source: RowSource, query: Query[Any], branches: list[Query[Any]]) -> list[Row]:

@@ -29,6 +29,7 @@ from swarm_persistence.engines.rows.evaluator import (
     page_of,
     resolved,
     rows_of,
+    steps_above,
 )
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.query import Condition
@@ -63,13 +64,20 @@ def _first_of_each(read: FirstOfEach, source_of: SourceOf) -> list[Row]:
     query = resolved(read.query, source_of)
     field, source, after = query.order[0].field, source_of(query.table), read.after
     found: list[Row] = []
+    first_above: Callable[[Any], Row | None] | None = None
     while query.limit is None or len(found) < query.limit:
-        later = Condition(field, "IS NOT NULL") if after is None else Condition(field, ">", after)
-        rows = rows_of(source, msgspec.structs.replace(query, conditions=(*query.conditions, later), limit=1))
-        if not rows:
+        if first_above is not None:
+            row = first_above(after)
+        else:
+            later = Condition(field, "IS NOT NULL") if after is None else Condition(field, ">", after)
+            one = msgspec.structs.replace(query, conditions=(*query.conditions, later), limit=1)
+            row = next(iter(rows_of(source, one)), None)
+            if after is not None:
+                first_above = steps_above(source, one, later)
+        if row is None:
             break
-        found += rows
-        after = rows[0][query.table.positions[field]]
+        found.append(row)
+        after = row[query.table.positions[field]]
     return found
 
 

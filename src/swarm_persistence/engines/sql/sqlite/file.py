@@ -77,6 +77,11 @@ def resolve(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name:
         raise DatabaseError(f"the path is {shown(name)}, expected a str, or a path of str, that is not empty")
+    if name == ":memory:":
+        raise DatabaseError(
+            "':memory:' is no file, and a connection's own database in memory is none that a pool could share; "
+            "use MemoryStorage() or init_storage(':memory:'), or './:memory:' for a file of that name"
+        )
     if "\0" in name:
         raise DatabaseError(f"the path {name!r} contains NUL, which no name of a file can")
     real = os.path.realpath(_require_utf_8(name))
