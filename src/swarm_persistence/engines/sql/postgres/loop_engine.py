@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
+from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.reads import Get, IsAny, Read, Values
 from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
 from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
@@ -89,11 +90,13 @@ class LoopEngine:
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Run all steps, or none."""
-        if len(steps) == 1 and isinstance(steps[0], Apart):
-            return self._write_apart(steps[0])
-        if len(steps) == 1 and isinstance(steps[0], Insert) and not has_key(steps[0]):
-            table, row = self.compiler.row_of(steps[0])
-            return self._adders[table.name].add(row)
+        # Not of a prepared write, which makes its steps at the first look: none of them is such a step.
+        if type(steps) is not BoundSteps and len(steps) == 1:
+            if isinstance(steps[0], Apart):
+                return self._write_apart(steps[0])
+            if isinstance(steps[0], Insert) and not has_key(steps[0]):
+                table, row = self.compiler.row_of(steps[0])
+                return self._adders[table.name].add(row)
         update = self.compiler.row_updates.of(steps)
         if update is not None:
             return self._updater(update.plan).add(update)
