@@ -16,6 +16,8 @@ _PACKAGE = f"{Path(swarm_persistence.__file__).parent}/"
 _WAITED_FOR = (SimpleQueue, type(threading.Lock()))
 _COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")
 """Frames of their own up to Python 3.11; part of the function around them since."""
+_GENERATED = {"<codec of ": "schema/codec.py", "<copying of ": "schema/copying.py"}
+"""The files that generate functions, by the beginnings of the names under which these are compiled."""
 
 
 class CallTrace:
@@ -55,7 +57,7 @@ class CallTrace:
 def _file_of(filename: str) -> str | None:
     if filename.startswith(_PACKAGE):
         return filename.removeprefix(_PACKAGE)
-    return "schema/codec.py" if filename.startswith("<codec of ") else None
+    return next((file for beginning, file in _GENERATED.items() if filename.startswith(beginning)), None)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class TurnoverVerbs(LeaseVerbs):
         lost = [task for task, _ in pairs if task.assigned_to is None]
         for (task, _), (records,) in zip(held, outcomes, strict=True):
             if records:
-                self._show(task, records[0])
+                self._tell_record(task, records[0])
             else:
                 lost.append(task)
         return lost
