@@ -356,7 +356,7 @@ async def test_a_period_that_goes_on_after_its_end_is_told_and_ended(
     )
 
     (found,) = await partitions_found(durable_url)
-    assert "events: the month that ended at" in found.detail
+    assert "events: rows still go into the month that ended at" in found.detail
     await owner.execute((found.remedy or "").removeprefix("run: "))
 
     (found,) = await partitions_found(durable_url)
