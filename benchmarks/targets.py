@@ -82,7 +82,10 @@ KEYS = frozenset(
     (
         *(ratio.key for ratio in _RATIOS),
         "documents-put",
+        "documents-get",
+        "documents-get-100",
         "langgraph-delete",
+        "langgraph-latest",
         "processes",
         "busy-loop",
         "growth",

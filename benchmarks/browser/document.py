@@ -10,9 +10,10 @@ from benchmarks.results import Results, Row
 _HOW = """\
 Every figure is the median of {rounds} rounds, in milliseconds; in each, both take their turns in a random order, in one
 page, on new databases. A round's own figure is the median of {calls} calls, one after the other, or of {batches}
-batches of {records:,} records. `±` is half the distance between the fastest and the slowest round. Durability is
-`relaxed` for both. Plain JavaScript stores objects with two indexes and checks nothing; `WasmStorage` is Python, and
-does all that it promises: it checks values, keeps versions, counts changes, takes turns with other tabs and tells them.
+batches of {records:,} records. Documents have 40 words each; every tenth has both words that are searched for. `±` is
+half the distance between the fastest and the slowest round. Durability is `relaxed` for both. Plain JavaScript stores
+objects with two indexes (documents with one) and checks nothing; `WasmStorage` is Python, and does all that it
+promises: it checks values, keeps versions, counts changes, takes turns with other tabs and tells them.
 """
 KINDS = {
     "put": "Store a task",
@@ -22,6 +23,12 @@ KINDS = {
     "claim": "Claim a task",
     "change": "Read, change and write a task in a transaction",
     "select": "Read {records:,} pending tasks in order (all of them)",
+    "put document": "Put a document",
+    "put documents": "Put {records:,} documents as one (a document)",
+    "get document": "Read a document by its key",
+    "list documents": "List {records:,} documents of a collection, by key (all of them)",
+    "search documents": "Search {records:,} documents for two words, ranked (all of them)",
+    "filter documents": "Find by a value in their JSON 20 of {records:,} documents (all of them)",
 }
 
 

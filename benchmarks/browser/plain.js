@@ -11,6 +11,7 @@ const answered = (request) => new Promise((resolve, reject) => {
 function open(name) {
   const request = indexedDB.open(name, 1);
   request.onupgradeneeded = () => {
+    request.result.createObjectStore("documents", { keyPath: ["collection", "key"] }).createIndex("by_label", "label");
     const tasks = request.result.createObjectStore("tasks", { keyPath: "id" });
     tasks.createIndex("pending", ["status", "priority", "created_at", "id"]);
     tasks.createIndex("by_agent", ["assigned_to", "created_at"]);
@@ -27,6 +28,60 @@ function task(id, place) {
     payload: { dataset: "sales.csv", page: place }, result: null, error: null, retry_count: 0, max_retries: 3,
     dependencies: [], created_at: moment, updated_at: moment, started_at: null, completed_at: null, version: 1,
   };
+}
+
+const key = (place) => `${place}`.padStart(6, "0");
+
+function document(collection, place) {
+  const words = Array.from({ length: 38 }, (_, word) => `word-${(place * 31 + word * 17) % 997}`);
+  words.push(...(place % 10 === 0 ? ["seldom", "found"] : ["often", "there"]));
+  const moment = Date.now();
+  return {
+    collection, key: key(place), value: { kind: `kind-${place % 50}`, text: words.join(" ") }, label: null,
+    created_at: moment, updated_at: moment, expires_at: null, version: 1,
+  };
+}
+
+// BM25 over the documents that have every word, as `search_documents` ranks.
+function ranked(documents, words, limit) {
+  const counted = documents.map((found) => found.value.text.toLowerCase().match(/[\p{L}\p{N}_]+/gu));
+  const mean = counted.reduce((sum, all) => sum + all.length, 0) / counted.length;
+  const having = words.map((word) => counted.filter((all) => all.includes(word)).length);
+  const scored = [];
+  documents.forEach((found, place) => {
+    let score = 0;
+    for (const [number, word] of words.entries()) {
+      const times = counted[place].filter((one) => one === word).length;
+      if (!times) return;
+      const rarity = Math.log(1 + (documents.length - having[number] + 0.5) / (having[number] + 0.5));
+      score += rarity * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * counted[place].length / mean));
+    }
+    scored.push({ found, score });
+  });
+  return scored.sort((one, other) => other.score - one.score).slice(0, limit);
+}
+
+async function measureDocuments(name, calls, batches, records) {
+  const database = await open(name);
+  const put = (documents) => {
+    const transaction = database.transaction(["documents"], "readwrite", { durability: "relaxed" });
+    for (const one of documents) transaction.objectStore("documents").put(one);
+    return finished(transaction);
+  };
+  const reading = () => database.transaction(["documents"]).objectStore("documents");
+  const kept = () => answered(reading().getAll(IDBKeyRange.bound(["kept"], ["kept", []])));
+  const many = Array.from({ length: records }, (_, place) => document("kept", place));
+  const times = {
+    "put document": await milliseconds(calls, (place) => put([document("one", place)])),
+    "put documents": await milliseconds(batches, () => put(many)) / records,
+    "get document": await milliseconds(calls, (place) => answered(reading().get(["one", key(place)]))),
+    "list documents": await milliseconds(batches, kept),
+    "search documents": await milliseconds(batches, async () => ranked(await kept(), ["seldom", "found"], 10)),
+    "filter documents": await milliseconds(batches, async () =>
+      (await kept()).filter((found) => found.value.kind === "kind-7")),
+  };
+  database.close();
+  return times;
 }
 
 async function milliseconds(rounds, call) {
@@ -90,5 +145,6 @@ export async function measure(name, calls, batches, records) {
   times.select = await milliseconds(batches, () =>
     answered(other.transaction(["tasks"]).objectStore("tasks").index("pending").getAll(range)));
   other.close();
+  Object.assign(times, await measureDocuments(`${name}-documents`, calls, batches, records));
   return JSON.stringify(times);
 }

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from time import perf_counter
 
-from swarm_persistence import Storage, TaskModel, TaskPriority
+from swarm_persistence import DocumentModel, QueryBuilder, Storage, TaskModel, TaskPriority
 from swarm_persistence.backends.wasm import WasmStorage
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -21,6 +21,18 @@ def task(id: str, place: int) -> TaskModel:
     return TaskModel(
         id=id, task_type="analyze", payload=payload, priority=priority, created_at=moment, updated_at=moment
     )
+
+
+def key_of(place: int) -> str:
+    """Return the key of a document, which sorts as the places do."""
+    return f"{place:06}"
+
+
+def document(collection: tuple[str, ...], place: int) -> DocumentModel:
+    """Return a document like those of `plain.js`: forty words, two of which every tenth document has."""
+    words = [f"word-{(place * 31 + word * 17) % 997}" for word in range(38)]
+    text = " ".join([*words, *(["seldom", "found"] if place % 10 == 0 else ["often", "there"])])
+    return DocumentModel.new(collection, key_of(place), {"kind": f"kind-{place % 50}", "text": text})
 
 
 async def milliseconds(rounds: int, call: Callable[[int], Awaitable[object]]) -> float:
@@ -45,6 +57,7 @@ async def measure(name: str, calls: int, batches: int, records: int) -> dict[str
             "claim": await milliseconds(calls, lambda place: storage.claim_task(ids[place], "agent-1")),
             "change": await milliseconds(calls, lambda place: _count(storage, ids[place])),
             "select": await _measure_select(f"{name}-select", batches, records),
+            **await _measure_documents(f"{name}-documents", calls, batches, records),
         }
 
 
@@ -58,6 +71,24 @@ async def _measure_select(name: str, times: int, records: int) -> float:
     async with await WasmStorage.open(name) as storage:
         await _batch(storage, "pending", records)
         return await milliseconds(times, lambda _: storage.get_pending_tasks())
+
+
+async def _measure_documents(name: str, calls: int, batches: int, records: int) -> dict[str, float]:
+    """Time documents: put, get, list, search."""
+    kept = ("kept",)
+    async with await WasmStorage.open(name) as storage:
+        many = [document(kept, place) for place in range(records)]
+        find = QueryBuilder(DocumentModel).where_eq("collection", kept).where_json("value", "kind", "eq", "kind-7")
+        return {
+            "put document": await milliseconds(calls, lambda place: storage.put_documents([document(("one",), place)])),
+            "put documents": await milliseconds(batches, lambda _: storage.put_documents(many)) / records,
+            "get document": await milliseconds(calls, lambda place: storage.get_document(("one",), key_of(place))),
+            "list documents": await milliseconds(batches, lambda _: storage.list_documents(kept)),
+            "search documents": await milliseconds(
+                batches, lambda _: storage.search_documents("seldom found", kept, limit=10)
+            ),
+            "filter documents": await milliseconds(batches, lambda _: storage.repository(DocumentModel).query(find)),
+        }
 
 
 async def _batch(storage: Storage, prefix: str, records: int) -> None:
