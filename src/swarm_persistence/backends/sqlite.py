@@ -103,7 +103,8 @@ class SqliteStorageBuilder(PooledStorageBuilder[SqliteSettings]):
         """Set how long an operation of a single caller may take the event loop's own thread. Default 1 ms.
 
         It is done there, since a round trip to another thread takes about as long. After one that took longer, such
-        as a commit on a slow disk, the next ones are left to the threads for a while; 0 leaves them all.
+        as a commit on a slow disk, the next ones are left to the threads for a while; 0 leaves them all. A list is
+        stopped at half of it, to be read in a thread.
         """
         return self._set(longest_stay=in_seconds(duration))
 
