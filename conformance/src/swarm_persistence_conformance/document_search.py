@@ -34,6 +34,18 @@ class TestDocumentSearch:
         assert keys(await storage.search_documents("lease")) == []
         assert keys(await storage.search_documents("!?")) == []
 
+    async def test_a_word_is_found_beside_what_json_escapes(self, storage: Storage) -> None:
+        texts = ("\0word", "a\nword\x1f", 'say "word"', "\\word\\u", "Stra\u00dfe", "STRASSE word", "\u2028\u0130")
+        await storage.put_documents([a_document(f"{n}", value={"of": [text]}) for n, text in enumerate(texts)])
+
+        async def keys(query: str) -> list[str]:
+            return sorted(found.document.key for found in await storage.search_documents(query, ("notes",)))
+
+        assert await keys("WORD") == ["0", "1", "2", "3", "5"]
+        assert await keys("stra\u00dfe") == ["4", "5"]
+        assert await keys("\u0130") == ["6"]
+        assert await keys("of") == []
+
     async def test_the_best_match_comes_first(self, storage: Storage) -> None:
         await storage.put_documents(
             [

@@ -20,7 +20,7 @@ from swarm_persistence.schema.values import numbers_of, text, vector
 from swarm_persistence.storage.arguments import flag
 from swarm_persistence.storage.document_indexes import DocumentIndexVerbs
 from swarm_persistence.storage.document_ranges import IS_UNEXPIRED, collection_argument, collections_below
-from swarm_persistence.storage.document_words import words_in, words_of
+from swarm_persistence.storage.document_words import may_have, words_in, words_of
 
 _PAGE = 200
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
@@ -59,6 +59,8 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
             return []
         matches: list[_Match] = []
         async for id, value in self._candidates(words, collection, below):
+            if not may_have(value, words):
+                continue
             counted = Counter(words_in(value))
             if all(word in counted for word in words):
                 matches.append(_Match(id, tuple([counted[word] for word in words]), counted.total()))
