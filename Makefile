@@ -49,19 +49,19 @@ browser-needs: $(VENV)/dev ## Bring Chromium and Firefox (as root), Pyodide and 
 .PHONY: test
 test: $(VENV)/dev ## Run all tests; those in the browser say what they lack
 	@$(BIN)/python -m chromium || true
-	@$(PYTEST) -m 'not frameworks and not firefox'
+	@$(PYTEST) -m 'not frameworks and not browsers'
 
 .PHONY: test-fast
 test-fast: $(VENV)/dev ## Run all tests but those in the browser (tests/browser)
-	@$(PYTEST) -m 'not frameworks and not firefox' --ignore=tests/browser
+	@$(PYTEST) -m 'not frameworks and not browsers' --ignore=tests/browser
 
 .PHONY: test-frameworks
 test-frameworks: $(VENV)/dev ## Run the facts about adapters, and the frameworks' own tests whole, on all engines
 	@$(PYTEST) -rP tests/contrib
 
-.PHONY: test-firefox
-test-firefox: browser-needs ## Walk the live page's main paths, and hold WasmStorage to the whole conformance suite, in Firefox
-	@$(BIN)/python -m pytest -q -n0 --durations=3 tests/browser/test_firefox.py
+.PHONY: test-browsers
+test-browsers: browser-needs ## Run all tests in Chromium and Firefox, WasmStorage's whole conformance included
+	@$(BIN)/python -m pytest -q -n0 --durations=3 tests/browser
 
 .PHONY: torture
 torture: $(VENV)/dev ## Cut the power, break the disk, kill and damage, thousands of times, in about ten minutes

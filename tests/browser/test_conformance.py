@@ -1,30 +1,16 @@
 """Holds `WasmStorage` to the conformance suite, which runs inside the page."""
 
-import inspect
-from collections.abc import Iterator
-
 import pytest
 
-import swarm_persistence_conformance as conformance
 from browser.conftest import OpenTab
+from browser.facts import Outcomes, chosen_facts, facts, outcomes_by_fact, shares
 from chromium.tabs import Tab
 
-FACTS = [
-    f"{cls.__name__}.{name}"
-    for cls in conformance.CORE
-    for name, _ in inspect.getmembers(cls, inspect.iscoroutinefunction)
-    if name.startswith("test_")
-]
-
-Outcomes = dict[str, list[str | None]]
-"""What went wrong with each case of a fact; `None` for one that held."""
-
-
-def outcomes_in(tabs: list[Tab], classes: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Try some classes of facts, each tab its share of them."""
-    running = [tab.begin("suite.run", classes[place :: len(tabs)]) for place, tab in enumerate(tabs)]
-    for pending in running:
-        yield from pending.result()
+# These try each verb and field with values that Python refuses, for a minute; other facts store what is deeply nested.
+LEFT_OUT = (
+    "TestHostileValues.test_no_argument_raises_any_error_but_ours",
+    "TestHostileValues.test_no_field_raises_any_error_but_ours",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +23,17 @@ def tabs(open_module_tab: OpenTab) -> list[Tab]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tabs: list[Tab]) -> Outcomes:
-    """Try every fact once, in two tabs at a time."""
-    classes = [cls.__name__ for cls in conformance.CORE]
-    outcomes: Outcomes = {}
-    for name, error in outcomes_in(tabs, classes):
-        fact = name.strip("'\"").partition("[")[0]
-        outcomes.setdefault(fact, []).append(None if error is None else f"{name}\n{error}")
-    return outcomes
+def outcomes(request: pytest.FixtureRequest, tabs: list[Tab]) -> Outcomes:
+    """Try every fact that was chosen once, in two tabs at a time."""
+    running = [
+        tab.begin("suite.run", share) for tab, share in zip(tabs, shares(chosen_facts(request), len(tabs)), strict=True)
+    ]
+    return outcomes_by_fact(each for pending in running for each in pending.result())
 
 
-@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize("fact", facts(LEFT_OUT))
 def test_a_fact_of_every_storage_holds_in_the_browser(fact: str, outcomes: Outcomes) -> None:
-    broken = [error for error in outcomes[fact] if error is not None]
-
-    if broken:
+    if broken := outcomes[fact]:
         pytest.fail("\n".join(broken), pytrace=False)
 
 

@@ -1,14 +1,11 @@
 """Debian's Firefox as well: the main paths of the live page, and the conformance suite of `WasmStorage`."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TypeGuard
 
 import pytest
 
-import swarm_persistence_conformance as conformance
+from browser.facts import Outcomes, chosen_facts, facts, outcomes_by_fact, shares
 from browser.firefox import run_in_firefox
-from browser.test_conformance import FACTS
 from chromium import needs
 from chromium.server import Server
 from postgres.servers import embedded_programs, new_server
@@ -59,29 +56,16 @@ def test_no_path_is_walked_unseen(walked: dict[str, str | None]) -> None:
 
 
 # What is refused reaches no browser, and what takes long there is the same Python as in Chromium.
-OF_PYTHON = ("TestRefusedFields.", "TestRefusedArguments.", "TestRefusedCoordination.", "TestHostileValues.")
+LEFT_OUT = ("TestRefusedFields.", "TestRefusedArguments.", "TestRefusedCoordination.", "TestHostileValues.")
 
 
 @pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, server: Server) -> dict[str, list[str]]:
-    """Try every fact that was chosen once, in two tabs at a time, and give what went wrong with each."""
-    chosen: set[str] = {str(item.callspec.params["fact"]) for item in request.session.items if _is_fact(item)}
-    classes = [cls.__name__ for cls in conformance.CORE if any(each.startswith(f"{cls.__name__}.") for each in chosen)]
-    outcomes: dict[str, list[str]] = {}
-    for name, error in run_in_firefox("conformance", url=server.url, classes=classes, tabs=2):
-        broken = outcomes.setdefault(name.strip("'\"").partition("[")[0], [])
-        if error is not None:
-            broken.append(f"{name}\n{error}")
-    return outcomes
+def outcomes(request: pytest.FixtureRequest, server: Server) -> Outcomes:
+    """Try every fact that was chosen once, in two tabs at a time."""
+    return outcomes_by_fact(run_in_firefox("conformance", url=server.url, shares=shares(chosen_facts(request), 2)))
 
 
-def _is_fact(item: pytest.Item) -> TypeGuard[pytest.Function]:
-    return isinstance(item, pytest.Function) and item.path == Path(__file__) and "fact" in item.fixturenames
-
-
-@pytest.mark.parametrize(
-    "fact", [pytest.param(each, marks=pytest.mark.firefox if each.startswith(OF_PYTHON) else ()) for each in FACTS]
-)
-def test_a_fact_of_every_storage_holds_in_firefox(fact: str, outcomes: dict[str, list[str]]) -> None:
+@pytest.mark.parametrize("fact", facts(LEFT_OUT))
+def test_a_fact_of_every_storage_holds_in_firefox(fact: str, outcomes: Outcomes) -> None:
     if broken := outcomes[fact]:
         pytest.fail("\n".join(broken), pytrace=False)

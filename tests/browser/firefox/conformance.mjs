@@ -1,7 +1,7 @@
-// Runs classes of the conformance suite, each tab its share of them; gives the name of each fact, and what went wrong.
+// Runs facts of the conformance suite, each tab its share of them; gives the name of each case, and what went wrong.
 import { inFirefox } from "./driver.mjs";
 
-await inFirefox(async (browser, { url, classes, tabs }) => {
+await inFirefox(async (browser, { url, shares }) => {
   const run = async (share) => {
     const page = await browser.newPage();
     page.on("pageerror", (error) => console.error(error));
@@ -10,6 +10,5 @@ await inFirefox(async (browser, { url, classes, tabs }) => {
     await page.evaluate(() => window.host.load("suite"));
     return JSON.parse(await page.evaluate(async (args) => await window.host.call("suite.run", args), JSON.stringify([share])));
   };
-  const shares = Array.from({ length: tabs }, (_, tab) => classes.filter((_, place) => place % tabs === tab));
   return (await Promise.all(shares.map(run))).flat();
 });
