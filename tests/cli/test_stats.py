@@ -75,6 +75,18 @@ def test_the_table_of_types_shows_the_most_frequent_as_they_are(
     assert ["rare-19", "1"] not in lines
 
 
+def test_texts_of_records_send_no_control_characters_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "a\x1b]0;title\x07\x9b31m\r\u202e"
+    with open_storage(tmp_path / "swarm.db") as storage:
+        storage.store_task(TaskModel(id=text, task_type=text))
+    assert main(["stats", str(tmp_path / "swarm.db")]) == 0
+    printed = capsys.readouterr().out
+    assert "\N{REPLACEMENT CHARACTER}]0;title" in printed
+    assert all(each.isprintable() for each in printed.replace("\n", ""))
+
+
 def test_the_oldest_pending_task_is_the_one_created_first(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     oldest = stats_of(database, capsys)["oldest_pending_task"]
     assert (oldest["task_type"], oldest["priority"]) == ("first", "medium")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from swarm_persistence.cli.records import printable
 from swarm_persistence.cli.target import existing_file, open_existing, shown
 from swarm_persistence.cli.terminal import new_table, open_console, say
 from swarm_persistence.clock import now
@@ -195,13 +196,13 @@ def _show(console: "Console", stats: Stats) -> None:
     if oldest is None:
         say(console, "oldest pending task: none")
     else:
-        task = f"{oldest.task_type} {oldest.id}, {oldest.priority}"
+        task = printable(f"{oldest.task_type} {oldest.id}, {oldest.priority}")
         say(console, f"oldest pending task: {task}, waiting for {oldest.age_seconds:,.1f} s since {oldest.created_at}")
 
 
 def _table_of_types(types: dict[str, dict[str, int]]) -> "Table":
     """Return the table of the most frequent types, with a column for each status that one of them has."""
-    from rich.markup import escape
+    from rich.text import Text
 
     frequent = sorted(types, key=lambda name: -sum(types[name].values()))[:_TYPES_SHOWN]
     statuses = [status.value for status in TaskStatus if any(status.value in types[name] for name in frequent)]
@@ -209,16 +210,17 @@ def _table_of_types(types: dict[str, dict[str, int]]) -> "Table":
     for name in frequent:
         # The type is a user's text, which may look like markup.
         table.add_row(
-            escape(name), *(f"{types[name][status]:,}" if status in types[name] else "" for status in statuses)
+            Text(printable(name)), *(f"{types[name][status]:,}" if status in types[name] else "" for status in statuses)
         )
     return table
 
 
 def _table_of_waiting(waiting: dict[str, Waiting]) -> "Table":
     """Return the table of the types whose oldest ready task has waited longest."""
-    from rich.markup import escape
+    from rich.text import Text
 
     table = new_table("Ready to be claimed, longest waiting first", "", "count", "oldest waits (s)", "oldest")
     for name, each in [*waiting.items()][:_TYPES_SHOWN]:
-        table.add_row(escape(name), f"{each.count:,}", f"{each.age_seconds:,.1f}", escape(each.oldest_id))
+        oldest = Text(printable(each.oldest_id))
+        table.add_row(Text(printable(name)), f"{each.count:,}", f"{each.age_seconds:,.1f}", oldest)
     return table
