@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import Storage, init_storage
+from swarm_persistence import EventModel, Storage, init_storage
 from swarm_persistence.storage import feeds
 from swarm_persistence_conformance.records import an_event
 from swarm_persistence_conformance.waiting import settle
@@ -58,3 +58,27 @@ async def test_a_commit_of_more_than_a_batch_is_read_at_once(storage: Storage, m
         async with asyncio.timeout(60):
             seen = [await waiting] + [await anext(events) for _ in names[1:]]
     assert [event.id for event in seen] == names
+
+
+@pytest.mark.parametrize(("letters", "most_rows", "most_pages"), [(100_000, 8, 20), (10, feeds.BATCH, 6)])
+async def test_a_watcher_that_catches_up_reads_few_large_rows_ahead_and_many_small_ones(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, letters: int, most_rows: int, most_pages: int
+) -> None:
+    pages: list[int] = []
+    follow = storage._engine.follow
+
+    async def follow_and_count(*arguments: Any) -> Any:
+        page = await follow(*arguments)
+        pages.append(len(page.rows))
+        return page
+
+    monkeypatch.setattr(storage._engine, "follow", follow_and_count)
+    count = 30 if letters > 10 else 3 * feeds.BATCH
+    await storage.store_many([EventModel(event_type="read", data="x" * letters) for _ in range(count)])
+
+    async with aclosing(storage.watch_events(0)) as events:
+        for _ in range(count):
+            await anext(events)
+
+    assert max(pages) <= most_rows
+    assert len(pages) <= most_pages
