@@ -164,11 +164,11 @@ def mark_read_up_to(id: str) -> Operation:
     return operation
 
 
-def call(verb: str, *arguments: Any) -> Operation:
+def call(verb: str, *arguments: Any, **named: Any) -> Operation:
     """Return the operation that calls a verb of the storage."""
 
     async def operation(actor: Actor) -> Any:
-        return await getattr(actor.storage, verb)(*arguments)
+        return await getattr(actor.storage, verb)(*arguments, **named)
 
     return operation
 

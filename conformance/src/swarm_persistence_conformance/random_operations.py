@@ -98,6 +98,19 @@ class Comparison(RuleBasedStateMachine):
     def claim(self, actor: int, id: str, agent_id: str) -> None:
         self._write(actor, actors.call("claim_task", id, agent_id))
 
+    @rule(actor=st.integers(0, 1), agent_id=TEXTS, task_type=st.none() | TEXTS)
+    def claim_next(self, actor: int, agent_id: str, task_type: str | None) -> None:
+        types = None if task_type is None else [task_type]
+        self._write(actor, actors.call("claim_next_tasks", agent_id, limit=2, task_types=types))
+
+    @rule(actor=st.integers(0, 1), task_type=TEXTS, running=st.none() | st.integers(0, 2))
+    def set_limit(self, actor: int, task_type: str, running: int | None) -> None:
+        self._write(actor, actors.call("set_limit", task_type, running=running, per_key=1))
+
+    @rule(actor=st.integers(0, 1), group=TEXTS)
+    def erase(self, actor: int, group: str) -> None:
+        self._write(actor, actors.call("erase", group))
+
     @rule(actor=st.integers(0, 1), id=IDS)
     def mark_read(self, actor: int, id: str) -> None:
         self._write(actor, actors.call("mark_message_read", id))

@@ -106,9 +106,15 @@ class RandomTaskVerbs(ModelTest):
             run_at,
         )
 
-    @rule(copy=COPY)
-    def release(self, copy: int) -> None:
-        self.use(copy, lambda storage, task: storage.release_task(task), ReferenceModel.release)
+    @rule(copy=COPY, retry_in=st.sampled_from([0.0, 0.0, 250.0]))
+    def release(self, copy: int, retry_in: float) -> None:
+        run_at = now() + timedelta(seconds=retry_in) if retry_in else None
+        self.use(
+            copy,
+            lambda storage, task: storage.release_task(task, retry_in=retry_in),
+            ReferenceModel.release,
+            run_at,
+        )
 
     @rule(id=IDS)
     def cancel(self, id: str) -> None:

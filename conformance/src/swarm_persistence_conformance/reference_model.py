@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from swarm_persistence import ConflictError, DependencyCycleError, LeaseLostError, NotFoundError, TaskModel, TaskStatus
+from swarm_persistence import (
+    ConflictError,
+    DependencyCycleError,
+    KeyPolicy,
+    LeaseLostError,
+    NotFoundError,
+    TaskModel,
+    TaskStatus,
+)
 from swarm_persistence.testing import now
 from swarm_persistence_conformance.reference_limits import HELD, ReferenceLimit, ReferenceLimits
 
@@ -52,27 +60,15 @@ class ReferenceModel:
     def store(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
         """Store new tasks, all or none; return them, or the stored tasks of their idempotency keys."""
         tasks = list(tasks)
-        # A duplicate stores nothing, so its dependencies do not count.
-        added = [task for place, task in enumerate(tasks) if self._of_key(task.idempotency_key, tasks[:place]) is None]
-        self._refuse_cycle({task.id: set(task.dependencies) for task in added if task.dependencies})
-        new: dict[str, TaskModel] = {}
-        answers = []
-        for task in tasks:
-            known = self._of_key(task.idempotency_key, new.values())
-            if known is None:
-                if task.id in self.tasks or task.id in new:
-                    raise ConflictError(task.id)
-                new[task.id] = known = _copy(task, version=task.version + 1)
-            elif (known.task_type, known.payload) != (task.task_type, task.payload):
-                raise ConflictError(task.id)
-            answers.append(known)
-        self.tasks |= new
-        for id in new:
-            self._link(id)
-        for task in new.values():
-            self._follow(task)
-        self._fail_dependents_around(added)
-        return answers
+        before = deepcopy(self.tasks), deepcopy(self.links)
+        answers: dict[int, TaskModel] = {}
+        try:
+            while left := {place: task for place, task in enumerate(tasks) if place not in answers}:
+                self._store_new(left, answers)
+        except (ConflictError, DependencyCycleError):
+            self.tasks, self.links = before
+            raise
+        return [self.tasks[answers[place].id] for place in range(len(tasks))]
 
     def update(self, task: TaskModel, *, force: bool) -> TaskModel:
         """Replace a task."""
@@ -168,10 +164,10 @@ class ReferenceModel:
             self._fail_dependents(task.id, f"failed: {error}")
         return task
 
-    def release(self, copy: TaskModel) -> TaskModel:
-        """Release a claim."""
+    def release(self, copy: TaskModel, run_at: datetime | None) -> TaskModel:
+        """Release a claim, until `run_at` if it is given."""
         task = self._held(copy)
-        self._give_back(task)
+        self._give_back(task, run_at=run_at or task.run_at)
         return task
 
     def cancel(self, id: str) -> bool:
@@ -202,6 +198,35 @@ class ReferenceModel:
     def dependents_of(self, id: str) -> list[str]:
         """Return the ids of the tasks that this one blocks."""
         return [task for task in self.tasks if id in self.links[task]]
+
+    def _store_new(self, tasks: Mapping[int, TaskModel], answers: dict[int, TaskModel]) -> None:
+        """Store the tasks whose key is not stored; of the others, answer the stored one, or take the key from it."""
+        added: dict[int, TaskModel] = {}
+        for place, task in tasks.items():
+            # A duplicate stores nothing, so its dependencies do not count.
+            if self._of_key(task.idempotency_key, added.values()) is None:
+                added[place] = task
+        self._refuse_cycle({task.id: set(task.dependencies) for task in added.values() if task.dependencies})
+        ids = [task.id for task in added.values()]
+        if len({*ids, *self.tasks}) < len(ids) + len(self.tasks):
+            raise ConflictError(str(ids))
+        for place, task in added.items():
+            answers[place] = self.tasks[task.id] = _copy(task, version=task.version + 1)
+        for id in ids:
+            self._link(id)
+        for id in ids:
+            self._follow(self.tasks[id])
+        self._fail_dependents_around(added.values())
+        for place in [place for place in tasks if place not in added]:
+            known = self._of_key(tasks[place].idempotency_key)
+            if known is None:
+                continue
+            if known.key_policy is KeyPolicy.WHILE_ACTIVE and known.status in (TaskStatus.COMPLETED, *_UNSUCCESSFUL):
+                known.idempotency_key, known.version = None, known.version + 1
+            elif (known.task_type, known.payload) != (tasks[place].task_type, tasks[place].payload):
+                raise ConflictError(tasks[place].id)
+            else:
+                answers[place] = known
 
     def _write(self, task: TaskModel, version: int) -> TaskModel:
         other = self._of_key(task.idempotency_key)

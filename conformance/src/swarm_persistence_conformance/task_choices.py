@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from swarm_persistence import TaskModel, TaskPriority, TaskStatus
+from swarm_persistence import KeyPolicy, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.reference_limits import ReferenceLimit
 
@@ -35,6 +35,7 @@ TASKS = st.builds(
     run_at=RUN_AT,
     idempotency_key=KEYS,
     fails_with_dependencies=st.sampled_from([True, True, False]),
+    key_policy=st.sampled_from(KeyPolicy),
     concurrency_key=CONCURRENCY_KEYS,
     required_capabilities=st.sampled_from([None, None, None, ("y",), ("x", "y")]),
 )
@@ -48,6 +49,7 @@ CHANGES = st.fixed_dictionaries(
         "dependencies": DEPENDENCIES,
         "run_at": RUN_AT,
         "idempotency_key": KEYS,
+        "key_policy": st.sampled_from(KeyPolicy),
         "concurrency_key": CONCURRENCY_KEYS,
         "error": st.sampled_from([None, "spoilt"]),
         "fails_with_dependencies": st.booleans(),
