@@ -138,6 +138,28 @@ class TestFailedCommit:
         claimed = await storage.claim_next_task("agent-2")
         assert (claimed is not None) == (task.status is TaskStatus.PENDING)
 
+    async def test_a_turnover_of_unknown_outcome_can_be_repeated(
+        self, storage: SqliteStorage, disk: FaultyDisk
+    ) -> None:
+        await storage.store_tasks([a_task("a"), a_task("b"), a_task("c")])
+        held = await storage.claim_next_tasks("agent-1", limit=1)
+        disk.fault = failing("xSync", apsw.SQLITE_IOERR_FSYNC, times=1, ending="-wal")
+
+        with pytest.raises(OutcomeUnknownError):
+            await storage.complete_and_claim([(held[0], "done")], "agent-1", limit=1)
+
+        first = await storage.get_task("a")
+        assert first is not None
+        assert first.claim_count == held[0].claim_count
+        is_stored = first.status is TaskStatus.COMPLETED
+        again = await storage.complete_and_claim([(held[0], "again")], "agent-1", limit=1)
+        task = await storage.get_task("a")
+        assert task is not None
+        assert (task.status, task.result) == (TaskStatus.COMPLETED, "done" if is_stored else "again")
+        assert [each.id for each in again.lost] == (["a"] if is_stored else [])
+        # What the first write has claimed with it waits for its lease; no other claim gets it.
+        assert [each.id for each in again.claimed] == (["c"] if is_stored else ["b"])
+
     async def test_a_transaction_of_unknown_outcome_is_told(
         self, storage: SqliteStorage, disk: FaultyDisk, path: Path
     ) -> None:

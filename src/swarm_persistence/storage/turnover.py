@@ -56,7 +56,9 @@ class TurnoverVerbs(LeaseVerbs):
         returned as lost. Tasks are claimed as by `claim_next_tasks`; the dependents of those that this call completes
         may be among them. On SQLite, all is one commit, unless limits, required capabilities or `ageing` choose the
         tasks: then the claims have one of their own. An engine may commit the completions apart from the claims, so if
-        this raises a `DatabaseError`, any of them may be stored; a claim is not.
+        this raises a `DatabaseError`, any of them may be stored; a claim only if it is an `OutcomeUnknownError`, and
+        its task is then `assigned_to` the agent until the lease expires. In a repetition with the same copies, what was
+        completed the first time is lost, and stays as it is: `get_task` tells whether this claim has completed it.
 
         Raises:
             InvalidQueryError: an argument is invalid; nothing was written.
