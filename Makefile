@@ -9,6 +9,7 @@ TORTURE_ARGS ?=
 MIGRATION_ARGS ?=
 MUTATION_ARGS ?=
 LARGE_ARGS ?=
+TELEMETRY_ARGS ?=
 # The files of tests are shared out among processes, in their order: those that take longest do not come last.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
@@ -107,6 +108,10 @@ bench-postgres: $(VENV)/dev ## Measure on PostgreSQL beside its peers, in under 
 .PHONY: bench-nearest
 bench-nearest: $(VENV)/dev ## Measure the nearest documents with sqlite-vec and pgvector and without them, in two minutes
 	@$(BIN)/python -m benchmarks.nearest_documents $(NEAREST_ARGS)
+
+.PHONY: bench-telemetry
+bench-telemetry: $(VENV)/dev ## Measure what telemetry costs a call, off and on, in two minutes
+	@$(BIN)/python -m benchmarks.telemetry $(TELEMETRY_ARGS)
 
 .PHONY: bench-large
 bench-large: $(VENV)/dev ## Measure how late documents of 20 MB make the event loop's other tasks, in a minute

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:a blocking call stops this threa
 PAGES = (
     "/",
     "/tasks",
+    "/tasks?task_type=summarize",
     "/tasks/analyze",
     "/tasks/approve-publish",
     "/approvals",
@@ -192,6 +193,20 @@ class TestActions:
 
         expect(page.get_by_text("The task was cancelled.")).to_be_visible()
         assert status_of(storage, task.id) is TaskStatus.CANCELLED
+
+    def test_all_tasks_that_match_are_cancelled_by_the_keyboard(
+        self, page: Page, url: str, storage: BlockingStorage
+    ) -> None:
+        tasks = storage.store_tasks([TaskModel.new("unwanted-many", None) for _ in range(3)])
+        show(page, f"{url}/tasks?task_type=unwanted-many")
+        page.get_by_role("button", name="Cancel all that match").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Cancel 3 tasks?")).to_be_visible()
+        assert status_of(storage, tasks[0].id) is TaskStatus.PENDING
+        page.get_by_role("button", name="Yes, cancel").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("3 tasks were cancelled.")).to_be_visible()
+        assert {status_of(storage, task.id) for task in tasks} == {TaskStatus.CANCELLED}
 
     def test_the_keyboard_is_enough(self, page: Page, url: str, storage: BlockingStorage) -> None:
         task = storage.store_task(TaskModel.new("by-keyboard", None))

@@ -37,11 +37,15 @@ class TaskActions(msgspec.Struct, frozen=True):
 
 @get("/tasks", include_in_schema=False)
 async def tasks(
-    request: Request[Any, Any, Any], storage: NamedDependency[Storage], visit: NamedDependency[Visit]
+    request: Request[Any, Any, Any],
+    storage: NamedDependency[Storage],
+    visit: NamedDependency[Visit],
+    done: FromQuery[str] = "",
+    count: FromQuery[int] = 0,
 ) -> Response[str]:
-    """List tasks, the newest first."""
+    """List tasks, the newest first; after an action on many, tell how many tasks it has changed."""
     found = await listed(request, storage, TaskModel, _FILTERS, "-id")
-    return render(visit, "tasks.html", found=found)
+    return render(visit, "tasks.html", found=found, done=done, count=count)
 
 
 @get("/tasks/{id:str}", include_in_schema=False)
