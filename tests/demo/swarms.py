@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Self
 
+import apsw
+
 from swarm_persistence import AgentModel, BlockingStorage, EventModel, QueryBuilder, TaskModel, open_storage
-from swarm_persistence.demo.vocabulary import WORKER
+from swarm_persistence.demo.vocabulary import COORDINATOR_ID, WORKER
 
 COMMAND = [sys.executable, "-m", "swarm_persistence", "demo", "--workers", "2"]
 TIMEOUT_SECONDS = 60
@@ -54,6 +56,17 @@ class RunningDemo:
         """Send a signal to the whole group."""
         os.killpg(self.process.pid, number)
 
+    def stop_between_writes(self, database: Path) -> None:
+        """Stop the demo, though not its workers, but not while it holds the write lock; its sign of life stays new."""
+        while True:
+            self.signal_group(signal.SIGSTOP)
+            stopped = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert stopped is not None
+            assert stopped.si_code == os.CLD_STOPPED, "the demo has ended"
+            if _is_kept_alive(database):
+                return
+            self.signal_group(signal.SIGCONT)
+
     def finish(self) -> tuple[int, str, str]:
         """Wait for the end, and return exit code, the rest of the output, and the errors."""
         output, errors = self.process.communicate(timeout=TIMEOUT_SECONDS)
@@ -92,3 +105,17 @@ def wait_for_end(pid: int) -> None:
         assert ready, f"process {pid} goes on"
     finally:
         os.close(descriptor)
+
+
+def _is_kept_alive(database: Path) -> bool:
+    connection = apsw.Connection(str(database))
+    try:
+        connection.set_busy_timeout(1000)  # workers at work hold the lock for less
+        connection.execute(
+            "UPDATE agents SET heartbeat = heartbeat + 600000000 WHERE id = ?", (COORDINATOR_ID,)
+        ).fetchall()
+    except apsw.BusyError:
+        return False
+    finally:
+        connection.close()
+    return True

@@ -229,7 +229,7 @@ def test_a_second_demo_on_the_same_database_is_refused(tmp_path: Path) -> None:
     database = tmp_path / "swarm.db"
     with RunningDemo(database, MANY) as demo:
         demo.wait_for_first_quarter()
-        demo.signal_group(signal.SIGSTOP)  # it must not be done before the second has looked
+        demo.stop_between_writes(database)  # it must not be done before the second has looked
         second = run_demo(database, MANY)
         assert second.returncode == 1
         assert "another demo" in second.stderr
