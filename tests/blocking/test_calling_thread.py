@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import warnings
+from asyncio import events
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -27,7 +28,7 @@ from swarm_persistence import (
     TransactionError,
     open_storage,
 )
-from swarm_persistence.engines import calling_thread
+from swarm_persistence.engines import calling_thread, deferred_signals
 from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
 from swarm_persistence.engines.sql.statements import RecordStatement
@@ -477,3 +478,36 @@ class TestSignals:
 
         assert outcomes == [0]
         assert signal.getsignal(signal.SIGINT) is handler
+
+    def test_a_signal_that_comes_as_signals_are_deferred_again_interrupts_when_the_call_ends(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        handlers = [signal.getsignal(number) for number in numbers]
+        getsignal = deferred_signals._signal.getsignal
+        sent: list[int] = []
+
+        def receive_then_get(number: int) -> Any:
+            if number == signal.SIGTERM and not sent:
+                sent.append(number)
+                signal.raise_signal(signal.SIGTERM)  # when SIGINT is deferred already
+            return getsignal(number)
+
+        def end(*_: object) -> None:
+            raise SystemExit
+
+        signal.signal(signal.SIGTERM, end)
+        try:
+            with closing(calling_thread.CallingThreadLoop()) as loop, monkeypatch.context() as patch:
+                patch.setattr(deferred_signals._signal, "getsignal", receive_then_get)
+
+                assert not loop.block(threading.Lock(), LIMIT_SECONDS)
+                signal.raise_signal(signal.SIGTERM)  # deferred as well
+
+                with pytest.raises(SystemExit):
+                    loop.deliver_signals()
+                assert sent == [signal.SIGTERM]
+        finally:
+            events._set_running_loop(None)  # a call does so when it ends
+            signal.signal(signal.SIGTERM, handlers[1])
+        assert [signal.getsignal(number) for number in numbers] == handlers

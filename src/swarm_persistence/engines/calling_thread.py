@@ -18,6 +18,9 @@ from swarm_persistence.engines.surroundings import require_own_threads
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_MOST_INTERRUPTIONS = 100
+"""How many exceptions in a row are put down to handlers of signals, and not to what runs them."""
+
 
 class CallingThreadLoop(asyncio.BaseEventLoop):
     """The event loop of one call at a time, in whichever thread makes it. It waits on a lock, and watches no files.
@@ -76,15 +79,16 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         if self._interruption is not None:
             return False
         events._set_running_loop(None)  # greenlets take turns in one thread
+        is_acquired = False
         try:
             self.deliver_signals()
-            return lock.acquire(timeout=seconds)
+            is_acquired = lock.acquire(timeout=seconds)
         except BaseException as error:
             self._interruption = error
-            return False
         finally:
-            self.defer_signals()
+            self._defer_again()
             events._set_running_loop(self)
+        return is_acquired and self._interruption is None
 
     def select(self, timeout: float | None) -> Sequence[Any]:
         """Wait until another thread wakes this one, or until the timeout."""
@@ -96,9 +100,19 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
             self.deliver_signals()
             self._wake.acquire(timeout=-1 if timeout is None else timeout)
         finally:
-            self.defer_signals()
+            self._defer_again()
             events._set_running_loop(self)
         return ()
+
+    def _defer_again(self) -> None:
+        """Defer signals once more; what a handler raises until then interrupts the call when it next waits, or ends."""
+        for _ in range(_MOST_INTERRUPTIONS):
+            try:
+                self.defer_signals()
+            except BaseException as error:
+                self._interruption = error
+            else:
+                return
 
     def close(self) -> None:
         super().close()

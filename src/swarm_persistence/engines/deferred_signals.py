@@ -17,21 +17,25 @@ class DeferredSignals:
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
+        self._is_complete = False
+        """Whether no handler is left to be replaced; else one has raised when some were."""
         self._received: list[tuple[int, Any]] = []
 
     def defer(self) -> None:
         """Record signals from now on, instead of calling their handlers; idempotent."""
-        if self._handlers or threading.current_thread() is not threading.main_thread():
+        if self._is_complete or threading.current_thread() is not threading.main_thread():
             return
         _deferring[self] = None
         for number in _DEFERRED:
             handler = _signal.getsignal(number)
-            if callable(handler):
+            if callable(handler) and handler != self._receive:
                 self._handlers[number] = handler  # first: the handler of another signal may raise at any moment
                 _signal.signal(number, self._receive)
+        self._is_complete = True
 
     def deliver(self) -> None:
         """Put the handlers back, and call those of the signals that were received; any of them may raise."""
+        self._is_complete = False
         try:
             while self._handlers:
                 number = next(reversed(self._handlers))
