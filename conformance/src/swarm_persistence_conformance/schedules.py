@@ -67,6 +67,7 @@ class TestSchedules:
             ({"every": None}, "schedule.cron and schedule.every is 'neither'"),
             ({"every": 1.0, "cron": "* * * * *"}, "schedule.cron and schedule.every is 'both'"),
             ({"every": 0.5}, "schedule.every is 0.5"),
+            ({"every": 1e300}, "schedule.every is 1e.300"),
             ({"timezone": "Mars/Olympus"}, "schedule.timezone is 'Mars/Olympus'"),
             ({"task_fields": {"status": "failed"}}, "schedule.task_fields"),
             ({"task_fields": {"dependencies": ["a"]}}, "schedule.task_fields"),

@@ -95,6 +95,8 @@ def require_times(schedule: ScheduleModel) -> None:
     if schedule.every is not None:
         if real(schedule.every, "schedule.every") < SHORTEST_PERIOD_SECONDS:
             refuse("schedule.every", schedule.every, "seconds or a timedelta, a second or more")
+        if next(_period_times(schedule, now()), None) is None:
+            refuse("schedule.every", schedule.every, "a period that ends before the year 10000")
         return
     cron = text(schedule.cron, "schedule.cron")
     if next(_cron_times(cron, zone, now()), None) is None:
