@@ -83,10 +83,11 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         try:
             self.deliver_signals()
             is_acquired = lock.acquire(timeout=seconds)
+            self.defer_signals()  # within: until then, a handler may raise
         except BaseException as error:
             self._interruption = error
-        finally:
             self._defer_again()
+        finally:
             events._set_running_loop(self)
         return is_acquired and self._interruption is None
 
@@ -99,13 +100,16 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         try:
             self.deliver_signals()
             self._wake.acquire(timeout=-1 if timeout is None else timeout)
-        finally:
+            self.defer_signals()
+        except BaseException:
             self._defer_again()
+            raise
+        finally:
             events._set_running_loop(self)
         return ()
 
     def _defer_again(self) -> None:
-        """Defer signals once more; what a handler raises until then interrupts the call when it next waits, or ends."""
+        """Defer signals after an interruption; what another handler raises meanwhile interrupts the call as well."""
         for _ in range(_MOST_INTERRUPTIONS):
             try:
                 self.defer_signals()
