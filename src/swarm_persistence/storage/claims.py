@@ -75,7 +75,7 @@ class ClaimVerbs(TaskVerbs):
         if not claimed and await self._is_any_limit_set():
             claimed = await self._as_one(lambda: self._claim_limited(id, claimant))
         if not claimed:
-            await refuse_swapped_ids(self._executor(), task_id, agent_id)
+            await refuse_swapped_ids(self._executor(), id, claimant[0])
         return claimed
 
     async def _is_any_limit_set(self) -> bool:
