@@ -288,6 +288,15 @@ class TestIdempotency:
             holder = others[0].id if is_free else task.id
             assert ids(found) == [f"plain-{number}", holder, holder, f"last-{number}"]
 
+    async def test_an_ended_task_whose_key_another_of_the_same_call_takes_is_told_of_it(self, storage: Storage) -> None:
+        ended = a_task("ended", idempotency_key="key", key_policy="while_active", status=TaskStatus.COMPLETED)
+
+        assert await storage.store_tasks([ended, a_task("next", idempotency_key="key")]) == [
+            await stored(storage, "ended"),
+            await stored(storage, "next"),
+        ]
+        assert ended.idempotency_key is None
+
     async def test_a_task_that_begins_anew_keeps_its_key_unless_another_has_it(self, storage: Storage) -> None:
         fields: dict[str, Any] = {"idempotency_key": "key", "key_policy": "while_active"}
         await storage.store_task(a_task("first", status=TaskStatus.FAILED, **fields))

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, Insert, LockRows
-from swarm_persistence.models import DocumentModel, TaskStatus
+from swarm_persistence.models import DocumentModel, TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
@@ -73,6 +73,7 @@ async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) 
     """
     stored: list[M] = [*models]
     left = [*range(len(models))]
+    own: dict[str, TaskModel] = {}
     while left:
         sequences = await _write(core, [_insert(models[place]) for place in left])
         scope = core._scope()
@@ -94,6 +95,8 @@ async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) 
                 if not releases:
                     return None
                 await release_key(core, found)
+                own = own or {model.id: model for model in models if isinstance(model, TaskModel)}
+                _note_released(scope, own.get(found.id))
             left.append(place)
     return stored
 
@@ -139,6 +142,15 @@ async def _stored_of_key(core: StorageCore, model: M) -> M | None:
     query = Query(table, (Condition("idempotency_key", "=", key),), limit=1)
     found = await core._executor().read(Select(query))
     return found[0] if found else None
+
+
+def _note_released(scope: Scope | None, model: TaskModel | None) -> None:
+    """Clear the key of the caller's object, if the task that has released it was stored by this very call."""
+    if model is not None:
+        if scope is not None:
+            scope.remember(model, ("idempotency_key", "version"))
+        model.idempotency_key = None
+        model.version += 1
 
 
 def _note_stored(scope: Scope | None, table: Table[Any], model: Any, sequence: int) -> None:
