@@ -86,6 +86,8 @@ KEYS = frozenset(
         "documents-get-100",
         "langgraph-delete",
         "langgraph-latest",
+        "langgraph-postgres-50",
+        "langgraph-sqlite-50",
         "processes",
         "busy-loop",
         "growth",
