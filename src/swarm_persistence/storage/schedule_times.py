@@ -6,7 +6,7 @@ the clocks as Debian's cron does.
 
 import inspect
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cronsim import CronSim
 
 SHORTEST_PERIOD_SECONDS = 1.0
+_LONGEST_PERIOD_SECONDS = (date.max - date.min).total_seconds()
 LATE_SECONDS = 60.0
 """With `CatchUp.SKIP`, a time that is longer ago has been missed."""
 
@@ -95,8 +96,8 @@ def require_times(schedule: ScheduleModel) -> None:
     if schedule.every is not None:
         if real(schedule.every, "schedule.every") < SHORTEST_PERIOD_SECONDS:
             refuse("schedule.every", schedule.every, "seconds or a timedelta, a second or more")
-        if next(_period_times(schedule, now()), None) is None:
-            refuse("schedule.every", schedule.every, "a period that ends before the year 10000")
+        if schedule.every > _LONGEST_PERIOD_SECONDS:
+            refuse("schedule.every", schedule.every, "a period that the calendar, up to the year 9999, can hold")
         return
     cron = text(schedule.cron, "schedule.cron")
     if next(_cron_times(cron, zone, now()), None) is None:
