@@ -14,12 +14,11 @@ from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_failover import new_standby
 from sqlite.old_release import WITHOUT_VECTORS, of_release, unpack
 from sqlite.programs import Program
-from sqlite.vector_kinds import KINDS, METRICS, Vector, a_vector, keep, outcome, require_the_same
+from sqlite.vector_kinds import KINDS, METRICS, Vector, a_vector, keep, note_scored, outcome, require_the_same
 from swarm_persistence import DocumentModel, InvalidQueryError, PostgresStorage
 from swarm_persistence.engines.sql.postgres import statement_compiler
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.engines.sql.postgres.vectors import MOST_DIMENSIONS, may_use_functions
-from swarm_persistence.schema.values import numbers_of
 
 _DATABASE = "vectors"
 _STEP = next(step for step in MIGRATIONS if step.name == "copies of embeddings")
@@ -66,14 +65,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Give the vectors that were scored in this process."""
-    seen: list[bytes] = []
-
-    def noted(data: bytes) -> Vector:
-        seen.append(data)
-        return numbers_of(data)
-
-    monkeypatch.setattr("swarm_persistence.storage.document_search.numbers_of", noted)
-    return seen
+    return note_scored(monkeypatch)
 
 
 async def nearest(storage: PostgresStorage, wanted: Vector) -> list[str]:

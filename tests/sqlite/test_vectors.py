@@ -6,11 +6,10 @@ from collections.abc import Callable
 import apsw
 import pytest
 
-from sqlite.vector_kinds import KINDS, METRICS, Vector, a_vector, keep, outcome, require_the_same
+from sqlite.vector_kinds import KINDS, METRICS, a_vector, keep, note_scored, outcome, require_the_same
 from swarm_persistence import DocumentModel, InvalidQueryError, SqliteStorage
 from swarm_persistence.engines.reads import Metric
 from swarm_persistence.engines.sql.sqlite import statement_compiler, vectors
-from swarm_persistence.schema.values import numbers_of
 
 
 @pytest.fixture
@@ -23,14 +22,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Give the vectors that Python has read."""
-    seen: list[bytes] = []
-
-    def noted(data: bytes) -> Vector:
-        seen.append(data)
-        return numbers_of(data)
-
-    monkeypatch.setattr("swarm_persistence.storage.document_search.numbers_of", noted)
-    return seen
+    return note_scored(monkeypatch)
 
 
 @pytest.mark.parametrize("kind", KINDS)

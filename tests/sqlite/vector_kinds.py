@@ -5,12 +5,27 @@ import struct
 from collections.abc import Callable
 from typing import Any, get_args
 
+import pytest
+
 from swarm_persistence import DocumentModel, Storage, StorageError
 from swarm_persistence.engines.reads import Metric
+from swarm_persistence.schema.values import numbers_of
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 DIMENSIONS = 16
 Vector = list[float]
+
+
+def note_scored(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the list to which each vector that Python scores from now on is added."""
+    seen: list[bytes] = []
+
+    def noted(data: bytes) -> Vector:
+        seen.append(data)
+        return numbers_of(data)
+
+    monkeypatch.setattr("swarm_persistence.storage.document_search.numbers_of", noted)
+    return seen
 
 
 def single(number: float) -> float:
