@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.contents import Contents
 from swarm_persistence.errors import DatabaseError
 
 _LONGEST_TRUST_SECONDS = 0.005
@@ -42,22 +41,17 @@ class FileIdentity:
         self._inodes: dict[str, tuple[int, int]] = {}
         self._parts: dict[str, str] = {}
         self._index = ""
-        self._contents = Contents()
-        self._is_read_only = False
         self._verified_at = 0.0
-        self._is_wrong = False
+        self.is_wrong = False
+        """Whether the last verification has found something else."""
         self._damage = ""
 
-    def record(self, connection: apsw.Connection) -> None:
-        """Record what the writer's first connection has opened; a later one must have opened the same."""
-        if self._inodes:
-            self.verify(connection)
-            return
+    def record(self, connection: apsw.Connection) -> int | None:
+        """Record what the writer's first connection has opened, and return the file's size, if it has a path."""
         name = connection.filename
         self._index = f"{name}-shm"
-        self._is_read_only = connection.readonly("main")
         self._parts = {self._path: "the file"}
-        if not self._is_read_only:
+        if not connection.readonly("main"):
             self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
         for path in self._parts:
             try:
@@ -67,38 +61,20 @@ class FileIdentity:
                     continue
                 raise self._difference(path) from None
             self._inodes[path] = (found.device, found.inode)
-        size = self.verify_paths()
-        if not self._is_read_only:
-            self._contents.record(connection, size)
-
-    def verify_before(self, connection: apsw.Connection) -> None:
-        """Verify, by the fewest reads, that a commit may be written; raises as `verify` does."""
-        if self._is_wrong or self._is_read_only or not self._contents.is_as_noted(connection):
-            self.verify(connection)
-
-    def verify(self, connection: apsw.Connection) -> None:
-        """Verify what the paths lead to, and that what was committed stands there; not within a transaction.
-
-        Raises:
-            DatabaseError: something else is there; the text says what has happened, and what to do.
-            apsw.Error: it cannot be read.
-
-        """
-        size = self.verify_paths()
-        finding = None if self._is_read_only else self._contents.finding(connection, size)
-        if finding is not None:
-            self._is_wrong = True
-            # Truncated data does not come back: this is final.
-            self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
-            raise DatabaseError(self._damage)
+        return self.verify_paths()
 
     def verify_paths(self) -> int | None:
-        """Verify what the paths lead to, in any thread, and return the file's size; raises as `verify` does."""
+        """Verify what the paths lead to, in any thread, and return the file's size, if it has a path.
+
+        Raises:
+            DatabaseError: something else is there, or was found before; the text says what to do.
+
+        """
         if self._damage:
             raise DatabaseError(self._damage)
         size: int | None = None
         now = time.monotonic()
-        is_trusted = not self._is_wrong and now - self._verified_at < _LONGEST_TRUST_SECONDS
+        is_trusted = not self.is_wrong and now - self._verified_at < _LONGEST_TRUST_SECONDS
         for path, inode in self._inodes.items():
             if is_trusted and path == self._index:
                 continue  # what another process commits by an index of its own shows in the log
@@ -109,19 +85,26 @@ class FileIdentity:
             if (found.device, found.inode) != inode:
                 raise self._difference(path)
             size = found.size if size is None else size
-        self._is_wrong = False
+        self.is_wrong = False
         if not is_trusted:
             self._verified_at = now
         return size
 
     def verify_now_and_then(self) -> None:
-        """Verify the paths unless they were verified just now; raises as `verify` does."""
-        if self._is_wrong or time.monotonic() - self._verified_at > _LONGEST_TRUST_SECONDS:
+        """Verify the paths unless they were verified just now; raises as `verify_paths` does."""
+        if self.is_wrong or time.monotonic() - self._verified_at > _LONGEST_TRUST_SECONDS:
             self.verify_paths()
+
+    def damaged(self, finding: str) -> DatabaseError:
+        """Return the error of what was found in the file or its log, with which every call is refused from now on."""
+        self.is_wrong = True
+        # Truncated data does not come back: this is final.
+        self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
+        return DatabaseError(self._damage)
 
     def close(self, connection: apsw.Connection) -> None:
         """Close a connection. While anything differs, SQLite must not move the log into the file, nor delete either."""
-        if self._is_wrong and not self._is_only_log_gone():
+        if self.is_wrong and not self._is_only_log_gone():
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.close()
 
@@ -133,7 +116,7 @@ class FileIdentity:
         return all(path.endswith("-wal") and _inode(path) is None for path in differing)
 
     def _difference(self, path: str) -> DatabaseError:
-        self._is_wrong = True
+        self.is_wrong = True
         directory, part = os.path.dirname(path), self._parts[path]
         if not os.path.isdir(directory):
             event = f"its directory {directory!r} was renamed, moved or deleted"
