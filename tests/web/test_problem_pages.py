@@ -1,12 +1,15 @@
 """Errors as pages: a browser gets one it can read, a program the problem as JSON."""
 
+import json
+import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from swarm_persistence import MemoryStorage, Storage
-from web.servers import TOKEN, URL, client_of
+from web.servers import TOKEN, URL, ServerProcess, client_of
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 JSON, HTML = "application/problem+json", "text/html; charset=utf-8"
@@ -27,7 +30,16 @@ async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
 
 
 PROBLEMS = (
-    ("GET", "/nothing<b>", 404, "Not Found"),
+    ("GET", "/nothing<b>", 404, "There is nothing at /nothing%3Cb%3E."),
+    ("GET", "/api/nothing", 404, "There is nothing at /api/nothing."),
+    ("GET", "/api//nothing/below", 404, "There is nothing at /api//nothing/below."),
+    ("GET", "/api/v1", 404, "There is nothing at /api/v1."),
+    ("GET", "/api/v1/nothing", 404, "There is nothing at /api/v1/nothing."),
+    ("GET", "/api/v2/tasks", 404, "There is nothing at /api/v2/tasks."),
+    ("OPTIONS", "/api/nothing", 404, "There is nothing at /api/nothing."),
+    ("GET", "/mcp/nothing", 404, "There is nothing at /mcp/nothing."),
+    ("GET", "/metrics/nothing", 404, "There is nothing at /metrics/nothing."),
+    ("GET", "/%00", 404, "There is nothing at /%00."),
     ("GET", "/live?of=planets", 422, "of is 'planets', expected some of"),
     ("GET", "/static/none.css", 404, ""),
     ("DELETE", "/tasks", 403, "The CSRF token is missing"),
@@ -67,6 +79,32 @@ async def _compare(client: httpx.AsyncClient, method: str, path: str, status: in
     assert problem.json()["detail"] in shown
     assert "<b>" not in page.text
     assert reason in problem.json()["detail"]
+
+
+async def test_a_method_that_an_address_does_not_have_is_a_problem(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/api", "/metrics", "/static/page.css", "/api/v1/tasks", "/api/v1/tasks/claim"):
+        answer = await client.put(path)
+
+        assert (answer.status_code, answer.headers["content-type"]) == (405, JSON), path
+        assert answer.json()["detail"] == f"PUT is not possible at {path}."
+        assert answer.headers["allow"]
+    assert (await client.put("/api/nothing")).status_code == 404
+
+
+def test_a_request_that_is_malformed_is_answered_by_a_problem(tmp_path: Path) -> None:
+    started = ServerProcess(["swarm.db"], tmp_path)
+    try:
+        for request in (b"GET /a b HTTP/1.1\r\n\r\n", b"NOTHING\r\n\r\n", b"NO / HTTP/1.1\r\n\r\n"):
+            address = httpx.URL(started.url)
+            with socket.create_connection((address.host, address.port or 80), timeout=30) as connection:
+                connection.sendall(request)
+                head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            assert f"content-type: {JSON}".encode() in head
+            assert json.loads(body)["status"] == 400
+    finally:
+        code, _ = started.end()
+    assert code == 0
 
 
 async def test_the_accept_header_decides(client: httpx.AsyncClient) -> None:

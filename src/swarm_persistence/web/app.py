@@ -10,12 +10,12 @@ from litestar.types import Receive, Scope, Send
 from swarm_persistence import Storage
 from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
-from swarm_persistence.web.api.document import openapi_config
+from swarm_persistence.web.api.document import is_unknown_document, openapi_config
 from swarm_persistence.web.head_requests import answer_head
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.paths import decoded_path
-from swarm_persistence.web.problems import EXCEPTION_HANDLERS
+from swarm_persistence.web.problems import EXCEPTION_HANDLERS, HttpProblem, nothing_at
 from swarm_persistence.web.request_guard import RequestGuard
 from swarm_persistence.web.strict_values import StrictRequest, require_flags
 
@@ -77,6 +77,8 @@ class SwarmApp:
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
         if _is_mcp(scope):
             await self._mcp(scope, receive, send)
+        elif is_unknown_document(_place(scope)):
+            raise HttpProblem(404, nothing_at(scope))
         else:
             await self.litestar(scope, receive, send)
 
@@ -115,9 +117,14 @@ def _visit(scope: Scope) -> Visit:
 
 
 def _is_mcp(scope: Any) -> bool:
+    return _place(scope).rstrip("/") == mcp_endpoint.PATH
+
+
+def _place(scope: Any) -> str:
+    """Return the path below that of the mount."""
     root: str = scope.get("root_path", "").rstrip("/")
     path: str = scope["path"]
-    return path.removeprefix(root).rstrip("/") == mcp_endpoint.PATH
+    return path.removeprefix(root)
 
 
 def _path_of(scope: AnyScope) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from swarm_persistence import (
@@ -26,6 +26,7 @@ from swarm_persistence import (
     UnreadableError,
 )
 from swarm_persistence.plain_json import encode_json
+from swarm_persistence.web.caller import Caller
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
@@ -72,6 +73,11 @@ def problem_body(status_code: int, detail: str, type: str = "about:blank") -> by
     return encode_json(Problem(type=type, title=title, status=status_code, detail=detail))
 
 
+def nothing_at(scope: Any) -> str:
+    """Return the detail of a problem whose request has a path of no route."""
+    return f"There is nothing at {Caller(scope).link}."
+
+
 def problem_in(body: bytes) -> Problem:
     """Return the problem that a body holds."""
     return msgspec.json.decode(body, type=Problem)
@@ -95,6 +101,10 @@ def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     status_code, detail = error.status_code, error.detail or HTTPStatus(error.status_code).phrase
     if isinstance(error, ValidationException):
         status_code, detail = 422, _reasons(request, error)
+    elif isinstance(error, NotFoundException):
+        detail = nothing_at(request.scope)
+    elif isinstance(error, MethodNotAllowedException):
+        detail = f"{request.method} is not possible at {Caller(request.scope).link}."
     elif status_code >= 500 and not isinstance(error, HttpProblem):
         _log.error("a request failed", exc_info=error)
         detail = "The request failed unexpectedly; the server's log says why."

@@ -7,14 +7,27 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from swarm_persistence.web.app import SwarmApp
+from swarm_persistence.web.problems import MEDIA_TYPE, problem_body
 
 _LONGEST_REQUEST_SECONDS = 0.75
 """How long a request that is under way, or a client that does not read, can delay the end."""
 _LONGEST_HANDLER_SECONDS = 2
 """After so long, the handler of a request whose connection was aborted is cancelled."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Protocol(HttpToolsProtocol):
+    """A connection whose malformed requests are answered as all others that fail."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer by a problem, and close the connection."""
+        body = problem_body(400, msg)
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
 
 
 class SwarmServer(uvicorn.Server):
@@ -26,6 +39,7 @@ class SwarmServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=_Protocol,
                 log_level="warning",
                 access_log=False,
                 server_header=False,

@@ -8,6 +8,7 @@ from litestar import MediaType, Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Server
+from litestar.utils import normalize_path
 
 from swarm_persistence import __version__
 from swarm_persistence.web.access import visit_of
@@ -24,13 +25,27 @@ Agents, tasks, events, messages, metrics and documents of a swarm. Errors are pr
 message. A change with an `Idempotency-Key` is made once, however often it is sent."""
 
 
+_PATH = "/api"
+_PATHS = (_PATH, f"{_PATH}/openapi.json")
+_API = f"{_PATH}/v1"
+
+
+def is_unknown_document(path: str) -> bool:
+    """Tell whether a path is below that of the documents, and is neither one of them nor one of the API.
+
+    Litestar has a page of its own there, for all callers.
+    """
+    normal = normalize_path(path)
+    return normal.startswith(f"{_PATH}/") and normal not in _PATHS and not f"{normal}/".startswith(f"{_API}/")
+
+
 def openapi_config() -> OpenAPIConfig:
     """Return where the document and its page are, and what heads them."""
     return OpenAPIConfig(
         title="swarm-persistence",
         version=__version__,
         description=_DESCRIPTION,
-        path="/api",
+        path=_PATH,
         servers=[Server(url="..")],  # relative to /api/openapi.json, wherever the application is mounted
         render_plugins=[DocumentFile(path="/openapi.json"), ReferencePage(path="/")],
         use_handler_docstrings=True,
