@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.commands import run_command
+from cli.test_help import CALLS
 from swarm_persistence import TaskModel, open_storage
 from swarm_persistence.cli.main import main
 
@@ -85,6 +86,27 @@ def test_a_url_in_the_wrong_place_is_refused_without_the_password(
     printed = capsys.readouterr().err
     assert "postgresql://…" in printed
     assert "cret" not in printed
+
+
+@pytest.mark.parametrize("command", [" ".join(call) for call in CALLS])
+def test_arguments_that_make_no_sense_are_one_line_that_names_the_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prog = f"swarm-persistence {command}".rstrip()
+    for arguments in (["--nosuch"], ["a\x1b[2J\nb", "--nosuch=1"], ["--nosuch", "x", "y", "z", "u", "v", "w"]):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main([*command.split(), *arguments])
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"{prog}: error: ")
+        assert printed.endswith(f"; see {prog} --help\n")
+        assert printed[:-1].isprintable()
+
+
+def test_an_unknown_option_is_named_beside_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["tasks", "list", "swarm.db", "--colour", "red"])
+    line = "swarm-persistence tasks list: error: unrecognized arguments: --colour red"
+    assert capsys.readouterr().err == f"{line}; see swarm-persistence tasks list --help\n"
 
 
 def test_a_swarm_of_processes_is_not_run_in_memory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ from swarm_persistence.cli import (
     worker,
 )
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import printable
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.errors import StorageError
 
@@ -104,20 +105,24 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors repeat no URL, which may contain a password."""
+    """A parser whose errors are one line, and repeat no URL, which may contain a password."""
 
     _given: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         self._given = sys.argv[1:] if args is None else [*args]
-        return super().parse_known_args(args, namespace)
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            # The parser of all commands would tell so otherwise, and not which command it was.
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         for given in self._given:
             rest = given.partition("://")[2]
             for text in (rest, repr(rest)[1:-1]):
                 message = message.replace(f"://{text}", "://…") if text else message
-        super().error(message)
+        self.exit(2, f"{self.prog}: error: {printable(' '.join(message.split()))}; see {self.prog} --help\n")
 
 
 def _nowhere() -> TextIO:
