@@ -8,8 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from swarm_persistence import EventModel, SqliteStorage, TaskModel
+from swarm_persistence import EventModel, MemoryStorage, SqliteStorage, TaskModel
 from swarm_persistence.cli.main import main
+from swarm_persistence.web import swarm_app
+from swarm_persistence.web.server import serving
 from web.servers import TOKEN, ServerProcess, server
 
 
@@ -71,6 +73,36 @@ def test_a_client_that_sends_half_a_body_fails_nothing(tmp_path: Path) -> None:
             staying.sendall(half)
             assert httpx.get(f"{started.url}/api/v1/tasks").json()["items"] == []
             assert started.end() == (0, "")
+
+
+async def test_a_request_that_is_sent_in_part_does_not_delay_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server's other means to end a request come so late that they are no help.
+    monkeypatch.setattr("swarm_persistence.web.server._LONGEST_REQUEST_SECONDS", 1e6)
+    monkeypatch.setattr("swarm_persistence.web.server._LONGEST_HANDLER_SECONDS", 1e6)
+    line = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    parts = (
+        line,
+        line + b"Content-Length: 9\r\n\r\n{",
+        line + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+        line + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+        line.replace(b"/api/v1/tasks", b"/mcp") + b"Content-Length: 9\r\n\r\n{",
+    )
+    clients: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    async with MemoryStorage() as storage, asyncio.timeout(60):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            async with serving(swarm_app(storage), listener) as url:
+                for part in parts:
+                    clients.append(await asyncio.open_connection(*listener.getsockname()))
+                    clients[-1][1].write(part)
+                    await clients[-1][1].drain()
+                async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+                    assert (await client.get("/api/v1/tasks")).json()["items"] == []
+        for reader, writer in clients:
+            with suppress(ConnectionResetError):
+                assert await reader.read() in (b"", b"HTTP/1.1 100 Continue\r\n\r\n")
+            writer.close()
 
 
 def test_a_swarm_is_served_beside_its_other_processes(tmp_path: Path) -> None:

@@ -19,8 +19,14 @@ _LONGEST_HANDLER_SECONDS = 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class _Protocol(HttpToolsProtocol):
-    """A connection whose malformed requests are answered as all others that fail."""
+class _Connection(HttpToolsProtocol):
+    """A connection that answers malformed requests as all others that fail, and ends half-sent ones with the server."""
+
+    def shutdown(self) -> None:
+        """Close if no request is under way, and abort if only a part of one has come: the rest may never come."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Answer by a problem, and close the connection."""
@@ -39,7 +45,7 @@ class SwarmServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_Protocol,
+                http=_Connection,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
