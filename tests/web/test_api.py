@@ -48,7 +48,7 @@ class TestTasks:
 
         answer = await client.get(f"{TASKS}/{task['id']}")
 
-        assert (answer.json(), answer.headers["etag"]) == (task, '"1"')
+        assert (answer.json(), answer.headers["etag"][:3]) == (task, '"1-')
         kept = await storage.get_task(task["id"])
         assert kept is not None
         assert (kept.payload, kept.priority.value, kept.dependencies) == ({"page": 10**30}, "high", ["later"])
@@ -205,7 +205,7 @@ class TestTasks:
         second = await client.patch(path, json={"priority": "low"}, headers={"If-Match": '"1"'})
         third = await client.patch(path, json={"payload": None}, headers={"If-Match": first.headers["etag"]})
 
-        assert (first.json()["priority"], first.headers["etag"]) == ("critical", '"2"')
+        assert (first.json()["priority"], first.json()["version"]) == ("critical", 2)
         assert (second.status_code, "has version 2" in second.json()["detail"]) == (412, True)
         assert (third.status_code, third.json()["priority"]) == (200, "critical")
 
@@ -217,7 +217,7 @@ class TestRepetition:
         answers = await asyncio.gather(*(client.post(TASKS, json=body, headers=headers) for _ in range(5)))
 
         assert {(each.status_code, each.text, each.headers["etag"]) for each in answers} == {
-            (201, answers[0].text, '"1"')
+            (201, answers[0].text, answers[0].headers["etag"])
         }
         assert await storage.repository(TaskModel).count() == 1
         assert sum("idempotency-replayed" in each.headers for each in answers) == 4
@@ -481,7 +481,7 @@ class TestProblems:
         ("method", "path", "body", "code", "reason"),
         [
             ("GET", f"{TASKS}/none", None, 404, "Not found: task 'none'"),
-            ("GET", "/api/v1/nothing", None, 404, "Not Found"),
+            ("GET", "/api/v1/nothing", None, 404, "There is nothing at /api/v1/nothing."),
             ("POST", f"{TASKS}/none/complete", {"agent_id": "a", "claim_count": 1}, 404, "Not found: task 'none'"),
             ("POST", TASKS, {"task_type": 7}, 422, "task_type"),
             ("POST", TASKS, {}, 422, "task_type"),
@@ -491,7 +491,7 @@ class TestProblems:
             ("POST", f"{TASKS}/claim", {"agent_id": "a", "lease": -1}, 422, "lease"),
             ("POST", f"{TASKS}/claim", {"agent_id": "a", "wait": 1e9}, 422, "wait is"),
             ("POST", f"{TASKS}/claim", {"agent_id": ""}, 422, "assigned_to"),
-            ("PATCH", TASKS, {}, 405, "Method Not Allowed"),
+            ("PATCH", TASKS, {}, 405, "PATCH is not possible"),
             ("GET", f"{TASKS}/stream?after=x", None, 422, "cursor of watch_tasks"),
             ("GET", "/api/v1/events/stream?after=x", None, 422, "after is 'x'"),
         ],

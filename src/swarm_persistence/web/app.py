@@ -11,6 +11,7 @@ from swarm_persistence import Storage
 from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
 from swarm_persistence.web.api.document import is_unknown_document, openapi_config
+from swarm_persistence.web.conditional_reads import answer_unless_known
 from swarm_persistence.web.head_requests import answer_head
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
@@ -80,7 +81,7 @@ class SwarmApp:
         elif is_unknown_document(_place(scope)):
             raise HttpProblem(404, nothing_at(scope))
         else:
-            await self.litestar(scope, receive, send)
+            await answer_unless_known(self.litestar, scope, receive, send)
 
     async def _close(self) -> None:
         await self._mcp.close()

@@ -4,6 +4,8 @@ import asyncio
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+_WITHOUT_BODY = (204, 304)
+
 
 async def answer_head(application: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Let an application answer a HEAD request as a GET, and send the headers of its answer."""
@@ -13,7 +15,8 @@ async def answer_head(application: ASGIApp, scope: Scope, receive: Receive, send
         if message["type"] == "http.response.start":
             await send(message)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-            if b"content-length" not in {name.lower() for name, _ in message["headers"]}:
+            has_length = b"content-length" in {name.lower() for name, _ in message["headers"]}
+            if not has_length and message["status"] not in _WITHOUT_BODY:
                 is_stream.set()
 
     request: Scope = {**scope, "method": "GET"}  # type: ignore[assignment]

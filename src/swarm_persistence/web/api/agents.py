@@ -4,7 +4,7 @@ from litestar import Response, Router, delete, post
 from litestar.di import NamedDependency
 
 from swarm_persistence import AgentModel, Storage
-from swarm_persistence.web.answers import record_answer, require_match
+from swarm_persistence.web.answers import record_answer
 from swarm_persistence.web.api.parameters import IfMatch
 from swarm_persistence.web.api.records import (
     change_handler,
@@ -15,6 +15,7 @@ from swarm_persistence.web.api.records import (
     show_handler,
     store_handler,
 )
+from swarm_persistence.web.entity_tags import require_match
 
 
 @post("/{id:str}/heartbeat", status_code=200)

@@ -9,9 +9,10 @@ from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
 from msgspec import Struct
 
 from swarm_persistence import DocumentModel, FoundDocument, NotFoundError, Storage
-from swarm_persistence.web.answers import answer, record_answer, require_match
+from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.parameters import IfMatch, Limit
 from swarm_persistence.web.api.records import count_handler, delete_matching_handler, list_handler
+from swarm_persistence.web.entity_tags import require_match
 from swarm_persistence.web.problems import HttpProblem
 
 Collection = Annotated[

@@ -13,9 +13,10 @@ from msgspec import UNSET
 
 from swarm_persistence import InvalidQueryError, Model, NotFoundError, QueryBuilder, Storage
 from swarm_persistence.query.filters import OPERATORS, query_of
-from swarm_persistence.web.answers import answer, record_answer, require_match
+from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.bodies import changes_body, new_record_body
 from swarm_persistence.web.api.parameters import Cursor, IfMatch, Limit, Sort
+from swarm_persistence.web.entity_tags import require_match
 from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
 from swarm_persistence.web.repetition import Repetition
 

@@ -1,0 +1,49 @@
+"""Entity tags (RFC 9110): those of records, and those that the conditions of requests name."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from swarm_persistence.errors import shown
+from swarm_persistence.web.problems import HttpProblem
+
+ANY = "*"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TAG = r'(?:W/)?"[^"]*"'
+_LIST = re.compile(rf"[\s,]*{_TAG}(?:\s*,[\s,]*{_TAG})*[\s,]*")
+
+
+def tag_of(record: Any) -> str | None:
+    """Return the entity tag of a record: its version, and when it was created; `None` if it has no version."""
+    version = getattr(record, "version", None)
+    if version is None:
+        return None
+    # A record that was deleted and stored again under its id begins with version 1, too.
+    created = (record.created_at - _EPOCH) // timedelta(microseconds=1)
+    return f'"{version}-{created:x}"'
+
+
+def require_match(if_match: str | None, record: Any) -> None:
+    """Raise `HttpProblem` if no tag of an `If-Match` header is that of the record, or its version alone: `"7"`.
+
+    The comparison is the strong one: a weak tag is that of no record.
+    """
+    if if_match is None or if_match.strip() == ANY:
+        return
+    tags = _tags_in(if_match)
+    if tags is None:
+        raise HttpProblem(422, f'If-Match is {shown(if_match)}, expected *, or tags such as "{record.version}"')
+    if not {tag_of(record), f'"{record.version}"'} & {*tags}:
+        raise HttpProblem(412, f"The record has version {record.version}, not {if_match}; read it again.")
+
+
+def is_known(if_none_match: str, tag: str) -> bool:
+    """Tell whether an `If-None-Match` header names a tag, by the weak comparison; what is malformed names none."""
+    if if_none_match.strip() == ANY:
+        return True
+    tags = _tags_in(if_none_match) or []
+    return tag.removeprefix("W/") in {each.removeprefix("W/") for each in tags}
+
+
+def _tags_in(header: str) -> list[str] | None:
+    return re.findall(_TAG, header) if _LIST.fullmatch(header) else None
