@@ -15,6 +15,7 @@ from swarm_persistence.cli.demo_page import demo_page
 from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
 from swarm_persistence.cli.embedded_server import EMBEDDED, FOLDER, embedded_server
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.output_reader import reader_gone
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import meter, open_console, say
 from swarm_persistence.demo.coordinator import Coordinator
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(console: "Console", arguments: argparse.Namespace) -> int:
-    with stop_on_signals() as stopping, _target(arguments.database) as named:
+    with stop_on_signals() as stopping, _stop_without_reader(stopping), _target(arguments.database) as named:
         async with await init_storage(named) as storage:
             if isinstance(storage, MemoryStorage):
                 raise CommandError("the workers are processes of their own and share no memory; name a file or a URL")
@@ -77,6 +78,21 @@ async def _run(console: "Console", arguments: argparse.Namespace) -> int:
             async with demo_page(storage) as line:
                 say(console, line)
                 return await demo.run()
+
+
+@contextmanager
+def _stop_without_reader(stopping: Stopping) -> Iterator[None]:
+    """Request a stop once nothing reads what the demo prints."""
+
+    async def stop() -> None:
+        await reader_gone()
+        stopping.request()
+
+    stopper = asyncio.create_task(stop())
+    try:
+        yield
+    finally:
+        stopper.cancel()
 
 
 @contextmanager

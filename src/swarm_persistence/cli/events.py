@@ -3,6 +3,7 @@
 import argparse
 from contextlib import aclosing
 
+from swarm_persistence.cli.output_reader import while_read
 from swarm_persistence.cli.records import (
     Subparsers,
     add_action,
@@ -38,7 +39,8 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run_tail(arguments: argparse.Namespace) -> int:
     """Print events, and return the exit code."""
-    run_on(arguments.database, lambda storage: _tail(storage, arguments))
+    tail = while_read(_tail)
+    run_on(arguments.database, lambda storage: tail(storage, arguments))
     return 0
 
 

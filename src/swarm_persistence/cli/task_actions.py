@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.output_reader import while_read
 from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on
 from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
 from swarm_persistence.clock import now
@@ -106,6 +107,7 @@ def _seconds(number: float) -> timedelta:
 def run_wait(arguments: argparse.Namespace) -> int:
     """Wait for tasks, print them, and return the exit code: 1 if one was not completed."""
 
+    @while_read
     async def wait(storage: Storage) -> list[TaskModel]:
         return await storage.wait_for_tasks(arguments.ids, timeout=arguments.timeout)
 

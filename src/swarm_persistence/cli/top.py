@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from swarm_persistence.cli.output_reader import while_read
 from swarm_persistence.cli.records import print_json, printable, run_on, whole_number
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import new_table, open_console
@@ -81,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Show what the swarm does, and return the exit code."""
     is_live = sys.stdout.isatty() and not arguments.json
     looks: int | None = arguments.count or (None if sys.stdout.isatty() else 1)
-    run_on(arguments.database, lambda storage: _show(storage, arguments, looks, is_live=is_live))
+    show = while_read(_show)
+    run_on(arguments.database, lambda storage: show(storage, arguments, looks, is_live=is_live))
     return 0
 
 
