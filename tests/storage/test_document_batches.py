@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from swarm_persistence import DocumentModel, MemoryStorage
 from swarm_persistence.engines.reads import Select
-from swarm_persistence.engines.steps import Delete, Put
+from swarm_persistence.engines.steps import Delete, DeleteFirst, Put
 from swarm_persistence.query.query import Condition
 
 KEYS = [f"{number:04}" for number in range(2000)]
@@ -99,5 +99,5 @@ async def test_a_deletion_of_a_range_takes_few_bytes_at_once(
 
     assert await storage.delete_documents(("a",)) == len(sizes)
 
-    deleted = [found[0] for steps, found in calls if isinstance(steps, list) and isinstance(steps[0], Delete)]
+    deleted = [found[0][0] for steps, found in calls if isinstance(steps[0], DeleteFirst)]
     assert deleted == [2000, 501, 1, 1, 1, 1]

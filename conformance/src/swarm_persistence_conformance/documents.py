@@ -330,6 +330,17 @@ class TestExpiredDocuments:
         assert await storage.list_documents(NOTES) == [a, b, c, d]
         assert [(each.version, each.created_at) for each in (a, b, c, d)] == [(1, after(5))] * 4
 
+    async def test_a_deletion_of_a_range_deletes_it_and_does_not_count_it(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        lasting = [a_document(key, expires_at=now() + timedelta(seconds=90)) for key in "ab"]
+        await storage.put_documents([*lasting, a_document("c", expires_at=now() + timedelta(seconds=60))])
+        clock.advance(60)
+
+        assert await storage.delete_documents(NOTES) == 2
+
+        assert (await storage.prune(0)).documents == 0
+
     async def test_prune_deletes_it_and_nothing_else(self, storage: Storage, clock: ManualClock) -> None:
         moment = now()
         await storage.put_documents(

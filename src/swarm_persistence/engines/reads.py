@@ -1,6 +1,6 @@
 """The reads of an engine as values: `read(Get(TASKS, id))`. The type of a read declares the type of its result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -70,6 +70,20 @@ class Sizes(Read[list[tuple[str, int]]], frozen=True, gc=False):
     """
 
     query: Query[Any]
+
+
+def leading(sizes: Iterable[int], most: int) -> int:
+    """Return how many of some sizes, from the first one on, make up so many bytes at most; a single one may be larger.
+
+    Without sizes, that is 0.
+    """
+    total = count = 0
+    for size in sizes:
+        total += size
+        if count and total > most:
+            break
+        count += 1
+    return count
 
 
 class WordIndexes(Read[list[tuple[str, int, int]]], frozen=True, gc=False):

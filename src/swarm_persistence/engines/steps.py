@@ -107,6 +107,18 @@ class Delete(msgspec.Struct, Generic[M], frozen=True):
     query: Query[M]
 
 
+class DeleteFirst(msgspec.Struct, Generic[M], frozen=True):
+    """Delete the first rows that match a query, in the order of their ids: at most its limit, or fewer if they have
+    more than so many bytes, but for one row that has more by itself.
+
+    Bytes are those of `Sizes`. Result: the number of rows deleted that had not expired, and the id of the last row
+    deleted, or `None` if fewer matched than might have been deleted.
+    """
+
+    query: Query[M]
+    bytes: int
+
+
 MOST_COUNTED = 8
 """The highest number of links that a counter tells exactly on every engine."""
 
@@ -223,6 +235,7 @@ Step = (
     | Update[Any]
     | Claim[Any]
     | Delete[Any]
+    | DeleteFirst[Any]
     | Unlink
     | LockRows
     | Restore[Any]

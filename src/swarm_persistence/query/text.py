@@ -100,6 +100,10 @@ class Dialect:
         """Return the expression of the bytes of a column, which reads the column only if the database must."""
         return f"octet_length({column.name})"
 
+    def whole_sum(self, name: str) -> str:
+        """Return the sum of a whole number as one."""
+        return f"sum({name})"
+
     def literal(self, column: Column, value: object) -> str:
         """Return a value as a literal: an enum's text, or a small number."""
         return f"'{value}'" if isinstance(value, str) else str(value)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Read, Select, Sizes, Values
-from swarm_persistence.engines.steps import Delete, Increment, Put, Update
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Read, Select, Sizes, Values, leading
+from swarm_persistence.engines.steps import Delete, DeleteFirst, Increment, Put, Update
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import collection_of, collection_text, document_id
 from swarm_persistence.query.builder import bound
@@ -109,13 +109,24 @@ class DocumentListVerbs(DocumentVerbs):
         call is cancelled, what was deleted so far stays deleted. Within a transaction, all of it belongs to the
         transaction. Expired documents are deleted as well, and not counted.
         """
-        deleted = 0
-        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label), _DELETED):
-            unexpired, _ = await self._executor().write(
-                [Delete(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))), Delete(Query(DOCUMENTS, batch))]
-            )
+        choice = DocumentChoice(collection, below, keys, after, before, label)
+        deleted: int = 0
+        if keys is not None:
+            async for batch in self._batches(choice):
+                unexpired, _ = await self._executor().write(
+                    [Delete(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED))), Delete(Query(DOCUMENTS, batch))]
+                )
+                deleted += unexpired
+            return deleted
+        left = choice.conditions()
+        while True:
+            first = Query(DOCUMENTS, left, _BY_ID, _DELETED.documents)
+            unexpired, last = await self._write_one(DeleteFirst(first, _DELETED.bytes))
             deleted += unexpired
-        return deleted
+            if last is None:
+                return deleted
+            left = _after(left, last)
+            await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
     async def touch_documents(
         self,
@@ -138,7 +149,7 @@ class DocumentListVerbs(DocumentVerbs):
             "version": Increment(),
         }
         touched = 0
-        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label), _WRITTEN):
+        async for batch in self._batches(DocumentChoice(collection, below, keys, after, before, label)):
             touched += await self._write_one(Update(Query(DOCUMENTS, (*batch, *IS_UNEXPIRED)), changes))
         return touched
 
@@ -169,13 +180,13 @@ class DocumentListVerbs(DocumentVerbs):
                 copied += len(documents)
         return copied
 
-    async def _batches(self, choice: DocumentChoice, most: _Batch) -> AsyncIterator[tuple[Condition, ...]]:
+    async def _batches(self, choice: DocumentChoice) -> AsyncIterator[tuple[Condition, ...]]:
         """Yield conditions that choose some of the documents each, in the order of their ids."""
         conditions, keys = choice.conditions(), choice.chosen_keys()
         if keys is None:
             others = tuple(each for each in conditions if each.field != "id")
-            async for page in self._pages(conditions, Sizes, most.documents):
-                for ids in _within_bytes(page, most.bytes):
+            async for page in self._pages(conditions, Sizes, _WRITTEN.documents):
+                for ids in _within_bytes(page, _WRITTEN.bytes):
                     yield (*others, Condition("id", ">=", ids[0]), Condition("id", "<=", ids[-1]))
         elif choice.below:
             wanted = frozenset(keys)
@@ -201,23 +212,24 @@ class DocumentListVerbs(DocumentVerbs):
             yield rows
             if len(rows) < size:
                 return
-            # No two bounds on one side: an index takes only one of them.
-            others = tuple(each for each in chosen if each.field != "id" or each.operator not in (">", ">="))
-            chosen = (*others, Condition("id", ">", rows[-1][0]))
+            chosen = _after(chosen, rows[-1][0])
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
 
 def _within_bytes(page: list[tuple[str, int]], most: int) -> Iterator[list[str]]:
     """Yield the ids of a page in runs of so many bytes at most, or of one document."""
-    run: list[str] = []
-    total = 0
-    for id, size in page:
-        if run and total + size > most:
-            yield run
-            run, total = [], 0
-        run.append(id)
-        total += size
-    yield run
+    start = 0
+    while start < len(page):
+        end = start + leading((size for _, size in page[start:]), most)
+        yield [id for id, _ in page[start:end]]
+        start = end
+
+
+def _after(chosen: tuple[Condition, ...], id: str) -> tuple[Condition, ...]:
+    """Return the conditions of the documents of higher ids."""
+    # No two bounds on one side: an index takes only one of them.
+    others = tuple(each for each in chosen if each.field != "id" or each.operator not in (">", ">="))
+    return (*others, Condition("id", ">", id))
 
 
 def _ids_and_keys(query: Query[DocumentModel]) -> Values:

@@ -5,9 +5,17 @@ from functools import partial
 from typing import Any
 
 from swarm_persistence.clock import now_in_microseconds
-from swarm_persistence.engines.rows.evaluator import count_of, has_expired, matching_rows, resolved, rows_of
+from swarm_persistence.engines.reads import leading
+from swarm_persistence.engines.rows.evaluator import (
+    count_of,
+    has_expired,
+    matching_rows,
+    resolved,
+    rows_of,
+    size_of,
+)
 from swarm_persistence.engines.rows.row_source import RowSource
-from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, Increment, Unlink
+from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, DeleteFirst, Increment, Unlink
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
@@ -197,6 +205,16 @@ class Changes:
     def delete(self, query: Query[Any]) -> int:
         return len(self._delete(query))
 
+    def delete_first(self, step: DeleteFirst[Any]) -> tuple[int, str | None]:
+        table = step.query.table
+        source = self._source_of(table)
+        found = rows_of(source, resolved(step.query, self._source_of))
+        rows = found[: leading((size_of(table, row) for row in found), step.bytes)]
+        lasting = sum(not has_expired(table, row) for row in rows)
+        self._remove(source, rows)
+        is_rest = len(rows) == len(found) and (step.query.limit is None or len(found) < step.query.limit)
+        return lasting, None if is_rest else str(rows[-1][0])
+
     def unlink(self, step: Unlink) -> int:
         table = step.links.table
         links = matching_rows(self._source_of(table), resolved(step.links, self._source_of))
@@ -227,10 +245,13 @@ class Changes:
     def _delete(self, query: Query[Any]) -> list[Row]:
         source = self._source_of(query.table)
         rows = matching_rows(source, resolved(query, self._source_of))
+        self._remove(source, rows)
+        return rows
+
+    def _remove(self, source: RowSource, rows: Sequence[Row]) -> None:
         for row in rows:
             source.remove(row)
             self._undo.append((source, partial(source.add, row)))
-        return rows
 
     def _add(self, source: RowSource, values: Values) -> int:
         sequence = source.last_sequence + 1

@@ -137,6 +137,12 @@ def has_expired(table: Table[Any], row: Row) -> bool:
     return moment is not None and bool(moment <= microseconds(now()))
 
 
+def size_of(table: Table[Any], row: Row) -> int:
+    """Return the bytes of the columns of a row that may be large."""
+    values: Any = row
+    return sum(len(values[place] or b"") for place in table.large_places)
+
+
 def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:
     """Return the given columns of rows."""
     positions = [table.positions[field] for field in fields]

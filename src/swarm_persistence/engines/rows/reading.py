@@ -29,6 +29,7 @@ from swarm_persistence.engines.rows.evaluator import (
     page_of,
     resolved,
     rows_of,
+    size_of,
     steps_above,
 )
 from swarm_persistence.engines.rows.row_source import RowSource
@@ -118,8 +119,7 @@ def _values(read: Values | FirstOfEach, rows: list[Row]) -> list[Row]:
 
 
 def _sizes(read: Sizes, rows: list[Row]) -> list[tuple[str, int]]:
-    sized: Any = rows
-    return [(row[0], sum(len(row[place] or b"") for place in read.query.table.large_places)) for row in sized]
+    return [(str(row[0]), size_of(read.query.table, row)) for row in rows]
 
 
 _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {

@@ -12,6 +12,7 @@ from swarm_persistence.engines.steps import (
     Apart,
     Claim,
     Delete,
+    DeleteFirst,
     IfChanged,
     IfNone,
     Insert,
@@ -94,6 +95,7 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Upkeep: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
     Claim: lambda step: partial(Changes.claim, query=step.query, changes=step.changes, unless=step.unless),
     Delete: lambda step: partial(Changes.delete, query=step.query),
+    DeleteFirst: lambda step: partial(Changes.delete_first, step=step),
     Unlink: lambda step: partial(Changes.unlink, step=step),
     Restore: lambda step: partial(
         Changes.restore, table=step.table, rows=step.rows, keeps_sequences=step.keeps_sequences

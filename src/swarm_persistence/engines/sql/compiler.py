@@ -201,9 +201,17 @@ class Compiler:
 
     def sizes(self, query: Query[Any]) -> Compiled:
         """Return the text that reads the ids of a query's rows, and the size in bytes of their large columns."""
-        large = [each for each in query.table.columns if each.kind in JSON_KINDS or each.kind in BINARY_KINDS]
-        sizes = " + ".join(f"coalesce({self.dialect.size(each)}, 0)" for each in large)
-        return self.values(query, ("id", sizes or "0"))
+        return self.values(query, ("id", self._size(query.table)))
+
+    def extent(self, query: Query[Any]) -> Compiled:
+        """Return the text that gives the number of a query's rows, the sum of their `sizes`, and their highest id.
+
+        The last number is that of the rows that expire.
+        """
+        expiry = query.table.expiry or "NULL"
+        text, values = self.values(query, ("id", f"{self._size(query.table)} AS size", f"{expiry} AS expiry"))
+        columns = f"count(*), {self.dialect.whole_sum('size')}, max(id), count(expiry)"
+        return f"SELECT {columns}\nFROM (\n{text}\n) AS sized", values
 
     def exists(self, query: Query[Any]) -> Compiled:
         """Return the text that gives one row if any fulfils a query's conditions."""
@@ -398,6 +406,10 @@ class Compiler:
             deleted = f"(SELECT number FROM {self.dialect.floor(table)})"
             text = self._texts[key] = f"SELECT {self.dialect.higher(f'coalesce({stored}, 0)', deleted)}"
         return text, [LARGEST_INTEGER if before is None else before]
+
+    def _size(self, table: Table[Any]) -> str:
+        large = [each for each in table.columns if each.kind in JSON_KINDS or each.kind in BINARY_KINDS]
+        return " + ".join(f"coalesce({self.dialect.size(each)}, 0)" for each in large) or "0"
 
     def _sticky(self, table: Table[Any], prefix: str, new: str) -> str:
         """Return the condition that a row does not lose its sticky value."""

@@ -27,6 +27,7 @@ from swarm_persistence.engines.sql.statements import (
     ApartStatement,
     ClaimStatement,
     CountStatement,
+    DeleteFirstStatement,
     ExistsStatement,
     IfChangedStatement,
     IfNoneStatement,
@@ -48,6 +49,7 @@ from swarm_persistence.engines.steps import (
     Apart,
     Claim,
     Delete,
+    DeleteFirst,
     IfChanged,
     IfNone,
     IndexWords,
@@ -65,6 +67,7 @@ from swarm_persistence.engines.steps import (
     Update,
     Upkeep,
 )
+from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Table
 
@@ -93,6 +96,7 @@ class StatementCompiler(ABC):
             Upkeep: self.upkeep,
             Claim: self._claim,
             Delete: self.delete,
+            DeleteFirst: self._delete_first,
             Unlink: self.unlink,
             LockRows: self.lock_rows,
             Restore: self.restore,
@@ -202,6 +206,15 @@ class StatementCompiler(ABC):
         """Return the statement that deletes rows."""
         return CountStatement(*self.sql.delete(step.query), step.query.table)
 
+    def _delete_first(self, step: DeleteFirst[Any]) -> DeleteFirstStatement:
+        query = step.query
+        extent = TextStatement(*self.sql.extent(query), query.table)
+        return DeleteFirstStatement(extent, self._sizes(Sizes(query)), step, self.delete_counted)
+
+    def delete_counted(self, query: Query[Any], count: int) -> Statement:
+        """Return the statement that deletes rows, of which there are so many."""
+        return CountStatement(*self.sql.delete(query), query.table)
+
     def apart(self, step: Apart) -> Statement:
         """Return the statement that runs several writes, each with results of its own."""
         return ApartStatement([*map(self.write, step.writes)])
@@ -254,7 +267,7 @@ class StatementCompiler(ABC):
     def _is_any(self, read: IsAny) -> Statement:
         return TruthStatement(self.sql.is_any(read.queries), (), read.queries[0].table)
 
-    def _sizes(self, read: Sizes) -> Statement:
+    def _sizes(self, read: Sizes) -> TuplesStatement:
         return TuplesStatement(*self.sql.sizes(read.query), read.query.table)
 
     def nearest_candidates(self, read: NearestCandidates) -> Statement:

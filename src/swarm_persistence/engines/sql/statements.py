@@ -3,7 +3,7 @@
 They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postgres/execution.py` in an event loop.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import copy
 from itertools import chain
 from operator import attrgetter
@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Self, TypeVar, final
 import msgspec
 
 from swarm_persistence.engines.prepared import Parameter
-from swarm_persistence.query.query import Query
+from swarm_persistence.engines.reads import leading
+from swarm_persistence.engines.steps import DeleteFirst
+from swarm_persistence.query.query import Condition, Query, unexpired
 from swarm_persistence.query.semantics import sorted_rows
 from swarm_persistence.schema.codec import CODECS
 from swarm_persistence.schema.tables import Table
@@ -282,6 +284,42 @@ class IfNoneStatement(Statement, eq=False, gc=False):
 
     def tables_changed(self) -> Iterable[str]:
         return tables_changed(self.then)
+
+
+class DeleteFirstStatement(Statement, eq=False, gc=False):
+    """Deletes the first rows of a query; gives how many of them had not expired, and the last one's id.
+
+    One row tells the extent of most; the size of each row is only read if they are too large for one write.
+    """
+
+    extent: TextStatement
+    sizes: TuplesStatement
+    step: DeleteFirst[Any]
+    delete_of: Callable[[Query[Any], int], Statement]
+    """Returns the statement that deletes the rows of a query, of which there are so many."""
+
+    is_single: ClassVar[bool] = False
+
+    def run(self) -> Exchange[tuple[int, str | None]]:
+        query, table = self.step.query, self.step.query.table
+        ((count, size, last, expiring),) = yield from self.extent.run()
+        if not count:
+            return 0, None
+        is_rest = query.limit is None or count < query.limit
+        if size > self.step.bytes:
+            sizes = yield from self.sizes.run()
+            count = leading((size for _, size in sizes), self.step.bytes)
+            is_rest, last = is_rest and count == len(sizes), sizes[count - 1][0]
+        # No two bounds on one side: an index takes only one of them.
+        others = [each for each in query.conditions if each.field != "id" or each.operator not in ("<", "<=")]
+        chosen = (*others, Condition("id", "<=", last))
+        deleted = yield from self.delete_of(Query(table, (*chosen, *unexpired(table))), count).run()
+        if expiring:
+            yield from self.delete_of(Query(table, chosen), count - deleted).run()
+        return deleted, None if is_rest else last
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.step.query.table.name,)
 
 
 class ApartStatement(Statement, eq=False, gc=False):

@@ -5,7 +5,7 @@ from typing import Any
 
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable, Receiver, Request
-from swarm_persistence.engines.steps import Apart, IfChanged, IfNone, Insert, Replace, Save, Step
+from swarm_persistence.engines.steps import Apart, DeleteFirst, IfChanged, IfNone, Insert, Replace, Save, Step
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 
@@ -55,6 +55,8 @@ class DatabaseView:
         for step in steps:
             if isinstance(step, Insert | Save | Replace):
                 self.table(codec_of(type(step.model)).table).want(str.__str__(step.model.id))
+            elif isinstance(step, DeleteFirst):
+                self.table(step.query.table).first_rows = step.query.limit
             elif isinstance(step, IfChanged):
                 self.want((step.step, *step.then))
             elif isinstance(step, IfNone):

@@ -143,6 +143,10 @@ class PostgresDialect(Dialect):
         """Return the expression of the bytes of a column; the server has to read only JSON for it."""
         return f"octet_length({column.name}::text)" if column.kind in JSON_KINDS else super().size(column)
 
+    def whole_sum(self, name: str) -> str:
+        """Return the sum of a whole number as one: of a bigint, it would be a decimal number."""
+        return f"{super().whole_sum(name)}::bigint"
+
     def literal(self, column: Column, value: object) -> str:
         """Return a value as a literal."""
         return str(bool(value)).lower() if column.kind is Kind.FLAG else super().literal(column, value)

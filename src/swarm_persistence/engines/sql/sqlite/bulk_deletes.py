@@ -23,22 +23,21 @@ WHERE type = 'trigger' AND tbl_name = '{DOCUMENTS.name}' AND name NOT IN ('docum
 LIMIT 1"""  # a caller's own trigger acts on every row
 
 
-class DeleteDocumentsStatement(CursorStatement, eq=False, gc=False):
-    """Deletes the documents of a range; gives how many.
+class DeleteManyDocumentsStatement(CursorStatement, eq=False, gc=False):
+    """Deletes the many documents of a range; gives how many.
 
-    A trigger makes SQLite visit each row twice and keep a copy of each page for the case that the trigger fails. So for
-    many rows, what `documents_deleted` does is done once, and `document_words_deleted` has nothing to do.
+    A trigger makes SQLite visit each row twice and keep a copy of each page for the case that the trigger fails. So
+    what `documents_deleted` does is done once, and `document_words_deleted` has nothing to do.
     """
 
     text: str
     values: Sequence[Any]
-    exists_text: str
 
     is_single: ClassVar[bool] = False
 
     def run_on(self, cursor: apsw.Cursor) -> int:
         connection = cursor.connection
-        if not self._is_worth_it(cursor):
+        if cursor.execute(_NEEDS_TRIGGERS).fetchall():
             cursor.execute(self.text, self.values)
             return connection.changes()
         cursor.execute(_RAISE_FLOOR)
@@ -52,6 +51,14 @@ class DeleteDocumentsStatement(CursorStatement, eq=False, gc=False):
     def tables_changed(self) -> Sequence[str]:
         return (DOCUMENTS.name,)
 
-    def _is_worth_it(self, cursor: apsw.Cursor) -> bool:
-        many = cursor.execute(f"{self.exists_text} OFFSET {MANY - 1}", self.values).fetchall()
-        return bool(many) and not cursor.execute(_NEEDS_TRIGGERS).fetchall()
+
+class DeleteDocumentsStatement(DeleteManyDocumentsStatement, eq=False, gc=False):
+    """Deletes the documents of a range, without the triggers if they are many; gives how many."""
+
+    exists_text: str
+
+    def run_on(self, cursor: apsw.Cursor) -> int:
+        if cursor.execute(f"{self.exists_text} OFFSET {MANY - 1}", self.values).fetchall():
+            return DeleteManyDocumentsStatement.run_on(self, cursor)
+        cursor.execute(self.text, self.values)
+        return cursor.connection.changes()

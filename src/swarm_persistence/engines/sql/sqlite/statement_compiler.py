@@ -8,7 +8,11 @@ from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get, NearestCandidates
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.alike_changes import alike_changes
-from swarm_persistence.engines.sql.sqlite.bulk_deletes import DeleteDocumentsStatement
+from swarm_persistence.engines.sql.sqlite.bulk_deletes import (
+    MANY,
+    DeleteDocumentsStatement,
+    DeleteManyDocumentsStatement,
+)
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
     BulkInsert,
@@ -90,6 +94,11 @@ class SqliteStatementCompiler(StatementCompiler):
         ):
             return DeleteDocumentsStatement(*self.sql.delete(query), self.sql.exists(query)[0])
         return super().delete(step)
+
+    def delete_counted(self, query: Query[Any], count: int) -> Statement:
+        if query.table is DOCUMENTS and count >= MANY:
+            return DeleteManyDocumentsStatement(*self.sql.delete(query))
+        return super().delete_counted(query, count)
 
     def unlink(self, step: Unlink) -> UnlinkStatement:
         return UnlinkStatement(*self.sql.delete(step.links), step.links.table, step.table)
