@@ -51,7 +51,7 @@ class TestPlans:
 
         assert plans or verb.startswith(("store", "put", "repository_save"))
         for statement, plan in plans.items():
-            steps = [step for step in plan if "json_each" not in step]
+            steps = [step for step in plan if "json_each" not in step and "VALUES CLAUSE" not in step]
             assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], (statement, plan)
             assert any(step.startswith("SEARCH") for step in steps), (statement, plan)
 
@@ -97,6 +97,8 @@ class TestPlans:
             ("store_task_with_dependencies", "tasks_by_key"),
             ("store_event_once", "events_by_key"),
             ("complete_task", "task_links_by_dependency"),
+            ("complete_and_claim", "sqlite_autoindex_tasks_1"),
+            ("complete_and_claim", "task_links_by_dependency"),
             ("update_task", "task_links_by_task"),
             ("watch_messages", "messages_by_arrival"),
             ("list_documents_of_label", "documents_by_label"),
@@ -140,7 +142,7 @@ class TestPlans:
         assert len(looks) >= 4
         assert all("USING INTEGER PRIMARY KEY" in plan[0] for plan in looks), plans
         for statement, plan in plans.items():
-            steps = [step for step in plan if "json_each" not in step]
+            steps = [step for step in plan if "json_each" not in step and "VALUES CLAUSE" not in step]
             # Only the look for the last place has no bound: it takes the last row.
             is_last_place = statement.endswith("ORDER BY sequence DESC\nLIMIT ? + 0")
             assert is_last_place or not [step for step in steps if "SCAN" in step], (statement, plan)

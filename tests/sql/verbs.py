@@ -129,6 +129,11 @@ async def _complete_task(storage: SqliteStorage) -> None:
     await storage.complete_task(await _held(storage), {"sum": 3})
 
 
+async def _complete_and_claim(storage: SqliteStorage) -> None:
+    tasks = await storage.claim_next_tasks("agent-1", limit=2)
+    await storage.complete_and_claim([(task, task.id) for task in tasks], "agent-1", limit=2)
+
+
 async def _fail_task(storage: SqliteStorage) -> None:
     await storage.fail_task(await _held(storage), "no disk", retry_in=0)
 
@@ -282,6 +287,7 @@ COORDINATION: dict[str, Verb] = {
     "extend_and_release": _extend_and_release,
     "fail_task": _fail_task,
     "complete_task": _complete_task,
+    "complete_and_claim": _complete_and_claim,
     "fail_task_for_good": _fail_task_for_good,
     "cancel_task": lambda storage: storage.cancel_task("task-1"),
     "retry_task": _retry_task,

@@ -1,31 +1,77 @@
-"""Runs one conditional change for many sets of values, as a worker's completions are."""
+"""Runs one conditional change for many sets of values in one statement, as a worker's completions are."""
 
-from collections.abc import Callable, Iterable, Sequence
-from copy import copy
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
 import apsw
+import msgspec
 
-from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.prepared import Parameter
+from swarm_persistence.engines.sql.sqlite.alike_changes_compiler import AlikeChangesCompiler
 from swarm_persistence.engines.sql.sqlite.execution import fetch
-from swarm_persistence.engines.sql.sqlite.statements import CursorStatement
-from swarm_persistence.engines.sql.statements import CountStatement, IfChangedStatement, TextStatement, tables_changed
-from swarm_persistence.query.query import FromNow
+from swarm_persistence.engines.sql.sqlite.statements import CursorStatement, chunk_size
+from swarm_persistence.engines.sql.statements import ClaimStatement
+from swarm_persistence.engines.steps import Claim, IfChanged, Step, Unlink
+from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.query.text import Dialect
+from swarm_persistence.schema.codec import CODECS
 
 Values = Sequence[Any]
 
+_MOST_AT_ONCE = 256
+"""Sets of values in one statement: its text stays short enough to be kept prepared."""
+
+
+class AlikeChange(msgspec.Struct, eq=False):
+    """A change of one row by its id, after which the links to it are deleted; some of its values are parameters."""
+
+    query: Query[Any]
+    compiler: AlikeChangesCompiler
+    id_position: int
+    """Which of the parameters is the id."""
+    unlink: Unlink
+
+    def run(self, cursor: apsw.Cursor, rows: Sequence[Values]) -> list[list[Any]]:
+        """Change a row for each set of values; return the records of each: one, or none if it was not changed."""
+        ids = [row[self.id_position] for row in rows]
+        # A row that is given twice is changed once, by the first set of values.
+        largest = _MOST_AT_ONCE if len({*ids}) == len(ids) else 1
+        results: list[list[Any]] = []
+        while len(results) < len(rows):
+            start = len(results)
+            end = start + chunk_size(len(rows) - start, largest)
+            changed = self._change(cursor, rows[start:end], ids[start:end])
+            results += [[changed[id]] if id in changed else [] for id in ids[start:end]]
+        return results
+
+    def _change(self, cursor: apsw.Cursor, rows: Sequence[Values], ids: Sequence[str]) -> dict[str, Any]:
+        text, values = self.compiler.change_each(rows, ids)
+        changed: dict[str, Any] = fetch(cursor, ChangedByIdStatement(text, values, self.query.table, self.query))
+        if changed:
+            links = self.unlink.links
+            query = Query(links.table, (one_of(links.conditions[0].field, [*changed]),))
+            cursor.execute(*self.compiler.delete(query))
+        return changed
+
+    @property
+    def tables(self) -> set[str]:
+        """Return the names of the tables that it may change."""
+        return {self.query.table.name, self.unlink.links.table.name, self.unlink.table.name}
+
+
+class ChangedByIdStatement(ClaimStatement, eq=False, gc=False):
+    """Changes rows; gives their records by their ids."""
+
+    def result(self, rows: list[Any]) -> Any:
+        decode, place = CODECS[self.table.model].decode, self.table.positions["id"]
+        return {row[place]: decode(row) for row in rows}
+
 
 class AlikeChangesStatement(CursorStatement, eq=False, gc=False):
-    """Changes a row for each set of values, and runs the statements that depend on it, as `IfChangedStatement` does.
+    """Changes a row for each set of values, and gives the results of each, as if each were a write of its own."""
 
-    It gives the results of each, as if each were a write of its own. A statement of its own for each set took a third
-    of what a completion costs.
-    """
-
-    change: TextStatement
-    then: Sequence[CountStatement]
+    change: AlikeChange
     rows: Sequence[Values]
 
     is_single: ClassVar[bool] = False
@@ -34,47 +80,25 @@ class AlikeChangesStatement(CursorStatement, eq=False, gc=False):
     def values(self) -> Iterable[Any]:
         return chain.from_iterable(self.rows)
 
-    def run_on(self, cursor: apsw.Cursor) -> list[list[Any]]:
-        moment = now_in_microseconds()
-        change, fill = copy(self.change), _filler(self.change.values, moment)
-        then = [(each.text, _filler(each.values, moment)) for each in self.then]
-        results: list[list[Any]] = []
-        for row in self.rows:
-            change.values = fill(row)
-            records = fetch(cursor, change)
-            if records:
-                for text, fill_then in then:
-                    cursor.execute(text, fill_then(row))
-            results.append([records])
-        return results
+    def run_on(self, cursor: apsw.Cursor) -> list[list[list[Any]]]:
+        return [[records] for records in self.change.run(cursor, self.rows)]
 
     def tables_changed(self) -> set[str]:
-        return tables_changed((self.change, *self.then))
+        return self.change.tables
 
 
-def alike_changes(statements: Sequence[object], rows: Sequence[Values]) -> AlikeChangesStatement | None:
-    """Return the statement that does what the statements of a prepared write do, for each set of values.
+def alike_change(dialect: Dialect, steps: Sequence[Step]) -> AlikeChange | None:
+    """Return the change that the steps of a prepared write are, with parameters for its values.
 
-    `None` if they are more than one conditional change of rows that it gives back.
+    `None` if they do anything else than to claim one row by its id and then to delete the links to it.
     """
-    if len(statements) != 1 or not isinstance(statements[0], IfChangedStatement):
+    match steps:
+        case [IfChanged(Claim(query, changes, ()), [Unlink() as unlink])]:
+            pass
+        case _:
+            return None
+    id = next((each.value for each in query.conditions if each[:2] == ("id", "=")), None)
+    links = unlink.links.conditions
+    if not isinstance(id, Parameter) or len(links) != 1 or links[0] != (links[0].field, "=", id):
         return None
-    (first, *others), then = statements[0].first, statements[0].then
-    if others or not isinstance(first, TextStatement) or isinstance(first, CountStatement):
-        return None
-    counts = [each for each in then if isinstance(each, CountStatement)]
-    return AlikeChangesStatement(first, counts, rows) if len(counts) == len(then) else None
-
-
-def _filler(values: Values, moment: int) -> Callable[[Values], Values]:
-    """Return the function that puts a row's values into the places of the parameters."""
-    fixed = [each.after(moment) if isinstance(each, FromNow) else each for each in values]
-    places = [(place, each.position) for place, each in enumerate(values) if isinstance(each, Parameter)]
-
-    def fill(row: Values) -> Values:
-        filled = fixed.copy()
-        for place, position in places:
-            filled[place] = row[position]
-        return filled
-
-    return fill
+    return AlikeChange(query, AlikeChangesCompiler(dialect, query, changes), id.position, unlink)

@@ -7,7 +7,7 @@ from typing import Any
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get, NearestCandidates
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
-from swarm_persistence.engines.sql.sqlite.alike_changes import alike_changes
+from swarm_persistence.engines.sql.sqlite.alike_changes import AlikeChangesStatement, alike_change
 from swarm_persistence.engines.sql.sqlite.bulk_deletes import (
     MANY,
     DeleteDocumentsStatement,
@@ -57,6 +57,7 @@ class SqliteStatementCompiler(StatementCompiler):
         self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
         self._templates = lru_cache(_TEMPLATES_KEPT)(self._template)
+        self._alike_changes = lru_cache(_TEMPLATES_KEPT)(lambda prepared: alike_change(dialect, prepared.template()))
 
     def bound(self, steps: BoundSteps) -> list[Statement]:
         # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
@@ -111,10 +112,11 @@ class SqliteStatementCompiler(StatementCompiler):
         return RaiseNumbersStatement(step.table, step.number, step.floor)
 
     def apart(self, step: Apart) -> Statement:
-        if (prepared := _common_prepared(step.writes)) is not None:
-            rows = [write.values for write in step.writes if isinstance(write, BoundSteps)]
-            if (statement := alike_changes(self._templates(prepared), rows)) is not None:
-                return statement
+        if len(step.writes) > 1 and (prepared := _common_prepared(step.writes)) is not None:
+            change = self._alike_changes(prepared)
+            if change is not None:
+                rows = [write.values for write in step.writes if isinstance(write, BoundSteps)]
+                return AlikeChangesStatement(change, rows)
         return super().apart(step)
 
     def _template(self, prepared: PreparedWrite) -> list[Statement]:
