@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 
 import msgspec
 
@@ -30,14 +29,15 @@ class HandlerControl:
         self._storage = storage
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._latest: deque[tuple[float, str | None]] = deque(maxlen=1)
+        self._latest: list[tuple[float, str | None]] = []
+        """The report to write next, if there is one; a list, which changes in one step for all threads."""
         self._writing: asyncio.Task[None] | None = None
         self._has_ended = False
 
     def report_progress(self, progress: float, text: str | None) -> None:
         """Have a progress written soon, unless a later one replaces it; from any thread."""
         is_due = bool(self._latest)
-        self._latest.append(progress_of(progress, text))
+        self._latest[:] = [progress_of(progress, text)]
         # If the loop takes the earlier one just now, it finds this one after its pause.
         if not is_due and not self._has_ended:
             self._loop.call_soon_threadsafe(self._begin)
@@ -60,7 +60,7 @@ class HandlerControl:
         while self._latest:
             copy = msgspec.structs.replace(self._task)
             try:
-                await self._storage.report_progress(copy, *self._latest.popleft())
+                await self._storage.report_progress(copy, *self._latest.pop())
             except (LeaseLostError, ClosedError):
                 return  # the run finds out by itself
             except StorageError as error:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,6 +17,9 @@ from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
 from swarm_persistence.worker.retry_policies import DECISIONS, RetryPolicy, SnoozeTask, decision_of
+
+if TYPE_CHECKING:
+    from swarm_persistence.worker.logs import Log
 
 CANCEL_GRACE_SECONDS = 5.0
 """How long a cancelled handler may clean up before its task is released anyway."""
@@ -96,7 +99,6 @@ class TaskRun:
         """Whether nothing more will be written; the handler may still be running."""
         self.task = task
         """The copy by which the claim is extended and ended."""
-        self.log = task_log(_log, task)
         self.started_at = time.monotonic()
         self._storage = storage
         # The handler gets a copy of its own, which it may change, or complete by itself.
@@ -106,7 +108,7 @@ class TaskRun:
         self._limits = limits
         self._policy = policy
         self._owner = owner
-        self._recorder = Recorder(storage, task, self._given)
+        self._recorder_or_none: Recorder | None = None
         self._end: _HandlerEnd | None = None
         self._ends_at = float("inf") if limits.task_timeout is None else self.started_at + limits.task_timeout
         # A third of the lease leaves two more attempts before it expires.
@@ -122,6 +124,18 @@ class TaskRun:
     def due_at(self) -> float:
         """Return when `act_if_due` must be called."""
         return float("inf") if self._end is not None else min(self._ends_at, self._extend_at)
+
+    @property
+    def log(self) -> "Log":
+        """Return the log whose records name this run's task; made when it is needed, as most runs log nothing."""
+        return task_log(_log, self.task)
+
+    @property
+    def _recorder(self) -> Recorder:
+        """Return what records the outcome; a result is mostly recorded along with others, and needs none."""
+        if self._recorder_or_none is None:
+            self._recorder_or_none = Recorder(self._storage, self.task, self._given)
+        return self._recorder_or_none
 
     @property
     def name(self) -> str:
