@@ -1,6 +1,7 @@
 """Notifies watches of commits: from any thread, in the event loop of each watch."""
 
 import asyncio
+from asyncio import events
 from collections.abc import Iterable
 from typing import Any
 
@@ -88,6 +89,9 @@ class TableWatch:
         if self._has_rung:
             return
         self._has_rung = True
+        if events._get_running_loop() is self._loop:
+            self._wake()
+            return
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
@@ -104,13 +108,19 @@ class TableWatch:
     async def _ring_within(self, seconds: float | None) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.add(waiter)
+        timer = None if seconds is None else self._loop.call_later(seconds, _end_wait, waiter)
         try:
-            await asyncio.wait((waiter,), timeout=seconds)
+            await waiter
         finally:
             self._waiters.discard(waiter)
-            waiter.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _wake(self) -> None:
         for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            _end_wait(waiter)
+
+
+def _end_wait(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
