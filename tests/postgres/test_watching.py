@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -13,9 +13,13 @@ import pytest_asyncio
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
+from swarm_persistence.engines.sql.postgres import notifications
+from swarm_persistence.engines.sql.postgres.notifications import Notifications, channel_of
+from swarm_persistence.engines.watches import Watches
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.storage import ready_tasks
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
@@ -237,6 +241,64 @@ class TestOwnWriters:
             await storage.close()
 
 
+class TestNotifications:
+    async def test_a_commit_wakes_the_watches_of_its_process_once_and_others_too(
+        self, storage: PostgresStorage, other: PostgresStorage, schema: str, stranger: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        own, commits = storage._engine.watches, storage.watch_commits(TaskModel)
+        heard, rings = await _listening(stranger, schema), []
+        ring = Watches.ring
+
+        def record(watches: Watches, names: Iterable[str] | None = None) -> None:
+            if watches is own and names is not None:  # a poll names no tables
+                rings.append(names)
+            ring(watches, names)
+
+        monkeypatch.setattr(Watches, "ring", record)
+        await until_listening(storage)
+        for writer in (storage, other, storage, other):
+            before = len(heard)
+            await writer.store_task(a_task(f"task-{before}"))
+            await _until(lambda: len(heard) > before)  # noqa: B023
+        await _until(lambda: len(rings) >= 4)
+
+        assert len(rings) == 4
+        commits.close()
+
+    async def test_a_claim_and_what_follows_it_are_one_notification(
+        self, storage: PostgresStorage, other: PostgresStorage, schema: str, stranger: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        heard = await _listening(stranger, schema)
+        await other.store_task(a_task("task"))
+        await _until(lambda: len(heard) == 1)
+        monkeypatch.setattr(notifications, "_BETWEEN_NOTIFICATIONS_SECONDS", 0.5)
+
+        (task,) = await storage.claim_next_tasks("agent-1", limit=1)
+        await storage.complete_task(task)
+        await _until(lambda: _notifications_of(storage)._sender is None)
+        await _until(lambda: len(heard) >= 2)
+        await stranger.fetchval("SELECT 1")  # what was notified before comes before the answer
+
+        assert heard == ["tasks"] * 2
+
+    @pytest.mark.parametrize("quiet_seconds", [0.0, 60.0])
+    async def test_a_worker_claims_after_a_pause_without_a_check(
+        self, storage: PostgresStorage, other: PostgresStorage, statements: list[str], quiet_seconds: float,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(ready_tasks, "_QUIET_SECONDS", quiet_seconds)
+        watch = storage.watch_ready_tasks()
+        waiting = asyncio.create_task(watch.wait_to_claim(SOON_SECONDS))
+        await the_feed_has_polled(storage)
+        await other.store_task(a_task("task"))
+
+        assert await waiting
+        assert any(text.startswith("SELECT id") for text in statements) is (quiet_seconds > 0)
+        watch.close()
+
+
 class TestCosts:
     async def test_a_commit_costs_the_same_for_one_watcher_and_for_200(
         self, storage: PostgresStorage, other: PostgresStorage, stranger: asyncpg.Connection
@@ -321,6 +383,30 @@ async def the_feed_has_polled(storage: PostgresStorage) -> None:
     watches = storage._engine.watches._watches
     async with asyncio.timeout(SOON_SECONDS):
         while not watches or any(watch._has_rung or not watch._waiters for watch in watches):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+async def until_listening(storage: PostgresStorage) -> None:
+    """Wait until the storage receives notifications."""
+    await _until(lambda: bool(_notifications_of(storage)._channels))
+
+
+def _notifications_of(storage: PostgresStorage) -> Notifications:
+    """Return the notifications of the storage's only event loop."""
+    (resources,) = storage._engine.pools._loops.values()
+    return resources.notifications
+
+
+async def _listening(connection: asyncpg.Connection, schema: str) -> list[str]:
+    """Return the list of the tables that are notified about from now on."""
+    heard: list[str] = []
+    await connection.add_listener(channel_of(schema), lambda *news: heard.append(str(news[-1])))
+    return heard
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - what is waited for signals nothing
             await asyncio.sleep(0.002)
 
 

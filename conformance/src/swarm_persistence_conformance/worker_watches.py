@@ -35,6 +35,17 @@ class TestReadyTaskWatches:
             assert await watch.wait(FOR_LONG_SECONDS)
         watch.close()
 
+    async def test_a_wait_to_claim_ends_with_a_claim_that_finds_the_task(self, storage: Storage) -> None:
+        watch = storage.watch_ready_tasks()
+        waiting = asyncio.create_task(watch.wait_to_claim(FOR_LONG_SECONDS))
+        await storage.store_task(a_task("new"))
+
+        async with asyncio.timeout(SOON_SECONDS):
+            assert await waiting
+        assert ids(await storage.claim_next_tasks("agent-1", limit=1)) == ["new"]
+        assert not await watch.wait_to_claim(0.05)
+        watch.close()
+
     async def test_the_wait_claims_nothing(self, storage: Storage) -> None:
         watch = storage.watch_ready_tasks()
         await storage.store_task(a_task("new"))

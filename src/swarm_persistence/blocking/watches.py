@@ -49,6 +49,10 @@ class BlockingReadyTaskWatch(_BlockingWatch[ReadyTaskWatch]):
         """Wait until a claim may find a task that an earlier one has not; see `ReadyTaskWatch.wait`."""
         return self._series.run(self._watch.wait(within))
 
+    def wait_to_claim(self, within: float | timedelta) -> bool:
+        """Wait for a claim that comes next; see `ReadyTaskWatch.wait_to_claim`."""
+        return self._series.run(self._watch.wait_to_claim(within))
+
     def wait_for_commit(self, within: float | timedelta) -> bool:
         """Wait until any task may have been written; see `ReadyTaskWatch.wait_for_commit`."""
         return self._series.run(self._watch.wait_for_commit(within))

@@ -326,7 +326,7 @@ class ClaimVerbs(TaskVerbs):
                 rest = deadline - time.monotonic()
                 if rest <= 0:
                     return []
-                is_worthwhile = await watch.wait(rest)
+                is_worthwhile = await watch.wait_to_claim(rest)
         finally:
             watch.close()
 

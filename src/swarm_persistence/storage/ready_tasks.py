@@ -15,6 +15,8 @@ from swarm_persistence.storage.task_limits import limits_by_type
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, IS_READY, MOST_URGENT_FIRST
 
 _SHORTEST_PAUSE_SECONDS = 0.01
+_QUIET_SECONDS = 0.02
+"""After this time without a commit, the next one is worth a claim without a check, where that is a round trip."""
 
 
 class ReadyTaskWatch:
@@ -45,17 +47,16 @@ class ReadyTaskWatch:
             ClosedError: the storage was closed.
 
         """
-        deadline = time.monotonic() + seconds(within, "within", is_zero_possible=True)
-        while True:
-            rest = max(deadline - time.monotonic(), 0.0)
-            due_in = await self._seconds_to_next_due(rest)
-            if self._storage._is_choosing:
-                due_in = min(due_in, await self._seconds_to_next_start(rest))
-            # Most commits make no task ready, and a read needs no write lock. But only a claim marks due tasks.
-            if not await self._commits.wait(min(rest, due_in)):
-                return due_in < rest or await self.is_any_ready()
-            if await self.is_any_ready():
-                return True
+        return await self._wait(within, math.inf)
+
+    async def wait_to_claim(self, within: float | timedelta) -> bool:
+        """Wait as `wait` does, for a caller that then claims: a claim may find nothing more often.
+
+        On a server, a check whether any task is ready is a round trip, which delays the claim of one that is. So the
+        first commit after a pause of 20 ms ends the wait unchecked; those of a busy swarm, most of which make no task
+        ready, are checked.
+        """
+        return await self._wait(within, math.inf if self._storage._engine.is_local else _QUIET_SECONDS)
 
     async def wait_for_commit(self, within: float | timedelta) -> bool:
         """Wait until any task may have been written, and tell whether one was; `False` means that the time is up."""
@@ -87,6 +88,21 @@ class ReadyTaskWatch:
     def close(self) -> None:
         """Stop watching. A second call does nothing."""
         self._commits.close()
+
+    async def _wait(self, within: float | timedelta, quiet_seconds: float) -> bool:
+        """Wait; do not check for ready tasks after a commit that comes after so long without one."""
+        deadline = time.monotonic() + seconds(within, "within", is_zero_possible=True)
+        while True:
+            rest = max(deadline - time.monotonic(), 0.0)
+            due_in = await self._seconds_to_next_due(rest)
+            if self._storage._is_choosing:
+                due_in = min(due_in, await self._seconds_to_next_start(rest))
+            # Most commits make no task ready, and a read needs no write lock. But only a claim marks due tasks.
+            began_at = time.monotonic()
+            if not await self._commits.wait(min(rest, due_in)):
+                return due_in < rest or await self.is_any_ready()
+            if time.monotonic() - began_at >= quiet_seconds or await self.is_any_ready():
+                return True
 
     async def _is_any_to_choose(self) -> bool:
         """Tell whether limits and required capabilities let a claim find a task now, or a task has become due."""

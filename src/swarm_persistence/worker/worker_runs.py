@@ -168,7 +168,7 @@ class WorkerRun:
         finally:
             self._is_writing = False
         if room and self._waiting is None:
-            self._wait_in_background(self._ready_tasks.wait(_LONGEST_WAIT_SECONDS))
+            self._wait_in_background(self._ready_tasks.wait_to_claim(_LONGEST_WAIT_SECONDS))
         await self._changed.wait()
 
     async def _collect(self) -> None:

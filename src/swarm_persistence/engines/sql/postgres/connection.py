@@ -71,6 +71,11 @@ class Connection:
         return self._owns_session
 
     @property
+    def server_process(self) -> int:
+        """Return the number of the server's process that serves it."""
+        return self.driver.get_server_pid()
+
+    @property
     def is_closed(self) -> bool:
         """Return whether the connection is closed."""
         return self.driver.is_closed()

@@ -66,7 +66,7 @@ class LoopEngine:
         self._write_lock = shared.write_lock
         self._retrier = Retrier(self.pool, shared.pools.connector, self.compiler, self.settings)
         self._claims = Claims(self._retrier)
-        self._claim_batches = ClaimBatches(self.pending, self._claims, self._under_write_lock, self.committed)
+        self._claim_batches = ClaimBatches(self.pending, self._claims, self._under_write_lock, self.claimed)
         self._shared_reads = SharedReads(self.pending, self._retrier)
         self._sessions: set[PostgresSession] = set()
         self._adders: dict[str, Batches[Any]] = {}
@@ -164,12 +164,16 @@ class LoopEngine:
         """Wake the schema's watches after commits of other processes."""
         self.notifications.listen(self.settings.schema, self._shared.watches)
 
-    def committed(self, tables: set[str]) -> None:
+    def claimed(self, tables: set[str]) -> None:
+        """Wake the watches as `committed` does; those of other processes are in no hurry, as no task became ready."""
+        self.committed(tables, is_urgent=False)
+
+    def committed(self, tables: set[str], *, is_urgent: bool = True) -> None:
         """Wake the watches of these tables, here and in other processes."""
         self._shared.pools.connector.has_written = True
         if tables:
             self._shared.watches.ring(tables)
-            self.notifications.send(self._channel, tables)
+            self.notifications.send(self._channel, tables, is_urgent=is_urgent)
         if self._shared.periods.is_due:
             self._check_periods()
 
@@ -248,7 +252,9 @@ class LoopEngine:
         """Return what does a write."""
         claim = self.compiler.claim(steps)
         if claim is not None:
-            return lambda operation: self._do(operation, lambda: self._claims.run(operation, claim), claim.tables)
+            return lambda operation: self._do(
+                operation, lambda: self._claims.run(operation, claim), partial(self.claimed, claim.tables)
+            )
         statements = self.compiler.write(steps)
         return lambda operation: self._write(operation, statements)
 
@@ -262,12 +268,19 @@ class LoopEngine:
         self.pending.start(look, is_write=False)
 
     async def _write(self, operation: PendingOperation, statements: Sequence[Statement]) -> list[Any]:
-        return await self._do(operation, lambda: self._retrier.write(operation, statements), tables_changed(statements))
+        return await self._do(
+            operation,
+            lambda: self._retrier.write(operation, statements),
+            partial(self.committed, tables_changed(statements)),
+        )
 
     async def _do(
-        self, operation: PendingOperation, work: Callable[[], Awaitable[list[Any]]], tables: set[str]
+        self,
+        operation: PendingOperation,
+        work: Callable[[], Awaitable[list[Any]]],
+        committed: Callable[[], None],
     ) -> list[Any]:
-        """Write under the write lock, and wake the watches unless nothing has changed."""
+        """Write under the write lock; then call `committed` unless nothing has changed."""
         results: list[Any] = []
 
         async def write() -> None:
@@ -275,7 +288,7 @@ class LoopEngine:
 
         await self._under_write_lock(operation, write)
         if any(results):
-            self.committed(tables)
+            committed()
         return results
 
     async def _under_write_lock(self, operation: PendingOperation, work: Callable[[], Awaitable[Any]]) -> None:

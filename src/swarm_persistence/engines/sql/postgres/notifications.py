@@ -76,15 +76,15 @@ class Notifications:
         self._has_listened = False
         self._is_closed = False
 
-    def send(self, channel: str, tables: set[str]) -> None:
-        """Notify other processes of commits to some tables."""
+    def send(self, channel: str, tables: set[str], *, is_urgent: bool = True) -> None:
+        """Notify other processes of commits to some tables; if not urgent, a little later, with those that follow."""
         self._unsent.setdefault(channel, set()).update(tables)
         if self._channels is None and any(
             not tables.isdisjoint(watches.names) for watches in self._audiences.get(channel, ())
         ):
             self._has_news.set()
         if self._sender is None and not self._is_closed:
-            self._sender = self._start(self._send())
+            self._sender = self._start(self._send(0.0 if is_urgent else _BETWEEN_NOTIFICATIONS_SECONDS))
 
     def listen(self, schema: str, watches: Watches) -> None:
         """Wake a schema's watches after commits of other processes from here on, while there are watches."""
@@ -137,8 +137,10 @@ class Notifications:
         # Not in the caller's context, which it would keep alive.
         return self._loop.create_task(work, context=Context())
 
-    async def _send(self) -> None:
+    async def _send(self, after_seconds: float) -> None:
         try:
+            if after_seconds:
+                await asyncio.sleep(after_seconds)
             while self._unsent and not self._pool.is_closed:
                 unsent, self._unsent = self._unsent, {}
                 await self._notify([(channel, table) for channel, tables in unsent.items() for table in tables])
@@ -301,6 +303,8 @@ class Notifications:
         self._last_snapshot = snapshot
         return self._marks.moved(watched, marks, snapshot)
 
-    def _receive(self, _connection: object, _number: int, channel: str, table: object) -> None:
+    def _receive(self, _connection: object, process: int, channel: str, table: object) -> None:
+        if self._pool.has_connection_of(process):
+            return  # the watches of this process know of its own commits
         for watches in self._audiences.get(channel, ()):
             watches.ring((str(table),))

@@ -77,6 +77,10 @@ class ConnectionPool:
         """Return how many callers wait for a connection."""
         return len(self._queue)
 
+    def has_connection_of(self, process: int) -> bool:
+        """Tell whether one of the connections is served by this process of the server."""
+        return any(each.server_process == process for each in (*self._idle, *self._in_use))
+
     async def acquire(self, deadline: float, schema: str = "") -> Connection:
         """Return a connection for exclusive use; callers of different schemas are served in turn.
 
