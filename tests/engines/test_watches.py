@@ -42,6 +42,23 @@ async def test_what_has_woken_a_watch_wakes_it_once() -> None:
     assert [await has_rung(watch), await has_rung(watch)] == [True, False]
 
 
+async def test_a_commit_that_one_wait_has_returned_ends_no_later_wait() -> None:
+    watches = Watches()
+    watch = watches.add((TASKS,))
+
+    async def commit_later() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        watches.ring({TASKS.name})
+
+    watches.ring({TASKS.name})
+    assert await watch.wait()  # returns at once: the loop has not yet run what wakes its waits
+
+    commit = asyncio.ensure_future(commit_later())
+    assert await watch.wait()
+    await commit
+
+
 async def test_a_watch_that_was_closed_is_woken_no_more() -> None:
     watches = Watches()
     watch = watches.add((TASKS,))

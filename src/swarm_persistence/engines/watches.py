@@ -117,6 +117,8 @@ class TableWatch:
                 timer.cancel()
 
     def _wake(self) -> None:
+        if not self._has_rung:
+            return  # a wait has returned with that commit since; one that follows waits for the next
         for waiter in self._waiters:
             _end_wait(waiter)
 
