@@ -134,7 +134,7 @@ class TestWhere:
                 thread = threading.Thread(target=lambda number=number: storage.store_agent(an_agent(str(number))))
                 thread.start()
                 thread.join(LIMIT_SECONDS)
-            assert len(storage._storage._engine._submitters_of_loops) <= 3  # type: ignore[attr-defined]
+            assert len(storage._storage._engine._submitters) <= 3  # type: ignore[attr-defined]
 
 
 class TestTogether:

@@ -50,7 +50,7 @@ class Blockade(TextStatement, eq=False):
 def occupy_reader(storage: SqliteStorage, blockade: Blockade) -> "asyncio.Future[Any]":
     """Let a reading connection run the blockade."""
     operation = QueryOperation(asyncio.get_running_loop().create_future(), (blockade,))
-    _, reading = storage._engine._submitters()
+    _, reading = storage._engine._submitters[asyncio.get_running_loop()]
     reading.send_alone(operation)
     return operation.future
 

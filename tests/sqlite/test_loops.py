@@ -84,7 +84,7 @@ class TestManyLoops:
             asyncio.run(opened.store_agent(an_agent(f"agent-{number}")))
 
         assert len(asyncio.run(opened.list_agents())) == 20
-        assert len(opened._engine._submitters_of_loops) <= 2  # closed loops are forgotten
+        assert len(opened._engine._submitters) <= 2  # closed loops are forgotten
         close(opened)
 
     def test_a_transaction_in_one_loop_keeps_the_writes_of_another_waiting(self, opened: SqliteStorage) -> None:
@@ -180,7 +180,7 @@ class TestCancelling:
     async def test_a_begin_cancelled_as_its_answer_arrives_blocks_no_other_call(self, storage: SqliteStorage) -> None:
         engine = storage._engine
         call = asyncio.ensure_future(engine.begin())
-        (writing, _) = engine._submitters()
+        (writing, _) = engine._submitters[asyncio.get_running_loop()]
         await asyncio.sleep(0)
         while writing._in_flight:  # noqa: ASYNC110 - the answer is given between two turns
             await asyncio.sleep(0)
@@ -270,7 +270,7 @@ class TestBusyLoop:
         assert sum(in_time) > 20, in_time
 
     async def test_lists_go_on(self, storage: SqliteStorage, in_time: list[bool]) -> None:
-        reading = storage._engine._submitters()[1]
+        reading = storage._engine._submitters[asyncio.get_running_loop()][1]
         assert isinstance(reading, submit.Submitter)
         reading.longest_stay = 0.0  # else short ones take no thread
 
@@ -283,7 +283,7 @@ class TestBusyLoop:
         assert sum(in_time) > 20, in_time
 
     async def test_reads_of_single_records_take_no_thread(self, storage: SqliteStorage) -> None:
-        reading = storage._engine._submitters()[1]
+        reading = storage._engine._submitters[asyncio.get_running_loop()][1]
         assert isinstance(reading, submit.Submitter)
         reading.longest_stay = 3600.0  # else one that a busy machine interrupts sends the next 256 to a thread
         batches: set[Batch] = set()
@@ -305,7 +305,7 @@ class TestBusyLoop:
         # A write that waits for this loop's own transaction is not helped by a loop that stands still.
         async with storage.transaction():
             waiting = elsewhere(storage.store_agent(an_agent("waits")))
-            writing, _ = storage._engine._submitters()
+            writing, _ = storage._engine._submitters[asyncio.get_running_loop()]
             await until(lambda: len(writing._in_flight) == 1)
             in_time.clear()
             for _ in range(100):
@@ -319,7 +319,7 @@ class TestBusyLoop:
         self, storage: SqliteStorage, in_time: list[bool], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(submit, "_LONGEST_YIELD_SECONDS", 20.0)
-        writing, _ = storage._engine._submitters()
+        writing, _ = storage._engine._submitters[asyncio.get_running_loop()]
         transaction = await storage.begin_transaction()
         await storage.store_agent(an_agent())
         in_time.clear()

@@ -362,15 +362,6 @@ def values_of(statements: Iterable[Statement]) -> Iterable[Any]:
     return chain.from_iterable(map(_values_of, statements))
 
 
-def has_large_value(statements: Iterable[Statement]) -> bool:
-    """Tell whether a text or bytes among their values are too large for an event loop's own thread."""
-    # A generator would take twice the time, at every write of a single caller.
-    for value in chain.from_iterable(map(_values_of, statements)):
-        if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
-            return True
-    return False
-
-
 def tables_changed(statements: Iterable[Statement]) -> set[str]:
     """Return the names of the tables that statements may change."""
     return {name for statement in statements for name in statement.tables_changed()}

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-import threading
 import time
+from asyncio.events import _get_running_loop
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import apsw
 
@@ -30,20 +30,19 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
-from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
 from swarm_persistence.engines.sql.sqlite.opening import prepare
-from swarm_persistence.engines.sql.sqlite.read_submitter import ReadSubmitter
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
-from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation, Submitter
+from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
@@ -55,8 +54,6 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
-
-_Submitters = tuple[Submitter, Submitter] | tuple[ThreadSubmitter, ThreadSubmitter]
 
 _CHECKPOINT_TIMEOUT_SECONDS = 0.25
 
@@ -88,9 +85,9 @@ class SqliteEngine:
             wait_for_readers=self._readers.join,
             reserve=NumberReserve() if settings.durability == "normal" else None,
         )
-        self._reads_on_writer = settings.max_connections == 1
-        self._submitters_of_loops: dict[asyncio.AbstractEventLoop, _Submitters] = {}
-        self._submitters_lock = threading.Lock()
+        self._submitters = LoopSubmitters(
+            self._writer, self._readers, self.settings, self._why_writes_wait, self._are_writes_stuck
+        )
         self._sessions: set[SqliteSession] = set()
         self._snapshots: set[SqliteSnapshot] = set()
         self._must_exist = False
@@ -139,21 +136,21 @@ class SqliteEngine:
         self._is_open = True
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        return self._submitters()[0].submit(Operation, self._compile_write, steps)
+        return self._submitters[_get_running_loop()][0].submit(Operation, self._compile_write, steps)
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
-        kind = partial(Delivery, on_abandoned=on_abandoned)
-        return delivered(self._submitters()[0].submit(kind, self._compile_write, steps), on_abandoned)
+        writing, kind = self._submitters[_get_running_loop()][0], partial(Delivery, on_abandoned=on_abandoned)
+        return delivered(writing.submit(kind, self._compile_write, steps), on_abandoned)
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        return self._submitters()[1].submit(QueryOperation, self._compile_read, read)
+        return self._submitters[_get_running_loop()][1].submit(QueryOperation, self._compile_read, read)
 
     async def begin(self) -> Session:
-        writing = self._submitters()[0]
+        writing = self._submitters[_get_running_loop()][0]
         session = SqliteSession(
             self._writer,
             self._compiler,
-            lambda: self._submitters()[0],
+            lambda: self._submitters[_get_running_loop()][0],
             self.settings.transaction_timeout,
             self.settings.longest_stay,
         )
@@ -257,19 +254,15 @@ class SqliteEngine:
 
     async def migration_status(self) -> MigrationStatus:
         """Return the status of the schema's migrations."""
-        status: MigrationStatus = await self._exclusively(
-            lambda: schema_version.status(self._writer.commits.connection)
+        return cast(
+            MigrationStatus, await self._exclusively(lambda: schema_version.status(self._writer.commits.connection))
         )
-        return status
 
     async def size(self) -> int:
         return await asyncio.to_thread(self._size)
 
     def pool_status(self) -> PoolStatus:
-        with self._submitters_lock:
-            pairs = list(self._submitters_of_loops.values())
-        writing = [writing for writing, _ in pairs]
-        reading = [reading for writing, reading in pairs if reading is not writing]
+        writing, reading = self._submitters.all()
         is_writing = self._is_held() or any(submitter.running for submitter in writing)
         active = is_writing + min(sum(submitter.running for submitter in reading), self._readers.open)
         return PoolStatus(
@@ -280,7 +273,7 @@ class SqliteEngine:
         )
 
     async def close(self) -> None:
-        for submitter in self._submitters_of_loops.get(running_loop(), ()):
+        for submitter in self._submitters.get(running_loop(), ()):
             submitter.flush()
         self.abandon()
         try:
@@ -322,7 +315,7 @@ class SqliteEngine:
             self._writer.commits.confirm()
             return result
 
-        writing = self._submitters()[0]
+        writing = self._submitters[_get_running_loop()][0]
         operation = Action(writing.loop.create_future(), action=confirmed)
         writing.leave(writing.send_alone(operation))
         return await operation.future
@@ -392,53 +385,6 @@ class SqliteEngine:
     def _translate(self, error: BaseException) -> BaseException:
         return translate(error, self.path, self.settings.connection_timeout)
 
-    def _submitters(self) -> _Submitters:
-        """Return the running loop's submitters, to the writer and to the readers."""
-        try:
-            return self._submitters_of_loops[asyncio.get_running_loop()]
-        except (KeyError, RuntimeError):
-            return self._add_submitters(running_loop())
-
-    def _add_submitters(self, loop: asyncio.AbstractEventLoop) -> _Submitters:
-        with self._submitters_lock:
-            for closed in [other for other in self._submitters_of_loops if other.is_closed()]:
-                del self._submitters_of_loops[closed]
-            if isinstance(loop, CallingThreadLoop):
-                return self._submitters_of_loops.setdefault(loop, self._submitters_of_thread(loop))
-            require_real_threads()
-            timeout = self.settings.connection_timeout
-            longest_stay = self.settings.longest_stay
-            writing = Submitter(
-                loop,
-                self._writer.send,
-                timeout,
-                self._why_writes_wait,
-                self._are_writes_stuck,
-                longest_stay=longest_stay,
-                lead=self._writer.lead,
-            )
-            reading = writing
-            if not self._reads_on_writer:
-                readers = self._readers
-                reading = ReadSubmitter(
-                    loop,
-                    readers.send,
-                    timeout,
-                    self._why_reads_wait,
-                    longest_stay=longest_stay,
-                    run_here=readers.run_here,
-                )
-            return self._submitters_of_loops.setdefault(loop, (writing, reading))
-
-    def _submitters_of_thread(self, loop: CallingThreadLoop) -> _Submitters:
-        writer, readers, timeout = self._writer, self._readers, self.settings.connection_timeout
-        writing = ThreadSubmitter(loop, writer.lead, writer.send, timeout, self._why_writes_wait, is_writing=True)
-        if self._reads_on_writer:
-            return writing, writing
-        return writing, ThreadSubmitter(
-            loop, readers.run_in_caller, readers.send, timeout, self._why_reads_wait, is_writing=False
-        )
-
     def _is_held(self) -> bool:
         return any(not session.is_over for session in list(self._sessions))
 
@@ -451,6 +397,3 @@ class SqliteEngine:
         if self._is_held():
             return "another transaction of this storage was open"
         return f"the writes to {self.path!r} were waiting for earlier ones"
-
-    def _why_reads_wait(self) -> str:
-        return f"all {self.settings.max_connections - 1} reading connections were in use"

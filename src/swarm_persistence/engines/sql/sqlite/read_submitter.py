@@ -35,17 +35,20 @@ class ReadSubmitter(Submitter):
         self._run_here = run_here
 
     def submit(
-        self, kind: Callable[..., Operation], compile: Callable[[Any], Sequence[Statement]], argument: Any
+        self,
+        kind: Callable[..., Operation],
+        compile: Callable[[Any], Sequence[Statement]],
+        argument: Any,
+        future: "asyncio.Future[Any] | None" = None,
     ) -> Any:
         """Run a read, or send it as `Submitter` does; return an awaitable of its result, not always a future."""
-        if not self._was_single or self._collected or self._in_flight or self._has_run_here:
-            return super().submit(kind, compile, argument)
+        if not self._was_single or self._collected or self._in_flight or self._has_run_here or future is not None:
+            return super().submit(kind, compile, argument, future)
         operation = kind(self.loop.create_future(), compile(argument))
         if not self._skipped and self.longest_stay > 0 and self._is_done_here(operation):
             self._has_run_here = True
             return self._next_tick(operation)
-        self._collect(operation)
-        return operation.future
+        return super().submit(kind, tuple, operation.statements, operation.future)  # compiled already
 
     def flush(self) -> None:
         """Send the collected operations."""

@@ -12,7 +12,7 @@ from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
-from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
+from swarm_persistence.engines.sql.sqlite.statements import ShortCommand, has_large_value
 from swarm_persistence.engines.sql.sqlite.submit import (
     Action,
     Batch,
@@ -23,7 +23,7 @@ from swarm_persistence.engines.sql.sqlite.submit import (
     refuse,
 )
 from swarm_persistence.engines.sql.sqlite.writer import Writer
-from swarm_persistence.engines.sql.statements import Statement, has_large_value
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error
 

@@ -10,6 +10,7 @@ import apsw
 from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite.numbers import raise_numbers
 from swarm_persistence.engines.sql.statements import (
+    MOST_BYTES_IN_LOOP,
     CountStatement,
     Exchange,
     InsertStatement,
@@ -323,3 +324,14 @@ class RaiseNumbersStatement(CursorStatement, eq=False, gc=False):
         raise_numbers(cursor.connection, {self.table.name: self.number})
         if self.table.floor is not None:
             cursor.execute(f"UPDATE {self.table.floor} SET number = ?", (self.floor,))
+
+
+def has_large_value(statements: Iterable[Statement]) -> bool:
+    """Tell whether a text or bytes among their values are too large for an event loop's own thread."""
+    for statement in statements:
+        # The rows themselves: `values` would be one call more for each write of a single caller.
+        rows = statement.rows if isinstance(statement, InsertStatement) else (statement.values,)
+        for value in chain.from_iterable(rows):
+            if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
+                return True
+    return False

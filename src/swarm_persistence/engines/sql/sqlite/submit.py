@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.sql.statements import Statement, has_large_value
+from swarm_persistence.engines.sql.sqlite.statements import has_large_value
+from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import PoolError, copy_error
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -74,7 +75,7 @@ class Action(Delivery, eq=False, kw_only=True):
     """What the writer does once the action has succeeded and its result was sent."""
 
 
-_Deferred = tuple["asyncio.Future[Any]", Callable[..., Operation], Callable[[Any], Sequence[Statement]], Any]
+_Deferred = tuple[Callable[..., Operation], Callable[[Any], Sequence[Statement]], Any, "asyncio.Future[Any]"]
 
 
 class Batch(msgspec.Struct, eq=False):
@@ -93,15 +94,6 @@ class Batch(msgspec.Struct, eq=False):
     waiter: "Lock | None" = None
     is_abandoned: bool = False
     """Whether its caller was interrupted: no loop takes the answer."""
-
-    def finish(self) -> bool:
-        """Note that the batch is done; tell whether the loop must be called, because it does not block on it."""
-        self.is_done = True  # before the waiter is looked for: `wait` does it in the opposite order
-        waiter = self.waiter
-        if waiter is None:
-            return True
-        waiter.release()
-        return False
 
     def wait(self, seconds: float) -> bool:
         """Block the loop until the batch is done; `False` if the time is up, and the loop will be called."""
@@ -153,8 +145,7 @@ class Submitter:
         self._explain = explain
         self._is_stuck = is_stuck
         self.longest_stay = longest_stay
-        self._lead = lead
-        self._to_lead: Batch | None = None
+        self._lead = lead if longest_stay > 0 else None
         self._signals = DeferredSignals()
         self._has_run_here = False
         """Whether a read of this tick was run in the loop's own thread: others of the tick are no single ones."""
@@ -183,27 +174,42 @@ class Submitter:
         return sum(batch.taken.locked() for batch in list(self._in_flight))
 
     def submit(
-        self, kind: Callable[..., Operation], compile: Callable[[Any], Sequence[Statement]], argument: Any
-    ) -> "asyncio.Future[Any]":
+        self,
+        kind: Callable[..., Operation],
+        compile: Callable[[Any], Sequence[Statement]],
+        argument: Any,
+        future: "asyncio.Future[Any] | None" = None,
+    ) -> Any:
         """Send an operation of the statements that `compile` returns; return the future of its result.
 
-        While too many are in flight, the argument is compiled later, in the order of the calls.
+        While too many are in flight, the argument is compiled later, in the order of the calls. `future` is that of a
+        call which was made before.
         """
-        future: asyncio.Future[Any] = self.loop.create_future()
+        if future is None:
+            future = self.loop.create_future()
         if self._size >= _MOST_OPERATIONS:
-            self._deferred.append((future, kind, compile, argument))
+            self._deferred.append((kind, compile, argument, future))
+            return future
+        operation = kind(future, compile(argument))
+        self._size += 1
+        self._collected.append(operation)
+        if len(self._collected) > 1:
+            return future
+        if not self._was_single or self._in_flight or self._has_run_here or self._is_busy:
+            self.loop.call_soon(self.flush)  # with the others of this tick
+        # One caller after the other: there is nothing to collect, and at least a tick to save.
+        elif self._skipped or self._lead is None or has_large_value(operation.statements):
+            self._skipped = max(self._skipped - 1, 0)
+            self.flush()
         else:
-            self._collect(kind(future, compile(argument)))
+            self.loop.call_soon(self._lead_if_idle, time.monotonic())
         return future
 
     def send_alone(self, operation: Operation) -> Batch:
         """Send an operation in a batch of its own, after the operations collected before."""
         self.flush()
         self._size += 1
-        batch = self._dispatch(Batch(self, [operation], now := time.monotonic(), now + self._timeout), self._send)
-        if self._is_busy:
-            self._yield_to(batch)
-        return batch
+        return self._send_batch([operation])
 
     def send_to(self, send: Callable[[Batch], None], operation: Operation) -> Batch:
         """Send an operation to an open transaction, which has the writer, and a time limit of its own; never blocks."""
@@ -213,14 +219,10 @@ class Submitter:
 
     def flush(self) -> None:
         """Send the collected operations."""
-        if self._to_lead is not None:
-            self._leave_to_thread()
         operations, self._collected = self._collected, []
         if operations:
             self._was_single = len(operations) == 1
-            batch = self._dispatch(Batch(self, operations, now := time.monotonic(), now + self._timeout), self._send)
-            if self._is_busy:
-                self._yield_to(batch)
+            self._send_batch(operations)
 
     def protect(self) -> None:
         """Do nothing: no signal interrupts an operation that a loop's thread runs."""
@@ -249,67 +251,45 @@ class Submitter:
         if self._is_busy:
             self._yield_to(batch)
 
-    def _collect(self, operation: Operation) -> None:
-        """Take an operation; it leaves with the others of this tick."""
-        self._size += 1
-        if self._collected:
-            self._collected.append(operation)
-            return
-        # One caller after the other: there is nothing to collect, and at least a tick to save.
-        if self._was_single and not self._in_flight and not self._has_run_here and not self._is_busy:
-            batch = Batch(self, [operation], now := time.monotonic(), now + self._timeout)
-            if self._skipped:
-                self._skipped -= 1
-            elif self._lead is not None and self.longest_stay > 0 and not has_large_value(operation.statements):
-                self._in_flight[batch] = None
-                self._to_lead = batch
-                self.loop.call_soon(self._lead_if_idle, batch)
-                return
-            self._dispatch(batch, self._send)
-        else:
-            self._collected.append(operation)
-            self.loop.call_soon(self.flush)
-
     def _admit(self) -> None:
         while self._deferred and self._size < _MOST_OPERATIONS:
-            future, kind, compile, argument = self._deferred.popleft()
+            call = self._deferred.popleft()
             # Also one whose caller was cancelled: it is skipped by the receiver, and settled like all others.
             try:
-                operation = kind(future, compile(argument))
+                self.submit(*call)
             except Exception as error:
-                if not future.done():
-                    future.set_exception(error)
-            else:
-                self._collect(operation)
+                if not call[-1].done():
+                    call[-1].set_exception(error)
 
-    def _lead_if_idle(self, batch: Batch) -> None:
-        """Run a batch in the loop's own thread, if nothing else has happened in the loop since it was submitted.
+    def _lead_if_idle(self, submitted_at: float) -> None:
+        """Run a single operation in the loop's own thread, if nothing else has happened in the loop since.
 
         A round trip to the writer's thread takes about as long as half a commit.
         """
-        if batch is not self._to_lead:
-            return
         start = time.monotonic()
-        if self._lead is None or self._collected or start - batch.submitted_at > _IDLE_SECONDS:
-            self._leave_to_thread()
+        is_idle = len(self._collected) == 1 and not self._in_flight and start - submitted_at <= _IDLE_SECONDS
+        if self._lead is None or not is_idle:
+            self.flush()
             return
-        self._to_lead = None
         self._signals.defer()
+        operations, self._collected = self._collected, []
+        batch = Batch(self, operations, start, start + self._timeout)
         batch.waiter = Lock()  # this loop need not be called
         batch.waiter.acquire()
+        self._in_flight[batch] = None
         self._lead(batch)
         batch.waiter = None
-        is_done = batch.is_done  # a thread that has seen the waiter just now does not call the loop
-        if is_done:
-            self.settle(batch)
-            if self._timer is not None:
-                self._begin_measuring()  # the commit made the loop busy with nothing that starves a thread
-        else:
+        if not batch.is_done:  # a thread that has seen the waiter just now does not call the loop
             self._watch_in_flight()
-        if is_done and time.monotonic() - start > self.longest_stay:
-            self._back_off()
-        elif is_done:
-            self._skipped_next = self.fewest_skipped
+        else:
+            if self._timer is not None:
+                self._timer.cancel()  # nothing else is in flight; the commit would count as a busy loop's time
+                self._timer = None
+            self.settle(batch)
+            if time.monotonic() - start > self.longest_stay:
+                self._back_off()
+            else:
+                self._skipped_next = self.fewest_skipped
         self._signals.deliver()
 
     def _back_off(self) -> None:
@@ -317,10 +297,10 @@ class Submitter:
         self._skipped = self._skipped_next
         self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
 
-    def _leave_to_thread(self) -> None:
-        batch, self._to_lead = self._to_lead, None
-        if batch is not None:
-            self._dispatch(batch, self._send)
+    def _send_batch(self, operations: list[Operation]) -> Batch:
+        batch = self._dispatch(Batch(self, operations, now := time.monotonic(), now + self._timeout), self._send)
+        self.block_on(batch)
+        return batch
 
     def _dispatch(self, batch: Batch, send: Callable[[Batch], None]) -> Batch:
         self._in_flight[batch] = None
@@ -333,23 +313,19 @@ class Submitter:
             self._check_in(_FIRST_CHECK_SECONDS)
 
     def _check_in(self, seconds: float) -> None:
-        self._begin_measuring()
-        # Not in the caller's context: a timer keeps it, and a transaction would seem to have a call that can join it.
-        self._timer = self.loop.call_later(seconds, self._check, context=Context())
-
-    def _begin_measuring(self) -> None:
-        """Begin to measure how busy the loop is."""
         self._cpu_seconds = time.thread_time()
         self._checked_at = time.monotonic()
         self._yielded_seconds = 0.0
+        # Not in the caller's context: a timer keeps it, and a transaction would seem to have a call that can join it.
+        self._timer = self.loop.call_later(seconds, self._check, context=Context())
 
     def _check(self) -> None:
         """Give up batches whose time is over, and see whether the loop leaves the threads room to run."""
         self._timer = None
         now = time.monotonic()
         for batch in list(self._in_flight):
-            if now >= batch.deadline:
-                self._give_up(batch)
+            if now >= batch.deadline and batch.taken.acquire(blocking=False):
+                give_up(batch, self._explain, self._timeout)
         own_seconds = now - self._checked_at - self._yielded_seconds
         if own_seconds > _SHORTEST_MEASURED_SECONDS:
             self._is_busy = time.thread_time() - self._cpu_seconds > _BUSY_SHARE * own_seconds
@@ -376,10 +352,6 @@ class Submitter:
             self._is_busy = False  # It waits for something else than for us.
         self._yielded_seconds += time.monotonic() - start
 
-    def _give_up(self, batch: Batch) -> None:
-        if batch.taken.acquire(blocking=False):
-            give_up(batch, self._explain, self._timeout)
-
 
 def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
     """Settle a batch that was taken because its time is over."""
@@ -393,11 +365,13 @@ def answer(batches: Iterable[Batch]) -> None:
     """Answer batches that are done, with one call into each loop; runs in a thread."""
     done: dict[asyncio.AbstractEventLoop, list[Batch]] = {}
     for batch in batches:
-        if batch.finish():
-            if batch.is_abandoned:
-                batch.submitter.settle(batch)
-            else:
-                done.setdefault(batch.submitter.loop, []).append(batch)
+        batch.is_done = True  # before the waiter is looked for: `wait` does it in the opposite order
+        if (waiter := batch.waiter) is not None:
+            waiter.release()  # the loop blocks on it, and need not be called
+        elif batch.is_abandoned:
+            batch.submitter.settle(batch)
+        else:
+            done.setdefault(batch.submitter.loop, []).append(batch)
     for loop, answered in done.items():
         try:
             loop.call_soon_threadsafe(_settle, answered)
