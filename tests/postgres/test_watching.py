@@ -318,7 +318,7 @@ class TestCosts:
         reads = await stranger.fetchval(
             "SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%change_number%' AND query LIKE '%SELECT id%'"
         )
-        assert 1 <= reads <= 3
+        assert 1 <= reads <= 6  # each read measures the rows first
         assert len({id(task) for task in (await asyncio.gather(*upcoming))}) == 200
         for watcher in watchers:
             await watcher.aclose()

@@ -5,10 +5,14 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.interface import FeedPage, FeedPosition, Reader
-from swarm_persistence.engines.reads import Values
+from swarm_persistence.engines.reads import Sizes, Values, leading
 from swarm_persistence.query.query import Condition, Order, Query
-from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, LARGE_KINDS, SEQUENCE, Kind, Table
 from swarm_persistence.schema.values import LARGEST_INTEGER
+
+PAGE_BYTES = 256 * 1024
+"""The most that a page of an engine holds that can measure rows without reading them; a larger row is a page."""
+_MEASURED = LARGE_KINDS | {Kind.TEXT}
 
 
 def end_of(number: int) -> FeedPosition:
@@ -19,10 +23,18 @@ def end_of(number: int) -> FeedPosition:
 BEFORE_ALL = end_of(-1)
 
 
-async def follow(
-    reader: Reader, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+async def follow(  # noqa: PLR0917
+    reader: Reader,
+    query: Query[Any],
+    after: FeedPosition,
+    limit: int,
+    upto: FeedPosition | None = None,
+    most_bytes: int | None = None,
 ) -> FeedPage:
     """Implement `Engine.follow` for numbers that become visible in their order, or have up to `upto`.
+
+    With `most_bytes`, rows are measured before they are read, and no more are read than have so many bytes together,
+    except for a single one.
 
     A row that is written between these reads gets a number above all that are read here; the next call finds it.
     """
@@ -31,14 +43,23 @@ async def follow(
         # Rows that do not match the conditions are skipped once, not by each call again.
         upto = end_of(await _last_number(reader, table))
     rows: list[Any] = []
+    read_bytes = 0
     for span in spans_of(table, after, upto):
         conditions = (*query.conditions, *span)
         rest = msgspec.structs.replace(
             query, conditions=conditions, order=(Order(_number(table)),), limit=limit - len(rows)
         )
-        rows += await reader.read(Values(rest, (*table.stored_names, SEQUENCE)))
-        if len(rows) == limit:
-            return FeedPage(rows, position_of(table, rows[-1]), is_full=True)
+        is_cut = False
+        if most_bytes is not None:
+            sizes = [size for _, size in await reader.read(Sizes(rest, _MEASURED))]
+            fitting = leading((read_bytes, *sizes), most_bytes) - 1 if rows else leading(sizes, most_bytes)
+            is_cut = fitting < len(sizes)
+            read_bytes += sum(sizes[:fitting])
+            rest = msgspec.structs.replace(rest, limit=fitting)
+        if rest.limit:
+            rows += await reader.read(Values(rest, (*table.stored_names, SEQUENCE)))
+        if is_cut or len(rows) == limit:
+            return FeedPage(rows, position_of(table, rows[-1]) if rows else after, is_full=True)
     if query.conditions and upto is not None:
         return FeedPage(rows, upto)
     if rows:

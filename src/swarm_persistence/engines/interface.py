@@ -203,7 +203,8 @@ class Engine(Executor, Protocol):
         """Read the rows that were written after a position and match the query's conditions, in their present state.
 
         Returns at most `limit` rows in the order of their last writes, none after `upto`, and the position to continue
-        from. No later commit ever lies at or before a position that this has returned.
+        from; fewer if they are large and the engine can measure them before it reads them. No later commit ever lies at
+        or before a position that this has returned.
         """
         ...
 

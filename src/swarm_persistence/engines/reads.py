@@ -7,7 +7,7 @@ import msgspec
 
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import LARGE_KINDS, Kind, M, Table
 from swarm_persistence.schema.values import ColumnValue
 
 R_co = TypeVar("R_co", covariant=True)
@@ -64,12 +64,13 @@ class IsAny(Read[bool], frozen=True, gc=False):
 
 
 class Sizes(Read[list[tuple[str, int]]], frozen=True, gc=False):
-    """Read the ids of the rows that match a query, in its full order, each with the bytes that it may have many of.
+    """Read the ids of the rows that match a query, in its full order, each with the bytes of its columns of some kinds.
 
-    These are the bytes of the columns of JSON and of bytes, of which the read transfers none.
+    The read transfers none of these bytes, except in a browser.
     """
 
     query: Query[Any]
+    kinds: frozenset[Kind] = LARGE_KINDS
 
 
 def leading(sizes: Iterable[int], most: int) -> int:

@@ -98,7 +98,7 @@ class Dialect:
 
     def size(self, column: Column) -> str:
         """Return the expression of the bytes of a column, which reads the column only if the database must."""
-        return f"octet_length({column.name})"
+        return f"octet_length({quoted(column.name)})"
 
     def whole_sum(self, name: str) -> str:
         """Return the sum of a whole number as one."""

@@ -50,6 +50,8 @@ class Kind(Enum):
 
 JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS})
 BINARY_KINDS = frozenset({Kind.BYTES, Kind.VECTOR})
+LARGE_KINDS = JSON_KINDS | BINARY_KINDS
+"""The kinds of what a record contains."""
 
 SEQUENCE = "sequence"
 """The column of every table that numbers its rows in order of arrival; it breaks every tie."""
@@ -147,11 +149,7 @@ class Table(Generic[M]):
         self.is_versioned = "version" in self.positions
         self.may_be_large = any(column.kind in BINARY_KINDS for column in self.columns)
         """Whether a row may hold megabytes."""
-        self.large_places = tuple(
-            place
-            for place, column in enumerate(self.columns)
-            if column.kind in JSON_KINDS or column.kind in BINARY_KINDS
-        )
+        self.large_places = tuple(place for place, column in enumerate(self.columns) if column.kind in LARGE_KINDS)
         """The positions of the columns that may be large."""
         self.is_numbered = SEQUENCE in model.__struct_fields__
         """Whether the model has the sequence as a field."""

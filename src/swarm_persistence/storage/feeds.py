@@ -3,12 +3,12 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Any
 
 from swarm_persistence.backoff import Backoff
-from swarm_persistence.engines.following import BEFORE_ALL, position_of
+from swarm_persistence.engines.following import BEFORE_ALL, PAGE_BYTES, position_of
 from swarm_persistence.engines.interface import Engine, FeedPage, FeedPosition, Watch
 from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import StorageError
@@ -25,6 +25,23 @@ _SHORTEST_PAUSE_SECONDS = 0.01
 """After a poll that another writer held back, even if there are commits all the time."""
 LARGEST_BACKLOG = 2 * BATCH
 """Rows buffered for one watcher. A watcher that falls further behind leaves the feed, reads by itself and rejoins."""
+LARGEST_BACKLOG_BYTES = PAGE_BYTES
+"""The same in bytes; one row may have more."""
+FIRST_ROWS = 8
+"""How many rows the first page of a reader may have."""
+_GROWTH = 8
+
+
+def next_limit(limit: int, rows: list[Row]) -> int:
+    """Return how many rows the next page may have, by the size of those of this one."""
+    size = sum(map(_size_of, rows))
+    fitting = len(rows) * PAGE_BYTES // size if size else BATCH
+    return max(1, min(fitting, limit * _GROWTH, BATCH))
+
+
+def _size_of(row: Row) -> int:
+    """Return the number of letters and bytes of a row."""
+    return sum(len(value) for value in row if isinstance(value, str | bytes))
 
 
 class Subscription:
@@ -40,26 +57,30 @@ class Subscription:
         self._table = query.table
         self._id = query.table.positions["id"]
         self._is_wanted = is_wanted
-        self._rows: OrderedDict[Any, Row] = OrderedDict()
+        self._rows: OrderedDict[Any, tuple[Row, int]] = OrderedDict()
+        """Each with its size."""
+        self._bytes = 0
         self._seen = BEFORE_ALL
         self._waiter: asyncio.Future[None] | None = None
 
     @property
-    def backlog(self) -> int:
-        """Return how many rows are buffered."""
-        return len(self._rows)
+    def is_full(self) -> bool:
+        """Return whether so many rows or bytes are buffered that no more should be added."""
+        return len(self._rows) > LARGEST_BACKLOG or (len(self._rows) > 1 and self._bytes > LARGEST_BACKLOG_BYTES)
 
-    def add(self, rows: list[Row]) -> None:
-        """Add rows in their order; skip those at or before the last position seen."""
-        for row in rows:
+    def add(self, rows: Iterable[tuple[Row, int]]) -> None:
+        """Add rows, each with its size, in their order; skip those at or before the last position seen."""
+        for row, size in rows:
             position = position_of(self._table, row)
             # A feed moves back if the newest rows are deleted while earlier ones may still be committed.
             if position > self._seen:
                 self._seen = position
                 id = row[self._id]
-                self._rows.pop(id, None)
+                if (stale := self._rows.pop(id, None)) is not None:
+                    self._bytes -= stale[1]
                 if self._is_wanted is None or self._is_wanted(row):
-                    self._rows[id] = row
+                    self._rows[id] = row, size
+                    self._bytes += size
         if self._rows:
             self._wake()
 
@@ -71,8 +92,8 @@ class Subscription:
     def skip(self, upto: FeedPosition) -> None:
         """Drop the rows up to a position that the watcher has read by itself, including later arrivals."""
         self._seen = max(self._seen, upto)
-        while self._rows and position_of(self._table, next(iter(self._rows.values()))) <= upto:
-            self._rows.popitem(last=False)
+        while self._rows and position_of(self._table, next(iter(self._rows.values()))[0]) <= upto:
+            self._take_first()
 
     async def take(self) -> Row | None:
         """Wait for the next row and return it, or `None` at the end."""
@@ -81,7 +102,12 @@ class Subscription:
                 return None
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._rows.popitem(last=False)[1]
+        return self._take_first()
+
+    def _take_first(self) -> Row:
+        _, (row, size) = self._rows.popitem(last=False)
+        self._bytes -= size
+        return row
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -141,16 +167,20 @@ class Feed:
 
     async def _read_on(self, own: "asyncio.Task[None] | None", watch: Watch) -> None:
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        limit = FIRST_ROWS
         while True:
-            page = await self._engine.follow(self._query, self._position, BATCH)
+            page = await self._engine.follow(self._query, self._position, limit)
+            limit = next_limit(limit, page.rows)
             if page.position != self._position:
                 backoff.reset()
             self._give(page)
+            is_full, is_held_back = page.is_full, page.is_held_back
+            del page  # a feed that waits holds no rows
             if self._reader is not own:
                 return
-            if page.is_full:
+            if is_full:
                 await asyncio.sleep(0)
-            elif page.is_held_back:
+            elif is_held_back:
                 await asyncio.sleep(_SHORTEST_PAUSE_SECONDS)
                 await watch.wait(backoff.next())
             else:
@@ -158,9 +188,10 @@ class Feed:
 
     def _give(self, page: FeedPage) -> None:
         self._position = page.position
+        sized = [(row, _size_of(row)) for row in page.rows]
         for subscription in [*self._subscriptions]:
-            subscription.add(page.rows)
-            if subscription.backlog > LARGEST_BACKLOG:
+            subscription.add(sized)
+            if subscription.is_full:
                 self._subscriptions.discard(subscription)
                 subscription.finish(self._position)
         if not self._subscriptions:

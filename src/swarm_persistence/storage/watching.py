@@ -13,15 +13,11 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import SEQUENCE, M
 from swarm_persistence.schema.values import LARGEST_INTEGER
-from swarm_persistence.storage.feeds import BATCH, Feeds
+from swarm_persistence.storage.feeds import FIRST_ROWS, Feeds, next_limit
 
 NOW = "now"
 """The value of `after` for a caller that wants to see only later writes."""
 
-_FIRST_ROWS = 8
-_GROWTH = 8
-_PAGE_BYTES = 256 * 1024
-"""About so much is read ahead for a watcher that catches up: it may be slow, and there may be many."""
 _AFTER_ALL = end_of(LARGEST_INTEGER - 1)
 _ALWAYS = Condition(SEQUENCE, ">", 0)
 
@@ -59,11 +55,11 @@ class Watched:
             subscription = feed.subscribe(self._filter)
             try:
                 has_caught_up = False
-                limit = _FIRST_ROWS
+                limit = FIRST_ROWS
                 while not has_caught_up:
                     start = subscription.start
                     page = await self._engine.follow(self._query, after, limit, start)
-                    limit = _next_limit(limit, page.rows)
+                    limit = next_limit(limit, page.rows)
                     # No lock or connection is held while the caller handles the record.
                     for row in page.rows:
                         self._move_to(row)
@@ -94,13 +90,6 @@ class Watched:
 
     def _move_to(self, row: Row) -> None:
         self.position = position_of(self._query.table, row)
-
-
-def _next_limit(limit: int, rows: list[Row]) -> int:
-    """Return how many rows the next page may have, by the size of those of this one."""
-    size = sum(len(value) for row in rows for value in row if isinstance(value, str | bytes))
-    fitting = len(rows) * _PAGE_BYTES // size if size else BATCH
-    return max(1, min(fitting, limit * _GROWTH, BATCH))
 
 
 def watched(feeds: Feeds, engine: Engine, query: Query[M], after: int | str) -> AsyncGenerator[M, None]:

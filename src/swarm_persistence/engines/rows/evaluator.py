@@ -16,7 +16,7 @@ from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
 from swarm_persistence.query.semantics import order_key, predicate_of, sorted_rows
 from swarm_persistence.query.split_in import split_for_merge, split_in
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import M, Table
+from swarm_persistence.schema.tables import LARGE_KINDS, Kind, M, Table
 
 _FEW_ROWS = 1000
 
@@ -137,10 +137,10 @@ def has_expired(table: Table[Any], row: Row) -> bool:
     return moment is not None and bool(moment <= microseconds(now()))
 
 
-def size_of(table: Table[Any], row: Row) -> int:
-    """Return the bytes of the columns of a row that may be large."""
+def size_of(table: Table[Any], row: Row, kinds: frozenset[Kind] = LARGE_KINDS) -> int:
+    """Return the bytes of the columns of a row that are of some kinds."""
     values: Any = row
-    return sum(len(values[place] or b"") for place in table.large_places)
+    return sum(len(value or b"") for value, column in zip(values, table.columns, strict=False) if column.kind in kinds)
 
 
 def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:

@@ -119,7 +119,7 @@ def _values(read: Values | FirstOfEach, rows: list[Row]) -> list[Row]:
 
 
 def _sizes(read: Sizes, rows: list[Row]) -> list[tuple[str, int]]:
-    return [(str(row[0]), size_of(read.query.table, row)) for row in rows]
+    return [(str(row[0]), size_of(read.query.table, row, read.kinds)) for row in rows]
 
 
 _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {

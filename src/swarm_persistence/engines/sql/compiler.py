@@ -15,7 +15,7 @@ from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subq
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
 from swarm_persistence.query.text import Dialect, Marks, listed, quoted, where_text
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import BINARY_KINDS, CHANGE_NUMBER, JSON_KINDS, SEQUENCE, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, LARGE_KINDS, SEQUENCE, Kind, Table
 from swarm_persistence.schema.values import LARGEST_INTEGER, ColumnValue
 
 Compiled = tuple[str, list[ColumnValue]]
@@ -183,25 +183,30 @@ class Compiler:
 
     def values(self, query: Query[Any], fields: tuple[str, ...]) -> Compiled:
         """Return the text that reads some columns of a query's rows."""
-        walks = split_arrival_scan(query) if SEQUENCE in fields else None
-        key = ("values", fields, self._shape(query), walks and tuple(map(self._shape, walks)))
+        columns = listed(fields)
+        return self._chosen(query, columns, columns, split_arrival_scan(query) if SEQUENCE in fields else None)
+
+    def _chosen(self, query: Query[Any], columns: str, names: str, walks: list[Query[Any]] | None) -> Compiled:
+        """Return the text that reads columns of a query's rows; of walks, those of these names."""
+        key = ("values", columns, self._shape(query), walks and tuple(map(self._shape, walks)))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
-            choice = f"SELECT {listed(fields)}"
+            choice = f"SELECT {columns}"
             if walks is None:
                 clauses = [choice, *self._from(query, marks), *self._order_and_bounds(query, marks)]
             else:
-                clauses = [choice, "FROM (", self._union(walks, choice, marks), ") AS heads"]
+                clauses = [f"SELECT {names}", "FROM (", self._union(walks, choice, marks), ") AS heads"]
                 clauses += [f"ORDER BY {SEQUENCE}", self.dialect.limit(marks.next())]
             text = self._texts[key] = "\n".join(clauses)
         if walks is None:
             return text, self._values(query)
         return text, [*(value for each in walks for value in self._values(each)), query.limit]
 
-    def sizes(self, query: Query[Any]) -> Compiled:
-        """Return the text that reads the ids of a query's rows, and the size in bytes of their large columns."""
-        return self.values(query, ("id", self._size(query.table)))
+    def sizes(self, query: Query[Any], kinds: frozenset[Kind]) -> Compiled:
+        """Return the text that reads the ids of a query's rows, and the bytes of their columns of these kinds."""
+        columns, walks = f"id, {self._size(query.table, kinds)}", split_arrival_scan(query)
+        return self._chosen(query, columns if walks is None else f"{columns} AS size, {SEQUENCE}", "id, size", walks)
 
     def extent(self, query: Query[Any]) -> Compiled:
         """Return the text that gives the number of a query's rows, the sum of their `sizes`, and their highest id.
@@ -209,7 +214,9 @@ class Compiler:
         The last number is that of the rows that expire.
         """
         expiry = query.table.expiry or "NULL"
-        text, values = self.values(query, ("id", f"{self._size(query.table)} AS size", f"{expiry} AS expiry"))
+        text, values = self.values(
+            query, ("id", f"{self._size(query.table, LARGE_KINDS)} AS size", f"{expiry} AS expiry")
+        )
         columns = f"count(*), {self.dialect.whole_sum('size')}, max(id), count(expiry)"
         return f"SELECT {columns}\nFROM (\n{text}\n) AS sized", values
 
@@ -407,9 +414,9 @@ class Compiler:
             text = self._texts[key] = f"SELECT {self.dialect.higher(f'coalesce({stored}, 0)', deleted)}"
         return text, [LARGEST_INTEGER if before is None else before]
 
-    def _size(self, table: Table[Any]) -> str:
-        large = [each for each in table.columns if each.kind in JSON_KINDS or each.kind in BINARY_KINDS]
-        return " + ".join(f"coalesce({self.dialect.size(each)}, 0)" for each in large) or "0"
+    def _size(self, table: Table[Any], kinds: frozenset[Kind]) -> str:
+        measured = [each for each in table.columns if each.kind in kinds]
+        return " + ".join(f"coalesce({self.dialect.size(each)}, 0)" for each in measured) or "0"
 
     def _sticky(self, table: Table[Any], prefix: str, new: str) -> str:
         """Return the condition that a row does not lose its sticky value."""

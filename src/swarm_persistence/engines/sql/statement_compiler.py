@@ -268,7 +268,7 @@ class StatementCompiler(ABC):
         return TruthStatement(self.sql.is_any(read.queries), (), read.queries[0].table)
 
     def _sizes(self, read: Sizes) -> TuplesStatement:
-        return TuplesStatement(*self.sql.sizes(read.query), read.query.table)
+        return TuplesStatement(*self.sql.sizes(read.query, read.kinds), read.query.table)
 
     def nearest_candidates(self, read: NearestCandidates) -> Statement:
         """Return the statement that gives the ids; this one gives `None`."""

@@ -141,7 +141,7 @@ class PostgresDialect(Dialect):
 
     def size(self, column: Column) -> str:
         """Return the expression of the bytes of a column; the server has to read only JSON for it."""
-        return f"octet_length({column.name}::text)" if column.kind in JSON_KINDS else super().size(column)
+        return f"octet_length({quoted(column.name)}::text)" if column.kind in JSON_KINDS else super().size(column)
 
     def whole_sum(self, name: str) -> str:
         """Return the sum of a whole number as one: of a bigint, it would be a decimal number."""

@@ -26,7 +26,7 @@ transaction at all is open. A server in recovery does not know the locks of its 
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from swarm_persistence.engines.following import end_of, follow
+from swarm_persistence.engines.following import PAGE_BYTES, end_of, follow
 from swarm_persistence.engines.interface import FeedPage, FeedPosition
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres.arrivals import settled
@@ -103,11 +103,11 @@ class FollowStatement(ConnectionStatement, eq=False, gc=False):
         # All on one connection: another one may lead to a standby that is behind.
         reader = _ReadingOn(connection, self.compiler)
         if self.upto is not None:
-            return await follow(reader, self.query, self.after, self.limit, self.upto)
+            return await follow(reader, self.query, self.after, self.limit, self.upto, PAGE_BYTES)
         if not self.query.table.is_followed:
             return await self._follow_arrivals(connection, reader)
         ((horizon, following),) = await connection.run(_HORIZON, (_relations(self.compiler.sql.dialect.schema),))
-        page = await follow(reader, self.query, self.after, self.limit, end_of(horizon - 1))
+        page = await follow(reader, self.query, self.after, self.limit, end_of(horizon - 1), PAGE_BYTES)
         return page._replace(is_held_back=horizon < following)
 
     async def _follow_arrivals(self, connection: Connection, reader: "_ReadingOn") -> FeedPage:
@@ -118,7 +118,7 @@ class FollowStatement(ConnectionStatement, eq=False, gc=False):
             return FeedPage([], after, is_held_back=is_held_back)  # was given when it was settled
         # A caller's own place may lie ahead of all rows: some may still come before it.
         upto = end_of(found.number)
-        page = await follow(reader, self.query, min(after, upto), self.limit, upto)
+        page = await follow(reader, self.query, min(after, upto), self.limit, upto, PAGE_BYTES)
         return page if page.is_full else FeedPage(page.rows, upto, is_held_back=is_held_back)
 
 

@@ -14,7 +14,7 @@ import apsw
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.following import follow
+from swarm_persistence.engines.following import PAGE_BYTES, follow
 from swarm_persistence.engines.interface import (
     Engine,
     FeedPage,
@@ -200,7 +200,7 @@ class SqliteEngine:
     def follow(
         self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
     ) -> Awaitable[FeedPage]:
-        return follow(self, query, after, limit, upto)
+        return follow(self, query, after, limit, upto, PAGE_BYTES)
 
     async def snapshot(self) -> SqliteSnapshot:
         if self._is_closing:
