@@ -93,6 +93,23 @@ class TestTasks:
         assert (late.status_code, late.json()["type"]) == (409, "urn:swarm-persistence:LeaseLostError")
         assert "the task is completed" in late.json()["detail"]
 
+    async def test_several_tasks_are_claimed_at_once(self, client: httpx.AsyncClient) -> None:
+        ids = [(await stored(client))["id"] for _ in range(5)]
+        path = f"{TASKS}/claim/batch"
+
+        first = await client.post(path, json={"agent_id": "a", "limit": 2, "is_running": True})
+        headers = {"Idempotency-Key": "rest"}
+        rest = [await client.post(path, json={"agent_id": "a", "limit": 9}, headers=headers) for _ in range(2)]
+        none = await client.post(path, json={"agent_id": "a", "limit": 9, "wait": 0.01})
+        refused = [await client.post(path, json={"agent_id": "a", "limit": limit}) for limit in (0, 1001, "2", None)]
+
+        assert [(task["id"], task["status"]) for task in first.json()] == [(id, "running") for id in ids[:2]]
+        assert [task["id"] for task in rest[0].json()] == ids[2:]
+        assert {task["status"] for task in rest[0].json()} == {"assigned"}
+        assert rest[1].json() == rest[0].json()
+        assert (none.status_code, none.json()) == (200, [])
+        assert [answer.status_code for answer in refused] == [422] * 4
+
     async def test_a_failure_is_retried_or_final(self, client: httpx.AsyncClient) -> None:
         await stored(client)
         task = await claimed(client)
@@ -459,6 +476,28 @@ class TestOtherNouns:
         assert only["document"]["value"] == {"text": "the quick fox"}
         assert len((await client.get(f"{path}?words=fox&limit=1")).json()) == 1
         assert (await client.get(path)).status_code == 422
+
+    async def test_the_nearest_documents_are_found_also_where_nothing_may_change(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        for name, embedding in (("x", [1, 0]), ("y", [0.6, 0.8]), ("z", [0, 1])):
+            path = f"/api/v1/documents/item?collection=notes&collection={name}&key=k"
+            (await client.put(path, json={"embedding": embedding})).raise_for_status()
+        path = "/api/v1/documents/nearest"
+
+        (only,) = (await client.post(path, json={"embedding": [1, 0], "collection": ["notes", "z"]})).json()
+        wrong = [
+            await client.post(path, json=body)
+            for body in ({}, {"embedding": [1]}, {"embedding": [1, 0], "metric": "?"}, {"embedding": [0, 0]})
+        ]
+        async with client_of(storage, read_only=True) as reader:
+            found = (await reader.post(path, json={"embedding": [1, 0.1], "limit": 2})).json()
+            refused = (await reader.post("/api/v1/tasks", json={"task_type": "t"})).status_code
+
+        assert [each["document"]["collection"][1] for each in found] == ["x", "y"]
+        assert found[0]["score"] > found[1]["score"] > only["score"] == 0
+        assert refused == 403
+        assert [answer.status_code for answer in wrong] == [422] * 4
 
     async def test_documents(self, client: httpx.AsyncClient) -> None:
         path = "/api/v1/documents/item?collection=notes&collection=mine&key=a%20b"

@@ -25,16 +25,50 @@ async def claim_or_requeue(
     In a swarm without a worker of Python, no other process requeues what dead agents hold.
     """
 
-    async def claim(wait: float | timedelta) -> TaskModel | None:
-        return await storage.claim_next_task(
-            agent_id, task_types=task_types, capabilities=capabilities, lease=lease, ageing=ageing, wait=wait
+    tasks = await claim_several_or_requeue(
+        storage,
+        agent_id,
+        limit=1,
+        task_types=task_types,
+        capabilities=capabilities,
+        lease=lease,
+        ageing=ageing,
+        wait=wait,
+    )
+    return tasks[0] if tasks else None
+
+
+async def claim_several_or_requeue(
+    storage: Storage,
+    agent_id: str,
+    *,
+    limit: int,
+    task_types: Iterable[str] | None = None,
+    capabilities: Iterable[str] | None = None,
+    lease: float | timedelta,
+    is_running: bool = False,
+    ageing: float | timedelta | None = None,
+    wait: float | timedelta = 0.0,
+) -> list[TaskModel]:
+    """Claim up to `limit` next ready tasks in one write; if there is none, as `claim_or_requeue` does."""
+
+    async def claim(wait: float | timedelta) -> list[TaskModel]:
+        return await storage.claim_next_tasks(
+            agent_id,
+            limit=limit,
+            task_types=task_types,
+            capabilities=capabilities,
+            lease=lease,
+            is_running=is_running,
+            ageing=ageing,
+            wait=wait,
         )
 
-    task = await claim(0.0)
-    if task is None:
+    tasks = await claim(0.0)
+    if not tasks:
         await storage.requeue_expired_tasks(heartbeat_timeout=None)
-        task = await claim(wait)
-    return task
+        tasks = await claim(wait)
+    return tasks
 
 
 async def task_as_claimed(storage: Storage, id: str, agent_id: str, claim_count: int) -> TaskModel:

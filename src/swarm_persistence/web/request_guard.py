@@ -104,7 +104,8 @@ class RequestGuard:
         self, request: Caller, body: RequestBody, session: BrowserSession | None, *, has_token: bool
     ) -> None:
         is_of_server = request.path in ("/login", "/logout", "/mcp")  # MCP's tools are chosen by the server's mode
-        if self._access.is_read_only and not is_of_server:
+        is_reading = request.path.rstrip("/") == "/api/v1/documents/nearest"  # an embedding is too long for a query
+        if self._access.is_read_only and not (is_of_server or is_reading):
             raise HttpProblem(403, "This server is read-only.")
         if has_token or not request.may_be_of_browser:
             return  # a page of another site can neither know the token nor hide that a browser sends it

@@ -1,23 +1,25 @@
 """Claims over HTTP: claim the next task, at once or when there is one, or a task by its id."""
 
 import time
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar, cast
 
-import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from swarm_persistence import ConflictError, Storage, TaskModel
 from swarm_persistence.storage.claims import LEASE_SECONDS
-from swarm_persistence.storage.remote_claims import claim_or_requeue
-from swarm_persistence.web.answers import record_answer
+from swarm_persistence.storage.remote_claims import claim_several_or_requeue
+from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.records import existing
 from swarm_persistence.web.long_polls import wait_for
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.problems import HttpProblem
 from swarm_persistence.web.repetition import Repetition
+
+T = TypeVar("T")
 
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -34,6 +36,14 @@ class ClaimOfNext(Struct, kw_only=True, forbid_unknown_fields=True):
     """How many seconds to wait for a task, 60 at most."""
     ageing: float | None = None
     """A task counts as one priority higher for each so many seconds that it has waited."""
+    is_running: bool = False
+    """Set the status to `running` at once, rather than `assigned`."""
+
+
+class ClaimOfSeveral(ClaimOfNext, kw_only=True, forbid_unknown_fields=True):
+    """An agent that claims the next tasks, and how many at most."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)]
 
 
 class ClaimOfOne(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -56,25 +66,58 @@ async def claim_next_task(
     Of the highest priority first, then the one stored first. No other agent gets it while the claim holds. If the
     caller goes away while it waits, no task is claimed for it.
     """
+
+    def show(tasks: list[TaskModel]) -> Response[TaskModel | None]:
+        nothing: Any = b""
+        found = record_answer(tasks[0]) if tasks else Response(nothing, status_code=204)
+        return cast("Response[TaskModel | None]", found)
+
+    return await wait_for(_claims(data, 1, storage, repetition, show), request, streams)
+
+
+@post("/claim/batch", status_code=200)
+async def claim_next_tasks(
+    data: JSONBody[ClaimOfSeveral],
+    request: Request[Any, Any, Any],
+    storage: NamedDependency[Storage],
+    streams: NamedDependency[OpenStreams],
+    repetition: NamedDependency[Repetition],
+) -> Response[list[TaskModel]]:
+    """Claim up to `limit` next ready tasks in one write, in their order; an empty list if there is none in time.
+
+    As `/tasks/claim`: it waits until there is at least one.
+    """
+    return await wait_for(_claims(data, data.limit, storage, repetition, answer), request, streams)
+
+
+async def _claims(
+    data: ClaimOfNext,
+    limit: int,
+    storage: Storage,
+    repetition: Repetition,
+    show: Callable[[list[TaskModel]], Response[T]],
+) -> Response[T]:
     if not 0 <= data.wait <= LONGEST_WAIT_SECONDS:
         raise HttpProblem(422, f"wait is {data.wait}, expected 0 to {LONGEST_WAIT_SECONDS:g} seconds")
-    work = _claim_once(data, storage, repetition) if repetition.has_key else _claim(data, storage)
-    return await wait_for(work, request, streams)
 
+    async def claim(wait: float) -> list[TaskModel]:
+        return await claim_several_or_requeue(
+            storage,
+            data.agent_id,
+            limit=limit,
+            task_types=data.task_types,
+            capabilities=data.capabilities,
+            lease=data.lease,
+            is_running=data.is_running,
+            ageing=data.ageing,
+            wait=wait,
+        )
 
-async def _claim(data: JSONBody[ClaimOfNext], storage: Storage) -> Response[TaskModel | None]:
-    task = await claim_or_requeue(
-        storage,
-        data.agent_id,
-        task_types=data.task_types,
-        capabilities=data.capabilities,
-        lease=data.lease,
-        ageing=data.ageing,
-        wait=data.wait,
+    return (
+        await _claim_once(data, claim, storage, repetition, show)
+        if repetition.has_key
+        else show(await claim(data.wait))
     )
-    if task is None:
-        return _nothing()
-    return cast("Response[TaskModel | None]", record_answer(task))
 
 
 class _NoTaskError(Exception):
@@ -82,26 +125,30 @@ class _NoTaskError(Exception):
 
 
 async def _claim_once(
-    data: JSONBody[ClaimOfNext], storage: Storage, repetition: Repetition
-) -> Response[TaskModel | None]:
+    data: ClaimOfNext,
+    claim: Callable[[float], Awaitable[list[TaskModel]]],
+    storage: Storage,
+    repetition: Repetition,
+    show: Callable[[list[TaskModel]], Response[T]],
+) -> Response[T]:
     """Claim within the transaction that keeps the answer, which cannot wait; wait between the attempts."""
 
-    async def claim() -> Response[TaskModel | None]:
-        answered = await _claim(msgspec.structs.replace(data, wait=0.0), storage)
-        if answered.status_code == 204:
+    async def attempt() -> Response[T]:
+        tasks = await claim(0.0)
+        if not tasks:
             raise _NoTaskError
-        return answered
+        return show(tasks)
 
     deadline = time.monotonic() + data.wait
     watch = storage.watch_ready_tasks(task_types=data.task_types, capabilities=data.capabilities)
     try:
         while True:
             try:
-                return await repetition.once(claim)
+                return await repetition.once(attempt)
             except _NoTaskError:
                 rest = deadline - time.monotonic()
                 if rest <= 0 or not await watch.wait(rest):
-                    return _nothing()
+                    return show([])
     finally:
         watch.close()
 
@@ -124,9 +171,4 @@ async def claim_task(
     return await repetition.once(claim)
 
 
-def _nothing() -> Response[TaskModel | None]:
-    nothing: Any = b""
-    return Response(nothing, status_code=204)
-
-
-HANDLERS = (claim_next_task, claim_task)
+HANDLERS = (claim_next_task, claim_next_tasks, claim_task)

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from litestar import Response, Router, delete, get, put
+from litestar import Response, Router, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
-from msgspec import Struct
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from swarm_persistence import DocumentModel, FoundDocument, NotFoundError, Storage
+from swarm_persistence.engines.reads import Metric
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.parameters import IfMatch, Limit
 from swarm_persistence.web.api.records import count_handler, delete_matching_handler, list_handler
@@ -26,6 +28,7 @@ IfNoneMatch = Annotated[
     HeaderParameter(name="If-None-Match", description="With *, only if there is no such document: else 412."),
 ]
 
+NEAREST = "/nearest"
 _DEFAULT_FOUND = 10
 
 
@@ -50,6 +53,26 @@ async def search_documents(
 ) -> Response[list[FoundDocument]]:
     """Return the documents whose value has every word, with their scores, best match first."""
     return answer(await storage.search_documents(words, collection or (), below=below, limit=limit))
+
+
+class Vicinity(Struct, kw_only=True, forbid_unknown_fields=True):
+    """An embedding, and where the documents are looked for that are the nearest to it."""
+
+    embedding: list[float]
+    collection: list[str] = []
+    """The parts of its path; default: all collections."""
+    below: bool = True
+    """Also in the collections below it."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = _DEFAULT_FOUND
+    metric: Metric = "cosine"
+
+
+@post(NEAREST, status_code=200)
+async def nearest_documents(
+    data: JSONBody[Vicinity], storage: NamedDependency[Storage]
+) -> Response[list[FoundDocument]]:
+    """Return the documents whose embeddings are the nearest, with their scores, best match first; changes nothing."""
+    return answer(await storage.nearest_documents(**asdict(data)))
 
 
 @get("/item")
@@ -125,6 +148,7 @@ ROUTER = Router(
         count_handler(DocumentModel),
         delete_matching_handler(DocumentModel),
         search_documents,
+        nearest_documents,
         show_document,
         put_document,
         delete_document,
