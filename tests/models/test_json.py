@@ -77,6 +77,7 @@ def test_the_json_of_a_task_has_the_seeds_names_and_values() -> None:
         "version": 0,
         "progress": None,
         "progress_text": None,
+        "past_claims": [],
     }
 
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from sqlite import groups, limits, message_priorities, schedules, trace_parents
+from sqlite import groups, limits, message_priorities, past_claims, schedules, trace_parents
 from sqlite.programs import Program
 from swarm_persistence import Storage
 
@@ -33,5 +33,5 @@ class NeighbourlyStep(Protocol):
 
 
 STEPS: dict[str, NeighbourlyStep] = {
-    step.NAME: step for step in (message_priorities, groups, trace_parents, schedules, limits)
+    step.NAME: step for step in (message_priorities, groups, trace_parents, schedules, limits, past_claims)
 }

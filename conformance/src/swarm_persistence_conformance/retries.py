@@ -36,6 +36,7 @@ class TestRetries:
             retry_count=1,
             run_at=task.run_at,
             claim_count=1,
+            past_claims=task.past_claims,
             updated_at=clock.now(),
             version=3,
         )

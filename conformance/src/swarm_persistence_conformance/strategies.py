@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from swarm_persistence import AgentModel, Model, ScheduleModel, TaskModel
+from swarm_persistence import AgentModel, ClaimOutcome, Model, PastClaim, ScheduleModel, TaskModel
 from swarm_persistence.schema.tables import Column, Kind, table_of
 from swarm_persistence_conformance.records import MODELS, MOMENT
 
@@ -38,6 +38,15 @@ JSON = st.recursive(
     max_leaves=8,
 )
 
+PAST_CLAIMS = st.builds(
+    PastClaim,
+    number=COUNTS,
+    agent_id=IDS,
+    started_at=st.none() | TIMES,
+    ended_at=TIMES,
+    outcome=st.sampled_from(ClaimOutcome),
+    error=st.none() | PLAIN_TEXT,
+)
 
 TAG_TEXTS = st.sampled_from(["", "a", "b", '"', "\\", '\\"', 'a":"b', 'b","a":"b', ",", "{", "é", "\u2028"]) | ANY_TEXT
 """Texts of tags, some of which look like the JSON around others."""
@@ -72,6 +81,7 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
         Kind.TAGS: st.dictionaries(TAG_TEXTS, TAG_TEXTS, max_size=3),
         Kind.PATH: st.lists(TEXTS, max_size=2).map(tuple),
         Kind.BYTES: st.binary(max_size=8),
+        Kind.CLAIMS: st.lists(PAST_CLAIMS, max_size=2),
         Kind.VECTOR: st.lists(REALS, min_size=1, max_size=3),
     }[column.kind]
 

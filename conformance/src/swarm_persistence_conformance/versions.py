@@ -64,7 +64,7 @@ class TestVersions:
         assert await stored(storage) == held
         await storage.update_task(copy, force=True)
 
-        assert copy == await stored(storage) == a_task(version=3, claim_count=1)
+        assert copy == await stored(storage) == a_task(version=3, claim_count=1, past_claims=copy.past_claims)
 
     async def test_an_update_raises_the_version_of_the_callers_copy(self, storage: Storage) -> None:
         task, agent = a_task(), an_agent()

@@ -5,6 +5,7 @@ from typing import Any, Generic
 
 import msgspec
 
+from swarm_persistence.models import ClaimOutcome
 from swarm_persistence.query.query import FromNow, Query
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import M, Table
@@ -52,11 +53,12 @@ class Replace(msgspec.Struct, Generic[M], frozen=True):
     """Replace the record of this id, and of this version unless it is forced.
 
     Result: its new version (0 if the model has none), or `None` if there is no such record, or it has
-    the sticky value (`Table.sticky`) and the new one does not.
+    the sticky value (`Table.sticky`) and the new one does not, unless it may lose it.
     """
 
     model: M
     is_forced: bool = False
+    may_lose_sticky: bool = False
 
 
 class Increment(msgspec.Struct, frozen=True):
@@ -72,7 +74,18 @@ class CountOf(msgspec.Struct, frozen=True):
     field: str
 
 
-Change = ColumnValue | Increment | FromNow | CountOf
+class EndClaim(msgspec.Struct, frozen=True):
+    """A change to the list of past claims: the claim that the row holds has ended now, with this outcome and error.
+
+    Which one that is, the row's columns say as they are before the write; without an agent, the list stays as it is. Of
+    more than `MOST_PAST_CLAIMS`, the oldest is dropped.
+    """
+
+    outcome: ClaimOutcome
+    error: str | None = None
+
+
+Change = ColumnValue | Increment | FromNow | CountOf | EndClaim
 
 
 class Update(msgspec.Struct, Generic[M], frozen=True):

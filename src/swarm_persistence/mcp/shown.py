@@ -26,7 +26,9 @@ _HIDDEN: dict[type[Model], frozenset[str]] = {
     MessageModel: frozenset(),
     MetricModel: frozenset(),
     ScheduleModel: frozenset({"version", "updated_at"}),
-    TaskModel: frozenset({"version", "updated_at", "fails_with_dependencies", "claim_count", "trace_parent"}),
+    TaskModel: frozenset(
+        {"version", "updated_at", "fails_with_dependencies", "claim_count", "trace_parent", "past_claims"}
+    ),
 }
 _COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "required_capabilities", "tags"})
 

@@ -7,6 +7,7 @@ from swarm_persistence.models.events import EventModel
 from swarm_persistence.models.limits import TaskLimit
 from swarm_persistence.models.messages import MessageModel, MessagePriority
 from swarm_persistence.models.metrics import MetricModel
+from swarm_persistence.models.past_claims import ClaimOutcome, PastClaim
 from swarm_persistence.models.schedules import CatchUp, ScheduleModel
 from swarm_persistence.models.tasks import KeyPolicy, TaskModel, TaskPriority, TaskStatus
 
@@ -14,6 +15,7 @@ __all__ = [
     "AgentModel",
     "AgentStatus",
     "CatchUp",
+    "ClaimOutcome",
     "DocumentModel",
     "EventModel",
     "KeyPolicy",
@@ -21,6 +23,7 @@ __all__ = [
     "MessagePriority",
     "MetricModel",
     "Model",
+    "PastClaim",
     "ScheduleModel",
     "TaskLimit",
     "TaskModel",

@@ -12,6 +12,7 @@ from swarm_persistence.models.base import Model
 from swarm_persistence.models.choices import member, member_or_value
 from swarm_persistence.models.grouped import Tagged
 from swarm_persistence.models.lists import texts_of
+from swarm_persistence.models.past_claims import PastClaim
 from swarm_persistence.models.ranks import RankedEnum
 
 
@@ -54,6 +55,10 @@ class TaskModel(Model, Tagged, kw_only=True):
     and `progress_text` are what the holder of the latest claim has reported. An agent without all of the
     `required_capabilities` does not get it as the next task; `None` fits all. How many tasks of one `concurrency_key`
     may be claimed at once is set by `set_limit` for their type.
+
+    The latest claim is in the fields above: `assigned_to`, `started_at`, and how it ended. `past_claims` are the ones
+    that ended before, the oldest first, of which the latest 100 are kept. The write that ends a claim appends it, and
+    no other: an update leaves the list as it is stored, whatever the copy says.
     """
 
     task_type: str
@@ -84,6 +89,7 @@ class TaskModel(Model, Tagged, kw_only=True):
     version: int = 0
     progress: float | None = None
     progress_text: str | None = None
+    past_claims: list[PastClaim] = []
 
     def __post_init__(self) -> None:
         # Only if one is no member, as every record that is read comes through here.

@@ -98,7 +98,7 @@ class QueryBuilder(Generic[M]):
         """
         column = self.query.table.field(field)
         if column.kind not in _WITH_KEYS:
-            held = "a list" if column.kind is Kind.TEXTS else column.kind.value
+            held = "a list" if column.kind in (Kind.TEXTS, Kind.CLAIMS) else column.kind.value
             raise InvalidQueryError(f"where_json needs JSON with keys, and {self._name(column.name)} holds {held}")
         test = json_test(path, operator, value, self._name(column.name))
         return self._with(Condition(column.name, "JSON", test))

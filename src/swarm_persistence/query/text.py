@@ -128,6 +128,23 @@ class Dialect:
         """Tell whether a condition's value is a literal in the text."""
         return self.has_literals and condition.operator == "=" and condition.field in table.limiting_fields
 
+    def microseconds(self, time: str) -> str:
+        """Return the expression of a time as the microseconds since 1970."""
+        return time
+
+    def appended(self, field: str, values: Sequence[str], most: int) -> str:
+        """Return the expression of a column's JSON array with an array of values as the last of its `most` elements.
+
+        What is no JSON stays as it is.
+        """
+        room = f"CASE WHEN json_array_length({field}) < {most} THEN {field} ELSE json_remove({field}, '$[0]') END"
+        longer = f"json_insert({room}, '$[#]', json_array({', '.join(values)}))"
+        return f"CASE WHEN json_valid({field}) THEN {longer} ELSE {field} END"
+
+    def text_mark(self, marks: "Marks") -> str:
+        """Return the placeholder of a text in a place that does not say its type."""
+        return marks.next()
+
     def from_now(self, moment: FromNow, marks: "Marks") -> str:
         """Return the expression of a time; `moment_values` are the values of its placeholders."""
         return marks.next()

@@ -72,6 +72,7 @@ def _names_of_values(table: Table[Any]) -> dict[str, Any]:
         "loads": values.decode_json,
         "collection_of": collection_of,
         "numbers_of": values.numbers_of,
+        "past_claims_of": values.past_claims_of,
         **{f"{column.name}_members": _members(column) for column in table.columns if column.choices is not None},
     }
 
@@ -119,6 +120,8 @@ def _decoded(column: Column, raw: str) -> str:
             decoded = f"{{}} if {raw} == '{{}}' else loads({raw})"
         case Kind.TEXTS:
             decoded = f"[] if {raw} == '[]' else loads({raw})"
+        case Kind.CLAIMS:
+            decoded = f"[] if {raw} == '[]' else past_claims_of({raw})"
         case Kind.JSON:
             decoded = f"loads({raw})"
         case Kind.PATH:

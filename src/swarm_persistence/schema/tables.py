@@ -23,6 +23,7 @@ from swarm_persistence.models import (
 from swarm_persistence.models.collections import document_id
 from swarm_persistence.models.limits import TaskLimit, TaskStart
 from swarm_persistence.models.links import TaskLink
+from swarm_persistence.models.past_claims import PastClaim
 from swarm_persistence.models.ranks import RankedEnum
 
 M = TypeVar("M", bound=Model)
@@ -43,12 +44,13 @@ class Kind(Enum):
     OBJECT = "object"  # a JSON object
     TEXTS = "texts"  # a list of strings, stored as JSON
     TAGS = "tags"  # a JSON object of strings
+    CLAIMS = "claims"  # a list of past claims, stored as JSON
     PATH = "path"  # a tuple of strings, stored as one string of the same order
     BYTES = "bytes"
     VECTOR = "vector"  # single-precision floats, stored as bytes
 
 
-JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS})
+JSON_KINDS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS, Kind.CLAIMS})
 BINARY_KINDS = frozenset({Kind.BYTES, Kind.VECTOR})
 LARGE_KINDS = JSON_KINDS | BINARY_KINDS
 """The kinds of what a record contains."""
@@ -67,6 +69,11 @@ IS_DELAYED = "is_delayed"
 
 IS_COUNTED = "is_counted"
 """The hidden column of tasks that tells whether a task was claimed while its type had a limit."""
+
+
+PAST_CLAIMS = "past_claims"
+"""The column of tasks that lists the claims that have ended. Each entry is an array of the claim's number, its agent,
+the microseconds since 1970 at which it started and ended, its outcome and its error."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -105,7 +112,8 @@ class Table(Generic[M]):
 
     A row whose field has the `sticky` value is replaced only by one with the same value: otherwise, `Replace` and
     `Save` leave it unchanged, as on a version conflict, because such a change needs further writes. They never decrease
-    the `monotonic` fields.
+    the `monotonic` fields, and leave the list of past claims as it is, but for the stored row's own claim: if the new
+    one is not assigned to its agent, that has ended.
 
     In a table with a `floor`, the highest sequence is known even after its row was deleted: an SQL engine stores it in
     a table of that name.
@@ -154,6 +162,8 @@ class Table(Generic[M]):
         self.is_numbered = SEQUENCE in model.__struct_fields__
         """Whether the model has the sequence as a field."""
         self.has_key = "idempotency_key" in self.positions
+        self.has_claims = PAST_CLAIMS in self.positions
+        """Whether the table lists past claims of its rows."""
         self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)
         """The columns that occur in the conditions of partial indexes."""
         self.choices = tuple(column for column in self.columns if column.choices is not None)
@@ -187,6 +197,7 @@ _PLAIN_KINDS: dict[Any, Kind] = {
     dict[str, Any]: Kind.OBJECT,
     dict[str, str]: Kind.TAGS,
     list[str]: Kind.TEXTS,
+    list[PastClaim]: Kind.CLAIMS,
     tuple[str, ...]: Kind.PATH,
     bytes: Kind.BYTES,
     list[float]: Kind.VECTOR,

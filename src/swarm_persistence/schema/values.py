@@ -14,6 +14,7 @@ from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
 from swarm_persistence.errors import SerializationError, is_nested_deeper, shown
 from swarm_persistence.models.choices import member
 from swarm_persistence.models.collections import collection_text
+from swarm_persistence.models.past_claims import MOST_PAST_CLAIMS, ClaimOutcome, PastClaim
 from swarm_persistence.plain_json import encode_json
 from swarm_persistence.schema.tables import Column, Kind, Table
 
@@ -188,6 +189,44 @@ def moment(value: object, field: str) -> int:
     return count_of_microseconds
 
 
+def past_claims(value: object, field: str) -> str:
+    """Return a list of past claims as the JSON text of `PAST_CLAIMS`."""
+    if type(value) is not list or len(value) > MOST_PAST_CLAIMS:
+        refuse(field, value, f"a list of at most {MOST_PAST_CLAIMS} PastClaim")
+    return encode_json([_past_claim(each, f"{field}[{place}]") for place, each in enumerate(value)]).decode()
+
+
+def _past_claim(value: object, field: str) -> tuple[ColumnValue, ...]:
+    if type(value) is not PastClaim:
+        refuse(field, value, "a PastClaim")
+    return (
+        count(value.number, f"{field}.number"),
+        identifier(value.agent_id, f"{field}.agent_id"),
+        None if value.started_at is None else moment(value.started_at, f"{field}.started_at"),
+        moment(value.ended_at, f"{field}.ended_at"),
+        member(ClaimOutcome, value.outcome, f"{field}.outcome").value,
+        None if value.error is None else text(value.error, f"{field}.error"),
+    )
+
+
+_decode_claims = msgspec.json.Decoder(list[tuple[int, str, int | None, int, ClaimOutcome, str | None]]).decode
+
+
+def past_claims_of(value: str) -> list[PastClaim]:
+    """Return the list of past claims that `past_claims`, or the engine, has encoded."""
+    return [
+        PastClaim(
+            number=number,
+            agent_id=agent_id,
+            started_at=None if started_at is None else from_microseconds(started_at),
+            ended_at=from_microseconds(ended_at),
+            outcome=outcome,
+            error=error,
+        )
+        for number, agent_id, started_at, ended_at, outcome, error in _decode_claims(value)
+    ]
+
+
 def accept_texts(table: Table[Any], model: Any) -> None:
     """Replace the texts of enum members in a record by the members."""
     for column in table.choices:
@@ -282,6 +321,7 @@ _CHECKS: dict[Kind, Callable[[object, str], ColumnValue]] = {
     Kind.PATH: path,
     Kind.BYTES: binary,
     Kind.VECTOR: vector,
+    Kind.CLAIMS: past_claims,
 }
 
 __all__ = [
@@ -298,6 +338,7 @@ __all__ = [
     "member",
     "moment",
     "numbers_of",
+    "past_claims",
     "path",
     "real",
     "refuse",

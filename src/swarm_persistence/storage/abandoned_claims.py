@@ -20,10 +20,10 @@ from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence.errors import ClosedError, StorageError
-from swarm_persistence.models import TaskModel
+from swarm_persistence.models import ClaimOutcome, TaskModel
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, held
+from swarm_persistence.storage.held_claims import claim_key, given_back, held
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -122,7 +122,7 @@ class _Claim(msgspec.Struct, eq=False):
 async def _release(engine: Engine, held: Held) -> None:
     backoff = Backoff()
     while True:
-        steps = [Update(Query(TASKS, conditions), GIVEN_BACK) for conditions in held.values()]
+        steps = [Update(Query(TASKS, conditions), given_back(ClaimOutcome.RELEASED)) for conditions in held.values()]
         try:
             await engine.write(steps)
             return

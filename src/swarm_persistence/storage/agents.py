@@ -2,14 +2,14 @@
 
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, IfChanged, Step, Update
-from swarm_persistence.models import AgentModel, AgentStatus
+from swarm_persistence.models import AgentModel, AgentStatus, ClaimOutcome
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id
-from swarm_persistence.storage.held_claims import GIVEN_BACK
+from swarm_persistence.storage.held_claims import given_back
 from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.storing import store
 
@@ -73,4 +73,4 @@ def step_to_delete_agent(id: str, conditions: tuple[Condition, ...]) -> Step:
 
 
 def _given_back(agent_id: str) -> Step:
-    return Update(Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD)), GIVEN_BACK)
+    return Update(Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD)), given_back(ClaimOutcome.RELEASED))

@@ -122,6 +122,12 @@ class StorageCore(NotPicklable):
         for field, value in values.items():
             setattr(model, field, value)
 
+    async def _tell_claims(self, task: TaskModel) -> None:
+        """Set what the caller's object says of its claims, which an update does not write as it says."""
+        stored = await self._get(TASKS, task.id)
+        if stored is not None and stored.version == task.version:
+            self._tell(task, claim_count=stored.claim_count, past_claims=stored.past_claims)
+
     def _tell_record(self, model: M, stored: M) -> None:
         """Set all fields of the caller's object, as `_tell` does."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:

@@ -1,13 +1,12 @@
 """What identifies a claim, and the changes that give its task back."""
 
-from collections.abc import Mapping
-
-from swarm_persistence.engines.steps import Change
+from swarm_persistence.engines.steps import Change, EndClaim
 from swarm_persistence.errors import LeaseLostError
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models import ClaimOutcome, TaskModel, TaskStatus
+from swarm_persistence.models.past_claims import LONGEST_ERROR
 from swarm_persistence.query.query import Condition, FromNow
 from swarm_persistence.query.task_statuses import IS_HELD
-from swarm_persistence.schema.tables import IS_DELAYED
+from swarm_persistence.schema.tables import IS_DELAYED, PAST_CLAIMS
 from swarm_persistence.schema.values import count, identifier
 from swarm_persistence.storage.core import TOUCHED, id_of
 
@@ -30,18 +29,16 @@ def held(id: str, agent_id: str, number: int) -> tuple[Condition, ...]:
     )
 
 
-GIVEN_BACK: Mapping[str, Change] = {
-    "status": TaskStatus.PENDING.value,
-    "assigned_to": None,
-    "started_at": None,
-    "lease_expires_at": None,
-    "progress": None,
-    "progress_text": None,
-    **TOUCHED,
-}
-"""The changes that make a task pending again."""
-
-
-def given_back(run_at: FromNow | None) -> Mapping[str, Change]:
-    """Return the changes that make a task pending again, at once or later."""
-    return GIVEN_BACK if run_at is None else {**GIVEN_BACK, "run_at": run_at, IS_DELAYED: 1}
+def given_back(outcome: ClaimOutcome, run_at: FromNow | None = None, error: str | None = None) -> dict[str, Change]:
+    """Return the changes that end a claim and make its task pending again, at once or later."""
+    changes: dict[str, Change] = {
+        "status": TaskStatus.PENDING.value,
+        "assigned_to": None,
+        "started_at": None,
+        "lease_expires_at": None,
+        "progress": None,
+        "progress_text": None,
+        PAST_CLAIMS: EndClaim(outcome, None if error is None else error[:LONGEST_ERROR]),
+        **TOUCHED,
+    }
+    return changes if run_at is None else {**changes, "run_at": run_at, IS_DELAYED: 1}

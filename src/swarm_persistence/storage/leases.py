@@ -18,7 +18,7 @@ from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
 from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError, UnreadableError
-from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models import ClaimOutcome, TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.query.task_statuses import HELD, IS_HELD, IS_UNFINISHED
@@ -29,7 +29,7 @@ from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id, id_of
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import GIVEN_BACK, claim_key, given_back, held
+from swarm_persistence.storage.held_claims import claim_key, given_back, held
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -148,7 +148,7 @@ class LeaseVerbs(ClaimVerbs):
         if task.retry_count < (task.max_retries if limit is None else limit):
             retry = task.retry_count + 1
             delay = backoff_seconds(retry, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS) if pause is None else pause
-            records = await self._write_one(Claim(query, retried(error, delay, retry)))
+            records = await self._write_one(Claim(query, retried(ClaimOutcome.RETRIED, error, delay, retry)))
         else:
             records = await self._end_with_dependents(Claim(query, failed(error)), task.id, f"failed: {error}")
         return records
@@ -236,18 +236,19 @@ def completion(id: str, agent_id: str, number: int, result: str | None) -> list[
 
 @PreparedWrite
 def _release(id: str, agent_id: str, number: int) -> list[Step]:
-    return [_change_of(id, agent_id, number, GIVEN_BACK)]
+    return [_change_of(id, agent_id, number, given_back(ClaimOutcome.RELEASED))]
 
 
 @PreparedWrite
 def _delayed_release(id: str, agent_id: str, number: int, run_at: FromNow) -> list[Step]:
-    return [_change_of(id, agent_id, number, given_back(run_at))]
+    return [_change_of(id, agent_id, number, given_back(ClaimOutcome.RELEASED, run_at))]
 
 
 def _change_of(id: str, agent_id: str, number: int, changes: Mapping[str, Change]) -> Claim[TaskModel]:
     return Claim(Query(TASKS, held(id, agent_id, number), limit=1), changes)
 
 
-def retried(error: str, delay: float, retry_count: int) -> dict[str, Change]:
+def retried(outcome: ClaimOutcome, error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes that retry a task after a delay in seconds."""
-    return {**given_back(FromNow(delay) if delay else None), "error": error, "retry_count": retry_count}
+    changes = given_back(outcome, FromNow(delay) if delay else None, error)
+    return {**changes, "error": error, "retry_count": retry_count}

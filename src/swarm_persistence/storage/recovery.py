@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,7 +12,7 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.engines.steps import Update
 from swarm_persistence.errors import NotFoundError, UnreadableError
-from swarm_persistence.models import AgentStatus
+from swarm_persistence.models import AgentStatus, ClaimOutcome
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
@@ -90,7 +90,7 @@ class RecoveryVerbs(LeaseVerbs):
         """Requeue expired tasks; return for each whether it is pending again."""
 
         def give_back(row: Any) -> Awaitable[bool | None]:
-            return self._give_back(row[0], row[1:4], _IS_EXPIRED, _ran_out(row[4]))
+            return self._give_back(row[0], row[1:4], _expired(row[4]))
 
         done: list[tuple[str, bool]] = []
         passed: set[str] = set()
@@ -103,7 +103,7 @@ class RecoveryVerbs(LeaseVerbs):
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
             for each in unreadable:
-                done += await self._give_back_unreadable(each, _IS_EXPIRED, _ran_out(None))
+                done += await self._give_back_unreadable(each, _expired(None))
             fresh = [row for row in rows if row[0] not in stuck]
             outcomes = await self._each(fresh, give_back, "task", errors)
             for row, outcome in zip(fresh, outcomes, strict=True):
@@ -117,16 +117,14 @@ class RecoveryVerbs(LeaseVerbs):
             if len(rows) < _BATCH or not fresh:
                 return done
 
-    async def _give_back_unreadable(
-        self, error: UnreadableError, held: tuple[Condition, ...], reason: str
-    ) -> list[tuple[str, bool]]:
+    async def _give_back_unreadable(self, error: UnreadableError, lost: "_LostClaim") -> list[tuple[str, bool]]:
         """Requeue a task with an unreadable text; the decision needs only its numbers."""
         row = Condition(SEQUENCE, "=", error.sequence)
         fields = ("claim_count", "retry_count", "max_retries")
         done: list[tuple[str, bool]] = []
-        for numbers in await self._executor().read(Values(Query(TASKS, (row, *held)), fields)):
+        for numbers in await self._executor().read(Values(Query(TASKS, (row, *lost.held)), fields)):
             id = error.id or f"(sequence {error.sequence})"
-            is_pending = await self._give_back(id, numbers, held, reason, row)
+            is_pending = await self._give_back(id, numbers, lost, row)
             if is_pending is not None:
                 done.append((id, is_pending))
         return done
@@ -149,29 +147,24 @@ class RecoveryVerbs(LeaseVerbs):
         return await asyncio.gather(*map(attempt, rows))
 
     async def _give_back(
-        self,
-        id: str,
-        numbers: Sequence[Any],
-        held: tuple[Condition, ...],
-        error: str,
-        row: Condition | None = None,
+        self, id: str, numbers: Sequence[Any], lost: "_LostClaim", row: Condition | None = None
     ) -> bool | None:
         """Requeue a task; return whether it is pending again, or `None` if another caller was faster."""
         claim_count, retry_count, max_retries = numbers
         # The statement checks again all that the decision depends on.
         conditions = (
             row or Condition("id", "=", id),
-            *held,
+            *lost.held,
             Condition("claim_count", "=", claim_count),
             Condition("retry_count", "=", retry_count),
             Condition("max_retries", "=", max_retries),
         )
         if retry_count < max_retries:
-            changes = retried(error, 0.0, retry_count + 1)
+            changes = retried(lost.outcome, lost.reason, 0.0, retry_count + 1)
             is_done = await self._write_one(Update(Query(TASKS, conditions), changes))
             return True if is_done else None
-        step = Update(Query(TASKS, conditions), failed(error))
-        return False if await self._end_with_dependents(step, id, f"failed: {error}") else None
+        step = Update(Query(TASKS, conditions), failed(lost.reason))
+        return False if await self._end_with_dependents(step, id, f"failed: {lost.reason}") else None
 
     async def _mark_lost_agents(
         self, age: float, given_back: list[tuple[str, bool]], errors: list[Exception]
@@ -213,18 +206,26 @@ class RecoveryVerbs(LeaseVerbs):
     async def _give_back_without_lease(self, agent_id: str) -> list[tuple[str, bool]]:
         """Requeue the tasks that a lost agent holds without a lease; return for each whether it is pending again."""
         held = (Condition("assigned_to", "=", agent_id), *_HAS_NO_LEASE)
-        reason = f"agent {agent_id!r} gave no sign of life"
+        lost = _LostClaim(held, ClaimOutcome.AGENT_LOST, f"agent {agent_id!r} gave no sign of life")
         fields = ("id", "claim_count", "retry_count", "max_retries")
         rows, unreadable = await readable_values(self._executor(), Query(TASKS, held), fields)
         done: list[tuple[str, bool]] = []
         for each in unreadable:
-            done += await self._give_back_unreadable(each, held, reason)
+            done += await self._give_back_unreadable(each, lost)
         for id, *numbers in rows:
-            is_pending = await self._give_back(str(id), numbers, held, reason)
+            is_pending = await self._give_back(str(id), numbers, lost)
             if is_pending is not None:
                 done.append((str(id), is_pending))
         return done
 
 
-def _ran_out(agent_id: str | None) -> str:
-    return f"the lease of {agent_id!r} ran out"
+class _LostClaim(NamedTuple):
+    """How a claim is lost: the conditions that tell so, its outcome, and the error of its task."""
+
+    held: tuple[Condition, ...]
+    outcome: ClaimOutcome
+    reason: str
+
+
+def _expired(agent_id: str | None) -> _LostClaim:
+    return _LostClaim(_IS_EXPIRED, ClaimOutcome.LEASE_EXPIRED, f"the lease of {agent_id!r} ran out")

@@ -15,17 +15,19 @@ class RetryVerbs(StorageCore):
     async def retry_task(self, id: str) -> TaskModel:
         """Make a finished task pending again, as if it had never run, and return it.
 
-        Its holder, result, error and times are cleared, and its retries are counted anew; `claim_count` goes on. It
-        waits for a `run_at` that is still to come, and for its dependencies. If one of these has failed or was
-        cancelled, it fails at once: retry that one first. Dependents that have failed because of it stay failed. If it
-        was completed, its unfinished dependents wait for it again.
+        Its holder, result, error and times are cleared, and its retries are counted anew; `claim_count` goes on, and
+        its last claim is in `past_claims`. It waits for a `run_at` that is still to come, and for its dependencies. If
+        one of these has failed or was cancelled, it fails at once: retry that one first. Dependents that have failed
+        because of it stay failed. If it was completed, its unfinished dependents wait for it again.
 
         Raises:
             NotFoundError: no task has this id.
             ConflictError: the task is not finished.
 
         """
-        return await modify(self, TASKS, id, _begin_anew)
+        task = await modify(self, TASKS, id, _begin_anew)
+        await self._tell_claims(task)
+        return task
 
 
 def _begin_anew(task: TaskModel) -> None:

@@ -3,7 +3,7 @@
 from typing import Any, NoReturn
 
 from swarm_persistence.engines.reads import Count
-from swarm_persistence.engines.steps import IfChanged, Replace, Save, Step, Update
+from swarm_persistence.engines.steps import IfChanged, Replace, Save, Step
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Condition, Query
@@ -81,7 +81,7 @@ async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task:
     else:
         result = await core._write_one(whole)
     if not result and task.status is not TaskStatus.COMPLETED:
-        result = await _set_back(core, step, whole, task) or result
+        result = await _set_back(core, step, task) or result
     # A task that failed at once was written twice.
     return result if task.version == version or isinstance(step, Save) else task.version + 1
 
@@ -97,7 +97,7 @@ async def _write_linked(core: StorageCore, whole: Step, task: TaskModel) -> Any:
     return (await core._as_one(write) if results is None else results)[0]
 
 
-async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], whole: Step, task: TaskModel) -> Any:
+async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
     """Rewrite a completed task as one that is not completed: its dependents wait for it again."""
     is_forced = isinstance(step, Replace) and step.is_forced
     is_same = () if is_forced else (Condition("version", "=", task.version),)
@@ -106,9 +106,10 @@ async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], whole: St
     if not await core._executor().read(Count(completed)):
         return None
 
+    replacement = IfChanged(Replace(task, is_forced, may_lose_sticky=True), steps_after_replacing(task))
+
     async def write() -> Any:
-        freed = Update(completed, {"status": task.status.value})
-        result = (await core._executor().write([lock_to_link([task]), freed, whole]))[-1]
+        result = (await core._executor().write([lock_to_link([task]), replacement]))[-1]
         if result:
             await core._executor().write(await steps_to_wait_again(core._executor(), id))
             await refuse_cycles_with_stored(core._executor(), [task])

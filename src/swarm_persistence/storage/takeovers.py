@@ -4,12 +4,13 @@ from typing import Any
 
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.engines.steps import Step, Update
+from swarm_persistence.models import ClaimOutcome
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.held_claims import GIVEN_BACK
+from swarm_persistence.storage.held_claims import given_back
 
 _MOST_FREE_CLAIMS = 3
 """Claims of a task that ended without a retry, after which a further one is left to its lease.
@@ -36,7 +37,7 @@ class TakeoverVerbs(StorageCore):
         steps: list[Step] = [
             Update(
                 Query(TASKS, (Condition("id", "=", id), *held, Condition("claim_count", "=", number))),
-                GIVEN_BACK,
+                given_back(ClaimOutcome.AGENT_LOST),
             )
             for id, number in claims
         ]

@@ -68,7 +68,8 @@ class TaskVerbs(StorageCore):
         If this completes the task, its dependents no longer wait for it; if it fails or cancels the task, they fail. If
         the task was completed and no longer is, its unfinished dependents wait for it again, which takes a scan of all
         unfinished tasks. `claim_count` never decreases, whatever the copy says: no two claims of a stored task share a
-        number.
+        number. `past_claims` stays as it is stored; if the copy is no longer assigned to the agent that is stored, its
+        claim is appended, and reading the task again shows it.
 
         Raises:
             NotFoundError: no task has this id.
@@ -80,7 +81,7 @@ class TaskVerbs(StorageCore):
         """
         await update(self, TASKS, task, force)
         if force:
-            await self._tell_claim_count(task)
+            await self._tell_claims(task)
 
     async def get_pending_tasks(self) -> list[TaskModel]:
         """Return the pending tasks: highest priority first, then first stored."""
@@ -150,9 +151,3 @@ class TaskVerbs(StorageCore):
         wanted = TaskFilter(ids, types, statuses)
         position = position_of_cursor(after)
         return TaskChanges(Watched(self._feeds, self._engine, wanted.query, position, wanted.fits))
-
-    async def _tell_claim_count(self, task: TaskModel) -> None:
-        """Set the caller's `claim_count`, which may be older than claims that were made since."""
-        stored = await self._get(TASKS, task.id)
-        if stored is not None and stored.version == task.version:
-            self._tell(task, claim_count=stored.claim_count)

@@ -9,7 +9,7 @@ from swarm_persistence.engines.rows.indexeddb.schema import VERSIONS, StoreSchem
 from swarm_persistence.errors import MigrationError
 from swarm_persistence.models import KeyPolicy, MessagePriority
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import EVENTS, IS_COUNTED, MESSAGES, TASKS
+from swarm_persistence.schema.tables import EVENTS, IS_COUNTED, MESSAGES, PAST_CLAIMS, TASKS
 from swarm_persistence_conformance.records import a_task
 
 STORES_OF_VERSION = {
@@ -22,6 +22,7 @@ STORES_OF_VERSION = {
     7: "42f5",
     8: "5310",
     9: "f774",
+    10: "b9eb",
 }
 """A short sum of the stores of each version. If yours differs, add a version to `VERSIONS`, and its sum here."""
 
@@ -81,7 +82,8 @@ def test_an_event_that_is_older_than_tasks_and_metadata_of_events_has_neither() 
 
 def test_a_task_that_is_older_than_groups_keeps_its_key_for_ever() -> None:
     columns = [name for name in TASKS.positions if name not in ("group", "tags", "key_policy")]
-    values = dict.fromkeys(columns, None) | dict(zip(columns, codec_of(TASKS.model).encode(a_task()), strict=False))
+    encoded = codec_of(TASKS.model).encode(a_task())
+    values = dict.fromkeys(columns, None) | dict(zip(TASKS.positions, encoded, strict=False))
     old = {**values, "change_number": 1, "unmet_dependencies": 0, "is_delayed": 0, "version": 1, "sequence": 7}
 
     task = codec_of(TASKS.model).decode(upgraded(columns, [old[name] for name in columns]))
@@ -101,6 +103,17 @@ def test_a_task_that_is_older_than_limits_has_no_key_requires_nothing_and_is_not
     task = codec_of(TASKS.model).decode(new_row)
     assert (task.id, task.concurrency_key, task.required_capabilities) == ("task-1", None, None)
     assert new_row[TASKS.positions[IS_COUNTED]] == 0
+
+
+def test_a_task_that_is_older_than_past_claims_has_none() -> None:
+    columns = [name for name in TASKS.positions if name != PAST_CLAIMS]
+    encoded = codec_of(TASKS.model).encode(a_task(claim_count=7))
+    values = dict.fromkeys(columns, None) | dict(zip(TASKS.positions, encoded, strict=False))
+    old = {**values, "change_number": 1, "unmet_dependencies": 0, "is_delayed": 0, "is_counted": 0, "sequence": 7}
+
+    task = codec_of(TASKS.model).decode(upgraded(columns, [old[name] for name in columns]))
+
+    assert (task.id, task.claim_count, task.past_claims) == ("task-1", 7, [])
 
 
 def test_a_message_that_is_older_than_priorities_has_the_normal_one() -> None:

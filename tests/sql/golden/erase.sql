@@ -56,6 +56,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -72,6 +73,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -88,6 +90,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -104,6 +107,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -120,6 +124,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -136,6 +141,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -152,6 +158,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -168,6 +175,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -184,6 +192,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -200,6 +209,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -216,6 +226,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -232,6 +243,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -248,6 +260,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -264,6 +277,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
@@ -280,6 +294,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'released', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1

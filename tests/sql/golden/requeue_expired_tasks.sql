@@ -30,7 +30,7 @@ WHERE sequence = (
 )
 AND NOT EXISTS (SELECT 1 FROM task_limits LIMIT 1)
 AND NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0 AND required_capabilities IS NOT NULL ORDER BY required_capabilities, sequence LIMIT 1)
-RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, concurrency_key, required_capabilities, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, progress, progress_text, unmet_dependencies, is_delayed, is_counted, change_number, sequence;
+RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, concurrency_key, required_capabilities, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, progress, progress_text, past_claims, unmet_dependencies, is_delayed, is_counted, change_number, sequence;
 
 COMMIT;
 
@@ -50,6 +50,7 @@ SET
   lease_expires_at = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, ?, 'lease_expired', ?)) ELSE past_claims END END,
   updated_at = ?,
   version = version + 1,
   error = ?,

@@ -30,6 +30,7 @@ SET
   version = ?,
   progress = ?,
   progress_text = ?,
+  past_claims = CASE WHEN assigned_to IS NULL OR assigned_to = ? OR status = 'pending' THEN past_claims ELSE CASE WHEN json_valid(past_claims) THEN json_insert(CASE WHEN json_array_length(past_claims) < 100 THEN past_claims ELSE json_remove(past_claims, '$[0]') END, '$[#]', json_array(claim_count, assigned_to, started_at, coalesce(completed_at, ?), CASE WHEN status IN ('assigned', 'running') THEN 'released' ELSE status END, CASE WHEN status = 'failed' THEN substr(error, 1, 500) END)) ELSE past_claims END END,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE id = ? AND version = ? AND (status <> 'completed' OR ? = 'completed')
 RETURNING version;

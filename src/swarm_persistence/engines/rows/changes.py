@@ -14,12 +14,13 @@ from swarm_persistence.engines.rows.evaluator import (
     rows_of,
     size_of,
 )
+from swarm_persistence.engines.rows.past_claims import claims_after_replacing, with_claim
 from swarm_persistence.engines.rows.row_source import RowSource
-from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, DeleteFirst, Increment, Unlink
+from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, DeleteFirst, EndClaim, Increment, Unlink
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
-from swarm_persistence.schema.tables import SEQUENCE, Table
+from swarm_persistence.schema.tables import PAST_CLAIMS, SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
 
 Values = Sequence[ColumnValue]
@@ -134,7 +135,7 @@ class Changes:
             self._change(source, stored, _replaced(table, stored, values))
         return 1
 
-    def replace(self, table: Table[Any], values: Values, is_forced: bool) -> int | None:
+    def replace(self, table: Table[Any], values: Values, is_forced: bool, may_lose_sticky: bool) -> int | None:
         source = self._source_of(table)
         id: Any = values[0]
         stored = source.get(id)
@@ -142,7 +143,7 @@ class Changes:
             return None
         if not (is_forced or _is_next_version(table, stored, values)):
             return None
-        if not _keeps_sticky(table, stored, values):
+        if not (may_lose_sticky or _keeps_sticky(table, stored, values)):
             return None
         _require_unique(source, values)
         row = _replaced(table, stored, values)
@@ -287,6 +288,8 @@ class Changes:
             elif isinstance(change, CountOf):
                 counted = Query(change.table, (Condition(change.field, "=", row[0]),))
                 values[place] = count_of(self._source_of(change.table), counted)
+            elif isinstance(change, EndClaim):
+                values[place] = with_claim(table, row, present, change.outcome, change.error)
             elif not isinstance(change, Increment):
                 values[place] = change
             elif values[place] is not None:
@@ -319,6 +322,8 @@ def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
 def _replaced(table: Table[Any], stored: Row, values: Values) -> list[Any]:
     """Return the values that replace a row: hidden columns are kept, and monotonic ones do not decrease."""
     row: list[Any] = [*values, *stored[len(values) :]]
+    if table.has_claims:
+        row[table.positions[PAST_CLAIMS]] = claims_after_replacing(table, stored, values)
     for field in table.monotonic:
         place = table.positions[field]
         row[place] = max(row[place], stored[place])

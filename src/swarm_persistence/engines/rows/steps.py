@@ -52,8 +52,8 @@ def _save(step: Save[Any]) -> CompiledStep:
 
 def _replace(step: Replace[Any]) -> CompiledStep:
     codec = codec_of(type(step.model))
-    table, values, is_forced = codec.table, codec.encode(step.model), step.is_forced
-    return lambda changes: changes.replace(table, values, is_forced)
+    table, values = codec.table, codec.encode(step.model)
+    return lambda changes: changes.replace(table, values, step.is_forced, step.may_lose_sticky)
 
 
 def _put(step: Put[Any]) -> CompiledStep:

@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket, Elapsed, FirstOfEach
-from swarm_persistence.engines.steps import Change, CountOf, Increment
+from swarm_persistence.engines.steps import Change, CountOf, EndClaim, Increment
+from swarm_persistence.models import ClaimOutcome, TaskStatus
+from swarm_persistence.models.past_claims import LONGEST_ERROR, MOST_PAST_CLAIMS
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery
 from swarm_persistence.query.split_in import split_arrival_scan, split_for_merge
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.query.text import Dialect, Marks, listed, quoted, where_text
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import CHANGE_NUMBER, LARGE_KINDS, SEQUENCE, Kind, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, LARGE_KINDS, PAST_CLAIMS, SEQUENCE, Kind, Table
 from swarm_persistence.schema.values import LARGEST_INTEGER, ColumnValue
 
 Compiled = tuple[str, list[ColumnValue]]
@@ -54,8 +57,11 @@ class Compiler:
 
     def save(self, table: Table[Any]) -> str:
         """Return the text that adds a row, or replaces the one of its id and version."""
+        marked = len(table.names)
         written = [
-            f"{quoted(name)} = {self._raised(table, name, f'{table.name}.{name}', f'excluded.{quoted(name)}')}"
+            f"{name} = {self._claims_after_replacing(f'{table.name}.', 'excluded.assigned_to', self._now(marked))}"
+            if name == PAST_CLAIMS
+            else f"{quoted(name)} = {self._raised(table, name, f'{table.name}.{name}', f'excluded.{quoted(name)}')}"
             for name in table.names
             if name != "id"
         ]
@@ -66,12 +72,13 @@ class Compiler:
             conditions.append(self._sticky(table, f"{table.name}.", f"excluded.{table.sticky[0]}"))
         matches = " AND ".join(conditions)
         if table.expiry is not None:
-            matches = f"{table.name}.{table.expiry} <= {self._now(len(table.names))} OR {matches}"
+            matches = f"{table.name}.{table.expiry} <= {self._now(marked)} OR {matches}"
         return f"{text}\nWHERE {matches}" if conditions else text
 
     def save_values(self, table: Table[Any], row: Row) -> Sequence[ColumnValue]:
-        """Return what `save` marks: the columns, and the present time where rows expire."""
-        return row if table.expiry is None else (*row, *self.dialect.moment_values(_NOW))
+        """Return what `save` marks: the columns, and the present time where rows expire, or their claims end."""
+        needs_time = table.expiry is not None or table.has_claims
+        return (*row, *self.dialect.moment_values(_NOW)) if needs_time else row
 
     def put(self, table: Table[Any], rows: int, *, if_absent: bool) -> str:
         """Return the text that inserts or replaces this number of rows; its placeholders take `put_values`.
@@ -143,12 +150,14 @@ class Compiler:
             marks.next()
         return self.dialect.from_now(_NOW, marks)
 
-    def replace(self, table: Table[Any], is_forced: bool) -> str:
+    def replace(self, table: Table[Any], is_forced: bool, may_lose_sticky: bool) -> str:
         """Return the text that replaces a row; it marks `replace_values`."""
         marks = Marks(self.dialect)
         written = [
             "version = version + 1"
             if is_forced and name == "version"
+            else f"{name} = {self._claims_after_replacing('', marks.next(), self.dialect.from_now(_NOW, marks))}"
+            if name == PAST_CLAIMS
             else f"{quoted(name)} = {self._raised(table, name, name, marks.next())}"
             for name in table.names
             if name != "id"
@@ -156,26 +165,33 @@ class Compiler:
         conditions = [f"id = {marks.next()}"]
         if table.is_versioned and not is_forced:
             conditions.append(f"version = {marks.next()}")
-        if table.sticky is not None:
+        if table.sticky is not None and not may_lose_sticky:
             conditions.append(self._sticky(table, "", marks.next()))
         if table.expiry is not None:
             conditions.append(f"({table.expiry} IS NULL OR {table.expiry} > {self.dialect.from_now(_NOW, marks)})")
         returned = "version" if table.is_versioned else "0"
         return f"{self._set(table, written)}\nWHERE {' AND '.join(conditions)}\nRETURNING {returned}"
 
-    def replace_values(self, table: Table[Any], values: tuple[ColumnValue, ...], is_forced: bool) -> list[ColumnValue]:
+    def replace_values(
+        self, table: Table[Any], values: tuple[ColumnValue, ...], is_forced: bool, may_lose_sticky: bool
+    ) -> list[ColumnValue]:
         """Return what `replace` marks: the columns, the id, the version that the row must have, and what may last."""
-        identity, *others = values
-        sticky = [] if table.sticky is None else [values[table.positions[table.sticky[0]]]]
+        written: list[Any] = [*values]
+        if table.has_claims:
+            # The list is not written; what tells whether a claim ends, and when, stands in its place.
+            ended = [values[table.positions["assigned_to"]], *self.dialect.moment_values(_NOW)]
+            place = table.positions[PAST_CLAIMS]
+            written[place : place + 1] = ended
+        sticky = [] if table.sticky is None or may_lose_sticky else [values[table.positions[table.sticky[0]]]]
         if table.expiry is not None:
             sticky += self.dialect.moment_values(_NOW)
+        identity, *others = written
         if not table.is_versioned:
             return [*others, identity, *sticky]
         place = table.positions["version"] - 1
         if is_forced:
             return [*others[:place], *others[place + 1 :], identity, *sticky]
-        version: Any = others[place]
-        return [*others, identity, version - 1, *sticky]
+        return [*others, identity, others[place] - 1, *sticky]
 
     def select(self, query: Query[Any]) -> Compiled:
         """Return the text that reads a query's rows, each with its sequence."""
@@ -429,6 +445,23 @@ class Compiler:
         """Return the expression of a column's new value."""
         return self.dialect.higher(old, new) if name in table.monotonic else new
 
+    def _claims_after_replacing(self, prefix: str, agent: str, now: str) -> str:
+        """Return the expression of the past claims of a row that is replaced by one that is assigned to an agent."""
+        held, status, error = (f"{prefix}{name}" for name in ("assigned_to", "status", "error"))
+        is_held = f"{status} IN ({', '.join(repr(each.value) for each in HELD)})"
+        outcome = f"CASE WHEN {is_held} THEN '{ClaimOutcome.RELEASED}' ELSE {status} END"
+        failure = f"CASE WHEN {status} = '{TaskStatus.FAILED}' THEN substr({error}, 1, {LONGEST_ERROR}) END"
+        ended_at = self.dialect.microseconds(f"coalesce({prefix}completed_at, {now})")
+        longer = self._with_claim(prefix, ended_at, outcome, failure)
+        stays = f"{held} IS NULL OR {held} = {agent} OR {status} = '{TaskStatus.PENDING}'"
+        return f"CASE WHEN {stays} THEN {prefix}{PAST_CLAIMS} ELSE {longer} END"
+
+    def _with_claim(self, prefix: str, ended_at: str, outcome: str, error: str) -> str:
+        """Return the expression of the past claims of a row, its own claim included."""
+        started_at = self.dialect.microseconds(f"{prefix}started_at")
+        claim = (f"{prefix}claim_count", f"{prefix}assigned_to", started_at, ended_at, outcome, error)
+        return self.dialect.appended(f"{prefix}{PAST_CLAIMS}", claim, MOST_PAST_CLAIMS)
+
     def _group(self, group: str | Bucket, marks: Marks) -> str:
         if not isinstance(group, Bucket):
             return quoted(group)
@@ -477,6 +510,10 @@ class Compiler:
             case CountOf():
                 other, its_name = change.table, self.dialect.table(change.table)
                 return f"{name} = (SELECT count(*) FROM {its_name} WHERE {other.name}.{change.field} = {table.name}.id)"
+            case EndClaim():
+                ended_at = self.dialect.microseconds(self.dialect.from_now(_NOW, marks))
+                longer = self._with_claim("", ended_at, f"'{change.outcome}'", self.dialect.text_mark(marks))
+                return f"{name} = CASE WHEN assigned_to IS NULL THEN {name} ELSE {longer} END"
         return f"{quoted(name)} = {marks.next()}"
 
     def _set(self, table: Table[Any], written: list[str], *, is_marked: bool = True) -> str:
@@ -493,6 +530,8 @@ class Compiler:
                 values.append(change)
             elif isinstance(change, FromNow):
                 values += self.dialect.moment_values(change)
+            elif isinstance(change, EndClaim):
+                values += (*self.dialect.moment_values(_NOW), change.error)
             elif not isinstance(change, Increment | CountOf):
                 values.append(change)
         return values
@@ -588,6 +627,8 @@ def _change_shape(change: Change) -> object:
             return _moment_shape(change)
         case CountOf():
             return change.table.name, change.field
+        case EndClaim():
+            return change.outcome
     return None
 
 

@@ -232,8 +232,8 @@ class StatementCompiler(ABC):
 
     def _replace(self, step: Replace[Any]) -> Statement:
         table, row = self.row_of(step)
-        values = self.sql.replace_values(table, row, step.is_forced)
-        return ReplaceStatement(self._replace_text(table, bool(step.is_forced)), values, table)
+        kind = bool(step.is_forced), step.may_lose_sticky
+        return ReplaceStatement(self._replace_text(table, *kind), self.sql.replace_values(table, row, *kind), table)
 
     def _put(self, step: Put[Any]) -> Statement:
         table, encode, *_ = self._tables[type(step.models[0])]

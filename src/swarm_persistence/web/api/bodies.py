@@ -29,6 +29,7 @@ _OF_STORAGE: dict[type[Model], frozenset[str]] = {
             "claim_count",
             "progress",
             "progress_text",
+            "past_claims",
             "version",
         }
     ),

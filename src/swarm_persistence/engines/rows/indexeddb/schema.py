@@ -27,6 +27,7 @@ VERSIONS = (
     "traces of tasks",
     "schedules, progress of tasks",
     "limits and capabilities",
+    "past claims of tasks",
 )
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 

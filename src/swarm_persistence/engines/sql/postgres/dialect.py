@@ -186,6 +186,19 @@ class PostgresDialect(Dialect):
         """Return the LIMIT clause for an OFFSET without a limit."""
         return "LIMIT ALL"
 
+    def microseconds(self, time: str) -> str:
+        """Return the expression of a time as the microseconds since 1970."""
+        return _microseconds(time)
+
+    def appended(self, field: str, values: Sequence[str], most: int) -> str:
+        """Return the expression of a column's JSON array with an array of values as the last of its `most` elements."""
+        room = f"CASE WHEN json_array_length({field}) < {most} THEN {field}::jsonb ELSE {field}::jsonb - 0 END"
+        return f"({room} || jsonb_build_array(jsonb_build_array({', '.join(values)})))::json"
+
+    def text_mark(self, marks: Marks) -> str:
+        """Return the placeholder of a text in a place that does not say its type."""
+        return f"{marks.next()}::text"
+
     def from_now(self, moment: FromNow, marks: Marks) -> str:
         """Return the expression of a time by the server's clock, or by the one that tests use."""
         # Not clock_timestamp(): it is volatile, and no index is used for a comparison with it.

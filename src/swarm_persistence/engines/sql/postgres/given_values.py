@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
-from swarm_persistence.engines.steps import CountOf, Increment
+from swarm_persistence.engines.steps import CountOf, EndClaim, Increment
 from swarm_persistence.query.query import FromNow
 from swarm_persistence.query.text import Marks
 from swarm_persistence.schema.tables import Table
@@ -30,6 +30,8 @@ def types_of(dialect: PostgresDialect, table: Table[Any], values: Iterable[tuple
     for name, value in values:
         if isinstance(value, FromNow):
             types += dialect.moment_types(value)
+        elif isinstance(value, EndClaim):
+            types += [*dialect.moment_types(FromNow()), "text"]
         elif not isinstance(value, Increment | CountOf):
             types.append(type_of(table.column(name)))
     return types

@@ -9,7 +9,7 @@ from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Kind, Table
 
-_TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS, Kind.PATH)
+_TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS, Kind.CLAIMS, Kind.PATH)
 
 
 def unreadable(cursor: apsw.Cursor, statement: TextStatement, error: UnicodeDecodeError) -> UnreadableError:

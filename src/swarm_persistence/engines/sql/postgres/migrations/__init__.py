@@ -21,6 +21,7 @@ from swarm_persistence.engines.sql.postgres.migrations import (
     m0018_word_index,
     m0019_limits,
     m0020_vectors,
+    m0021_past_claims,
 )
 from swarm_persistence.engines.sql.postgres.migrations.migration import PostgresMigration
 
@@ -75,6 +76,7 @@ MIGRATIONS: tuple[PostgresMigration, ...] = (
     PostgresMigration(
         20, "copies of embeddings", m0020_vectors.UP, m0020_vectors.DOWN, opens_from=2, is_required=False
     ),
+    PostgresMigration(21, "past claims of tasks", m0021_past_claims.UP, m0021_past_claims.DOWN, opens_from=2),
 )
 """All steps, in order, numbered from 1 without a gap."""
 

@@ -18,6 +18,7 @@ from swarm_persistence.engines.sql.sqlite.migrations import (
     m0013_schedules,
     m0014_word_index,
     m0015_limits,
+    m0016_past_claims,
 )
 
 
@@ -65,6 +66,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(14, "an index of words", m0014_word_index.UP, m0014_word_index.DOWN, opens_from=6),
     Migration(15, "limits and capabilities", m0015_limits.UP, m0015_limits.DOWN, opens_from=6),
+    Migration(16, "past claims of tasks", m0016_past_claims.UP, m0016_past_claims.DOWN, opens_from=6),
 )
 """All steps, in order, numbered from 1 without a gap."""
 
