@@ -8,7 +8,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
-from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement
+from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement, Row
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, QueryOperation, answer
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
@@ -43,7 +43,10 @@ class GroupCommit(WriterConnection):
             try:
                 if operations:
                     self.prepare()
-                    start = len(operations) if self._run_alone(operations) else 0
+                    bulk, rows = _next_inserts(operations, 0)
+                    start = 0
+                    if bulk is not None and len(rows) == len(operations) and self._run_alone(bulk, rows, operations):
+                        start = len(operations)
                     while start < len(operations):
                         start = self._run_transaction(operations, start)
             except apsw.BusyError as error:
@@ -112,17 +115,13 @@ class GroupCommit(WriterConnection):
             if not has_savepoint and not _is_atomic(statements) and self.connection.in_transaction:
                 raise _HalfDoneError from error
 
-    def _run_alone(self, operations: list[Operation]) -> bool:
+    def _run_alone(self, bulk: BulkInsert, rows: list[Row], operations: list[Operation]) -> bool:
         """Run inserts into one table as one statement that is its own transaction; tell whether that was possible.
 
         The driver gives the interpreter lock away once a statement, so all of it, the disk's part included, runs beside
         the event loop.
         """
-        bulk = _bulk_of(operations[0])
-        if bulk is None or len(operations) > bulk.largest_chunk:
-            return False
-        rows = [each.statements[0].rows[0] for each in operations if _bulk_of(each) is bulk]  # type: ignore[attr-defined]
-        if len(rows) < len(operations):
+        if len(rows) > bulk.largest_chunk:
             return False
         try:
             sequences = bulk.add_chunk(self.cursor, rows)
@@ -144,8 +143,10 @@ class GroupCommit(WriterConnection):
         position = start
         while position < len(operations):
             try:
-                if (bulk := _bulk_of(operations[position])) is not None:
-                    position = self._run_inserts(bulk, operations, position)
+                bulk, rows = _next_inserts(operations, position)
+                if bulk is not None:
+                    self._run_inserts(bulk, rows, operations[position : position + len(rows)])
+                    position += len(rows)
                 else:
                     self.run_operation(operations[position], has_savepoint=has_savepoints)
                     position += 1
@@ -165,13 +166,8 @@ class GroupCommit(WriterConnection):
             _fail(operations[start:], self.translate(error))
         return len(operations)
 
-    def _run_inserts(self, bulk: BulkInsert, operations: list[Operation], position: int) -> int:
-        """Run all inserts into one table that stand next; return the place after them."""
-        end = position + 1
-        while end < len(operations) and _bulk_of(operations[end]) is bulk:
-            end += 1
-        inserts = operations[position:end]
-        rows = [operation.statements[0].rows[0] for operation in inserts]  # type: ignore[attr-defined]
+    def _run_inserts(self, bulk: BulkInsert, rows: list[Row], inserts: list[Operation]) -> None:
+        """Run inserts into one table, each of which fails or succeeds alone."""
         try:
             outcomes = bulk.add(self.cursor, rows)
         except BaseException as error:
@@ -184,7 +180,6 @@ class GroupCommit(WriterConnection):
                     operation.error = self.translate(outcome)
                 else:
                     operation.result = (outcome,)
-        return end
 
     def _notify_watches(self, operations: list[Operation]) -> None:
         changed = set[str]().union(*map(changed_by, operations))
@@ -219,14 +214,20 @@ def _is_atomic(statements: Sequence[Statement]) -> bool:
     return len(statements) == 1 and statements[0].is_single and not statements[0].can_fail_after_change
 
 
-def _bulk_of(operation: Operation) -> BulkInsert | None:
-    """Return what adds the row of an operation that does nothing else; `None` for others."""
-    statements = operation.statements
-    if len(statements) == 1:
-        statement = statements[0]
-        if isinstance(statement, BulkInsertStatement) and len(statement.rows) == 1:
-            return statement.bulk
-    return None
+def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInsert | None, list[Row]]:
+    """Return the rows of the operations that stand next and add one row of one table, and what adds these rows."""
+    bulk: BulkInsert | None = None
+    rows: list[Row] = []
+    for place in range(position, len(operations)):
+        statements = operations[place].statements
+        statement = statements[0] if len(statements) == 1 else None
+        if not isinstance(statement, BulkInsertStatement) or len(statement.rows) != 1:
+            break
+        if bulk is not None and statement.bulk is not bulk:
+            break
+        bulk = statement.bulk
+        rows.append(statement.rows[0])
+    return bulk, rows
 
 
 def _fail(operations: Sequence[Operation], error: BaseException) -> None:

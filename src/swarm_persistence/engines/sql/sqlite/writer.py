@@ -98,15 +98,24 @@ class Writer:
 
     def lead(self, batch: Batch) -> None:
         """Take a batch, and run it in the calling thread if no thread leads at this moment."""
-        self._inbox.append(batch)
-        if not self._lead.acquire(blocking=False):
-            # The leader looks again after it has let go.
-            if self._is_over:
-                self._refuse_the_rest()
-            return
+        # Mostly nothing else waits: then the batch is a group of its own, and is not looked for in the inbox.
+        is_alone = not self._inbox and self._lead.acquire(blocking=False)
+        if not is_alone:
+            self._inbox.append(batch)
+            if not self._lead.acquire(blocking=False):
+                # The leader looks again after it has let go.
+                if self._is_over:
+                    self._refuse_the_rest()
+                return
         try:
-            while not batch.is_done and self._run_group(is_patient=False):
-                pass
+            if is_alone:
+                batch.taken.acquire(blocking=False)
+                if self.commits.run_group([batch], is_patient=False):
+                    batch.taken.release()
+                    self._inbox.appendleft(batch)
+            else:
+                while not batch.is_done and self._run_group(is_patient=False):
+                    pass
         finally:
             self._lead.release()
         if self._inbox:
