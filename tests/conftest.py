@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import signal
+from multiprocessing import get_context
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +15,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=(HealthCheck.too_slow,))
 settings.load_profile("any machine")
+
+_FORKED = ["benchmarks.workloads", "swarm_persistence.backends.postgres", "swarm_persistence.backends.sqlite"]
+"""What forked processes find imported: what takes long, and needs none of pytest's paths, which the server lacks."""
+
+
+def pytest_collection_finish() -> None:
+    """Name it once all modules are imported: a process has one server for forks, which knows what was named last."""
+    get_context("forkserver").set_forkserver_preload(_FORKED)

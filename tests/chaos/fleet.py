@@ -1,15 +1,30 @@
 """The processes of a trial: started, killed with SIGKILL, started again under the same names, and ended."""
 
 import random
-import subprocess
-import sys
-from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Any, NamedTuple, Self
 
-_PROGRAM = Path(__file__).with_name("worker.py")
+from chaos.worker import Birth, live
+
 _PATIENCE_SECONDS = 20
+
+# Most of a new interpreter's time goes into imports, and a trial starts many.
+_context = get_context("forkserver")
+
+
+class _Life(NamedTuple):
+    process: BaseProcess
+    end: "Connection[Any, Any]"
+    """Closed, it lets the process end."""
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.end.close()
 
 
 class Fleet:
@@ -20,65 +35,57 @@ class Fleet:
         self._url = url
         self._size = size
         self._lease = lease
-        self._directory = directory
+        self._complaints = directory / "complaints.txt"
         self._random = rng
         self._lives = [0] * size
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._complaints: IO[bytes]
+        self._alive: list[_Life] = []
 
     def __enter__(self) -> Self:
-        self._complaints = (self._directory / "complaints.txt").open("wb")
+        self._complaints.touch()
         for number in range(self._size):
-            self._processes.append(self._start(number))
+            self._alive.append(self._start(number))
         return self
 
     def kill_one(self) -> None:
         """Kill a worker, whatever it is doing, and start its next incarnation."""
         self.require_all_alive()
         number = self._random.randrange(self._size)
-        _kill(self._processes[number])
-        self._processes[number] = self._start(number)
+        self._alive[number].kill()
+        self._alive[number] = self._start(number)
         self.kills += 1
 
     def require_all_alive(self) -> None:
         """Raise if a worker has ended without being killed."""
-        ended = {number: code for number, each in enumerate(self._processes) if (code := each.poll()) is not None}
+        codes = {number: each.process.exitcode for number, each in enumerate(self._alive)}
+        ended = {number: code for number, code in codes.items() if code is not None}
         assert not ended, f"workers have ended by themselves, with {ended}: {self.complaints()}"
 
     def stop(self) -> None:
         """Let all workers end, and see that they do, in good order."""
         self.require_all_alive()
-        for process in self._processes:
-            _stdin(process).close()
-        codes = [process.wait(_PATIENCE_SECONDS) for process in self._processes]
+        for worker in self._alive:
+            worker.end.close()
+        for worker in self._alive:
+            worker.process.join(_PATIENCE_SECONDS)
+        codes = [worker.process.exitcode for worker in self._alive]
         assert codes == [0] * self._size, f"the workers ended with {codes}: {self.complaints()}"
 
     def complaints(self) -> str:
         """Return what the workers have written to their standard error."""
-        return (self._directory / "complaints.txt").read_text()
+        return self._complaints.read_text()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            _kill(process)
-        self._complaints.close()
+        for worker in self._alive:
+            worker.kill()
 
-    def _start(self, number: int) -> "subprocess.Popen[bytes]":
+    def _start(self, number: int) -> _Life:
         self._lives[number] += 1
         name, seed = f"worker-{number}", str(self._random.random())
-        arguments: Sequence[str] = (self._url, name, f"{name}.{self._lives[number]}", seed, str(self._lease))
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", str(_PROGRAM), *arguments], stdin=subprocess.PIPE, stderr=self._complaints
-        )
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait()
-    _stdin(process).close()
-
-
-def _stdin(process: "subprocess.Popen[bytes]") -> IO[bytes]:
-    assert process.stdin is not None
-    return process.stdin
+        receiver, end = _context.Pipe(duplex=False)
+        birth = Birth(self._url, name, f"{name}.{self._lives[number]}", seed, self._lease)
+        process = _context.Process(target=live, args=(birth, receiver, self._complaints))
+        process.start()
+        receiver.close()
+        return _Life(process, end)

@@ -1,15 +1,20 @@
 """A worker that may be killed at any moment: claims, works, fails, hangs, gives up; the log holds what it has done.
 
-Run as `worker.py URL NAME INCARNATION SEED LEASE_SECONDS`. Ends when its standard input does, so that it never outlives
-its parent process. What it says of a claim is written together with a verb that is refused once the claim is over: the
-log tells the truth.
+It ends when the other end of its pipe is closed, so that it never outlives its parent process. What it says of a claim
+is written together with a verb that is refused once the claim is over: the log tells the truth.
 """
 
 import asyncio
+import gc
+import os
 import random
-import sys
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from swarm_persistence import EventModel, LeaseLostError, Storage, TaskModel, init_storage
 
@@ -94,17 +99,37 @@ class Worker:
         return EventModel(event_type=event_type, agent_id=self._name, data={**data, "incarnation": self._incarnation})
 
 
-async def _main(url: str, name: str, incarnation: str, seed: str, lease: str) -> None:
+class Birth(NamedTuple):
+    """What a worker is given: its database, its names, and its chances."""
+
+    url: str
+    name: str
+    incarnation: str
+    seed: str
+    lease_seconds: float
+
+
+def live(birth: Birth, pipe: "Connection[Any, Any]", complaints: Path) -> None:
+    """Work until the pipe ends. Warnings are errors, and what goes to the standard error is added to a file."""
+    warnings.simplefilter("error")
+    with complaints.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    asyncio.run(_live(birth, pipe))
+    gc.collect()  # tells of what was left open, as the end of an interpreter would, which a forked process lacks
+
+
+async def _live(birth: Birth, pipe: "Connection[Any, Any]") -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
 
-    def wait_for_the_end_of_input() -> None:
-        sys.stdin.read()
+    def wait_for_the_end_of_the_pipe() -> None:
+        with suppress(EOFError):
+            pipe.recv()
         loop.call_soon_threadsafe(over.set)
 
-    threading.Thread(target=wait_for_the_end_of_input, daemon=True).start()
-    async with await init_storage(url) as storage:
-        working = asyncio.create_task(Worker(storage, name, incarnation, seed, float(lease)).run())
+    threading.Thread(target=wait_for_the_end_of_the_pipe, daemon=True).start()
+    async with await init_storage(birth.url) as storage:
+        working = asyncio.create_task(Worker(storage, *birth[1:]).run())
         ending = asyncio.create_task(over.wait())
         await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -112,7 +137,3 @@ async def _main(url: str, name: str, incarnation: str, seed: str, lease: str) ->
         working.cancel()
         ending.cancel()
         await asyncio.gather(working, ending, return_exceptions=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
