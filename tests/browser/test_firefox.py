@@ -55,8 +55,22 @@ def test_no_path_is_walked_unseen(walked: dict[str, str | None]) -> None:
     assert set(walked) == set(PATHS)
 
 
-# What is refused reaches no browser, and what takes long there is the same Python as in Chromium.
-LEFT_OUT = ("TestRefusedFields.", "TestRefusedArguments.", "TestRefusedCoordination.", "TestHostileValues.")
+# What is refused reaches no browser. What takes longest there, on thousands of rows, is the same Python as in Chromium
+# over the same few calls of IndexedDB, which the other facts make in Firefox.
+LEFT_OUT = (
+    "TestRefusedFields.",
+    "TestRefusedArguments.",
+    "TestRefusedCoordination.",
+    "TestHostileValues.",
+    "TestPruning.test_any_number_of_records_goes",
+    "TestPruning.test_old_records_are_found_however_many_young_ones_lie_between",
+    "TestPruning.test_the_key_of_a_pruned_task_is_free_again",
+    "TestPruningAmongOthers.",
+    "TestRecovery.",
+    "TestLostClaims.",
+    "TestAbandonedClaims.",
+    "TestCancellation.test_a_cancelled_read_keeps_the_storage_usable",
+)
 
 
 @pytest.fixture(scope="module")
