@@ -25,7 +25,7 @@ from swarm_persistence.engines.sql.postgres.claim_parts import (
     unknown,
 )
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidden
-from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
+from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, arrays_of, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
@@ -86,7 +86,7 @@ class ClaimCompiler(Compiler):
         together = msgspec.structs.replace(query, limit=len(changes))
         held = _held(is_wide, bounds)
         text, values = self._claim(together, changes[0], due, held, unless=unless, is_shared=True, bounds=bounds)
-        return text, [*values, *zip(*map(self._change_values, changes), strict=True)]
+        return text, [*values, *arrays_of(map(self._change_values, changes))]
 
     def upkeep(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text of a claim that gives no rows."""

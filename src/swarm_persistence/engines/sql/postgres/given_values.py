@@ -24,6 +24,15 @@ def given(types: Sequence[str], marks: Marks) -> str:
     return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS given ({', '.join(names)}, place)"
 
 
+def arrays_of(rows: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return an array for each column, for an `unnest` of them all; at least one must hold a value.
+
+    A column of nulls only is sent as one null, which `unnest` fills up: the driver examines each element of an array.
+    """
+    columns = zip(*rows, strict=True)
+    return [None if column[0] is None and column.count(None) == len(column) else column for column in columns]
+
+
 def types_of(dialect: PostgresDialect, table: Table[Any], values: Iterable[tuple[str, object]]) -> list[str]:
     """Return the types of the values that columns are changed to, or compared with."""
     types: list[str] = []

@@ -9,6 +9,7 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.compiler import Numbering, PostgresCompiler
 from swarm_persistence.engines.sql.postgres.failures import conflict
+from swarm_persistence.engines.sql.postgres.given_values import arrays_of
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
 from swarm_persistence.engines.sql.statements import (
@@ -42,7 +43,7 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
         for start in range(0, len(self.rows), LARGEST_INSERT):
             rows = self.rows[start : start + LARGEST_INSERT]
             try:
-                added = yield TextStatement(self.text, [*zip(*rows, strict=True)], self.table)
+                added = yield TextStatement(self.text, arrays_of(rows), self.table)
             except asyncpg.UniqueViolationError as error:
                 raise refused(self.table, error, rows) from error
             # RETURNING has no order.
@@ -81,10 +82,8 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
         return [written.get(id) for id in ids]
 
     def _put(self, rows: Sequence[Values], numbering: Numbering, written: dict[Any, tuple[int, int]]) -> Exchange[None]:
-        columns: list[Any] = [*zip(*rows, strict=True)]
         marked = len(rows) if len(rows) <= _MOST_MARKED and any(map(self._is_large, rows)) else None
-        if marked is not None:
-            columns = [*chain.from_iterable(columns)]
+        columns = arrays_of(rows) if marked is None else [*chain.from_iterable(zip(*rows, strict=True))]
         text = self.compiler.put_rows(self.table, if_absent=self.if_absent, numbering=numbering, marked=marked)
         values = self.compiler.put_values(self.table, columns, if_absent=self.if_absent)
         try:
@@ -180,7 +179,7 @@ class RestoreStatement(Statement, eq=False, gc=False):
         if self.make_room is not None:
             yield from self.make_room.run()
         try:
-            yield TextStatement(self.text, [*zip(*self.rows, strict=True)], self.table)
+            yield TextStatement(self.text, arrays_of(self.rows), self.table)
         except asyncpg.UniqueViolationError as error:
             raise ConflictError(f"{self.table.label}s cannot be restored: {error.detail or error}") from error
         return len(self.rows)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import asyncpg
 
+from swarm_persistence.engines.sql.postgres.given_values import arrays_of
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.postgres.violations import refused
 from swarm_persistence.engines.sql.statements import Exchange, InsertStatement, TextStatement
@@ -42,7 +43,7 @@ class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
 
     def run(self) -> Exchange[list[Any]]:
         try:
-            added = yield TextStatement(self.text, [*self.others, *zip(*self.rows, strict=True)], TASKS)
+            added = yield TextStatement(self.text, [*self.others, *arrays_of(self.rows)], TASKS)
         except asyncpg.UniqueViolationError as error:
             # A link can only meet the number of another one: one of its id is passed over.
             table = TASK_LINKS if error.table_name == TASK_LINKS.name else TASKS

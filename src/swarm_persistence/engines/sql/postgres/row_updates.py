@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from swarm_persistence.engines.prepared import BoundSteps, Parameter, PreparedWrite
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
+from swarm_persistence.engines.sql.postgres.given_values import arrays_of
 from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
 from swarm_persistence.engines.steps import (
     Change,
@@ -47,7 +48,7 @@ class RowUpdatePlan:
 
     async def run(self, connection: Connection, updates: "Sequence[RowUpdate]") -> list[list[Any] | None]:
         """Return the results of each update's steps; `None` where no row was changed."""
-        rows = await connection.run(self._text, [*zip(*(update.values for update in updates), strict=True)])
+        rows = await connection.run(self._text, arrays_of(update.values for update in updates))
         results: list[list[Any] | None] = [None] * len(updates)
         for row in rows:
             result = 1 if self._decode is None else [self._decode(row)]
