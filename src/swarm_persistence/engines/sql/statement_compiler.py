@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from swarm_persistence.engines.prepared import BoundSteps
+from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import (
     Aggregate,
     Count,
@@ -78,6 +78,9 @@ NewInsert = Callable[[Table[Any], list[Any], Any], InsertStatement]
 class StatementCompiler(ABC):
     """Compiles the steps and reads that are the same on all databases; a subclass compiles the others."""
 
+    _templates: Callable[[PreparedWrite], Sequence[Statement]] | None = None
+    """Returns the statements of a prepared write, with parameters; `None` if their texts depend on its values."""
+
     def __init__(self, compiler: Compiler, word_index: WordIndexCompiler) -> None:
         self.sql = compiler
         self._save_text = cache(compiler.save)
@@ -126,8 +129,8 @@ class StatementCompiler(ABC):
 
         Neighbouring inserts into one table are one statement.
         """
-        if type(steps) is BoundSteps:
-            return self.bound(steps)
+        if type(steps) is BoundSteps and self._templates is not None:
+            return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
         statements: list[Statement] = []
         last: InsertStatement | None = None
         for step in steps:
@@ -143,10 +146,6 @@ class StatementCompiler(ABC):
                 last = None
                 statements.append(self._by_class[type(step)](step))
         return statements
-
-    def bound(self, steps: BoundSteps) -> list[Statement]:
-        """Return the statements of a prepared write; the text of a step may depend on its values."""
-        return self.write(steps.steps)
 
     def read(self, read: Read[Any]) -> Statement:
         """Return the statement of a read."""

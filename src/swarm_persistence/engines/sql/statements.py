@@ -25,6 +25,7 @@ MOST_BYTES_IN_LOOP = 65_536
 """Of a value that is read or written in an event loop's own thread."""
 
 _values_of = attrgetter("values")
+_count: Callable[[Any], int] = int
 
 Exchange = Generator["Statement", Any, T]
 """Yields statements for a driver to run, is sent what each gave or thrown its error, and returns a result.
@@ -92,7 +93,7 @@ class TextStatement(Statement, eq=False, gc=False):
         """Return what is made of the rows; a statement that does more is no `TextStatement`: see `run_all`."""
         return self.result((yield self))
 
-    def result(self, rows: list[Any]) -> Any:
+    def result(self, rows: list[Any], /) -> Any:
         """Return what the caller gets for the rows."""
         return rows
 
@@ -105,8 +106,7 @@ class TextStatement(Statement, eq=False, gc=False):
 class CountStatement(TextStatement, eq=False, gc=False):
     """Changes rows; gives how many."""
 
-    def result(self, rows: Any) -> int:
-        return int(rows)
+    result = staticmethod(_count)
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
@@ -205,7 +205,9 @@ class ClaimStatement(TextStatement, eq=False, gc=False):
     can_fail_after_change: ClassVar[bool] = True  # a claimed row may be unreadable
 
     def result(self, rows: list[Any]) -> list[Any]:
-        return claimed_records(self.query, rows)
+        if len(rows) > 1:
+            rows = sorted_rows(self.query, rows)
+        return [*map(CODECS[self.table.model].decode, rows)]
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
@@ -365,10 +367,3 @@ def values_of(statements: Iterable[Statement]) -> Iterable[Any]:
 def tables_changed(statements: Iterable[Statement]) -> set[str]:
     """Return the names of the tables that statements may change."""
     return {name for statement in statements for name in statement.tables_changed()}
-
-
-def claimed_records(query: Query[Any], rows: list[Any]) -> list[Any]:
-    """Return the records of claimed rows in the query's order."""
-    if len(rows) > 1:
-        rows = sorted_rows(query, rows)
-    return [*map(CODECS[query.table.model].decode, rows)]

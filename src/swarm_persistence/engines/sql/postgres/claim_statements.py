@@ -8,10 +8,11 @@ from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
 from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
-from swarm_persistence.engines.sql.statements import CountStatement, Statement, claimed_records
+from swarm_persistence.engines.sql.statements import CountStatement, Statement
 from swarm_persistence.engines.steps import Change, Claim, Step, Upkeep
 from swarm_persistence.errors import UnreadableError
 from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.semantics import sorted_rows
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE
 
@@ -68,7 +69,8 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
         try:
-            return claimed_records(self.claim.query, rows)
+            query = self.claim.query
+            return [*map(codec_of(query.table.model).decode, sorted_rows(query, rows))]
         except UnreadableError:
             # It is committed, and the caller gets none of the rows.
             for row in rows:

@@ -17,15 +17,18 @@ UpkeepResults = dict[Upkeep[Any], int]
 
 def execute(cursor: apsw.Cursor, exchange: Exchange[T], done: UpkeepResults | None = None) -> T:
     """Run what statements yield, and return their result. Upkeep that is done is not repeated."""
+    done = {} if done is None else done
     try:
         statement: Any = next(exchange)
         while True:
             try:
-                if done is not None and isinstance(statement, UpkeepStatement):
-                    answer: Any = _count_once(cursor, statement, done)
+                if isinstance(statement, UpkeepStatement) and statement.step in done:
+                    answer: Any = done[statement.step]
                 elif isinstance(statement, CountStatement):
                     cursor.execute(statement.text, statement.values)
                     answer = cursor.connection.changes()
+                    if isinstance(statement, UpkeepStatement):
+                        done[statement.step] = answer
                 elif isinstance(statement, TextStatement):
                     answer = _rows(cursor, statement)
                 else:
@@ -50,11 +53,3 @@ def _rows(cursor: apsw.Cursor, statement: TextStatement) -> list[Any]:
         return cursor.execute(statement.text, statement.values).fetchall()
     except UnicodeDecodeError as error:
         raise unreadable(cursor, statement, error) from error
-
-
-def _count_once(cursor: apsw.Cursor, statement: UpkeepStatement, done: UpkeepResults) -> int:
-    count = done.get(statement.step)
-    if count is None:
-        cursor.execute(statement.text, statement.values)
-        count = done[statement.step] = cursor.connection.changes()
-    return count

@@ -1,6 +1,6 @@
 """Compiles the steps and reads that are specific to SQLite."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -56,12 +56,9 @@ class SqliteStatementCompiler(StatementCompiler):
         self._small_gets = {table.name: self._small_get(table) for table in TABLES if table.may_be_large}
         self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
-        self._templates = lru_cache(_TEMPLATES_KEPT)(self._template)
         self._alike_changes = lru_cache(_TEMPLATES_KEPT)(lambda prepared: alike_change(dialect, prepared.template()))
-
-    def bound(self, steps: BoundSteps) -> list[Statement]:
         # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
-        return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
+        self._templates: Callable[[PreparedWrite], list[Statement]] = lru_cache(_TEMPLATES_KEPT)(self._template)
 
     def insert_into(self, table: Table[Any]) -> tuple[NewInsert, BulkInsert]:
         return BulkInsertStatement, BulkInsert(table, lambda rows: self.sql.insert(table, rows))
