@@ -8,15 +8,15 @@ from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.statements import IfChangedStatement, Statement, TextStatement
 from swarm_persistence.query.query import FromNow
-from swarm_persistence.storage import claims, dependencies, leases
+from swarm_persistence.storage import claim_requests, dependencies, leases
 
 WRITES: list[tuple[PreparedWrite, tuple[Any, ...]]] = [
-    (claims._claiming_by_id, ("t1", "a1", FromNow(60.0))),
-    (claims._claiming_by_id, ("t1", "a1", None)),
-    (claims.claiming_ready(claims.ReadyClaim(None, 1, False)), ("a1", FromNow(60.0))),
-    (claims.claiming_ready(claims.ReadyClaim(None, 1, True)), ("a1", FromNow(60.0))),
-    (claims.claiming_ready(claims.ReadyClaim(("x",), 1, False)), ("a1", FromNow(60.0))),
-    (claims.claiming_ready(claims.ReadyClaim(("x", "y"), 3, False)), ("a1", FromNow(60.0))),
+    (claim_requests.claiming_by_id, ("t1", "a1", FromNow(60.0))),
+    (claim_requests.claiming_by_id, ("t1", "a1", None)),
+    (claim_requests.claiming_ready(None, 1, False), ("a1", FromNow(60.0))),
+    (claim_requests.claiming_ready(None, 1, True), ("a1", FromNow(60.0))),
+    (claim_requests.claiming_ready(("x",), 1, False), ("a1", FromNow(60.0))),
+    (claim_requests.claiming_ready(("x", "y"), 3, False), ("a1", FromNow(60.0))),
     (leases.completion, ("t1", "a1", 3, None)),
     (leases.completion, ("t1", "a1", 3, '{"sum":3}')),
     (leases._extension, ("t1", "a1", 3, FromNow(60.0))),

@@ -9,7 +9,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import msgspec
 from swarm_persistence.background import HAS_THREADS, submit
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.engines.steps import Step, Update
+from swarm_persistence.engines.steps import Update
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.models import ClaimOutcome, TaskModel
 from swarm_persistence.query.query import Condition, Query
@@ -51,15 +51,6 @@ class AbandonedClaims:
     def __init__(self) -> None:
         self._outstanding: set[Future[None]] = set()
 
-    async def deliver(self, engine: Engine, steps: Sequence[Step]) -> list[Any]:
-        """Write steps of which the last one claims, and return their results; release a cancelled caller's claims."""
-        claim = _Claim(self, engine)
-        try:
-            return await engine.deliver(steps, claim.abandoned)
-        except (asyncio.CancelledError, GeneratorExit):
-            claim.await_outcome()
-            raise
-
     def release(self, engine: Engine, held: Held) -> None:
         """Release claims in the background, with retries; from any thread."""
         if not held:
@@ -86,7 +77,7 @@ class AbandonedClaims:
             )
 
 
-class _Claim(msgspec.Struct, eq=False):
+class UndeliveredClaim(msgspec.Struct, eq=False):
     """A claim whose result has not reached its caller yet."""
 
     claims: AbandonedClaims

@@ -9,7 +9,7 @@ from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import identifier, text
-from swarm_persistence.storage.claims import claimed_by
+from swarm_persistence.storage.claim_requests import claimed_by
 from swarm_persistence.storage.core import by_id
 from swarm_persistence.storage.leases import LeaseVerbs
 from swarm_persistence.storage.tasks import IS_MET, IS_PENDING

@@ -16,10 +16,8 @@ def several(value: Iterable[T], name: str, expected: str) -> list[T]:
     return list(value)
 
 
-def texts(value: Iterable[str] | None, name: str) -> tuple[str, ...] | None:
-    """Return the distinct texts of an iterable; `None` stays `None`."""
-    if value is None:
-        return None
+def texts(value: Iterable[str], name: str) -> tuple[str, ...]:
+    """Return the distinct texts of an iterable; raise `InvalidQueryError` for anything else."""
     items = several(value, name, "a list of str")
     return tuple(dict.fromkeys(text(item, f"{name}[{place}]") for place, item in enumerate(items)))
 

@@ -9,19 +9,15 @@ from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.reads import FirstOfEach, Get, Values
 from swarm_persistence.models import TaskLimit, TaskPriority
 from swarm_persistence.models.collections import collection_of
-from swarm_persistence.query.query import Condition, Order, Query, one_of
+from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
-from swarm_persistence.storage.task_limits import ANY_LIMIT, Room, room_of
+from swarm_persistence.storage.claim_requests import BY_CAPABILITIES, ClaimRequest
+from swarm_persistence.storage.task_limits import Room, room_of
 from swarm_persistence.storage.tasks import IS_READY, MOST_URGENT_FIRST
 
-_REQUIRES_ANY = Condition("required_capabilities", "IS NOT NULL")
 _REQUIRES_NONE = Condition("required_capabilities", "IS NULL")
-_BY_CAPABILITIES = Order("required_capabilities", is_of_beginning=True)
 _BY_TYPE = Order("task_type", is_of_beginning=True)
 _BY_KEY = Order("concurrency_key", is_of_beginning=True)
-
-EXCEPTIONS: tuple[Query[Any], ...] = (ANY_LIMIT, Query(TASKS, (*IS_READY, _REQUIRES_ANY), (_BY_CAPABILITIES,), 1))
-"""While one of them has a row, the first task of the queue may not be the one to claim."""
 
 _FIELDS = ("id", "priority", SEQUENCE, "task_type", "concurrency_key", "created_at", "run_at")
 _KEY = _FIELDS.index("concurrency_key")
@@ -33,28 +29,6 @@ _MANY = 500
 _MOST_KEYS = 64
 """How many keys that are not full are compared then."""
 _ALL = 2**31
-
-
-class Wanted(NamedTuple):
-    """Which tasks a claim asks for, and how many at most."""
-
-    types: tuple[str, ...] | None
-    limit: int = 1
-    agent_id: str | None = None
-    capabilities: tuple[str, ...] | None = None
-    """What the agent can do; `None` for what it has registered."""
-    ageing: float | None = None
-    """After so many seconds, a task that waits counts as one priority higher, and so on."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no task can be one of them."""
-        return self.limit == 0 or self.types == ()
-
-
-def of_types(types: tuple[str, ...] | None) -> tuple[Condition, ...]:
-    """Return the conditions for a task's type."""
-    return () if types is None else (one_of("task_type", types),)
 
 
 class Candidate(NamedTuple):
@@ -79,12 +53,12 @@ class ClaimChoice:
     def __init__(
         self,
         executor: Executor,
-        wanted: Wanted,
+        request: ClaimRequest,
         limits: dict[str, TaskLimit],
         others: tuple[Condition, ...] = (),
     ) -> None:
         self._executor = executor
-        self._wanted = wanted
+        self._request = request
         self._limits = limits
         self._others = others
         self._rooms: dict[str, Room] = {}
@@ -116,13 +90,13 @@ class ClaimChoice:
                     continue
                 room.take(key)
             chosen.append(candidate)
-            if len(chosen) == self._wanted.limit:
+            if len(chosen) == self._request.limit:
                 break
         return chosen
 
     async def _fitting_requirements(self) -> list[Condition]:
         """Return a condition for each requirement of ready tasks that the agent fulfils, that of none first."""
-        order = (_BY_CAPABILITIES, _BY_TYPE, *MOST_URGENT_FIRST)
+        order = (BY_CAPABILITIES, _BY_TYPE, *MOST_URGENT_FIRST)
         required = await self._first_of_each((), order, ("required_capabilities",))
         self.is_any_required = bool(required)
         if not required:
@@ -132,14 +106,14 @@ class ClaimChoice:
         return [_REQUIRES_NONE, *(Condition("required_capabilities", "=", text) for text in fitting)]
 
     async def _capabilities(self) -> Iterable[str]:
-        if self._wanted.capabilities is not None or self._wanted.agent_id is None:
-            return self._wanted.capabilities or ()
-        agent = await self._executor.read(Get(AGENTS, self._wanted.agent_id))
+        if self._request.capabilities is not None or not self._request.agent_id:
+            return self._request.capabilities or ()
+        agent = await self._executor.read(Get(AGENTS, self._request.agent_id))
         return () if agent is None else agent.capabilities
 
     async def _types(self) -> Sequence[str]:
-        if self._wanted.types is not None:
-            return self._wanted.types
+        if self._request.types is not None:
+            return self._request.types
         return [
             task_type for (task_type,) in await self._first_of_each((), (_BY_TYPE, *MOST_URGENT_FIRST), ("task_type",))
         ]
@@ -154,13 +128,13 @@ class ClaimChoice:
     def _lanes(self, task_type: str, requirements: Sequence[Condition]) -> list[_Lane]:
         of_type = (Condition("task_type", "=", task_type), *self._others)
         levels: list[tuple[Condition, ...]]
-        levels = [()] if self._wanted.ageing is None else [(Condition("priority", "=", level),) for level in _LEVELS]
+        levels = [()] if self._request.ageing is None else [(Condition("priority", "=", level),) for level in _LEVELS]
         needs: list[tuple[Condition, ...]] = [(each,) for each in requirements] or [()]
         return [_Lane(task_type, (*of_type, *need, *level)) for need in needs for level in levels]
 
     async def _first_of(self, lane: _Lane, room: Room | None) -> list[Any]:
         """Return the first rows of a lane that may be claimed, as many as are wanted."""
-        limit = self._wanted.limit
+        limit = self._request.limit
         if room is None or not room.is_of_keys:
             return await self._rows(lane.conditions, limit)
         few = max(_FEW, 2 * limit)
@@ -208,8 +182,8 @@ class ClaimChoice:
 
     def _candidate(self, row: Any, present: int) -> Candidate:
         id, priority, sequence, task_type, _, created_at, run_at = row
-        if self._wanted.ageing is not None:
+        if self._request.ageing is not None:
             waited = max(present - max(created_at, run_at or 0), 0)
             # The least first: of a tiny ageing, the quotient may be infinite.
-            priority = int(min(priority + waited / (self._wanted.ageing * 1_000_000), _LEVELS[-1]))
+            priority = int(min(priority + waited / (self._request.ageing * 1_000_000), _LEVELS[-1]))
         return Candidate(-priority, sequence, id, task_type)

@@ -38,8 +38,7 @@ class DocumentChoice(NamedTuple):
 
     def chosen_keys(self) -> tuple[str, ...] | None:
         """Return the distinct keys that are chosen, in order, or `None` if no keys are given."""
-        keys = texts(self.keys, "keys")
-        return None if keys is None else tuple(sorted(keys))
+        return None if self.keys is None else tuple(sorted(texts(self.keys, "keys")))
 
     def _range(self, collection: str) -> list[Condition]:
         if flag(self.below, "below"):

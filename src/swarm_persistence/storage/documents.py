@@ -96,7 +96,7 @@ class DocumentVerbs(StorageCore):
     async def get_documents(self, collection: Sequence[str], keys: Iterable[str]) -> list[DocumentModel]:
         """Return the documents of these keys in the order of the keys; unknown keys are left out."""
         within = collection_argument(collection)
-        ids = [document_id(within, key) for key in texts(keys, "keys") or ()]
+        ids = [document_id(within, key) for key in texts(keys, "keys")]
         if not ids:
             return []
         query = Query(DOCUMENTS, (one_of("id", ids), *IS_UNEXPIRED), (Order("id"),))

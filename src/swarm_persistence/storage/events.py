@@ -129,5 +129,4 @@ class EventVerbs(StorageCore):
 
 
 def _of_types(types: Iterable[str] | None) -> tuple[Condition, ...]:
-    wanted = texts(types, "types")
-    return () if wanted is None else (one_of("event_type", wanted),)
+    return () if types is None else (one_of("event_type", texts(types, "types")),)

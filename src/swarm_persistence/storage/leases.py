@@ -25,7 +25,8 @@ from swarm_persistence.query.task_statuses import HELD, IS_HELD, IS_UNFINISHED
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import count, identifier, json_text, text
 from swarm_persistence.storage.arguments import several
-from swarm_persistence.storage.claims import LEASE_SECONDS, ClaimVerbs
+from swarm_persistence.storage.claim_requests import LEASE_SECONDS
+from swarm_persistence.storage.claims import ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id, id_of
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed

@@ -9,7 +9,8 @@ from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Values
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Order, Query
 from swarm_persistence.schema.tables import IS_DELAYED, TASK_LIMITS, TASKS
-from swarm_persistence.storage.claim_choice import ClaimChoice, Wanted, of_types
+from swarm_persistence.storage.claim_choice import ClaimChoice
+from swarm_persistence.storage.claim_requests import ClaimRequest, of_types
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.task_limits import limits_by_type
 from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, IS_READY, MOST_URGENT_FIRST
@@ -25,10 +26,10 @@ class ReadyTaskWatch:
     To lose no task, make it before a claim, and wait for it after the claim.
     """
 
-    def __init__(self, storage: StorageCore, wanted: Wanted) -> None:
+    def __init__(self, storage: StorageCore, request: ClaimRequest) -> None:
         self._storage = storage
-        self._wanted = wanted
-        fits = of_types(wanted.types)
+        self._request = request
+        fits = of_types(request.types)
         ready: Query[TaskModel] = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, 1)
         due: Query[TaskModel] = Query(TASKS, (IS_PENDING, IS_MET, *IS_DUE, *fits), MOST_URGENT_FIRST, 1)
         self._queries = (ready, due)
@@ -109,12 +110,12 @@ class ReadyTaskWatch:
         executor = self._storage._executor()
         if await executor.read(Values(self._queries[1], ("id",))):
             return True
-        return bool(await ClaimChoice(executor, self._wanted, await limits_by_type(executor)).candidates())
+        return bool(await ClaimChoice(executor, self._request, await limits_by_type(executor)).candidates())
 
     async def _seconds_to_next_start(self, most: float) -> float:
         """Return the seconds until a limit lets the next task start; `most` or more if that is later, or never."""
         executor = self._storage._executor()
-        choice = ClaimChoice(executor, self._wanted, await limits_by_type(executor))
+        choice = ClaimChoice(executor, self._request, await limits_by_type(executor))
         await choice.candidates()
         if choice.next_start is None:
             return most

@@ -71,7 +71,7 @@ def _bucket(bucket: float | timedelta) -> Bucket:
 
 
 def _fields(group_by: Iterable[str]) -> tuple[str, ...]:
-    fields = _named(group_by, "group_by")
+    fields = texts(group_by, "group_by")
     for place, field in enumerate(fields):
         if field not in _FIELDS:
             raise InvalidQueryError(f"group_by[{place}] is {shown(field)}, expected one of {', '.join(_FIELDS)}")
@@ -79,7 +79,7 @@ def _fields(group_by: Iterable[str]) -> tuple[str, ...]:
 
 
 def _functions(functions: Iterable[str]) -> dict[str, AggregateFunction]:
-    names = _named(functions, "functions")
+    names = texts(functions, "functions")
     if not names:
         raise InvalidQueryError("functions is empty, expected one at least, such as avg, count or p95")
     return {name: _function(name, f"functions[{place}]") for place, name in enumerate(names)}
@@ -96,10 +96,3 @@ def _function(name: str, argument: str) -> AggregateFunction:
     raise InvalidQueryError(
         f"{argument} is {shown(name)}, expected one of {', '.join(_PLAIN)}, count, or a percentile from p0 to p100"
     )
-
-
-def _named(names: Iterable[str], argument: str) -> tuple[str, ...]:
-    found = texts(names, argument)
-    if found is None:
-        raise InvalidQueryError(f"{argument} is None, expected a list of str")
-    return found

@@ -54,8 +54,13 @@ class TaskFilter:
         types: Iterable[str] | None,
         statuses: Iterable[TaskStatus | str] | None,
     ) -> None:
-        given = {"id": texts(ids, "ids"), "task_type": texts(types, "types"), "status": _statuses(statuses)}
-        filters = {field: values for field, values in given.items() if values is not None}
+        filters: dict[str, tuple[str, ...]] = {}
+        if ids is not None:
+            filters["id"] = texts(ids, "ids")
+        if types is not None:
+            filters["task_type"] = texts(types, "types")
+        if statuses is not None:
+            filters["status"] = _statuses(statuses)
         self.query = Query(TASKS, tuple(one_of(field, values) for field, values in filters.items()))
         self.fits = _fits(filters) if filters else None
         """Whether a row fits, as a function of the row; `None` if each one does."""
@@ -74,9 +79,7 @@ def position_of_cursor(cursor: str | None) -> FeedPosition | None:
     raise InvalidQueryError(f"after is {shown(cursor)}, expected a cursor of watch_tasks, or {NOW!r}")
 
 
-def _statuses(statuses: Iterable[TaskStatus | str] | None) -> tuple[str, ...] | None:
-    if statuses is None:
-        return None
+def _statuses(statuses: Iterable[TaskStatus | str]) -> tuple[str, ...]:
     column = TASKS.column("status")
     given = several(statuses, "statuses", "a list of TaskStatus")
     values: list[Any] = [query_value(column, each, f"statuses[{place}]") for place, each in enumerate(given)]

@@ -55,8 +55,9 @@ class DependencyVerbs(TaskVerbs):
         A dependency that is not stored counts as missing once the task is `missing_after` seconds old.
         """
         age = round(seconds(missing_after, "missing_after", is_zero_possible=True) * 1_000_000)
-        chosen = texts(task_ids, "task_ids")
-        blocked = await (self.get_blocked_tasks() if chosen is None else self._blocked_among(chosen))
+        blocked = await (
+            self.get_blocked_tasks() if task_ids is None else self._blocked_among(texts(task_ids, "task_ids"))
+        )
         if not blocked:
             return {}
         links = {*await self._pairs(TASK_LINKS, "task_id", [task.id for task in blocked], "dependency_id")}

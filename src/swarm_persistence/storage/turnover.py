@@ -10,16 +10,10 @@ from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.steps import Apart
 from swarm_persistence.errors import InvalidQueryError, UnreadableError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.query.builder import bound
 from swarm_persistence.schema.values import json_text
 from swarm_persistence.storage.arguments import several
-from swarm_persistence.storage.claims import (
-    LEASE_SECONDS,
-    MOST_MARKED,
-    ReadyClaim,
-    checked_claimant,
-    checked_wanted,
-    claiming_ready,
-)
+from swarm_persistence.storage.claim_requests import LEASE_SECONDS, MOST_MARKED, checked_request, claiming_ready
 from swarm_persistence.storage.held_claims import claim_key
 from swarm_persistence.storage.leases import LeaseVerbs, completion
 
@@ -67,29 +61,30 @@ class TurnoverVerbs(LeaseVerbs):
 
         """
         pairs = _checked(completions)
-        claimant = checked_claimant(agent_id, lease)
-        wanted = checked_wanted(agent_id, task_types, capabilities, limit, ageing)
-        is_running = bool(is_running)
+        most = bound("limit", limit)
+        request = checked_request(
+            agent_id, task_types, capabilities, limit=most, lease=lease, ageing=ageing, is_running=is_running
+        )
         held = [(task, result) for task, result in pairs if task.assigned_to is not None]
         if not held:
-            claimed = [] if wanted.is_empty else await self._claim_ready(wanted, claimant, is_running=is_running)
-            return CompletedAndClaimed(claimed, [task for task, _ in pairs])
+            return CompletedAndClaimed(await self._claim_ready(request), [task for task, _ in pairs])
 
         apart = Apart(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
-        if wanted.is_empty or self._is_choosing or wanted.ageing is not None:
+        if not request.limit or self._is_choosing or request.ageing is not None:
             (outcomes,) = await self._executor().write((apart,))
             lost = self._show_completed(pairs, held, outcomes)
-            claimed = [] if wanted.is_empty else await self._claim_ready(wanted, claimant, is_running=is_running)
-            return CompletedAndClaimed(claimed, lost)
-        claim = claiming_ready(ReadyClaim(wanted.types, wanted.limit, is_running))
+            return CompletedAndClaimed(await self._claim_ready(request), lost)
+        claim = BoundSteps(
+            claiming_ready(request.types, request.limit, request.is_running), request.agent_id, request.lease
+        )
         try:
-            outcomes, marked, claimed = await self._write_claim([apart, *BoundSteps(claim, *claimant)])
+            outcomes, marked, claimed = await self._write_claim([apart, *claim])
         except UnreadableError:
             outcomes = await self._complete_after_failure(apart, [task for task, _ in held])
             marked, claimed = MOST_MARKED, []
         lost = self._show_completed(pairs, held, outcomes)
         if not claimed and (marked == MOST_MARKED or await self._must_choose()):
-            claimed = await self._claim_ready(wanted, claimant, is_running=is_running)
+            claimed = await self._claim_ready(request)
         return CompletedAndClaimed(claimed, lost)
 
     async def _complete_after_failure(self, apart: Apart, tasks: Sequence[TaskModel]) -> list[Any]:

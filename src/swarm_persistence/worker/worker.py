@@ -13,7 +13,7 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, OtherError
 from swarm_persistence.models import AgentModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.claims import LEASE_SECONDS
+from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.worker import signals
 from swarm_persistence.worker.handlers import handlers_by_type

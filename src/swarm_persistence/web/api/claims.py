@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from swarm_persistence import ConflictError, Storage, TaskModel
-from swarm_persistence.storage.claims import LEASE_SECONDS
+from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.remote_claims import claim_several_or_requeue
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.records import existing

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from swarm_persistence import Storage, TaskModel
 from swarm_persistence.storage import interventions
-from swarm_persistence.storage.claims import LEASE_SECONDS
+from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.remote_claims import task_as_claimed
 from swarm_persistence.web.answers import record_answer
 from swarm_persistence.web.repetition import Repetition
