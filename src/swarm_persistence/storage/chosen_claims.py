@@ -32,6 +32,7 @@ class ChosenClaims(TaskVerbs):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._abandoned_claims = AbandonedClaims()
+        self._limited_types: frozenset[str] = frozenset()
 
     async def _claim_chosen(self, request: ClaimRequest) -> list[TaskModel]:
         """Claim the tasks that limits, capabilities and ageing choose; one transaction chooses and claims."""
@@ -67,12 +68,19 @@ class ChosenClaims(TaskVerbs):
 
     async def _locked_limits(self, types: Sequence[str] | None) -> dict[str, TaskLimit]:
         """Return the limits, those of some types locked: what they count changes by this transaction only."""
-        limits = await limits_by_type(self._executor())
-        locked = sorted(limits if types is None else limits.keys() & set(types))
-        if not locked:
-            return limits
-        await self._executor().write((LockRows(TASK_LIMITS, exclusive=tuple(locked), skips_missing=True),))
-        return await limits_by_type(self._executor())
+        executor = self._executor()
+        locked: set[str] = set()
+        # What was limited at the last claim mostly is so still: then the limits are read once, with the locks held.
+        limited = self._limited_types
+        while True:
+            to_lock = limited if types is None else limited.intersection(types)
+            if not to_lock <= locked:
+                await executor.write((LockRows(TASK_LIMITS, exclusive=tuple(sorted(to_lock)), skips_missing=True),))
+                locked |= to_lock
+            limits = await limits_by_type(executor)
+            limited = self._limited_types = frozenset(limits)
+            if (limited if types is None else limited.intersection(types)) <= locked:
+                return limits
 
     async def _claim_candidates(
         self, candidates: Sequence[Candidate], limits: Mapping[str, TaskLimit], changes: Mapping[str, Change]

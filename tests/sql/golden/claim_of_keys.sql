@@ -182,10 +182,6 @@ SELECT id, running, per_key, starts, per_seconds, sequence
 FROM task_limits
 ORDER BY sequence;
 
-SELECT id, running, per_key, starts, per_seconds, sequence
-FROM task_limits
-ORDER BY sequence;
-
 WITH RECURSIVE heads AS (
   SELECT * FROM (
     SELECT required_capabilities FROM tasks
