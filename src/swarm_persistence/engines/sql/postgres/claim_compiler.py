@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.sql.compiler import Compiled, Compiler, changes_shape
+from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres.bounded_heads import (
     INDEX_OF_TYPES,
     bounded_heads,
@@ -27,6 +27,7 @@ from swarm_persistence.engines.sql.postgres.claim_parts import (
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidden
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, arrays_of, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
+from swarm_persistence.engines.sql.query_compiler import Compiled
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, quoted, where_text
