@@ -4,10 +4,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from swarm_persistence.background import HAS_THREADS
@@ -19,10 +18,11 @@ from swarm_persistence.worker import pace
 from swarm_persistence.worker.background_jobs import BackgroundJobs
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
+from swarm_persistence.worker.hand_backs import HandBacks, release_once
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
-from swarm_persistence.worker.recording import Outcome, Recorder
+from swarm_persistence.worker.recording import Outcome
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.run_timer import RunTimer
 from swarm_persistence.worker.settings import WorkerSettings
@@ -69,7 +69,7 @@ class WorkerRun:
         self._ahead = ClaimedAhead()
         self._longest_ahead = min(pace.LONGEST_WAIT_SECONDS, settings.limits.lease / 4)
         self._ahead_timer: asyncio.TimerHandle | None = None
-        self._handing_back: dict[asyncio.Task[Any], list[Recorder]] = {}
+        self._hand_backs = HandBacks(storage, self._fail, self._changed.set)
         self._timer = RunTimer(lambda: self._running)
         self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
         self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
@@ -93,7 +93,7 @@ class WorkerRun:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._is_writing or self._unsettled or len(self._ahead) or self._handing_back)
+        return bool(self._is_writing or self._unsettled or len(self._ahead) or self._hand_backs)
 
     def stop(self) -> None:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
@@ -143,7 +143,7 @@ class WorkerRun:
             raise self._failure
 
     async def _work_until_settled(self) -> None:
-        while not self._is_stopping or self._unsettled or self._handing_back:
+        while not self._is_stopping or self._unsettled or self._hand_backs:
             self._changed.clear()
             try:
                 await self._cycle()
@@ -330,8 +330,7 @@ class WorkerRun:
     def _give_back_all(self) -> None:
         for run in [*self._unsettled]:
             run.give_back()
-        for recorder in chain.from_iterable(self._handing_back.values()):
-            recorder.given_up.set()
+        self._hand_backs.give_up()
 
     def _give_back_ahead(self) -> None:
         for task in self._ahead.take_all():
@@ -343,25 +342,12 @@ class WorkerRun:
         tasks = self._ahead.take_overdue(self._longest_ahead)
         if tasks:
             self._pace.reset()
-            recorders = [Recorder(self._storage, task, task) for task in tasks]
-            releasing = self._loop.create_task(_release(recorders))
-            self._handing_back[releasing] = recorders
-            releasing.add_done_callback(self._handed_back)
+            self._hand_backs.begin(tasks)
         self._start_what_fits()
-
-    def _handed_back(self, releasing: "asyncio.Task[Any]") -> None:
-        del self._handing_back[releasing]
-        error = None if releasing.cancelled() else releasing.exception()
-        if isinstance(error, Exception):
-            self._fail(error)
-        self._changed.set()
 
     async def _release_ahead(self) -> None:
         """Release the tasks that were claimed ahead, for the loop is blocked; from another loop, and with one try."""
-        recorders = [Recorder(self._storage, task, task) for task in self._ahead.take_all()]
-        for recorder in recorders:
-            recorder.given_up.set()
-        await _release(recorders)
+        await release_once(self._storage, self._ahead.take_all())
 
     async def _end_wait(self) -> None:
         """If the wait is over, see what has come of it: it raises the errors of a claim."""
@@ -405,7 +391,3 @@ class WorkerRun:
             self._failure = error
             self._log.error("worker %r stops: %s", self._agent.id, error, exc_info=not isinstance(error, StorageError))
         self.stop_at_once()
-
-
-async def _release(recorders: Iterable[Recorder]) -> None:
-    await asyncio.gather(*(recorder.release() for recorder in recorders))

@@ -1,0 +1,55 @@
+"""Releases tasks that a worker has claimed ahead and has no slot for: other workers may have one."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any
+
+from swarm_persistence.models import TaskModel
+from swarm_persistence.storage import Storage
+from swarm_persistence.worker.recording import Recorder
+
+
+class HandBacks:
+    """The releases under way in the worker's loop; each is retried until it succeeds or is given up."""
+
+    def __init__(self, storage: Storage, fail: Callable[[Exception], None], ended: Callable[[], object]) -> None:
+        """Take what to call with the error of a release, and whenever one has ended."""
+        self._storage = storage
+        self._fail = fail
+        self._ended = ended
+        self._recorders: dict[asyncio.Task[Any], list[Recorder]] = {}
+
+    def __len__(self) -> int:
+        return len(self._recorders)
+
+    def begin(self, tasks: Iterable[TaskModel]) -> None:
+        """Release tasks in the background."""
+        recorders = [Recorder(self._storage, task, task) for task in tasks]
+        releasing = asyncio.get_running_loop().create_task(_release(recorders))
+        self._recorders[releasing] = recorders
+        releasing.add_done_callback(self._end)
+
+    def give_up(self) -> None:
+        """Try each release that is under way once more at most."""
+        for recorder in chain.from_iterable(self._recorders.values()):
+            recorder.given_up.set()
+
+    def _end(self, releasing: "asyncio.Task[Any]") -> None:
+        del self._recorders[releasing]
+        error = None if releasing.cancelled() else releasing.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+        self._ended()
+
+
+async def release_once(storage: Storage, tasks: Iterable[TaskModel]) -> None:
+    """Release tasks with one try each, in any event loop."""
+    recorders = [Recorder(storage, task, task) for task in tasks]
+    for recorder in recorders:
+        recorder.given_up.set()
+    await _release(recorders)
+
+
+async def _release(recorders: Iterable[Recorder]) -> None:
+    await asyncio.gather(*(recorder.release() for recorder in recorders))
