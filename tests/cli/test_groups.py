@@ -106,6 +106,16 @@ def test_erase_deletes_a_group_and_tells_how_much(path: str, capsys: pytest.Capt
     assert capsys.readouterr().out.startswith("deleted: 0 tasks, 0 agents")
 
 
+def test_a_dry_run_of_erase_tells_how_much_and_deletes_nothing(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["erase", path, "--group", "x", "--collection", "users/x"]
+    assert main([*command, "--dry-run"]) == 0
+    told = "2 tasks, 2 agents, 2 events, 2 messages, 0 metrics, 1 documents, 0 schedules"
+    assert capsys.readouterr().out == f"to delete: {told}\n"
+
+    assert main([*command, "--yes"]) == 0
+    assert capsys.readouterr().out == f"deleted: {told}\n"
+
+
 def test_erase_without_a_terminal_to_ask_at_deletes_nothing(path: str) -> None:
     refused = run_command("erase", path, "--group", "x", stdin="y\n")
 

@@ -376,8 +376,11 @@ class TestOtherNouns:
         refused = [await client.post(path, json=body) for body in ({}, {"confirm": "bob", "collections": collections})]
         assert [answer.status_code for answer in refused] == [422, 422]
         assert await storage.get_task("alice") is not None
-        erased = (await client.post(path, json={"confirm": "alice", "collections": collections})).json()
+        body = {"confirm": "alice", "collections": collections}
+        counted = (await client.post(path, json={**body, "dry_run": True})).json()
+        erased = (await client.post(path, json=body)).json()
 
+        assert counted == erased
         assert {kind: number for kind, number in erased.items() if number} == {"tasks": 1, "documents": 1}
         assert [await storage.get_task(id) is None for id in ("alice", "bob")] == [True, False]
         assert [each.value for each in await storage.list_documents(("memories",), below=True)] == ["bob"]

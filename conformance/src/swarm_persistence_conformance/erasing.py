@@ -64,9 +64,12 @@ class TestErasing:
         for name, fields in (("theirs", {"group": "X"}), ("ours", {"group": "x"}), ("plain", {})):
             await storage.store_many([ScheduleModel.new(name, "sum", every=60, task_fields=fields)])
 
+        before = await names_in(storage)
+        counted = await storage.erase("x", collections=[("x", "y"), ("x",), ("x",)], dry_run=True)
+        assert await names_in(storage) == before
         erased = await storage.erase("x", collections=[("x",)])
 
-        assert erased == Erased(tasks=2, agents=2, events=2, messages=2, metrics=2, documents=2, schedules=1)
+        assert counted == erased == Erased(tasks=2, agents=2, events=2, messages=2, metrics=2, documents=2, schedules=1)
         left = await names_in(storage)
         assert sorted(left.pop("ScheduleModel")) == ["plain", "theirs"]
         del left["DocumentModel"]

@@ -8,11 +8,7 @@ import msgspec
 from swarm_persistence.cli.confirmation import confirm
 from swarm_persistence.cli.records import Subparsers, print_json, printable, run_on
 from swarm_persistence.cli.target import shown
-from swarm_persistence.models import AgentModel, EventModel, MessageModel, MetricModel, Model, TaskModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.storage import Storage
-
-_MODELS: tuple[type[Model], ...] = (TaskModel, AgentModel, EventModel, MessageModel, MetricModel)
+from swarm_persistence.storage import Erased
 
 
 def add_parser(commands: "Subparsers") -> None:
@@ -33,6 +29,7 @@ def add_parser(commands: "Subparsers") -> None:
         help="also delete the documents of this collection and those below; its parts are separated by /; may be "
         "repeated",
     )
+    parser.add_argument("--dry-run", action="store_true", help="delete nothing; tell how many would be deleted")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="print the numbers as one JSON object")
     parser.set_defaults(run=run)
@@ -40,25 +37,29 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Erase the group, and return the exit code."""
-    if not arguments.yes:
+    if not (arguments.yes or arguments.dry_run):
         confirm("erase", lambda: _facts(arguments))
-    paths = [tuple(path.split("/")) for path in arguments.collection]
-    erased = run_on(arguments.database, lambda storage: storage.erase(arguments.group, collections=paths))
+    erased = _erase(arguments, dry_run=arguments.dry_run)
     if arguments.json:
         print_json(erased)
     else:
-        print("deleted: " + ", ".join(f"{number} {kind}" for kind, number in msgspec.to_builtins(erased).items()))
+        print(f"{'to delete' if arguments.dry_run else 'deleted'}: {_listed(erased)}")
     return 0
 
 
 def _facts(arguments: argparse.Namespace) -> Iterator[str]:
-    counts = run_on(arguments.database, lambda storage: _counts(storage, arguments.group))
     yield f"in {shown(arguments.database)}, the group {printable(arguments.group)!r} has:"
-    yield "  " + ", ".join(f"{number} {name}" for name, number in counts.items())
+    yield f"  {_listed(_erase(arguments, dry_run=True))}"
     for path in arguments.collection:
-        yield f"  and the documents in {printable(path)!r}"
+        yield f"  the documents are those in {printable(path)!r}"
 
 
-async def _counts(storage: Storage, group: str) -> dict[str, int]:
-    queries = [QueryBuilder(model).where_eq("group", group) for model in _MODELS]
-    return {query.query.table.name: await storage.repository(query.query.table.model).count(query) for query in queries}
+def _erase(arguments: argparse.Namespace, *, dry_run: bool) -> Erased:
+    paths = [tuple(path.split("/")) for path in arguments.collection]
+    return run_on(
+        arguments.database, lambda storage: storage.erase(arguments.group, collections=paths, dry_run=dry_run)
+    )
+
+
+def _listed(erased: Erased) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in msgspec.to_builtins(erased).items())

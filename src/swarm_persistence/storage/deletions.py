@@ -10,14 +10,14 @@ from swarm_persistence.engines.steps import Delete
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.query import Condition, Query, one_of, without_expired
-from swarm_persistence.schema.tables import AGENTS, EVENTS, MESSAGES, METRICS, SCHEDULES, TASKS, M, Table
+from swarm_persistence.schema.tables import AGENTS, DOCUMENTS, EVENTS, MESSAGES, METRICS, SCHEDULES, TASKS, M, Table
 from swarm_persistence.schema.values import decode_json, identifier
 from swarm_persistence.storage.agents import step_to_delete_agent
 from swarm_persistence.storage.arguments import flag, several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.deleted_tasks import delete_tasks
 from swarm_persistence.storage.document_lists import DocumentListVerbs
-from swarm_persistence.storage.document_ranges import collection_argument
+from swarm_persistence.storage.document_ranges import collection_argument, collections_below
 from swarm_persistence.storage.passes import SPAN, UNBOUNDED, batches_of_ids
 from swarm_persistence.storage.readable import readable_values
 
@@ -25,7 +25,7 @@ _OF_GROUPS: tuple[Table[Any], ...] = (TASKS, AGENTS, EVENTS, MESSAGES, METRICS)
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """The number of records that `erase` has deleted, by kind."""
+    """The number of records that `erase` has deleted, or would delete, by kind."""
 
     tasks: int = 0
     agents: int = 0
@@ -70,7 +70,7 @@ class DeletionVerbs(DocumentListVerbs):
             return await self._executor().read(Count(matching))
         return await self._delete_all(wanted.table, matching.conditions, SPAN)
 
-    async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = ()) -> Erased:
+    async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = (), dry_run: bool = False) -> Erased:
         """Delete all tasks, agents, events, messages and metrics of a group, and return how many.
 
         So are the schedules whose tasks have the group. Documents have no group: those of the given `collections`, and
@@ -78,7 +78,8 @@ class DeletionVerbs(DocumentListVerbs):
         that an agent holds become pending again, as of `delete_where`.
 
         It runs in short writes, as `delete_where` does. After an interruption, call it again: it deletes what is left.
-        What the group's own programs store while it runs may stay, so stop them first.
+        What the group's own programs store while it runs may stay, so stop them first. With `dry_run`, count, and
+        delete nothing.
 
         Raises:
             SerializationError: the group is no text, or empty.
@@ -90,15 +91,33 @@ class DeletionVerbs(DocumentListVerbs):
             if not collection_argument(path, f"collections[{place}]"):
                 raise InvalidQueryError(f"collections[{place}] is {shown(path)}, which all documents lie below")
         is_of_group = (Condition("group", "=", name),)
+        if flag(dry_run, "dry_run"):
+            return await self._erasable(name, is_of_group, within)
         # First: a schedule would store new tasks of the group.
         schedules = await self._delete_schedules(name)
         counts = {table.name: await self._delete_all(table, is_of_group, UNBOUNDED) for table in _OF_GROUPS}
         documents = sum([await self.delete_documents(path, below=True) for path in within])
         return Erased(**counts, documents=documents, schedules=schedules)
 
-    async def _delete_schedules(self, group: str) -> int:
+    async def _erasable(
+        self, group: str, is_of_group: tuple[Condition, ...], collections: Sequence[Sequence[str]]
+    ) -> Erased:
+        async def count(table: Table[Any], conditions: tuple[Condition, ...]) -> int:
+            return await self._executor().read(Count(without_expired(Query(table, conditions))))
+
+        paths = {tuple(path) for path in collections}
+        # Of two collections, one below the other, the lower one is within the upper one.
+        upper = [path for path in paths if not any(path[:length] in paths for length in range(len(path)))]
+        documents = [await count(DOCUMENTS, collections_below(collection_argument(path))) for path in upper]
+        counts = {table.name: await count(table, is_of_group) for table in _OF_GROUPS}
+        return Erased(**counts, documents=sum(documents), schedules=len(await self._schedules_of(group)))
+
+    async def _schedules_of(self, group: str) -> list[str]:
         rows, _ = await readable_values(self._executor(), Query(SCHEDULES), ("id", "task_fields"))
-        ids = [str(id) for id, fields in rows if decode_json(fields).get("group") == group]
+        return [str(id) for id, fields in rows if decode_json(fields).get("group") == group]
+
+    async def _delete_schedules(self, group: str) -> int:
+        ids = await self._schedules_of(group)
         return await delete_rows(self, SCHEDULES, ids, ()) if ids else 0
 
     async def _delete_all(self, table: Table[Any], conditions: tuple[Condition, ...], span: int) -> int:
