@@ -307,6 +307,27 @@ class TestDecisions:
         assert "assigned 40%" in run("list")[1]
         assert "progress_text: 2 of 5" in run("show", "a")[1]
 
+    def test_a_task_is_shown_with_its_past_claims(self, storage: BlockingStorage, run: Run) -> None:
+        storage.store_task(a_task("a"))
+        for agent_id, error in (("agent-1", "no luck\nat all"), ("agent-2", None)):
+            task = storage.claim_next_task(agent_id)
+            assert task is not None
+            if error is None:
+                storage.release_task(task)
+            else:
+                storage.fail_task(task, error, retry_in=0)
+
+        lines = run("show", "a")[1].splitlines()
+        shown = [line for line in lines if line.startswith("claim ")]
+        assert [line.partition(" by ")[2].partition(" 0 s ago")[0] for line in shown] == [
+            "agent-1: retried",
+            "agent-2: released",
+        ]
+        assert shown[0].endswith(": no luck")
+        assert not any(line.startswith("past_claims") for line in lines)
+        (record,) = [json.loads(line) for line in run("show", "a", "--json")[1].splitlines()]
+        assert [claim["agent_id"] for claim in record["past_claims"]] == ["agent-1", "agent-2"]
+
 
 def test_blocked_tasks_are_listed_with_what_they_wait_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "blocked.db")

@@ -211,6 +211,33 @@ class TestPages:
         assert "read 5 of 20 files" in text
         assert f'data-key="{task.id}"' in (await client.get("/tasks?group=run-7")).text
 
+    async def test_the_page_of_a_task_shows_every_claim_in_order(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        task = await storage.store_task(TaskModel(task_type="claimed-often"))
+
+        async def claim(agent_id: str) -> TaskModel:
+            found = await storage.claim_next_task(agent_id, task_types=["claimed-often"])
+            assert found is not None
+            return found
+
+        assert "Claims of this task" not in (await client.get(f"/tasks/{task.id}")).text
+        await storage.fail_task(await claim("agent-1"), "<b>no luck</b>", retry_in=0)
+        await storage.release_task(await claim("agent-2"))
+        await storage.fail_task(await claim("agent-3"), "no hope", max_retries=0)
+        await storage.retry_task(task.id)
+        await claim("agent-4")
+
+        text = (await client.get(f"/tasks/{task.id}")).text
+        rows = re.findall(r'<tr data-key="claim \d+">(.*?)</tr>', text)
+        expected = ["failed, to be retried", "released", "failed for good", "assigned"]
+        for number, (row, outcome) in enumerate(zip(rows, expected, strict=True), start=1):
+            assert f"<td>{number}</td>" in row
+            assert f'href="/agents/agent-{number}"' in row
+            assert f"<td>{outcome}</td>" in row
+        assert "&lt;b&gt;no luck&lt;/b&gt;" in rows[0]
+        assert "no hope" in rows[2]
+
     async def test_events_long_after_the_end_of_a_task_are_left_out_and_those_soon_after_are_not(
         self, client: httpx.AsyncClient, storage: Storage
     ) -> None:

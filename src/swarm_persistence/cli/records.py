@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -158,9 +158,11 @@ def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], 
     console.print(table)
 
 
-def print_fields(console: "Console", record: Model) -> None:
-    """Print the fields of a record that have a value, each on a line."""
+def print_fields(console: "Console", record: Model, left: Collection[str] = ()) -> None:
+    """Print the fields of a record that have a value, each on a line, but those that are left to the caller."""
     for field in record.__struct_fields__:
+        if field in left:
+            continue
         value = msgspec.to_builtins(getattr(record, field))
         if value is not None:
             say(console, f"{field}: {printable(value if isinstance(value, str) else short_json(value))}")

@@ -94,7 +94,11 @@ def run_show(arguments: argparse.Namespace) -> int:
         print_json({**msgspec.to_builtins(task), "unmet_dependencies": msgspec.to_builtins(unmet)})
         return 0
     console = open_console()
-    print_fields(console, task)
+    print_fields(console, task, ("past_claims",))
+    for claim in task.past_claims:
+        error = "" if claim.error is None else ": " + claim.error.partition("\n")[0]
+        text = f"claim {claim.number} by {claim.agent_id}: {claim.outcome.value} {age(claim.ended_at)}{error}"
+        say(console, printable(text))
     for dependency in unmet:
         say(console, f"waits for {printable(dependency.id)}, which is {_state_of(dependency)}")
     return 0

@@ -1,17 +1,53 @@
-"""What happened to a task, in the order of time: its own times, and the events that name it."""
+"""What happened to a task, in the order of time: its own times, the events that name it, and its claims."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
-from swarm_persistence import EventModel, TaskModel, TaskStatus
+from swarm_persistence import ClaimOutcome, EventModel, TaskModel, TaskStatus
 
 _ENDS = {
     TaskStatus.COMPLETED: "Completed",
     TaskStatus.FAILED: "Failed for good",
     TaskStatus.CANCELLED: "Cancelled",
 }
+
+
+_OUTCOMES = {
+    ClaimOutcome.COMPLETED: "completed",
+    ClaimOutcome.FAILED: "failed for good",
+    ClaimOutcome.CANCELLED: "cancelled",
+    ClaimOutcome.RETRIED: "failed, to be retried",
+    ClaimOutcome.RELEASED: "released",
+    ClaimOutcome.LEASE_EXPIRED: "lease expired",
+    ClaimOutcome.AGENT_LOST: "agent lost",
+}
+
+
+class ClaimRow(msgspec.Struct, frozen=True):
+    """One claim of a task, as the page shows it."""
+
+    number: int
+    agent_id: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: str
+    error: str | None
+
+
+def claims_of(task: TaskModel) -> list[ClaimRow]:
+    """Return the claims of a task in their order; the latest one is in the task's own fields."""
+    rows = [
+        ClaimRow(each.number, each.agent_id, each.started_at, each.ended_at, _OUTCOMES[each.outcome], each.error)
+        for each in task.past_claims
+    ]
+    if task.assigned_to is not None:
+        outcome = _OUTCOMES[ClaimOutcome(task.status)] if task.status in _ENDS else task.status.value
+        error = task.error if task.status is TaskStatus.FAILED else None
+        latest = ClaimRow(task.claim_count, task.assigned_to, task.started_at, task.completed_at, outcome, error)
+        rows.append(latest)
+    return rows
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -26,7 +62,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 def life_of(task: TaskModel, events: Sequence[EventModel]) -> list[Moment]:
-    """Return the life of a task, the earliest first. Of several claims, the task itself knows the last."""
+    """Return the life of a task, the earliest first; of several claims, the latest one."""
     moments = [Moment(task.created_at, "Stored", TaskStatus.PENDING)]
     if task.run_at is not None:
         moments.append(Moment(task.run_at, "Delayed until"))

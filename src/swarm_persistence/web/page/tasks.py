@@ -16,7 +16,7 @@ from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.graph import Graph, graph_of
 from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.rendering import render
-from swarm_persistence.web.page.task_life import life_of
+from swarm_persistence.web.page.task_life import claims_of, life_of
 
 _FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "concurrency_key", "group", "id.ge")
 _MOST_EVENTS = 100
@@ -79,6 +79,7 @@ async def task_page(
         dependencies={each: dependencies.get(each) for each in found.dependencies},
         dependents=dependents,
         graph=_graph(found, dependencies, dependents),
+        claims=claims_of(found),
         life=life_of(found, events),
         done=done,
         refusal=refusal,
