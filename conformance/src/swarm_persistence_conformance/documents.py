@@ -262,6 +262,7 @@ class TestDocuments:
             lambda storage: storage.get_document("notes", "key"),
             lambda storage: storage.get_document(NOTES, 5),
             lambda storage: storage.get_documents(NOTES, "key"),
+            lambda storage: storage.get_documents(NOTES, None),
             lambda storage: storage.take_document(("a", 5), "key"),
             lambda storage: storage.list_documents(NOTES, limit=-1),
             lambda storage: storage.list_documents(NOTES, below=1),
