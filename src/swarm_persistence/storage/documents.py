@@ -62,18 +62,21 @@ class DocumentVerbs(StorageCore):
         if not steps:
             return PutCounts()
         results: list[list[tuple[int, int] | None]] = await self._executor().write(steps)
+        is_in_transaction = innermost_scope() is not None
         added = replaced = kept = 0
         for document, written in zip((*given, *new), (each for result in results for each in result), strict=True):
             if written is None:
                 kept += 1
                 continue
             version, created_at = written
-            if version == 1:
-                self._tell(document, version=version)
-                added += 1
-            else:
+            added += version == 1
+            replaced += version != 1
+            if is_in_transaction:
                 self._tell(document, version=version, created_at=from_microseconds(created_at))
-                replaced += 1
+            else:
+                document.version = version
+                if version != 1:
+                    document.created_at = from_microseconds(created_at)
         return PutCounts(added, replaced, kept)
 
     async def update_document(self, document: DocumentModel, *, force: bool = False) -> None:

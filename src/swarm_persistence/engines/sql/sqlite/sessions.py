@@ -12,7 +12,7 @@ from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
-from swarm_persistence.engines.sql.sqlite.statements import ShortCommand, has_large_value
+from swarm_persistence.engines.sql.sqlite.statements import ShortCommand, are_large
 from swarm_persistence.engines.sql.sqlite.submit import (
     Action,
     Batch,
@@ -130,7 +130,7 @@ class SqliteSession:
             self._is_slow
             or len(statements) != 1
             or not statements[0].is_short
-            or has_large_value(statements)
+            or are_large(statements)
             or not self._connection_lock.acquire(blocking=False)
         ):
             return False

@@ -31,6 +31,10 @@ MOST_VALUES = 6144
 MOST_ROWS = 1024
 """Rows in one INSERT, and so operations in one commit."""
 
+MOST_PUT = 64
+"""Rows in one INSERT that gives rows: SQLite keeps them until it has written all, which costs more for many. A write of
+more rows is left to the writer's thread."""
+
 _TEXTS_KEPT = 64
 
 
@@ -231,7 +235,7 @@ class PutStatement(CursorStatement, eq=False, gc=False):
 
     @property
     def is_single(self) -> bool:
-        return len(self.rows) <= self._largest_chunk
+        return len(self.rows) <= MOST_PUT
 
     @property
     def is_short(self) -> bool:
@@ -241,14 +245,10 @@ class PutStatement(CursorStatement, eq=False, gc=False):
     def values(self) -> Iterable[Any]:
         return chain.from_iterable(self.rows)
 
-    @property
-    def _largest_chunk(self) -> int:
-        return min(MOST_ROWS, MOST_VALUES // len(self.table.names))
-
     def run_on(self, cursor: apsw.Cursor) -> list[tuple[int, int] | None]:
         written: dict[str, tuple[int, int]] = {}
-        for start in range(0, len(self.rows), self._largest_chunk):
-            chunk = self.rows[start : start + self._largest_chunk]
+        for start in range(0, len(self.rows), MOST_PUT):
+            chunk = self.rows[start : start + MOST_PUT]
             values = self.with_moments([*chain.from_iterable(chunk)])
             # RETURNING has no order.
             for id, version, created_at in cursor.execute(self.text_of(len(chunk)), values):
@@ -326,11 +326,14 @@ class RaiseNumbersStatement(CursorStatement, eq=False, gc=False):
             cursor.execute(f"UPDATE {self.table.floor} SET number = ?", (self.floor,))
 
 
-def has_large_value(statements: Iterable[Statement]) -> bool:
-    """Tell whether a text or bytes among their values are too large for an event loop's own thread."""
+def are_large(statements: Iterable[Statement]) -> bool:
+    """Tell whether they write too much for an event loop's own thread: many rows, or a large text or bytes."""
     for statement in statements:
         # The rows themselves: `values` would be one call more for each write of a single caller.
-        rows = statement.rows if isinstance(statement, InsertStatement) else (statement.values,)
+        has_rows = isinstance(statement, InsertStatement | PutStatement)
+        rows = statement.rows if has_rows else (statement.values,)  # type: ignore[attr-defined]
+        if len(rows) > MOST_PUT:
+            return True
         for value in chain.from_iterable(rows):
             if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
                 return True

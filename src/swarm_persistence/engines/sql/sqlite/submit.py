@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.sql.sqlite.statements import has_large_value
+from swarm_persistence.engines.sql.sqlite.statements import are_large
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import PoolError, copy_error
 
@@ -198,7 +198,7 @@ class Submitter:
         if not self._was_single or self._in_flight or self._has_run_here or self._is_busy:
             self.loop.call_soon(self.flush)  # with the others of this tick
         # One caller after the other: there is nothing to collect, and at least a tick to save.
-        elif self._skipped or self._lead is None or has_large_value(operation.statements):
+        elif self._skipped or self._lead is None or are_large(operation.statements):
             self._skipped = max(self._skipped - 1, 0)
             self.flush()
         else:
