@@ -1,11 +1,14 @@
-"""Facts about puts of documents: the order of arrival, and writers of the same documents in other orders."""
+"""Facts about puts of documents: the order of arrival, writers of the same documents, and puts of many callers."""
 
 import asyncio
 
 import asyncpg
 import pytest
 
-from swarm_persistence import DocumentModel, PostgresStorage
+from postgres.conftest import blocked_by
+from swarm_persistence import DatabaseError, DocumentModel, PostgresStorage
+from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS
+from swarm_persistence.storage.documents import PutCounts
 
 NOTES = ("notes",)
 MANY = 2500
@@ -100,3 +103,76 @@ async def test_large_documents_are_put_and_replaced(storage: PostgresStorage, co
 
     counts = await storage.put_documents(documents(["small"]), if_absent=large)
     assert (counts.added, counts.replaced, counts.kept) == (1, 0, count)
+
+
+class TestManyCallers:
+    """Their small puts share a statement, not a fate."""
+
+    @pytest.mark.parametrize("size", [1, MOST_ROWS])
+    async def test_puts_of_one_tick_are_one_statement(
+        self, storage: PostgresStorage, statements: list[str], size: int
+    ) -> None:
+        given = [documents([f"{number:02}-{place}" for place in range(size)], number) for number in range(50)]
+        await asyncio.gather(*(storage.put_documents(given[7]) for _ in range(2)))  # else the first one leaves at once
+        statements.clear()
+
+        counts = await asyncio.gather(*(storage.put_documents(each) for each in given))
+
+        assert len(statements) == 1
+        assert counts == [PutCounts(replaced=size) if place == 7 else PutCounts(added=size) for place in range(50)]
+        assert await storage.list_documents(NOTES) == [document for each in given for document in each]
+
+    async def test_those_of_absent_documents_are_another_one(
+        self, storage: PostgresStorage, statements: list[str]
+    ) -> None:
+        await asyncio.gather(*(storage.put_documents(documents(["stored"], "first")) for _ in range(2)))
+        statements.clear()
+
+        kept, *others = await asyncio.gather(
+            storage.put_documents([], if_absent=documents(["stored"], "second")),
+            storage.put_documents([], if_absent=documents(["new"])),
+            storage.put_documents(documents(["a"])),
+            storage.put_documents(documents(["b"])),
+        )
+
+        assert len(statements) == 2
+        assert (kept, others) == (PutCounts(kept=1), [PutCounts(added=1)] * 3)
+        stored = await storage.get_document(NOTES, "stored")
+        assert stored is not None
+        assert stored.value == "first"
+
+    async def test_puts_of_one_document_are_written_in_their_order(self, storage: PostgresStorage) -> None:
+        given = [documents(["same"], number)[0] for number in range(5)]
+
+        await asyncio.gather(*(storage.put_documents([each]) for each in given))
+
+        assert [each.version for each in given] == [1, 2, 3, 4, 5]
+        assert await storage.list_documents(NOTES) == given[-1:]
+
+    async def test_only_the_put_of_a_locked_document_waits_for_its_lock(
+        self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
+    ) -> None:
+        await storage.put_documents(documents(["locked"], "first"))
+        async with asyncio.timeout(20):
+            async with rival.transaction():
+                await rival.execute("SELECT FROM documents WHERE key = 'locked' FOR UPDATE")
+                waiting = asyncio.ensure_future(storage.put_documents(documents(["locked"], "second")))
+                for number in range(3):
+                    counts = await asyncio.gather(
+                        *(storage.put_documents(documents([f"free-{number}-{place}"])) for place in range(5))
+                    )
+                    assert counts == [PutCounts(added=1)] * 5
+                await blocked_by(admin, waiting)
+            assert await waiting == PutCounts(replaced=1)
+
+    async def test_the_put_that_fails_fails_alone(self, storage: PostgresStorage, admin: asyncpg.Connection) -> None:
+        await admin.execute(
+            f"ALTER TABLE {storage.schema_name}.documents ADD CONSTRAINT refused CHECK (key <> 'refused')"
+        )
+
+        outcomes = await asyncio.gather(
+            *(storage.put_documents(documents([key])) for key in ("a", "refused", "b")), return_exceptions=True
+        )
+
+        assert [type(each) for each in outcomes] == [PutCounts, DatabaseError, PutCounts]
+        assert await storage.list_document_keys(NOTES) == ["a", "b"]

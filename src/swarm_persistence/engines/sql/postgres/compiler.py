@@ -22,6 +22,9 @@ from swarm_persistence.schema.tables import (
     Table,
 )
 
+_IMPATIENCE = "100ms"
+"""How long an impatient put waits for a lock."""
+
 WRITING = 1398231634
 """The upper half of the keys of the shared advisory locks of transactions with savepoints: see `following`.
 
@@ -51,11 +54,20 @@ class PostgresCompiler(ClaimCompiler):
         insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
         return f"{insertion}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
 
-    def put_rows(self, table: Table[Any], *, if_absent: bool, numbering: Numbering, marked: int | None = None) -> str:
+    def put_rows(
+        self,
+        table: Table[Any],
+        *,
+        if_absent: bool,
+        numbering: Numbering,
+        marked: int | None = None,
+        is_impatient: bool = False,
+    ) -> str:
         """Return the text that adds any number of rows, or replaces those of their ids; it marks `put_values`.
 
         One array for each column comes first, and one of the sequences if they are given. With `marked`, the values of
-        so many rows are marked one by one, column by column. Rows are locked in the order of their ids.
+        so many rows are marked one by one, column by column. Rows are locked in the order of their ids. An impatient
+        one fails if it has to wait for a lock for longer than a moment.
         """
         marks = Marks(self.dialect)
 
@@ -72,6 +84,8 @@ class PostgresCompiler(ClaimCompiler):
             arrays.append(array("bigint"))
             names.append(SEQUENCE)
         source = f"unnest({', '.join(arrays)}) AS added ({listed(names)})"
+        if is_impatient:
+            source = f"(SELECT set_config('lock_timeout', '{_IMPATIENCE}', true)) AS patience,\n  {source}"
         if numbering is not Numbering.BY_PLACE:
             source = f"{source}\nORDER BY added.id"
             return self._put(table, source, columns, marks, if_absent=if_absent, sequence=sequence)

@@ -59,6 +59,21 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
     rows: Sequence[Values]
     compiler: PostgresCompiler
     if_absent: bool
+    is_impatient: bool = False
+    """Whether it fails soon if another transaction holds one of the rows."""
+
+    @property
+    def may_be_shared(self) -> bool:
+        """Tell whether rows of other puts may go into its statement: no value is large, and the ids are in order.
+
+        Else the statement may need a right to the table's sequence, which others do not need.
+        """
+        return self._is_sorted and not any(map(self._is_large, self.rows))
+
+    @property
+    def _is_sorted(self) -> bool:
+        ids: list[Any] = [row[0] for row in self.rows]
+        return all(first < second for first, second in pairwise(ids))
 
     @property
     def is_single(self) -> bool:
@@ -68,8 +83,7 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
         ids: list[Any] = [row[0] for row in self.rows]
         written: dict[Any, tuple[int, int]] = {}
         if self.is_single:
-            is_sorted = all(first < second for first, second in pairwise(ids))
-            yield from self._put(self.rows, Numbering.BY_ID if is_sorted else Numbering.BY_PLACE, written)
+            yield from self._put(self.rows, Numbering.BY_ID if self._is_sorted else Numbering.BY_PLACE, written)
         else:
             draw = self.compiler.draw_numbers(self.table)
             numbers = yield TextStatement(draw, (len(self.rows),), self.table)
@@ -84,7 +98,9 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
     def _put(self, rows: Sequence[Values], numbering: Numbering, written: dict[Any, tuple[int, int]]) -> Exchange[None]:
         marked = len(rows) if len(rows) <= _MOST_MARKED and any(map(self._is_large, rows)) else None
         columns = arrays_of(rows) if marked is None else [*chain.from_iterable(zip(*rows, strict=True))]
-        text = self.compiler.put_rows(self.table, if_absent=self.if_absent, numbering=numbering, marked=marked)
+        text = self.compiler.put_rows(
+            self.table, if_absent=self.if_absent, numbering=numbering, marked=marked, is_impatient=self.is_impatient
+        )
         values = self.compiler.put_values(self.table, columns, if_absent=self.if_absent)
         try:
             stored = yield TextStatement(text, values, self.table)

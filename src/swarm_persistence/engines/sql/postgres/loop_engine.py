@@ -16,10 +16,12 @@ from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
 from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
+from swarm_persistence.engines.sql.postgres.insertion import ArrayPutStatement
 from swarm_persistence.engines.sql.postgres.notifications import channel_of
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.periods import Periods
 from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
+from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS, RowPut, RowPutter
 from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
@@ -30,7 +32,7 @@ from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresSt
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.sql.statement_compiler import has_key
 from swarm_persistence.engines.sql.statements import Statement, tables_changed
-from swarm_persistence.engines.steps import Apart, Insert, Step
+from swarm_persistence.engines.steps import Apart, Insert, Put, Step
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES
@@ -72,6 +74,7 @@ class LoopEngine:
         self._adders: dict[str, Batches[Any]] = {}
         self._readers: dict[str, Batches[Any]] = {}
         self._updaters: dict[RowUpdatePlan, Batches[RowUpdate]] = {}
+        self._putters: dict[tuple[str, bool], Batches[RowPut]] = {}
         for table in TABLES:
             text = self.compiler.inserts[table.name]
             adder = RowAdder(table, text, self._retrier, self._under_write_lock, self.committed)
@@ -84,7 +87,7 @@ class LoopEngine:
     @property
     def waiting(self) -> int:
         """Return how many callers wait for a connection, or for the write lock."""
-        batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values())
+        batches = (*self._adders.values(), *self._readers.values(), *self._updaters.values(), *self._putters.values())
         shared = self._claim_batches.waiting + self._shared_reads.waiting
         return self.pending.waiting + shared + sum(batch.waiting for batch in batches)
 
@@ -97,6 +100,8 @@ class LoopEngine:
             if isinstance(steps[0], Insert) and not has_key(steps[0]):
                 table, row = self.compiler.row_of(steps[0])
                 return self._adders[table.name].add(row)
+            if isinstance(steps[0], Put) and len(steps[0].models) <= MOST_ROWS:
+                return self._write_put(steps)
         update = self.compiler.row_updates.of(steps)
         if update is not None:
             return self._updater(update.plan).add(update)
@@ -227,6 +232,28 @@ class LoopEngine:
                 abandoned(results)
                 raise outcome
         return [outcomes, *results]
+
+    def _write_put(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
+        """Run a put, together with others unless it is large."""
+        (statement,) = self.compiler.write(steps)
+        if not isinstance(statement, ArrayPutStatement) or not statement.may_be_shared:
+            return self.pending.start(lambda operation: self._write(operation, (statement,)), is_write=True)
+        key = (statement.table.name, statement.if_absent)
+        putter = self._putters.get(key)
+        if putter is None:
+            puts = RowPutter(self._retrier, self._under_write_lock, self.committed, self._put_alone)
+            putter = self._putters[key] = Batches(self.pending, puts.run, verb="put", is_write=True)
+        return putter.add(RowPut(statement.rows, statement))
+
+    def _put_alone(self, statement: Statement, caller: "asyncio.Future[Any]") -> None:
+        """Run one put, and wait for the locks of its rows if other transactions hold them."""
+
+        async def answer(operation: PendingOperation) -> None:
+            results = await self._write(operation, (statement,))
+            if not caller.done():
+                caller.set_result(results)
+
+        self.pending.start_for([caller], answer, is_write=True)
 
     def _updater(self, plan: RowUpdatePlan) -> Batches[RowUpdate]:
         updater = self._updaters.get(plan)

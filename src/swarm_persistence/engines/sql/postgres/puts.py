@@ -1,0 +1,93 @@
+"""Puts of few records: those that callers ask for in one tick, and while one is under way, are one statement.
+
+It waits for a row that another transaction holds no longer than a moment, and then each put is tried alone, so that no
+caller waits for long for another one's row.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from swarm_persistence.engines.sql.postgres.batches import LARGEST_BATCH, refuse
+from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited_for_lock
+from swarm_persistence.engines.sql.postgres.insertion import LARGEST_INSERT, ArrayPutStatement
+from swarm_persistence.engines.sql.postgres.pending import PendingOperation
+from swarm_persistence.engines.sql.postgres.retry import Retrier
+from swarm_persistence.engines.sql.statements import Statement
+from swarm_persistence.errors import StorageError
+
+MOST_ROWS = LARGEST_INSERT // LARGEST_BATCH
+"""Rows of a put that shares a statement: a whole batch is one."""
+
+
+class RowPut(NamedTuple):
+    """One put, with its rows in the order of their ids."""
+
+    rows: Sequence[Sequence[Any]]
+    statement: ArrayPutStatement
+
+
+_Batch = list[tuple[RowPut, "asyncio.Future[Any]"]]
+
+
+class RowPutter:
+    """Runs the puts of a batch."""
+
+    def __init__(
+        self,
+        retrier: Retrier,
+        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
+        committed: Callable[[set[str]], None],
+        try_alone: "Callable[[Statement, asyncio.Future[Any]], None]",
+    ) -> None:
+        self._retrier = retrier
+        self._turn = turn
+        self._committed = committed
+        self._try_alone = try_alone
+
+    async def run(self, operation: PendingOperation, batch: _Batch) -> None:
+        """Put the rows, and set the result of each caller."""
+        try:
+            await self._turn(operation, lambda: self._put_in_order(operation, batch))
+        except StorageError as error:
+            refuse(batch, error)
+
+    async def _put_in_order(self, operation: PendingOperation, batch: _Batch) -> None:
+        rest = [item for item in batch if not item[1].done()]
+        while rest:
+            # A statement writes a row once: a second put of the same one is another statement's.
+            ids: set[Any] = set()
+            chosen: _Batch = []
+            later: _Batch = []
+            for item in rest:
+                own: list[Any] = [row[0] for row in item[0].rows]
+                if ids.isdisjoint(own):
+                    ids.update(own)
+                    chosen.append(item)
+                else:
+                    later.append(item)
+            await self._put(operation, chosen)
+            rest = later
+
+    async def _put(self, operation: PendingOperation, items: _Batch) -> None:
+        first = items[0][0].statement
+        every: list[Any] = [row for put, _ in items for row in put.rows]
+        rows = sorted(every, key=itemgetter(0))
+        together = ArrayPutStatement(first.table, rows, first.compiler, first.if_absent, is_impatient=True)
+        try:
+            (written,) = await self._retrier.write(operation, (together,))
+        except StorageError as error:
+            if not (blames_a_row(error) or waited_for_lock(error)):
+                refuse(items, error)
+                return
+            # The server has rolled the statement back.
+            for put, future in items:
+                if not future.done():
+                    self._try_alone(put.statement, future)
+            return
+        self._committed({first.table.name})
+        result_of = {row[0]: result for row, result in zip(rows, written, strict=True)}
+        for put, future in items:
+            if not future.done():
+                future.set_result([[result_of[row[0]] for row in put.rows]])
