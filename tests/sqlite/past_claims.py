@@ -58,14 +58,14 @@ async def fill(storage: Storage) -> None:
     await storage.store_tasks([a_task(id) for id in ("a", "b", "c")])
     await storage.fail_task(await claimed(storage), "no luck", retry_in=3600)
     await storage.release_task(await claimed(storage))
-    assert (await claimed(storage)).past_claims != []
+    assert (await claimed(storage)).past_claims != ()
     await storage.complete_task(await claimed(storage), 1)
 
 
 async def require_defaults(storage: Storage) -> None:
     """See that all tasks are there after the way back and forth, without past claims, and go on."""
     tasks = [await stored(storage, id) for id in ("a", "b", "c")]
-    assert [(task.past_claims, task.claim_count) for task in tasks] == [([], 1), ([], 2), ([], 1)]
+    assert [(task.past_claims, task.claim_count) for task in tasks] == [((), 1), ((), 2), ((), 1)]
     await storage.release_task(tasks[1])
     assert await _numbers(storage, "b") == [2]
 
@@ -91,4 +91,4 @@ async def require_neighbourliness(storage: Storage, running: Program, started_la
 
     task = await stored(storage, "shared")
     assert {claim.outcome for claim in task.past_claims} == {ClaimOutcome.RELEASED}
-    assert (await stored(storage, "of-old")).past_claims == []
+    assert (await stored(storage, "of-old")).past_claims == ()

@@ -136,8 +136,9 @@ class ModelTest(RuleBasedStateMachine):
                 there, here = getattr(stored, field), getattr(expected, field)
                 if there is not None and here is not None and abs(there - here) < _CLOCKS_DIFFER_BY:
                     setattr(expected, field, there)
-            pairs = zip(stored.past_claims, expected.past_claims, strict=False)
-            expected.past_claims[: len(stored.past_claims)] = [_with_times_of(*pair) for pair in pairs]
+            claims = expected.past_claims
+            pairs = zip(stored.past_claims, claims, strict=False)
+            expected.past_claims = (*(_with_times_of(*pair) for pair in pairs), *claims[len(stored.past_claims) :])
 
     def run_operation(self, operation: Operation) -> Answer:
         async def run() -> Answer:

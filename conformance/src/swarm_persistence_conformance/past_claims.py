@@ -34,12 +34,12 @@ class TestPastClaims:
 
     async def test_a_claim_that_holds_or_has_completed_its_task_is_none_of_them(self, storage: Storage) -> None:
         task = await a_claimed_task(storage)
-        assert (await stored(storage)).past_claims == []
+        assert (await stored(storage)).past_claims == ()
 
         await storage.extend_lease(task, is_running=True)
         await storage.complete_task(task, 1)
 
-        assert task.past_claims == (await stored(storage)).past_claims == []
+        assert task.past_claims == (await stored(storage)).past_claims == ()
 
     async def test_each_retry_and_release_adds_its_claim_in_order(self, storage: Storage) -> None:
         await storage.fail_task(await a_claimed_task(storage), "no luck", retry_in=0)
@@ -125,7 +125,7 @@ class TestPastClaims:
         else:
             await storage.complete_task(task, 1)
         ended = await stored(storage)
-        assert ended.past_claims == []
+        assert ended.past_claims == ()
         clock.advance(100)
 
         again = await storage.retry_task("task-1")
@@ -139,13 +139,13 @@ class TestPastClaims:
         await storage.store_task(a_task())
         await storage.cancel_task("task-1")
 
-        assert (await storage.retry_task("task-1")).past_claims == []
+        assert (await storage.retry_task("task-1")).past_claims == ()
 
     async def test_the_latest_hundred_are_kept(self, storage: Storage) -> None:
-        past = [
+        past = tuple(
             PastClaim(number=n, agent_id="agent-1", ended_at=MOMENT, outcome=ClaimOutcome.RETRIED)
             for n in range(1, 100)
-        ]
+        )
         await storage.store_task(a_task(claim_count=99, past_claims=past))
         for _ in range(3):
             await storage.release_task(await claimed(storage, "agent-2"))
@@ -170,10 +170,10 @@ class TestPastClaims:
         past = task.past_claims
         made_up = PastClaim(number=7, agent_id="me", ended_at=MOMENT, outcome=ClaimOutcome.COMPLETED)
 
-        task.past_claims = [made_up]
+        task.past_claims = (made_up,)
         await storage.update_task(task)
         assert (await stored(storage)).past_claims == past
-        task.past_claims = []
+        task.past_claims = ()
         await storage.repository(TaskModel).save(task)
         assert (await stored(storage)).past_claims == past
         await storage.update_task(task, force=True)
@@ -206,7 +206,7 @@ class TestPastClaims:
         with pytest.raises(ConflictError):
             await storage.update_task(stale)
 
-        assert (await stored(storage)).past_claims == []
+        assert (await stored(storage)).past_claims == ()
 
     async def test_a_completed_task_that_an_update_opens_again_keeps_how_it_ended(self, storage: Storage) -> None:
         task = await a_claimed_task(storage)
@@ -229,7 +229,7 @@ class TestPastClaims:
                 raise RuntimeError("at the last moment")
 
         assert task == await stored(storage)
-        assert task.past_claims == []
+        assert task.past_claims == ()
 
     async def test_of_two_that_end_one_claim_only_one_adds_it(self, storage: Storage) -> None:
         task = await a_claimed_task(storage)
@@ -244,15 +244,21 @@ class TestPastClaims:
     @pytest.mark.parametrize(
         ("past", "message"),
         [
-            (None, r"task.past_claims is None, expected a list of at most 100 PastClaim"),
-            ([{}], r"task.past_claims\[0\] is {}, expected a PastClaim"),
-            ([PastClaim(number=-1, agent_id="a", ended_at=MOMENT, outcome=ClaimOutcome.FAILED)], r"\[0\].number is -1"),
-            ([PastClaim(number=1, agent_id="", ended_at=MOMENT, outcome=ClaimOutcome.FAILED)], r"\[0\].agent_id is ''"),
-            ([PastClaim(number=1, agent_id="a", ended_at=MOMENT, outcome="lost")], r"\[0\].outcome is 'lost'"),  # type: ignore[arg-type]
+            (None, r"task.past_claims is None, expected a tuple of at most 100 PastClaim"),
+            (({},), r"task.past_claims\[0\] is {}, expected a PastClaim"),
+            (
+                (PastClaim(number=-1, agent_id="a", ended_at=MOMENT, outcome=ClaimOutcome.FAILED),),
+                r"number is -1",
+            ),
+            (
+                (PastClaim(number=1, agent_id="", ended_at=MOMENT, outcome=ClaimOutcome.FAILED),),
+                r"agent_id is ''",
+            ),
+            ((PastClaim(number=1, agent_id="a", ended_at=MOMENT, outcome="lost"),), r"\[0\].outcome is 'lost'"),  # type: ignore[arg-type]
         ],
     )
     async def test_what_is_no_list_of_past_claims_is_refused(
-        self, storage: Storage, past: list[PastClaim], message: str
+        self, storage: Storage, past: tuple[PastClaim, ...], message: str
     ) -> None:
         with pytest.raises(SerializationError, match=message):
             await storage.store_task(a_task(past_claims=past))
@@ -263,4 +269,4 @@ class TestPastClaims:
         claim = PastClaim(number=1, agent_id="a", ended_at=MOMENT + timedelta(days=1), outcome=ClaimOutcome.FAILED)
 
         with pytest.raises(SerializationError, match="at most 100"):
-            await storage.store_task(a_task(past_claims=[claim] * 101))
+            await storage.store_task(a_task(past_claims=(claim,) * 101))

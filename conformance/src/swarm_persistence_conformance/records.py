@@ -127,7 +127,7 @@ def complete_records() -> list[Model]:
             trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             progress=0.4,
             progress_text="2 of 5",
-            past_claims=[
+            past_claims=(
                 PastClaim(
                     number=1,
                     agent_id="agent-2",
@@ -137,7 +137,7 @@ def complete_records() -> list[Model]:
                     error="out of time \u00e9\n",
                 ),
                 PastClaim(number=2, agent_id="agent-1", ended_at=after(-7), outcome=ClaimOutcome.RELEASED),
-            ],
+            ),
         ),
         an_event(
             agent_id="agent-1",

@@ -346,7 +346,7 @@ def _end_claim(task: TaskModel, claimed: TaskModel, **end: Any) -> None:
     if claimed.assigned_to is not None:
         agent_id, started_at = claimed.assigned_to, claimed.started_at
         claim = PastClaim(number=claimed.claim_count, agent_id=agent_id, started_at=started_at, **end)
-        task.past_claims = [*task.past_claims, claim][-100:]
+        task.past_claims = (*task.past_claims, claim)[-100:]
 
 
 def _end_of(task: TaskModel) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
         Kind.TAGS: st.dictionaries(TAG_TEXTS, TAG_TEXTS, max_size=3),
         Kind.PATH: st.lists(TEXTS, max_size=2).map(tuple),
         Kind.BYTES: st.binary(max_size=8),
-        Kind.CLAIMS: st.lists(PAST_CLAIMS, max_size=2),
+        Kind.CLAIMS: st.lists(PAST_CLAIMS, max_size=2).map(tuple),
         Kind.VECTOR: st.lists(REALS, min_size=1, max_size=3),
     }[column.kind]
 

@@ -89,7 +89,7 @@ class TaskModel(Model, Tagged, kw_only=True):
     version: int = 0
     progress: float | None = None
     progress_text: str | None = None
-    past_claims: list[PastClaim] = []
+    past_claims: tuple[PastClaim, ...] = ()
 
     def __post_init__(self) -> None:
         # Only if one is no member, as every record that is read comes through here.

@@ -86,7 +86,7 @@ def _steps(column: Column) -> list[str]:
         case Kind.OBJECT | Kind.TAGS:
             return ["{v} = '{{}}' if {v} == {{}} else json_text({v}, {field}, {name}_kind)"]
         case Kind.CLAIMS:
-            return ["{v} = '[]' if {v} == [] else past_claims({v}, {field})"]
+            return ["{v} = '[]' if {v} == () else past_claims({v}, {field})"]
         case Kind.TEXTS:
             return ["{v} = '[]' if {v} == [] else json_text({v}, {field}, {name}_kind)"]
         case Kind.TIME:

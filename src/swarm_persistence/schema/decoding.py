@@ -121,7 +121,8 @@ def _decoded(column: Column, raw: str) -> str:
         case Kind.TEXTS:
             decoded = f"[] if {raw} == '[]' else loads({raw})"
         case Kind.CLAIMS:
-            decoded = f"[] if {raw} == '[]' else past_claims_of({raw})"
+            # A tuple, as an empty one is no object of its own, which the garbage collector counts.
+            decoded = f"() if {raw} == '[]' else past_claims_of({raw})"
         case Kind.JSON:
             decoded = f"loads({raw})"
         case Kind.PATH:

@@ -197,7 +197,7 @@ _PLAIN_KINDS: dict[Any, Kind] = {
     dict[str, Any]: Kind.OBJECT,
     dict[str, str]: Kind.TAGS,
     list[str]: Kind.TEXTS,
-    list[PastClaim]: Kind.CLAIMS,
+    tuple[PastClaim, ...]: Kind.CLAIMS,
     tuple[str, ...]: Kind.PATH,
     bytes: Kind.BYTES,
     list[float]: Kind.VECTOR,

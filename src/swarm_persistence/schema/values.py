@@ -190,9 +190,9 @@ def moment(value: object, field: str) -> int:
 
 
 def past_claims(value: object, field: str) -> str:
-    """Return a list of past claims as the JSON text of `PAST_CLAIMS`."""
-    if type(value) is not list or len(value) > MOST_PAST_CLAIMS:
-        refuse(field, value, f"a list of at most {MOST_PAST_CLAIMS} PastClaim")
+    """Return a tuple of past claims as the JSON text of `PAST_CLAIMS`."""
+    if type(value) is not tuple or len(value) > MOST_PAST_CLAIMS:
+        refuse(field, value, f"a tuple of at most {MOST_PAST_CLAIMS} PastClaim")
     return encode_json([_past_claim(each, f"{field}[{place}]") for place, each in enumerate(value)]).decode()
 
 
@@ -212,9 +212,9 @@ def _past_claim(value: object, field: str) -> tuple[ColumnValue, ...]:
 _decode_claims = msgspec.json.Decoder(list[tuple[int, str, int | None, int, ClaimOutcome, str | None]]).decode
 
 
-def past_claims_of(value: str) -> list[PastClaim]:
-    """Return the list of past claims that `past_claims`, or the engine, has encoded."""
-    return [
+def past_claims_of(value: str) -> tuple[PastClaim, ...]:
+    """Return the tuple of past claims that `past_claims`, or the engine, has encoded."""
+    claims = [
         PastClaim(
             number=number,
             agent_id=agent_id,
@@ -225,6 +225,7 @@ def past_claims_of(value: str) -> list[PastClaim]:
         )
         for number, agent_id, started_at, ended_at, outcome, error in _decode_claims(value)
     ]
+    return tuple(claims)
 
 
 def accept_texts(table: Table[Any], model: Any) -> None:

@@ -113,7 +113,7 @@ def test_a_task_that_is_older_than_past_claims_has_none() -> None:
 
     task = codec_of(TASKS.model).decode(upgraded(columns, [old[name] for name in columns]))
 
-    assert (task.id, task.claim_count, task.past_claims) == ("task-1", 7, [])
+    assert (task.id, task.claim_count, task.past_claims) == ("task-1", 7, ())
 
 
 def test_a_message_that_is_older_than_priorities_has_the_normal_one() -> None:
