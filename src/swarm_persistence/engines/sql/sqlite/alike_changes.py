@@ -10,7 +10,7 @@ import msgspec
 from swarm_persistence.engines.prepared import Parameter
 from swarm_persistence.engines.sql.sqlite.alike_changes_compiler import AlikeChangesCompiler
 from swarm_persistence.engines.sql.sqlite.execution import fetch
-from swarm_persistence.engines.sql.sqlite.statements import CursorStatement, chunk_size
+from swarm_persistence.engines.sql.sqlite.statements import CursorStatement
 from swarm_persistence.engines.sql.statements import ClaimStatement
 from swarm_persistence.engines.steps import Claim, IfChanged, Step, Unlink
 from swarm_persistence.query.query import Query, one_of
@@ -38,9 +38,8 @@ class AlikeChange(msgspec.Struct, eq=False):
         # A row that is given twice is changed once, by the first set of values.
         largest = _MOST_AT_ONCE if len({*ids}) == len(ids) else 1
         results: list[list[Any]] = []
-        while len(results) < len(rows):
-            start = len(results)
-            end = start + chunk_size(len(rows) - start, largest)
+        for start in range(0, len(rows), largest):
+            end = start + largest
             changed = self._change(cursor, rows[start:end], ids[start:end])
             results += [[changed[id]] if id in changed else [] for id in ids[start:end]]
         return results

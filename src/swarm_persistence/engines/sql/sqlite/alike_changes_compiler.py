@@ -1,7 +1,7 @@
 """Compiles the change of a row, known by its id, into statements that change many such rows by values of their own."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -13,7 +13,8 @@ from swarm_persistence.query.text import Dialect, Marks, listed, where_text
 from swarm_persistence.schema.tables import SEQUENCE
 from swarm_persistence.schema.values import ColumnValue
 
-_TEXTS_KEPT = 64
+_ROWS_OF_A_TEXT = 16
+"""The number of rows in a text is a multiple of this, so that few texts are written and prepared."""
 
 
 class AlikeChangesCompiler(Compiler):
@@ -29,12 +30,15 @@ class AlikeChangesCompiler(Compiler):
         self._marked_values = [*set_values, *compared]
         self._set_values = _fixed(set_values)
         self._compared = _fixed(compared)
-        self._text_of = lru_cache(_TEXTS_KEPT)(self._text)
+        self._text_of = cache(self._text)
 
     def change_each(self, rows: Sequence[Sequence[ColumnValue]], ids: Sequence[ColumnValue]) -> tuple[str, list[Any]]:
         """Return the text that changes the rows of these ids by these values, and gives those that it has changed."""
-        text = self._text_of(len(rows), len(rows[0]))
-        return text, [*self._set_values, *chain.from_iterable(rows), *self.dialect.candidates(ids), *self._compared]
+        width, missing = len(rows[0]), -len(rows) % _ROWS_OF_A_TEXT
+        text = self._text_of(len(rows) + missing, width)
+        nothing = [None] * (width * missing)  # such rows equal no id
+        given = chain.from_iterable(rows)
+        return text, [*self._set_values, *given, *nothing, *self.dialect.candidates(ids), *self._compared]
 
     def _text(self, rows: int, width: int) -> str:
         table = self.table
@@ -44,7 +48,8 @@ class AlikeChangesCompiler(Compiler):
         marks = _ValueMarks(self.dialect, self._marked_values)
         update, _, changes = self._change(table, self._changes, marks).partition("\n")
         plain = Marks(self.dialect)
-        values = ",".join(f"({','.join(plain.next() for _ in range(width))})" for _ in range(rows))
+        # A placeholder has no number here, so all rows have one text: to write each anew takes as long as to run it.
+        values = ",".join([f"({','.join(plain.next() for _ in range(width))})"] * rows)
         named = self.dialect.contains("id", (), plain)
         where = where_text(self._query, marks)
         returned = listed((*table.stored_names, SEQUENCE))

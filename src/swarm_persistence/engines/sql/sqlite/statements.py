@@ -55,7 +55,7 @@ class BulkInsert:
         results: list[int | BaseException] = []
         position = 0
         while position < len(rows):
-            size = chunk_size(len(rows) - position, self.largest_chunk)
+            size = self._chunk_size(len(rows) - position)
             chunk = rows[position : position + size]
             position += size
             if size == 1:
@@ -98,6 +98,10 @@ class BulkInsert:
         found: Any = cursor.execute(f"SELECT {columns} FROM {self.table.name} WHERE id = ?", (row[0],)).fetchall()
         return found[0][-1] if found and found[0][:-1] == (*row,) else None
 
+    def _chunk_size(self, rows: int) -> int:
+        """Return how many rows go into the next statement: of few sizes, so that prepared statements are reused."""
+        return min(self.largest_chunk, rows if rows < 16 else rows & ~15)
+
     def _add_alone(self, cursor: apsw.Cursor, row: Row) -> int | BaseException:
         try:
             return self.add_one(cursor, row)
@@ -111,11 +115,6 @@ class BulkInsert:
         if cursor.execute(f"SELECT 1 FROM {self.table.name} WHERE id = ?", (identity,)).fetchall():
             return ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged")
         return ConflictError(f"{label} {identity!r} cannot be stored: another one has the same idempotency_key")
-
-
-def chunk_size(rows: int, largest: int) -> int:
-    """Return how many rows go into the next statement: of few sizes, so that prepared statements are reused."""
-    return min(largest, rows if rows < 16 else rows & ~15)
 
 
 class CursorStatement(Statement, eq=False, gc=False):
