@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
 from swarm_persistence import MemoryStorage, SqliteStorage, Storage, TaskModel
-from swarm_persistence.engines.following import BEFORE_ALL
-from swarm_persistence.engines.interface import FeedPosition
+from swarm_persistence.engines.following import BEFORE_ALL, PAGE_BYTES
+from swarm_persistence.engines.following import follow as follow_rows
+from swarm_persistence.engines.interface import FeedPosition, Reader
+from swarm_persistence.engines.reads import Sizes
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence_conformance.records import a_task
@@ -82,3 +84,22 @@ async def test_a_change_of_what_only_the_storage_knows_is_not_told(storage: Stor
     await storage.complete_task(claimed)
 
     assert (await follow(storage, cursor))[0] == ["a"]
+
+
+async def test_rows_that_one_statement_writes_between_measuring_and_reading_are_not_cut(tmp_path: Path) -> None:
+    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        await storage.store_tasks([a_task(id) for id in "abc"])
+
+        class ClaimsBetween:
+            async def read(self, read: Any) -> Any:
+                found = await storage.engine.read(read)
+                if isinstance(read, Sizes) and not await storage.get_tasks_by_agent("agent-1"):
+                    await storage.store_tasks([a_task(id) for id in "de"])
+                    await storage.claim_next_tasks("agent-1", limit=5)
+                return found
+
+        reader = cast(Reader, ClaimsBetween())
+        page = await follow_rows(reader, Query(TASKS), BEFORE_ALL, 100, most_bytes=PAGE_BYTES)
+        later, _ = await follow(storage, page.position)
+
+        assert {*(row[0] for row in page.rows), *later} == {*"abcde"}

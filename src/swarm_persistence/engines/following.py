@@ -55,7 +55,9 @@ async def follow(  # noqa: PLR0917
             fitting = leading((read_bytes, *sizes), most_bytes) - 1 if rows else leading(sizes, most_bytes)
             is_cut = fitting < len(sizes)
             read_bytes += sum(sizes[:fitting])
-            rest = msgspec.structs.replace(rest, limit=fitting)
+            if is_cut:
+                # Only then: a limit to all that was measured would cut a number whose rows were written since.
+                rest = msgspec.structs.replace(rest, limit=fitting)
         if rest.limit:
             rows += await reader.read(Values(rest, (*table.stored_names, SEQUENCE)))
         if is_cut or len(rows) == limit:
