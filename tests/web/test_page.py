@@ -237,6 +237,32 @@ class TestPages:
             assert f"<td>{outcome}</td>" in row
         assert "&lt;b&gt;no luck&lt;/b&gt;" in rows[0]
         assert "no hope" in rows[2]
+        life = [re.sub("<time.*|<.*?>", "", line) for line in re.findall(r'<span class="life-text">(.*)', text)]
+        assert life == [
+            "Stored",
+            "Started by agent-1",
+            "Claim 1: failed, to be retried by agent-1",
+            "Started (claim 2) by agent-2",
+            "Claim 2: released by agent-2",
+            "Started (claim 3) by agent-3",
+            "Claim 3: failed for good by agent-3",
+            "Started (claim 4) by agent-4",
+            "Lease expires",
+        ]
+
+    async def test_the_page_of_a_task_leads_to_the_events_that_it_does_not_show(
+        self, client: httpx.AsyncClient, storage: Storage
+    ) -> None:
+        task = await storage.store_task(TaskModel(task_type="talkative"))
+        for _ in range(100):
+            await storage.store_event(EventModel(event_type="step", task_id=task.id))
+
+        assert "all events of this task" not in (await client.get(f"/tasks/{task.id}")).text
+        await storage.store_event(EventModel(event_type="step", task_id=task.id))
+        text = (await client.get(f"/tasks/{task.id}")).text
+
+        assert text.count(">step</a>") == 100
+        assert f'<a href="/events?task_id={task.id}">all events of this task</a>' in text
 
     async def test_events_long_after_the_end_of_a_task_are_left_out_and_those_soon_after_are_not(
         self, client: httpx.AsyncClient, storage: Storage

@@ -13,7 +13,6 @@ _ENDS = {
     TaskStatus.CANCELLED: "Cancelled",
 }
 
-
 _OUTCOMES = {
     ClaimOutcome.COMPLETED: "completed",
     ClaimOutcome.FAILED: "failed for good",
@@ -23,6 +22,14 @@ _OUTCOMES = {
     ClaimOutcome.LEASE_EXPIRED: "lease expired",
     ClaimOutcome.AGENT_LOST: "agent lost",
 }
+
+
+_STATUS_AFTER = {
+    ClaimOutcome.COMPLETED: TaskStatus.COMPLETED,
+    ClaimOutcome.FAILED: TaskStatus.FAILED,
+    ClaimOutcome.CANCELLED: TaskStatus.CANCELLED,
+}
+"""After the other outcomes, a task is pending."""
 
 
 class ClaimRow(msgspec.Struct, frozen=True):
@@ -62,16 +69,27 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 def life_of(task: TaskModel, events: Sequence[EventModel]) -> list[Moment]:
-    """Return the life of a task, the earliest first; of several claims, the latest one."""
+    """Return the life of a task, the earliest first."""
     moments = [Moment(task.created_at, "Stored", TaskStatus.PENDING)]
     if task.run_at is not None:
         moments.append(Moment(task.run_at, "Delayed until"))
+    for claim in task.past_claims:
+        if claim.started_at is not None:
+            moments.append(_start(claim.started_at, claim.number, claim.agent_id))
+        status = _STATUS_AFTER.get(claim.outcome, TaskStatus.PENDING)
+        moments.append(
+            Moment(claim.ended_at, f"Claim {claim.number:,}: {_OUTCOMES[claim.outcome]}", status, claim.agent_id)
+        )
     if task.started_at is not None:
-        claims = f" (claim {task.claim_count:,})" if task.claim_count > 1 else ""
-        moments.append(Moment(task.started_at, f"Started{claims}", TaskStatus.RUNNING, task.assigned_to))
+        moments.append(_start(task.started_at, task.claim_count, task.assigned_to))
     if task.lease_expires_at is not None:
         moments.append(Moment(task.lease_expires_at, "Lease expires"))
     if task.completed_at is not None and task.status in _ENDS:
         moments.append(Moment(task.completed_at, _ENDS[task.status], task.status, task.assigned_to))
     moments += [Moment(each.timestamp, each.event_type, None, each.agent_id, each) for each in events]
     return sorted(moments, key=lambda moment: moment.at)
+
+
+def _start(at: datetime, number: int, agent_id: str | None) -> Moment:
+    claim = f" (claim {number:,})" if number > 1 else ""
+    return Moment(at, f"Started{claim}", TaskStatus.RUNNING, agent_id)

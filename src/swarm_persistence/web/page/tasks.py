@@ -20,6 +20,7 @@ from swarm_persistence.web.page.task_life import claims_of, life_of
 
 _FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "concurrency_key", "group", "id.ge")
 _MOST_EVENTS = 100
+"""How many events the page of a task shows; the list of events has all of them."""
 _MOST_RELATIVES = 30
 _CLOCKS_APART = timedelta(seconds=10)
 _AFTERWARDS = timedelta(hours=1)
@@ -80,7 +81,8 @@ async def task_page(
         dependents=dependents,
         graph=_graph(found, dependencies, dependents),
         claims=claims_of(found),
-        life=life_of(found, events),
+        life=life_of(found, events[:_MOST_EVENTS]),
+        most_events=_MOST_EVENTS if len(events) > _MOST_EVENTS else None,
         done=done,
         refusal=refusal,
         is_live=not refusal,
@@ -96,7 +98,7 @@ async def _events_of(storage: Storage, task: TaskModel) -> list[EventModel]:
     )
     if task.completed_at is not None:
         query = query.where_le("timestamp", _moved(max(task.completed_at, task.updated_at), _AFTERWARDS))
-    return await storage.repository(EventModel).query(query.order_by("timestamp").limit(_MOST_EVENTS))
+    return await storage.repository(EventModel).query(query.order_by("timestamp").limit(_MOST_EVENTS + 1))
 
 
 def _moved(moment: datetime, by: timedelta) -> datetime:
