@@ -30,7 +30,10 @@ def execute(cursor: apsw.Cursor, exchange: Exchange[T], done: UpkeepResults | No
                     if isinstance(statement, UpkeepStatement):
                         done[statement.step] = answer
                 elif isinstance(statement, TextStatement):
-                    answer = _rows(cursor, statement)
+                    try:
+                        answer = cursor.execute(statement.text, statement.values).fetchall()
+                    except UnicodeDecodeError as error:
+                        raise unreadable(cursor, statement, error) from error
                 else:
                     answer = statement.run_on(cursor)
             except Exception as error:
@@ -45,11 +48,8 @@ def execute(cursor: apsw.Cursor, exchange: Exchange[T], done: UpkeepResults | No
 def fetch(cursor: apsw.Cursor, statement: Statement) -> Any:
     """Run a statement that reads, and return its result: a read is one text, and needs no exchange."""
     assert isinstance(statement, TextStatement)
-    return statement.result(_rows(cursor, statement))
-
-
-def _rows(cursor: apsw.Cursor, statement: TextStatement) -> list[Any]:
     try:
-        return cursor.execute(statement.text, statement.values).fetchall()
+        rows = cursor.execute(statement.text, statement.values).fetchall()
     except UnicodeDecodeError as error:
         raise unreadable(cursor, statement, error) from error
+    return statement.result(rows)
