@@ -157,7 +157,7 @@ class TestWakeUps:
     async def test_a_write_of_which_nothing_told_wakes_the_watchers_of_its_schema_only(
         self, tenants: list[PostgresStorage], other: PostgresStorage, polls: list[bool], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Notifications, "send", lambda *_: None)
+        monkeypatch.setattr(Notifications, "send", lambda *_, **__: None)
         watches = [tenant._engine.watch((TASKS,)) for tenant in tenants]
         await until_woken_by_others(tenants)
         neighbours = [other.schema(tenant.schema_name) for tenant in tenants]

@@ -152,7 +152,7 @@ class Actor(Caller):
             await self._fail(task)
         elif kind == "release":
             after = nearly(task, "assigned_to", "lease_expires_at", "started_at", "updated_at", "claim_count",
-                           status=TaskStatus.PENDING, version=task.version + 1)  # fmt: skip
+                           "past_claims", status=TaskStatus.PENDING, version=task.version + 1)  # fmt: skip
             if await self._do("release_task", [after], lambda: self._storage.release_task(task), lambda: exactly(task)):
                 self._pending[task.id] = self._held.pop(task.id)
         else:
@@ -163,7 +163,7 @@ class Actor(Caller):
         is_final = task.retry_count >= task.max_retries
         status = TaskStatus.FAILED if is_final else TaskStatus.PENDING
         after = nearly(task, *_ENDED, "assigned_to", "started_at", "run_at", "retry_count", "claim_count",
-                       status=status, error="broken", version=task.version + 1)  # fmt: skip
+                       "past_claims", status=status, error="broken", version=task.version + 1)  # fmt: skip
         lost = self._dependents_of(task.id) if is_final else {}
         if lost.keys() & self._left_alone.keys():
             return
