@@ -31,6 +31,9 @@ _STATUS_AFTER = {
 }
 """After the other outcomes, a task is pending."""
 
+_BY_ITS_AGENT = frozenset({ClaimOutcome.COMPLETED, ClaimOutcome.FAILED, ClaimOutcome.RETRIED, ClaimOutcome.RELEASED})
+"""How the agent itself ends a claim; in other cases, it loses it."""
+
 
 class ClaimRow(msgspec.Struct, frozen=True):
     """One claim of a task, as the page shows it."""
@@ -77,9 +80,9 @@ def life_of(task: TaskModel, events: Sequence[EventModel]) -> list[Moment]:
         if claim.started_at is not None:
             moments.append(_start(claim.started_at, claim.number, claim.agent_id))
         status = _STATUS_AFTER.get(claim.outcome, TaskStatus.PENDING)
-        moments.append(
-            Moment(claim.ended_at, f"Claim {claim.number:,}: {_OUTCOMES[claim.outcome]}", status, claim.agent_id)
-        )
+        text = f"Claim {claim.number:,}: {_OUTCOMES[claim.outcome]}"
+        agent_id = claim.agent_id if claim.outcome in _BY_ITS_AGENT else None
+        moments.append(Moment(claim.ended_at, text, status, agent_id))
     if task.started_at is not None:
         moments.append(_start(task.started_at, task.claim_count, task.assigned_to))
     if task.lease_expires_at is not None:
