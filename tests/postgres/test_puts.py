@@ -1,6 +1,9 @@
 """Facts about puts of documents: the order of arrival, writers of the same documents, and puts of many callers."""
 
 import asyncio
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import asyncpg
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from postgres.conftest import blocked_by
 from swarm_persistence import DatabaseError, DocumentModel, PostgresStorage
 from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS
+from swarm_persistence.engines.sql.statements import DeleteFirstStatement
 from swarm_persistence.storage.documents import PutCounts
 
 NOTES = ("notes",)
@@ -176,3 +180,61 @@ class TestManyCallers:
 
         assert [type(each) for each in outcomes] == [PutCounts, DatabaseError, PutCounts]
         assert await storage.list_document_keys(NOTES) == ["a", "b"]
+
+
+async def test_a_put_does_not_overtake_one_that_was_asked_for_before_it(storage: PostgresStorage) -> None:
+    def put(value: str, *keys: str) -> Awaitable[object]:
+        return storage.put_documents([DocumentModel.new(NOTES, key, value) for key in keys])
+
+    await asyncio.gather(put("first", "x"), put("second", "x", "y"), put("third", "y"))
+
+    found = await storage.get_documents(NOTES, ["x", "y"])
+    assert {each.key: each.value for each in found} == {"x": "second", "y": "third"}
+
+
+async def test_what_a_trigger_refuses_fails_alone(
+    storage: PostgresStorage, admin: asyncpg.Connection, schema: str
+) -> None:
+    await admin.execute(f"""
+        CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.key = 'k7' THEN RAISE EXCEPTION 'no k7'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON {schema}.documents FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()
+    """)
+    puts = [storage.put_documents(documents([f"k{number}"])) for number in range(10)]
+
+    outcomes = await asyncio.gather(*puts, return_exceptions=True)
+
+    assert [isinstance(each, DatabaseError) for each in outcomes] == [number == 7 for number in range(10)]
+    assert "no k7" in str(outcomes[7])
+    assert len(await storage.list_document_keys(NOTES)) == 9
+
+
+async def test_a_range_that_another_process_deletes_meanwhile_is_none(
+    storage: PostgresStorage, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"k{number:02}" for number in range(36)]
+    for key in keys:
+        await storage.put_documents([DocumentModel.new(NOTES, key, data=bytes(1 << 20))])
+    run = DeleteFirstStatement.run
+
+    async def delete_elsewhere() -> None:
+        async with await PostgresStorage.open(url) as elsewhere:
+            await elsewhere.delete_documents(NOTES, keys=keys)
+
+    def interrupted(self: DeleteFirstStatement) -> Any:
+        exchange = run(self)
+        answer = yield next(exchange)  # their size: more than one write deletes
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, delete_elsewhere()).result()
+        try:
+            while True:
+                answer = yield exchange.send(answer)
+        except StopIteration as end:
+            return end.value
+
+    monkeypatch.setattr(DeleteFirstStatement, "run", interrupted)
+
+    assert await storage.delete_documents(NOTES) == 0

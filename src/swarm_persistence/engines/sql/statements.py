@@ -310,8 +310,11 @@ class DeleteFirstStatement(Statement, eq=False, gc=False):
         is_rest = query.limit is None or count < query.limit
         if size > self.step.bytes:
             sizes = yield from self.sizes.run()
+            if not sizes:
+                return 0, None  # another process has deleted them since
             count = leading((size for _, size in sizes), self.step.bytes)
-            is_rest, last = is_rest and count == len(sizes), sizes[count - 1][0]
+            is_rest = count == len(sizes) and (query.limit is None or count < query.limit)
+            last = sizes[count - 1][0]
         # No two bounds on one side: an index takes only one of them.
         others = [each for each in query.conditions if each.field != "id" or each.operator not in ("<", "<=")]
         chosen = (*others, Condition("id", "<=", last))

@@ -34,8 +34,8 @@ _UNFIT = {"25006", "57P03", "53300"}
 """Read-only server; one that starts or stops; one with too many connections."""
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
 """The server has closed the connection: shutdown, crash, or timeout."""
-_ABOUT_VALUES = {"22", "23"}
-"""Classes of SQLSTATEs: data exception, integrity constraint violation."""
+_ABOUT_VALUES = {"22", "23", "P0"}
+"""Classes of SQLSTATEs: data exception, integrity constraint violation, what a trigger raises."""
 _READ_IT_BACK = "so the write may or may not have been stored; read it back before you repeat it"
 _CAUSES = {
     "28P01": "the password was refused",

@@ -62,11 +62,9 @@ class RowPutter:
             later: _Batch = []
             for item in rest:
                 own: list[Any] = [row[0] for row in item[0].rows]
-                if ids.isdisjoint(own):
-                    ids.update(own)
-                    chosen.append(item)
-                else:
-                    later.append(item)
+                (chosen if ids.isdisjoint(own) else later).append(item)
+                # Nor does a put overtake one that was asked for before it.
+                ids.update(own)
             await self._put(operation, chosen)
             rest = later
 
