@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from sqlite.programs import Program
-from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
+from swarm_persistence import MemoryStorage, SqliteStorage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import a_task
 
 COUNT = 100
@@ -152,3 +152,16 @@ class TestBlocking:
 
         assert int(interrupted) > 0
         assert asyncio.run(held_in(path)) == set(owned.split())
+
+
+async def test_a_claim_that_is_cancelled_before_it_is_made_is_no_claim_to_release() -> None:
+    async with MemoryStorage() as storage:
+        for number in range(100):
+            await storage.store_task(a_task(id=f"task-{number}"))
+        for _ in range(100):  # the engine pauses in one of them, and that one is cancelled in time
+            claim = asyncio.ensure_future(storage.claim_next_task("agent"))
+            await asyncio.sleep(0)
+            claim.cancel()
+            await asyncio.wait([claim])
+
+        assert not storage._abandoned_claims._outstanding

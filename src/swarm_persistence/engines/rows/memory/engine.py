@@ -80,7 +80,11 @@ class MemoryEngine:
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
         compiled = compile_steps(steps)
-        await self._answered(None)  # before the write: a cancellation after it would lose the result
+        try:
+            await self._answered(None)  # before the write: a cancellation after it would lose the result
+        except (asyncio.CancelledError, GeneratorExit):
+            on_abandoned(None)
+            raise
         with self._lock:
             self._require_open()
             if self._writers.is_free():
