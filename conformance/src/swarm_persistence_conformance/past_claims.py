@@ -76,6 +76,23 @@ class TestPastClaims:
 
         assert [claim.started_at for claim in (await stored(storage)).past_claims] == [None]
 
+    async def test_an_update_that_makes_a_task_pending_ends_its_claim_though_the_agent_stays(
+        self, storage: Storage
+    ) -> None:
+        task = await a_claimed_task(storage)
+        await storage.fail_task(task, "no hope", max_retries=0)
+        task.status = TaskStatus.PENDING
+        await storage.update_task(task)
+        again = await claimed(storage, "agent-2")
+        again.status = TaskStatus.PENDING
+        await storage.update_task(again)
+
+        expected: list[Brief] = [
+            (1, "agent-1", ClaimOutcome.FAILED, "no hope"),
+            (2, "agent-2", ClaimOutcome.RELEASED, None),
+        ]
+        assert brief(await claimed(storage, "agent-3")) == expected
+
     async def test_a_lease_that_expired_is_told_from_a_retry(self, storage: Storage, clock: ManualClock) -> None:
         former = await a_claimed_task(storage)
         clock.advance(100)

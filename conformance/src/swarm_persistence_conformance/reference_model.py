@@ -244,7 +244,8 @@ class ReferenceModel:
         if before is not None:
             written.claim_count = max(before.claim_count, task.claim_count)
             written.past_claims = before.past_claims
-            if before.assigned_to != task.assigned_to and before.status is not TaskStatus.PENDING:
+            is_kept = before.assigned_to == task.assigned_to and task.status is not TaskStatus.PENDING
+            if not is_kept and before.status is not TaskStatus.PENDING:
                 _end_claim(written, before, **_end_of(before))
         self._link(task.id)
         self._follow(written)

@@ -14,7 +14,7 @@ from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
 from swarm_persistence.errors import SerializationError, is_nested_deeper, shown
 from swarm_persistence.models.choices import member
 from swarm_persistence.models.collections import collection_text
-from swarm_persistence.models.past_claims import MOST_PAST_CLAIMS, ClaimOutcome, PastClaim
+from swarm_persistence.models.past_claims import LONGEST_ERROR, MOST_PAST_CLAIMS, ClaimOutcome, PastClaim
 from swarm_persistence.plain_json import encode_json
 from swarm_persistence.schema.tables import Column, Kind, Table
 
@@ -205,8 +205,15 @@ def _past_claim(value: object, field: str) -> tuple[ColumnValue, ...]:
         None if value.started_at is None else moment(value.started_at, f"{field}.started_at"),
         moment(value.ended_at, f"{field}.ended_at"),
         member(ClaimOutcome, value.outcome, f"{field}.outcome").value,
-        None if value.error is None else text(value.error, f"{field}.error"),
+        None if value.error is None else _short_error(value.error, f"{field}.error"),
     )
+
+
+def _short_error(value: object, field: str) -> str:
+    error = text(value, field)
+    if len(error) > LONGEST_ERROR:
+        refuse(field, error, f"at most {LONGEST_ERROR} characters")
+    return error
 
 
 _decode_claims = msgspec.json.Decoder(list[tuple[int, str, int | None, int, ClaimOutcome, str | None]]).decode

@@ -31,7 +31,7 @@ ON CONFLICT (id) DO UPDATE SET
   version = excluded.version,
   progress = excluded.progress,
   progress_text = excluded.progress_text,
-  past_claims = CASE WHEN tasks.assigned_to IS NULL OR tasks.assigned_to = excluded.assigned_to OR tasks.status = 'pending' THEN tasks.past_claims ELSE CASE WHEN json_valid(tasks.past_claims) THEN json_insert(CASE WHEN json_array_length(tasks.past_claims) < 100 THEN tasks.past_claims ELSE json_remove(tasks.past_claims, '$[0]') END, '$[#]', json_array(tasks.claim_count, tasks.assigned_to, tasks.started_at, coalesce(tasks.completed_at, ?), CASE WHEN tasks.status IN ('assigned', 'running') THEN 'released' ELSE tasks.status END, CASE WHEN tasks.status = 'failed' THEN substr(tasks.error, 1, 500) END)) ELSE tasks.past_claims END END,
+  past_claims = CASE WHEN tasks.assigned_to IS NULL OR tasks.assigned_to = CASE WHEN excluded.status <> 'pending' THEN excluded.assigned_to END OR tasks.status = 'pending' THEN tasks.past_claims ELSE CASE WHEN json_valid(tasks.past_claims) THEN json_insert(CASE WHEN json_array_length(tasks.past_claims) < 100 THEN tasks.past_claims ELSE json_remove(tasks.past_claims, '$[0]') END, '$[#]', json_array(tasks.claim_count, tasks.assigned_to, tasks.started_at, coalesce(tasks.completed_at, ?), CASE WHEN tasks.status IN ('assigned', 'running') THEN 'released' ELSE tasks.status END, CASE WHEN tasks.status = 'failed' THEN substr(tasks.error, 1, 500) END)) ELSE tasks.past_claims END END,
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 WHERE tasks.version = excluded.version - 1 AND (tasks.status <> 'completed' OR excluded.status = 'completed');
 

@@ -28,7 +28,8 @@ def claims_after_replacing(table: Table[Any], stored: Row, values: Row) -> str:
     past, status, completed_at, error = (
         stored[table.positions[name]] for name in (PAST_CLAIMS, "status", "completed_at", "error")
     )
-    if stored[agent] == values[agent] or status == TaskStatus.PENDING:
+    is_kept = stored[agent] == values[agent] and values[table.positions["status"]] != TaskStatus.PENDING
+    if is_kept or status == TaskStatus.PENDING:
         return str(past)
     outcome: Any = ClaimOutcome.RELEASED if status in HELD else status
     ended_at: Any = now_in_microseconds() if completed_at is None else completed_at

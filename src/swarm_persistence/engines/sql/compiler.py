@@ -47,7 +47,7 @@ class Compiler(QueryCompiler):
         """Return the text that adds a row, or replaces the one of its id and version."""
         marked = len(table.names)
         written = [
-            f"{name} = {self._claims_after_replacing(f'{table.name}.', 'excluded.assigned_to', self._now(marked))}"
+            f"{name} = {self._claims_after_replacing(f'{table.name}.', _NEW_AGENT, self._now(marked))}"
             if name == PAST_CLAIMS
             else f"{quoted(name)} = {self._raised(table, name, f'{table.name}.{name}', f'excluded.{quoted(name)}')}"
             for name in table.names
@@ -167,7 +167,9 @@ class Compiler(QueryCompiler):
         written: list[Any] = [*values]
         if table.has_claims:
             # The list is not written; what tells whether a claim ends, and when, stands in its place.
-            ended = [values[table.positions["assigned_to"]], *self.dialect.moment_values(_NOW)]
+            is_pending = values[table.positions["status"]] == TaskStatus.PENDING
+            agent = None if is_pending else values[table.positions["assigned_to"]]
+            ended = [agent, *self.dialect.moment_values(_NOW)]
             place = table.positions[PAST_CLAIMS]
             written[place : place + 1] = ended
         sticky = [] if table.sticky is None or may_lose_sticky else [values[table.positions[table.sticky[0]]]]
@@ -273,7 +275,7 @@ class Compiler(QueryCompiler):
         return self.dialect.higher(old, new) if name in table.monotonic else new
 
     def _claims_after_replacing(self, prefix: str, agent: str, now: str) -> str:
-        """Return the expression of the past claims of a row that is replaced by one that is assigned to an agent."""
+        """Return the expression of the past claims of a row that is replaced by one that an agent holds, if any."""
         held, status, error = (f"{prefix}{name}" for name in ("assigned_to", "status", "error"))
         is_held = f"{status} IN ({', '.join(repr(each.value) for each in HELD)})"
         outcome = f"CASE WHEN {is_held} THEN '{ClaimOutcome.RELEASED}' ELSE {status} END"
@@ -379,3 +381,5 @@ def _change_shape(change: Change) -> object:
 
 _PLAIN = frozenset((str, int, float, bytes, type(None)))
 _NOW = FromNow()
+_NEW_AGENT = f"CASE WHEN excluded.status <> '{TaskStatus.PENDING}' THEN excluded.assigned_to END"
+"""The agent that holds a row, or has ended it, after it is replaced."""

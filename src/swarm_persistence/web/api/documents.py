@@ -105,6 +105,8 @@ async def put_document(
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise HttpProblem(422, f"If-None-Match is {if_none_match!r}, expected *")
+        if if_match is not None:
+            raise HttpProblem(412, "If-Match and If-None-Match: * never hold at once.")
         if (await storage.put_documents([], if_absent=[document])).kept:
             raise HttpProblem(412, f"There is a document {key!r} in {collection} already.")
         return record_answer(document)

@@ -52,7 +52,7 @@ def claims_of(task: TaskModel) -> list[ClaimRow]:
         ClaimRow(each.number, each.agent_id, each.started_at, each.ended_at, _OUTCOMES[each.outcome], each.error)
         for each in task.past_claims
     ]
-    if task.assigned_to is not None:
+    if task.assigned_to is not None and task.status is not TaskStatus.PENDING:
         outcome = _OUTCOMES[ClaimOutcome(task.status)] if task.status in _ENDS else task.status.value
         error = task.error if task.status is TaskStatus.FAILED else None
         latest = ClaimRow(task.claim_count, task.assigned_to, task.started_at, task.completed_at, outcome, error)
