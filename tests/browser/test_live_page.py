@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from chromium import needs
 from swarm_persistence import (
@@ -110,6 +110,12 @@ def show(page: Page, url: str) -> None:
     """Open a page, and wait until it follows the swarm, unless it is a form."""
     page.goto(url)
     expect(page.locator("#live")).to_have_text("static" if "/forms/" in url else "live")
+
+
+def go(page: Page, button: Locator) -> None:
+    """Click what leads to another page, and wait for its script: without it, a form asks by a page, not by a dialog."""
+    with page.expect_navigation(wait_until="load"):
+        button.click()
 
 
 def status_of(storage: BlockingStorage, id: str) -> TaskStatus:
@@ -276,21 +282,21 @@ class TestActions:
     ) -> None:
         page = browser.new_page()  # its console tells of the answer 422
         show(page, f"{url}/limits")
-        page.get_by_role("link", name="Set a limit").click()
+        go(page, page.get_by_role("link", name="Set a limit"))
         page.get_by_label("Task type").fill("limited-here")
         page.get_by_label("Claimed within a period").fill("5")
         page.get_by_role("button", name="Set the limit").focus()
         page.keyboard.press("Enter")
-        page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
+        go(page, page.get_by_role("dialog").get_by_role("button", name="Set the limit"))
         expect(page.get_by_role("alert")).to_contain_text("starts and per belong together")
         page.get_by_label("Period in seconds").fill("60")
         page.get_by_role("button", name="Set the limit").click()
         page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
         expect(page.get_by_text("The limit is set.")).to_be_visible()
-        page.get_by_role("link", name="Change the limit of limited-here").click()
+        go(page, page.get_by_role("link", name="Change the limit of limited-here"))
         page.get_by_label("Claimed at once").fill("2")
         page.get_by_role("button", name="Set the limit").click()
-        page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
+        go(page, page.get_by_role("dialog").get_by_role("button", name="Set the limit"))
         card = page.locator('section[data-key="limited-here"]')
         expect(card).to_contain_text("0 of 2")
         limit = storage.get_limit("limited-here")
@@ -319,7 +325,7 @@ class TestActions:
 
     def test_a_schedule_is_stored_and_changed_by_its_form(self, page: Page, url: str, storage: BlockingStorage) -> None:
         show(page, f"{url}/schedules")
-        page.get_by_role("link", name="New schedule").click()
+        go(page, page.get_by_role("link", name="New schedule"))
         page.get_by_label("Name").fill("by-form")
         page.get_by_label("Type of its tasks").fill("report")
         page.get_by_label("or every so many seconds").fill("3600")
@@ -327,7 +333,7 @@ class TestActions:
         page.get_by_role("button", name="Store the schedule").click()
         page.get_by_role("dialog").get_by_role("button", name="Store the schedule").click()
         expect(page.get_by_text("The schedule is stored.")).to_be_visible()
-        page.get_by_role("link", name="Change").click()
+        go(page, page.get_by_role("link", name="Change"))
         page.get_by_label("Retries").fill("9")
         page.get_by_role("button", name="Store the schedule").click()
         page.get_by_role("dialog").get_by_role("button", name="Store the schedule").click()
@@ -340,7 +346,7 @@ class TestActions:
     def test_a_document_is_deleted_after_a_confirmation(self, page: Page, url: str, storage: BlockingStorage) -> None:
         storage.put_documents([DocumentModel.new(("unwanted",), "key", 1)])
         show(page, f"{url}/documents?in=unwanted")
-        page.get_by_role("link", name="key", exact=True).click()
+        go(page, page.get_by_role("link", name="key", exact=True))
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete the document").click()
         expect(page.get_by_text("The document was deleted.")).to_be_visible()
