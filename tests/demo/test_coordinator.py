@@ -33,6 +33,7 @@ from swarm_persistence.demo.vocabulary import (
     WORKER,
     WORKER_LOST,
 )
+from swarm_persistence_conformance.records import status_of
 
 MODULES = [Module("abc", "(top level)", "/lib/abc.py", 10, 1), Module("json", "json", "/lib/json/__init__.py", 20, 1)]
 
@@ -45,12 +46,6 @@ async def storage() -> AsyncIterator[Storage]:
 
 def coordinator_of(storage: Storage, plan: TaskPlan, target: str = "unused") -> Coordinator:
     return Coordinator(storage, plan, Fleet(target), Stopping(), lambda _done: None)
-
-
-async def status_of(storage: Storage, task: TaskModel) -> TaskStatus:
-    stored = await storage.get_task(task.id)
-    assert stored is not None
-    return stored.status
 
 
 async def test_preparing_twice_stores_each_task_once(storage: Storage) -> None:
@@ -66,14 +61,14 @@ async def test_a_completed_task_of_an_earlier_run_stays_completed(storage: Stora
     coordinator = coordinator_of(storage, make_plan(MODULES))
     await coordinator.prepare()
     assert coordinator.completed == 1
-    assert await status_of(storage, plan.tasks[0]) is TaskStatus.COMPLETED
+    assert await status_of(storage, plan.tasks[0].id) is TaskStatus.COMPLETED
 
 
 async def test_pending_tasks_of_another_plan_are_cancelled_and_come_back_with_it(storage: Storage) -> None:
     all_of_it, part = make_plan(MODULES), make_plan(MODULES[:1])
     await coordinator_of(storage, all_of_it).prepare()
     await coordinator_of(storage, part).prepare()
-    assert await status_of(storage, all_of_it.report) is TaskStatus.CANCELLED
+    assert await status_of(storage, all_of_it.report.id) is TaskStatus.CANCELLED
     assert {task.id for task in await storage.get_pending_tasks()} == part.ids
     await coordinator_of(storage, make_plan(MODULES)).prepare()
     assert {task.id for task in await storage.get_pending_tasks()} == all_of_it.ids
@@ -83,7 +78,7 @@ async def test_tasks_that_are_not_the_demos_are_left_alone(storage: Storage) -> 
     task = TaskModel.new("analyze", {})
     await storage.store_task(task)
     await coordinator_of(storage, make_plan(MODULES)).prepare()
-    assert await status_of(storage, task) is TaskStatus.PENDING
+    assert await status_of(storage, task.id) is TaskStatus.PENDING
 
 
 async def test_a_failed_task_is_tried_anew_by_the_next_run(storage: Storage) -> None:
@@ -114,7 +109,7 @@ async def test_the_tasks_of_a_dead_worker_are_taken_back(storage: Storage) -> No
     await storage.store_many([dead, task])
     assert await storage.claim_task(task.id, dead.id)
     await coordinator_of(storage, make_plan(MODULES)).prepare()
-    assert await status_of(storage, task) is TaskStatus.PENDING
+    assert await status_of(storage, task.id) is TaskStatus.PENDING
     assert await storage.get_agent(dead.id) is None
     (event,) = await storage.get_events_by_type(WORKER_LOST, 10)
     assert event.data["worker"] == dead.id
@@ -127,7 +122,7 @@ async def test_a_worker_that_may_live_keeps_its_task(storage: Storage) -> None:
     await storage.store_many([alive, task])
     assert await storage.claim_task(task.id, alive.id)
     await coordinator_of(storage, make_plan(MODULES)).prepare()
-    assert await status_of(storage, task) is TaskStatus.ASSIGNED
+    assert await status_of(storage, task.id) is TaskStatus.ASSIGNED
 
 
 async def test_a_coordinator_that_lives_is_not_displaced_and_a_silent_one_is(storage: Storage) -> None:

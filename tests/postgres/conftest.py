@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from postgres.ground import Ground
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.connection import Connection
@@ -63,6 +64,15 @@ async def rival(server: Server, schema: str) -> AsyncIterator[asyncpg.Connection
     connection = await asyncpg.connect(server.url(), server_settings={"search_path": schema})
     yield connection
     await connection.close()
+
+
+@pytest_asyncio.fixture
+async def ground(url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> AsyncIterator[Ground]:
+    """Give a fresh schema, to migrate by steps."""
+    ground = Ground(url, storage, admin)
+    yield ground
+    for connection in ground.connections:
+        await connection.close()
 
 
 async def blocked_by(admin: asyncpg.Connection, call: "asyncio.Task[Any]") -> None:

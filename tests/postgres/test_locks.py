@@ -15,7 +15,7 @@ from sql.verbs import COORDINATION, HOUSEKEEPING, READS, WHOLE_TABLE_READS, WRIT
 from swarm_persistence import DependencyCycleError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.id_locks import MOST_IDS
 from swarm_persistence_conformance.callers import elsewhere
-from swarm_persistence_conformance.records import a_task, ids
+from swarm_persistence_conformance.records import a_task, ids, status_of
 
 SOON_SECONDS = 15
 NEEDS_NO_TRANSACTION = {**READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **HOUSEKEEPING}
@@ -44,12 +44,6 @@ async def open_more(url: str) -> AsyncIterator[Callable[[], Awaitable[PostgresSt
             return await stack.enter_async_context(await PostgresStorage.open(url))
 
         yield open_one
-
-
-async def status_of(storage: PostgresStorage, id: str) -> TaskStatus:
-    task = await storage.get_task(id)
-    assert task is not None
-    return task.status
 
 
 async def claimed(storage: PostgresStorage, id: str) -> TaskModel:

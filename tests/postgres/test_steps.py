@@ -2,92 +2,22 @@
 
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator
 
 import asyncpg
 import msgspec
 import pytest
-import pytest_asyncio
 
+from postgres.ground import CATALOG, COLOURED, STEPS, Ground
 from postgres.migration_trial import FILL
-from postgres.periods import partitions_of, pass_a_period
 from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import MigrationError, PostgresStorage, init_storage
 from swarm_persistence.cli.finding import Level
 from swarm_persistence.cli.server_examination import examine_server
-from swarm_persistence.engines.interface import MigrationStatus
-from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
-from swarm_persistence.engines.sql.postgres.migrations.migration import (
-    CreateIndex,
-    DropIndex,
-    FillRows,
-    Part,
-    PostgresMigration,
-)
-from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
-from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.engines.sql.postgres.url import PostgresUrl
-from swarm_persistence_conformance.records import a_metric, a_task, an_event
+from swarm_persistence.engines.sql.postgres.migrations.migration import FillRows, Part, PostgresMigration
+from swarm_persistence_conformance.records import a_task
 
-CATALOG = """
-SELECT 'column', attrelid::regclass || '.' || attname, format_type(atttypid, atttypmod)
-FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-WHERE relnamespace = $1::text::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
-UNION ALL
-SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid) || indisvalid
-FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-WHERE relnamespace = $1::text::regnamespace
-UNION ALL
-SELECT 'trigger', tgrelid::regclass || '.' || tgname, pg_get_triggerdef(pg_trigger.oid)
-FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-WHERE relnamespace = $1::text::regnamespace AND NOT tgisinternal
-UNION ALL
-SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace
-"""
-
-COLOURED = PostgresMigration(
-    LATEST + 1,
-    "colours",
-    (
-        "ALTER TABLE {schema}.tasks ADD COLUMN colour text",
-        FillRows(
-            "tasks",
-            "UPDATE {schema}.tasks SET colour = 'red' WHERE sequence > $1 AND sequence <= $2 AND colour IS NULL",
-        ),
-        CreateIndex("tasks_by_colour", "ON {schema}.tasks (colour)"),
-        "CREATE TABLE {schema}.colours (name text PRIMARY KEY)",
-    ),
-    (
-        "DROP TABLE IF EXISTS {schema}.colours",
-        DropIndex("tasks_by_colour"),
-        "ALTER TABLE {schema}.tasks DROP COLUMN IF EXISTS colour",
-    ),
-    opens_from=2,
-    is_required=False,
-)
-TAGGED = PostgresMigration(
-    LATEST + 1,
-    "tags",
-    (
-        CreateIndex("metrics_by_tag", "ON {schema}.metrics (agent_id, sequence)", is_unique=True),
-        CreateIndex("events_by_tag", "ON {schema}.events (left(event_type, 100), sequence)"),
-    ),
-    (DropIndex("events_by_tag"), DropIndex("metrics_by_tag")),
-    opens_from=2,
-    is_required=False,
-)
-"""A step that builds indexes for tables that may be partitioned."""
-BUILDING = """
-SELECT pid
-FROM pg_stat_progress_create_index JOIN pg_class ON pg_class.oid = relid
-WHERE relnamespace = $1::text::regnamespace AND phase LIKE 'waiting%'
-"""
-
-STEPS = (*MIGRATIONS, COLOURED)
 PLACES = [
     (step, is_upwards, place)
     for step in STEPS
@@ -109,65 +39,6 @@ def broken(step: PostgresMigration, groups_done: int, *, is_upwards: bool) -> Po
 
 def refused_by_old(step: PostgresMigration) -> PostgresMigration:
     return PostgresMigration(step.version, step.name, step.up, step.down, opens_from=step.version)
-
-
-class Ground:
-    """A schema, and what a test does to it as other processes would."""
-
-    def __init__(self, url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> None:
-        self.url = url
-        self.storage = storage
-        self.admin = admin
-        target = PostgresUrl(url)
-        settings = target.settings(PostgresSettings())
-        self.schema = settings.schema
-        self._connector = Connector(target, settings)
-        self.links: list[Connection] = []
-
-    def at(self, url: str) -> "Ground":
-        """Return the same by another URL."""
-        other = Ground(url, self.storage, self.admin)
-        other.links = self.links
-        return other
-
-    async def connection(self) -> Connection:
-        """Return a new connection, as another process has it."""
-        self.links.append(await self._connector.open(time.monotonic() + 30))
-        return self.links[-1]
-
-    def version(self, *steps: PostgresMigration) -> SchemaVersion:
-        """Return the version as code sees it that knows these steps in place of those of the same numbers."""
-        known = {step.version: step for step in (*STEPS, *steps)}
-        return SchemaVersion(self.schema, self._connector.target, self.connection, [*known.values()])
-
-    async def migrate(self, target: int, *steps: PostgresMigration, retry_seconds: float = 30) -> None:
-        """Bring the schema to a version."""
-        await self.version(*steps).migrate(await self.connection(), target, retry_seconds=retry_seconds)
-
-    async def status(self) -> MigrationStatus:
-        """Return where it stands."""
-        return await self.version().status(await self.connection())
-
-    async def waiting_build(self) -> int:
-        """Wait until an index is being built and waits for others, and return the number of its server process."""
-        async with asyncio.timeout(30):
-            while True:
-                if pid := await self.admin.fetchval(BUILDING, self.schema):
-                    return int(pid)
-                await asyncio.sleep(0.01)
-
-    async def catalog(self) -> list[tuple[str, ...]]:
-        """Return all that the schema consists of, but for its log."""
-        rows = {tuple(row) for row in await self.admin.fetch(CATALOG, self.schema)}
-        return sorted(row for row in rows if "schema_steps" not in row[1] and "keep_first_steps" not in row[1])
-
-
-@pytest_asyncio.fixture
-async def ground(url: str, storage: PostgresStorage, admin: asyncpg.Connection) -> AsyncIterator[Ground]:
-    ground = Ground(url, storage, admin)
-    yield ground
-    for connection in ground.links:
-        await connection.close()
 
 
 class TestSteps:
@@ -431,90 +302,3 @@ class TestSteps:
                     "SELECT has_table_privilege($1, $2, $3)", f"hand_{ground.schema}", f"{ground.schema}.{table}", right
                 )
                 assert found is is_given, (table, right)
-
-
-class TestPartitionedTables:
-    """PostgreSQL builds and drops no index of a partitioned table concurrently."""
-
-    @pytest_asyncio.fixture
-    async def parts(self, ground: Ground) -> Ground:
-        """Give a schema of three periods, two of which hold something."""
-        await ground.storage.partition("month")
-        for number in range(2):
-            await ground.storage.store_event(an_event(f"event-{number}"))
-            await ground.storage.store_metric(a_metric(f"metric-{number}"))
-            await pass_a_period(ground.storage, ground.admin)
-        return ground
-
-    async def valid(self, ground: Ground) -> list[str]:
-        """Return the names of the step's indexes that are valid."""
-        rows = await ground.admin.fetch(
-            "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE indisvalid "
-            "AND relnamespace = $1::text::regnamespace AND relname LIKE '%by_tag' ORDER BY 1",
-            ground.schema,
-        )
-        return [name for (name,) in rows]
-
-    async def test_each_partition_gets_its_index_beside_writers_and_loses_it_again(
-        self, parts: Ground, rival: asyncpg.Connection
-    ) -> None:
-        before = await parts.catalog()
-        # What has begun before a concurrent build keeps that waiting, and no writer.
-        await rival.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        await rival.fetch("SELECT count(*) FROM events")
-        migrating = asyncio.create_task(parts.migrate(LATEST + 1, TAGGED))
-        await parts.waiting_build()
-        await asyncio.wait_for(parts.storage.store_event(an_event("beside")), 20)
-        await rival.execute("ROLLBACK")
-        await migrating
-        await pass_a_period(parts.storage, parts.admin)
-
-        # Those of the partitions that were made later have names that PostgreSQL gave them.
-        valid = await self.valid(parts)
-        assert valid[:5] == ["events_by_tag", *(f"events_p{number}_by_tag" for number in range(4))]
-        assert valid[5:] == [f"metrics_p{number}_by_tag" for number in range(5)]
-        assert await parts.admin.fetchval(
-            "SELECT count(*) FROM pg_inherits WHERE inhparent = $1::text::regclass", f"{parts.schema}.events_by_tag"
-        ) == len(await partitions_of(parts.storage, parts.admin, "events"))
-
-        await parts.migrate(LATEST, TAGGED)
-        assert await self.valid(parts) == []
-        after = await parts.catalog()
-        assert [row for row in after if "_p4" not in row[1]] == before
-
-    @pytest.mark.parametrize("goes_on", [True, False])
-    async def test_an_interrupted_build_goes_on_or_back(
-        self, parts: Ground, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
-    ) -> None:
-        before = await parts.catalog()
-        order = Connection.execute
-
-        async def broken_order(self: Connection, text: str) -> None:
-            if "events_p1_by_tag" in text:
-                await order(self, "SELECT 1 / 0")
-            await order(self, text)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Connection, "execute", broken_order)
-            with pytest.raises(MigrationError, match="division by zero"):
-                await parts.migrate(LATEST + 1, TAGGED)
-        assert [name for name in await self.valid(parts) if "events" in name] == [
-            "events_p0_by_tag",
-            "events_p1_by_tag",
-        ]
-
-        await parts.migrate(LATEST + 1 if goes_on else LATEST, TAGGED)
-
-        if goes_on:
-            assert "events_by_tag" in await self.valid(parts)
-            await parts.migrate(LATEST, TAGGED)
-        assert await parts.catalog() == before
-
-    async def test_a_table_that_is_whole_again_keeps_the_index(self, parts: Ground) -> None:
-        await parts.migrate(LATEST + 1, TAGGED)
-
-        await parts.storage.partition(None)
-
-        assert await self.valid(parts) == ["events_by_tag", "metrics_by_tag"]
-        await parts.migrate(LATEST, TAGGED)
-        assert await self.valid(parts) == []

@@ -6,7 +6,6 @@ import httpx
 import pytest
 
 from swarm_persistence import AgentModel, DocumentModel, MemoryStorage, QueryBuilder, ScheduleModel, Storage, TaskModel
-from web.servers import client_of
 
 PATHS = (
     "/api/v1/tasks/one",
@@ -25,13 +24,6 @@ async def storage() -> AsyncIterator[Storage]:
         await opened.store_agent(AgentModel(id="one", name="one", agent_type="t"))
         await opened.store_schedule(ScheduleModel(name="one", task_type="t", every=60))
         await opened.put_documents([DocumentModel.new(("c",), "one", 1)])
-        yield opened
-
-
-@pytest.fixture
-async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of a server."""
-    async with client_of(storage) as opened:
         yield opened
 
 

@@ -2,31 +2,15 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest
 
-from swarm_persistence import MemoryStorage, Storage
+from swarm_persistence import Storage
 from web.servers import TOKEN, URL, ServerProcess, client_of
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 JSON, HTML = "application/problem+json", "text/html; charset=utf-8"
-
-
-@pytest.fixture
-async def storage() -> AsyncIterator[Storage]:
-    """Give an empty storage."""
-    async with MemoryStorage() as opened:
-        yield opened
-
-
-@pytest.fixture
-async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of a server."""
-    async with client_of(storage) as opened:
-        yield opened
 
 
 PROBLEMS = (

@@ -1,13 +1,9 @@
 """Every field of a body, and every truth value of a query, is refused as another type: by the OpenAPI document."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
-
-from swarm_persistence import MemoryStorage
-from web.servers import client_of
 
 WRONG: dict[str, tuple[Any, ...]] = {
     "boolean": (0, 1, 1.0, "true", "1"),
@@ -16,12 +12,6 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "string": (1, True),
 }
 """By the type of a field: values of others that could be taken for it."""
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(MemoryStorage()) as opened:
-        yield opened
 
 
 class Document:

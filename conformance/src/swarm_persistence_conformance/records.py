@@ -212,6 +212,13 @@ async def everything_in(storage: Storage) -> dict[str, list[Any]]:
     return {model.__name__: await storage.repository(model).find_all() for model in MODELS}
 
 
+async def status_of(storage: Storage, id: str) -> TaskStatus:
+    """Return the status of a stored task."""
+    task = await storage.get_task(id)
+    assert task is not None
+    return task.status
+
+
 def ids(records: list[Any]) -> list[str]:
     """Return the ids of records, in their order."""
     return [record.id for record in records]

@@ -1,7 +1,6 @@
-"""The pages as the server renders them: what they show, where their links lead, and what their forms change."""
+"""The pages as the server renders them: what they show, and where their links lead."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import urljoin
@@ -11,22 +10,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from swarm_persistence import (
-    AgentModel,
-    EventModel,
-    MemoryStorage,
-    MessageModel,
-    ScheduleModel,
-    Storage,
-    TaskModel,
-    TaskPriority,
-    TaskStatus,
-)
+from swarm_persistence import AgentModel, EventModel, MessageModel, ScheduleModel, Storage, TaskModel, TaskStatus
 from swarm_persistence.clock import now
 from swarm_persistence.web import swarm_app
 from swarm_persistence.web.paths import path_part
-from web.page_swarm import fill
+from web.page.forms import AS_PAGE, send
 from web.servers import URL, client_of
+
+pytestmark = pytest.mark.usefixtures("swarm")
 
 PAGES = (
     "/",
@@ -57,38 +48,6 @@ PAGES = (
     "/search?q=nothing+is+named+so",
 )
 FORMS = ("/forms/limit", "/forms/limit?task_type=summarize", "/forms/schedule", "/forms/schedule?name=nightly-report")
-AS_PAGE = {"accept": "text/html"}
-
-
-@pytest.fixture
-async def storage() -> AsyncIterator[Storage]:
-    """Give a storage with a swarm."""
-    async with MemoryStorage() as opened:
-        await fill(opened, finished=60)
-        yield opened
-
-
-@pytest.fixture
-async def client(storage: Storage) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a browser's client."""
-    async with client_of(storage) as opened:
-        opened.headers.update(AS_PAGE)
-        yield opened
-
-
-def csrf_token(text: str) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', text)
-    assert found is not None
-    return found[1]
-
-
-async def act(
-    client: httpx.AsyncClient, id: str, action: str, *, confirmed: str = "yes", **fields: str
-) -> httpx.Response:
-    """Send the form of an action, as the page of the task would."""
-    page = await client.get("/login")
-    data = {"csrf_token": csrf_token(page.text), "confirmed": confirmed, **fields}
-    return await client.post(f"/tasks/{id}/{action}", data=data)
 
 
 class TestPages:
@@ -169,7 +128,7 @@ class TestPages:
         assert (await client.get("/search", params={"q": id})).headers["location"] == f"/tasks/{path_part(id)}"
         text = unescape((await client.get(f"/tasks/{path_part(id)}")).text)
         assert f'action="/tasks/{path_part(id)}/cancel"' in text
-        answer = await act(client, path_part(id), "cancel")
+        answer = await send(client, f"/tasks/{path_part(id)}/cancel")
         assert answer.headers["location"] == f"/tasks/{path_part(id)}?done=cancel"
 
     @pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
@@ -321,78 +280,6 @@ class TestLists:
 
         assert answer.status_code == 200
         assert 'role="alert"' in answer.text
-
-
-class TestActions:
-    async def test_a_task_is_cancelled_and_retried(self, client: httpx.AsyncClient, storage: Storage) -> None:
-        answer = await act(client, "ready-0", "cancel")
-
-        assert (answer.status_code, answer.headers["location"]) == (303, "/tasks/ready-0?done=cancel")
-        cancelled = await storage.get_task("ready-0")
-        assert cancelled is not None
-        assert cancelled.status is TaskStatus.CANCELLED
-        await act(client, "ready-0", "retry")
-        retried = await storage.get_task("ready-0")
-        assert retried is not None
-        assert retried.status is TaskStatus.PENDING
-
-    async def test_the_priority_of_a_pending_task_is_changed(self, client: httpx.AsyncClient, storage: Storage) -> None:
-        await act(client, "ready-0", "priority", priority="critical")
-
-        task = await storage.get_task("ready-0")
-        assert task is not None
-        assert task.priority is TaskPriority.CRITICAL
-
-    async def test_only_the_claim_that_was_shown_is_released(self, client: httpx.AsyncClient, storage: Storage) -> None:
-        for claim, reason in (("7", "the claim number 7 of task"), ("", "expected the number of the claim")):
-            refused = await act(client, "analyze", "release", claim=claim)
-            assert (refused.status_code, reason in refused.text) == (409, True)
-
-        await act(client, "analyze", "release", claim="1")
-
-        task = await storage.get_task("analyze")
-        assert task is not None
-        assert (task.status, task.assigned_to) == (TaskStatus.PENDING, None)
-
-    async def test_a_change_without_a_confirmation_asks_for_one(
-        self, client: httpx.AsyncClient, storage: Storage
-    ) -> None:
-        answer = await act(client, "ready-0", "priority", confirmed="", priority="critical")
-
-        assert "Change the priority of this task?" in answer.text
-        assert "data-live" not in answer.text  # its address shows no page
-        assert '<input type="hidden" name="priority" value="critical">' in answer.text
-        task = await storage.get_task("ready-0")
-        assert task is not None
-        assert task.priority is TaskPriority.LOW
-
-    async def test_what_is_not_possible_is_explained_on_the_page(self, client: httpx.AsyncClient) -> None:
-        answers = [
-            await act(client, "plan", "cancel"),
-            await act(client, "ready-0", "retry"),
-            await act(client, "plan", "priority", priority="low"),
-            await act(client, "ready-0", "priority", priority="extreme"),
-        ]
-
-        assert [answer.status_code for answer in answers] == [409] * 4
-        assert all('role="alert"' in answer.text and "data-live" not in answer.text for answer in answers)
-        assert (await act(client, "nothing", "retry")).status_code == 404
-        assert (await act(client, "plan", "delete")).status_code == 404
-
-    async def test_a_form_without_its_csrf_token_changes_nothing(
-        self, client: httpx.AsyncClient, storage: Storage
-    ) -> None:
-        answer = await client.post("/tasks/ready-0/cancel", data={"confirmed": "yes"})
-
-        assert answer.status_code == 403
-        task = await storage.get_task("ready-0")
-        assert task is not None
-        assert task.status is TaskStatus.PENDING
-
-    async def test_a_read_only_page_has_no_forms_of_changes(self, storage: Storage) -> None:
-        async with client_of(storage, read_only=True) as client:
-            for id in ("ready-0", "analyze", "plan"):
-                assert 'method="post"' not in (await client.get(f"/tasks/{id}", headers=AS_PAGE)).text
 
 
 class TestLargeLists:

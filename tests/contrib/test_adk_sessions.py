@@ -1,4 +1,4 @@
-"""What ADK says of its services, as facts: on our services on each engine, and on those that ADK ships.
+"""What ADK says of its sessions, as facts: on our service on each engine, and on those that ADK ships.
 
 `FAILS` names the facts that do not hold on ADK's own services.
 """
@@ -11,21 +11,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from google.adk.artifacts import BaseArtifactService, InMemoryArtifactService
 from google.adk.errors import StaleSessionError
 from google.adk.errors.already_exists_error import AlreadyExistsError
-from google.adk.errors.input_validation_error import InputValidationError
 from google.adk.errors.session_not_found_error import SessionNotFoundError
 from google.adk.events import Event, EventActions
-from google.adk.memory import BaseMemoryService, InMemoryMemoryService
-from google.adk.memory.memory_entry import MemoryEntry
 from google.adk.sessions import BaseSessionService, DatabaseSessionService, InMemorySessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig
-from google.genai.types import Blob, Content, FileData, Part
+from google.genai.types import Blob, Content, Part
 
+from contrib.adk_values import A, said
 from contrib.storages import ENGINES, expect_what_fails, opened
 from swarm_persistence import EventModel
-from swarm_persistence.contrib.adk import SwarmArtifactService, SwarmMemoryService, SwarmSessionService
+from swarm_persistence.contrib.adk import SwarmSessionService
 
 FAILS = {
     "test_a_stale_copy_of_a_session_is_refused": {"adk-memory"},
@@ -33,10 +30,7 @@ FAILS = {
     "test_events_of_equal_time_keep_the_order_in_which_they_were_appended": {"adk-database"},
     "test_an_event_that_is_delivered_twice_is_stored_once": {"adk-database"},
     "test_two_sessions_that_change_different_keys_of_the_users_state_lose_nothing": {"adk-database"},
-    "test_an_artifact_saved_without_a_session_belongs_to_the_user": {"adk-memory"},
-    "test_a_memory_that_is_added_by_itself_is_found": {"adk-memory"},
 }
-A: Any = {"app_name": "app", "user_id": "user"}
 
 
 @pytest.fixture(autouse=True)
@@ -55,32 +49,6 @@ async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         else:
             storage = await stack.enter_async_context(await opened(request.param, request, tmp_path))
             yield SwarmSessionService(storage)
-
-
-@pytest_asyncio.fixture(params=[*ENGINES, "adk-memory"])
-async def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BaseArtifactService]:
-    """Give each service of artifacts."""
-    if request.param == "adk-memory":
-        yield InMemoryArtifactService()
-        return
-    async with await opened(request.param, request, tmp_path) as storage:
-        yield SwarmArtifactService(storage)
-
-
-@pytest_asyncio.fixture(params=[*ENGINES, "adk-memory"])
-async def memories(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BaseMemoryService]:
-    """Give each service of memory."""
-    if request.param == "adk-memory":
-        yield InMemoryMemoryService()
-        return
-    async with await opened(request.param, request, tmp_path) as storage:
-        yield SwarmMemoryService(storage)
-
-
-def said(text: str, delta: dict[str, Any] | None = None, **fields: Any) -> Event:
-    """Return an event with a text."""
-    content = Content(role="user", parts=[Part(text=text)])
-    return Event(author="user", content=content, actions=EventActions(state_delta=delta or {}), **fields)
 
 
 async def read(sessions: BaseSessionService, id: str = "s", **config: Any) -> Session:
@@ -348,168 +316,3 @@ async def test_an_event_belongs_to_the_callers_transaction(
 
         stored = await read(sessions)
         assert (stored.events, stored.state, await storage.read_events()) == ([], {}, [])
-
-
-S: Any = {**A, "session_id": "s"}
-
-
-async def test_versions_of_an_artifact_count_from_zero(artifacts: BaseArtifactService) -> None:
-    for number in range(12):
-        assert await artifacts.save_artifact(**S, filename="a/b.txt", artifact=Part(text=f"{number}")) == number
-
-    assert await artifacts.load_artifact(**S, filename="a/b.txt") == Part(text="11")
-    assert await artifacts.load_artifact(**S, filename="a/b.txt", version=2) == Part(text="2")
-    assert await artifacts.load_artifact(**S, filename="a/b.txt", version=12) is None
-    assert await artifacts.list_versions(**S, filename="a/b.txt") == [*range(12)]
-    assert await artifacts.list_versions(**S, filename="unknown") == []
-
-
-async def test_writers_of_one_artifact_get_versions_of_their_own(artifacts: BaseArtifactService) -> None:
-    saved = await asyncio.gather(
-        *(artifacts.save_artifact(**S, filename="f", artifact=Part(text=f"{n}")) for n in range(10))
-    )
-
-    assert sorted(saved) == [*range(10)]
-    for number, version in enumerate(saved):
-        assert await artifacts.load_artifact(**S, filename="f", version=version) == Part(text=f"{number}")
-
-
-async def test_bytes_of_an_artifact_come_out_equal(artifacts: BaseArtifactService) -> None:
-    part = Part(inline_data=Blob(mime_type="image/png", data=bytes(range(256)) * 1000, display_name="picture"))
-    as_dict = part.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-    for each in (part, as_dict):
-        await artifacts.save_artifact(**S, filename="p", artifact=each, custom_metadata={"by": ["me"]})
-        assert await artifacts.load_artifact(**S, filename="p") == part
-
-    known = await artifacts.get_artifact_version(**S, filename="p", version=1)
-    assert known is not None
-    assert (known.version, known.mime_type, known.custom_metadata) == (1, "image/png", {"by": ["me"]})
-    assert [each.version for each in await artifacts.list_artifact_versions(**S, filename="p")] == [0, 1]
-    assert await artifacts.get_artifact_version(**S, filename="unknown") is None
-
-
-async def test_an_artifact_of_the_user_is_seen_in_all_sessions(artifacts: BaseArtifactService) -> None:
-    await artifacts.save_artifact(**S, filename="user:u", artifact=Part(text="mine"))
-    await artifacts.save_artifact(**S, filename="s", artifact=Part(text="session's"))
-
-    assert await artifacts.load_artifact(**A, session_id="t", filename="user:u") == Part(text="mine")
-    assert await artifacts.load_artifact(**A, session_id="t", filename="s") is None
-    assert await artifacts.list_artifact_keys(**S) == ["s", "user:u"]
-    assert await artifacts.list_artifact_keys(**A, session_id="t") == ["user:u"]
-    assert await artifacts.list_artifact_keys(app_name="app", user_id="other", session_id="s") == []
-
-
-async def test_an_artifact_saved_without_a_session_belongs_to_the_user(artifacts: BaseArtifactService) -> None:
-    await artifacts.save_artifact(**A, filename="u", artifact=Part(text="mine"))
-
-    assert await artifacts.load_artifact(**A, filename="u") == Part(text="mine")
-    assert await artifacts.list_artifact_keys(**A) == ["user:u"]
-
-
-async def test_a_deleted_artifact_is_gone_with_all_versions(artifacts: BaseArtifactService) -> None:
-    for _ in range(2):
-        await artifacts.save_artifact(**S, filename="f", artifact=Part(text="x"))
-    await artifacts.save_artifact(**S, filename="f/g", artifact=Part(text="y"))
-
-    await artifacts.delete_artifact(**S, filename="f")
-    await artifacts.delete_artifact(**S, filename="f")
-
-    assert await artifacts.load_artifact(**S, filename="f") is None
-    assert await artifacts.list_artifact_keys(**S) == ["f/g"]
-    assert await artifacts.save_artifact(**S, filename="f", artifact=Part(text="z")) == 0
-
-
-async def test_a_reference_to_an_artifact_is_followed_within_its_scope(artifacts: BaseArtifactService) -> None:
-    def reference(user: str, name: str, version: int) -> Part:
-        uri = f"artifact://apps/app/users/{user}/sessions/s/artifacts/{name}/versions/{version}"
-        return Part(file_data=FileData(file_uri=uri))
-
-    await artifacts.save_artifact(**S, filename="f", artifact=Part(text="x"))
-    await artifacts.save_artifact(**S, filename="link", artifact=reference("user", "f", 0))
-    await artifacts.save_artifact(**S, filename="loop", artifact=reference("user", "loop", 0))
-
-    assert await artifacts.load_artifact(**S, filename="link") == Part(text="x")
-    with pytest.raises(InputValidationError, match="depth"):
-        await artifacts.load_artifact(**S, filename="loop")
-    with pytest.raises(InputValidationError, match="scope"):
-        await artifacts.save_artifact(**S, filename="bad", artifact=reference("other", "f", 0))
-    with pytest.raises(InputValidationError):
-        await artifacts.save_artifact(**S, filename="empty", artifact=Part())
-
-
-async def test_what_a_rewind_has_removed_is_absent(artifacts: BaseArtifactService) -> None:
-    await artifacts.save_artifact(**S, filename="f", artifact=Part(text="x"))
-    removed = Part(inline_data=Blob(mime_type="application/octet-stream", data=b""))
-    await artifacts.save_artifact(**S, filename="f", artifact=removed)
-
-    assert await artifacts.load_artifact(**S, filename="f") is None
-    assert await artifacts.load_artifact(**S, filename="f", version=0) == Part(text="x")
-
-
-async def recalled(memories: BaseMemoryService, query: str, user: str = "user") -> list[str]:
-    """Return the texts that are found."""
-    found = await memories.search_memory(app_name="app", user_id=user, query=query)
-    return [part.text or "" for memory in found.memories for part in memory.content.parts or ()]
-
-
-async def test_memories_that_share_most_words_come_first(memories: BaseMemoryService) -> None:
-    events = [said("A lease ends a claim."), said("Leases"), said("the claim of a lease"), said("nothing")]
-    await memories.add_session_to_memory(Session(id="s", events=events, **A))
-
-    assert await recalled(memories, "Claim, LEASE of") == ["the claim of a lease", "A lease ends a claim."]
-    assert await recalled(memories, "unknown") == []
-    assert await recalled(memories, "claim", user="other") == []
-
-
-async def test_languages_without_spaces_are_found(memories: BaseMemoryService) -> None:
-    await memories.add_session_to_memory(Session(id="s", events=[said("私はPythonを使う")], **A))
-
-    assert await recalled(memories, "python") == ["私はPythonを使う"]
-    assert await recalled(memories, "使う") == ["私はPythonを使う"]
-    assert await recalled(memories, "thon") == []
-
-
-async def test_at_most_ten_memories_are_found(memories: BaseMemoryService) -> None:
-    await memories.add_session_to_memory(Session(id="s", events=[said(f"word {n}") for n in range(12)], **A))
-
-    assert await recalled(memories, "word") == [f"word {n}" for n in range(10)]
-
-
-async def test_a_session_may_be_added_again(memories: BaseMemoryService) -> None:
-    events = [said("word one")]
-    await memories.add_session_to_memory(Session(id="s", events=events, **A))
-    await memories.add_session_to_memory(Session(id="s", events=[*events, said("word two")], **A))
-    await memories.add_session_to_memory(Session(id="t", events=[said("word three")], **A))
-
-    assert await recalled(memories, "word") == ["word one", "word two", "word three"]
-
-
-async def test_events_are_added_once(memories: BaseMemoryService) -> None:
-    event = said("word one")
-    await memories.add_events_to_memory(**A, events=[event], session_id="s")
-    await memories.add_events_to_memory(**A, events=[event, said("word two")], session_id="s")
-    await memories.add_events_to_memory(**A, events=[said("word three")])
-
-    assert await recalled(memories, "word") == ["word one", "word two", "word three"]
-
-
-async def test_a_deleted_memory_does_not_come_back(memories: BaseMemoryService) -> None:
-    session = Session(id="s", events=[said("word one"), said("word two")], **A)
-    await memories.add_session_to_memory(session)
-
-    await memories.delete_memory(**A, memory_id=session.events[0].id)
-    await memories.delete_memory(**A, memory_id="unknown")
-    await memories.add_session_to_memory(session)
-
-    assert await recalled(memories, "word") == ["word two"]
-
-
-async def test_a_memory_that_is_added_by_itself_is_found(memories: BaseMemoryService) -> None:
-    entry = MemoryEntry(content=Content(parts=[Part(text="word")]), author="me", custom_metadata={"n": 1})
-    await memories.add_memory(**A, memories=[entry])
-
-    found = (await memories.search_memory(**A, query="word")).memories
-    assert [(each.author, each.custom_metadata) for each in found] == [("me", {"n": 1})]
-    await memories.delete_memory(**A, memory_id=found[0].id)
-    assert await recalled(memories, "word") == []

@@ -1,72 +1,25 @@
-"""The pages of approvals, schedules, limits and documents: what they show, and what their forms change."""
+"""The pages of approvals, schedules and limits: what they show, and what their forms change."""
 
-import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from html import unescape
 
 import httpx
 import pytest
 
-from swarm_persistence import (
-    AgentModel,
-    DocumentModel,
-    EventModel,
-    MemoryStorage,
-    QueryBuilder,
-    ScheduleModel,
-    Storage,
-    TaskModel,
-    TaskStatus,
-)
+from swarm_persistence import AgentModel, ScheduleModel, Storage, TaskModel, TaskStatus
 from swarm_persistence.clock import now
 from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
+from swarm_persistence_conformance.records import status_of
+from web.page.forms import AS_PAGE, form_of, send
 from web.servers import client_of
-from web.test_page import AS_PAGE, client, csrf_token
-
-__all__ = ["client"]
-
-
-@pytest.fixture
-async def storage() -> AsyncIterator[Storage]:
-    """Give a storage with a live worker that handles one type."""
-    async with MemoryStorage() as opened:
-        metadata = {INCARNATION: "1", TASK_TYPES: ["handled"]}
-        await opened.store_agent(AgentModel(id="worker", name="worker", agent_type="worker", metadata=metadata))
-        yield opened
-
-
-async def send(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
-    """Send the form of an action."""
-    page = await client.get("/login")
-    return await client.post(path, data={"csrf_token": csrf_token(page.text), "confirmed": "yes", **fields})
-
-
-def form_of(text: str) -> dict[str, str]:
-    """Return the fields of the first form in the content of a page, as a browser would send them."""
-    form = text.partition("<main")[2].partition("<form")[2].partition("</form>")[0]
-    inputs = dict(re.findall(r'<input[^>]*? name="(\w+)"[^>]*? value="([^"]*)"', form))
-    areas = {
-        match[1]: match[2] for match in re.finditer(r'<textarea name="(\w+)"[^>]*>\n(.*?)</textarea>', form, re.DOTALL)
-    }
-    choices = {
-        match[1]: re.findall(r'<option(?: value="(\w+)")? selected>(\w+)', match[2])[0]
-        for match in re.finditer(r'<select name="(\w+)">(.*?)</select>', form, re.DOTALL)
-    }
-    chosen = {name: value or text for name, (value, text) in choices.items()}
-    return {name: unescape(value) for name, value in {**inputs, **areas, **chosen}.items()}
-
-
-async def status_of(storage: Storage, id: str) -> TaskStatus:
-    task = await storage.get_task(id)
-    assert task is not None
-    return task.status
 
 
 class TestApprovals:
     @pytest.fixture
     async def tasks(self, storage: Storage) -> None:
-        """Store a task to decide, one that waits for it, and those that are none."""
+        """Store a task to decide, one that waits for it, those that are none, and a live worker that handles these."""
+        metadata = {INCARNATION: "1", TASK_TYPES: ["handled"]}
+        await storage.store_agent(AgentModel(id="worker", name="worker", agent_type="worker", metadata=metadata))
         await storage.store_tasks(
             [
                 TaskModel(id="ask", task_type="approval", payload={"what": "publish"}),
@@ -317,187 +270,6 @@ class TestLimits:
         assert await storage.get_limit("a b/c") is None
         assert "No task type is limited." in (await client.get("/limits")).text
         assert (await send(client, "/limits/a/raise")).status_code == 404
-
-
-class TestDocuments:
-    @pytest.fixture(autouse=True)
-    async def documents(self, storage: Storage) -> None:
-        """Store some."""
-        many = [DocumentModel.new(("many",), f"{n:03}") for n in range(60)]
-        facts = [
-            DocumentModel.new(("a", "b/c"), "k&1", {"text": "The red fox"}, b"\0ABC" * 90, label="l m"),
-            DocumentModel.new(("a",), "k2", {"text": "a red hen"}, embedding=[0.5, 1.0]),
-            DocumentModel.new(("a",), "gone", {"text": "red"}, expires_at=now() - timedelta(seconds=1)),
-        ]
-        await storage.put_documents([*many, *facts])
-
-    async def test_collections_lead_to_those_below_and_to_documents(self, client: httpx.AsyncClient) -> None:
-        top = unescape((await client.get("/documents")).text)
-        below = unescape((await client.get("/documents?in=a")).text)
-        inner = unescape((await client.get("/documents?in=a&in=b%2Fc")).text)
-
-        assert 'href="/documents?in=a"' in top
-        assert 'href="/documents?in=a&in=b%2Fc"' in below
-        assert 'data-key="k2"' in below
-        assert "gone" not in below
-        assert 'href="/documents/item?in=a&in=b%2Fc&key=k%261"' in inner
-
-    async def test_one_shows_its_value_its_data_and_its_facts(self, client: httpx.AsyncClient) -> None:
-        text = unescape((await client.get("/documents/item?in=a&in=b%2Fc&key=k%261")).text)
-        other = (await client.get("/documents/item?in=a&key=k2")).text
-
-        assert '"text": "The red fox"' in text
-        assert "360 B, the first 256 bytes" in text
-        assert "0000  00 41 42 43" in text
-        assert ".ABC.ABC" in text
-        assert 'href="/documents?in=a&in=b%2Fc&label=l+m"' in text
-        assert "2 dimensions" in other
-        assert (await client.get("/documents/item?in=a&key=gone")).status_code == 404
-        assert (await client.get("/documents/item?key=x")).status_code == 422
-
-    async def test_a_list_shows_sizes(self, client: httpx.AsyncClient, storage: Storage) -> None:
-        await storage.put_documents([DocumentModel.new(("sized",), "k", {"text": "x" * 1488}, b"y" * 1000)])
-
-        assert '<td class="number">2.5 kB</td>' in (await client.get("/documents?in=sized")).text
-
-    async def test_one_is_deleted_after_a_confirmation_only_as_it_was_shown(
-        self, client: httpx.AsyncClient, storage: Storage
-    ) -> None:
-        await storage.put_documents([DocumentModel.new(("a", "b/c"), "k\n<1>", 1)])
-        shown = form_of((await client.get("/documents/item", params={"in": ["a", "b/c"], "key": "k\n<1>"})).text)
-        await storage.put_documents([DocumentModel.new(("a", "b/c"), "k\n<1>", 2)])
-        asked = await send(client, "/documents/item/delete", **shown, confirmed="")
-        assert "Delete this document?" in asked.text
-        late = await send(client, "/documents/item/delete", **shown)
-        assert (late.status_code, "was shown as another one" in late.text) == (409, True)
-
-        answer = await send(client, "/documents/item/delete", **{**shown, "version": "2"})
-
-        assert answer.headers["location"] == "/documents?in=a&in=b%2Fc&done=delete"
-        assert await storage.get_document(("a", "b/c"), "k\n<1>") is None
-        assert "The document was deleted." in (await client.get(answer.headers["location"])).text
-        assert (await send(client, "/documents/item/delete", document="[]", version="1")).status_code == 422
-        assert (await send(client, "/documents/item/burn", **shown)).status_code == 404
-
-    async def test_words_are_found_here_and_below(self, client: httpx.AsyncClient) -> None:
-        everywhere = (await client.get("/documents?words=RED")).text
-        inner = (await client.get("/documents?in=a&in=b%2Fc&words=red")).text
-        none = (await client.get("/documents?words=blue")).text
-
-        assert "k&amp;1" in everywhere
-        assert "k2" in everywhere
-        assert "gone" not in everywhere
-        assert "k2" not in inner
-        assert "No document has all of these words." in none
-
-    async def test_pages_hold_each_key_once_and_a_label_chooses(self, client: httpx.AsyncClient) -> None:
-        first = (await client.get("/documents?in=many")).text
-        second = (await client.get("/documents?in=many&after=049")).text
-        labelled = (await client.get("/documents?in=a&in=b%2Fc&label=l+m")).text
-        unlabelled = (await client.get("/documents?in=many&label=l+m")).text
-
-        assert "after=049" in first
-        assert [f'data-key="{n:03}"' in first for n in range(60)] == [n < 50 for n in range(60)]
-        assert [f'data-key="{n:03}"' in second for n in range(60)] == [n >= 50 for n in range(60)]
-        assert 'data-key="k&amp;1"' in labelled
-        assert "No document here has this label." in unlabelled
-
-    async def test_what_names_no_collection_is_explained(self, client: httpx.AsyncClient) -> None:
-        answer = await client.get("/documents?in=a%00b")
-
-        assert answer.status_code == 200
-        assert 'role="alert"' in answer.text
-
-
-class TestManyTasks:
-    @pytest.fixture(autouse=True)
-    async def tasks(self, storage: Storage) -> None:
-        """Store some of two types, in every state that matters."""
-        await storage.store_tasks([TaskModel(id=f"a-{n}", task_type="a", tags={"t": f"{n % 2}"}) for n in range(6)])
-        await storage.store_tasks(
-            [TaskModel(id="b", task_type="b"), TaskModel(id="waits", task_type="b", dependencies=["a-0"])]
-        )
-        assert await storage.claim_task("a-1", "worker", lease=300)
-        for id in ("a-4", "a-5"):
-            assert await storage.claim_task(id, "worker", lease=300)
-        completed, failed = await storage.get_task("a-4"), await storage.get_task("a-5")
-        assert completed is not None
-        assert failed is not None
-        await storage.complete_task(completed, None)
-        await storage.fail_task(failed, "broken", max_retries=0)
-
-    async def test_all_that_match_are_cancelled_after_a_confirmation_that_counts_them(
-        self, client: httpx.AsyncClient, storage: Storage
-    ) -> None:
-        assert 'action="/forms/tasks/cancel"' in (await client.get("/tasks?task_type=a")).text
-        asked = await send(client, "/forms/tasks/cancel", task_type="a", confirmed="")
-        assert "Cancel 4 tasks?" in asked.text
-        assert await status_of(storage, "a-0") is TaskStatus.PENDING
-
-        answer = await send(client, "/forms/tasks/cancel", task_type="a")
-
-        assert answer.headers["location"] == "/tasks?task_type=a&done=cancel&count=4"
-        assert "4 tasks were cancelled." in (await client.get(answer.headers["location"])).text
-        for n, status in enumerate((TaskStatus.CANCELLED,) * 4 + (TaskStatus.COMPLETED, TaskStatus.FAILED)):
-            assert await status_of(storage, f"a-{n}") is status
-        assert await status_of(storage, "b") is TaskStatus.PENDING
-        assert await status_of(storage, "waits") is TaskStatus.FAILED
-
-    async def test_only_failed_and_cancelled_ones_are_retried(
-        self, client: httpx.AsyncClient, storage: Storage
-    ) -> None:
-        await storage.cancel_task("a-3")
-        asked = await send(client, "/forms/tasks/retry", task_type="a", tag="t=1", confirmed="")
-        assert "Retry 2 tasks?" in asked.text
-
-        answer = await send(client, "/forms/tasks/retry", task_type="a", tag="t=1")
-
-        assert "2 tasks were made pending again." in (await client.get(answer.headers["location"])).text
-        assert await status_of(storage, "a-3") is await status_of(storage, "a-5") is TaskStatus.PENDING
-        assert await status_of(storage, "a-4") is TaskStatus.COMPLETED
-        assert await status_of(storage, "a-1") is TaskStatus.ASSIGNED
-
-    async def test_a_thousand_at_once_are_changed_at_most(self, client: httpx.AsyncClient, storage: Storage) -> None:
-        await storage.store_tasks([TaskModel(id=f"c-{n:04}", task_type="c") for n in range(1001)])
-
-        assert (
-            "Cancel 1,000 of the 1,001 tasks?"
-            in (await send(client, "/forms/tasks/cancel", task_type="c", confirmed="")).text
-        )
-        await send(client, "/forms/tasks/cancel", task_type="c")
-
-        counts = await storage.count_by(QueryBuilder(TaskModel).where_eq("task_type", "c"), "status")
-        assert counts == {(TaskStatus.CANCELLED,): 1000, (TaskStatus.PENDING,): 1}
-
-    async def test_without_a_filter_or_with_a_wrong_one_nothing_is_changed(
-        self, client: httpx.AsyncClient, storage: Storage
-    ) -> None:
-        assert "/forms/tasks/" not in (await client.get("/tasks")).text
-        for fields in ({}, {"task_type": ""}, {"status": "asleep"}, {"planet": "mars"}):
-            assert (await send(client, "/forms/tasks/cancel", **fields)).status_code == 422
-        assert (await send(client, "/forms/tasks/delete", task_type="a")).status_code == 404
-        assert await status_of(storage, "a-0") is TaskStatus.PENDING
-        async with client_of(storage, read_only=True) as reading:
-            assert "/forms/tasks/" not in (await reading.get("/tasks?task_type=a", headers=AS_PAGE)).text
-
-
-class TestFilters:
-    async def test_groups_and_tags_choose_tasks_and_events(self, client: httpx.AsyncClient, storage: Storage) -> None:
-        tagged = {"group": "run-7", "tags": {"tenant": "acme"}}
-        task, other = TaskModel(task_type="t", **tagged), TaskModel(task_type="t", group="run-7")  # type: ignore[arg-type]
-        event = EventModel(event_type="e", **tagged)  # type: ignore[arg-type]
-        await storage.store_many([task, other, event])
-
-        both = (await client.get("/tasks?group=run-7")).text
-        one = (await client.get("/tasks?group=run-7&tag=tenant%3Dacme")).text
-        events = (await client.get("/events?group=run-7&tag=tenant%3Dacme")).text
-
-        assert f'data-key="{other.id}"' in both
-        assert f'data-key="{task.id}"' in one
-        assert f'data-key="{other.id}"' not in one
-        assert f'data-key="{event.id}"' in events
-        assert f'data-key="{event.id}"' not in (await client.get("/events?tag=tenant%3Dother")).text
-        assert 'href="/tasks?tag=tenant%3Dacme"' in (await client.get(f"/tasks/{task.id}")).text
 
 
 async def test_a_read_only_page_offers_no_decision_and_no_change(storage: Storage) -> None:

@@ -1,0 +1,1 @@
+"""Facts about history that is partitioned by periods of time."""

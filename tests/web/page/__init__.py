@@ -1,0 +1,1 @@
+"""Facts about the live page: what it shows, and what its forms change."""
