@@ -1,13 +1,15 @@
-"""The fixtures of the SQLite facts: a path, a watch on connections, and a storage."""
+"""The fixtures of the SQLite facts: a path, a connection, a watch on connections, and a storage."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 import pytest_asyncio
 
 from sqlite.tracing import Watch, watching
 from swarm_persistence import SqliteStorage
+from swarm_persistence.engines.sql.sqlite.connection import switch_to_wal
 
 
 @pytest.fixture
@@ -21,6 +23,15 @@ def watch() -> Iterator[Watch]:
     """Watch the connections that the test opens."""
     with watching() as watch:
         yield watch
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[apsw.Connection]:
+    """Give a connection to a new file."""
+    connection = apsw.Connection(str(path))
+    switch_to_wal(connection, 10)
+    yield connection
+    connection.close()
 
 
 @pytest_asyncio.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from postgres.conftest import schema, server, url
 from postgres.servers import Server
 from swarm_persistence import (
     ConflictError,
@@ -22,8 +21,6 @@ from swarm_persistence.transfer.copying import copy
 from swarm_persistence.transfer.json_lines import JsonLinesPlace
 from swarm_persistence.transfer.places import BATCH, StoragePlace
 from swarm_persistence_conformance.records import a_task, an_event, complete_records
-
-__all__ = ["schema", "server", "url"]
 
 
 async def filled() -> Storage:

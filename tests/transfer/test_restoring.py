@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from postgres.conftest import schema, server, url
 from postgres.servers import Server
 from swarm_persistence import (
     DatabaseError,
@@ -28,8 +27,6 @@ from swarm_persistence import (
 )
 from swarm_persistence.transfer.restoring import restore
 from swarm_persistence_conformance.records import a_message, a_task, an_event, complete_records, everything_in, ids
-
-__all__ = ["schema", "server", "url"]
 
 Open = Callable[[], AbstractAsyncContextManager[Storage]]
 

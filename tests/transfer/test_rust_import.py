@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,15 @@ from typing import Any
 import apsw
 import pytest
 
-from cli.commands import run_command
-from postgres.conftest import schema, server, url
 from swarm_persistence import (
     AgentModel,
     AgentStatus,
-    ConflictError,
     DatabaseError,
     EventModel,
     MemoryStorage,
     MessageModel,
     MessagePriority,
     MetricModel,
-    OtherError,
     PostgresStorage,
     SqliteStorage,
     Storage,
@@ -31,31 +26,10 @@ from swarm_persistence import (
     TaskStatus,
 )
 from swarm_persistence.transfer.rust_import import RustImport, import_rust
-from swarm_persistence_conformance.records import a_task, everything_in, ids
+from swarm_persistence_conformance.records import everything_in, ids
 from transfer.rust_files import SECONDS, TIME, WRITTEN_BY_RUST, RustFile, state_of
 
-__all__ = ["schema", "server", "url"]
-
 MOMENT = datetime(2026, 11, 28, 16, 15, 37, 63_203, UTC)
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Iterator[Path]:
-    """Give a copy of what the crate has written, alone in a directory that cannot be written."""
-    directory = tmp_path / "old"
-    directory.mkdir()
-    path = directory / "swarm.db"
-    shutil.copyfile(WRITTEN_BY_RUST, path)
-    path.chmod(0o400)
-    directory.chmod(0o500)
-    yield path
-    directory.chmod(0o700)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> RustFile:
-    """Give a file of the crate's schema."""
-    return RustFile(tmp_path / "old.db", has_plain_statuses=True)
 
 
 async def imported(source: Path) -> tuple[Storage, RustImport]:
@@ -365,111 +339,3 @@ class TestRowsThatCannotBeDecoded:
             "its dependencies lead back to itself, so it could never become ready"
         }
         assert sorted(ids(await storage.get_pending_tasks())) == ["after", "free"]
-
-
-class TestTarget:
-    async def test_a_target_with_records_is_refused_unless_it_is_to_be_added_to(
-        self, file: RustFile, tmp_path: Path
-    ) -> None:
-        file.add_task("theirs")
-        source, target = file.close(), tmp_path / "new.db"
-        async with await SqliteStorage.open(target) as storage:
-            await storage.store_task(a_task("ours"))
-
-        with pytest.raises(OtherError, match="holds records, and was left as it is"):
-            await import_rust(source, target)
-        async with await SqliteStorage.open(target) as storage:
-            assert ids(await storage.get_pending_tasks()) == ["ours"]
-
-        await import_rust(source, target, add=True)
-        async with await SqliteStorage.open(target) as storage:
-            assert sorted(ids(await storage.get_pending_tasks())) == ["ours", "theirs"]
-
-    async def test_a_conflict_with_a_record_of_the_target_imports_nothing(self, file: RustFile, tmp_path: Path) -> None:
-        file.add_agent()
-        file.add_task("same")
-        source, target = file.close(), tmp_path / "new.db"
-        async with await SqliteStorage.open(target) as storage:
-            await storage.store_task(a_task("same"))
-
-        with pytest.raises(ConflictError, match="task 'same'"):
-            await import_rust(source, target, add=True)
-
-        async with await SqliteStorage.open(target) as storage:
-            assert await storage.list_agents() == []
-
-    async def test_an_import_that_fails_leaves_no_file(self, file: RustFile, tmp_path: Path) -> None:
-        for number in range(2_000):
-            file.add_event(str(number), payload="x" * 3_000)
-        file.close()
-        size = file.path.stat().st_size
-        with file.path.open("r+b") as pages:
-            pages.seek(size // 2)
-            pages.write(b"\xff" * 100_000)
-        (tmp_path / "new").mkdir()
-
-        with pytest.raises(DatabaseError, match="is damaged"):
-            await import_rust(file.path, tmp_path / "new" / "new.db")
-
-        assert [*(tmp_path / "new").iterdir()] == []
-
-    async def test_what_is_no_file_of_the_crate_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "text").write_text("no database at all, but long enough to be looked at" * 20)
-        async with await SqliteStorage.open(tmp_path / "ours.db"):
-            pass
-
-        for name, reason in {
-            "text": "is no SQLite database", "ours.db": "is no database of the Rust crate", "missing": "no file"
-        }.items():  # fmt: skip
-            with pytest.raises(DatabaseError, match=reason):
-                await import_rust(tmp_path / name, tmp_path / "new.db")
-        assert not (tmp_path / "new.db").exists()
-
-    async def test_a_database_in_memory_has_no_name(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.chdir(old.parent)
-
-        for name in (":memory:", "sqlite:///:memory:", Path(":memory:")):
-            with pytest.raises(OtherError, match="open a MemoryStorage"):
-                await import_rust(old, name)
-
-    async def test_the_source_is_no_target(self, old: Path) -> None:
-        before = state_of(old.parent)
-
-        with pytest.raises(DatabaseError, match="is a database of the Rust crate"):
-            await import_rust(old, old)
-
-        assert state_of(old.parent) == before
-
-
-class TestCommand:
-    def test_it_shows_what_was_imported_and_mapped(self, old: Path, tmp_path: Path) -> None:
-        done = run_command("import-rust", old, tmp_path / "new.db")
-
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "mapped: 20 tasks had a status in the quotes of JSON" in done.stdout
-        assert "check: OK" in done.stdout
-
-    def test_rows_that_were_skipped_are_listed_and_end_it_with_1(self, file: RustFile, tmp_path: Path) -> None:
-        file.add_task("bad", priority="huge")
-        file.add_task("good")
-
-        done = run_command("import-rust", file.close(), tmp_path / "new.db")
-
-        assert (done.returncode, done.stderr) == (1, "")
-        assert "skipped: tasks 'bad' (row 1): task.priority is 'huge', expected a TaskPriority" in done.stdout
-        assert "check: INCOMPLETE – 1 rows" in done.stdout
-
-    def test_as_json_it_tells_the_same(self, file: RustFile, tmp_path: Path) -> None:
-        file.add_task("bad", priority="huge")
-
-        done = run_command("import-rust", "--json", file.close(), tmp_path / "new.db")
-
-        report = json.loads(done.stdout)
-        assert (done.returncode, report["complete"]) == (1, False)
-        assert report["skipped"][0] | {"reason": ""} == {"table": "tasks", "row": 1, "id": "bad", "reason": ""}
-
-    def test_the_advice_for_a_file_of_the_crate_can_be_followed(self, old: Path, tmp_path: Path) -> None:
-        refused = run_command("stats", old)
-
-        assert refused.returncode == 1
-        assert f"`swarm-persistence import-rust {old} NEW`" in refused.stderr
