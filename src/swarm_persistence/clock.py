@@ -30,7 +30,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is moved."""
+    """A clock that does not advance until it is moved."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = start
@@ -46,7 +46,7 @@ class ManualClock:
 
 
 class Waiters(Protocol):
-    """Those who wait for a time, and have to look at the clock again if it was moved."""
+    """Waiters for a time, which have to read the clock again once it was moved."""
 
     def ring(self) -> None:
         """Wake them, from any thread."""

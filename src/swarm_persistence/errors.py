@@ -14,7 +14,7 @@ StorageError                  everything below; catch this one to catch them all
 └── OtherError                anything else
     ├── ClosedError           the storage is closed, or belongs to the process that forked this one
     ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is no number
-    ├── DependencyCycleError  tasks would wait for each other for ever
+    ├── DependencyCycleError  tasks would wait for each other forever
     ├── LeaseLostError        the claim that the call relies on is over
     └── WaitTimeoutError      a task was not finished in time; it is a `TimeoutError` as well
 """
@@ -128,7 +128,7 @@ class InvalidQueryError(OtherError):
 
 
 class DependencyCycleError(OtherError):
-    """Tasks would wait for each other for ever, or one for itself; nothing was written."""
+    """Tasks would wait for each other forever, or one for itself; nothing was written."""
 
     prefix = "Dependency cycle"
 

@@ -26,7 +26,7 @@ _ACTS = 12
 _ACTS_AFTERWARDS = 3
 _ATTEMPTS = 3
 _AFTERWARDS = "afterwards"
-# SQLite goes on after a part and after EINTR, and would do so for ever; and takes what never comes whole for the end
+# SQLite goes on after a part and after EINTR, and would do so forever; and takes what never comes whole for the end
 # of the file. It asks long for a lock that every other process gives back.
 _TIMES: dict[int | None, tuple[float, ...]] = {None: (1, 1, 3), errno.EINTR: (1, 1, 3), errno.EAGAIN: (1, 3, 30)}
 _PATIENCE_SECONDS = 30.0

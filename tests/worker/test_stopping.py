@@ -14,7 +14,7 @@ from worker.workers import SOON_SECONDS, a_worker, soon, store
 
 
 class Handler:
-    """Waits until it may go on, or for ever."""
+    """Waits until it may go on, or forever."""
 
     def __init__(self) -> None:
         self.begun, self.may_go, self.cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()

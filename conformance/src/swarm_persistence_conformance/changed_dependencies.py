@@ -85,7 +85,7 @@ class TestChangedDependencies:
         again = await stored(storage, "a")
         again.status, again.dependencies = TaskStatus.PENDING, ["second"]
 
-        with pytest.raises(DependencyCycleError, match="wait for each other for ever"):
+        with pytest.raises(DependencyCycleError, match="wait for each other forever"):
             await storage.update_task(again)
 
         assert await stored(storage, "a") == before

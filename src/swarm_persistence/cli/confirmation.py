@@ -1,4 +1,4 @@
-"""Asks at the terminal before records are deleted for ever."""
+"""Asks for confirmation at the terminal before records are permanently deleted."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -17,5 +17,5 @@ def confirm(command: str, facts: Callable[[], Iterable[str]]) -> None:
         raise CommandError(f"{command} asks before it deletes, and there is no terminal to answer at; say --yes")
     for fact in facts():
         print(fact, file=sys.stderr)
-    if input("delete them for ever? [y/N] ").strip().lower() not in ("y", "yes"):
+    if input("delete them permanently? [y/N] ").strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was deleted", exit_code=1)

@@ -129,7 +129,7 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     log = read_log(log_file, page_size_of(path))
     reason = _reason_not_to_apply(path, log, problems, check)
     if reason and index.exists():
-        # Connections may be writing to it: only what a second look finds again is so.
+        # Connections may be writing to it: report only what a second check confirms.
         log = read_log(log_file, page_size_of(path))
         reason = _reason_not_to_apply(path, log, problems, check)
     yield _journal(path, with_log=not reason)

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except OSError as error:
-        # Standard output may be what has failed: a full disk, or a reader that has gone, as `| head` does.
+        # Standard output may be what has failed: a full disk, or a reader that has exited, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1 if isinstance(error, BrokenPipeError) else _fail(error, 1)
     return code

@@ -1,4 +1,4 @@
-"""Tells when the program that reads standard output has gone, as `head` does after its lines."""
+"""Detects that the program which reads standard output has exited, as `head` does after its lines."""
 
 import asyncio
 import select
@@ -21,7 +21,7 @@ async def reader_gone() -> None:
     except (OSError, AttributeError):  # replaced by an object of Python's; on Windows
         await asyncio.Event().wait()
         return
-    poll.register(descriptor, 0)  # what has gone is told without being asked for
+    poll.register(descriptor, 0)  # a hang-up is reported whatever the mask
     while True:
         if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             return

@@ -101,7 +101,7 @@ def _recover(source: Path, target: str, *, log: str | None) -> "RecoveryOutcome"
     is_file = not _is_url(target) and not target.endswith(_JSON_LINES)
     place = _path(target).parent if is_file else None
     try:
-        # Before the file is held: where an index of the log is left, as after a kill, this look takes a lock itself.
+        # Before the file is held: where an index of the log is left, as after a kill, this check takes a lock itself.
         with_log = is_log_to_be_used(source, log)
         with TemporaryDirectory(prefix=".recovering-", dir=place) as directory, held(source):
             new = Path(directory) / "new.db"

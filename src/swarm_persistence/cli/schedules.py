@@ -44,7 +44,7 @@ def add_parser(commands: "Subparsers") -> None:
     _add_set(actions)
     pause = add_action(actions, "pause", "Let a schedule store no tasks until it is resumed.", _changing(_pause))
     resume = add_action(
-        actions, "resume", "Let a paused schedule go on. What it has missed is not caught up.", _changing(_resume)
+        actions, "resume", "Resume a paused schedule. What it has missed is not caught up.", _changing(_resume)
     )
     delete = add_action(actions, "delete", "Delete a schedule. The tasks that it has stored stay.", run_delete)
     for parser in (pause, resume, delete):

@@ -73,7 +73,7 @@ def add_parsers(actions: "Subparsers") -> None:
         run_wait,
     )
     wait.add_argument("ids", metavar="ID", nargs="+", help="the id of a task")
-    wait.add_argument("--timeout", type=float, metavar="S", help="how many seconds to wait at most (default: for ever)")
+    wait.add_argument("--timeout", type=float, metavar="S", help="how many seconds to wait at most (default: forever)")
 
 
 def run_add(arguments: argparse.Namespace) -> int:

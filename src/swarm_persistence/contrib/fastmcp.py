@@ -33,7 +33,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
         return (await self.ttl(key, collection=collection))[0]
 
     async def ttl(self, key: str, *, collection: str | None = None) -> tuple[dict[str, Any] | None, float | None]:
-        """Return the value of a key and for how many seconds it is kept, `None` for ever."""
+        """Return the value of a key and the seconds until it expires, `None` if it never does."""
         return (await self.ttl_many([key], collection=collection))[0]
 
     async def put(

@@ -1,4 +1,4 @@
-"""Keeps the JSON that a framework hands over in documents, whatever texts are in it."""
+"""Stores the JSON of a framework in documents, whatever texts it contains."""
 
 import json
 from typing import Any, TypedDict

@@ -35,7 +35,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     counts: dict[str, int] | None = None
     """The number of lines of each table; `None` if the file may grow."""
     numbers: dict[str, int] | None = None
-    """The highest sequence that each table had given out."""
+    """The highest sequence number that each table had assigned."""
     floors: dict[str, int] | None = None
     """The highest sequence that a row of each table with a floor had."""
 

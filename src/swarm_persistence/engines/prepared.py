@@ -16,7 +16,7 @@ class Parameter(msgspec.Struct, frozen=True, gc=False):
 
 
 class PreparedWrite:
-    """The steps of a verb, as a function of values that it puts into them and does not look at.
+    """The steps of a verb, as a function of values, which it puts into them without inspecting them.
 
     A value is a column value or a `FromNow`, which the verb has checked.
     """

@@ -58,7 +58,7 @@ class ResourceSubscriptions:
             await following.enter_async_context(_following(self._storage, [uri], session.send_resource_updated))
             self._subscribed[key] = following
             if len(self._subscribed) > MOST_URIS:
-                # The protocol does not tell when a client has gone.
+                # The protocol does not report that a client has disconnected.
                 await self._forget(next(iter(self._subscribed)))
         return types.EmptyResult()
 

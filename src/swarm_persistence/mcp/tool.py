@@ -29,7 +29,7 @@ class SwarmTool:
         self.is_destructive = is_destructive
 
     def description(self) -> types.Tool:
-        """Return what clients are told of the tool."""
+        """Return the tool's description for clients."""
         return types.Tool(
             name=self.name,
             description=inspect.getdoc(self._function),

@@ -42,9 +42,9 @@ def ids_of_keys(collection: str) -> tuple[str, str]:
 
 
 def texts_below(collection: str) -> tuple[str, str] | None:
-    """Return the bounds between which lie the texts, and the ids, of a collection and of all below it.
+    """Return the bounds of the texts, and of the ids, of a collection and of all below it.
 
-    The upper one is exclusive. All that there is lies below the collection without parts, which has no bounds.
+    The upper one is exclusive. The collection without parts contains all others, and has no bounds.
     """
     return (collection, collection[:-1] + _ESCAPE) if collection else None
 

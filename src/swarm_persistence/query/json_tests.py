@@ -43,7 +43,7 @@ class JsonTest(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether neither a number that doubles do not hold exactly nor a key with a NUL is looked for."""
+        """Whether the test names neither a number that a double cannot hold exactly nor a key with a NUL."""
         is_exact = isinstance(self.value, str) or -LARGEST_EXACT < self.value < LARGEST_EXACT
         return is_exact and not any("\0" in key for key in self.path)
 

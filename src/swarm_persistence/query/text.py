@@ -77,7 +77,7 @@ class Dialect:
         return f"{quoted(field)} {operator} {mark}"
 
     def beyond(self, field: str, mark: str) -> str:
-        """Return the condition that an index has a column's value behind another one."""
+        """Return the condition that a column's value comes after another one in an index."""
         return f"{quoted(field)} > {mark}"
 
     def has_tag(self, field: str, first: str, other: str) -> str:

@@ -97,7 +97,7 @@ def _steps(column: Column) -> list[str]:
                 "else:",
                 "    {v} = moment({v}, {field})",
                 # In the hour that a zone's clocks repeat or skip, a time equals none of another zone, not even itself
-                # in UTC: what is read back would not equal the caller's record, so that is told the time in UTC.
+                # in UTC: what is read back would not equal the caller's record, so that is set to the time in UTC.
                 "    if from_microseconds({v}) != model.{name}: model.{name} = from_microseconds({v})",
             ]
         case Kind.REAL:
@@ -123,7 +123,7 @@ _STEPS_OF = {
     Kind.BYTES: ["if type({v}) is not bytes: binary({v}, {field})"],
     Kind.VECTOR: [
         "{v} = vector({v}, {field})",
-        # What is read back is of single precision, so the caller's record is told that.
+        # What is read back is of single precision, so the caller's record is set to that.
         "if numbers_of({v}) != model.{name}: model.{name} = numbers_of({v})",
     ],
 }

@@ -124,7 +124,7 @@ class ChosenClaims(TaskVerbs):
         return tasks
 
     def _release_if_unheard(self, scope: Scope, tasks: Sequence[TaskModel]) -> None:
-        """Release these claims of a transaction if its commit succeeds and its caller does not hear of it."""
+        """Release these claims of a transaction if it commits and the outcome does not reach its caller."""
         if held := held_by(tasks):
             # The release waits for the write lock, and so for the outcome of the commit.
             scope.if_unheard(lambda: self._abandoned_claims.release(self._engine, held))

@@ -23,11 +23,11 @@ _FIELDS = ("id", "priority", SEQUENCE, "task_type", "concurrency_key", "created_
 _KEY = _FIELDS.index("concurrency_key")
 _LEVELS = range(len(TaskPriority))
 _FEW = 50
-"""How many of the first tasks of a type are looked at for one of a key that is not full."""
+"""How many of the first tasks of a type are examined to find one whose key is not full."""
 _MANY = 500
-"""How many are looked at for one without a key, if all of these have one that is full."""
+"""How many are examined to find one without a key, if the keys of all these are full."""
 _MOST_KEYS = 64
-"""How many keys that are not full are compared then."""
+"""How many keys that are not full are compared then, at most."""
 _ALL = 2**31
 
 

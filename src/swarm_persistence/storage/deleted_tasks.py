@@ -26,7 +26,7 @@ async def delete_tasks(core: StorageCore, ids: Sequence[str], conditions: Sequen
     """
     lock = LockRows(TASKS, exclusive=tuple(ids))
     tasks, links = Query(TASKS, (one_of("id", ids), *conditions)), Query(TASK_LINKS, (one_of("task_id", ids),))
-    # Links are deleted only of tasks that are: with conditions, that takes a look at the tasks.
+    # Only links of deleted tasks are deleted: with conditions, that takes a read of the tasks.
     steps: tuple[Step, ...] = (Delete(tasks), Delete(links))
     plain = IfNone(links, (Delete(tasks),)) if conditions else None
     _, results = await core._executor().write([lock, IfNone(waiting_for(ids), steps if plain is None else (plain,))])

@@ -142,7 +142,7 @@ def refuse_cycle(graph: Mapping[str, Iterable[str]]) -> None:
         # The sorter lists the cycle from dependency to dependent.
         path = " → ".join(repr(id) for id in reversed(cycle))
         raise DependencyCycleError(
-            f"the tasks would wait for each other for ever: {path}; nothing was written"
+            f"the tasks would wait for each other forever: {path}; nothing was written"
         ) from None
 
 

@@ -20,7 +20,7 @@ from swarm_persistence.storage.scopes import Scope
 T = TypeVar("T")
 
 _CHECK_DELAYS = (0.005, 0.05, 0.5)
-"""Delays between the checks of a waiting call, in seconds: by then, a context that has ended is gone."""
+"""Delays between the checks of a waiting call, in seconds: by then, a context that has ended is collected."""
 _ADVICE = (
     "begin and end a transaction in the task, or the thread's call, that writes: `async with storage.transaction():`, "
     "or `with` in the blocking form"

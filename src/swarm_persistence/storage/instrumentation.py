@@ -1,4 +1,4 @@
-"""What tracing and metrics are told beside the calls of the engine; a storage that is not instrumented has none."""
+"""The hooks of tracing and metrics beside the engine's calls; a storage that is not instrumented has none."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol

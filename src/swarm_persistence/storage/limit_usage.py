@@ -1,4 +1,4 @@
-"""Tells how far the limit of a task type is used, and what waits for it; a look, which locks nothing."""
+"""Reports how far the limit of a task type is used, and what waits for it; acquires no lock."""
 
 from collections import Counter
 from datetime import datetime

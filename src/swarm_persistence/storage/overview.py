@@ -87,7 +87,7 @@ class OverviewVerbs(StorageCore):
 
         Times are Unix seconds or aware datetimes, both inclusive; an `int` as the end means its whole second. Buckets
         start at multiples of `bucket` (seconds or a timedelta) since 1970, in UTC. The tasks are found by their latest
-        changes: the last `limit` are looked at, so the cost is bounded in a database of any size, and `since` of the
+        changes: the last `limit` are read, so the cost is bounded in a database of any size, and `since` of the
         result tells from when on it is complete. A task that was retried counts where it ended last.
 
         Raises:

@@ -41,7 +41,7 @@ class ScheduleVerbs(StorageCore):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._not_fired: dict[str, int] = {}
-        """The versions of the schedules whose times cannot be told here: each is logged once, and wakes no watch."""
+        """Versions of the schedules whose times cannot be computed here: each is logged once, and wakes no watch."""
 
     async def store_schedule(self, schedule: ScheduleModel) -> ScheduleModel:
         """Store a schedule, or replace the one of its name, and return it as it is stored.
@@ -87,7 +87,7 @@ class ScheduleVerbs(StorageCore):
         return found[0] if found else await self._existing(name)
 
     async def resume_schedule(self, name: str) -> ScheduleModel:
-        """Let a paused schedule go on from its next time after now, and return it.
+        """Resume a paused schedule from its next time after now, and return it.
 
         The times that have passed while it was paused are not caught up.
 
@@ -111,8 +111,8 @@ class ScheduleVerbs(StorageCore):
     async def fire_due_schedules(self) -> list[TaskModel]:
         """Store the tasks of all schedules whose time has come, and return those that this call has stored.
 
-        Of any number of callers in any number of processes, one stores the task of a time. Workers call this by
-        themselves. A schedule that cannot be read, or whose times cannot be told here, is logged and left.
+        Of any number of callers in any number of processes, one stores the task of a time. Workers call this
+        themselves. A schedule that cannot be read, or whose times cannot be computed here, is logged and skipped.
         """
         fired: list[TaskModel] = []
         for schedule in await self._due_schedules():

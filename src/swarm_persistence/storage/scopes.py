@@ -158,7 +158,7 @@ class Scope:
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether it is open, but every context whose calls could join it is gone."""
+        """Whether it is open, but no context is left whose calls could join it."""
         return self.is_open and self._binding() is None
 
     def drop(self, reason: str) -> None:

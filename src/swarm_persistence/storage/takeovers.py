@@ -1,4 +1,4 @@
-"""The verb that releases what a process held which is gone."""
+"""The verb that releases the claims of a process that has exited."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ from swarm_persistence.storage.held_claims import given_back
 _MOST_FREE_CLAIMS = 3
 """Claims of a task that ended without a retry, after which a further one is left to its lease.
 
-A task that ends the process of each worker would otherwise be claimed for ever.
+A task that ends the process of each worker would otherwise be claimed forever.
 """
 
 
 class TakeoverVerbs(StorageCore):
-    """Releases the tasks of an agent whose process is gone."""
+    """Releases the tasks of an agent whose process has exited."""
 
     async def release_tasks_of(self, agent_id: str) -> list[str]:
         """Release the tasks that the agent holds, and return their ids; no retry is counted.
 
-        Call it only if the process that claimed them is certainly gone. A task that several of its holders have not
-        survived stays claimed until its lease expires, which counts a retry.
+        Call it only if the process that claimed them has certainly exited. A task that has outlived several of its
+        holders stays claimed until its lease expires, which counts a retry.
         """
         held = (Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")), IS_HELD)
         executor = self._executor()

@@ -1,4 +1,4 @@
-"""Waits for tasks to be finished: one reader in each event loop looks for all that are awaited there."""
+"""Waits for tasks to finish: one reader in each event loop polls for all that are awaited there."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from swarm_persistence.storage.readable import readable_values
 Waiter = asyncio.Future[TaskModel]
 
 _BETWEEN_CHECKS_SECONDS = 2.0
-"""How often to look without a commit: for tasks that were deleted, and for commits whose notification was lost."""
+"""How often to poll without a commit: for tasks that were deleted, and for commits whose notification was lost."""
 _PAUSE_FACTOR = 3.0
 """The pause after a read, as a multiple of its duration: however many commits there are, most of the time is left."""
 _FIELDS = (*TASKS.stored_names, SEQUENCE)
@@ -32,9 +32,9 @@ class TaskWaits:
         self._readers: dict[tuple[asyncio.AbstractEventLoop, Engine], _Reader] = {}
 
     def add(self, engine: Engine, ids: Iterable[str]) -> dict[str, Waiter]:
-        """Return a future for each of these tasks, whose end after this call it will tell.
+        """Return a future for each of these tasks, which is resolved when the task finishes after this call.
 
-        The caller looks for those that are finished already, and cancels the futures that it does not await any more.
+        The caller reads those that are finished already, and cancels the futures that it does not await any more.
         """
         key = (running_loop(), engine)
         reader = self._readers.get(key)
@@ -53,7 +53,7 @@ class _Reader:
         self.is_over = False
         self._engine = engine
         self._waiters: dict[str, set[Waiter]] = {}
-        # Before the callers look by themselves: what is committed after their look wakes the reader.
+        # Before the callers read by themselves: what is committed after their read wakes the reader.
         self._watch: Watch = engine.watch((TASKS,))
         self._loop = asyncio.get_running_loop()
         # In an empty context: it would keep the caller's context alive.

@@ -18,7 +18,7 @@ from swarm_persistence.schema.tables import CHANGE_NUMBER, TASKS
 from swarm_persistence.schema.values import ColumnValue
 
 CHANGES_READ = 100_000
-"""The default number of latest changes of tasks that are looked at: SQLite takes about 0.1 s for them."""
+"""The default number of latest changes of tasks that are read: SQLite takes about 0.1 s for them."""
 
 _FRACTIONS = (0.5, 0.95, 0.99)
 # A task that is retried later, or delayed, waits from its `run_at` on.
@@ -43,7 +43,7 @@ class ThroughputBucket(msgspec.Struct, frozen=True):
 
     start: datetime
     task_type: str | None
-    """`None` if the types are not told apart."""
+    """`None` if the tasks are not grouped by type."""
     counts: dict[TaskStatus, int]
     """The number of tasks by the status in which they ended; a status of none is left out."""
     queue_seconds: Durations
@@ -56,7 +56,7 @@ class TaskThroughput(msgspec.Struct, frozen=True):
     """The tasks that ended in a range of time, by bucket."""
 
     since: datetime
-    """The time from which the buckets are complete: the start, or later if more tasks changed than were looked at."""
+    """The time from which the buckets are complete: the start, or later if more tasks changed than were read."""
     buckets: list[ThroughputBucket]
     """Sorted by start, then by type; a bucket without tasks is left out."""
 
@@ -82,7 +82,7 @@ class ThroughputQuery:
 
     @staticmethod
     def edge(limit: int) -> Values:
-        """Return the read of the first change that is too old to be looked at."""
+        """Return the read of the first change that is too old to be counted."""
         latest = (Order(CHANGE_NUMBER, is_descending=True),)
         return Values(Query(TASKS, (), latest, 1, limit), (CHANGE_NUMBER, "updated_at"))
 

@@ -1,4 +1,4 @@
-"""An engine whose calls are traced and measured; it asks the engine below for everything."""
+"""An engine whose calls are traced and measured; it delegates each of them to the engine below."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence

@@ -20,6 +20,6 @@ def answer(value: T, status_code: int = 200, headers: dict[str, str] | None = No
 
 
 def record_answer(record: M, status_code: int = 200) -> Response[M]:
-    """Return a record; if it has a version, with an `ETag`, to be given back as `If-Match` or `If-None-Match`."""
+    """Return a record; if it has a version, with an `ETag`, to be sent back as `If-Match` or `If-None-Match`."""
     tag = tag_of(record)
     return answer(record, status_code, None if tag is None else {"etag": tag})

@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def wait_for(work: Coroutine[Any, Any, T], request: Request[Any, Any, Any], streams: OpenStreams) -> T:
     """Return the result of a coroutine; cancel it if the client goes away or the server stops.
 
-    A claim that is cancelled is released, so that no task is held for a client that has gone.
+    A claim that is cancelled is released, so that no task is held for a client that has disconnected.
 
     Raises:
         HttpProblem: the server stops.

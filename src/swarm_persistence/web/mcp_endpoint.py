@@ -14,7 +14,7 @@ PATH = "/mcp"
 
 
 class McpEndpoint:
-    """The endpoint of one application; starts with the first request, as a mounted application is told of no start."""
+    """The endpoint of an application; starts at the first request: a mounted application gets no startup event."""
 
     def __init__(self, storage: Storage, streams: OpenStreams, *, is_read_only: bool, largest_body: int) -> None:
         self._storage = storage

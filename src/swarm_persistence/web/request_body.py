@@ -1,4 +1,4 @@
-"""Hands on the body of a request up to a limit; can read it whole first, and then hands it on all the same."""
+"""Passes on the body of a request up to a limit; can buffer all of it first, and still pass it on."""
 
 from litestar.types import HTTPRequestEvent, Receive
 from litestar.types.asgi_types import HTTPReceiveMessage

@@ -23,7 +23,7 @@ class _Connection(HttpToolsProtocol):
     """A connection that answers malformed requests as all others that fail, and ends half-sent ones with the server."""
 
     def shutdown(self) -> None:
-        """Close if no request is under way, and abort if only a part of one has come: the rest may never come."""
+        """Close if no request is in flight, and abort if only a part of one has arrived: the rest may never arrive."""
         super().shutdown()
         if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             self.transport.abort()
@@ -75,13 +75,13 @@ class SwarmServer(uvicorn.Server):
                 signal.signal(each, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and announce it."""
         await super().startup(sockets)
         if self.started:
             self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, which would go on for ever, then the server."""
+        """End the streams, which would never end by themselves, then the server."""
         self._app.end_streams()
         aborting = asyncio.create_task(self._abort_connections())
         try:
@@ -90,7 +90,7 @@ class SwarmServer(uvicorn.Server):
             aborting.cancel()
 
     async def _abort_connections(self) -> None:
-        # Their handlers see that the client has gone, and end; uvicorn would cancel them, and log an error for each.
+        # Their handlers notice the disconnection and end; uvicorn would cancel them, and log an error for each.
         await asyncio.sleep(_LONGEST_REQUEST_SECONDS)
         for connection in [*self.server_state.connections]:
             connection.transport.abort()

@@ -222,7 +222,7 @@ class Changes:
         named, counter = table.positions[step.field], step.table.positions[step.counter]
         source = self._source_of(step.table)
         for id in dict.fromkeys(str(link[named]) for link in links):
-            # Counted before the deletion: rows that an engine has yet to fetch must not look like no links at all.
+            # Counted before the deletion: rows that an engine has yet to fetch must not be taken for absent links.
             of_row = Query(table, (Condition(step.field, "=", id),), limit=MOST_COUNTED + 2)
             left = len(rows_of(self._source_of(table), of_row)) - 1
             # A row with many links may be wide, as it lists what it waits for: it is neither read nor written.

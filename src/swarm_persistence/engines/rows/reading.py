@@ -1,4 +1,4 @@
-"""Interprets reads over the rows of sources: what needs them to stand still is evaluated first, then the rest done."""
+"""Interprets reads over the rows of sources: first what the rows must not change under, then the rest."""
 
 from collections.abc import Callable
 from typing import Any

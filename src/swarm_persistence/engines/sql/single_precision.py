@@ -21,6 +21,6 @@ def relative_error(dimensions: int) -> float:
 
 
 def bounded_length(read: NearestCandidates) -> float | None:
-    """Return the length of the vector that is looked for; `None` if it is too long or too short for the metric."""
+    """Return the length of the query vector; `None` if it is too long or too short for the metric."""
     length = math.hypot(*numbers_of(read.vector))
     return length if read.metric == "euclidean" or SHORTEST < length < LONGEST else None

@@ -34,7 +34,7 @@ A driver answers a `CountStatement` with the number of changed rows, any other `
 """
 
 
-# The garbage collector need not look at them: thousands are in flight at once, in no cycle.
+# The garbage collector need not track them: thousands are in flight at once, in no cycle.
 class Statement(msgspec.Struct, eq=False, gc=False):
     """A compiled step or read."""
 

@@ -28,7 +28,7 @@ async def delete_records(
     ],
     dry_run: Annotated[bool, Meta(description="Delete nothing, and tell how many would be. False deletes.")] = True,
 ) -> dict[str, Any]:
-    """Count the records that match filters or, with dry_run=false, delete them for ever: look at the count before.
+    """Count the records that match filters or, with dry_run=false, delete them permanently: check the count first.
 
     Tasks that wait for a deleted one fail. A deleted agent gives its tasks back.
     """

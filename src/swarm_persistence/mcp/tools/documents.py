@@ -54,7 +54,7 @@ async def recall(
 ) -> dict[str, Any]:
     """Recall what was remembered: by key, by words, by label, or without any of these the latest.
 
-    Words and the latest are looked for in the collection and in all below it.
+    Words and the latest are searched for in the collection and in all below it.
     """
     if sum(each is not None for each in (key, words, label)) > 1:
         raise InvalidQueryError("key, words and label exclude each other; give one of them, or none for the latest")

@@ -79,7 +79,7 @@ async def pause_schedule(storage: Storage, *, name: ScheduleName) -> dict[str, A
 
 
 async def resume_schedule(storage: Storage, *, name: ScheduleName) -> dict[str, Any]:
-    """Let a paused schedule go on. What it has missed is not caught up."""
+    """Resume a paused schedule. What it has missed is not caught up."""
     return _state(await storage.resume_schedule(name))
 
 

@@ -50,7 +50,7 @@ async def enqueue_task(
     ] = None,
     key_policy: Annotated[
         Literal["for_ever", "while_active"],
-        Meta(description="Until when it holds its idempotency_key: for ever, or until it has ended."),
+        Meta(description="Until when it holds its idempotency_key: forever, or until it has ended."),
     ] = "for_ever",
     fails_with_dependencies: Annotated[
         bool, Meta(description="False: it goes on waiting if a task that it depends on fails or is cancelled.")

@@ -56,7 +56,7 @@ async def search_documents(
 
 
 class Vicinity(Struct, kw_only=True, forbid_unknown_fields=True):
-    """An embedding, and where the documents are looked for that are the nearest to it."""
+    """An embedding, and the collection in which the documents nearest to it are searched for."""
 
     embedding: list[float]
     collection: list[str] = []

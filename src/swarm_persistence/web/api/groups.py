@@ -25,7 +25,7 @@ class Erasure(Struct, kw_only=True, forbid_unknown_fields=True):
 async def erase_group(
     data: JSONBody[Erasure], record_id: NamedDependency[str], storage: NamedDependency[Storage]
 ) -> Response[Erased]:
-    """Delete all records of a group and its schedules for ever, and return how many; `confirm` repeats its name.
+    """Permanently delete all records of a group and its schedules, and return how many; `confirm` repeats its name.
 
     With `dry_run`, count them only.
     It runs in short writes. After an interruption, call it again: it deletes what is left.

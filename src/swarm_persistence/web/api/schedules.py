@@ -31,7 +31,7 @@ async def pause_schedule(
 async def resume_schedule(
     record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
 ) -> Response[ScheduleModel]:
-    """Let a paused schedule go on from its next time after now."""
+    """Resume a paused schedule from its next time after now."""
 
     async def resume() -> Response[ScheduleModel]:
         return record_answer(await storage.resume_schedule(record_id))

@@ -18,7 +18,7 @@ from swarm_persistence.web.page.lists import PAGE_SIZE
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
 
-QUESTIONS = {"delete": "Delete this document? It is gone for ever."}
+QUESTIONS = {"delete": "Delete this document? This cannot be undone."}
 
 Within = Annotated[list[str] | None, QueryParameter(name="in")]
 

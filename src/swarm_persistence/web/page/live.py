@@ -36,9 +36,9 @@ _MODELS: dict[str, type[Model]] = {
     "tasks": TaskModel,
 }
 _SHORTEST_PAUSE_SECONDS = 0.25
-"""Changes that follow each other more closely are told as one."""
+"""Changes that follow each other more closely are coalesced."""
 _SILENCE_SECONDS = 15.0
-"""After so long, a comment is sent, so that a client that is gone is noticed."""
+"""After so long, a comment is sent, so that a disconnected client is noticed."""
 
 
 @get("/live", include_in_schema=False)

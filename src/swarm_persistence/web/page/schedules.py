@@ -90,7 +90,7 @@ async def act(
 
 
 def _times(schedule: ScheduleModel, count: int) -> tuple[list[datetime], str]:
-    """Return the next times, and why they cannot be told: the extra may be missing, for instance."""
+    """Return the next times, or why they cannot be computed: the extra may be missing, for instance."""
     try:
         return next_times(schedule, count), ""
     except StorageError as error:

@@ -31,7 +31,7 @@ async def search(
 
 
 async def _places(storage: Storage, text: str) -> AsyncIterator[str]:
-    """Yield the paths of what the text names; each one is only looked for if it is asked for."""
+    """Yield the paths of what the text names; each is looked up only when it is requested."""
     if await storage.get_task(text):
         yield f"/tasks/{path_part(text)}"
     tasks = storage.repository(TaskModel)

@@ -24,7 +24,7 @@ _MOST_EVENTS = 100
 _MOST_RELATIVES = 30
 _CLOCKS_APART = timedelta(seconds=10)
 _AFTERWARDS = timedelta(hours=1)
-"""Events of a finished task are looked for until so long after its last write."""
+"""How long after its last write events of a finished task are still read."""
 
 
 class TaskActions(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ class IndexedDbSession(RowSession):
         return result
 
     async def numbers(self) -> Mapping[str, int]:
-        """Return the highest sequence that each table has given out."""
+        """Return the highest sequence number that each table has assigned."""
         return {table.name: await self.read(LastSequence(table)) for table in TABLES}
 
     async def commit(self) -> None:
