@@ -192,20 +192,22 @@ async def test_a_put_does_not_overtake_one_that_was_asked_for_before_it(storage:
     assert {each.key: each.value for each in found} == {"x": "second", "y": "third"}
 
 
-async def test_what_a_trigger_refuses_fails_alone(
-    storage: PostgresStorage, admin: asyncpg.Connection, schema: str
+@pytest.mark.parametrize("using", ["", " USING ERRCODE = '23514'", " USING ERRCODE = '23514', TABLE = 'documents'"])
+async def test_what_a_trigger_refuses_fails_alone_and_at_once(
+    storage: PostgresStorage, admin: asyncpg.Connection, schema: str, using: str
 ) -> None:
     await admin.execute(f"""
         CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF NEW.key = 'k7' THEN RAISE EXCEPTION 'no k7'; END IF;
+            IF NEW.key = 'k7' THEN RAISE EXCEPTION 'no k7'{using}; END IF;
             RETURN NEW;
         END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON {schema}.documents FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()
     """)
     puts = [storage.put_documents(documents([f"k{number}"])) for number in range(10)]
 
-    outcomes = await asyncio.gather(*puts, return_exceptions=True)
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*puts, return_exceptions=True)
 
     assert [isinstance(each, DatabaseError) for each in outcomes] == [number == 7 for number in range(10)]
     assert "no k7" in str(outcomes[7])

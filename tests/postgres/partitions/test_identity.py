@@ -11,6 +11,7 @@ from postgres.partitions.records import OLD
 from postgres.periods import begun_periods, let_time_pass, look, pass_a_period
 from swarm_persistence import ConflictError, EventModel, MessageModel, MetricModel, PostgresStorage
 from swarm_persistence.clock import now
+from swarm_persistence.engines.sql.postgres.failures import is_without_partition
 from swarm_persistence_conformance.records import a_message, a_metric, an_event, ids
 
 _MAKERS: dict[type[Any], Callable[..., Any]] = {
@@ -117,3 +118,20 @@ class TestIdentity:
         assert refused == len(names)
         assert sorted(ids(await storage.read_events(limit=1000))) == names
         assert await begun_periods(storage, admin) == [4, 4, 4]
+
+
+async def test_a_row_without_a_partition_is_told_from_one_that_a_check_refuses(
+    admin: asyncpg.Connection, schema: str
+) -> None:
+    await admin.execute(f"""
+        CREATE SCHEMA IF NOT EXISTS {schema};
+        CREATE TABLE {schema}.split (number int CHECK (number <> 1)) PARTITION BY RANGE (number);
+        CREATE TABLE {schema}.below_ten PARTITION OF {schema}.split FOR VALUES FROM (0) TO (10)
+    """)
+    refused: dict[str, bool] = {}
+    for table, number in (("split", 10), ("below_ten", 10), ("split", 1)):
+        with pytest.raises(asyncpg.CheckViolationError) as found:
+            await admin.execute(f"INSERT INTO {schema}.{table} VALUES ({number})")
+        refused[f"{number} in {table}"] = is_without_partition(found.value)
+
+    assert refused == {"10 in split": True, "10 in below_ten": True, "1 in split": False}

@@ -36,6 +36,10 @@ _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
 """The server has closed the connection: shutdown, crash, or timeout."""
 _ABOUT_VALUES = {"22", "23", "P0"}
 """Classes of SQLSTATEs: data exception, integrity constraint violation, what a trigger raises."""
+_WITHOUT_PARTITION = {"ExecFindPartition", "ExecPartitionCheckEmitError"}
+"""The server's routines that find a row without a partition. Its SQLSTATE is that of a check, which a trigger may raise
+as well, with whatever names it likes.
+"""
 _READ_IT_BACK = "so the write may or may not have been stored; read it back before you repeat it"
 _CAUSES = {
     "28P01": "the password was refused",
@@ -102,7 +106,7 @@ class OvertakenError(DatabaseError):
 
 def is_without_partition(error: BaseException) -> bool:
     """Return whether a row had no partition: it was attached or detached after the statement began."""
-    return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
+    return isinstance(error, asyncpg.CheckViolationError) and error.server_source_function in _WITHOUT_PARTITION
 
 
 def retry_decision(error: BaseException, is_closed: bool) -> RetryDecision:
