@@ -13,6 +13,7 @@ from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited
 from swarm_persistence.engines.sql.postgres.insertion import ArrayInsertStatement
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.retry import Retrier
+from swarm_persistence.engines.sql.postgres.row_sizes import SizeOf, first_part
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.errors import StorageError, copy_error
 from swarm_persistence.schema.codec import codec_of
@@ -36,13 +37,18 @@ class Batches(Generic[T]):
         *,
         verb: str,
         is_write: bool,
+        size_of: SizeOf[T] | None = None,
     ) -> None:
-        """Take the function that runs a batch, and the verb to name it by: its items may belong to several verbs."""
+        """Take the function that runs a batch, and the verb to name it by: its items may belong to several verbs.
+
+        `size_of` tells how many bytes of an item are sent, if it may be large.
+        """
         self._verb = verb
         self._loop = asyncio.get_running_loop()
         self._pending = pending
         self._work = work
         self._is_write = is_write
+        self._size_of = size_of
         self._collected: list[tuple[T, asyncio.Future[Any]]] = []
         self._under_way = 0
         self._was_single = False
@@ -72,11 +78,18 @@ class Batches(Generic[T]):
     def _hand_over(self) -> None:
         self._is_scheduled = False
         while self._collected and self._may_start():
-            batch, self._collected = self._collected[:LARGEST_BATCH], self._collected[LARGEST_BATCH:]
+            size = self._next_size()
+            batch, self._collected = self._collected[:size], self._collected[size:]
             self._was_single = len(batch) == 1
             self._under_way += 1
             work = partial(self._do, batch=batch)
             self._pending.start_for([future for _, future in batch], work, self._is_write)
+
+    def _next_size(self) -> int:
+        size_of = self._size_of
+        if size_of is None:
+            return LARGEST_BATCH
+        return first_part(self._collected, LARGEST_BATCH, lambda item: size_of(item[0]))
 
     def _may_start(self) -> bool:
         return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= LARGEST_BATCH)

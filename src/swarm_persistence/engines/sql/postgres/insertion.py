@@ -10,6 +10,7 @@ import asyncpg
 from swarm_persistence.engines.sql.postgres.compiler import Numbering, PostgresCompiler
 from swarm_persistence.engines.sql.postgres.failures import conflict
 from swarm_persistence.engines.sql.postgres.given_values import arrays_of
+from swarm_persistence.engines.sql.postgres.row_sizes import first_part, parts_of, sizes_at
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
 from swarm_persistence.engines.sql.statements import (
@@ -36,12 +37,11 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
 
     @property
     def is_single(self) -> bool:
-        return len(self.rows) <= LARGEST_INSERT
+        return first_part(self.rows, LARGEST_INSERT, sizes_at(self.table.large_places)) == len(self.rows)
 
     def run(self) -> Exchange[list[Any]]:
         sequences: list[Any] = []
-        for start in range(0, len(self.rows), LARGEST_INSERT):
-            rows = self.rows[start : start + LARGEST_INSERT]
+        for rows in parts_of(self.rows, LARGEST_INSERT, sizes_at(self.table.large_places)):
             try:
                 added = yield TextStatement(self.text, arrays_of(rows), self.table)
             except asyncpg.UniqueViolationError as error:
@@ -77,13 +77,15 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
 
     @property
     def is_single(self) -> bool:
-        return len(self.rows) <= LARGEST_INSERT
+        return first_part(self.rows, LARGEST_INSERT, sizes_at(self.table.large_places)) == len(self.rows)
 
     def run(self) -> Exchange[list[tuple[int, int] | None]]:
         ids: list[Any] = [row[0] for row in self.rows]
         written: dict[Any, tuple[int, int]] = {}
-        if self.is_single:
-            yield from self._put(self.rows, Numbering.BY_ID if self._is_sorted else Numbering.BY_PLACE, written)
+        if self._is_sorted:
+            yield from self._put_parts(self.rows, Numbering.BY_ID, written)
+        elif self.is_single:
+            yield from self._put(self.rows, Numbering.BY_PLACE, written)
         else:
             draw = self.compiler.draw_numbers(self.table)
             numbers = yield TextStatement(draw, (len(self.rows),), self.table)
@@ -91,9 +93,14 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
             numbered = sorted(
                 ((*row, number) for row, (number,) in zip(self.rows, sorted(numbers), strict=True)), key=itemgetter(0)
             )
-            for start in range(0, len(numbered), LARGEST_INSERT):
-                yield from self._put(numbered[start : start + LARGEST_INSERT], Numbering.GIVEN, written)
+            yield from self._put_parts(numbered, Numbering.GIVEN, written)
         return [written.get(id) for id in ids]
+
+    def _put_parts(
+        self, rows: Sequence[Values], numbering: Numbering, written: dict[Any, tuple[int, int]]
+    ) -> Exchange[None]:
+        for part in parts_of(rows, LARGEST_INSERT, sizes_at(self.table.large_places)):
+            yield from self._put(part, numbering, written)
 
     def _put(self, rows: Sequence[Values], numbering: Numbering, written: dict[Any, tuple[int, int]]) -> Exchange[None]:
         marked = len(rows) if len(rows) <= _MOST_MARKED and any(map(self._is_large, rows)) else None

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
@@ -23,6 +24,7 @@ from swarm_persistence.engines.sql.postgres.periods import Periods
 from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
 from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS, RowPut, RowPutter
 from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
+from swarm_persistence.engines.sql.postgres.row_sizes import sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
@@ -78,7 +80,9 @@ class LoopEngine:
         for table in TABLES:
             text = self.compiler.inserts[table.name]
             adder = RowAdder(table, text, self._retrier, self._under_write_lock, self.committed)
-            self._adders[table.name] = Batches(self.pending, adder.run, verb="store", is_write=True)
+            self._adders[table.name] = Batches(
+                self.pending, adder.run, verb="store", is_write=True, size_of=sizes_at(table.large_places)
+            )
             values_of = partial(self.compiler.sql.ids_values, table)
             reader = RowReader(table, self.compiler.gets[table.name], values_of, self._retrier)
             self._readers[table.name] = Batches(self.pending, reader.run, verb="get", is_write=False)
@@ -242,7 +246,9 @@ class LoopEngine:
         putter = self._putters.get(key)
         if putter is None:
             puts = RowPutter(self._retrier, self._under_write_lock, self.committed, self._put_alone)
-            putter = self._putters[key] = Batches(self.pending, puts.run, verb="put", is_write=True)
+            putter = self._putters[key] = Batches(
+                self.pending, puts.run, verb="put", is_write=True, size_of=attrgetter("size")
+            )
         return putter.add(RowPut(statement.rows, statement))
 
     def _put_alone(self, statement: Statement, caller: "asyncio.Future[Any]") -> None:
@@ -259,7 +265,9 @@ class LoopEngine:
         updater = self._updaters.get(plan)
         if updater is None:
             changes = RowUpdater(plan, self._retrier, self._under_write_lock, self.committed, self._update_alone)
-            updater = self._updaters[plan] = Batches(self.pending, changes.run, verb="update", is_write=True)
+            updater = self._updaters[plan] = Batches(
+                self.pending, changes.run, verb="update", is_write=True, size_of=plan.size_of
+            )
         return updater
 
     def _update_alone(self, update: RowUpdate, caller: "asyncio.Future[Any]", has_lost_an_answer: bool) -> None:

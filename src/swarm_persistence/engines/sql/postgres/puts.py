@@ -14,6 +14,7 @@ from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited
 from swarm_persistence.engines.sql.postgres.insertion import LARGEST_INSERT, ArrayPutStatement
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation
 from swarm_persistence.engines.sql.postgres.retry import Retrier
+from swarm_persistence.engines.sql.postgres.row_sizes import sizes_at
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import StorageError
 
@@ -26,6 +27,11 @@ class RowPut(NamedTuple):
 
     rows: Sequence[Sequence[Any]]
     statement: ArrayPutStatement
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes of it are sent."""
+        return sum(map(sizes_at(self.statement.table.large_places), self.rows))
 
 
 _Batch = list[tuple[RowPut, "asyncio.Future[Any]"]]

@@ -8,11 +8,14 @@ from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
 from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidden
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, given, types_of
+from swarm_persistence.engines.sql.postgres.row_sizes import SizeOf, sizes_at
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, listed, quoted, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.schema.values import ColumnValue
+
+_SIZED_TYPES = frozenset({"text", "json", "bytea"})
 
 
 class Ending(Enum):
@@ -35,6 +38,11 @@ class RowUpdateCompiler(Compiler):
     def change_values(self, query: Query[Any], changes: Mapping[str, Change]) -> list[ColumnValue]:
         """Return the values of one change: each stands in an array of its own."""
         return [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
+
+    def size_of(self, query: Query[Any], changes: Mapping[str, Change]) -> SizeOf[Sequence[Any]]:
+        """Return what tells the bytes of the values of one change, but for numbers and times."""
+        types = self._types(query, changes)
+        return sizes_at([place for place, name in enumerate(types) if name in _SIZED_TYPES])
 
     def text(
         self,

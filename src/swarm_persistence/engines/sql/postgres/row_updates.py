@@ -12,6 +12,7 @@ from swarm_persistence.engines.prepared import BoundSteps, Parameter, PreparedWr
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.given_values import arrays_of
+from swarm_persistence.engines.sql.postgres.row_sizes import SizeOf
 from swarm_persistence.engines.sql.postgres.row_update_compiler import Ending, RowUpdateCompiler
 from swarm_persistence.engines.steps import (
     Change,
@@ -37,9 +38,19 @@ _COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 class RowUpdatePlan:
     """The statement of one shape."""
 
-    def __init__(self, table: Table[Any], text: str, ending: Ending, *, gives_rows: bool, is_repeatable: bool) -> None:
+    def __init__(
+        self,
+        table: Table[Any],
+        text: str,
+        ending: Ending,
+        *,
+        size_of: SizeOf[Sequence[Any]],
+        gives_rows: bool,
+        is_repeatable: bool,
+    ) -> None:
         """Take the text; it gives the place of each changed row, counted from 1, as the last column."""
         self.table = table
+        self._size_of = size_of
         self.is_repeatable = is_repeatable
         """Whether doing it twice leaves what doing it once does, but for the count of the versions."""
         self._text = text
@@ -54,6 +65,10 @@ class RowUpdatePlan:
             result = 1 if self._decode is None else [self._decode(row)]
             results[row[-1] - 1] = [None, [result]] if self._ending is Ending.UNLESS_AWAITED else [result]
         return results
+
+    def size_of(self, update: "RowUpdate") -> int:
+        """Return how many bytes of a change are sent, but for numbers."""
+        return self._size_of(update.values)
 
     def has_changed(self, results: Sequence[Any]) -> bool:
         """Tell from the results of the steps whether a row was changed."""
@@ -117,7 +132,12 @@ class RowUpdates:
         if plan is None:
             text = compiler.text(compared, changes, literals, gives_rows=gives_rows, ending=ending, unless=unless)
             plan = self._plans[key] = RowUpdatePlan(
-                query.table, text, ending, gives_rows=gives_rows, is_repeatable=_is_repeatable(changes)
+                query.table,
+                text,
+                ending,
+                size_of=compiler.size_of(compared, changes),
+                gives_rows=gives_rows,
+                is_repeatable=_is_repeatable(changes),
             )
         return RowUpdate(plan, id, compiler.change_values(compared, changes), steps)
 
