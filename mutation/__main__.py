@@ -50,6 +50,8 @@ def main() -> None:
 
 
 def _copy_tracked_files(tree: Path) -> None:
+    # Into a clone: some tests run code of earlier commits.
+    subprocess.run(["git", "clone", "--quiet", "--shared", "--no-checkout", ".", tree], check=True)
     listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
