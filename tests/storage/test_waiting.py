@@ -1,4 +1,4 @@
-"""How often a waiting claim looks: only when there may be something new."""
+"""Facts about how long calls wait for commits, and how often they read: only when there may be something new."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,3 +29,18 @@ async def test_a_due_task_for_another_agent_does_not_keep_a_waiter_polling(
     assert await storage.claim_next_task("agent-1", task_types=["mine"], wait=0.5) is None
 
     assert looks < 25  # once every 10 ms would be more than 100
+
+
+async def test_a_watch_of_schedules_waits_for_the_time_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = MemoryStorage().watch_schedules()
+    waits: list[float] = []
+
+    async def no_commit(_: object, seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    monkeypatch.setattr(type(watch._commits), "wait", no_commit)
+
+    assert await watch.wait(within=7) is False
+
+    assert waits == [pytest.approx(7, abs=1)]
