@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import MemoryStorage
-from swarm_persistence.clock import now
+from swarm_persistence import MemoryStorage, ScheduleModel
+from swarm_persistence.clock import ManualClock, now, use_clock
 from swarm_persistence.engines.reads import Read
 from swarm_persistence_conformance.records import a_task
 
@@ -44,3 +44,24 @@ async def test_a_watch_of_schedules_waits_for_the_time_that_is_given(monkeypatch
     assert await watch.wait(within=7) is False
 
     assert waits == [pytest.approx(7, abs=1)]
+
+
+async def test_a_watch_of_schedules_reports_none_before_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    with use_clock(clock):
+        storage = MemoryStorage()
+        await storage.store_schedule(ScheduleModel.new("s", "t", every=60))
+        clock.advance(timedelta(seconds=59.5))
+        watch = storage.watch_schedules()
+        waits: list[float] = []
+
+        async def half_a_second(_: object, seconds: float) -> bool:
+            waits.append(seconds)
+            clock.advance(timedelta(seconds=seconds))
+            return False
+
+        monkeypatch.setattr(type(watch._commits), "wait", half_a_second)
+
+        assert await watch.wait(within=60) is True
+
+    assert waits == [0.5]
