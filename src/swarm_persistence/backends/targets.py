@@ -61,13 +61,18 @@ async def init_storage(target: str | os.PathLike[str] | None = None, *, migrate:
     return await SqliteStorage.open(path, migrate=migrate if migrate_option is None else migrate_option)
 
 
+def default_target() -> str:
+    """Return the target that `init_storage` opens without one: that of `$SWARM_DATABASE_URL`, else the default."""
+    return os.environ.get(DATABASE_VARIABLE) or _DEFAULT
+
+
 def is_local(target: str | os.PathLike[str] | None) -> bool:
     """Tell whether the engine of a target is local, see `Engine.is_local`; raises `OtherError` if it is no target."""
     return _name_of(target).partition("://")[0] not in (*_POSTGRES_SCHEMES, "indexeddb")
 
 
 def _name_of(target: str | os.PathLike[str] | None) -> str:
-    name = target if target is not None else os.environ.get(DATABASE_VARIABLE) or _DEFAULT
+    name = target if target is not None else default_target()
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(name, str):
         raise OtherError(f"the target is {shown(name)}, expected {KNOWN_TARGETS}")

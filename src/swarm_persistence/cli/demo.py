@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.demo_page import demo_page
 from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
 from swarm_persistence.cli.embedded_server import EMBEDDED, FOLDER, embedded_server
@@ -102,7 +101,7 @@ def _target(database: str | None) -> Iterator[str]:
         with embedded_server() as url:
             yield url
     else:
-        yield database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
+        yield database or default_target()
 
 
 class _Demo:

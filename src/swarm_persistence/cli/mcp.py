@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     # Standard output carries the protocol.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_serve(arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH, swarm_server))
+    asyncio.run(_serve(arguments.database or default_target(), swarm_server))
     return 0
 
 

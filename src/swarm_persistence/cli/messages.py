@@ -13,10 +13,10 @@ from swarm_persistence.cli.records import (
     json_value,
     of_group,
     page_of,
-    print_json,
     run_on,
     short_json,
     show_list,
+    show_stored,
     tag,
 )
 from swarm_persistence.models import MessageModel, MessagePriority
@@ -90,10 +90,7 @@ def run_send(arguments: argparse.Namespace) -> int:
         tags=dict(arguments.tag),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_message(message))
-    if arguments.json:
-        print_json(stored)
-    else:
-        print(stored.id)
+    show_stored(arguments, stored)
     return 0
 
 

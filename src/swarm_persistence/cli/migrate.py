@@ -2,11 +2,10 @@
 
 import argparse
 import asyncio
-import os
 from contextlib import closing
 from pathlib import Path
 
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, sqlite_path
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.migration_plans import (
     PlannedStep,
@@ -44,7 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Migrate or print the plan, and return the exit code."""
-    target: str = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
+    target: str = arguments.database or default_target()
     scheme, separator, _ = target.partition("://")
     if separator and scheme in SCHEMES:
         asyncio.run(_run_on_server(target, arguments))

@@ -122,6 +122,14 @@ def print_json(record: msgspec.Struct | dict[str, Any]) -> None:
     print(json.dumps(msgspec.to_builtins(record), ensure_ascii=False), flush=True)
 
 
+def show_stored(arguments: argparse.Namespace, record: Model) -> None:
+    """Print a record that was stored: its id, or with `--json` the whole record."""
+    if arguments.json:
+        print_json(record)
+    else:
+        print(record.id)
+
+
 def show_list(
     arguments: argparse.Namespace,
     records: Sequence[M],

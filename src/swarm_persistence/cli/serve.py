@@ -11,7 +11,7 @@ import stat
 import sys
 from pathlib import Path
 
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import existing_file, open_existing, shown
 from swarm_persistence.storage import Storage
@@ -79,7 +79,7 @@ async def _serve(arguments: argparse.Namespace, token: str | None, listener: soc
     from swarm_persistence.web import swarm_app
     from swarm_persistence.web.server import SwarmServer, url_of
 
-    target = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
+    target = arguments.database or default_target()
     async with await _open(target, read_only=arguments.read_only) as storage:
         hosts = [arguments.host, *arguments.allow_host]
         app = swarm_app(storage, read_only=arguments.read_only, token=token, hosts=hosts)

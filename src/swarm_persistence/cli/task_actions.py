@@ -8,7 +8,7 @@ from functools import partial
 
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.output_reader import while_read
-from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on
+from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on, show_stored
 from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
 from swarm_persistence.clock import now
 from swarm_persistence.durations import LONGEST_SECONDS
@@ -91,10 +91,7 @@ def run_add(arguments: argparse.Namespace) -> int:
         **task_fields_of(arguments),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_task(task))
-    if arguments.json:
-        print_json(stored)
-    else:
-        print(stored.id)
+    show_stored(arguments, stored)
     return 0
 
 

@@ -13,6 +13,7 @@ from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import new_table, open_console
 from swarm_persistence.clock import now
 from swarm_persistence.models import AgentStatus, TaskModel, TaskStatus
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ async def read_activity(storage: Storage, name: str) -> Activity:
     tasks = dict.fromkeys((status.value for status in TaskStatus), 0)
     for (task_type, status), count in counts.items():
         tasks[status.value] += count
-        if status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
+        if status in HELD:
             of_type(task_type).held += count
     for each in waiting:
         of_type(each.task_type).ready = each.count

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swarm_persistence.backends.memory import MemoryStorage
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.prune import age_in_seconds
 from swarm_persistence.cli.target import shown
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace, handlers: Mapping[str, Callable[..., Any]]) -> int:
-    target = arguments.database or os.environ.get(DATABASE_VARIABLE) or DEFAULT_PATH
+    target = arguments.database or default_target()
     async with await init_storage(target) as storage:
         if isinstance(storage, MemoryStorage):
             raise CommandError("a database in memory is this process's own, and no task would come; name a file or URL")

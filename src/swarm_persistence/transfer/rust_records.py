@@ -27,6 +27,7 @@ from swarm_persistence.models import (
     TaskStatus,
 )
 from swarm_persistence.models.choices import member
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.values import decode_json
 
@@ -34,7 +35,6 @@ Row = Mapping[str, Any]
 """The columns of a row by name, texts as bytes."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|\+00:00)", re.ASCII)
-_HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
 
 
 class UndecodableError(Exception):
@@ -157,7 +157,7 @@ class RustRecords:
             self.mapped["tasks took status and assigned_to from their columns, which a claim changes alone"] += 1
             # The time of a claim stands in the column only, in whole seconds.
             updated_at = max(updated_at, _of_seconds(row["updated_at"], "task.updated_at"))
-        if status in _HELD and assigned_to is None:
+        if status in HELD and assigned_to is None:
             self.mapped["tasks were assigned to an agent that was deleted, and are pending"] += 1
             status = TaskStatus.PENDING
         if task.dependencies:

@@ -8,7 +8,8 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from swarm_persistence import QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence import QueryBuilder, Storage, TaskModel
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.rendering import render
 
@@ -31,7 +32,7 @@ async def agent(storage: NamedDependency[Storage], visit: NamedDependency[Visit]
     """Show an agent, its tasks and its events; one that is not registered as well."""
     agent_id = unquote(id)
     of_agent = QueryBuilder(TaskModel).where_eq("assigned_to", agent_id)
-    held = of_agent.where_in("status", (TaskStatus.ASSIGNED, TaskStatus.RUNNING))
+    held = of_agent.where_in("status", HELD)
     repository = storage.repository(TaskModel)
     found, holds, latest, events = await asyncio.gather(
         storage.get_agent(agent_id),

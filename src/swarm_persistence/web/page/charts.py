@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence import TaskStatus, TaskThroughput
-
-ENDS = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+from swarm_persistence import TaskThroughput
+from swarm_persistence.query.task_statuses import FINISHED
 
 RANGES: dict[str, tuple[float, float]] = {
     "15m": (900, 15),
@@ -116,7 +115,7 @@ def throughput_charts(buckets: Buckets, throughput: TaskThroughput) -> dict[str,
             for kind in ("p99", "p95", "p50")
         }
         durations[name] = buckets.lines(by_kind)
-    return {"ended": buckets.bars(ended, [status.value for status in ENDS]), **durations}
+    return {"ended": buckets.bars(ended, [status.value for status in FINISHED]), **durations}
 
 
 def _r(number: float) -> float:

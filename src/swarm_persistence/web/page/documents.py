@@ -16,7 +16,7 @@ from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.lists import PAGE_SIZE
 from swarm_persistence.web.page.remembered import remembered_of
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.rendering import redirect, render
 
 QUESTIONS = {"delete": "Delete this document? This cannot be undone."}
 
@@ -119,7 +119,7 @@ async def act(
         return await _document_page(storage, visit, collection, key, refusal=str(error), status_code=409)
     remembered_of(storage).forget("documents")
     there = urlencode({"in": collection, "done": action}, doseq=True)
-    return Response(None, status_code=303, headers={"location": visit.url(f"/documents?{there}")})
+    return redirect(visit, f"/documents?{there}")
 
 
 async def _document_page(  # noqa: PLR0917

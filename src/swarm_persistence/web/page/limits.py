@@ -15,7 +15,7 @@ from swarm_persistence.storage.limit_usage import LimitUsage, usage_of
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of, require_changes
 from swarm_persistence.web.page.remembered import remembered_of
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.rendering import redirect, render
 from swarm_persistence.web.paths import path_part
 
 QUESTIONS = {
@@ -74,7 +74,7 @@ async def set_limit(
     except (InvalidQueryError, SerializationError) as error:
         return _form(visit, data, is_known=False, refusal=str(error), status_code=422)
     remembered_of(storage).forget("limits")
-    return Response(None, status_code=303, headers={"location": visit.url("/limits?done=set")})
+    return redirect(visit, "/limits?done=set")
 
 
 @post("/limits/{id:str}/{action:str}", status_code=303, include_in_schema=False)
@@ -94,7 +94,7 @@ async def act(
         )
     await storage.delete_limit(task_type)
     remembered_of(storage).forget("limits")
-    return Response(None, status_code=303, headers={"location": visit.url("/limits?done=delete")})
+    return redirect(visit, "/limits?done=delete")
 
 
 def _form(

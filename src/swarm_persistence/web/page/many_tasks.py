@@ -14,6 +14,7 @@ from swarm_persistence.query.task_statuses import UNFINISHED, UNSUCCESSFUL
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.lists import Listed
+from swarm_persistence.web.page.rendering import redirect
 from swarm_persistence.web.problems import HttpProblem
 
 MOST_AT_ONCE = 1000
@@ -49,7 +50,7 @@ async def act_on_many(
     for start in range(0, len(tasks), _WRITES_AT_ONCE):
         some = tasks[start : start + _WRITES_AT_ONCE]
         done += sum(await asyncio.gather(*(_act(storage, action, task.id) for task in some)))
-    return Response(None, status_code=303, headers={"location": visit.url(f"{back}&done={action}&count={done}")})
+    return redirect(visit, f"{back}&done={action}&count={done}")
 
 
 def _query_of(shown: Mapping[str, str], action: str) -> QueryBuilder[TaskModel]:

@@ -18,9 +18,10 @@ from swarm_persistence import (
     TaskStatus,
 )
 from swarm_persistence.clock import now
+from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.approvals import types_to_decide
-from swarm_persistence.web.page.charts import ENDS, RANGES, Buckets, throughput_charts
+from swarm_persistence.web.page.charts import RANGES, Buckets, throughput_charts
 from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
 
@@ -80,7 +81,7 @@ async def overview(
 async def _throughput(storage: Storage, name: str) -> dict[str, Any]:
     buckets = Buckets(name, now())
     found = await storage.get_task_throughput(buckets.start, buckets.end, buckets.width)
-    totals = {status: sum(each.counts.get(status, 0) for each in found.buckets) for status in ENDS}
+    totals = {status: sum(each.counts.get(status, 0) for each in found.buckets) for status in FINISHED}
     return {
         "charts": throughput_charts(buckets, found),
         "buckets": found.buckets,

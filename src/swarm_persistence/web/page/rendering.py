@@ -58,6 +58,11 @@ def render(
     return Response(text, media_type=MediaType.HTML, status_code=status_code)
 
 
+def redirect(visit: Visit, path: str) -> Response[None]:
+    """Lead the browser to a page; `path` is below the mount, with its query."""
+    return Response(None, status_code=303, headers={"location": visit.url(path)})
+
+
 def duration(seconds: float | None) -> str:
     """Return a duration as people say it: `3 s`, `4.2 min`."""
     if seconds is None:

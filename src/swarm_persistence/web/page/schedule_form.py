@@ -13,7 +13,7 @@ from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.filters import value_of
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, require_changes
-from swarm_persistence.web.page.rendering import json_to_edit, render
+from swarm_persistence.web.page.rendering import json_to_edit, redirect, render
 from swarm_persistence.web.paths import path_part
 
 QUESTION = (
@@ -57,7 +57,7 @@ async def set_schedule(
     except StorageError as error:
         return _form(visit, data, is_known=False, refusal=str(error), status_code=422)
     here = f"/schedules/{path_part(stored.name)}?done=set"
-    return Response(None, status_code=303, headers={"location": visit.url(here)})
+    return redirect(visit, here)
 
 
 def _form(

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 from swarm_persistence import QueryBuilder, ScheduleModel, Storage, StorageError, TaskModel, next_times
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.rendering import redirect, render
 from swarm_persistence.web.paths import path_part
 
 QUESTIONS = {
@@ -86,7 +86,7 @@ async def act(
     else:
         await storage.delete_schedule(name)
         here = "/schedules"
-    return Response(None, status_code=303, headers={"location": visit.url(f"{here}?done={action}")})
+    return redirect(visit, f"{here}?done={action}")
 
 
 def _times(schedule: ScheduleModel, count: int) -> tuple[list[datetime], str]:

@@ -9,7 +9,7 @@ from litestar.params import FromQuery
 
 from swarm_persistence import AgentModel, EventModel, QueryBuilder, Storage, StorageError, TaskModel
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.rendering import redirect, render
 from swarm_persistence.web.paths import path_part
 
 _TEXT_FIELDS = ("assigned_to", "task_type")
@@ -24,7 +24,7 @@ async def search(
     if text:
         try:
             async for place in _places(storage, text):
-                return Response(None, status_code=303, headers={"location": visit.url(place)})
+                return redirect(visit, place)
         except StorageError as error:
             return render(visit, "search.html", q=text, refusal=str(error))
     return render(visit, "search.html", q=text, refusal="")

@@ -10,6 +10,7 @@ from swarm_persistence import ConflictError, LeaseLostError, Storage, TaskModel,
 from swarm_persistence.storage import interventions
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
+from swarm_persistence.web.page.rendering import redirect
 from swarm_persistence.web.page.tasks import task_page
 from swarm_persistence.web.paths import path_part
 
@@ -41,9 +42,7 @@ async def act(
         await _change(storage, task_id, action, data)
     except (ConflictError, LeaseLostError) as error:
         return await task_page(storage, visit, task_id, refusal=str(error), status_code=409)
-    return Response(
-        None, status_code=303, headers={"location": visit.url(f"/tasks/{path_part(task_id)}?done={action}")}
-    )
+    return redirect(visit, f"/tasks/{path_part(task_id)}?done={action}")
 
 
 async def _change(storage: Storage, id: str, action: str, data: dict[str, str]) -> None:

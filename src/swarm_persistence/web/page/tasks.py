@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from swarm_persistence import EventModel, QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.graph import Graph, graph_of
@@ -109,7 +110,7 @@ def _moved(moment: datetime, by: timedelta) -> datetime:
 
 
 def _actions(task: TaskModel) -> TaskActions:
-    is_held = task.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+    is_held = task.status in HELD
     is_pending = task.status is TaskStatus.PENDING
     return TaskActions(
         retry=not is_held and not is_pending, cancel=is_held or is_pending, release=is_held, priority=is_pending
