@@ -32,3 +32,14 @@ async def test_the_thread_of_a_cancelled_call_counts_as_abandoned_until_it_is_fr
     finally:
         may_return.set()
         threads.close()
+
+
+async def test_an_idle_thread_runs_the_next_call_though_more_threads_are_allowed() -> None:
+    threads = HandlerThreads(4, lambda: None)
+
+    try:
+        used = [await threads.run(threading.get_ident) for _ in range(5)]
+    finally:
+        threads.close()
+
+    assert len(set(used)) == 1
