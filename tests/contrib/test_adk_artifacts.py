@@ -71,6 +71,15 @@ async def test_bytes_of_an_artifact_come_out_equal(artifacts: BaseArtifactServic
     assert await artifacts.get_artifact_version(**S, filename="unknown") is None
 
 
+async def test_an_artifact_may_be_no_unicode_and_its_metadata_no_json(artifacts: BaseArtifactService) -> None:
+    part, metadata = Part(text="an emoji, cut in half: \ud83d"), {"rate": float("inf"), "\0": "\ud83d"}
+    await artifacts.save_artifact(**S, filename="f", artifact=part, custom_metadata=metadata)
+
+    assert await artifacts.load_artifact(**S, filename="f") == part
+    [known] = await artifacts.list_artifact_versions(**S, filename="f")
+    assert (known.custom_metadata, known.mime_type) == (metadata, "text/plain")
+
+
 async def test_an_artifact_of_the_user_is_seen_in_all_sessions(artifacts: BaseArtifactService) -> None:
     await artifacts.save_artifact(**S, filename="user:u", artifact=Part(text="mine"))
     await artifacts.save_artifact(**S, filename="s", artifact=Part(text="session's"))

@@ -82,6 +82,14 @@ async def test_events_are_added_once(memories: BaseMemoryService) -> None:
     assert await recalled(memories, "word") == ["word one", "word two", "word three"]
 
 
+async def test_a_memory_may_be_no_unicode_and_its_metadata_no_json(memories: BaseMemoryService) -> None:
+    event = said("word, cut in half: \ud83d")
+    await memories.add_session_to_memory(Session(id="s", events=[event], **A))
+    await memories.add_events_to_memory(**A, events=[event], session_id="t", custom_metadata={"rate": float("inf")})
+
+    assert await recalled(memories, "word \ud83d") == ["word, cut in half: \ud83d"] * 2
+
+
 async def test_a_deleted_memory_does_not_come_back(memories: BaseMemoryService) -> None:
     session = Session(id="s", events=[said("word one"), said("word two")], **A)
     await memories.add_session_to_memory(session)

@@ -149,6 +149,21 @@ async def test_an_event_comes_out_equal(sessions: BaseSessionService) -> None:
     assert stored.last_update_time == event.timestamp == session.last_update_time
 
 
+async def test_texts_that_are_no_unicode_and_numbers_that_are_no_json_come_back(sessions: BaseSessionService) -> None:
+    cut, infinite = "an emoji, cut in half: \ud83d", float("inf")
+    state = {"cut": cut, "rate": infinite, "user:cut": cut, "app:rate": -infinite}
+    created = await sessions.create_session(**A, session_id="s", state=state)
+    assert created.state == (await read(sessions)).state == state
+
+    changed = {"cut": "\ude00", "user:rate": infinite, "NUL": "\0"}
+    await sessions.append_event(created, said(cut, changed))
+
+    stored = await read(sessions)
+    assert (stored.state, texts(stored)) == (state | changed, [cut])
+    [listed] = (await sessions.list_sessions(**A)).sessions
+    assert listed.state == state | changed
+
+
 async def test_events_come_in_the_order_in_which_they_were_appended(sessions: BaseSessionService) -> None:
     session = await sessions.create_session(**A, session_id="s")
     for number in range(15):

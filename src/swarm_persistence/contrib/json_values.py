@@ -1,7 +1,11 @@
-"""Stores the JSON of a framework in documents, whatever texts it contains."""
+"""Stores the JSON of a framework in documents, whatever texts it contains.
+
+What a model has said may hold half a surrogate pair, where a program has cut a text, and tools may return NaN. Neither
+is JSON in UTF-8; `json.dumps` escapes the one, and has a word of its own for the other.
+"""
 
 import json
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from swarm_persistence.models import DocumentModel
 
@@ -14,20 +18,44 @@ class Content(TypedDict, total=False):
 
 
 def content_of(value: Any) -> Content:
-    """Return the fields that keep a value as `json.dumps` writes it: as JSON, or as bytes where JSON would refuse it.
+    """Return the fields that keep a value as `json.dumps` writes it: as JSON, or where JSON refuses it, as bytes."""
+    return content_of_plain(json.loads(json.dumps(value)))
 
-    What a model has said may hold half a surrogate pair, where a program has cut a text, and tools may return NaN.
-    Neither is JSON in UTF-8; `json.dumps` escapes the one, and has a word of its own for the other.
-    """
-    text = json.dumps(value)
-    plain = json.loads(text)
-    try:
-        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:
-        return {"data": text.encode()}
-    return {"value": plain}
+
+def content_of_plain(value: Any) -> Content:
+    """Return the fields that keep a value in which all is as `json.loads` returns it."""
+    return {"value": value} if _is_json(value) else {"data": json.dumps(value).encode()}
 
 
 def value_of(document: DocumentModel) -> Any:
     """Return the value that `content_of` has put into a document."""
     return document.value if document.data is None else json.loads(document.data)
+
+
+def has_content(document: DocumentModel, content: Content) -> bool:
+    """Return whether a document keeps the same value."""
+    return (document.value, document.data) == (content.get("value"), content.get("data"))
+
+
+def replace_content(document: DocumentModel, value: Any) -> None:
+    """Keep another value in a document, in which all is as `json.loads` returns it."""
+    content = content_of_plain(value)
+    document.value, document.data = content.get("value"), content.get("data")
+
+
+def dict_or_text(value: dict[str, Any]) -> dict[str, Any] | str:
+    """Return a dict, or where JSON refuses it, its text as `json.dumps` writes it."""
+    return value if _is_json(value) else json.dumps(value)
+
+
+def dict_of(kept: dict[str, Any] | str) -> dict[str, Any]:
+    """Return the dict that `dict_or_text` was given."""
+    return cast("dict[str, Any]", json.loads(kept)) if isinstance(kept, str) else kept
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from google.adk.artifacts.base_artifact_service import ArtifactVersion, ensure_p
 from google.adk.errors.input_validation_error import InputValidationError
 from google.genai.types import Blob, Part
 
+from swarm_persistence.contrib.json_values import dict_of, dict_or_text
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.storage import Storage
 
@@ -60,10 +61,11 @@ class SwarmArtifactService(BaseArtifactService):
             data = part.inline_data.data or b""
             part = part.model_copy(update={"inline_data": part.inline_data.model_copy(update={"data": None})})
         value["part"] = part.model_dump(mode="json", exclude_none=True)
+        kept = dict_or_text(value)
         while True:
             latest = await self._storage.list_document_keys(collection, desc=True, limit=1)
             version = int(latest[0]) + 1 if latest else 0
-            document = DocumentModel.new(collection, _key(version), value, data)
+            document = DocumentModel.new(collection, _key(version), kept, data)
             if (await self._storage.put_documents([], if_absent=[document])).added:
                 return version
 
@@ -75,7 +77,7 @@ class SwarmArtifactService(BaseArtifactService):
             document = await self._document(_collection(app_name, user_id, filename, session_id), version)
             if document is None:
                 return None
-            part = Part.model_validate(document.value["part"])
+            part = Part.model_validate(dict_of(document.value)["part"])
             if part.inline_data is not None:
                 part.inline_data.data = document.data
             if not is_artifact_ref(part):
@@ -160,12 +162,13 @@ def _mime_type(part: Part, app_name: str, user_id: str, session_id: str | None) 
 def _version(document: DocumentModel) -> ArtifactVersion:
     _, app_name, _, user_id, scope, *names = document.collection
     session_id = names[0] if scope == "sessions" else None
+    value = dict_of(document.value)
     return ArtifactVersion(
         version=int(document.key),
         canonical_uri=get_artifact_uri(app_name, user_id, names[-1], int(document.key), session_id),
-        custom_metadata=document.value["custom_metadata"],
+        custom_metadata=value["custom_metadata"],
         create_time=document.created_at.timestamp(),
-        mime_type=document.value["mime_type"],
+        mime_type=value["mime_type"],
     )
 
 

@@ -10,7 +10,7 @@ import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from google.adk.events import Event
 from google.adk.memory import BaseMemoryService
@@ -20,6 +20,8 @@ from google.adk.sessions import Session
 from google.genai.types import Content
 
 from swarm_persistence.clock import now
+from swarm_persistence.contrib.json_values import Content as Kept
+from swarm_persistence.contrib.json_values import content_of_plain, value_of
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.storage import Storage
 
@@ -70,7 +72,7 @@ class SwarmMemoryService(BaseMemoryService):
             id = memory.id or str(uuid.uuid4())
             metadata = memory.custom_metadata | dict(custom_metadata or {})
             entry = memory.model_copy(update={"id": id, "custom_metadata": metadata})
-            documents.append(DocumentModel.new(collection, id, _value(entry, now().timestamp())))
+            documents.append(DocumentModel.new(collection, id, **_kept(entry, now().timestamp())))
         await self._storage.put_documents(documents)
 
     async def search_memory(self, *, app_name: str, user_id: str, query: str) -> SearchMemoryResponse:
@@ -79,13 +81,14 @@ class SwarmMemoryService(BaseMemoryService):
         memories = await self._storage.list_documents((ROOT, app_name, "memory", user_id), below=True)
         found = []
         for document in memories:
-            entry = MemoryEntry.model_validate(document.value["entry"])
+            value = value_of(document)
+            entry = MemoryEntry.model_validate(value["entry"])
             text = _plain(" ".join(part.text for part in entry.content.parts or () if part.text))
             words = _words(text)
             # Languages that are written without spaces have no words to compare.
             shared = sum(word in words or (not word.isascii() and word in text) for word in wanted)
             if shared:
-                found.append((-shared, document.value["time"], entry))
+                found.append((-shared, value["time"], entry))
         found.sort(key=lambda each: each[:2])
         return SearchMemoryResponse(memories=[entry for _, _, entry in found[:_MOST_FOUND]])
 
@@ -116,15 +119,15 @@ class SwarmMemoryService(BaseMemoryService):
         forgotten = {document.key for document in found}
         return [
             DocumentModel.new(
-                collection, event.id, _value(_entry(event, custom_metadata), event.timestamp), label=event.id
+                collection, event.id, label=event.id, **_kept(_entry(event, custom_metadata), event.timestamp)
             )
             for event in events
             if event.id not in forgotten
         ]
 
 
-def _value(entry: MemoryEntry, time: float) -> dict[str, Any]:
-    return {"entry": entry.model_dump(mode="json", exclude_none=True), "time": time}
+def _kept(entry: MemoryEntry, time: float) -> Kept:
+    return content_of_plain({"entry": entry.model_dump(mode="json", exclude_none=True), "time": time})
 
 
 def _entry(event: Event, custom_metadata: Mapping[str, object] | None) -> MemoryEntry:

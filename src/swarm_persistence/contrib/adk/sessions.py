@@ -22,6 +22,7 @@ from pydantic import PrivateAttr
 from pydantic_core import to_jsonable_python
 
 from swarm_persistence.clock import now
+from swarm_persistence.contrib.json_values import content_of_plain, has_content, replace_content, value_of
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.storage import Storage
@@ -55,9 +56,9 @@ class SwarmSessionService(BaseSessionService):
 
         """
         id = session_id if session_id and session_id.strip() else str(uuid.uuid4())
-        shared, own = _scoped(app_name, user_id, to_jsonable_python(state or {}))
-        value = {"state": own, "last_update_time": now().timestamp(), "events": 0}
-        document = DocumentModel.new((ROOT, app_name, "sessions", user_id), id, value)
+        shared, own = _scoped(app_name, user_id, state or {})
+        content = content_of_plain({"state": own, "last_update_time": now().timestamp(), "events": 0})
+        document = DocumentModel.new((ROOT, app_name, "sessions", user_id), id, **content)
         async with self._storage.transaction():
             counts = await self._storage.put_documents(shared, if_absent=[document])
             if counts.kept:
@@ -81,7 +82,7 @@ class SwarmSessionService(BaseSessionService):
         documents = await self._storage.list_documents((ROOT, app_name, "sessions", *users), below=True)
         user_states: dict[str, dict[str, Any]] = {}
         for each in await self._storage.list_documents((ROOT, app_name, "user_state", *users), below=True):
-            user_states.setdefault(each.collection[3], {})[State.USER_PREFIX + each.key] = each.value
+            user_states.setdefault(each.collection[3], {})[State.USER_PREFIX + each.key] = value_of(each)
         app_state = await self._app_state(app_name)
         found = [self._session(each, app_state, user_states.get(each.collection[3], {})) for each in documents]
         found.sort(key=lambda session: (session.last_update_time, session.user_id, session.id))
@@ -133,21 +134,22 @@ class SwarmSessionService(BaseSessionService):
         """Return the new version of the stored session, or `None` if it has the event already."""
         sessions = (ROOT, session.app_name, "sessions", session.user_id)
         events = (ROOT, session.app_name, "events", session.user_id, session.id)
-        data = event.model_dump(mode="json", exclude_none=True)
-        shared, own = _scoped(session.app_name, session.user_id, data["actions"].get("state_delta", {}))
+        content = content_of_plain(event.model_dump(mode="json", exclude_none=True))
+        shared, own = _scoped(session.app_name, session.user_id, event.actions.state_delta)
         try:
             async with self._storage.transaction():
                 document = await self._storage.get_document(sessions, session.id)
                 if document is None:
                     raise SessionNotFoundError(f"Session {session.id} not found.")
                 equal = await self._storage.list_documents(events, label=event.id)
-                if any(each.value == data for each in equal):
+                if any(has_content(each, content) for each in equal):
                     return None
                 await self._refuse_stale(session, document)
-                place, value = document.value["events"], document.value
-                value |= {"last_update_time": event.timestamp, "events": place + 1, "state": value["state"] | own}
+                value = value_of(document)
+                place, state = value["events"], value["state"] | own
+                replace_content(document, {"last_update_time": event.timestamp, "events": place + 1, "state": state})
                 await self._storage.update_document(document)
-                new = DocumentModel.new(events, _key(place), data, label=event.id)
+                new = DocumentModel.new(events, _key(place), label=event.id, **content)
                 await self._storage.put_documents([new, *shared])
         except ConflictError as error:
             raise _stale(session) from error
@@ -173,26 +175,26 @@ class SwarmSessionService(BaseSessionService):
         _, app_name, _, user_id = document.collection
         latest_first = await self._storage.list_documents(
             (ROOT, app_name, "events", user_id, document.key),
-            before=_key(document.value["events"]),
+            before=_key(value_of(document)["events"]),
             desc=True,
             limit=config.num_recent_events,
         )
-        events = [Event.model_validate(each.value) for each in reversed(latest_first)]
+        events = [Event.model_validate(value_of(each)) for each in reversed(latest_first)]
         earliest = config.after_timestamp
         return events if earliest is None else [event for event in events if event.timestamp >= earliest]
 
     async def _app_state(self, app_name: str) -> dict[str, Any]:
         found = await self._storage.list_documents((ROOT, app_name, "app_state"))
-        return {State.APP_PREFIX + each.key: each.value for each in found}
+        return {State.APP_PREFIX + each.key: value_of(each) for each in found}
 
     async def _user_state(self, app_name: str, user_id: str) -> dict[str, Any]:
         found = await self._storage.list_documents((ROOT, app_name, "user_state", user_id))
-        return {State.USER_PREFIX + each.key: each.value for each in found}
+        return {State.USER_PREFIX + each.key: value_of(each) for each in found}
 
     def _session(self, document: DocumentModel, app_state: dict[str, Any], user_state: dict[str, Any]) -> StoredSession:
         _, app_name, _, user_id = document.collection
-        state = document.value["state"] | app_state | user_state
-        time = document.value["last_update_time"]
+        value = value_of(document)
+        state, time = value["state"] | app_state | user_state, value["last_update_time"]
         session = StoredSession(id=document.key, app_name=app_name, user_id=user_id, state=state, last_update_time=time)
         session._revision = _revision(document)
         return session
@@ -208,13 +210,15 @@ class SwarmSessionService(BaseSessionService):
 def _scoped(app_name: str, user_id: str, state: dict[str, Any]) -> tuple[list[DocumentModel], dict[str, Any]]:
     """Return the documents of the app's and the user's values, and the session's own values."""
     shared, own = [], {}
-    for key, value in state.items():
+    # NaN stays what it is, which `model_dump` would turn into null.
+    plain = to_jsonable_python(state, bytes_mode="base64", serialize_unknown=True)
+    for key, value in plain.items():
         if key.startswith(State.APP_PREFIX):
             name = key.removeprefix(State.APP_PREFIX)
-            shared.append(DocumentModel.new((ROOT, app_name, "app_state"), name, value))
+            shared.append(DocumentModel.new((ROOT, app_name, "app_state"), name, **content_of_plain(value)))
         elif key.startswith(State.USER_PREFIX):
             name = key.removeprefix(State.USER_PREFIX)
-            shared.append(DocumentModel.new((ROOT, app_name, "user_state", user_id), name, value))
+            shared.append(DocumentModel.new((ROOT, app_name, "user_state", user_id), name, **content_of_plain(value)))
         elif not key.startswith(State.TEMP_PREFIX):
             own[key] = value
     return shared, own
