@@ -159,6 +159,58 @@ async def test_metadata_may_hold_tuples(storage: Storage) -> None:
     assert [each.config async for each in saver.alist(config, filter={"counts": (1, 2)})] == [stored]
 
 
+async def test_metadata_that_is_no_json_comes_back(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    cut: Any = {"source": "loop", "said": "an emoji, cut in half: \ud83d", "rate": float("inf"), "run_id": "\ud83d"}
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+
+    stored = await saver.aput(config, empty_checkpoint(), cut, {})
+
+    found = await saver.aget_tuple(stored)
+    assert found is not None
+    assert found.metadata == cut
+    for wanted in (
+        {"source": "loop"},
+        {"said": cut["said"]},
+        {"source": "loop", "said": cut["said"]},
+        {"rate": float("inf")},
+    ):
+        assert [each.config async for each in saver.alist(config, filter=wanted, limit=1)] == [stored]
+    await saver.adelete_for_runs(["\ud83d"])
+    assert await saver.aget_tuple(config) is None
+
+
+@pytest.mark.parametrize("wanted", [{"n": 2}, {"n": 1}, {"n": True}, {"n": None}, {"n": "2"}, {"n": 2, "m": ["x"]}, {}])
+@pytest.mark.parametrize("limit", [1, 3, None])
+async def test_a_filter_finds_what_langgraphs_own_saver_finds(
+    storage: Storage, wanted: dict[str, Any], limit: int | None
+) -> None:
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    savers: list[BaseCheckpointSaver[Any]] = [SwarmSaver(storage), InMemorySaver()]
+    values: list[Any] = [2, "2", True, 1, None, 2.0, [2], {"x": 2}, 2, 3]
+    checkpoints = [empty_checkpoint() for _ in values]
+    for saver in savers:
+        for checkpoint, value in zip(checkpoints, values, strict=True):
+            await saver.aput(config, checkpoint, cast(Any, {"n": value, "m": ["x"]}), {})
+
+    ours, theirs = [
+        [each.checkpoint["id"] async for each in saver.alist(config, filter=wanted, before=before, limit=limit)]
+        for before in [cast(Any, {"configurable": {"checkpoint_id": checkpoints[-1]["id"]}})]
+        for saver in savers
+    ]
+
+    assert ours == theirs
+
+
+async def test_a_single_text_is_no_list_of_ids(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+
+    with pytest.raises(TypeError, match="run_ids is 'abc', expected a list of ids"):
+        await saver.adelete_for_runs("abc")
+    with pytest.raises(TypeError, match="thread_ids is 'abc', expected a list of ids"):
+        await saver.aprune("abc")
+
+
 async def test_limit_counts_the_checkpoints_that_match_the_filter(storage: Storage) -> None:
     saver = SwarmSaver(storage)
     graph = counting_graph(saver)

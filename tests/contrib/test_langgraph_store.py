@@ -10,7 +10,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, GetOp, IndexConfig, ListNamespacesOp, MatchCondition, Op, PutOp, SearchOp
 
-from swarm_persistence import SerializationError, Storage, open_storage
+from swarm_persistence import InvalidQueryError, SerializationError, Storage, open_storage
 from swarm_persistence.contrib.langgraph import SwarmStore
 from swarm_persistence.contrib.langgraph.filters import matcher
 
@@ -294,7 +294,27 @@ async def test_what_makes_no_sense_is_refused_by_its_name(storage: Storage) -> N
         await store.aput(("a",), "bad", {"text": "t"})
     with pytest.raises(TypeError, match="expected a GetOp"):
         await store.abatch(cast(Any, ["get"]))
+    for ttl in (True, 0, -1, float("nan"), float("inf"), 1e9, "1"):
+        with pytest.raises(InvalidQueryError, match=r"ttl is .*, expected minutes"):
+            await store.aput(("a",), "bad", {}, index=False, ttl=cast(Any, ttl))
+    for number in (-1, True, 2**63):
+        for name in ("limit", "offset"):
+            with pytest.raises(InvalidQueryError, match=f"{name} is {number}, expected a whole number"):
+                await cast(Any, store).asearch(("a",), **{name: number})
+            with pytest.raises(InvalidQueryError, match=f"{name} is {number}, expected a whole number"):
+                await cast(Any, store).alist_namespaces(**{name: number})
     assert await store.aget(("a",), "bad") is None
+    assert len(await store.asearch(("a",))) == 1
+
+
+async def test_a_tuple_comes_back_as_a_list(storage: Storage) -> None:
+    store = SwarmStore(storage)
+
+    await store.aput(("a",), "k", {"place": (1, {"x": ((),)})})
+
+    found = await store.aget(("a",), "k")
+    assert found is not None
+    assert found.value == {"place": [1, {"x": [[]]}]}
 
 
 def test_the_same_store_serves_callers_without_a_loop(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def content_of(value: Any) -> Content:
 
 def content_of_plain(value: Any) -> Content:
     """Return the fields that keep a value in which all is as `json.loads` returns it."""
-    return {"value": value} if _is_json(value) else {"data": json.dumps(value).encode()}
+    return {"value": value} if is_json(value) else {"data": json.dumps(value).encode()}
 
 
 def value_of(document: DocumentModel) -> Any:
@@ -45,7 +45,7 @@ def replace_content(document: DocumentModel, value: Any) -> None:
 
 def dict_or_text(value: dict[str, Any]) -> dict[str, Any] | str:
     """Return a dict, or where JSON refuses it, its text as `json.dumps` writes it."""
-    return value if _is_json(value) else json.dumps(value)
+    return value if is_json(value) else json.dumps(value)
 
 
 def dict_of(kept: dict[str, Any] | str) -> dict[str, Any]:
@@ -53,9 +53,17 @@ def dict_of(kept: dict[str, Any] | str) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(kept)) if isinstance(kept, str) else kept
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
+    """Return whether JSON in UTF-8 can hold a value in which all is as `json.loads` returns it."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         return False
     return True
+
+
+def lists_for_tuples(value: Any) -> Any:
+    """Return a value with a list in place of each tuple, as JSON has it."""
+    if isinstance(value, dict):
+        return {name: lists_for_tuples(each) for name, each in value.items()}
+    return [lists_for_tuples(each) for each in value] if isinstance(value, list | tuple) else value

@@ -12,6 +12,9 @@ from typing import Any, Self
 
 import msgspec
 
+from swarm_persistence.contrib.json_values import lists_for_tuples
+from swarm_persistence.durations import LONGEST_SECONDS
+from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
 
 ROOT = "langgraph.store"
@@ -40,7 +43,7 @@ def document_of(
     minutes: float | None,
 ) -> DocumentModel:
     """Return the document of an item, which expires after this many minutes."""
-    kept = msgspec.to_builtins(dict(value))
+    kept = lists_for_tuples(msgspec.to_builtins(dict(value)))
     numbers = [number for vector in vectors for number in vector] or None
     label = SEVERAL_VECTORS if len(vectors) > 1 else None
     document = DocumentModel.new((ROOT, *namespace), key, kept, label=label, embedding=numbers)
@@ -48,6 +51,14 @@ def document_of(
         document.expires_at = document.created_at + timedelta(minutes=minutes)
         document.data = msgspec.json.encode(Expiry(minutes, document.created_at))
     return document
+
+
+def refuse_no_ttl(minutes: object) -> None:
+    """Raise `InvalidQueryError` for what is neither `None` nor a number of minutes."""
+    if minutes is None:
+        return
+    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 < minutes <= LONGEST_SECONDS / 60:
+        raise InvalidQueryError(f"ttl is {shown(minutes)}, expected minutes, above 0, a hundred years at most")
 
 
 def parts_of(document: DocumentModel) -> dict[str, Any]:

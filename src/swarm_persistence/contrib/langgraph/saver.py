@@ -6,13 +6,24 @@ key the checkpoint's id, the task's id and the write's place.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
-
-import msgspec
 
 from swarm_persistence.blocking import BlockingStorage
 from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of, blocking_series
+from swarm_persistence.contrib.langgraph.checkpoints import (
+    DELTA_MARKS,
+    checkpoints_of,
+    comparisons,
+    config_of,
+    keys_of_writes,
+    label_of,
+    matches,
+    metadata_of,
+    place_of,
+    texts_of,
+    value_of,
+)
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.storage import Storage
 
@@ -52,7 +63,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that the configuration names, or the thread's latest one."""
-        thread, namespace = _place(config)
+        thread, namespace = place_of(config)
         collection = (ROOT, thread, "checkpoints", namespace)
         if checkpoint_id := get_checkpoint_id(config):
             document = await self._storage.get_document(collection, checkpoint_id)
@@ -73,20 +84,20 @@ class SwarmSaver(BaseCheckpointSaver[str]):
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, the latest first; `limit` counts those that match `filter`."""
         last = get_checkpoint_id(before) if before else None
-        found = []
+        only = get_checkpoint_id(config) if config else None
+        found: set[tuple[str, tuple[str, ...]]] = set()
         for collection in await self._collections(config):
-            if (only := get_checkpoint_id(config) if config else None) is not None:
+            if only is not None:
                 keys = [only] if last is None or only < last else []
             else:
-                most = None if filter else limit
-                keys = await self._storage.list_document_keys(collection, before=last, desc=True, limit=most)
-            found += [(key, collection) for key in keys]
+                keys = await self._keys(collection, last, filter or {}, limit)
+            found |= {(key, collection) for key in keys}
         left = len(found) if limit is None else limit
         for key, collection in sorted(found, reverse=True):
             if left <= 0:
                 return
             document = await self._storage.get_document(collection, key)
-            if document is not None and _matches(document.value["metadata"], filter):
+            if document is not None and matches(metadata_of(document.value), filter):
                 left -= 1
                 yield self._tuple(document, await self._writes(collection[1], collection[3], key))
 
@@ -98,21 +109,20 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint, and return the configuration that names it."""
-        thread, namespace = _place(config)
+        thread, namespace = place_of(config)
         kind, data = self.serde.dumps_typed(checkpoint)
-        kept = _as_json(get_checkpoint_metadata(config, metadata))
-        run_id = kept.get("run_id")
-        value = {"type": kind, "parent": get_checkpoint_id(config), "metadata": kept}
+        value = value_of(kind, get_checkpoint_id(config), get_checkpoint_metadata(config, metadata))
+        run_id = value["metadata"].get("run_id")
         collection = (ROOT, thread, "checkpoints", namespace)
-        document = DocumentModel.new(collection, checkpoint["id"], value, data, label=run_id and str(run_id))
+        document = DocumentModel.new(collection, checkpoint["id"], value, data, label=label_of(run_id))
         await self._storage.put_documents([document])
-        return _config(thread, namespace, checkpoint["id"])
+        return config_of(thread, namespace, checkpoint["id"])
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task has written before its step's checkpoint is there; a write that is stored stays."""
-        thread, namespace = _place(config)
+        thread, namespace = place_of(config)
         checkpoint_id = config["configurable"]["checkpoint_id"]
         collection = (ROOT, thread, "writes", namespace)
         replacing = all(channel in WRITES_IDX_MAP for channel, _ in writes)
@@ -130,11 +140,11 @@ class SwarmSaver(BaseCheckpointSaver[str]):
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of these runs, and the writes that follow them."""
-        for run_id in run_ids:
-            for document in await self._storage.list_documents((ROOT,), below=True, label=str(run_id)):
+        for run_id in texts_of(run_ids, "run_ids"):
+            for document in await self._storage.list_documents((ROOT,), below=True, label=label_of(run_id)):
                 _, thread, _, namespace = document.collection
                 await self._storage.delete_documents(document.collection, keys=[document.key])
-                after, before = _keys_of(document.key)
+                after, before = keys_of_writes(document.key)
                 await self._storage.delete_documents((ROOT, thread, "writes", namespace), after=after, before=before)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -150,16 +160,14 @@ class SwarmSaver(BaseCheckpointSaver[str]):
                 was deleted.
 
         """
-        if isinstance(thread_ids, str):
-            raise TypeError(f"thread_ids is {thread_ids!r}, expected a list of ids")
+        threads = texts_of(thread_ids, "thread_ids")
         if strategy not in ("keep_latest", "delete"):
             raise ValueError(f"strategy is {strategy!r}, expected 'keep_latest' or 'delete'")
-        threads = [str(thread_id) for thread_id in thread_ids]
         if strategy == "delete":
             for thread in threads:
                 await self.adelete_thread(thread)
             return
-        collections = [each for thread in threads for each in await self._collections(_config(thread))]
+        collections = [each for thread in threads for each in await self._collections(config_of(thread))]
         for collection in collections:
             await self._refuse_delta_channels(collection)
         for collection in collections:
@@ -191,8 +199,23 @@ class SwarmSaver(BaseCheckpointSaver[str]):
             return [(ROOT, thread, "checkpoints", namespace)]
         return await self._storage.list_collections((ROOT, thread, "checkpoints"))
 
+    async def _keys(
+        self, collection: tuple[str, ...], last: str | None, filter: dict[str, Any], limit: int | None
+    ) -> Any:
+        """Return the ids before the last one, the latest first; with a limit, no more than match the filter."""
+        known = comparisons(filter)
+        if limit is None or len(known) < len(filter) or not known:
+            return await self._storage.list_document_keys(
+                collection, before=last, desc=True, limit=None if filter else limit
+            )
+        query = checkpoints_of(collection, last)
+        for name, value in known:
+            query = query.where_json("value", ["metadata", name], "eq", value)
+        found = await self._storage.repository(DocumentModel).query(query.order_by("id", desc=True).limit(limit))
+        return [document.key for document in found]
+
     async def _writes(self, thread: str, namespace: str, checkpoint_id: str) -> Any:
-        after, before = _keys_of(checkpoint_id)
+        after, before = keys_of_writes(checkpoint_id)
         return await self._storage.list_documents((ROOT, thread, "writes", namespace), after=after, before=before)
 
     def _tuple(self, document: DocumentModel, writes: Sequence[DocumentModel]) -> CheckpointTuple:
@@ -204,10 +227,10 @@ class SwarmSaver(BaseCheckpointSaver[str]):
             pending.append((task_id, channel, self.serde.loads_typed((kind, cast(bytes, each.data)))))
         parent = value["parent"]
         return CheckpointTuple(
-            _config(thread, namespace, document.key),
+            config_of(thread, namespace, document.key),
             self.serde.loads_typed((value["type"], cast(bytes, document.data))),
-            value["metadata"],
-            _config(thread, namespace, parent) if parent else None,
+            metadata_of(value),
+            config_of(thread, namespace, parent) if parent else None,
             pending,
         )
 
@@ -216,35 +239,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
             if (document := await self._storage.get_document(collection, key)) is None:
                 continue
             values = self._tuple(document, ()).checkpoint["channel_values"].values()
-            if not _DELTA_MARKS.isdisjoint(document.value["metadata"]) or any(
+            if not DELTA_MARKS.isdisjoint(document.value["metadata"]) or any(
                 isinstance(value, _DeltaSnapshot) for value in values
             ):
                 raise NotImplementedError(f"keep_latest cannot prune a thread with a DeltaChannel: {collection[1]}")
-
-
-_DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
-
-
-def _place(config: RunnableConfig) -> tuple[str, str]:
-    configurable = config["configurable"]
-    return str(configurable["thread_id"]), configurable.get("checkpoint_ns") or ""
-
-
-def _config(thread: str, namespace: str | None = None, checkpoint_id: str | None = None) -> RunnableConfig:
-    configurable = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
-    return {"configurable": {name: value for name, value in configurable.items() if value is not None}}
-
-
-def _keys_of(checkpoint_id: str) -> tuple[str, str]:
-    """Return the bounds of the keys of a checkpoint's writes: `0` follows `/`."""
-    return f"{checkpoint_id}/", f"{checkpoint_id}0"
-
-
-def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as JSON has it: tuples are lists."""
-    return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(metadata)))
-
-
-def _matches(metadata: dict[str, Any], wanted: dict[str, Any] | None) -> bool:
-    # As for LangGraph's savers in memory and for SQLite, what has no such name matches `None`.
-    return all(metadata.get(name) == value for name, value in _as_json(wanted or {}).items())

@@ -1,0 +1,99 @@
+"""Names the places of LangGraph's checkpoints, and turns their metadata into JSON and back; knows no storage."""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from swarm_persistence.contrib.json_values import is_json, lists_for_tuples
+from swarm_persistence.models import DocumentModel
+from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.json_tests import LARGEST_EXACT
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+_AFTER_ALL = "\U0010ffff"
+"""A key after those of all checkpoints."""
+DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
+
+
+def place_of(config: "RunnableConfig") -> tuple[str, str]:
+    """Return the thread and the namespace that a configuration names."""
+    configurable = config["configurable"]
+    return str(configurable["thread_id"]), configurable.get("checkpoint_ns") or ""
+
+
+def config_of(thread: str, namespace: str | None = None, checkpoint_id: str | None = None) -> "RunnableConfig":
+    """Return the configuration that names a thread, a namespace of it, or a checkpoint."""
+    configurable = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
+    return {"configurable": {name: value for name, value in configurable.items() if value is not None}}
+
+
+def keys_of_writes(checkpoint_id: str) -> tuple[str, str]:
+    """Return the bounds of the keys of a checkpoint's writes: `0` follows `/`."""
+    return f"{checkpoint_id}/", f"{checkpoint_id}0"
+
+
+def texts_of(ids: Iterable[Any], name: str) -> list[str]:
+    """Return ids as texts; raise `TypeError` for a single text, whose characters would be taken for ids."""
+    if isinstance(ids, str):
+        raise TypeError(f"{name} is {ids!r}, expected a list of ids")
+    return [str(each) for each in ids]
+
+
+def label_of(run_id: Any) -> str | None:
+    """Return the label of a run's documents."""
+    return None if run_id is None else str(run_id).encode(errors="replace").decode()
+
+
+def value_of(kind: str, parent: str | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of a checkpoint's document; its metadata is as JSON has it: tuples are lists.
+
+    Where the metadata has what JSON refuses, half of a surrogate pair or NaN, `exact` is its text as `json.dumps`
+    writes it, and `metadata` has question marks and null in their places.
+    """
+    with suppress(UnicodeEncodeError):
+        text = msgspec.json.encode(metadata)
+        if b"null" not in text:  # as NaN would be
+            return {"type": kind, "parent": parent, "metadata": msgspec.json.decode(text)}
+    exact = _plain(metadata)
+    if is_json(exact):
+        return {"type": kind, "parent": parent, "metadata": exact}
+    text = json.dumps(exact, ensure_ascii=False).encode(errors="replace")
+    shown = json.loads(text, parse_constant=lambda _: None)
+    return {"type": kind, "parent": parent, "metadata": shown, "exact": json.dumps(exact)}
+
+
+def metadata_of(value: dict[str, Any]) -> Any:
+    """Return the metadata that `value_of` was given."""
+    return json.loads(value["exact"]) if "exact" in value else value["metadata"]
+
+
+def comparisons(wanted: Mapping[str, Any]) -> list[tuple[str, str | int]]:
+    """Return the names and values of a filter by which the storage finds the same checkpoints as `matches`."""
+    return [(name, value) for name, value in wanted.items() if is_json([name, value]) and _is_comparable(name, value)]
+
+
+def checkpoints_of(collection: tuple[str, ...], last: str | None) -> QueryBuilder[DocumentModel]:
+    """Return a query of the checkpoints of a collection before the last one."""
+    # Both bounds of the ids, so that the index is read from its end.
+    query = QueryBuilder(DocumentModel).where_ge("id", DocumentModel.id_of(collection, ""))
+    return query.where_lt("id", DocumentModel.id_of(collection, _AFTER_ALL if last is None else last))
+
+
+def matches(metadata: dict[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Return whether metadata has these values; as for LangGraph's savers, what has no such name matches `None`."""
+    return all(metadata.get(name) == value for name, value in _plain(wanted or {}).items())
+
+
+def _is_comparable(name: str, value: Any) -> bool:
+    # To `matches`, 0 and 1 are False and True. A question mark may stand for what JSON refuses.
+    is_number = type(value) is int and 1 < abs(value) < LARGEST_EXACT
+    return "?" not in name and (is_number or (type(value) is str and "?" not in value))
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", lists_for_tuples(msgspec.to_builtins(metadata, str_keys=True)))
