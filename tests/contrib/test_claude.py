@@ -105,6 +105,40 @@ async def test_prune_deletes_sessions_that_rest_with_their_nested_agents(clock: 
         assert [each["session_id"] for each in await store.list_sessions("other")] == ["lively"]
 
 
+async def test_prune_leaves_a_session_that_is_written_meanwhile(storage: Storage, clock: ManualClock) -> None:
+    store = SwarmSessionStore(storage)
+    keys: list[SessionKey] = [{**MAIN, "session_id": name} for name in ("continued", "nested", "resting")]
+    for key in keys:
+        await store.append(key, [entry(uuid="1")])
+    clock.advance(3600)
+    await store.append({**keys[1], "subpath": "agent"}, [entry(uuid="2")])
+    read = storage.list_documents
+
+    async def read_and_continue(*args: Any, **kwargs: Any) -> Any:
+        found = await read(*args, **kwargs)
+        if args == (("claude", "project"),):
+            await SwarmSessionStore(storage).append(keys[0], [entry(uuid="2")])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "list_documents", read_and_continue)
+        assert await store.prune(1800) == 1
+
+    assert [len(await store.load(key) or []) for key in keys] == [2, 1, 0]
+
+
+async def test_no_subpath_may_be_said_as_none(storage: Storage) -> None:
+    store = SwarmSessionStore(storage)
+    key: SessionKey = {**MAIN, "subpath": cast(Any, None)}
+
+    await store.append(key, [entry(uuid="1")])
+
+    assert await store.load(MAIN) == await store.load(key) == [entry(uuid="1")]
+    assert len(await store.list_sessions("project")) == 1
+    await store.delete(key)
+    assert await store.load(MAIN) is None
+
+
 async def test_an_empty_subpath_is_refused(storage: Storage) -> None:
     with pytest.raises(ValueError, match=r"key\['subpath'\] is ''"):
         await SwarmSessionStore(storage).append({**MAIN, "subpath": ""}, [entry(uuid="1")])

@@ -5,12 +5,13 @@ its transcript are documents of `("claude", project, session, "main")`, those of
 `("claude", project, session, "sub", subpath)`, in the order of their arrival; the key of an entry is its `uuid`.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from swarm_persistence.clock import now
 from swarm_persistence.contrib.json_values import content_of, value_of
 from swarm_persistence.durations import seconds
+from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.storage import Storage
 
@@ -45,13 +46,14 @@ class SwarmSessionStore(SessionStore):
         documents = [DocumentModel.new(collection, _key_of(entry), **content_of(entry)) for entry in entries]
         if not documents:
             return
+        if key.get("subpath") is not None:
+            await self._storage.put_documents((), if_absent=documents)
+            return
         async with self._storage.transaction():
-            summary = None if "subpath" in key else await self._locked_summary(key)
-            for document in documents:
-                # One by one: the documents of one write may arrive in the order of their keys.
-                await self._storage.put_documents((), if_absent=[document])
+            summary = await self._locked_summary(key)
+            await self._storage.put_documents((), if_absent=documents)
             new = [entry for entry, document in zip(entries, documents, strict=True) if document.version]
-            if summary is not None and new:
+            if new:
                 await self._fold(summary, key, new)
 
     async def load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
@@ -76,7 +78,7 @@ class SwarmSessionStore(SessionStore):
 
     async def delete(self, key: SessionKey) -> None:
         """Delete a session with its nested agents, or one nested agent's transcript, in short writes."""
-        if "subpath" in key:
+        if key.get("subpath") is not None:
             await self._storage.delete_documents(_transcript(key))
             return
         await self._storage.delete_documents(_session(key), below=True)
@@ -84,15 +86,35 @@ class SwarmSessionStore(SessionStore):
         await self._storage.delete_documents((ROOT, key["project_key"]), keys=[key["session_id"]])
 
     async def prune(self, older_than: float | timedelta) -> int:
-        """Delete the sessions of all projects last written more than this many seconds ago; return how many."""
+        """Delete the sessions of all projects last written more than this many seconds ago; return how many.
+
+        Each session is deleted in a transaction of its own. One that is written meanwhile, or of which a nested agent
+        has been written since, stays.
+        """
         last = now() - timedelta(seconds=seconds(older_than, "older_than"))
         pruned = 0
         for collection in await self._storage.list_collections((ROOT,), depth=2):
-            for document in await self._storage.list_documents(collection):
-                if document.updated_at < last:
-                    await self.delete({"project_key": collection[1], "session_id": document.key})
-                    pruned += 1
+            for summary in await self._storage.list_documents(collection):
+                if summary.updated_at < last and not await self._has_newer_agents(summary, last):
+                    pruned += await self._delete_unchanged(summary)
         return pruned
+
+    async def _has_newer_agents(self, summary: DocumentModel, last: datetime) -> bool:
+        for collection in await self._storage.list_collections((*summary.collection, summary.key, "sub")):
+            latest = await self._storage.list_documents(collection, by_arrival=True, desc=True, limit=1)
+            if any(entry.updated_at >= last for entry in latest):
+                return True
+        return False
+
+    async def _delete_unchanged(self, summary: DocumentModel) -> bool:
+        """Delete a session unless it was written since its summary was read; return whether it was deleted."""
+        try:
+            async with self._storage.transaction():
+                await self._storage.update_document(summary)
+                await self.delete({"project_key": summary.collection[1], "session_id": summary.key})
+        except (ConflictError, NotFoundError):
+            return False
+        return True
 
     async def _fold(self, summary: DocumentModel, key: SessionKey, new: list[SessionStoreEntry]) -> None:
         data = value_of(summary)
@@ -119,11 +141,12 @@ def _session(key: SessionKey | SessionListSubkeysKey) -> tuple[str, ...]:
 
 
 def _transcript(key: SessionKey) -> tuple[str, ...]:
-    if "subpath" not in key:
+    subpath = key.get("subpath")
+    if subpath is None:
         return (*_session(key), "main")
-    if not key["subpath"]:
+    if not subpath:
         raise ValueError("key['subpath'] is '', expected a nested agent's path, or no subpath for the main transcript")
-    return (*_session(key), "sub", key["subpath"])
+    return (*_session(key), "sub", subpath)
 
 
 def _key_of(entry: SessionStoreEntry) -> str:
