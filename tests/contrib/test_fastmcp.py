@@ -1,6 +1,7 @@
 """Facts about FastMCP's values in a storage, on each engine; the package's own store in memory has them, too."""
 
 import pytest
+from key_value.aio.errors import InvalidTTLError
 from key_value.aio.protocols.key_value import AsyncKeyValueProtocol
 from key_value.aio.stores.memory import MemoryStore
 
@@ -38,6 +39,15 @@ async def test_many_values_come_in_the_order_of_their_keys(store: AsyncKeyValueP
     assert await store.delete_many(["a", "x", "b"]) == 2
 
 
-async def test_a_ttl_that_is_none_is_refused(storage: Storage) -> None:
-    with pytest.raises(InvalidQueryError, match="ttl is 0"):
-        await SwarmKeyValue(storage).put("a", {}, ttl=0)
+async def test_an_empty_name_is_that_of_the_default_collection(store: AsyncKeyValueProtocol) -> None:
+    await store.put("a", {"n": 1}, collection="")
+
+    assert await store.get("a") == await store.get("a", collection="default_collection") == {"n": 1}
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True])
+async def test_a_ttl_that_is_none_is_refused(store: AsyncKeyValueProtocol, ttl: float) -> None:
+    with pytest.raises((InvalidQueryError, InvalidTTLError, OverflowError, ValueError)):
+        await store.put("a", {}, ttl=ttl)
+
+    assert await store.get("a") is None

@@ -66,7 +66,9 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
         ttl: SupportsFloat | None = None,
     ) -> None:
         """Keep values in one atomic write."""
-        expires_at = None if ttl is None else now() + timedelta(seconds=seconds(float(ttl), "ttl"))
+        # A truth value is no number of seconds.
+        checked = None if ttl is None else seconds(ttl if isinstance(ttl, bool) else float(ttl), "ttl")
+        expires_at = None if checked is None else now() + timedelta(seconds=checked)
         place = _place(collection)
         await self._storage.put_documents(
             [
@@ -81,7 +83,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
 
 
 def _place(collection: str | None) -> tuple[str, str]:
-    return (ROOT, DEFAULT_COLLECTION if collection is None else collection)
+    return (ROOT, collection or DEFAULT_COLLECTION)
 
 
 def _kept(document: DocumentModel | None) -> tuple[dict[str, Any] | None, float | None]:
