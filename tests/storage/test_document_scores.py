@@ -14,7 +14,7 @@ async def test_frequent_words_in_short_documents_score_highest() -> None:
 
     # k1 = 1.2 and b = 0.75, over the two documents that match, whose average length is 4 words:
     # f · (k1 + 1) / (f + k1 · (1 - b + b · length / 4)).
-    assert [(each.document.key, each.score) for each in found] == [
-        ("short", pytest.approx(2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 4)))),
-        ("long", pytest.approx(1 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 5 / 4)))),
-    ]
+    assert [each.document.key for each in found] == ["short", "long"]
+    assert [each.score for each in found] == pytest.approx(
+        [2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 4)), 1 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 5 / 4))]
+    )
