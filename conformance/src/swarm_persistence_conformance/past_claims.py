@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from swarm_persistence import (
@@ -214,6 +215,28 @@ class TestPastClaims:
             (1, "agent-1", ClaimOutcome.RELEASED, None),
             (1, "agent-2", ClaimOutcome.RELEASED, None),
         ]
+
+    @pytest.mark.parametrize("way", ["in place", "another record"])
+    async def test_modify_returns_the_claims_as_they_are_stored(self, storage: Storage, way: str) -> None:
+        await a_claimed_task(storage)
+
+        def freed(task: TaskModel) -> TaskModel | None:
+            changed = task if way == "in place" else msgspec.structs.replace(task)
+            changed.status, changed.assigned_to = TaskStatus.PENDING, None
+            return None if changed is task else changed
+
+        def forgotten(task: TaskModel) -> TaskModel | None:
+            changed = task if way == "in place" else msgspec.structs.replace(task)
+            changed.past_claims, changed.claim_count, changed.payload = (), 0, "another"
+            return None if changed is task else changed
+
+        ended = await storage.modify(TaskModel, "task-1", freed)
+        assert ended == await stored(storage)
+        changed = await storage.modify(TaskModel, "task-1", forgotten)
+
+        assert changed == await stored(storage)
+        assert changed.claim_count == 1
+        assert brief(changed) == [(1, "agent-1", ClaimOutcome.RELEASED, None)]
 
     async def test_an_update_that_is_refused_adds_nothing(self, storage: Storage) -> None:
         stale = a_task()

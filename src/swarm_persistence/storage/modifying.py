@@ -21,15 +21,42 @@ async def modify(core: StorageCore, table: Table[V], id: str, function: Callable
         if record is None:
             raise NotFoundError(f"{table.label} {id!r}")
         version = record.version
+        claims = _claims_of(record)
         changed = function(record)
         written = record if changed is None else changed
         if isinstance(written, Model) and written.id != id:
             raise InvalidQueryError(f"the function returned {table.label} {written.id!r}, expected {id!r}")
         try:
-            await update(core, table, written)
+            await _update(core, table, written, version, claims)
         except ConflictError:
             stored: Any = await core._get(table, id)
             if stored is not None and stored.version == version:
                 raise  # not because the record was stale
         else:
             return written
+
+
+def _claims_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a task that its claims have set."""
+    if not isinstance(record, TaskModel):
+        return {}
+    return {name: getattr(record, name) for name in ("assigned_to", "status", "claim_count", "past_claims")}
+
+
+async def _update(core: StorageCore, table: Table[Any], written: Any, version: int, claims: dict[str, Any]) -> None:
+    """Write a record, and let its object say of its claims what is stored then, whatever the function has set."""
+    if not isinstance(written, TaskModel):
+        await update(core, table, written)
+        return
+    has_kept_claim = (written.assigned_to, written.status) == (claims["assigned_to"], claims["status"])
+    if has_kept_claim and written.version == version:
+        await update(core, table, written)
+        count = max(written.claim_count, claims["claim_count"])
+        core._tell(written, claim_count=count, past_claims=claims["past_claims"])
+        return
+
+    async def update_and_read() -> None:
+        await update(core, table, written)
+        await core._tell_claims(written)
+
+    await core._as_one(update_and_read)  # a write in between would hide how the claim has ended

@@ -25,9 +25,7 @@ class RetryVerbs(StorageCore):
             ConflictError: the task is not finished.
 
         """
-        task = await modify(self, TASKS, id, _begin_anew)
-        await self._tell_claims(task)
-        return task
+        return await modify(self, TASKS, id, _begin_anew)
 
 
 def _begin_anew(task: TaskModel) -> None:
