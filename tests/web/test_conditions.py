@@ -1,6 +1,7 @@
 """Conditional requests (RFC 9110): entity tags, `If-Match` and `If-None-Match`."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -99,8 +100,43 @@ async def test_a_change_needs_the_strong_tag_of_the_present_version(client: http
     assert (await client.patch(path, json=changes, headers={"if-match": answer.headers["etag"]})).status_code == 200
 
 
-@pytest.mark.parametrize("path", [PATHS[1], PATHS[3]])
+@pytest.mark.parametrize("path", PATHS[1:4])
 async def test_a_weak_tag_deletes_nothing(client: httpx.AsyncClient, path: str) -> None:
     tag = (await client.get(path)).headers["etag"]
     assert (await client.delete(path, headers={"if-match": f"W/{tag}"})).status_code == 412
     assert (await client.delete(path, headers={"if-match": tag})).status_code == 204
+    assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("condition", ["*", '"1"'])
+async def test_no_condition_holds_for_a_record_that_is_missing(client: httpx.AsyncClient, condition: str) -> None:
+    missing = [path.replace("one", "none") for path in PATHS[1:4]]
+    headers = {"if-match": condition}
+
+    answers = [await client.delete(path, headers=headers) for path in missing]
+    answers.append(await client.put(missing[-1], json={"value": 1}, headers=headers))
+
+    assert [answer.status_code for answer in answers] == [412] * 4
+    assert (await client.get(missing[-1])).status_code == 404
+    # What would be refused without the condition is refused for that reason (RFC 9110, section 13.2.1).
+    for path in (PATHS[0], PATHS[1]):
+        answer = await client.patch(path.replace("one", "none"), json={}, headers=headers)
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", PATHS[1:4])
+async def test_what_changes_between_the_look_and_the_deletion_stays(
+    client: httpx.AsyncClient, storage: Storage, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_where = storage.delete_where
+
+    async def delete_after_a_change(query: Any) -> int:
+        await storage.heartbeat("one")
+        await storage.pause_schedule("one")
+        await storage.put_documents([DocumentModel.new(("c",), "one", 2)])
+        return await delete_where(query)
+
+    monkeypatch.setattr(storage, "delete_where", delete_after_a_change)
+    answer = await client.delete(path, headers={"if-match": '"1"'})
+
+    assert (answer.status_code, (await client.get(path)).json()["version"]) == (412, 2)

@@ -1,10 +1,11 @@
-"""HEAD requests: the headers of the GET, and no body."""
+"""HEAD requests: the headers of the GET, and no body; and which methods a path has."""
 
 import asyncio
 import http.client
 from pathlib import Path
 
 import httpx
+import pytest
 
 from swarm_persistence import MemoryStorage, TaskModel
 from web.servers import client_of, server
@@ -46,6 +47,25 @@ async def test_what_get_cannot_do_is_refused() -> None:
         answers = [await client.request(method, "/api/v1/tasks/claim") for method in ("GET", "HEAD")]
 
     assert answers[0].status_code == answers[1].status_code >= 400
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/v1/tasks", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("/api/v1/tasks/one", "GET, HEAD, OPTIONS, PATCH"),
+        ("/api/v1/tasks/claim", "OPTIONS, POST"),
+        ("/api/v1/documents/item", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("/login", "GET, HEAD, OPTIONS, POST"),
+        ("/", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_path_says_which_methods_it_has(path: str, methods: str) -> None:
+    async with client_of() as client:
+        options, refused = [await client.request(method, path) for method in ("OPTIONS", "TRACE")]
+
+    assert (options.status_code, options.headers["allow"], options.content) == (204, methods, b"")
+    assert (refused.status_code, refused.headers["allow"]) == (405, methods)
 
 
 def test_a_real_server_keeps_the_connection_in_step(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ class DeletionVerbs(DocumentListVerbs):
         matching = without_expired(wanted)
         if flag(dry_run, "dry_run"):
             return await self._executor().read(Count(matching))
-        return await self._delete_all(wanted.table, matching.conditions, SPAN)
+        is_by_id = any(each.field == "id" and each.operator in ("=", "IN") for each in wanted.conditions)
+        return await self._delete_all(wanted.table, matching.conditions, UNBOUNDED if is_by_id else SPAN)
 
     async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = (), dry_run: bool = False) -> Erased:
         """Delete all tasks, agents, events, messages and metrics of a group, and return how many.

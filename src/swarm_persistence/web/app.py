@@ -10,6 +10,7 @@ from litestar.types import Receive, Scope, Send
 from swarm_persistence import Storage
 from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
+from swarm_persistence.web.allowed_methods import AllowedMethods
 from swarm_persistence.web.api.document import is_unknown_document, openapi_config
 from swarm_persistence.web.conditional_reads import answer_unless_known
 from swarm_persistence.web.head_requests import answer_head
@@ -56,6 +57,7 @@ class SwarmApp:
             logging_config=None,  # the root logger is the caller's
             request_max_body_size=None,  # the guard limits it, also where Litestar does not serve
         )
+        self._routes = AllowedMethods(self.litestar)
         self._mcp = McpEndpoint(storage, self._streams, is_read_only=access.is_read_only, largest_body=largest_body)
         self._guard = RequestGuard(self._serve, access, largest_body=largest_body)
 
@@ -81,7 +83,7 @@ class SwarmApp:
         elif is_unknown_document(_place(scope)):
             raise HttpProblem(404, nothing_at(scope))
         else:
-            await answer_unless_known(self.litestar, scope, receive, send)
+            await answer_unless_known(self._routes, scope, receive, send)
 
     async def _close(self) -> None:
         await self._mcp.close()

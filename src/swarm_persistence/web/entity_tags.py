@@ -26,14 +26,18 @@ def tag_of(record: Any) -> str | None:
 def require_match(if_match: str | None, record: Any) -> None:
     """Raise `HttpProblem` if no tag of an `If-Match` header is that of the record, or its version alone: `"7"`.
 
-    The comparison is the strong one: a weak tag is that of no record.
+    The comparison is the strong one: a weak tag is that of no record. No tag, nor `*`, fits a record that is `None`.
     """
-    if if_match is None or if_match.strip() == ANY:
+    if if_match is None:
         return
+    is_any = if_match.strip() == ANY
     tags = _tags_in(if_match)
-    if tags is None:
-        raise HttpProblem(422, f'If-Match is {shown(if_match)}, expected *, or tags such as "{record.version}"')
-    if not {tag_of(record), f'"{record.version}"'} & {*tags}:
+    if tags is None and not is_any:
+        version = 1 if record is None else record.version
+        raise HttpProblem(422, f'If-Match is {shown(if_match)}, expected *, or tags such as "{version}"')
+    if record is None:
+        raise HttpProblem(412, f"There is no such record, and If-Match is {shown(if_match)}.")
+    if tags is not None and not {tag_of(record), f'"{record.version}"'} & {*tags}:
         raise HttpProblem(412, f"The record has version {record.version}, not {if_match}; read it again.")
 
 

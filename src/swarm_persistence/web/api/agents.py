@@ -9,13 +9,13 @@ from swarm_persistence.web.api.parameters import IfMatch
 from swarm_persistence.web.api.records import (
     change_handler,
     count_handler,
+    delete_if_it_matches,
     delete_matching_handler,
     existing,
     list_handler,
     show_handler,
     store_handler,
 )
-from swarm_persistence.web.entity_tags import require_match
 
 
 @post("/{id:str}/heartbeat", status_code=200)
@@ -30,13 +30,10 @@ async def delete_agent(
     record_id: NamedDependency[str], storage: NamedDependency[Storage], if_match: IfMatch = None
 ) -> None:
     """Delete an agent, if there is one, and make its unfinished tasks pending again."""
-
-    async def delete_if_it_matches() -> None:
-        if if_match is not None:
-            require_match(if_match, await existing(storage, AgentModel, record_id))
+    if if_match is None:
         await storage.delete_agent(record_id)
-
-    await storage.run_transaction(delete_if_it_matches)
+    else:
+        await delete_if_it_matches(storage, await storage.get_agent(record_id), if_match)
 
 
 ROUTER = Router(

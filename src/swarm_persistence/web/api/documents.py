@@ -13,7 +13,12 @@ from swarm_persistence import DocumentModel, FoundDocument, NotFoundError, Stora
 from swarm_persistence.engines.reads import Metric
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.parameters import IfMatch, Limit
-from swarm_persistence.web.api.records import count_handler, delete_matching_handler, list_handler
+from swarm_persistence.web.api.records import (
+    count_handler,
+    delete_if_it_matches,
+    delete_matching_handler,
+    list_handler,
+)
 from swarm_persistence.web.entity_tags import require_match
 from swarm_persistence.web.problems import HttpProblem
 
@@ -119,7 +124,11 @@ async def put_document(
         stored.value, stored.data, stored.label = document.value, document.data, document.label
         stored.expires_at, stored.embedding = document.expires_at, document.embedding
 
-    return record_answer(await storage.modify(DocumentModel, document.id, change))
+    try:
+        return record_answer(await storage.modify(DocumentModel, document.id, change))
+    except NotFoundError:
+        require_match(if_match, None)
+        raise
 
 
 @delete("/item")
@@ -127,13 +136,10 @@ async def delete_document(
     storage: NamedDependency[Storage], collection: Collection, key: FromQuery[str], if_match: IfMatch = None
 ) -> None:
     """Delete the document of a key, if there is one."""
-
-    async def delete_if_it_matches() -> None:
-        if if_match is not None:
-            require_match(if_match, await _existing(storage, collection, key))
+    if if_match is None:
         await storage.take_document(tuple(collection), key)
-
-    await storage.run_transaction(delete_if_it_matches)
+    else:
+        await delete_if_it_matches(storage, await storage.get_document(tuple(collection), key), if_match)
 
 
 async def _existing(storage: Storage, collection: list[str], key: str) -> DocumentModel:

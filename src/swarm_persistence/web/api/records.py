@@ -18,6 +18,7 @@ from swarm_persistence.web.api.bodies import changes_body, new_record_body
 from swarm_persistence.web.api.parameters import Cursor, IfMatch, Limit, Sort
 from swarm_persistence.web.entity_tags import require_match
 from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
+from swarm_persistence.web.problems import HttpProblem
 from swarm_persistence.web.repetition import Repetition
 
 AnyRequest = Request[Any, Any, Any]
@@ -143,6 +144,21 @@ def change_handler(model: type[Model]) -> HTTPRouteHandler:
         return record_answer(await storage.modify(versioned, record_id, change))
 
     return _typed(patch("/{id:str}"), change_record, model, data=_body(changes_body(model)))
+
+
+async def delete_if_it_matches(storage: Storage, record: Any, if_match: str) -> None:
+    """Delete a record with a version, `None` if there is none, that an `If-Match` header names.
+
+    Raises:
+        HttpProblem: the header names another record, or it changes meanwhile: 412.
+
+    """
+    require_match(if_match, record)
+    same = QueryBuilder(type(record)).where_eq("id", record.id).where_eq("version", record.version)
+    if not await storage.delete_where(same.where_eq("created_at", record.created_at)):
+        raise HttpProblem(
+            412, f"The record has just changed; it no longer has version {record.version}. Read it again."
+        )
 
 
 async def existing(storage: Storage, model: type[Model], id: str) -> Any:

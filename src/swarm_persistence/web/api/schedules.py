@@ -5,8 +5,10 @@ from litestar.di import NamedDependency
 
 from swarm_persistence import ScheduleModel, Storage
 from swarm_persistence.web.answers import record_answer
+from swarm_persistence.web.api.parameters import IfMatch
 from swarm_persistence.web.api.records import (
     count_handler,
+    delete_if_it_matches,
     delete_matching_handler,
     list_handler,
     show_handler,
@@ -40,9 +42,14 @@ async def resume_schedule(
 
 
 @delete("/{id:str}")
-async def delete_schedule(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> None:
+async def delete_schedule(
+    record_id: NamedDependency[str], storage: NamedDependency[Storage], if_match: IfMatch = None
+) -> None:
     """Delete a schedule, if there is one; the tasks that it has stored stay."""
-    await storage.delete_schedule(record_id)
+    if if_match is None:
+        await storage.delete_schedule(record_id)
+    else:
+        await delete_if_it_matches(storage, await storage.get_schedule(record_id), if_match)
 
 
 ROUTER = Router(
