@@ -21,6 +21,7 @@ _IN_ORDER = {
     "watch_events": "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)",
     "watch_messages": "SCAN messages",  # the last one: its place in the log
     "watch_documents": "SCAN documents USING COVERING INDEX documents_changed",  # the last one: its place
+    "watch_tasks_of_group": "SEARCH tasks USING INDEX tasks_changed (change_number>? AND change_number<?)",
     "watch_tasks": "SEARCH tasks USING INDEX tasks_changed (change_number>?)",
 }
 """Verbs that walk along an index, or the rows themselves, in their order, and stop at a limit."""

@@ -218,6 +218,7 @@ READS: dict[str, Verb] = {
     "watch_events": lambda storage: _watch(storage.watch_events(20)),
     "watch_messages": lambda storage: _watch(storage.watch_messages("agent-1")),
     "watch_tasks": lambda storage: _watch(storage.watch_tasks()),
+    "watch_tasks_of_group": lambda storage: _watch(storage.watch_tasks(group="tenant-1")),
     "get_document": lambda storage: storage.get_document(("notes", "agent-1"), "note-1"),
     "get_documents": lambda storage: storage.get_documents(("notes", "agent-1"), ["note-1", "note-10"]),
     "list_documents": lambda storage: storage.list_documents(("notes", "agent-1"), after="note-1", limit=10),

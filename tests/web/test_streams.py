@@ -78,6 +78,9 @@ async def test_events_are_sent_from_where_a_client_left_off(storage: Storage) ->
             again = await taken(events, 4)
         async with followed(f"{url}?after=0&event_type=a&agent_id=x") as events:
             chosen = await taken(events, 3)
+        of_group = await storage.store_event(EventModel.new("c", None, group="g"))
+        async with followed(f"{url}?after=0&group=g") as events:
+            assert (await taken(events, 1))[0][1]["id"] == of_group.id
 
     assert [data["id"] for _, data in first] == [each.id for each in stored]
     assert [data["id"] for _, data in again] == [*(each.id for each in stored[3:]), later.id]
@@ -99,6 +102,16 @@ async def test_tasks_are_sent_whenever_they_change_also_while_a_client_was_away(
             assert (await taken(events, 1))[0][1]["id"] == two.id
         async with followed(f"{url}?after=&task_type=t&status=cancelled") as events:
             assert (await taken(events, 1))[0][1]["id"] == one.id
+        of_group = await storage.store_task(TaskModel.new("t", 3, group="g"))
+        async with followed(f"{url}?after=&group=g") as events:
+            assert (await taken(events, 1))[0][1]["id"] == of_group.id
+
+
+@pytest.mark.parametrize("path", ["events/stream?after=0", "tasks/stream?after=", "messages/stream?agent_id=b&after=0"])
+async def test_an_empty_last_event_id_is_none(storage: Storage, path: str) -> None:
+    await storage.store_many([EventModel.new("t", 1), TaskModel.new("t", 1), MessageModel.new("a", "b", "text", 1)])
+    async with running(storage) as run, followed(f"{run.url}/api/v1/{path}", "") as records:
+        assert len(await taken(records, 1)) == 1
 
 
 async def test_messages_are_sent_to_their_reader(storage: Storage) -> None:

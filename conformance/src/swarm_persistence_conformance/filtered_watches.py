@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import InvalidQueryError, Storage, TaskModel, TaskStatus
+from swarm_persistence import InvalidQueryError, SerializationError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed
 from swarm_persistence_conformance.records import a_message, a_task, an_event, ids
@@ -55,6 +55,20 @@ class TestFilteredTasks:
 
         async with aclosing(storage.watch_tasks(**filters)) as tasks:
             assert ids(await taken(tasks, len(expected))) == expected
+
+    async def test_the_tasks_of_a_group_come_stored_and_live(self, storage: Storage) -> None:
+        await storage.store_tasks([a_task("a", group="g"), a_task("b"), a_task("c", group="h")])
+        async with (
+            aclosing(storage.watch_tasks(group="g")) as every,
+            aclosing(storage.watch_tasks(group="g", statuses=["cancelled"])) as some,
+        ):
+            assert ids(await taken(every, 1)) == ["a"]
+
+            await storage.store_tasks([a_task("d", group="h"), a_task("e", group="g")])
+            assert ids(await taken(every, 1)) == ["e"]
+
+            await storage.cancel_task("e")
+            assert ids(await taken(some, 1)) == ["e"]
 
     async def test_what_is_written_comes_if_it_fits_then(self, storage: Storage) -> None:
         async with aclosing(storage.watch_tasks(statuses=["completed"], types=["x"])) as tasks:
@@ -166,6 +180,24 @@ class TestFilteredHistory:
 
             await storage.store_many([an_event("5", agent_id="b"), an_event("6", agent_id="a")])
             assert ids(await taken(every, 1)) == ["6"]
+
+    async def test_the_events_of_a_group_come_stored_and_live(self, storage: Storage) -> None:
+        await storage.store_many([an_event("1", group="g"), an_event("2"), an_event("3", group="h")])
+        async with (
+            aclosing(storage.watch_events(group="g")) as every,
+            aclosing(storage.watch_events(group="g", agent_id="a")) as some,
+        ):
+            assert ids(await taken(every, 1)) == ["1"]
+
+            await storage.store_many([an_event("4", group="h"), an_event("5", group="g", agent_id="a")])
+            assert ids(await taken(every, 1)) == ids(await taken(some, 1)) == ["5"]
+
+    @pytest.mark.parametrize("group", ["", 7, "\0"])
+    async def test_what_is_no_group_is_refused(self, storage: Storage, group: Any) -> None:
+        with pytest.raises(SerializationError, match=r"task\.group"):
+            storage.watch_tasks(group=group)
+        with pytest.raises(SerializationError, match=r"event\.group"):
+            storage.watch_events(group=group)
 
     @pytest.mark.parametrize("filters", [{}, {"agent_id": "a"}, {"types": ["task_completed"]}])
     async def test_events_from_now_on_leave_out_what_is_stored(self, storage: Storage, filters: dict[str, Any]) -> None:

@@ -302,9 +302,10 @@ class BlockingStorage(NotPicklable):
         *,
         types: Iterable[str] | None = None,
         agent_id: str | None = None,
+        group: str | None = None,
     ) -> Iterator[EventModel]:
         """Yield the events after a sequence, then each new one, endlessly; see `Storage.watch_events`."""
-        return _taken(self._storage, self._storage.watch_events(after, types=types, agent_id=agent_id))
+        return _taken(self._storage, self._storage.watch_events(after, types=types, agent_id=agent_id, group=group))
 
     def watch_messages(self, agent_id: str, after: int | Literal["now"] = 0) -> Iterator[MessageModel]:
         """Yield the messages to this agent, then each new one, endlessly; see `Storage.watch_messages`."""
@@ -320,11 +321,12 @@ class BlockingStorage(NotPicklable):
         ids: Iterable[str] | None = None,
         types: Iterable[str] | None = None,
         statuses: Iterable[TaskStatus | str] | None = None,
+        group: str | None = None,
         after: str | None = None,
     ) -> BlockingTaskChanges:
         """Yield the tasks, then each one again after every write, endlessly; see `Storage.watch_tasks`."""
         return BlockingTaskChanges(
-            self._storage.watch_tasks(ids=ids, types=types, statuses=statuses, after=after),
+            self._storage.watch_tasks(ids=ids, types=types, statuses=statuses, group=group, after=after),
             Series(self._storage.engine),
         )
 

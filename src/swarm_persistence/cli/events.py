@@ -58,16 +58,15 @@ async def _tail(storage: Storage, arguments: argparse.Namespace) -> None:
         return
     # From the first of them on, as the watch leaves out no event that commits later than one of a higher sequence.
     before_first = (last[-1].sequence or 1) - 1 if last else 0
-    events = storage.watch_events(before_first, types=arguments.type, agent_id=arguments.agent)
+    events = storage.watch_events(before_first, types=arguments.type, agent_id=arguments.agent, group=arguments.group)
     async with aclosing(events):
         async for event in events:
-            if _is_of_group(event, arguments):
+            if _has_tags(event, arguments):
                 _print(event, as_json=arguments.json)
 
 
-def _is_of_group(event: EventModel, arguments: argparse.Namespace) -> bool:
-    tags = dict(arguments.tag or ()).items()
-    return arguments.group in (None, event.group) and all(event.tags.get(key) == value for key, value in tags)
+def _has_tags(event: EventModel, arguments: argparse.Namespace) -> bool:
+    return all(event.tags.get(key) == value for key, value in dict(arguments.tag or ()).items())
 
 
 def _print(event: EventModel, *, as_json: bool) -> None:

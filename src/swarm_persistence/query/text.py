@@ -10,7 +10,7 @@ from typing import Any
 from swarm_persistence.query.json_tests import JsonTest
 from swarm_persistence.query.json_text import json_condition, json_values
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery, pair_of
-from swarm_persistence.schema.tables import SEQUENCE, Column, Table
+from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue
 
 _RESERVED = frozenset({"group"})
@@ -233,16 +233,16 @@ def select_text(query: Query[Any], dialect: Dialect) -> tuple[str, list[ColumnVa
 
 def where_text(query: Query[Any], marks: Marks) -> str:
     """Return a query's conditions, joined by AND."""
-    # A scan in order of arrival must not use another index, as all its rows would be read and sorted.
-    is_arrival_scan = bool(query.order) and query.order[0].field == SEQUENCE
-    texts = [_condition_text(query.table, condition, marks, is_arrival_scan) for condition in query.conditions]
+    # A scan in the order of arrival or of changes must not use another index, as all its rows would be read and sorted.
+    is_scan = bool(query.order) and query.order[0].field in (SEQUENCE, CHANGE_NUMBER)
+    texts = [_condition_text(query.table, condition, marks, is_scan) for condition in query.conditions]
     for place, (field, operator, _) in enumerate(query.conditions):
         if field == "id" and operator == "=" and len(texts) > 1:
             return marks.dialect.of_one_row(texts, place)
     return " AND ".join(texts)
 
 
-def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_arrival_scan: bool = False) -> str:
+def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_scan: bool = False) -> str:
     field, operator, value = condition
     match operator:
         case "PAIR":
@@ -259,7 +259,8 @@ def _condition_text(table: Table[Any], condition: Condition, marks: Marks, is_ar
             assert isinstance(value, FromNow)
             return f"({field} IS NULL OR {field} > {marks.dialect.from_now(value, marks)})"
         case "IN":
-            return marks.dialect.contains(marks.dialect.unindexed(field) if is_arrival_scan else field, value, marks)  # type: ignore[arg-type]
+            is_unindexed = is_scan and field != "id"  # few rows have one of some ids
+            return marks.dialect.contains(marks.dialect.unindexed(field) if is_unindexed else field, value, marks)  # type: ignore[arg-type]
         case "IN SUBQUERY":
             assert isinstance(value, Subquery)
             inner = value.query

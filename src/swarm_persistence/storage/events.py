@@ -104,11 +104,12 @@ class EventVerbs(StorageCore):
         *,
         types: Iterable[str] | None = None,
         agent_id: str | None = None,
+        group: str | None = None,
     ) -> AsyncGenerator[EventModel, None]:
         """Yield the events after a position in the log, then each new one once it is committed; never ends by itself.
 
-        Events come in log order, without gaps or repetitions, whichever process stores them: those of the `types` and
-        of the agent, where given. To resume later, keep the `sequence` of the last event that was handled. With
+        Events come in log order, without gaps or repetitions, whichever process stores them: those of the `types`, of
+        the agent and of the group, where given. To resume later, keep the `sequence` of the last event handled. With
         `"now"`, those are yielded that are stored from the first step of the iteration on.
 
         Raises:
@@ -117,7 +118,8 @@ class EventVerbs(StorageCore):
         """
         self._require_no_transaction("watch_events")
         of_agent = () if agent_id is None else (Condition("agent_id", "=", identifier(agent_id, "event.agent_id")),)
-        return watched(self._feeds, self._engine, Query(EVENTS, (*of_agent, *_of_types(types))), after)
+        of_group = () if group is None else (Condition("group", "=", identifier(group, "event.group")),)
+        return watched(self._feeds, self._engine, Query(EVENTS, (*of_agent, *of_group, *_of_types(types))), after)
 
     async def _require_last(self, expected: int, before: int | None) -> None:
         """Raise unless the log, up to a position, ends with the expected event."""

@@ -1,4 +1,4 @@
-"""The changes of tasks, filtered by ids, types and statuses, from a cursor on that a caller can keep."""
+"""The changes of tasks, filtered by ids, types, statuses and group, from a cursor on that a caller can keep."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import query_value
-from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.query.query import Condition, Query, one_of
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.schema.values import LARGEST_INTEGER
+from swarm_persistence.schema.values import LARGEST_INTEGER, identifier
 from swarm_persistence.storage.arguments import several, texts
 from swarm_persistence.storage.watching import NOW, Watched
 
@@ -46,13 +46,14 @@ class TaskChanges(AsyncGenerator[TaskModel, None]):
 
 
 class TaskFilter:
-    """The tasks to watch: one of the ids, one of the types and one of the statuses, where given."""
+    """The tasks to watch: one of the ids, one of the types, one of the statuses, and the group, where given."""
 
     def __init__(
         self,
         ids: Iterable[str] | None,
         types: Iterable[str] | None,
         statuses: Iterable[TaskStatus | str] | None,
+        group: str | None,
     ) -> None:
         filters: dict[str, tuple[str, ...]] = {}
         if ids is not None:
@@ -61,7 +62,14 @@ class TaskFilter:
             filters["task_type"] = texts(types, "types")
         if statuses is not None:
             filters["status"] = _statuses(statuses)
-        self.query = Query(TASKS, tuple(one_of(field, values) for field, values in filters.items()))
+        if group is not None:
+            filters["group"] = (identifier(group, "task.group"),)
+        conditions = (
+            # Not "=", along whose index all tasks of a group would be read and sorted for each page.
+            Condition(field, "IN", values) if field == "group" else one_of(field, values)
+            for field, values in filters.items()
+        )
+        self.query = Query(TASKS, tuple(conditions))
         self.fits = _fits(filters) if filters else None
         """Whether a row fits, as a function of the row; `None` if each one does."""
 

@@ -131,13 +131,14 @@ class TaskVerbs(StorageCore):
         ids: Iterable[str] | None = None,
         types: Iterable[str] | None = None,
         statuses: Iterable[TaskStatus | str] | None = None,
+        group: str | None = None,
         after: str | None = None,
     ) -> TaskChanges:
         """Yield all tasks, then each task again whenever any process writes it; never ends by itself.
 
         Tasks come in the order of their last writes. Writes between two polls are coalesced: only the latest version is
         yielded. No version is yielded twice, and the latest is never missed. Only tasks with one of the `ids`, one of
-        the `types` and, as last written, one of the `statuses` are yielded, where given.
+        the `types` and, as last written, one of the `statuses` and the group are yielded, where given.
 
         `after` is the `cursor` of an earlier call, in this process or another one: what was written since is yielded.
         With `"now"`, what is written from the first step of the iteration on.
@@ -148,6 +149,6 @@ class TaskVerbs(StorageCore):
 
         """
         self._require_no_transaction("watch_tasks")
-        wanted = TaskFilter(ids, types, statuses)
+        wanted = TaskFilter(ids, types, statuses, group)
         position = position_of_cursor(after)
         return TaskChanges(Watched(self._feeds, self._engine, wanted.query, position, wanted.fits))

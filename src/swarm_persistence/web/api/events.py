@@ -78,14 +78,15 @@ async def stream_events(
     after: Sequence = "now",
     event_type: _Types = None,
     agent_id: FromQuery[str | None] = None,
+    group: FromQuery[str | None] = None,
     last_event_id: LastEventId = None,
 ) -> Stream:
     """Send each event once it is committed, in the order of the log, as Server-Sent Events.
 
     A client that connects again resumes where it was, by the `Last-Event-ID` that browsers send.
     """
-    position: int | Literal["now"] = position_in_log(after if last_event_id is None else last_event_id)
-    events = storage.watch_events(position, types=event_type, agent_id=agent_id)
+    position: int | Literal["now"] = position_in_log(last_event_id or after)
+    events = storage.watch_events(position, types=event_type, agent_id=agent_id, group=group)
     return event_stream(events, lambda event: event.sequence, streams)
 
 

@@ -67,7 +67,7 @@ async def stream_messages(
 
     A client that connects again resumes where it was, by the `Last-Event-ID` that browsers send.
     """
-    position = position_in_log(after if last_event_id is None else last_event_id)
+    position = position_in_log(last_event_id or after)
     return event_stream(storage.watch_messages(agent_id, position), lambda message: message.sequence, streams)
 
 

@@ -21,7 +21,10 @@ Sort = Annotated[
 ]
 LastEventId = Annotated[
     str | None,
-    HeaderParameter(name="Last-Event-ID", description="The id of the last event that was received; goes before after."),
+    HeaderParameter(
+        name="Last-Event-ID",
+        description="The id of the last event received; goes before after. If empty, it is none.",
+    ),
 ]
 Sequence = Annotated[
     str, QueryParameter(description='The sequence after which to begin, 0 for all that is stored, or "now".')

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
@@ -85,6 +85,7 @@ async def stream_tasks(
     id: _Texts = None,
     task_type: _Texts = None,
     status: _Texts = None,
+    group: FromQuery[str | None] = None,
     after: _After = "now",
     last_event_id: LastEventId = None,
 ) -> Stream:
@@ -93,8 +94,8 @@ async def stream_tasks(
     Writes that follow each other quickly are coalesced: the latest version is never missed. A client that connects
     again resumes where it was, by the `Last-Event-ID` that browsers send.
     """
-    position = (after if last_event_id is None else last_event_id) or None
-    changes = storage.watch_tasks(ids=id, types=task_type, statuses=status, after=position)
+    position = last_event_id or after or None
+    changes = storage.watch_tasks(ids=id, types=task_type, statuses=status, group=group, after=position)
     return event_stream(changes, lambda _: changes.cursor, streams)
 
 
