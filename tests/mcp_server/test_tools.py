@@ -11,6 +11,7 @@ from swarm_persistence import (
     AgentModel,
     MemoryStorage,
     MetricModel,
+    Pruned,
     QueryBuilder,
     ScheduleModel,
     SqliteStorage,
@@ -39,6 +40,7 @@ TOOLS = {
     "set_limit",
     "delete_limit",
     "delete_records",
+    "prune",
     "cancel_task",
     "retry_task",
     "release_task",
@@ -276,6 +278,28 @@ async def test_the_status_shows_tasks_agents_and_unread_messages(tmp_path: Path)
         "unread_messages": 1,
         "events": 0,
     }
+
+
+async def test_old_records_are_pruned_only_if_asked_for(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        task = await call(client, "enqueue_task", task_type="t")
+        await call(client, "enqueue_task", task_type="t")
+        await call(client, "cancel_task", task_id=task["task_id"])
+        await call(client, "append_event", event_type="found")
+        counted = await call(client, "prune", older_than_seconds=0, kinds=["tasks", "events"])
+        kept = await call(client, "prune", older_than_seconds=3600, dry_run=False)
+        pruned = await call(client, "prune", older_than_seconds=0, kinds=["tasks"], dry_run=False)
+        tasks, events = await call(client, "list_tasks"), await call(client, "read_events")
+        refused = [
+            await failure(client, "prune", **arguments, dry_run=False)
+            for arguments in ({}, {"older_than_seconds": -1}, {"older_than_seconds": 0, "kinds": []})
+        ]
+
+    assert counted == {"tasks": 1, "events": 1, "deleted": False}
+    assert (sum(kept[kind] for kind in Pruned.__struct_fields__), kept["deleted"]) == (0, True)
+    assert pruned == {"tasks": 1, "deleted": True}
+    assert (len(tasks["tasks"]), len(events["events"])) == (1, 1)
+    assert ["older_than_seconds" in refused[0], "kinds" in refused[2], ">= 0" in refused[1]] == [True] * 3
 
 
 async def test_records_are_deleted_only_by_a_filter_and_only_if_asked_for(tmp_path: Path) -> None:

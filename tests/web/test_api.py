@@ -210,6 +210,7 @@ class TestTasks:
         third = await client.patch(path, json={"payload": None}, headers={"If-Match": first.headers["etag"]})
 
         assert (first.json()["priority"], first.json()["version"]) == ("critical", 2)
+        assert first.json()["updated_at"] > task["updated_at"]
         assert (second.status_code, "has version 2" in second.json()["detail"]) == (412, True)
         assert (third.status_code, third.json()["priority"]) == (200, "critical")
 
@@ -233,6 +234,15 @@ class TestRepetition:
         first = await client.post(f"{TASKS}/claim", **claim)  # type: ignore[arg-type]
         again = await client.post(f"{TASKS}/claim", **claim)  # type: ignore[arg-type]
         assert first.json() == again.json()
+
+    async def test_a_claim_that_has_found_nothing_tries_again(self, client: httpx.AsyncClient) -> None:
+        body, headers = {"agent_id": "a", "limit": 1}, {"Idempotency-Key": "claim 1"}
+        nothing = await client.post(f"{TASKS}/claim/batch", json=body, headers=headers)
+        task = await stored(client)
+        found, again = [await client.post(f"{TASKS}/claim/batch", json=body, headers=headers) for _ in range(2)]
+        assert nothing.json() == []
+        assert [each["id"] for each in found.json()] == [task["id"]]
+        assert again.text == found.text
 
     async def test_a_completion_that_is_repeated_is_no_lost_lease(self, client: httpx.AsyncClient) -> None:
         await stored(client)

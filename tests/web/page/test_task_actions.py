@@ -29,6 +29,7 @@ class TestActions:
         task = await storage.get_task("ready-0")
         assert task is not None
         assert task.priority is TaskPriority.CRITICAL
+        assert task.updated_at > task.created_at
 
     async def test_only_the_claim_that_was_shown_is_released(self, client: httpx.AsyncClient, storage: Storage) -> None:
         for claim, reason in (("7", "the claim number 7 of task"), ("", "expected the number of the claim")):

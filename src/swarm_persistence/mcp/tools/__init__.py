@@ -39,7 +39,13 @@ _WRITING = (
     metrics.record_metric,
     documents.remember,
 )
-_DESTROYING = (interventions.cancel_task, schedules.delete_schedule, limits.delete_limit, deletions.delete_records)
+_DESTROYING = (
+    interventions.cancel_task,
+    schedules.delete_schedule,
+    limits.delete_limit,
+    deletions.delete_records,
+    deletions.prune,
+)
 _READING = (
     status.swarm_status,
     tasks.list_tasks,

@@ -1,13 +1,15 @@
-"""The tool that deletes many records."""
+"""The tools that delete many records: those that match filters, and old ones."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
-from swarm_persistence import QueryBuilder, Storage
+from swarm_persistence import Pruned, QueryBuilder, Storage
 from swarm_persistence.query.filters import query_of
 from swarm_persistence.schema.tables import table_named
+
+_PrunedKind = Literal["tasks", "events", "messages", "metrics", "documents", "agents"]
 
 
 async def delete_records(
@@ -36,3 +38,23 @@ async def delete_records(
     query: QueryBuilder[Any] = query_of(table_named(kind).model, texts)
     count = await storage.delete_where(query, dry_run=dry_run)
     return {"count": count, "deleted": not dry_run}
+
+
+async def prune(
+    storage: Storage,
+    *,
+    older_than_seconds: Annotated[float, Meta(ge=0, description="How old a record is at least, as 604800 for a week.")],
+    kinds: Annotated[
+        Annotated[Sequence[_PrunedKind], Meta(min_length=1)] | None,
+        Meta(description="What is deleted. Default: all of these kinds."),
+    ] = None,
+    dry_run: Annotated[bool, Meta(description="Delete nothing, and tell how many would be. False deletes.")] = True,
+) -> dict[str, Any]:
+    """Count old records that are done with or, with dry_run=false, delete them permanently: check the counts first.
+
+    Finished tasks that no unfinished one waits for, events, messages that are read or acknowledged, metrics, agents
+    that have shut down, and documents that have expired, whatever their age.
+    """
+    wanted: Mapping[str, Any] = {kind: kinds is None or kind in kinds for kind in get_args(_PrunedKind)}
+    pruned: Pruned = await storage.prune(older_than_seconds, dry_run=dry_run, **wanted)
+    return {**{kind: getattr(pruned, kind) for kind in get_args(_PrunedKind) if wanted[kind]}, "deleted": not dry_run}

@@ -12,6 +12,7 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import UNSET
 
 from swarm_persistence import InvalidQueryError, Model, NotFoundError, QueryBuilder, Storage
+from swarm_persistence.clock import now
 from swarm_persistence.query.filters import OPERATORS, query_of
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.bodies import changes_body, new_record_body
@@ -139,6 +140,7 @@ def change_handler(model: type[Model]) -> HTTPRouteHandler:
             require_match(if_match, record)
             for name, value in changes.items():
                 setattr(record, name, value)
+            record.updated_at = now()
 
         versioned: Any = model
         return record_answer(await storage.modify(versioned, record_id, change))

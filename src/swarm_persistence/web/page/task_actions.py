@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
 from swarm_persistence import ConflictError, LeaseLostError, Storage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.clock import now
 from swarm_persistence.storage import interventions
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.confirming import ask, question_of
@@ -77,3 +78,4 @@ def _set_priority(task: TaskModel, priority: str) -> None:
             f"priority is {priority!r}, expected one of {', '.join(each.value for each in TaskPriority)}"
         )
     task.priority = TaskPriority(priority)
+    task.updated_at = now()
