@@ -13,6 +13,7 @@ from starlette.routing import Mount
 from swarm_persistence import AgentModel, EventModel, MessageModel, ScheduleModel, Storage, TaskModel, TaskStatus
 from swarm_persistence.clock import now
 from swarm_persistence.web import swarm_app
+from swarm_persistence.web.page import task_events
 from swarm_persistence.web.paths import path_part
 from web.page.forms import AS_PAGE, send
 from web.servers import URL, client_of
@@ -222,6 +223,27 @@ class TestPages:
 
         assert text.count(">step</a>") == 100
         assert f'<a href="/events?task_id={task.id}">all events of this task</a>' in text
+
+    async def test_the_life_of_a_task_costs_no_more_than_the_events_at_its_beginning_and_at_its_end(
+        self, client: httpx.AsyncClient, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(task_events, "MOST_SEARCHED", 3)
+        task = await storage.store_task(TaskModel.new("t", None))
+
+        def event(number: int, task_id: str | None) -> EventModel:
+            at = task.created_at + timedelta(minutes=number)
+            return EventModel(event_type=f"step-{number}", task_id=task_id, timestamp=at)
+
+        await storage.append_events([event(1, task.id), event(2, None), event(3, None), event(4, task.id)])
+        few = (await client.get(f"/tasks/{task.id}")).text
+        await storage.append_events([event(number, task.id if number in (6, 8) else None) for number in range(5, 10)])
+        many = (await client.get(f"/tasks/{task.id}")).text
+
+        assert [number for number in range(1, 10) if f"step-{number}<" in few] == [1, 4]
+        assert "not searched here" not in few
+        assert [number for number in range(1, 10) if f"step-{number}<" in many] == [1, 8]
+        assert "not searched here" in many
+        assert f'<a href="/events?task_id={task.id}">all events of this task</a>' in many
 
     async def test_events_long_after_the_end_of_a_task_are_left_out_and_those_soon_after_are_not(
         self, client: httpx.AsyncClient, storage: Storage

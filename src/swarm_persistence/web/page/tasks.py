@@ -1,7 +1,6 @@
 """The list of tasks, and the page of one."""
 
 import asyncio
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,22 +9,18 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from swarm_persistence import EventModel, QueryBuilder, Storage, TaskModel, TaskStatus
+from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.graph import Graph, graph_of
 from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.task_events import events_of
 from swarm_persistence.web.page.task_life import claims_of, life_of
 
 _FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "concurrency_key", "group", "id.ge")
-_MOST_EVENTS = 100
-"""How many events the page of a task shows; the list of events has all of them."""
 _MOST_RELATIVES = 30
-_CLOCKS_APART = timedelta(seconds=10)
-_AFTERWARDS = timedelta(hours=1)
-"""How long after its last write events of a finished task are still read."""
 
 
 class TaskActions(msgspec.Struct, frozen=True):
@@ -66,8 +61,8 @@ async def task_page(
     if found is None:
         named = {"task_id": id}
         return render(visit, "missing.html", status_code=404, page="Tasks", noun="task", id=id, events=named)
-    dependencies, dependents, events = await asyncio.gather(
-        storage.get_dependencies(found), storage.get_waiting_dependents(id, _MOST_RELATIVES), _events_of(storage, found)
+    dependencies, dependents, searched = await asyncio.gather(
+        storage.get_dependencies(found), storage.get_waiting_dependents(id, _MOST_RELATIVES), events_of(storage, found)
     )
     statuses = [dependencies[each].status if each in dependencies else None for each in found.dependencies]
     is_ready = found.status is TaskStatus.PENDING and all(each is TaskStatus.COMPLETED for each in statuses)
@@ -82,31 +77,12 @@ async def task_page(
         dependents=dependents,
         graph=_graph(found, dependencies, dependents),
         claims=claims_of(found),
-        life=life_of(found, events[:_MOST_EVENTS]),
-        most_events=_MOST_EVENTS if len(events) > _MOST_EVENTS else None,
+        life=life_of(found, searched.events),
+        searched=searched,
         done=done,
         refusal=refusal,
         is_live=not refusal,
     )
-
-
-async def _events_of(storage: Storage, task: TaskModel) -> list[EventModel]:
-    # No index has the task of events, that of their times bounds the search.
-    query = (
-        QueryBuilder(EventModel)
-        .where_ge("timestamp", _moved(task.created_at, -_CLOCKS_APART))
-        .where_eq("task_id", task.id)
-    )
-    if task.completed_at is not None:
-        query = query.where_le("timestamp", _moved(max(task.completed_at, task.updated_at), _AFTERWARDS))
-    return await storage.repository(EventModel).query(query.order_by("timestamp").limit(_MOST_EVENTS + 1))
-
-
-def _moved(moment: datetime, by: timedelta) -> datetime:
-    try:
-        return moment + by
-    except OverflowError:  # a task may be of the first day of the calendar, or of the last
-        return moment
 
 
 def _actions(task: TaskModel) -> TaskActions:
