@@ -1,12 +1,13 @@
 """Facts about many documents: list, delete, copy and watch them."""
 
 import asyncio
+import re
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from swarm_persistence import DocumentModel, Storage, TransactionError
+from swarm_persistence import DocumentModel, InvalidQueryError, Storage, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.documents import NOTES
 from swarm_persistence_conformance.records import a_document
@@ -143,6 +144,16 @@ class TestDocumentLists:
         assert [(each.collection, each.key, each.value) for each in copies] == expected
         assert await storage.delete_documents((), below=True) == 2600
         assert await storage.list_collections() == []
+
+    @pytest.mark.parametrize(
+        ("source", "target", "below"),
+        [(("a!",), ("a!",), False), (("a!",), ("a!", " b"), True), (("a!", " b"), ("a!",), True), ((), ("a!",), True)],
+    )
+    async def test_a_copy_into_itself_is_refused_by_the_targets_parts(
+        self, storage: Storage, source: tuple[str, ...], target: tuple[str, ...], below: bool
+    ) -> None:
+        with pytest.raises(InvalidQueryError, match=re.escape(f"target is {target!r}, expected a collection that")):
+            await storage.copy_documents(source, target, below=below)
 
     async def test_a_copy_is_a_document_of_its_own(self, storage: Storage) -> None:
         original = a_document(value=[1], data=b"x", label="run", embedding=[1.0])

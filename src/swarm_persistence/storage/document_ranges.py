@@ -7,7 +7,7 @@ from typing import NamedTuple
 from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
-from swarm_persistence.models.collections import document_id, ids_of_keys, texts_below
+from swarm_persistence.models.collections import collection_of, document_id, ids_of_keys, texts_below
 from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, unexpired
 from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
@@ -107,4 +107,5 @@ def query_of(choice: DocumentChoice, *, desc: bool = False, limit: int | None = 
 def refuse_overlap(source: str, target: str, *, below: bool) -> None:
     """Refuse to copy a collection into itself."""
     if source == target or (below and (source.startswith(target) or target.startswith(source))):
-        raise InvalidQueryError(f"target is {shown(target)}, expected a collection that does not overlap the source")
+        given = shown(collection_of(target))
+        raise InvalidQueryError(f"target is {given}, expected a collection that does not overlap the source")
