@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_persistence.errors import InvalidQueryError, SerializationError
-from swarm_persistence.models import AgentModel, AgentStatus, MetricModel, Model, TaskModel
+from swarm_persistence.models import AgentModel, AgentStatus, DocumentModel, MetricModel, Model, TaskModel
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence_conformance.records import MODELS
 
@@ -83,10 +83,17 @@ def test_what_is_no_model_is_refused_with_the_models(model: Any) -> None:
 
 @pytest.mark.parametrize("step", [step for step in STEPS if not step.endswith("null")])
 @pytest.mark.parametrize(
-    ("model", "field"), [(TaskModel, "payload"), (TaskModel, "dependencies"), (MetricModel, "tags")]
+    ("model", "field", "held"),
+    [
+        (TaskModel, "payload", "JSON"),
+        (TaskModel, "dependencies", "JSON"),
+        (MetricModel, "tags", "JSON"),
+        (DocumentModel, "data", "bytes"),
+        (DocumentModel, "embedding", "an embedding"),
+    ],
 )
-def test_json_cannot_be_compared_or_sorted(step: str, model: type[Model], field: str) -> None:
-    with pytest.raises(InvalidQueryError, match=rf"{field} holds JSON"):
+def test_json_and_bytes_cannot_be_compared_or_sorted(step: str, model: type[Model], field: str, held: str) -> None:
+    with pytest.raises(InvalidQueryError, match=rf"{field} holds {held}, which has no order"):
         STEPS[step](QueryBuilder(model), field)
 
 

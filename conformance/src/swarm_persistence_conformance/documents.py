@@ -167,6 +167,23 @@ class TestDocuments:
 
         assert (await stored(storage)).value == 10
 
+    @pytest.mark.parametrize("change", [{"key": "other"}, {"collection": (*NOTES, "other")}])
+    async def test_modify_does_not_write_another_document(self, storage: Storage, change: dict[str, Any]) -> None:
+        document, other = a_document("note", value=1), a_document("note", value=2)
+        for name, value in change.items():
+            setattr(other, name, value)
+        await storage.put_documents([document, other])
+
+        def move(record: DocumentModel) -> None:
+            for name, value in change.items():
+                setattr(record, name, value)
+
+        with pytest.raises(InvalidQueryError, match="the function returned document"):
+            await storage.modify(DocumentModel, document.id, move)
+
+        kept = [await storage.get_document(each.collection, each.key) for each in (document, other)]
+        assert [each and (each.value, each.version) for each in kept] == [(1, 1), (2, 1)]
+
     async def test_documents_of_keys_come_in_the_order_of_the_keys(self, storage: Storage) -> None:
         await storage.put_documents([a_document(key) for key in "abc"])
 

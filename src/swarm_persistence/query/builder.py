@@ -195,8 +195,9 @@ def comparable_column(table: Table[Any], field: object) -> Column:
     """
     column = table.field(field)
     if not column.is_comparable:
+        held = "bytes" if column.kind is Kind.BYTES else "an embedding" if column.kind is Kind.VECTOR else "JSON"
         raise InvalidQueryError(
-            f"{table.label}.{column.name} holds JSON, which has no order and no equality to query by"
+            f"{table.label}.{column.name} holds {held}, which has no order and no equality to query by"
         )
     return column
 

@@ -7,6 +7,7 @@ from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundE
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
 from swarm_persistence.schema.tables import Table
 from swarm_persistence.storage.core import StorageCore
+from swarm_persistence.storage.documents import id_of
 from swarm_persistence.storage.rewriting import update
 
 V = TypeVar("V", AgentModel, TaskModel, DocumentModel)
@@ -24,8 +25,8 @@ async def modify(core: StorageCore, table: Table[V], id: str, function: Callable
         claims = _claims_of(record)
         changed = function(record)
         written = record if changed is None else changed
-        if isinstance(written, Model) and written.id != id:
-            raise InvalidQueryError(f"the function returned {table.label} {written.id!r}, expected {id!r}")
+        if isinstance(written, Model) and (own := _id_of(written)) != id:
+            raise InvalidQueryError(f"the function returned {table.label} {own!r}, expected {id!r}")
         try:
             await _update(core, table, written, version, claims)
         except ConflictError:
@@ -60,3 +61,8 @@ async def _update(core: StorageCore, table: Table[Any], written: Any, version: i
         await core._tell_claims(written)
 
     await core._as_one(update_and_read)  # a write in between would hide how the claim has ended
+
+
+def _id_of(record: Model) -> str:
+    # A document is written at the place of its collection and key, whatever id its object had before.
+    return id_of(record) if isinstance(record, DocumentModel) else record.id
