@@ -18,7 +18,7 @@ PUPPETEER = FOLDER / "node_modules" / "puppeteer-core" / "package.json"
 CHROMIUM = Path("/usr/bin/chromium")
 FIREFOX = Path("/usr/bin/firefox-esr")
 
-PATIENCE_SECONDS = 600
+TIMEOUT_SECONDS = 600
 """How long each step of the installation may take."""
 
 PYODIDE_VERSION = "314.0.7"
@@ -124,11 +124,11 @@ def _run(purpose: str, *command: str) -> None:
 
 def _reason_of_failure(command: Sequence[str]) -> str:
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     except FileNotFoundError:
         return f"there is no {command[0]}"
     except subprocess.TimeoutExpired:
-        return f"{command[0]} was not done after {PATIENCE_SECONDS:g} s"
+        return f"{command[0]} was not done after {TIMEOUT_SECONDS:g} s"
     if not done.returncode:
         return ""
     return f"{Path(command[0]).name} failed: {shorten(done.stderr or done.stdout, 400)}"

@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Error, Page, Playwright
 
 from chromium import needs
 
-PATIENCE_SECONDS = 90
+TIMEOUT_SECONDS = 90
 OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -64,7 +64,7 @@ class Tab:
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(PATIENCE_SECONDS * 1000)
+        self.page.set_default_timeout(TIMEOUT_SECONDS * 1000)
         self.console: list[str] = []
         self.page.on("console", lambda message: self.console.append(message.text))
         self.page.on("pageerror", lambda error: self.console.append(str(error)))

@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     latencies: list[float]
     """Seconds that each operation took; empty unless asked for."""
     in_time: int
-    """Operations that were done when the time was up; the others were under way then."""
+    """Operations that were done when the time was up; the others were in flight then."""
 
     @property
     def rate(self) -> float:

@@ -24,7 +24,7 @@ class BusyLoop:
     title = "Busy loop"
     about = (
         f"{IN_FLIGHT} callers store events while another task of their loop runs bursts of Python of 1 ms, yielding "
-        "to the loop between them. Counted is what is done when the time is up; what is under way then is finished "
+        "to the loop between them. Counted is what is done when the time is up; what is in flight then is finished "
         "beside an idle loop, and counts in the percentile."
     )
 
@@ -50,7 +50,7 @@ class BusyLoop:
         path = await bench.site.copy(self.key, peer, list)
         works = (Work("insert", event) for event in events)
         await peer.open(str(path))
-        # Some peers would take minutes for what is under way when the time is up: from then on, the loop is idle.
+        # Some peers would take minutes for what is in flight when the time is up: from then on, the loop is idle.
         burning = asyncio.ensure_future(_burn(bench.scale.busy_seconds)) if is_busy else None
         try:
             outcome = await peer.run(works, IN_FLIGHT, bench.scale.busy_seconds, is_timed_each=True)

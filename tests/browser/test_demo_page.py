@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from chromium.server import serve
 from examples.browser.__main__ import PAGE, PROGRAMS
 
-PATIENCE_MILLISECONDS = 60_000
+TIMEOUT_MILLISECONDS = 60_000
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def page(browser: BrowserContext, package: Path) -> Iterator[Page]:
     server = serve(package, PROGRAMS, PAGE)
     page = browser.new_page()
     page.goto(server.url)
-    expect(page.locator("#add")).to_be_enabled(timeout=PATIENCE_MILLISECONDS)
+    expect(page.locator("#add")).to_be_enabled(timeout=TIMEOUT_MILLISECONDS)
     yield page
     page.close()
     server.close()
@@ -28,7 +28,7 @@ def page(browser: BrowserContext, package: Path) -> Iterator[Page]:
 def count(page: Page, status: str, number: int) -> None:
     """Wait until the page shows so many tasks of a status."""
     shown = page.locator("#counts > span", has_text=status)
-    expect(shown).to_have_text(f"{number}{status}", timeout=PATIENCE_MILLISECONDS)
+    expect(shown).to_have_text(f"{number}{status}", timeout=TIMEOUT_MILLISECONDS)
 
 
 REMEMBER_STATUSES = """() => {
@@ -74,7 +74,7 @@ def test_a_swarm_works_in_the_page_and_survives_a_reload(page: Page) -> None:
     statuses = page.evaluate("() => [...window.statuses]")
 
     page.reload()
-    expect(page.locator("#add")).to_be_enabled(timeout=PATIENCE_MILLISECONDS)
+    expect(page.locator("#add")).to_be_enabled(timeout=TIMEOUT_MILLISECONDS)
 
     count(page, "completed", 20)
     assert page.locator("#agents li").count() == 3

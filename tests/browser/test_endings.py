@@ -1,4 +1,4 @@
-"""Tests of storages that are closed, or lose their database, while something is under way."""
+"""Tests of storages that are closed, or lose their database, while something is in flight."""
 
 import pytest
 

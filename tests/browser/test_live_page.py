@@ -51,7 +51,7 @@ PAGES = (
     "/search?q=nothing",
 )
 FORMS = ("/forms/limit?task_type=summarize", "/forms/schedule?name=nightly-report")
-PATIENCE_MILLISECONDS = 30_000
+TIMEOUT_MILLISECONDS = 30_000
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
 HOSTILE = "\"'><script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'>"
@@ -95,7 +95,7 @@ def storage(database: Path) -> Iterator[BlockingStorage]:
 @pytest.fixture
 def page(browser: BrowserContext) -> Iterator[Page]:
     """Give a tab; what goes wrong in it fails the test."""
-    expect.set_options(timeout=PATIENCE_MILLISECONDS)
+    expect.set_options(timeout=TIMEOUT_MILLISECONDS)
     page = browser.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -319,7 +319,7 @@ class TestActions:
         page.get_by_label("Claimed at once").fill("3")
         page.get_by_role("button", name="Set the limit").click()
         page.get_by_role("button", name="Yes, set").click()
-        expect(page.get_by_text("The limit is set.")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        expect(page.get_by_text("The limit is set.")).to_be_visible(timeout=TIMEOUT_MILLISECONDS)
         context.close()
         assert storage.delete_limit("without-a-script")
 
@@ -360,7 +360,7 @@ class TestActions:
         show(page, f"{url}/schedules/doomed")
         assert storage.delete_schedule("doomed")
         expect(page.get_by_role("heading", name="There is no such schedule")).to_be_visible(
-            timeout=PATIENCE_MILLISECONDS
+            timeout=TIMEOUT_MILLISECONDS
         )
         page.close()
 

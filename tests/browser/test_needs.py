@@ -67,7 +67,7 @@ def test_what_has_been_brought_leaves_no_reason_behind(tmp_path: Path) -> None:
 
 
 def test_what_does_not_come_to_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(needs, "TIMEOUT_SECONDS", 0.1)
 
     needs._run("pyodide", sys.executable, "-c", "import time; time.sleep(60)")
 

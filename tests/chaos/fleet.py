@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from chaos.worker import Birth, live
 
-_PATIENCE_SECONDS = 20
+_TIMEOUT_SECONDS = 20
 
 # Most of a new interpreter's time goes into imports, and a trial starts many.
 _context = get_context("forkserver")
@@ -66,7 +66,7 @@ class Fleet:
         for worker in self._alive:
             worker.end.close()
         for worker in self._alive:
-            worker.process.join(_PATIENCE_SECONDS)
+            worker.process.join(_TIMEOUT_SECONDS)
         codes = [worker.process.exitcode for worker in self._alive]
         assert codes == [0] * self._size, f"the workers ended with {codes}: {self.complaints()}"
 

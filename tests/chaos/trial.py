@@ -33,14 +33,14 @@ class Trial(NamedTuple):
     processes: int = 6
     lease_seconds: float = 1.0
     events_between_kills: tuple[int, int] = (40, 120)
-    patience_seconds: float = 400.0
+    timeout_seconds: float = 400.0
 
     async def run(self, directory: Path) -> Outcome:
         """Do it; raises if it does not come to an end, or if a worker ends without being killed."""
         rng = random.Random(self.seed)
         tasks = random_tasks(self.tasks, rng)
         watchers = [Watcher(self.url) for _ in range(3)]
-        async with asyncio.timeout(self.patience_seconds), await init_storage(self.url) as storage:
+        async with asyncio.timeout(self.timeout_seconds), await init_storage(self.url) as storage:
             with Fleet(self.url, self.processes, self.lease_seconds, directory, rng) as fleet:
                 async with asyncio.TaskGroup() as group:
                     course = _Course(self, fleet, rng)

@@ -113,7 +113,7 @@ class TestSteps:
         await ground.version().open(await ground.connection(), is_migrating=False, retry_seconds=30)
         assert (await ground.status()).version == LATEST
 
-        # A change that is under way keeps this one from waiting.
+        # A change that is in flight keeps this one from waiting.
         holder = await ground.connection()
         await holder.run("SELECT pg_advisory_lock(hashtextextended($1, 0))", (f"swarm-persistence {ground.schema}",))
         await ground.version().open(await ground.connection(), is_migrating=True, retry_seconds=30)

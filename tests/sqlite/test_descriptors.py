@@ -125,7 +125,7 @@ def test_reads_wait_for_the_connections_that_are_open(path: Path) -> None:
                 except OSError:
                     pass
                 reads = []
-                for _ in range(10):  # each in a turn of its own: the next one comes while the first is under way
+                for _ in range(10):  # each in a turn of its own: the next one comes while the first is in flight
                     reads.append(asyncio.create_task(storage.list_agents()))
                     await asyncio.sleep(0.001)
                 print([len(agents) for agents in await asyncio.gather(*reads)])

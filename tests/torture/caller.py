@@ -9,7 +9,7 @@ from swarm_persistence import AgentModel, MessageModel, Model, OutcomeUnknownErr
 from torture.fresh import FreshRecords
 from torture.history import Answer, History, RecordedWrite, State, moments
 
-_PATIENCE_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 
 
 class HangError(AssertionError):
@@ -53,7 +53,7 @@ class Caller:
         self.history.writes.append(write)
         self._tell(number, write)
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await way()
         except StorageError as error:
             write.error = error

@@ -23,7 +23,7 @@ from torture.judge import BrokenPromiseError
 from torture.stored import require_intact
 
 _PAGE_BYTES = 4096
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 _CLAIMS = 20
 
 Image = dict[str, bytes]
@@ -133,7 +133,7 @@ def _calls(storage: Storage) -> list[tuple[str, Callable[[], Awaitable[object]]]
 
 async def _in_time(name: str, call: Callable[[], Awaitable[T]]) -> T:
     try:
-        return await asyncio.wait_for(call(), _PATIENCE_SECONDS)
+        return await asyncio.wait_for(call(), _TIMEOUT_SECONDS)
     except StorageError:
         raise
     except TimeoutError:

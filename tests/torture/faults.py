@@ -29,7 +29,7 @@ _AFTERWARDS = "afterwards"
 # SQLite goes on after a part and after EINTR, and would do so forever; and takes what never comes whole for the end
 # of the file. It asks long for a lock that every other process gives back.
 _TIMES: dict[int | None, tuple[float, ...]] = {None: (1, 1, 3), errno.EINTR: (1, 1, 3), errno.EAGAIN: (1, 3, 30)}
-_PATIENCE_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 _CONNECTION_TIMEOUT_SECONDS = 2.0
 
 
@@ -164,6 +164,6 @@ async def _at_last(name: str, call: Callable[[], Awaitable[object]]) -> None:
 
 async def _in_time(name: str, call: Awaitable[T]) -> T:
     try:
-        return await asyncio.wait_for(call, _PATIENCE_SECONDS)
+        return await asyncio.wait_for(call, _TIMEOUT_SECONDS)
     except TimeoutError:
         raise HangError(f"{name} has not come back") from None

@@ -38,7 +38,7 @@ from torture.values import HostileError, hostile, sane
 CALLS = 100
 """How many there are in one trial."""
 
-_PATIENCE_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 _WAIT_SECONDS = 0.02
 _LEFT_OUT = {"close", "open", "new", "builder"}
 """Methods that begin and end storages."""
@@ -69,7 +69,7 @@ async def _in_loop(rng: random.Random, directory: Path, *, is_on_disk: bool) -> 
         for _ in range(CALLS):
             name, method, arguments = _call(storage, rng)
             with _judged(name, arguments) as refusals:
-                await asyncio.wait_for(_result(method, arguments), _PATIENCE_SECONDS)
+                await asyncio.wait_for(_result(method, arguments), _TIMEOUT_SECONDS)
             after = await everything_in(storage)  # it can be read, whatever was taken
             if refusals and after != before:
                 raise BrokenPromiseError(f"{_shown(name, arguments)} was refused, and has changed something")

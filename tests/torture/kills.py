@@ -23,7 +23,7 @@ _PROCESSES = 3
 _SHARED = "shared"
 _SHARED_TASKS = 150
 _LEASE_SECONDS = 0.2
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(["torture.kills"])
@@ -87,7 +87,7 @@ class _Fleet:
 
     def listen(self, messages: int) -> None:
         """Take so many messages, from whichever worker has any."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while messages > 0:
             ready = wait([worker.pipe for worker in self._alive], timeout=deadline - time.monotonic())
             if not ready:
@@ -139,7 +139,7 @@ async def _judge(path: Path, fleet: _Fleet) -> None:
 
 
 async def _require_leases_back(storage: Storage) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     unfinished = (TaskStatus.ASSIGNED, TaskStatus.PENDING)
     while time.monotonic() < deadline:
         await storage.requeue_expired_tasks()

@@ -19,7 +19,7 @@ _ACTORS = 3
 _ACTS = 10
 _ACTS_AFTERWARDS = 5
 _CONNECTION_TIMEOUT_SECONDS = 2.0
-_PATIENCE_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 
 Way = Callable[[Path, random.Random], None]
 
@@ -59,7 +59,7 @@ async def _tamper(path: Path, ways: Sequence[Way], rng: random.Random) -> None:
     for each in {storage, beside}:
         await _read(each)
         try:
-            await asyncio.wait_for(each.close(), _PATIENCE_SECONDS)
+            await asyncio.wait_for(each.close(), _TIMEOUT_SECONDS)
         except TimeoutError:
             raise HangError("close has not come back") from None
     _require_kept([actor.history for actor in actors], moment, await _found(path))
@@ -72,7 +72,7 @@ async def _opened(path: Path) -> SqliteStorage:
 async def _read(storage: Storage) -> None:
     for read in (storage.list_agents, storage.get_pending_tasks, storage.get_storage_size):
         try:
-            await asyncio.wait_for(read(), _PATIENCE_SECONDS)
+            await asyncio.wait_for(read(), _TIMEOUT_SECONDS)
         except StorageError:
             continue
         except TimeoutError:

@@ -14,7 +14,7 @@ from pathlib import Path
 Trial = Callable[[int, Path], None]
 """Does one thing that depends on a seed; raises if a promise does not hold."""
 
-_PATIENCE_SECONDS = 100
+_TIMEOUT_SECONDS = 100
 _IN_MEMORY = Path("/dev/shm")
 
 
@@ -30,7 +30,7 @@ def run_trial(trial: Trial, seed: int) -> None:
 
     """
     directory = Path(tempfile.mkdtemp(prefix="torture-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None))
-    faulthandler.dump_traceback_later(_PATIENCE_SECONDS, exit=True, file=2)
+    faulthandler.dump_traceback_later(_TIMEOUT_SECONDS, exit=True, file=2)
     with _dice_of(seed), _log_silenced():
         try:
             with _threads_watched():

@@ -67,7 +67,7 @@ async def never(_: TaskModel) -> None:
 async def register_the_other(storage: Storage) -> None:
     """Register the other worker's agent beforehand.
 
-    That takes a transaction, which would wait until the blocked loop has finished the writes that it has under way.
+    That takes a transaction, which would wait until the blocked loop has finished the writes that it has in flight.
     """
     await storage.store_agent(an_agent("agent-2"))
 

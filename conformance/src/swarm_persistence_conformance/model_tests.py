@@ -17,7 +17,7 @@ from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.reference_model import ReferenceModel
 from swarm_persistence_conformance.task_choices import MOST_COPIES
 
-_PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 _SET_BY_THE_DATABASE = ("lease_expires_at", "run_at")
 _CLOCKS_DIFFER_BY = timedelta(seconds=30)
 """A server's clock keeps running; no random lease or delay ends so close to a comparison."""
@@ -142,7 +142,7 @@ class ModelTest(RuleBasedStateMachine):
 
     def run_operation(self, operation: Operation) -> Answer:
         async def run() -> Answer:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 return await self.actor.start(operation)
 
         return self.loop.run_until_complete(run())

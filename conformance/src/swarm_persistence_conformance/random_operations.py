@@ -17,7 +17,7 @@ from swarm_persistence_conformance.state_machines import run_state_machine
 from swarm_persistence_conformance.strategies import IDS, TEXTS, TIMES, any_records, models, records, values
 
 DEEPEST = 4
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 READS = st.one_of(
     st.tuples(st.sampled_from(["get_agent", "get_task"]), IDS),
@@ -173,7 +173,7 @@ class Comparison(RuleBasedStateMachine):
         await self._compare(self.holder, actors.look_around)
 
     async def _compare(self, actor: int, operation: Operation) -> Answer:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             answer: Answer = same([await side[actor].start(operation) for side in self.sides])
             if self.waiting and not self.depth:
                 same([await future for future in self.waiting])

@@ -22,7 +22,7 @@ class FactOutcome(NamedTuple):
 
 
 async def run_suite(
-    open_storage: OpenStorage, facts: Sequence[type] = CORE, patience_seconds: float = 60
+    open_storage: OpenStorage, facts: Sequence[type] = CORE, timeout_seconds: float = 60
 ) -> AsyncIterator[FactOutcome]:
     """Run each fact on a fresh storage, one at a time, and yield its outcome; one that takes too long fails."""
     for cls in facts:
@@ -31,7 +31,7 @@ async def run_suite(
                 call = partial(test, cls())
                 for case, arguments in _cases(test):
                     yield FactOutcome(
-                        f"{cls.__name__}.{name}{case}", await _try(call, arguments, open_storage, patience_seconds)
+                        f"{cls.__name__}.{name}{case}", await _try(call, arguments, open_storage, timeout_seconds)
                     )
 
 
@@ -52,7 +52,7 @@ def _shown(value: object) -> str:
 
 
 async def _try(
-    call: Callable[..., Any], arguments: dict[str, Any], open_storage: OpenStorage, patience_seconds: float
+    call: Callable[..., Any], arguments: dict[str, Any], open_storage: OpenStorage, timeout_seconds: float
 ) -> BaseException | None:
     wanted = inspect.signature(call).parameters
     async with AsyncExitStack() as fixtures:
@@ -63,6 +63,6 @@ async def _try(
         if "storage" in wanted:
             arguments["storage"] = await fixtures.enter_async_context(open_storage())
         # In a task of its own, so that a transaction that a failure left open ends with the task.
-        limited = asyncio.wait_for(asyncio.create_task(call(**arguments)), patience_seconds)
+        limited = asyncio.wait_for(asyncio.create_task(call(**arguments)), timeout_seconds)
         outcomes = await asyncio.gather(limited, return_exceptions=True)
     return outcomes[0] if isinstance(outcomes[0], BaseException) else None

@@ -23,7 +23,7 @@ Bring the schema of a database to the latest version, or to another one, and cre
 server, this goes on beside readers and writers, and may be interrupted: the next run goes on from there. Run it as the
 role that owns the schema; with ?migrate=false in their URL, workers change nothing."""
 
-_LOCK_PATIENCE_SECONDS = 600.0
+_LOCK_TIMEOUT_SECONDS = 600.0
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -71,7 +71,7 @@ async def _run_on_server(url: str, arguments: argparse.Namespace) -> None:
             print_plan(name, current, version, steps)
         if not arguments.plan:
             say(f"{name}: version {current}")
-            await engine.migrate_patiently(version, _LOCK_PATIENCE_SECONDS, say)
+            await engine.migrate_patiently(version, _LOCK_TIMEOUT_SECONDS, say)
             say(f"{name}: version {version}" if moves else "there was nothing to do")
         if arguments.json:
             print_json(plan_record(name, current, version, steps))

@@ -25,7 +25,7 @@ class FailedLogins:
     def __init__(self) -> None:
         self._times: OrderedDict[str, list[float]] = OrderedDict()
 
-    def require_patience(self, address: str) -> None:
+    def require_attempts_left(self, address: str) -> None:
         """Raise `HttpProblem` if too many logins from this address have failed within the last minute."""
         times = [each for each in self._times.get(address, ()) if each > time.monotonic() - _WITHIN_SECONDS]
         if len(times) >= _MOST_FAILURES:
@@ -49,7 +49,7 @@ async def log_in(
 ) -> Response[None]:
     """Check the `token` of the form, set the cookie, and lead to the page of its `next`."""
     caller = Caller(request.scope)
-    failed_logins.require_patience(caller.address)
+    failed_logins.require_attempts_left(caller.address)
     there = data.get("next", "/")
     if not access.is_token(data.get("token", "").strip()):
         failed_logins.add(caller.address)

@@ -13,7 +13,7 @@ from swarm_persistence.web.app import SwarmApp
 from swarm_persistence.web.problems import MEDIA_TYPE, problem_body
 
 _LONGEST_REQUEST_SECONDS = 0.75
-"""How long a request that is under way, or a client that does not read, can delay the end."""
+"""How long a request that is in flight, or a client that does not read, can delay the end."""
 _LONGEST_HANDLER_SECONDS = 2
 """After so long, the handler of a request whose connection was aborted is cancelled."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

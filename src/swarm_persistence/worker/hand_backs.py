@@ -11,7 +11,7 @@ from swarm_persistence.worker.recording import Recorder
 
 
 class HandBacks:
-    """The releases under way in the worker's loop; each is retried until it succeeds or is given up."""
+    """The releases in flight in the worker's loop; each is retried until it succeeds or is given up."""
 
     def __init__(self, storage: Storage, fail: Callable[[Exception], None], ended: Callable[[], object]) -> None:
         """Take what to call with the error of a release, and whenever one has ended."""
@@ -31,7 +31,7 @@ class HandBacks:
         releasing.add_done_callback(self._end)
 
     def give_up(self) -> None:
-        """Try each release that is under way once more at most."""
+        """Try each release that is in flight once more at most."""
         for recorder in chain.from_iterable(self._recorders.values()):
             recorder.given_up.set()
 

@@ -286,7 +286,7 @@ class TaskRun:
 
     def _extend_now(self) -> None:
         if self._extending is not None:
-            self._must_check_again = True  # the claim may have ended after the extension that is under way
+            self._must_check_again = True  # the claim may have ended after the extension that is in flight
         elif self._end is None:
             self._must_check_again = False
             self._extending = asyncio.create_task(self._extend(), name=f"lease of task {self.task.id}")

@@ -75,7 +75,7 @@ class WorkerRun:
         self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
         self._failure: Exception | None = None
         self._is_writing = False
-        """Whether a write is under way, which may claim tasks."""
+        """Whether a write is in flight, which may claim tasks."""
         self._has_settled = asyncio.Event()
 
     async def until_idle(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from swarm_persistence import StorageError
 
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 
 def elsewhere(call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
@@ -18,7 +18,7 @@ def elsewhere(call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
 async def outcome(call: Awaitable[Any]) -> str:
     """Wait for a call, and return its error, if it has one, or what else came of it."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await call
     except TimeoutError:
         return "hangs"

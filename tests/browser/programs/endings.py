@@ -1,4 +1,4 @@
-"""Storages that are closed while something is under way."""
+"""Storages that are closed while something is in flight."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,11 +7,11 @@ from typing import Any
 from swarm_persistence import Storage, TaskModel
 from swarm_persistence.backends.wasm import WasmStorage
 
-from .callers import PATIENCE_SECONDS, elsewhere, outcome
+from .callers import TIMEOUT_SECONDS, elsewhere, outcome
 
 
 def engine_of(storage: WasmStorage) -> Any:
-    """Return the engine, to look into it: what is under way just now cannot be told from outside."""
+    """Return the engine, to look into it: what is in flight just now cannot be told from outside."""
     return storage._engine
 
 
@@ -22,7 +22,7 @@ async def until(is_so: Callable[[], Any]) -> None:
 
 
 async def cancel_a_write_and_close(name: str) -> Any:
-    """Cancel a write that is under way, close its storage, and return what a caller that waits for a task gets."""
+    """Cancel a write that is in flight, close its storage, and return what a caller that waits for a task gets."""
 
     async def write(storage: Storage) -> None:
         await storage.store_task(TaskModel(id="task", task_type="x"))
@@ -44,7 +44,7 @@ async def _cancel_and_close(
     name: str, write: Callable[[Storage], Coroutine[Any, Any, None]], is_under_way: Callable[[Any], bool]
 ) -> Any:
     waiting, closing = await WasmStorage.open(name), await WasmStorage.open(name)
-    claim = elsewhere(waiting.claim_next_task("agent-1", wait=10 * PATIENCE_SECONDS))
+    claim = elsewhere(waiting.claim_next_task("agent-1", wait=10 * TIMEOUT_SECONDS))
     await until(lambda: any(watch._waiters for watch in engine_of(waiting)._watches._watches))
     writing = elsewhere(write(closing))
     await until(lambda: is_under_way(engine_of(closing)))
@@ -52,7 +52,7 @@ async def _cancel_and_close(
     await closing.close()
     await asyncio.gather(writing, return_exceptions=True)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             task = await claim
     except TimeoutError:
         return "no event has told of it"

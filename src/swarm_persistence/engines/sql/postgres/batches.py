@@ -61,7 +61,7 @@ class Batches(Generic[T]):
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether none is collected or under way."""
+        """Tell whether none is collected or in flight."""
         return not self._collected and self._under_way == 0
 
     def add(self, item: T) -> "asyncio.Future[Any]":

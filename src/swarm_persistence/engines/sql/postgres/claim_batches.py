@@ -16,7 +16,7 @@ from swarm_persistence.errors import StorageError
 _MOST_ROWS = 512
 """How many rows one statement claims at most."""
 _MOST_SHAPES = 100
-"""How many kinds of claims are remembered that none is under way of."""
+"""How many kinds of claims are remembered of which none is in flight."""
 
 
 class _Request:
@@ -40,7 +40,7 @@ _Item = tuple[_Request, "asyncio.Future[Any]"]
 
 
 class ClaimBatches:
-    """The claims that are collected or under way, by what those have in common that are made together."""
+    """The claims that are collected or in flight, by what those have in common that are made together."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ClaimBatches:
 
     @property
     def waiting(self) -> int:
-        """Return how many are not under way yet."""
+        """Return how many are not in flight yet."""
         return sum(batches.waiting for batches in self._batches.values())
 
     def add(self, plan: ClaimPlan, shape: Hashable, on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:

@@ -323,7 +323,7 @@ class PostgresEngine:
 
     def _loop_engine(self) -> LoopEngine:
         loop = running_loop()
-        if self._is_closed:  # or those that watch would go on reading while a close waits for all that is under way
+        if self._is_closed:  # or those that watch would go on reading while a close waits for all that is in flight
             raise ClosedError("the storage is closed")
         loop_engine = self._loop_engines.get(loop)
         if loop_engine is None:

@@ -100,7 +100,7 @@ class Pipeline(asyncio.Protocol):
     async def execute(self, prepared: Prepared, values: Sequence[Any], setup: bytes) -> list[Any]:
         """Execute a statement, in a transaction that is set up for it, and return its rows.
 
-        If it is still under way when there is an error, the connection is of no more use.
+        If it is still in flight when an error occurs, the connection can no longer be used.
         """
         self._start(setup, prepared)
         self._write(setup + prepared.introduction)

@@ -1,4 +1,4 @@
-"""Puts of few records: those that callers ask for in one tick, and while one is under way, are one statement.
+"""Puts of few records: those that callers ask for in one tick, and while one is in flight, are one statement.
 
 It waits for a row that another transaction holds no longer than a moment, and then each put is tried alone, so that no
 caller waits for long for another one's row.

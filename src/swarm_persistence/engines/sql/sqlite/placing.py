@@ -28,7 +28,7 @@ from swarm_persistence.engines.sql.sqlite.resting import opened_at_rest
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.errors import DatabaseError, OtherError
 
-_PATIENCE_MILLISECONDS = 1000
+_BUSY_TIMEOUT_MILLISECONDS = 1000
 _PAGES_A_STEP = 1024
 
 
@@ -94,7 +94,7 @@ def _logs_of(target: str) -> list[str]:
 def _held_alone(target: str, vfs: str | None) -> Iterator[apsw.Connection]:
     """Open a database that no other connection of any process has open, and keep the others out meanwhile."""
     with closing(apsw.Connection(target, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)) as connection:
-        connection.set_busy_timeout(_PATIENCE_MILLISECONDS)
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MILLISECONDS)
         # Before anything is read: in this mode, the first read takes the file's lock for good.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         try:

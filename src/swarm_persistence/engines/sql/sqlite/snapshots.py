@@ -38,7 +38,7 @@ class SqliteSnapshot:
         self._is_closed = False
 
     async def open(self) -> None:
-        """Take the moment: the present one."""
+        """Take the snapshot, of the present moment."""
         try:
             await self._run(self._open)
         except BaseException:
@@ -56,7 +56,7 @@ class SqliteSnapshot:
             await asyncio.shield(closing)
 
     def abandon(self) -> None:
-        """Let go of the moment without waiting."""
+        """Release the snapshot without waiting."""
         if not self._is_closed:
             self._is_closed = True
             self._thread.submit(self._close)
