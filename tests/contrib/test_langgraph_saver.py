@@ -202,6 +202,21 @@ async def test_a_filter_finds_what_langgraphs_own_saver_finds(
     assert ours == theirs
 
 
+async def test_a_run_of_any_number_of_checkpoints_is_deleted_with_their_writes(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for number in range(50):
+        run_id = "other" if number == 25 else "run"
+        stored = await saver.aput(config, empty_checkpoint(), cast(Any, {"step": number, "run_id": run_id}), {})
+        await saver.aput_writes(stored, [("channel", number)], "task")
+
+    await saver.adelete_for_runs(["run", "unknown"])
+
+    [left] = [each async for each in saver.alist(config)]
+    assert (left.metadata["step"], left.pending_writes) == (25, [("task", "channel", 25)])
+    assert len(await storage.list_documents(("langgraph",), below=True)) == 2
+
+
 async def test_a_single_text_is_no_list_of_ids(storage: Storage) -> None:
     saver = SwarmSaver(storage)
 

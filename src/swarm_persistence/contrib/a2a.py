@@ -72,7 +72,10 @@ class SwarmTaskStore(TaskStore):
 
     async def delete(self, task_id: str, context: ServerCallContext) -> None:
         """Delete the task, if the caller has one of this id."""
-        await self._storage.delete_documents((ROOT, "tasks", self._owner(context)), below=True, keys=[task_id])
+        tasks = (ROOT, "tasks", self._owner(context))
+        async with self._storage.transaction():
+            for collection in (tasks, (*tasks, "index")):
+                await self._storage.delete_documents(collection, keys=[task_id])
 
 
 class SwarmVersionedTaskStore(VersionedTaskStore):

@@ -96,7 +96,10 @@ class SwarmCheckpointStorage:
 
     async def delete(self, checkpoint_id: str) -> bool:
         """Delete the checkpoint of this id, and tell whether there was one."""
-        return await self._storage.delete_documents((ROOT,), below=True, keys=[checkpoint_id]) > 0
+        async with self._storage.transaction():
+            deleted = await self._storage.delete_documents(_CHECKPOINTS, keys=[checkpoint_id])
+            await self._storage.delete_documents(_TIMES, keys=[checkpoint_id])
+        return deleted > 0
 
     def _checkpoint(self, data: bytes | None) -> WorkflowCheckpoint:
         fields = decode_checkpoint_value(json.loads(cast(bytes, data)), allowed_types=self._allowed)

@@ -46,6 +46,8 @@ except ImportError as error:
     raise ImportError('SwarmSaver needs LangGraph: pip install "swarm-persistence[langgraph]"') from error
 
 ROOT = "langgraph"
+_BATCH = 20
+"""Checkpoints of a run, with their whole state, that a deletion holds in memory at once."""
 _FIRST_PLACE = 1000  # added to a write's place in its key: the places of special channels are negative
 
 
@@ -140,12 +142,14 @@ class SwarmSaver(BaseCheckpointSaver[str]):
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of these runs, and the writes that follow them."""
-        for run_id in texts_of(run_ids, "run_ids"):
-            for document in await self._storage.list_documents((ROOT,), below=True, label=label_of(run_id)):
-                _, thread, _, namespace = document.collection
-                await self._storage.delete_documents(document.collection, keys=[document.key])
-                after, before = keys_of_writes(document.key)
-                await self._storage.delete_documents((ROOT, thread, "writes", namespace), after=after, before=before)
+        for label in map(label_of, texts_of(run_ids, "run_ids")):
+            while found := await self._storage.list_documents((ROOT,), below=True, label=label, limit=_BATCH):
+                for document in found:
+                    _, thread, _, namespace = document.collection
+                    after, before = keys_of_writes(document.key)
+                    writes = (ROOT, thread, "writes", namespace)
+                    await self._storage.delete_documents(writes, after=after, before=before)
+                    await self._storage.delete_documents(document.collection, keys=[document.key])
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of a thread to another one."""
