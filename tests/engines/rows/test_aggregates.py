@@ -6,8 +6,8 @@ import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from row_strategies import column_values, rows
 
+from engines.rows.row_strategies import column_values, rows
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable

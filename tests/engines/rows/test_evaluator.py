@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from row_strategies import plain_answer, queries, rows, tables
 
+from engines.rows.row_strategies import plain_answer, queries, rows, tables
 from swarm_persistence.engines.rows.evaluator import count_of, matching_rows, rows_of
 from swarm_persistence.engines.rows.planner import AccessPath
 from swarm_persistence.engines.rows.tables import RowTable

@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_strategies import IDS, plain_answer, queries, rows, tables
 
+from engines.rows.row_strategies import IDS, plain_answer, queries, rows, tables
 from swarm_persistence.engines.rows.evaluator import count_of, rows_of
 from swarm_persistence.engines.rows.overlays import OverlayTable
 from swarm_persistence.engines.rows.tables import RowTable

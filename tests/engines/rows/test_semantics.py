@@ -6,8 +6,8 @@ import apsw
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from row_strategies import plain_answer, queries, rows, tables, values_of
 
+from engines.rows.row_strategies import plain_answer, queries, rows, tables, values_of
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.query.semantics import like_pattern, predicate_of, sorted_rows
 from swarm_persistence.schema.tables import METRICS, TASKS

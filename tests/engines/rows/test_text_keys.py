@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_strategies import along_indexes, plain_answer, queries, rows
 
+from engines.rows.row_strategies import along_indexes, plain_answer, queries, rows
 from swarm_persistence.engines.rows.evaluator import count_of, rows_of
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable
 from swarm_persistence.engines.rows.indexeddb.keys import text_keys_of

@@ -1,0 +1,1 @@
+"""Facts about the interface of the engines, and what both families share."""

@@ -1,0 +1,1 @@
+"""Facts about the engines that evaluate queries in Python, on rows."""
