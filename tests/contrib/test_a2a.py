@@ -35,6 +35,7 @@ from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyp
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from contrib.storages import ENGINES, expect_what_fails, opened
+from swarm_persistence import Storage
 from swarm_persistence.contrib.a2a import SwarmPushNotificationConfigStore, SwarmTaskStore, SwarmVersionedTaskStore
 
 FAILS = {
@@ -245,6 +246,11 @@ async def test_pages_follow_each_other(tasks: TaskStore) -> None:
     assert seen == ["6", "5", "4", "3", "2", "1", "0"]
     assert sizes == [(3, 7)] * 3
     assert (await tasks.list(ListTasksRequest(), ANN)).page_size == 50
+
+
+async def test_a_page_of_less_than_nothing_is_refused(storage: Storage) -> None:
+    with pytest.raises(InvalidParamsError, match="page_size is -1"):
+        await SwarmTaskStore(storage).list(ListTasksRequest(page_size=-1), ANN)
 
 
 async def test_a_token_stays_valid_when_its_task_is_deleted(tasks: TaskStore) -> None:

@@ -39,7 +39,7 @@ async def test_a_replay_sends_the_later_messages_of_the_one_stream(storage: Stor
     assert all(id.isascii() and id.isprintable() for id in ids), "an id travels in a header"
 
 
-@pytest.mark.parametrize("unknown", ["", "1", ".", "x.other", "x.%00", "x.%ff"])
+@pytest.mark.parametrize("unknown", ["", "1", ".", "x.other", "x.%00", "x.%ff", "x.é", "x.\ud83d", "\0.other"])
 async def test_an_unknown_event_replays_nothing(storage: Storage, unknown: str) -> None:
     store = SwarmEventStore(storage)
     await store.store_event("other", tick(0))

@@ -54,9 +54,11 @@ class SwarmTaskStore(TaskStore):
         """Return a page of the caller's tasks, the last changed first; those without a time come last.
 
         Raises:
-            InvalidParamsError: the page token is none of this store.
+            InvalidParamsError: the page token is none of this store, or the page's size is below 0.
 
         """
+        if params.page_size < 0:
+            raise InvalidParamsError(f"page_size is {params.page_size}, expected 0 or more")
         tasks = (ROOT, "tasks", self._owner(context))
         index = await self._storage.list_documents((*tasks, "index"), label=params.context_id or None)
         found = sorted((_sort_key(each) for each in index if _matches(each.value, params)), reverse=True)

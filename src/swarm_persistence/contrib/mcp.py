@@ -54,8 +54,8 @@ class SwarmEventStore(EventStore):
         """Send the later events of the stream of an event; return the stream, or `None` if the event is unknown."""
         key, separator, quoted = last_event_id.partition(".")
         stream_id = unquote(quoted)
-        if not separator or "\0" in stream_id:
-            return None
+        if not separator or not quoted.isascii() or "\0" in stream_id:
+            return None  # no id of ours
         collection = (*self._root, stream_id)
         keys = await self._storage.list_document_keys(collection, by_arrival=True)
         if key not in keys:
