@@ -10,6 +10,9 @@ import pytest
 from swarm_persistence import ConflictError, DocumentModel, PostgresStorage, QueryBuilder, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.row_sizes import MOST_BYTES, first_part, parts_of, sizes_at
+from swarm_persistence.engines.steps import Restore
+from swarm_persistence.schema.codec import codec_of
+from swarm_persistence.schema.tables import TASKS
 from swarm_persistence_conformance.records import a_task
 
 FILES = ("files",)
@@ -36,6 +39,22 @@ async def store_together(storage: PostgresStorage) -> int:
     return await storage.repository(TaskModel).count()
 
 
+async def store_waiting(storage: PostgresStorage) -> int:
+    await storage.store_task(a_task("open"))
+    waiting = tasks("t")
+    for task in waiting:
+        task.dependencies = ["open"]
+    await storage.store_tasks(waiting)
+    return len(await storage.get_blocked_tasks())
+
+
+async def restored(storage: PostgresStorage) -> int:
+    encode = codec_of(TaskModel).encode
+    rows = [(*encode(task), 0, False, False, 0, number) for number, task in enumerate(tasks("t"), 1)]
+    await storage._engine.write([Restore(TASKS, rows, keeps_sequences=True)])
+    return await storage.repository(TaskModel).count()
+
+
 async def complete(storage: PostgresStorage) -> int:
     await storage.store_tasks([TaskModel.new("small", None) for _ in range(COUNT)])
     claimed = await storage.claim_next_tasks("agent", limit=COUNT)
@@ -53,7 +72,7 @@ async def put_together(storage: PostgresStorage) -> int:
     return len(await storage.list_document_keys(FILES))
 
 
-@pytest.mark.parametrize("work", [store, store_together, complete, put, put_together])
+@pytest.mark.parametrize("work", [store, store_together, store_waiting, restored, complete, put, put_together])
 async def test_many_large_values_are_sent_in_several_statements(
     storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, work: Callable[[PostgresStorage], Awaitable[int]]
 ) -> None:

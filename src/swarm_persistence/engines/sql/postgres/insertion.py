@@ -194,7 +194,8 @@ class RestoreStatement(Statement, eq=False, gc=False):
 
     @property
     def is_single(self) -> bool:
-        return self.make_room is None
+        size_of = sizes_at(self.table.large_places)
+        return self.make_room is None and first_part(self.rows, len(self.rows), size_of) == len(self.rows)
 
     def run(self) -> Exchange[int]:
         if not self.rows:
@@ -202,7 +203,8 @@ class RestoreStatement(Statement, eq=False, gc=False):
         if self.make_room is not None:
             yield from self.make_room.run()
         try:
-            yield TextStatement(self.text, arrays_of(self.rows), self.table)
+            for rows in parts_of(self.rows, len(self.rows), sizes_at(self.table.large_places)):
+                yield TextStatement(self.text, arrays_of(rows), self.table)
         except asyncpg.UniqueViolationError as error:
             raise ConflictError(f"{self.table.label}s cannot be restored: {error.detail or error}") from error
         return len(self.rows)

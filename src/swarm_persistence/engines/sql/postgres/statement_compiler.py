@@ -22,6 +22,7 @@ from swarm_persistence.engines.sql.postgres.insertion import (
 from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
 from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependentsStatement, links_and_tasks
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
+from swarm_persistence.engines.sql.postgres.row_sizes import first_part, sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveStatement
 from swarm_persistence.engines.sql.postgres.unlinking import DecrementStatement
@@ -36,7 +37,7 @@ from swarm_persistence.engines.sql.statements import (
 )
 from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restore, Step, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query, Subquery
-from swarm_persistence.schema.tables import TABLES, Table
+from swarm_persistence.schema.tables import TABLES, TASKS, Table
 
 
 class PostgresStatementCompiler(StatementCompiler):
@@ -61,6 +62,8 @@ class PostgresStatementCompiler(StatementCompiler):
         locks, links, tasks = parts
         rows_of_links = [self.row_of(step)[-1] for step in links]
         rows_of_tasks = [self.row_of(step)[-1] for step in tasks]
+        if first_part(rows_of_tasks, len(tasks), sizes_at(TASKS.large_places)) < len(tasks):
+            return super().write(steps)
         return [InsertDependentsStatement.of(self._dependents, locks, rows_of_links, rows_of_tasks)]
 
     def claim(self, steps: Sequence[Step]) -> ClaimPlan | None:
