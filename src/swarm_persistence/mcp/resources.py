@@ -1,4 +1,4 @@
-"""What clients can read by a URI: `swarm://tasks/{id}` and the like."""
+"""What clients can read by a URI: `swarm://tasks/{id}` and others."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -11,8 +11,7 @@ SELECT
   relname,
   substring(pg_get_indexdef(indexrelid) FROM ' USING .*'),
   indisprimary,
-  indisunique,
-  EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype = 'u')
+  indisunique
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE indrelid = to_regclass($1)
 ORDER BY relname
@@ -35,7 +34,6 @@ class IndexShape(NamedTuple):
     definition: str
     is_primary: bool
     is_unique: bool
-    is_constraint: bool
 
     def create(self, schema: str, table: str) -> str:
         """Return the statement that creates one like it on another table."""
