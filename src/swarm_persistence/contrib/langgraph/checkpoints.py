@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 _AFTER_ALL = "\U0010ffff"
 """A key after those of all checkpoints."""
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
 
 
@@ -46,7 +46,10 @@ def texts_of(ids: Iterable[Any], name: str) -> list[str]:
 
 def label_of(run_id: Any) -> str | None:
     """Return the label of a run's documents."""
-    return None if run_id is None else str(run_id).encode(errors="replace").decode()
+    if run_id is None:
+        return None
+    text = str(run_id)
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def value_of(kind: str, parent: str | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,10 +58,12 @@ def value_of(kind: str, parent: str | None, metadata: Mapping[str, Any]) -> dict
     Where the metadata has what JSON refuses, half of a surrogate pair or NaN, `exact` is its text as `json.dumps`
     writes it, and `metadata` has question marks and null in their places.
     """
-    with suppress(UnicodeEncodeError):
-        text = msgspec.json.encode(metadata)
+    try:
+        text = _encode(metadata)
         if b"null" not in text:  # as NaN would be
-            return {"type": kind, "parent": parent, "metadata": msgspec.json.decode(text)}
+            return {"type": kind, "parent": parent, "metadata": _decode(text)}
+    except UnicodeEncodeError:
+        pass
     exact = _plain(metadata)
     if is_json(exact):
         return {"type": kind, "parent": parent, "metadata": exact}
