@@ -7,6 +7,7 @@ from typing import Any
 from swarm_persistence import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -91,6 +92,10 @@ async def fill(storage: SqliteStorage) -> None:
     await storage.put_documents(
         a_document(f"note-{n}", collection=("notes", f"agent-{n % 9}"), label=f"run-{n % 50}") for n in numbers
     )
+
+
+def _stored_document() -> DocumentModel:
+    return a_document("note-1", collection=("notes", "agent-1"))
 
 
 async def _update_document(storage: SqliteStorage) -> None:
@@ -261,8 +266,9 @@ WRITES: dict[str, Verb] = {
     "mark_message_read": lambda storage: storage.mark_message_read("message-1"),
     "store_metric": lambda storage: storage.store_metric(a_metric("new")),
     "store_many": lambda storage: storage.store_many([an_agent("new"), an_event("a"), an_event("b")]),
-    "put_documents": lambda storage: storage.put_documents([a_document("new"), a_document("newer")]),
-    "put_documents_if_absent": lambda storage: storage.put_documents([], if_absent=[a_document("new")]),
+    "put_documents": lambda storage: storage.put_documents([a_document("new"), _stored_document()]),
+    "put_documents_if_absent": lambda storage: storage.put_documents([], if_absent=[_stored_document()]),
+    "put_new_documents": lambda storage: storage.put_documents([a_document("new")], if_absent=[a_document("newer")]),
     "update_document": _update_document,
     "take_document": lambda storage: storage.take_document(("notes", "agent-1"), "note-1"),
     "delete_documents": lambda storage: storage.delete_documents(("notes", "agent-1"), after="note-2"),

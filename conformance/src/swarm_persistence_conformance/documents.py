@@ -138,6 +138,29 @@ class TestDocuments:
         assert sum(each.added for each in counts) == 1
         assert (await stored(storage)).version == 20
 
+    async def test_each_of_several_puts_at_once_is_told_of_its_own_documents(self, storage: Storage) -> None:
+        await storage.put_documents([a_document("note")])
+        for number in (1, 2, 3):
+            new, replacing, kept = a_document(f"new-{number}"), a_document("note", value=number), a_document("note")
+            mixed, twice, once, absent = await asyncio.gather(
+                storage.put_documents([new, replacing]),
+                storage.put_documents([a_document(f"both-{number}")]),
+                storage.put_documents([a_document(f"both-{number}")], if_absent=[kept]),
+                storage.put_documents([], if_absent=[a_document(f"other-{number}"), a_document(f"more-{number}")]),
+            )
+
+            assert mixed == PutCounts(added=1, replaced=1)
+            assert {twice, once} in (
+                {PutCounts(added=1), PutCounts(replaced=1, kept=1)},
+                {PutCounts(replaced=1), PutCounts(added=1, kept=1)},
+            )
+            assert absent == PutCounts(added=2)
+            assert (new.version, replacing.version, kept.version) == (1, number + 1, 0)
+            found = await storage.get_document(NOTES, "note")
+            assert found is not None
+            assert (found.value, found.version) == (number, number + 1)
+        assert len(await storage.list_documents(NOTES)) == 13
+
     async def test_an_update_replaces_the_version_that_was_read(self, storage: Storage) -> None:
         document = a_document()
         await storage.put_documents([document])

@@ -74,10 +74,14 @@ class Compiler(QueryCompiler):
         It gives the id, the version and `created_at` of each row that it has written.
         """
         marks = Marks(self.dialect)
-        values = ",".join(f"({','.join(marks.next() for _ in table.names)})" for _ in range(rows))
-        columns = [f"column{place}" for place in range(1, len(table.names) + 1)]
+        source, columns = _values(table, rows, marks)
         # The condition ends the source: ON would otherwise begin that of a join.
-        return self._put(table, f"(VALUES {values})\nWHERE true", columns, marks, if_absent=if_absent)
+        return self._put(table, f"{source}\nWHERE true", columns, marks, if_absent=if_absent)
+
+    def put_new(self, table: Table[Any], rows: int) -> str:
+        """Return the text that inserts this number of rows as `put` does those that are new; it gives nothing."""
+        source, columns = _values(table, rows, Marks(self.dialect))
+        return self._insertion(table, source, columns)[1]
 
     def put_values(self, table: Table[Any], values: Sequence[Any], *, if_absent: bool) -> Sequence[Any]:
         """Return what `put` marks after the values of its rows: the present time, each time that it names it."""
@@ -96,10 +100,7 @@ class Compiler(QueryCompiler):
         sequence: str | None = None,
     ) -> str:
         """Return the text of `put` for a source of rows. A new one has the version 1, and the sequence, if given."""
-        new = ["1" if name == "version" else column for name, column in zip(table.names, columns, strict=True)]
-        names = [*table.names]
-        if table.is_followed:
-            names, new = [*names, CHANGE_NUMBER], [*new, self.dialect.change_number(table)]
+        names, insertion = self._insertion(table, source, columns, sequence)
 
         def kept(name: str, stored: str) -> str:
             if table.expiry is None:
@@ -126,10 +127,21 @@ class Compiler(QueryCompiler):
         else:
             is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
             conflict = f"DO UPDATE SET\n  {changes}\nWHERE {is_expired}"
-        if sequence is not None:
-            names, new = [*names, SEQUENCE], [*new, sequence]
-        insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(new)}\nFROM {source}"
         return f"{insertion}\nON CONFLICT (id) {conflict}\nRETURNING id, version, created_at"
+
+    def _insertion(
+        self, table: Table[Any], source: str, columns: Sequence[str], sequence: str | None = None
+    ) -> tuple[Sequence[str], str]:
+        """Return the names of the columns that `put` may replace, and the text that inserts the rows of a source."""
+        new = ["1" if name == "version" else column for name, column in zip(table.names, columns, strict=True)]
+        names = [*table.names]
+        if table.is_followed:
+            names, new = [*names, CHANGE_NUMBER], [*new, self.dialect.change_number(table)]
+        into = names
+        if sequence is not None:
+            into, new = [*names, SEQUENCE], [*new, sequence]
+        text = f"INSERT INTO {self.dialect.table(table)} ({listed(into)})\nSELECT {', '.join(new)}\nFROM {source}"
+        return names, text
 
     def _now(self, marked: int) -> str:
         """Return the expression of the present time after this number of placeholders."""
@@ -342,6 +354,13 @@ class Compiler(QueryCompiler):
             elif not isinstance(change, Increment | CountOf):
                 values.append(change)
         return values
+
+
+def _values(table: Table[Any], rows: int, marks: Marks) -> tuple[str, list[str]]:
+    """Return a source of this number of rows, marked, and the names of its columns."""
+    # Without spaces: a driver keeps no text prepared that is too long.
+    values = ",".join(f"({','.join(marks.next() for _ in table.names)})" for _ in range(rows))
+    return f"(VALUES {values})", [f"column{place}" for place in range(1, len(table.names) + 1)]
 
 
 def restored_names(table: Table[Any], keeps_sequence: bool) -> list[str]:

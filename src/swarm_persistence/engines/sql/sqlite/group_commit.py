@@ -2,17 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
-from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement, Row
+from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement, Puts, PutStatement, Row
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, QueryOperation, answer
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
 from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, copy_error
+
+_FEWEST_PUTS_LEFT_OUT = 4
+_MOST_PUTS_LEFT_OUT = 256
+"""How many groups of puts at most are not tried as inserts after one has met a stored row: twice as many each time."""
 
 
 class GroupCommit(WriterConnection):
@@ -24,6 +29,8 @@ class GroupCommit(WriterConnection):
     """
 
     _upkeep: UpkeepResults
+    _puts_until_attempt = 0
+    _puts_left_out = _FEWEST_PUTS_LEFT_OUT
 
     def run_group(self, batches: list[Batch], *, is_patient: bool = True) -> list[Batch]:
         """Run the operations of batches, commit them together, and answer them.
@@ -43,10 +50,8 @@ class GroupCommit(WriterConnection):
             try:
                 if operations:
                     self.prepare()
-                    bulk, rows = _next_inserts(operations, 0)
-                    start = 0
-                    if bulk is not None and len(rows) == len(operations) and self._run_alone(bulk, rows, operations):
-                        start = len(operations)
+                    adds_rows = isinstance(operations[0].statements[0], BulkInsertStatement | PutStatement)
+                    start = len(operations) if adds_rows and self._run_alone(operations) else 0
                     while start < len(operations):
                         start = self._run_transaction(operations, start)
             except apsw.BusyError as error:
@@ -115,25 +120,41 @@ class GroupCommit(WriterConnection):
             if not has_savepoint and not _is_atomic(statements) and self.connection.in_transaction:
                 raise _HalfDoneError from error
 
-    def _run_alone(self, bulk: BulkInsert, rows: list[Row], operations: list[Operation]) -> bool:
-        """Run inserts into one table as one statement that is its own transaction; tell whether that was possible.
+    def _run_alone(self, operations: list[Operation]) -> bool:
+        """Run operations that only add rows to one table as one statement; tell whether that was possible.
 
-        The driver gives the interpreter lock away once a statement, so all of it, the disk's part included, runs beside
-        the event loop.
+        The statement is its own transaction. The driver gives the interpreter lock away once a statement, so all of
+        it, the disk's part included, runs beside the event loop.
         """
-        if len(rows) > bulk.largest_chunk:
+        bulk, rows = _next_inserts(operations, 0)
+        puts = _puts_of(operations) if bulk is None else None
+        if puts is not None:
+            if self._puts_until_attempt:
+                self._puts_until_attempt -= 1
+                return False
+            bulk, rows = puts.new, [row for each in operations for put in _puts_in(each) for row in put.rows]
+        elif len(rows) != len(operations):
+            return False
+        if bulk is None or len(rows) > bulk.largest_chunk:
             return False
         try:
             sequences = bulk.add_chunk(self.cursor, rows)
         except (apsw.ConstraintError, apsw.TooBigError):
+            if puts is not None:
+                self._puts_until_attempt = self._puts_left_out = min(2 * self._puts_left_out, _MOST_PUTS_LEFT_OUT)
             return False  # One row's fault: in a transaction, each fails or succeeds alone.
         except apsw.Error as error:
             if not is_open_outcome(error):
                 raise
             raise self._lost(error) from error
         self.confirm()
-        for operation, sequence in zip(operations, sequences, strict=True):
-            operation.result = (sequence,)
+        if puts is None:
+            for operation, sequence in zip(operations, sequences, strict=True):
+                operation.result = (sequence,)
+        else:
+            self._puts_left_out = _FEWEST_PUTS_LEFT_OUT
+            for operation in operations:
+                operation.result = [puts.result_of_new(put.rows) for put in _puts_in(operation)]
         return True
 
     def _run_transaction(self, operations: list[Operation], start: int, *, has_savepoints: bool = False) -> int:
@@ -228,6 +249,21 @@ def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInser
         bulk = statement.bulk
         rows.append(statement.rows[0])
     return bulk, rows
+
+
+def _puts_in(operation: Operation) -> Sequence[PutStatement]:
+    return cast(Sequence[PutStatement], operation.statements)
+
+
+def _puts_of(operations: list[Operation]) -> Puts | None:
+    """Return what puts the rows of operations which do nothing else, if it is the same for all."""
+    puts: Puts | None = None
+    for operation in operations:
+        for statement in operation.statements:
+            if type(statement) is not PutStatement or (puts is not None and statement.puts is not puts):
+                return None
+            puts = statement.puts
+    return puts
 
 
 def _fail(operations: Sequence[Operation], error: BaseException) -> None:

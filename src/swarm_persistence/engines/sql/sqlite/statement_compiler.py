@@ -1,7 +1,7 @@
 """Compiles the steps and reads that are specific to SQLite."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
@@ -21,6 +21,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     LastingRecordStatement,
     NoStatement,
     ProbeThenInsertStatement,
+    Puts,
     PutStatement,
     RaiseNumbersStatement,
     RestoreEachStatement,
@@ -54,7 +55,7 @@ class SqliteStatementCompiler(StatementCompiler):
         # The condition of an expiry is left to `LastingRecordStatement`.
         self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
         self._small_gets = {table.name: self._small_get(table) for table in TABLES if table.may_be_large}
-        self._put_texts = lru_cache(64)(lambda *details: self.sql.put(*details[:2], if_absent=details[2]))
+        self._puts = cache(lambda table: Puts(table, self.sql))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
         self._alike_changes = lru_cache(_TEMPLATES_KEPT)(lambda prepared: alike_change(dialect, prepared.template()))
         # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
@@ -70,10 +71,7 @@ class SqliteStatementCompiler(StatementCompiler):
         return ProbeThenInsertStatement(exists, new_insert(table, [row], insertion))
 
     def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
-        def add_moments(values: Sequence[Any]) -> Sequence[Any]:
-            return self.sql.put_values(table, values, if_absent=if_absent)
-
-        return PutStatement(table, rows, lambda count: self._put_texts(table, count, if_absent), add_moments)
+        return PutStatement(table, rows, self._puts(table), if_absent)
 
     def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
         statement = self._upkeep.get(step)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import apsw
 
 from swarm_persistence.clock import now_in_microseconds
+from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.numbers import raise_numbers
 from swarm_persistence.engines.sql.statements import (
     MOST_BYTES_IN_LOOP,
@@ -229,8 +230,8 @@ class PutStatement(CursorStatement, eq=False, gc=False):
 
     table: Table[Any]
     rows: Sequence[Row]
-    text_of: Callable[[int], str]
-    with_moments: Callable[[Sequence[Any]], Sequence[Any]]
+    puts: "Puts"
+    if_absent: bool
 
     @property
     def is_single(self) -> bool:
@@ -247,15 +248,35 @@ class PutStatement(CursorStatement, eq=False, gc=False):
     def run_on(self, cursor: apsw.Cursor) -> list[tuple[int, int] | None]:
         written: dict[str, tuple[int, int]] = {}
         for start in range(0, len(self.rows), MOST_PUT):
-            chunk = self.rows[start : start + MOST_PUT]
-            values = self.with_moments([*chain.from_iterable(chunk)])
+            text, values = self.puts.compiled(self.rows[start : start + MOST_PUT], self.if_absent)
             # RETURNING has no order.
-            for id, version, created_at in cursor.execute(self.text_of(len(chunk)), values):
+            for id, version, created_at in cursor.execute(text, values):
                 written[id] = (version, created_at)
         return [written.get(row[0]) for row in self.rows]
 
     def tables_changed(self) -> Sequence[str]:
         return (self.table.name,)
+
+
+class Puts:
+    """Compiles what puts rows of one table."""
+
+    def __init__(self, table: Table[Any], sql: Compiler) -> None:
+        self.new = BulkInsert(table, lambda rows: sql.put_new(table, rows))
+        """Adds rows of which none is stored."""
+        self._table = table
+        self._sql = sql
+        self._text_of = lru_cache(2 * MOST_PUT)(lambda rows, if_absent: sql.put(table, rows, if_absent=if_absent))
+        self._created_at = table.positions["created_at"]
+
+    def compiled(self, rows: Sequence[Row], if_absent: bool) -> tuple[str, Sequence[Any]]:
+        """Return the text that puts rows, some of which may be stored, and its values."""
+        values = self._sql.put_values(self._table, [*chain.from_iterable(rows)], if_absent=if_absent)
+        return self._text_of(len(rows), if_absent), values
+
+    def result_of_new(self, rows: Sequence[Row]) -> list[tuple[int, int]]:
+        """Return what a `PutStatement` gives if it has added all of its rows."""
+        return [(1, row[self._created_at]) for row in rows]
 
 
 class UpkeepStatement(CountStatement, eq=False, gc=False):
