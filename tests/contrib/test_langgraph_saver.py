@@ -146,6 +146,32 @@ async def test_the_namespace_none_is_the_root(storage: Storage) -> None:
     assert stored["configurable"]["checkpoint_ns"] == ""
 
 
+async def test_a_write_that_is_stored_stays_unless_its_channel_is_special(storage: Storage) -> None:
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for saver in (SwarmSaver(storage), InMemorySaver()):
+        stored = await saver.aput(config, empty_checkpoint(), {}, {})
+        for writes in (
+            [("a", 1)],
+            [("a", 2), ("b", b"3")],
+            [("__error__", "first")],
+            [("__error__", "second")],
+            [("a", 4), ("__interrupt__", "wait"), ("c", None)],
+            [],
+        ):
+            await saver.aput_writes(stored, writes, "task")
+
+        found = await saver.aget_tuple(stored)
+
+        assert found is not None
+        assert sorted(found.pending_writes or (), key=str) == [
+            ("task", "__error__", "second"),
+            ("task", "__interrupt__", "wait"),
+            ("task", "a", 1),
+            ("task", "b", b"3"),
+            ("task", "c", None),
+        ]
+
+
 async def test_metadata_may_hold_tuples(storage: Storage) -> None:
     saver = SwarmSaver(storage)
     metadata: Any = {"source": "loop", "step": 1, "counts": (1, 2)}

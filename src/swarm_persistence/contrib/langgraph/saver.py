@@ -1,8 +1,7 @@
 """LangGraph's checkpointer over documents; needs `pip install "swarm-persistence[langgraph]"`.
 
 A checkpoint is a document of the collection `("langgraph", thread, "checkpoints", namespace)`, its key the checkpoint's
-id, its label the run's id. A write that is pending is a document of `("langgraph", thread, "writes", namespace)`, its
-key the checkpoint's id, the task's id and the write's place.
+id, its label the run's id. Pending writes are documents of `("langgraph", thread, "writes", namespace)`: `writes.py`.
 """
 
 import secrets
@@ -38,17 +37,17 @@ try:
         CheckpointTuple,
         get_checkpoint_id,
         get_checkpoint_metadata,
-        writes_sort_key,
     )
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+    from swarm_persistence.contrib.langgraph.writes import documents_of, parts_of, writes_of
 except ImportError as error:
     raise ImportError('SwarmSaver needs LangGraph: pip install "swarm-persistence[langgraph]"') from error
 
 ROOT = "langgraph"
 _BATCH = 20
 """Checkpoints of a run, with their whole state, that a deletion holds in memory at once."""
-_FIRST_PLACE = 1000  # added to a write's place in its key: the places of special channels are negative
 
 
 class SwarmSaver(BaseCheckpointSaver[str]):
@@ -127,14 +126,12 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         thread, namespace = place_of(config)
         checkpoint_id = config["configurable"]["checkpoint_id"]
         collection = (ROOT, thread, "writes", namespace)
-        replacing = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        documents = []
-        for number, (channel, written) in enumerate(writes):
-            place = WRITES_IDX_MAP.get(channel, number)
-            kind, data = self.serde.dumps_typed(written)
-            key = f"{checkpoint_id}/{task_id}/{_FIRST_PLACE + place:06}"
-            documents.append(DocumentModel.new(collection, key, [task_path, task_id, place, channel, kind], data))
-        await self._storage.put_documents(documents if replacing else [], if_absent=[] if replacing else documents)
+        parts = parts_of(writes, self.serde)
+        documents = documents_of(collection, checkpoint_id, parts, task_id, task_path)
+        if all(channel in WRITES_IDX_MAP for _, channel, _, _ in parts):
+            await self._storage.put_documents(documents)
+        else:
+            await self._storage.put_documents((), if_absent=documents)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete the thread's checkpoints and writes."""
@@ -225,17 +222,13 @@ class SwarmSaver(BaseCheckpointSaver[str]):
     def _tuple(self, document: DocumentModel, writes: Sequence[DocumentModel]) -> CheckpointTuple:
         _, thread, _, namespace = document.collection
         value = document.value
-        pending = []
-        for each in sorted(writes, key=lambda each: writes_sort_key(*each.value[:3])):
-            _, task_id, _, channel, kind = each.value
-            pending.append((task_id, channel, self.serde.loads_typed((kind, cast(bytes, each.data)))))
         parent = value["parent"]
         return CheckpointTuple(
             config_of(thread, namespace, document.key),
             self.serde.loads_typed((value["type"], cast(bytes, document.data))),
             metadata_of(value),
             config_of(thread, namespace, parent) if parent else None,
-            pending,
+            writes_of(writes, self.serde),
         )
 
     async def _refuse_delta_channels(self, collection: tuple[str, ...]) -> None:
