@@ -16,14 +16,27 @@ def test_it_tells_inode_and_size_as_lstat_does(tmp_path: Path, name: str) -> Non
     else:
         path.write_bytes(bytes(5000))
 
-    found, expected = path_status(str(path)), os.lstat(path)
+    (inode, size, device), expected = path_status(str(path))(), os.lstat(path)
 
-    assert (found.inode, found.size) == (expected.st_ino, expected.st_size)
-    assert found.device == path_status(str(tmp_path)).device
+    assert (inode, size) == (expected.st_ino, expected.st_size)
+    assert device == path_status(str(tmp_path))()[2]
+
+
+def test_each_call_reads_what_stands_there_by_then(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10))
+    status = path_status(str(path))
+    before = status()
+
+    (tmp_path / "other").write_bytes(bytes(20))
+    (tmp_path / "other").rename(path)
+
+    assert (before[1], status()[1]) == (10, 20)
+    assert before[0] != status()[0]
 
 
 def test_two_file_systems_have_different_devices(tmp_path: Path) -> None:
-    assert path_status("/dev").device != path_status(str(tmp_path)).device
+    assert path_status("/dev")()[2] != path_status(str(tmp_path))()[2]
 
 
 @pytest.mark.parametrize(("name", "error"), [("missing", FileNotFoundError), ("file/below", NotADirectoryError)])
@@ -31,4 +44,4 @@ def test_what_cannot_be_looked_at_raises_as_with_lstat(tmp_path: Path, name: str
     (tmp_path / "file").touch()
 
     with pytest.raises(error):
-        path_status(str(tmp_path / name))
+        path_status(str(tmp_path / name))()

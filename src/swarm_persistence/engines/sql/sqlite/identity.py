@@ -6,12 +6,12 @@ followed: the paths were resolved, and a later opening would look for the log be
 """
 
 import ctypes
-import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -27,8 +27,21 @@ _PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
 _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_INO_AND_SIZE = 0x100 | 0x200
-_Buffer = ctypes.c_char * 256
+_BUFFER_BYTES = 256
 _INODE_SIZE_DEVICE = Struct("=32xQQ88xQ")
+
+PathStatus = tuple[int, int, int]
+"""Inode, size and device of what stands at a path; the device is equal for two paths of one file system, and no number
+of the operating system."""
+
+
+class _KnownPath(NamedTuple):
+    """A path, and what was opened there."""
+
+    path: str
+    status: Callable[[], PathStatus]
+    inode: int
+    device: int
 
 
 class FileIdentity:
@@ -38,9 +51,9 @@ class FileIdentity:
         """Take the path as the caller gave it; a virtual file system may keep its files where no path leads."""
         self._path = path
         self._is_virtual = is_virtual
-        self._inodes: dict[str, tuple[int, int]] = {}
+        self._known: list[_KnownPath] = []
+        self._known_without_index: list[_KnownPath] = []
         self._parts: dict[str, str] = {}
-        self._index = ""
         self._verified_at = 0.0
         self.is_wrong = False
         """Whether the last verification has found something else."""
@@ -49,18 +62,20 @@ class FileIdentity:
     def record(self, connection: apsw.Connection) -> int | None:
         """Record what the writer's first connection has opened, and return the file's size, if it has a path."""
         name = connection.filename
-        self._index = f"{name}-shm"
         self._parts = {self._path: "the file"}
         if not connection.readonly("main"):
             self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
         for path in self._parts:
+            status = path_status(path)
             try:
-                found = path_status(path)
+                inode, _, device = status()
             except FileNotFoundError:
                 if self._is_virtual:
                     continue
                 raise self._difference(path) from None
-            self._inodes[path] = (found.device, found.inode)
+            self._known.append(_KnownPath(path, status, inode, device))
+        # What another process commits by an index of its own shows in the log.
+        self._known_without_index = [known for known in self._known if known.path != f"{name}-shm"]
         return self.verify_paths()
 
     def verify_paths(self) -> int | None:
@@ -75,16 +90,15 @@ class FileIdentity:
         size: int | None = None
         now = time.monotonic()
         is_trusted = not self.is_wrong and now - self._verified_at < _LONGEST_TRUST_SECONDS
-        for path, inode in self._inodes.items():
-            if is_trusted and path == self._index:
-                continue  # what another process commits by an index of its own shows in the log
+        for path, status, inode, device in self._known_without_index if is_trusted else self._known:
             try:
-                found = path_status(path)
+                found_inode, found_size, found_device = status()
             except OSError:
                 raise self._difference(path) from None
-            if (found.device, found.inode) != inode:
+            if found_inode != inode or found_device != device:
                 raise self._difference(path)
-            size = found.size if size is None else size
+            if size is None:
+                size = found_size
         self.is_wrong = False
         if not is_trusted:
             self._verified_at = now
@@ -112,15 +126,15 @@ class FileIdentity:
         """Tell whether only the log's name is missing: then SQLite may still checkpoint the log that it has open."""
         if self._damage:
             return False
-        differing = [path for path, inode in self._inodes.items() if _inode(path) != inode]
-        return all(path.endswith("-wal") and _inode(path) is None for path in differing)
+        differing = [each for each in self._known if _identity(each.status) != (each.inode, each.device)]
+        return all(each.path.endswith("-wal") and _identity(each.status) is None for each in differing)
 
     def _difference(self, path: str) -> DatabaseError:
         self.is_wrong = True
         directory, part = os.path.dirname(path), self._parts[path]
         if not os.path.isdir(directory):
             event = f"its directory {directory!r} was renamed, moved or deleted"
-        elif _inode(path) is None:
+        elif not os.path.lexists(path):
             event = f"{part} was deleted or moved away"
         elif os.path.islink(path):
             event = f"a symbolic link was put in the place of {part}"
@@ -129,52 +143,55 @@ class FileIdentity:
         return DatabaseError(f"{self._path!r}: {event}, while the storage had it open; {_REMEDY}")
 
 
-def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        found = path_status(path)
-    except OSError:
-        return None
-    return found.device, found.inode
+def _identity(status: Callable[[], PathStatus]) -> tuple[int, int] | None:
+    with suppress(OSError):
+        inode, _, device = status()
+        return inode, device
+    return None
 
 
-class PathStatus(NamedTuple):
-    """What stands at a path; a symbolic link is not followed."""
+def path_status(path: str) -> Callable[[], PathStatus]:
+    """Return a function that reads what stands at a path, at each call; it raises `OSError` as `os.lstat` does.
 
-    device: int
-    """Equal for two paths of one file system; no number of the operating system."""
-    inode: int
-    size: int
+    A symbolic link is not followed.
+    """
+    if _statx is None:
+        return lambda: _by_lstat(path)
+    statx, encoded, buffer = _statx, os.fsencode(path), bytearray(_BUFFER_BYTES)
+    # Converted once: to convert them at each call takes as long as the call itself. One buffer does for all threads, as
+    # the call holds the interpreter lock: at most, a thread reads what another one has just found at the same path.
+    arguments = (
+        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_char_p(encoded),
+        ctypes.c_int(_AT_SYMLINK_NOFOLLOW),
+        ctypes.c_uint(_STATX_INO_AND_SIZE),
+        (ctypes.c_char * _BUFFER_BYTES).from_buffer(buffer),
+    )
+    unpack = _INODE_SIZE_DEVICE.unpack_from
+
+    def by_statx() -> PathStatus:
+        if statx(*arguments):
+            return _by_lstat(path)  # which raises; or an old kernel, or a sandbox, does not know the call
+        return unpack(buffer)
+
+    return by_statx
 
 
 def _by_lstat(path: str) -> PathStatus:
     found = os.lstat(path)
-    return PathStatus(found.st_dev, found.st_ino, found.st_size)
+    return found.st_ino, found.st_size, found.st_dev
 
 
-def _path_status() -> Callable[[str], PathStatus]:
-    """Return how this system reads device, inode and size of a path without its times.
+def _find_statx() -> Any:
+    """Return the system's function that reads inode, size and device of a path without its times, if it has one.
 
     Since Linux 6.13, a file whose times were read gets new ones with its next write, which fdatasync then writes to the
     journal: one `lstat` a commit made a caller's single commits take half as long again.
     """
     try:
-        statx = ctypes.CDLL(None, use_errno=True).statx
+        return ctypes.PyDLL(None).statx
     except (AttributeError, OSError, TypeError):
-        return _by_lstat  # another system, or a C library that lacks it
-    statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
-
-    def by_statx(path: str) -> PathStatus:
-        found = _Buffer()
-        if statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, _STATX_INO_AND_SIZE, found):
-            number = ctypes.get_errno()
-            if number in (errno.ENOSYS, errno.EPERM):
-                return _by_lstat(path)  # an old kernel, or a sandbox that does not know the call
-            raise OSError(number, os.strerror(number), path)
-        inode, size, device = _INODE_SIZE_DEVICE.unpack_from(found)
-        return PathStatus(device, inode, size)
-
-    return by_statx
+        return None  # another system, or a C library that lacks it
 
 
-path_status = _path_status()
-"""Return what stands at a path; raises `OSError` as `os.lstat` does."""
+_statx = _find_statx()
