@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from sqlite.programs import Program, run_program
 from swarm_persistence import DatabaseError, SqliteStorage, StorageError, TaskModel
+from swarm_persistence.engines.sql.sqlite import writer_connection
 from swarm_persistence_conformance.records import a_task
 
 # Each is run by another process. The other sound databases: `other`, of more tasks, and `backup`, an older copy.
@@ -194,6 +195,18 @@ class TestTampering:
             error = await outcome(storage, verb)
             assert isinstance(error, DatabaseError), f"{verb} was acknowledged"
             assert re.search(finding, str(error)), verb
+
+    @pytest.mark.parametrize("event", TAMPERING)
+    async def test_a_commit_that_relies_on_the_one_before_is_not_acknowledged_either(
+        self, storage: SqliteStorage, tamper: Callable[[str], None], event: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        finding, action = TAMPERING[event]
+        monkeypatch.setattr(writer_connection, "_LONGEST_TRUST_SECONDS", float("inf"))
+
+        tamper(action)
+
+        with pytest.raises(DatabaseError, match=finding):
+            await storage.store_task(a_task("late"))
 
     @pytest.mark.parametrize("event", ELSEWHERE)
     async def test_a_storage_that_only_reads_says_so_too(
