@@ -153,6 +153,23 @@ class TestTakeovers:
         assert (await storage.requeue_expired_tasks()).requeued == ("task-1",)
         assert (await stored(storage)).retry_count == 1
 
+    async def test_claims_that_their_holders_have_ended_do_not_leave_a_task_to_its_lease(
+        self, storage: Storage, clock: ManualClock
+    ) -> None:
+        await storage.store_task(a_task())
+        for _ in range(4):
+            await storage.release_task(await claimed(storage, lease=60))
+        await storage.fail_task(await claimed(storage, lease=60), "no luck", retry_in=0)
+        await claimed(storage, lease=60)
+        clock.advance(100)
+        await storage.requeue_expired_tasks()
+        for _ in range(3):
+            await claimed(storage, lease=60)
+            assert await storage.release_tasks_of("agent-1") == ["task-1"]
+        await claimed(storage, lease=60)
+
+        assert await storage.release_tasks_of("agent-1") == []
+
 
 @pytest.mark.asyncio
 class TestRetryControl:

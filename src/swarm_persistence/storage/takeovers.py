@@ -7,13 +7,13 @@ from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence.models import ClaimOutcome
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.task_statuses import IS_HELD
-from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.schema.values import identifier
+from swarm_persistence.schema.tables import PAST_CLAIMS, TASKS
+from swarm_persistence.schema.values import identifier, past_claims_of
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.held_claims import given_back
 
 _MOST_FREE_CLAIMS = 3
-"""Claims of a task that ended without a retry, after which a further one is left to its lease.
+"""Claims of a task that were released as those of processes that had exited; a further one is left to its lease.
 
 A task that ends the process of each worker would otherwise be claimed forever.
 """
@@ -30,8 +30,8 @@ class TakeoverVerbs(StorageCore):
         """
         held = (Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")), IS_HELD)
         executor = self._executor()
-        rows: list[Any] = await executor.read(Values(Query(TASKS, held), ("id", "claim_count", "retry_count")))
-        claims = [(id, number) for id, number, retries in rows if number - retries <= _MOST_FREE_CLAIMS]
+        rows: list[Any] = await executor.read(Values(Query(TASKS, held), ("id", "claim_count", PAST_CLAIMS)))
+        claims = [(id, number) for id, number, past in rows if _free_claims_in(past) < _MOST_FREE_CLAIMS]
         if not claims:
             return []
         steps: list[Step] = [
@@ -43,3 +43,8 @@ class TakeoverVerbs(StorageCore):
         ]
         released = await executor.write(steps)
         return [str(id) for (id, _), count in zip(claims, released, strict=True) if count]
+
+
+def _free_claims_in(past: Any) -> int:
+    """Return how many of the past claims `release_tasks_of` has released; a claim that counts a retry has an error."""
+    return sum(each.outcome is ClaimOutcome.AGENT_LOST and each.error is None for each in past_claims_of(past))
