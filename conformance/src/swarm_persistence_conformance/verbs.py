@@ -23,10 +23,11 @@ _BEGINNING = 0
 async def furnish(storage: Storage) -> None:
     """Store the records that the verbs need."""
     await storage.store_agent(an_agent())
-    ended = a_task("a", task_type="a", status=TaskStatus.FAILED, priority=TaskPriority.LOW)
-    await storage.store_tasks([a_task(), a_task("held-1"), ended])
+    ended = a_task("a", task_type="a", status=TaskStatus.FAILED, priority=TaskPriority.LOW, group="a")
+    await storage.store_tasks([a_task(group="a"), a_task("held-1"), ended])
     await storage.claim_task("held-1", "agent-1")
-    await storage.store_many([an_event(agent_id="agent-1"), an_event("event-2", event_type="a", agent_id="agent-1")])
+    of_agent = {"agent_id": "agent-1", "group": "a"}
+    await storage.store_many([an_event(**of_agent), an_event("event-2", event_type="a", **of_agent)])
     await storage.store_many([a_message(), a_metric(agent_id="agent-1")])
     await storage.put_documents([a_document(label="run-1")])
     await storage.store_schedule(a_schedule(next_at=MOMENT))
