@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmarks.isolation import barrier, run_together
 from benchmarks.langgraph import documents, graphs, stores
 from benchmarks.langgraph.document import text_of, write_document
-from benchmarks.langgraph.savers import OURS, THEIRS, postgres_saver, sqlite_saver, sqlite_store
+from benchmarks.langgraph.savers import NOTHING, OURS, THEIRS, postgres_saver, sqlite_saver, sqlite_store
 from benchmarks.machine import describe_machine, sqlite_versions
 from benchmarks.postgres.__main__ import new_database, server, server_version
 from benchmarks.results import RATE, Results, Row
@@ -65,7 +65,7 @@ class Case(NamedTuple):
 
 PEERS = (OURS, THEIRS)
 CASES = (
-    *(Case("graphs-sqlite", peer, number, NODES) for number in (1, 50) for peer in PEERS),
+    *(Case("graphs-sqlite", peer, number, NODES) for number in (1, 50) for peer in (*PEERS, NOTHING)),
     *(Case("graphs-postgres", peer, number, NODES) for number in (1, 50) for peer in PEERS),
     *(Case("latest", peer, 1) for peer in PEERS),
     *(Case("delete", peer, 1) for peer in PEERS),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.document import circumstances, table, targets
-from benchmarks.langgraph.savers import OURS, THEIRS
+from benchmarks.langgraph.savers import NOTHING, OURS, THEIRS
 from benchmarks.results import Results, Row
 from benchmarks.table import figure, ratio_to
 from benchmarks.targets import NOTES, Verdict
@@ -129,6 +129,8 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def _name(workload: str, peer: str) -> str:
+    if peer == NOTHING:
+        return "a saver that serializes, and stores nothing"
     return _WORKLOADS[workload].ours if peer == OURS else _WORKLOADS[workload].theirs
 
 

@@ -1,10 +1,13 @@
 """The measured savers and stores, opened as their documentation says."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.store.memory import InMemoryStore
@@ -13,8 +16,41 @@ from langgraph.store.sqlite.aio import AsyncSqliteStore
 from swarm_persistence import PostgresStorage, SqliteStorage
 from swarm_persistence.contrib.langgraph import SwarmSaver, SwarmStore
 
-OURS, THEIRS = "swarm", "langgraph"
+OURS, THEIRS, NOTHING = "swarm", "langgraph", "nothing"
 DIMENSIONS = 32
+
+
+class SerializingSaver(BaseCheckpointSaver[int]):
+    """Serializes what it is given, as any saver must, and stores nothing: what LangGraph takes by itself."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> None:
+        """Find nothing."""
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Serialize a checkpoint."""
+        self.serde.dumps_typed(checkpoint)
+        self.serde.dumps_typed(metadata)
+        await asyncio.sleep(0)
+        place = config["configurable"]
+        return {"configurable": {"checkpoint_ns": "", **place, "checkpoint_id": checkpoint["id"]}}
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Serialize what a task has written."""
+        for _, value in writes:
+            self.serde.dumps_typed(value)
+        await asyncio.sleep(0)
+
+    def get_next_version(self, current: int | None, channel: None) -> int:
+        """Count on."""
+        return (current or 0) + 1
 
 
 async def embed(texts: list[str]) -> list[list[float]]:
@@ -28,6 +64,8 @@ async def sqlite_saver(peer: str, path: Path) -> AsyncIterator[Any]:
     if peer == OURS:
         async with await SqliteStorage.open(path) as storage:
             yield SwarmSaver(storage)
+    elif peer == NOTHING:
+        yield SerializingSaver()
     else:
         async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
             await saver.setup()
