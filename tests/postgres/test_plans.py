@@ -49,11 +49,12 @@ SELECT 'agent-' || n, 'name', 'type', CASE n % 50 WHEN 0 THEN 'active' WHEN 1 TH
 FROM {numbers};
 INSERT INTO {schema}.tasks (id, task_type, priority, status, assigned_to, payload, retry_count, max_retries,
   dependencies, created_at, updated_at, claim_count, idempotency_key, fails_with_dependencies, version,
-  unmet_dependencies, lease_expires_at, run_at, is_delayed, change_number)
+  unmet_dependencies, lease_expires_at, run_at, is_delayed, change_number, "group")
 SELECT 'task-' || n, 'type-' || n % 500, n % 4,
   CASE n % 100 WHEN 0 THEN 'pending' WHEN 1 THEN 'running' ELSE 'completed' END,
   CASE WHEN n % 100 > 0 THEN 'agent-' || n % 1000 END, '{}', 0, 3, '[]', moment, moment, 0, 'key-' || n, true, 1,
-  (n % 300 = 0)::int, CASE n % 100 WHEN 1 THEN moment END, CASE n % 1000 WHEN 0 THEN moment END, n % 1000 = 0, n
+  (n % 300 = 0)::int, CASE n % 100 WHEN 1 THEN moment END, CASE n % 1000 WHEN 0 THEN moment END, n % 1000 = 0, n,
+  CASE WHEN n < 100 AND n % 10 = 3 THEN 'tenant-3' END
 FROM {numbers};
 INSERT INTO {schema}.task_links (id, task_id, dependency_id)
 SELECT n::text, 'task-' || n, 'task-' || n + 1 FROM {numbers};

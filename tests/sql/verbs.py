@@ -1,5 +1,6 @@
 """Every verb of the storage with some arguments, and a filled storage to run them on."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -187,7 +188,7 @@ async def _claim_of_keys(storage: SqliteStorage) -> None:
 
 
 async def _watch(records: AsyncGenerator[Any, None]) -> None:
-    async with aclosing(records):
+    async with aclosing(records), asyncio.timeout(60):
         await anext(records)
 
 
@@ -223,7 +224,7 @@ READS: dict[str, Verb] = {
     "watch_events": lambda storage: _watch(storage.watch_events(20)),
     "watch_messages": lambda storage: _watch(storage.watch_messages("agent-1")),
     "watch_tasks": lambda storage: _watch(storage.watch_tasks()),
-    "watch_tasks_of_group": lambda storage: _watch(storage.watch_tasks(group="tenant-1")),
+    "watch_tasks_of_group": lambda storage: _watch(storage.watch_tasks(group="tenant-3")),
     "get_document": lambda storage: storage.get_document(("notes", "agent-1"), "note-1"),
     "get_documents": lambda storage: storage.get_documents(("notes", "agent-1"), ["note-1", "note-10"]),
     "list_documents": lambda storage: storage.list_documents(("notes", "agent-1"), after="note-1", limit=10),
