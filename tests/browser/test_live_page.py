@@ -343,13 +343,17 @@ class TestActions:
         assert schedule is not None
         assert (schedule.payload, schedule.every, schedule.max_retries) == ({"scope": "all"}, 3600, 9)
 
-    def test_a_document_is_deleted_after_a_confirmation(self, page: Page, url: str, storage: BlockingStorage) -> None:
+    def test_a_document_is_deleted_after_a_confirmation(
+        self, browser: BrowserContext, url: str, storage: BlockingStorage
+    ) -> None:
+        page = browser.new_page()  # its console tells of an answer 404: the page may be read again before it is left
         storage.put_documents([DocumentModel.new(("unwanted",), "key", 1)])
         show(page, f"{url}/documents?in=unwanted")
         go(page, page.get_by_role("link", name="key", exact=True))
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete the document").click()
         expect(page.get_by_text("The document was deleted.")).to_be_visible()
+        page.close()
         assert storage.get_document(("unwanted",), "key") is None
 
     def test_what_is_deleted_while_it_is_shown_is_told(
