@@ -13,6 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
 from swarm_persistence import (
+    DocumentModel,
     EventModel,
     MessageModel,
     Storage,
@@ -170,6 +171,27 @@ async def test_a_write_that_is_stored_stays_unless_its_channel_is_special(storag
             ("task", "b", b"3"),
             ("task", "c", None),
         ]
+
+
+async def test_writes_of_an_earlier_release_are_read_beside_later_ones(storage: Storage) -> None:
+    saver = SwarmSaver(storage)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    stored = await saver.aput(config, empty_checkpoint(), {}, {})
+    id = stored["configurable"]["checkpoint_id"]
+    kept = [("a", "earlier", 0, 1000), ("__error__", "failed", -1, 999)]
+    await storage.put_documents(
+        DocumentModel.new(
+            ("langgraph", "t", "writes", ""), f"{id}/task/{number:06}", ["", "task", place, channel, kind], data
+        )
+        for channel, written, place, number in kept
+        for kind, data in [saver.serde.dumps_typed(written)]
+    )
+    await saver.aput_writes(stored, [("a", "later"), ("b", "new")], "task")
+
+    found = await saver.aget_tuple(stored)
+
+    assert found is not None
+    assert found.pending_writes == [("task", "__error__", "failed"), ("task", "a", "earlier"), ("task", "b", "new")]
 
 
 async def test_metadata_may_hold_tuples(storage: Storage) -> None:

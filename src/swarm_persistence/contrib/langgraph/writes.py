@@ -46,8 +46,10 @@ def writes_of(documents: Iterable[DocumentModel], serde: SerializerProtocol) -> 
     """Return task, channel and value of each write; of several in one place, the one that was stored first."""
     found: dict[tuple[str, int], tuple[str, str, str, bytes]] = {}
     for document in sorted(documents, key=lambda each: each.created_at):
-        task_path, task_id, parts = document.value
         data, start = cast(bytes, document.data), 0
+        task_path, task_id, *rest = document.value
+        # Earlier releases kept each write as a document of its own: its place, channel and type follow the task's id.
+        parts = [[*rest, len(data)]] if len(rest) == 3 else rest[0]
         for place, channel, kind, size in parts:
             found.setdefault((task_id, place), (task_path, channel, kind, data[start : start + size]))
             start += size
