@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
-from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
+from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity, WriterConnection
 from torture.judge import BrokenPromiseError
 from torture.tampering import WAYS, tamper
 from torture.trials import run_trial

@@ -33,7 +33,6 @@ from swarm_persistence.engines.sql.sqlite.backup import back_up
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
-from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
 from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.readers import Readers
@@ -44,6 +43,7 @@ from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.writer import Writer
+from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step

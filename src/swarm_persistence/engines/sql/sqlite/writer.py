@@ -11,10 +11,10 @@ import apsw
 
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit
-from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding
 from swarm_persistence.engines.sql.sqlite.statements import MOST_ROWS
 from swarm_persistence.engines.sql.sqlite.submit import Action, Batch, answer, refuse
+from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import ClosedError, StorageError
 

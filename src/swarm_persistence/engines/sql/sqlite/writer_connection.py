@@ -1,17 +1,24 @@
-"""The connection that writes: it verifies file and log around each commit, and is replaced after a failure.
+"""The connection that writes, and what tells that it writes to the file at its path: it looks around each commit.
 
-Nothing but SQLite may have cut or overwritten what was committed. All is read through SQLite's own descriptors.
+SQLite holds descriptors: once a file was deleted, moved or replaced, it writes on into what no path leads to, and
+reports success. Nor may anything but SQLite have cut or overwritten what was committed. The contents are read through
+SQLite's own descriptors, and nothing here opens a file: closing any descriptor of it would drop this process's locks.
+Nor is a link followed: the paths were resolved, and a later opening would look for the log beside the file at the
+link's end.
 """
 
+import ctypes
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from struct import Struct
+from typing import Any, NamedTuple
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection, is_open_outcome, unknown_outcome
-from swarm_persistence.engines.sql.sqlite.identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError
@@ -32,6 +39,22 @@ _PAUSE_SECONDS = 0.002
 _LONGEST_TRUST_SECONDS = 0.001
 """How long a commit relies on what the one before has verified. Damage within that time is found once it is written, as
 damage during a commit is: to look before each commit, too, took a caller's single inserts 4 % of their time."""
+_LONGEST_TRUST_OF_READS_SECONDS = 0.005
+"""How long reads rely on the last verification: a new one would add a third to the time of a point read."""
+
+_REMEDY = "stop the programs that use it, put the file and its log back in place, and open the storage again"
+_PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
+
+# The layout of struct statx: https://man7.org/linux/man-pages/man2/statx.2.html
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_STATX_INO_AND_SIZE = 0x100 | 0x200
+_BUFFER_BYTES = 256
+_INODE_SIZE_DEVICE = Struct("=32xQQ88xQ")
+
+PathStatus = tuple[int, int, int]
+"""Inode, size and device of what stands at a path; the device is equal for two paths of one file system, and no number
+of the operating system."""
 
 
 class WriterConnection:
@@ -40,7 +63,7 @@ class WriterConnection:
     def __init__(
         self,
         open_connection: Callable[[bool], apsw.Connection],
-        identity: FileIdentity,
+        identity: "FileIdentity",
         busy_handler: BusyHandler,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
@@ -189,6 +212,114 @@ class WriterConnection:
         spoiled, self.connection, self.cursor = self.connection, connection, connection.cursor()
         self._is_spoiled = False
         self._identity.close(spoiled)
+
+
+class _KnownPath(NamedTuple):
+    """A path, and what was opened there."""
+
+    path: str
+    status: Callable[[], PathStatus]
+    inode: int
+    device: int
+
+
+class FileIdentity:
+    """The inodes of the opened files, compared with those at their paths. While they differ, every call is refused."""
+
+    def __init__(self, path: str, *, is_virtual: bool) -> None:
+        """Take the path as the caller gave it; a virtual file system may keep its files where no path leads."""
+        self._path = path
+        self._is_virtual = is_virtual
+        self._known: list[_KnownPath] = []
+        self._known_without_index: list[_KnownPath] = []
+        self._parts: dict[str, str] = {}
+        self._verified_at = 0.0
+        self.is_wrong = False
+        """Whether the last verification has found something else."""
+        self._damage = ""
+
+    def record(self, connection: apsw.Connection) -> int | None:
+        """Record what the writer's first connection has opened, and return the file's size, if it has a path."""
+        name = connection.filename
+        self._parts = {self._path: "the file"}
+        if not connection.readonly("main"):
+            self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
+        for path in self._parts:
+            status = path_status(path)
+            try:
+                inode, _, device = status()
+            except FileNotFoundError:
+                if self._is_virtual:
+                    continue
+                raise self._difference(path) from None
+            self._known.append(_KnownPath(path, status, inode, device))
+        # What another process commits by an index of its own shows in the log.
+        self._known_without_index = [known for known in self._known if known.path != f"{name}-shm"]
+        return self.verify_paths()
+
+    def verify_paths(self) -> int | None:
+        """Verify what the paths lead to, in any thread, and return the file's size, if it has a path.
+
+        Raises:
+            DatabaseError: something else is there, or was found before; the text says what to do.
+
+        """
+        if self._damage:
+            raise DatabaseError(self._damage)
+        size: int | None = None
+        now = time.monotonic()
+        is_trusted = not self.is_wrong and now - self._verified_at < _LONGEST_TRUST_OF_READS_SECONDS
+        for path, status, inode, device in self._known_without_index if is_trusted else self._known:
+            try:
+                found_inode, found_size, found_device = status()
+            except OSError:
+                raise self._difference(path) from None
+            if found_inode != inode or found_device != device:
+                raise self._difference(path)
+            if size is None:
+                size = found_size
+        self.is_wrong = False
+        if not is_trusted:
+            self._verified_at = now
+        return size
+
+    def verify_now_and_then(self) -> None:
+        """Verify the paths unless they were verified just now; raises as `verify_paths` does."""
+        if self.is_wrong or time.monotonic() - self._verified_at > _LONGEST_TRUST_OF_READS_SECONDS:
+            self.verify_paths()
+
+    def damaged(self, finding: str) -> DatabaseError:
+        """Return the error of what was found in the file or its log, with which every call is refused from now on."""
+        self.is_wrong = True
+        # Truncated data does not come back: this is final.
+        self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
+        return DatabaseError(self._damage)
+
+    def close(self, connection: apsw.Connection) -> None:
+        """Close a connection. While anything differs, SQLite must not move the log into the file, nor delete either."""
+        if self.is_wrong and not self._is_only_log_gone():
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.close()
+
+    def _is_only_log_gone(self) -> bool:
+        """Tell whether only the log's name is missing: then SQLite may still checkpoint the log that it has open."""
+        if self._damage:
+            return False
+        differing = [each for each in self._known if _identity(each.status) != (each.inode, each.device)]
+        return all(each.path.endswith("-wal") and _identity(each.status) is None for each in differing)
+
+    def _difference(self, path: str) -> DatabaseError:
+        self.is_wrong = True
+        directory, part = os.path.dirname(path), self._parts[path]
+        if not os.path.isdir(directory):
+            event = f"its directory {directory!r} was renamed, moved or deleted"
+        elif not os.path.lexists(path):
+            event = f"{part} was deleted or moved away"
+        elif os.path.islink(path):
+            event = f"a symbolic link was put in the place of {part}"
+        else:
+            event = f"{part} was replaced by another file"
+        return DatabaseError(f"{self._path!r}: {event}, while the storage had it open; {_REMEDY}")
 
 
 class _Contents:
@@ -347,3 +478,57 @@ class _Contents:
 def _failed_read() -> Exception:
     """Return the error of a disk that fails to read, of which the driver says "SQL error" only."""
     return apsw.exception_for(apsw.SQLITE_IOERR_READ)
+
+
+def _identity(status: Callable[[], PathStatus]) -> tuple[int, int] | None:
+    with suppress(OSError):
+        inode, _, device = status()
+        return inode, device
+    return None
+
+
+def path_status(path: str) -> Callable[[], PathStatus]:
+    """Return a function that reads what stands at a path, at each call; it raises `OSError` as `os.lstat` does.
+
+    A symbolic link is not followed.
+    """
+    if _statx is None:
+        return lambda: _by_lstat(path)
+    statx, encoded, buffer = _statx, os.fsencode(path), bytearray(_BUFFER_BYTES)
+    # Converted once: to convert them at each call takes as long as the call itself. One buffer does for all threads, as
+    # the call holds the interpreter lock: at most, a thread reads what another one has just found at the same path.
+    arguments = (
+        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_char_p(encoded),
+        ctypes.c_int(_AT_SYMLINK_NOFOLLOW),
+        ctypes.c_uint(_STATX_INO_AND_SIZE),
+        (ctypes.c_char * _BUFFER_BYTES).from_buffer(buffer),
+    )
+    unpack = _INODE_SIZE_DEVICE.unpack_from
+
+    def by_statx() -> PathStatus:
+        if statx(*arguments):
+            return _by_lstat(path)  # which raises; or an old kernel, or a sandbox, does not know the call
+        return unpack(buffer)
+
+    return by_statx
+
+
+def _by_lstat(path: str) -> PathStatus:
+    found = os.lstat(path)
+    return found.st_ino, found.st_size, found.st_dev
+
+
+def _find_statx() -> Any:
+    """Return the system's function that reads inode, size and device of a path without its times, if it has one.
+
+    Since Linux 6.13, a file whose times were read gets new ones with its next write, which fdatasync then writes to the
+    journal: one `lstat` a commit made a caller's single commits take half as long again.
+    """
+    try:
+        return ctypes.PyDLL(None).statx
+    except (AttributeError, OSError, TypeError):
+        return None  # another system, or a C library that lacks it
+
+
+_statx = _find_statx()
