@@ -1,9 +1,14 @@
 """What is shown in a terminal, and where there is none."""
 
 import io
+import re
+import sys
 
+import pytest
 from rich.console import Console
 
+from swarm_persistence import AgentModel
+from swarm_persistence.cli.records import show_all
 from swarm_persistence.cli.terminal import meter, say
 
 
@@ -37,3 +42,37 @@ def test_a_line_is_printed_as_it_is_however_long() -> None:
     line = "[bold]a path [/tmp]" + " and more" * 10
     say(console, line)
     assert output.getvalue() == line + "\n"
+
+
+AGENT = AgentModel.new("the agent that reads the long reports of every department", "reader", ["a", "b"])
+COLUMNS = {
+    "id": lambda agent: agent.id,
+    "name": lambda agent: agent.name,
+    "status": lambda agent: agent.status.value,
+    "capabilities": lambda agent: ", ".join(agent.capabilities),
+}
+
+
+def test_without_terminal_a_row_of_a_list_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_all([AGENT], "Agents", COLUMNS)
+
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if AGENT.id in line)
+    assert row.split() == [AGENT.id, *AGENT.name.split(), "initializing", "a,", "b"]
+
+
+@pytest.mark.parametrize("width", [70, 100, 150])
+def test_a_terminal_breaks_long_texts_only(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    show_all([AGENT], "Agents", COLUMNS)
+
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    (head,) = (line for line in lines if "status" in line)
+    assert head.split() == list(COLUMNS)
+    (row,) = (line for line in lines if AGENT.id in line)
+    assert "initializing" in row
+    assert (AGENT.name in row) == (width == 150)
+    assert set(AGENT.name.split()) <= set(" ".join(lines).split())

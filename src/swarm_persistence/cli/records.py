@@ -26,6 +26,8 @@ M = TypeVar("M", bound=Model)
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _PAGE = 50
+_GAP = 3  # between two columns of a table
+_LONGEST_WORD = 12
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -150,20 +152,26 @@ def show_list(
 def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], str]]) -> None:
     """Print records as a table."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    console = open_console()
     if not records:
-        say(console, f"no {title.lower()}")
+        say(open_console(), f"no {title.lower()}")
         return
+    cells = [[printable(show(record)) for record in records] for show in columns.values()]
+    widths = [max(map(cell_len, (name, *texts))) for name, texts in zip(columns, cells, strict=True)]
+    # Long texts are broken to fit, short ones and the id never: where they don't fit, the terminal breaks the row.
+    are_whole = [not number or width <= _LONGEST_WORD for number, width in enumerate(widths)]
+    least = sum(
+        (width if is_whole else _LONGEST_WORD) + _GAP for width, is_whole in zip(widths, are_whole, strict=True)
+    )
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for number, name in enumerate(columns):
-        table.add_column(name, overflow="fold", no_wrap=not number)  # the id comes first, and is copied as it is
-    for record in records:
-        # The texts are users', and may look like markup.
-        table.add_row(*(Text(printable(show(record))) for show in columns.values()))
-    console.print(table)
+    for name, is_whole in zip(columns, are_whole, strict=True):
+        table.add_column(name, overflow="fold", no_wrap=is_whole)
+    for row in zip(*cells, strict=True):
+        table.add_row(*map(Text, row))  # the texts are users', and may look like markup
+    open_console(least=least).print(table)
 
 
 def print_fields(console: "Console", record: Model, left: Collection[str] = ()) -> None:

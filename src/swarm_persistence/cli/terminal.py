@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_WIDTH_WITHOUT_TERMINAL = 100
+_WIDTH_WITHOUT_TERMINAL = 10_000  # no row is broken, so that grep finds all of it
 _LINES_WITHOUT_TERMINAL = 4
 
 
@@ -23,8 +23,8 @@ class Meter(Protocol):
         ...
 
 
-def open_console(*, is_quiet: bool = False) -> "Console":
-    """Return the console on standard output; a quiet one prints nothing.
+def open_console(*, is_quiet: bool = False, least: int = 0) -> "Console":
+    """Return the console on standard output, of a `least` width; a quiet one prints nothing.
 
     Raises:
         CommandError: rich is not installed.
@@ -35,7 +35,9 @@ def open_console(*, is_quiet: bool = False) -> "Console":
     except ImportError:
         raise CommandError("this needs rich: pip install 'swarm-persistence[cli]'") from None
     width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-    return Console(highlight=False, width=width, quiet=is_quiet)
+    console = Console(highlight=False, width=width, quiet=is_quiet)
+    console.width = max(console.width, least)
+    return console
 
 
 def new_table(title: str, *columns: str) -> "Table":
