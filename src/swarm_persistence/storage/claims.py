@@ -46,7 +46,8 @@ class ClaimVerbs(ChosenClaims):
 
         Of any number of agents in any number of processes that claim one task, exactly one gets `True`. A missing task
         gives `False`, and so does one that the limit of its type leaves no room for. Without a `lease` (seconds or a
-        timedelta), the claim holds until it is given up, or its registered agent is found lost.
+        timedelta), the claim holds until it is given up, or its registered agent is found lost. It reserves the task:
+        `started_at` stays unset until `task.start()` is stored by `update_task`, as in the Rust crate.
 
         Raises:
             InvalidQueryError: no task has this id, and the arguments are swapped: it is an agent's, or `agent_id` is a
