@@ -167,7 +167,7 @@ class TestPagesOfOtherSites:
 
 async def test_each_answer_has_the_headers_that_browsers_heed() -> None:
     async with client_of() as client:
-        for path in ("/", "/api", "/api/v1/tasks", "/nothing", "/static/reference.css"):
+        for path in ("/", "/api", "/api/v1/tasks", "/nothing", "/static/page.css"):
             headers = (await client.get(path, headers=PAGE)).headers
             policy = headers["content-security-policy"]
             assert "default-src 'none'" in policy

@@ -1,6 +1,5 @@
-"""The OpenAPI document, and the page that shows it: rendered here, so that it needs no script and no other site."""
+"""The OpenAPI document, and the page that shows it: rendered here, so that it needs no script of another site."""
 
-from html import escape
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from litestar.utils import normalize_path
 
 from swarm_persistence import __version__
 from swarm_persistence.web.access import visit_of
+from swarm_persistence.web.page.reference import first_sentence, reference_page
 from swarm_persistence.web.problems import MEDIA_TYPE, Problem
 
 AnyRequest = Request[Any, Any, Any]
@@ -61,69 +61,18 @@ class DocumentFile(JsonRenderPlugin):
 
 
 class ReferencePage(OpenAPIRenderPlugin):
-    """Renders the document as plain HTML."""
+    """Renders the document as one of our pages."""
 
     def __init__(self, *, path: str) -> None:
         super().__init__(path=path, media_type=MediaType.HTML)
 
     def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
         """Return the page."""
-        root = visit_of(request.scope).root
-        document = _with_problems(openapi_schema)
-        sections = [
-            _operation(method, path, operation)
-            for path, item in document["paths"].items()
-            for method, operation in item.items()
-            if isinstance(operation, dict)
-        ]
-        title = escape(openapi_schema["info"]["title"])
-        style = f'<link rel="stylesheet" href="{escape(root)}/static/reference.css">'
-        text = f"<p>{escape(openapi_schema['info']['description'])}</p>"
-        link = f'<p><a href="{escape(root)}/api/openapi.json">The OpenAPI document</a></p>'
-        return (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}: HTTP API</title>'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"{style}</head><body><main><h1>{title}: HTTP API</h1>{text}{link}{''.join(sections)}</main></body></html>"
-        ).encode()
-
-
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    head = f"<summary><b>{method.upper()}</b> <code>{escape(path)}</code></summary>"
-    text = f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>"
-    rows = "".join(map(_parameter, operation.get("parameters", ())))
-    parameters = f"<table><tr><th>parameter<th>in<th>type<th>meaning</tr>{rows}</table>" if rows else ""
-    return f"<details>{head}{text}{parameters}{_body(operation)}{_responses(operation)}</details>"
-
-
-def _parameter(parameter: dict[str, Any]) -> str:
-    cells = (parameter["name"], parameter["in"], _kind(parameter.get("schema", {})), parameter.get("description", ""))
-    return "<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in cells) + "</tr>"
-
-
-def _body(operation: dict[str, Any]) -> str:
-    content = operation.get("requestBody", {}).get("content", {})
-    return "".join(f"<p>body: {escape(media)}, {escape(_kind(each['schema']))}</p>" for media, each in content.items())
-
-
-def _responses(operation: dict[str, Any]) -> str:
-    rows = ""
-    for code, response in operation.get("responses", {}).items():
-        kinds = ", ".join(_kind(each.get("schema", {})) for each in response.get("content", {}).values())
-        rows += f"<tr><td>{escape(code)}<td>{escape(response.get('description', ''))}<td>{escape(kinds)}</tr>"
-    return f"<table><tr><th>answer<th>meaning<th>type</tr>{rows}</table>"
-
-
-def _kind(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    if "oneOf" in schema or "anyOf" in schema:
-        return " or ".join(_kind(each) for each in schema.get("oneOf", schema.get("anyOf", ())))
-    kind = str(schema.get("format") or schema.get("type", "any"))
-    return f"list of {_kind(schema['items'])}" if kind == "array" and "items" in schema else kind
+        return reference_page(visit_of(request.scope), _with_problems(openapi_schema))
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with our errors in place of those that the framework would answer."""
+    """Return the document with our errors in place of the framework's, and a sentence as each operation's summary."""
     (_,), components = msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")
     document["components"]["schemas"].update(components)
     for item in document["paths"].values():
@@ -131,4 +80,5 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
             if isinstance(operation, dict):
                 operation["responses"].pop("400", None)
                 operation["responses"]["default"] = _PROBLEM
+                operation["summary"] = first_sentence(operation["description"])
     return document

@@ -29,7 +29,7 @@ class Pruning(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @post("/", status_code=200)
 async def prune(data: JSONBody[Pruning], storage: NamedDependency[Storage]) -> Response[Pruned]:
-    """Count old records that are finished or handled or, with `dry_run` false, delete them permanently.
+    """Permanently delete old records that are finished or handled; only count them unless `dry_run` is false.
 
     These are finished tasks that no unfinished one waits for, events, messages that are read or acknowledged, metrics,
     documents that have expired, and agents in shutdown. It runs in short writes.

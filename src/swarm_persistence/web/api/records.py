@@ -85,7 +85,7 @@ def delete_matching_handler(model: type[Model]) -> HTTPRouteHandler:
         storage: NamedDependency[Storage],
         dry_run: Annotated[bool, QueryParameter(description="Delete nothing; false deletes.")] = True,
     ) -> Any:
-        """Count the records that match all filters, as those of a list; with `dry_run=false`, delete them permanently.
+        """Permanently delete the records that match all filters of a list; only count them without `dry_run=false`.
 
         Without a filter, the answer is 422. It runs in short writes. After an interruption, call it again: it deletes
         what is left.
