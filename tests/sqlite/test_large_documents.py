@@ -69,9 +69,9 @@ class TestWrites:
         names: list[str] = []
         run_group, run_operation = GroupCommit.run_group, GroupCommit.run_operation
 
-        def noted_group(self: GroupCommit, batches: list[Any], *, is_patient: bool) -> Any:
+        def noted_group(self: GroupCommit, batches: list[Any], *, may_wait: bool) -> Any:
             names.extend(threading.current_thread().name for _ in batches)
-            return run_group(self, batches, is_patient=is_patient)
+            return run_group(self, batches, may_wait=may_wait)
 
         def noted_operation(self: GroupCommit, operation: Operation, **options: bool) -> None:
             names.append(threading.current_thread().name)

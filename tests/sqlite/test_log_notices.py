@@ -8,7 +8,7 @@ import pytest
 
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage, TaskModel
-from swarm_persistence.engines.sql.sqlite import log_notices, writer
+from swarm_persistence.engines.sql.sqlite import foreign_commits, log_notices
 from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding
 from swarm_persistence_conformance.records import a_task
 
@@ -24,7 +24,7 @@ class TestStorages:
     async def test_a_commit_of_another_storage_is_noticed_before_the_next_regular_poll(
         self, storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(writer, "_RARE_POLL_SECONDS", 1_000.0)
+        monkeypatch.setattr(foreign_commits, "_RARE_POLL_SECONDS", 1_000.0)
         async with await SqliteStorage.open(path) as other:
             watch = storage.watch_commits(TaskModel)
             assert await watch.wait(SOON_SECONDS)  # the first poll wakes it anyway
@@ -37,8 +37,8 @@ class TestStorages:
     async def test_regular_polls_go_on_beside_the_notices(self, storage: SqliteStorage) -> None:
         watch = storage.watch_commits(TaskModel)
 
-        assert storage._engine._writer._notices.is_active
-        assert storage._engine._writer._poll_seconds <= 0.045
+        assert storage._engine._writer._foreign_commits._notices.is_active
+        assert storage._engine._writer._foreign_commits.poll_seconds <= 0.045
         watch.close()
 
     async def test_a_write_after_the_last_watch_ends_the_thread_and_the_next_watch_begins_another_one(

@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from swarm_persistence.clock import from_microseconds
 from swarm_persistence.errors import UnreadableError
+from swarm_persistence.plain_json import encode_json
 from swarm_persistence.schema import values
 from swarm_persistence.schema.decoding import decoding_lines, decoding_names
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, Table
@@ -36,6 +37,7 @@ class Codec(Generic[M]):
             "from_microseconds": from_microseconds,
             "UTC": UTC,
             "datetime": datetime,
+            "encode_json": encode_json,
             "derived_id": None if table.derived_id is None else table.derived_id[0],
             **{name: getattr(values, name) for name in values.__all__},
         }
@@ -104,7 +106,7 @@ def _steps(column: Column) -> list[str]:
             # A NaN or an infinity minus itself is NaN, which equals nothing.
             return ["if type({v}) is not float or {v} - {v} != 0.0: {v} = real({v}, {field})"]
         case Kind.JSON:
-            return ["{v} = json_text({v}, {field})"]
+            return _json_steps()
         case Kind.COUNT:
             return [f"if type({{v}}) is not int or not 0 <= {{v}} <= {values.LARGEST_COUNT}: count({{v}}, {{field}})"]
         case Kind.VERSION:
@@ -116,6 +118,21 @@ def _steps(column: Column) -> list[str]:
             return ["if {v} is not True and {v} is not False: flag({v}, {field})", "{v} = 1 if {v} else 0"]
         case Kind.PATH | Kind.BYTES | Kind.VECTOR:
             return _STEPS_OF[column.kind]
+
+
+def _json_steps() -> list[str]:
+    """Return the steps of any JSON value: what `json_text` accepts without a look at its parts is not given to it."""
+    if values.HAS_SHORT_STACK:
+        return ["{v} = json_text({v}, {field})"]
+    return [
+        "try:",
+        "    data = encode_json({v})",
+        f"    is_plain = decode_json(data) == {{v}} and (len(data) <= {values.LONGEST_SHALLOW_JSON} or "
+        "not has_many_levels(data))",
+        "except Exception:",
+        "    is_plain = False",
+        "{v} = data.decode() if is_plain else json_text({v}, {field})",
+    ]
 
 
 _STEPS_OF = {

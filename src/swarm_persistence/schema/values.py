@@ -25,8 +25,10 @@ LONGEST_ID = 1800
 DEEPEST_NESTING = 256
 """Nested lists and dicts in one JSON value. Python's own limit depends on the depth of the caller's stack: a value that
 was stored from a shallow stack could not be read from a deep one."""
+LONGEST_SHALLOW_JSON = 2 * DEEPEST_NESTING
+"""Bytes of JSON that have no room for more levels."""
 
-_HAS_SHORT_STACK = sys.platform == "emscripten"
+HAS_SHORT_STACK = sys.platform == "emscripten"
 """In a browser, the stack overflows before Python raises RecursionError, which crashes the interpreter."""
 
 ColumnValue = str | int | float | bytes | None
@@ -250,7 +252,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     msgspec encodes NaN as null, and tuples, datetimes or number keys as the nearest JSON: such values are refused.
     """
     expected, decode = _JSON_SHAPE if kind is _JSON else _SHAPES[kind]
-    if _HAS_SHORT_STACK and is_nested_deeper(value, DEEPEST_NESTING):
+    if HAS_SHORT_STACK and is_nested_deeper(value, DEEPEST_NESTING):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most, or less deeply")
     try:
         data = encode_json(value)
@@ -264,9 +266,8 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     except Exception:
         # A value whose own methods raise, such as in a comparison, is no JSON.
         is_equal = False
-    # Most texts are too short for so many levels.
-    is_long = is_equal and len(data) > 2 * DEEPEST_NESTING
-    if is_long and _has_many_levels(data) and is_nested_deeper(value, DEEPEST_NESTING):
+    is_long = is_equal and len(data) > LONGEST_SHALLOW_JSON
+    if is_long and has_many_levels(data) and is_nested_deeper(value, DEEPEST_NESTING):
         refuse(field, type(value).__name__, f"JSON that is nested {DEEPEST_NESTING} deep at most")
     if not is_equal:
         place, culprit = _first_difference(value, "")
@@ -275,7 +276,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     return data.decode()
 
 
-def _has_many_levels(data: bytes) -> bool:
+def has_many_levels(data: bytes) -> bool:
     """Return whether a text may be nested too deep; counts all opening brackets, even those within strings."""
     return data.count(b"[") + data.count(b"{") > DEEPEST_NESTING
 
@@ -341,6 +342,7 @@ __all__ = [
     "decode_json",
     "document_id",
     "flag",
+    "has_many_levels",
     "identifier",
     "json_text",
     "member",

@@ -33,6 +33,7 @@ from swarm_persistence.engines.sql.sqlite.backup import back_up
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
+from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit, Writer
 from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
 from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.readers import Readers
@@ -42,7 +43,6 @@ from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
-from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
@@ -76,14 +76,19 @@ class SqliteEngine:
         self._identity = FileIdentity(self.path, is_virtual=settings.vfs is not None)
         self._readers = Readers(self._open_reader, self._identity, self._translate, settings)
         self._writer = Writer(
-            self._open_writer,
-            self._identity,
-            self._busy_handler,
+            partial(
+                GroupCommit,
+                self._open_writer,
+                self._identity,
+                self._busy_handler,
+                self._translate,
+                self._watches,
+                reserve=NumberReserve() if settings.durability == "normal" else None,
+            ),
             self._translate,
             self._watches,
             log=f"{self.path}-wal",
             wait_for_readers=self._readers.join,
-            reserve=NumberReserve() if settings.durability == "normal" else None,
         )
         self._submitters = LoopSubmitters(
             self._writer, self._readers, self.settings, self._why_writes_wait, self._are_writes_stuck

@@ -1,23 +1,234 @@
-"""Group commit: runs operations on the writing connection, many in one transaction, and each fails alone."""
+"""Group commit: what waits is committed together, and each operation fails alone.
 
+Whichever thread leads has the one connection that writes: it takes the batches that wait, in the order of their
+arrival, and runs them as one group.
+"""
+
+import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import cast
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
+from swarm_persistence.engines.sql.sqlite.foreign_commits import ForeignCommits, Poll
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
-from swarm_persistence.engines.sql.sqlite.statements import BulkInsert, BulkInsertStatement, Puts, PutStatement, Row
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, QueryOperation, answer
+from swarm_persistence.engines.sql.sqlite.statements import (
+    MOST_ROWS,
+    BulkInsert,
+    BulkInsertStatement,
+    Puts,
+    PutStatement,
+    Row,
+)
+from swarm_persistence.engines.sql.sqlite.submit import Action, Batch, Operation, QueryOperation, answer, refuse
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
-from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, copy_error
+from swarm_persistence.engines.watches import Watches
+from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, OutcomeUnknownError, copy_error
 
+_LARGEST_GROUP = MOST_ROWS
+"""Operations in one commit: enough to share its cost, and few enough that the first need not wait for the last."""
 _FEWEST_PUTS_LEFT_OUT = 4
 _MOST_PUTS_LEFT_OUT = 256
 """How many groups of puts at most are not tried as inserts after one has met a stored row: twice as many each time."""
+
+
+class Writer:
+    """Takes the batches that wait, and runs them as one group: in its own thread, or in that of a caller.
+
+    A caller's thread leads if no other does at that moment, and ends with its own batch. The rest is left to the
+    writer's thread, and so is all that may have to wait, for a transaction's caller or another process.
+    """
+
+    commits: "GroupCommit"
+
+    def __init__(
+        self,
+        open_connection: "Callable[[], GroupCommit]",
+        translate: Callable[[BaseException], BaseException],
+        watches: Watches,
+        *,
+        log: str,
+        wait_for_readers: Callable[[], None],
+    ) -> None:
+        """Take what opens the connection that writes, in the writer's thread, and the path of the log."""
+        self._foreign_commits = ForeignCommits(log, watches, self._put)
+        self._wait_for_readers = wait_for_readers
+        self._watches = watches
+        self._open_connection = open_connection
+        self._translate = translate
+        self._inbox: deque[Batch | Poll | None] = deque()
+        # Held by the thread that leads: it uses the connection, and takes from the inbox.
+        self._lead = threading.Lock()
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        # A daemon: a program that forgets close() must still be able to end.
+        self._thread = threading.Thread(target=self._run, name="swarm-persistence writer", daemon=True)
+        self._opened = threading.Event()
+        self._failure: BaseException | None = None
+        self._is_over = False
+
+    def start(self) -> None:
+        """Open the connection in the writer's thread; raises what opening raises. Blocks: call it from a thread."""
+        self._thread.start()
+        self._opened.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def send(self, batch: Batch) -> None:
+        """Take a batch; its operations are answered by `answer`."""
+        self._put(batch)
+        if self._is_over:
+            self._refuse_the_rest()
+
+    def lead(self, batch: Batch) -> None:
+        """Take a batch, and run it in the calling thread if no thread leads at this moment."""
+        # Mostly nothing else waits: then the batch is a group of its own, and is not looked for in the inbox.
+        is_alone = not self._inbox and self._lead.acquire(blocking=False)
+        if not is_alone:
+            self._inbox.append(batch)
+            if not self._lead.acquire(blocking=False):
+                # The leader looks again after it has let go.
+                if self._is_over:
+                    self._refuse_the_rest()
+                return
+        try:
+            if is_alone:
+                batch.taken.acquire(blocking=False)
+                if self.commits.run_group([batch], may_wait=False):
+                    batch.taken.release()
+                    self._inbox.appendleft(batch)
+            else:
+                while not batch.is_done and self._run_group(may_wait=False):
+                    pass
+        finally:
+            self._lead.release()
+        if self._inbox:
+            self._put()
+
+    def poll(self) -> None:
+        """Wake the watches if another process has committed; runs in the writer's thread."""
+        if not self._watches.is_empty:
+            self._foreign_commits.poll(self.commits)
+
+    def watch(self) -> None:
+        """Start to poll for other processes' commits, for as long as there is a watch."""
+        self._foreign_commits.watch()
+
+    def stop(self) -> None:
+        """Let the thread end after the batches that it was sent."""
+        self._foreign_commits.close()
+        self._put(None)
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.commits = self._open_connection()
+        except BaseException as error:
+            self._failure = self._translate(error)
+            return
+        finally:
+            self._opened.set()
+        try:
+            self._lead_until_stopped()
+        except BaseException as error:
+            self._failure = self._translate(error)
+            raise
+        finally:
+            self._is_over = True
+            self._refuse_the_rest()
+            # The last connection to close removes the log, and a reader that opens one then would miss it.
+            self._wait_for_readers()
+            self.commits.close()
+
+    def _put(self, *items: Batch | Poll | None) -> None:
+        """Add to the inbox, and wake the writer's thread."""
+        self._inbox += items
+        if self._wake.locked():
+            with suppress(RuntimeError):  # another thread was quicker
+                self._wake.release()
+
+    def _lead_until_stopped(self) -> None:
+        """Lead whenever there is something to do. Returns as the leader, so that no other thread ever leads again."""
+        while True:
+            if not self._inbox:
+                self._wake.acquire(timeout=-1 if self._watches.is_empty else self._foreign_commits.poll_seconds)
+            self._lead.acquire()
+            while self._inbox:
+                if not self._run_group(may_wait=True) and not self._run_other():
+                    return
+                if not self._watches.is_empty:
+                    self._foreign_commits.poll_if_due(self.commits)
+            if not self._watches.is_empty:
+                self._foreign_commits.poll_if_due(self.commits)
+            self._lead.release()
+
+    def _run_other(self) -> bool:
+        """Run what stands next in the inbox and belongs to no group; `False` if that is the end."""
+        item = self._inbox.popleft()
+        if item is None:
+            return False
+        if isinstance(item, Batch):
+            self._run_action(item)
+        else:
+            self._foreign_commits.run(item, self.commits)
+        return True
+
+    def _run_group(self, *, may_wait: bool) -> bool:
+        """Run the batches that stand next as one group; `False` if something else is next, or it would have to wait."""
+        group: list[Batch] = []
+        size = 0
+        is_other_next = True
+        while self._inbox and size < _LARGEST_GROUP:
+            batch = self._inbox[0]
+            if not isinstance(batch, Batch) or isinstance(batch.operations[0], Action):
+                break
+            self._inbox.popleft()
+            is_other_next = False
+            if batch.taken.acquire(blocking=False):
+                group.append(batch)
+                size += len(batch.operations)
+        rest = self.commits.run_group(group, may_wait=may_wait)
+        for batch in reversed(rest):
+            batch.taken.release()
+            self._inbox.appendleft(batch)
+        return not (is_other_next or rest)
+
+    def _run_action(self, batch: Batch) -> None:
+        operation = batch.operations[0]
+        assert isinstance(operation, Action)
+        if not batch.taken.acquire(blocking=False):
+            return
+        if not operation.future.cancelled():
+            try:
+                self.commits.prepare()
+                operation.result = operation.action()
+            except BaseException as error:
+                operation.error = self.commits.translate(error)
+                self.commits.roll_back()
+        has_succeeded = operation.result is not None and operation.error is None
+        answer([batch])
+        if operation.following is not None and has_succeeded:
+            operation.following()
+
+    def _refuse_the_rest(self) -> None:
+        # A sender either sees `_is_over`, or has its batch refused here: none waits forever.
+        while True:
+            try:
+                batch = self._inbox.popleft()
+            except IndexError:
+                return
+            if isinstance(batch, Batch):
+                refuse(batch, self._failure or ClosedError("the storage was closed before this call's turn came"))
 
 
 class GroupCommit(WriterConnection):
@@ -32,7 +243,7 @@ class GroupCommit(WriterConnection):
     _puts_until_attempt = 0
     _puts_left_out = _FEWEST_PUTS_LEFT_OUT
 
-    def run_group(self, batches: list[Batch], *, is_patient: bool = True) -> list[Batch]:
+    def run_group(self, batches: list[Batch], *, may_wait: bool = True) -> list[Batch]:
         """Run the operations of batches, commit them together, and answer them.
 
         Returns the batches if another process holds the write lock and this is not to wait for it, else none.
@@ -46,7 +257,7 @@ class GroupCommit(WriterConnection):
                 if each.error is None and not each.future.cancelled()
             ]
             # The first to be over: they come in the order of their submission.
-            self._busy_handler.deadline = batches[0].deadline if is_patient else 0.0
+            self._busy_handler.deadline = batches[0].deadline if may_wait else 0.0
             try:
                 if operations:
                     self.prepare()
@@ -55,7 +266,7 @@ class GroupCommit(WriterConnection):
                     while start < len(operations):
                         start = self._run_transaction(operations, start)
             except apsw.BusyError as error:
-                if not is_patient:
+                if not may_wait:
                     return batches
                 # Nothing of this transaction has run. Batches whose deadline has not passed are retried.
                 late = [batch for batch in batches if batch.deadline <= time.monotonic()]
@@ -138,7 +349,7 @@ class GroupCommit(WriterConnection):
         if bulk is None or len(rows) > bulk.largest_chunk:
             return False
         try:
-            sequences = bulk.add_chunk(self.cursor, rows)
+            self.cursor.execute(bulk.text_of(len(rows)), [*chain.from_iterable(rows)])
         except (apsw.ConstraintError, apsw.TooBigError):
             if puts is not None:
                 self._puts_until_attempt = self._puts_left_out = min(2 * self._puts_left_out, _MOST_PUTS_LEFT_OUT)
@@ -147,9 +358,11 @@ class GroupCommit(WriterConnection):
             if not is_open_outcome(error):
                 raise
             raise self._lost(error) from error
+        last = self.connection.last_insert_rowid()
         self.confirm()
         if puts is None:
-            for operation, sequence in zip(operations, sequences, strict=True):
+            # SQLite numbers the rows of one statement one after the other.
+            for sequence, operation in enumerate(operations, last - len(rows) + 1):
                 operation.result = (sequence,)
         else:
             self._puts_left_out = _FEWEST_PUTS_LEFT_OUT

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
-from swarm_persistence.engines.sql.sqlite.group_commit import changed_by
+from swarm_persistence.engines.sql.sqlite.group_commit import Writer, changed_by
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
-from swarm_persistence.engines.sql.sqlite.statements import ShortCommand, are_large
+from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
 from swarm_persistence.engines.sql.sqlite.submit import (
     Action,
     Batch,
@@ -20,9 +20,9 @@ from swarm_persistence.engines.sql.sqlite.submit import (
     QueryOperation,
     Submitter,
     answer,
+    are_large,
     refuse,
 )
-from swarm_persistence.engines.sql.sqlite.writer import Writer
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error

@@ -11,7 +11,6 @@ from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.numbers import raise_numbers
 from swarm_persistence.engines.sql.statements import (
-    MOST_BYTES_IN_LOOP,
     CountStatement,
     Exchange,
     InsertStatement,
@@ -45,7 +44,8 @@ class BulkInsert:
     def __init__(self, table: Table[Any], write_text: Callable[[int], str]) -> None:
         self.table = table
         self._text_of_one = write_text(1)
-        self._text_of = lru_cache(_TEXTS_KEPT)(write_text)
+        self.text_of = lru_cache(_TEXTS_KEPT)(write_text)
+        """Returns the text that adds so many rows, `largest_chunk` at most."""
         self.largest_chunk = min(MOST_ROWS, MOST_VALUES // len(table.names))
 
     def add(self, cursor: apsw.Cursor, rows: Sequence[Row]) -> list[int | BaseException]:
@@ -63,7 +63,11 @@ class BulkInsert:
                 results.append(self._add_alone(cursor, chunk[0]))
                 continue
             try:
-                results += self.add_chunk(cursor, chunk)
+                # It holds the interpreter lock once, not once a row, so that it runs beside a busy event loop.
+                cursor.execute(self.text_of(size), [*chain.from_iterable(chunk)])
+                last = cursor.connection.last_insert_rowid()
+                # SQLite numbers the rows of one statement one after the other.
+                results += range(last - size + 1, last + 1)
             except (apsw.ConstraintError, apsw.TooBigError):
                 # One row's fault. SQLite has undone the statement; row by row, each fails or succeeds alone.
                 results += [self._add_alone(cursor, row) for row in chunk]
@@ -72,16 +76,6 @@ class BulkInsert:
                     raise
                 results += [error] * size
         return results
-
-    def add_chunk(self, cursor: apsw.Cursor, rows: Sequence[Row]) -> range:
-        """Add rows, `largest_chunk` at most, in one statement: all, or none and an `apsw.ConstraintError`.
-
-        One statement holds the interpreter lock once, not once a row, so that it runs beside a busy event loop.
-        """
-        cursor.execute(self._text_of(len(rows)), list(chain.from_iterable(rows)))
-        # SQLite numbers the rows of one statement one after the other.
-        last = cursor.connection.last_insert_rowid()
-        return range(last - len(rows) + 1, last + 1)
 
     def add_one(self, cursor: apsw.Cursor, row: Row) -> int:
         """Add one row, and return its sequence."""
@@ -344,17 +338,3 @@ class RaiseNumbersStatement(CursorStatement, eq=False, gc=False):
         raise_numbers(cursor.connection, {self.table.name: self.number})
         if self.table.floor is not None:
             cursor.execute(f"UPDATE {self.table.floor} SET number = ?", (self.floor,))
-
-
-def are_large(statements: Iterable[Statement]) -> bool:
-    """Tell whether they write too much for an event loop's own thread: many rows, or a large text or bytes."""
-    for statement in statements:
-        # The rows themselves: `values` would be one call more for each write of a single caller.
-        has_rows = isinstance(statement, InsertStatement | PutStatement)
-        rows = statement.rows if has_rows else (statement.values,)  # type: ignore[attr-defined]
-        if len(rows) > MOST_PUT:
-            return True
-        for value in chain.from_iterable(rows):
-            if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
-                return True
-    return False

@@ -6,14 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from itertools import chain
 from threading import Lock
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.sql.sqlite.statements import are_large
-from swarm_persistence.engines.sql.statements import Statement
+from swarm_persistence.engines.sql.sqlite.statements import MOST_PUT, PutStatement
+from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, InsertStatement, Statement
 from swarm_persistence.errors import PoolError, copy_error
 
 _FIRST_CHECK_SECONDS = 0.002
@@ -351,6 +352,20 @@ class Submitter:
         else:
             self._is_busy = False  # It waits for something else than for us.
         self._yielded_seconds += time.monotonic() - start
+
+
+def are_large(statements: Iterable[Statement]) -> bool:
+    """Tell whether they write too much for an event loop's own thread: many rows, or a large text or bytes."""
+    for statement in statements:
+        # The rows themselves: `values` would be one call more for each write of a single caller.
+        has_rows = isinstance(statement, InsertStatement | PutStatement)
+        rows = statement.rows if has_rows else (statement.values,)  # type: ignore[attr-defined]
+        if len(rows) > MOST_PUT:
+            return True
+        for value in chain.from_iterable(rows):
+            if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
+                return True
+    return False
 
 
 def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
