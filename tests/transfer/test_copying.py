@@ -18,8 +18,8 @@ from swarm_persistence import (
     TaskModel,
 )
 from swarm_persistence.transfer.copying import copy
-from swarm_persistence.transfer.json_lines import JsonLinesPlace
-from swarm_persistence.transfer.places import BATCH, StoragePlace
+from swarm_persistence.transfer.endpoints import BATCH, StorageEndpoint
+from swarm_persistence.transfer.json_lines import JsonLinesEndpoint
 from swarm_persistence_conformance.records import a_task, an_event, complete_records
 
 
@@ -37,8 +37,8 @@ async def filled() -> Storage:
     return storage
 
 
-def file_place(path: Path) -> JsonLinesPlace:
-    return JsonLinesPlace(path, is_new_possible=True)
+def file_endpoint(path: Path) -> JsonLinesEndpoint:
+    return JsonLinesEndpoint(path, is_new_possible=True)
 
 
 class StopError(Exception):
@@ -58,10 +58,10 @@ class TestCopies:
         source = await filled()
         async with (
             await SqliteStorage.open(tmp_path / "swarm.db") as target,
-            file_place(tmp_path / "all.jsonl") as file,
+            file_endpoint(tmp_path / "all.jsonl") as file,
         ):
-            there = await copy(StoragePlace(source), file)
-            back = await copy(file, StoragePlace(target))
+            there = await copy(StorageEndpoint(source), file)
+            back = await copy(file, StorageEndpoint(target))
 
             assert all(outcome.is_equal for outcome in [*there, *back])
             assert await target.repository(TaskModel).find_all() == await source.repository(TaskModel).find_all()
@@ -72,7 +72,7 @@ class TestCopies:
     async def test_the_copy_goes_on_where_the_source_was(self, tmp_path: Path) -> None:
         source = await filled()
         async with await SqliteStorage.open(tmp_path / "swarm.db") as target:
-            await copy(StoragePlace(source), StoragePlace(target))
+            await copy(StorageEndpoint(source), StorageEndpoint(target))
 
             for verb in ("get_ready_tasks", "get_blocked_tasks"):
                 found = [task.id for task in await getattr(target, verb)()]
@@ -83,9 +83,9 @@ class TestCopies:
         source = await filled()
         async with await SqliteStorage.open(tmp_path / "swarm.db") as target:
             with pytest.raises(StopError):
-                await copy(StoragePlace(source), StoragePlace(target), stop_after(BATCH))  # type: ignore[arg-type]
+                await copy(StorageEndpoint(source), StorageEndpoint(target), stop_after(BATCH))  # type: ignore[arg-type]
             begun = await target.repository(TaskModel).count()
-            outcomes = await copy(StoragePlace(source), StoragePlace(target))
+            outcomes = await copy(StorageEndpoint(source), StorageEndpoint(target))
 
         assert begun > 0
         assert all(outcome.is_equal for outcome in outcomes)
@@ -98,7 +98,7 @@ class TestCopies:
         await target.store_task(a_task("a", payload=2))
 
         with pytest.raises(ConflictError, match="another task 'a'"):
-            await copy(StoragePlace(source), StoragePlace(target))
+            await copy(StorageEndpoint(source), StorageEndpoint(target))
 
         stored = await target.get_task("a")
         assert stored is not None
@@ -109,31 +109,31 @@ class TestCopies:
         await source.store_event(an_event("both"))
         await target.store_event(an_event("more"))
 
-        outcomes = await copy(StoragePlace(source), StoragePlace(target))
+        outcomes = await copy(StorageEndpoint(source), StorageEndpoint(target))
 
         assert [outcome.kind for outcome in outcomes if not outcome.is_equal] == ["event"]
 
     async def test_a_change_after_the_copy_shows_in_the_comparison(self) -> None:
         source, target = MemoryStorage(), MemoryStorage()
         await source.store_task(a_task("a"))
-        await copy(StoragePlace(source), StoragePlace(target))
+        await copy(StorageEndpoint(source), StorageEndpoint(target))
         await target.claim_next_task("agent")
 
         with pytest.raises(ConflictError):
-            await copy(StoragePlace(source), StoragePlace(target))
+            await copy(StorageEndpoint(source), StorageEndpoint(target))
 
 
 class TestJsonLines:
     async def test_a_line_that_was_cut_off_is_written_again(self, tmp_path: Path) -> None:
         source = await filled()
         path = tmp_path / "all.jsonl"
-        async with file_place(path) as file:
-            await copy(StoragePlace(source), file)
+        async with file_endpoint(path) as file:
+            await copy(StorageEndpoint(source), file)
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) * 2 // 3])
 
-        async with file_place(path) as file:
-            outcomes = await copy(StoragePlace(source), file)
+        async with file_endpoint(path) as file:
+            outcomes = await copy(StorageEndpoint(source), file)
 
         assert all(outcome.is_equal for outcome in outcomes)
         assert path.read_bytes() == whole
@@ -144,8 +144,8 @@ class TestJsonLines:
         old.chmod(0o640)
 
         for path in (new, old):
-            async with file_place(path) as file:
-                await copy(StoragePlace(await filled()), file)
+            async with file_endpoint(path) as file:
+                await copy(StorageEndpoint(await filled()), file)
 
         assert [stat.S_IMODE(path.stat().st_mode) for path in (new, old)] == [0o600, 0o640]
 
@@ -154,7 +154,7 @@ class TestJsonLines:
         path.write_text("my notes\n")
 
         with pytest.raises(OtherError, match="left as it is"):
-            async with file_place(path):
+            async with file_endpoint(path):
                 pass
 
         assert path.read_text() == "my notes\n"
@@ -162,18 +162,18 @@ class TestJsonLines:
     @pytest.mark.parametrize("line", ['{"kind":"mouse","record":{}}', '{"kind":"task","record":{}}', "{", '"x"'])
     async def test_a_line_that_is_no_record_is_named(self, tmp_path: Path, line: str) -> None:
         path = tmp_path / "all.jsonl"
-        async with file_place(path) as file:
-            await copy(StoragePlace(MemoryStorage()), file)
+        async with file_endpoint(path) as file:
+            await copy(StorageEndpoint(MemoryStorage()), file)
         with path.open("a") as written:
             written.write(line + "\n")
 
         with pytest.raises(SerializationError, match="line 2"):
-            async with JsonLinesPlace(path, is_new_possible=False):
+            async with JsonLinesEndpoint(path, is_new_possible=False):
                 pass
 
     async def test_a_source_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(OtherError, match="no file"):
-            async with JsonLinesPlace(tmp_path / "none.jsonl", is_new_possible=False):
+            async with JsonLinesEndpoint(tmp_path / "none.jsonl", is_new_possible=False):
                 pass
 
         assert not (tmp_path / "none.jsonl").exists()
@@ -183,9 +183,9 @@ class TestJsonLines:
         await source.append_events([an_event(id) for id in "cab"])
         await source.repository(EventModel).delete("a")
 
-        async with file_place(tmp_path / "all.jsonl") as file:
-            await copy(StoragePlace(source), file)
-            await copy(file, StoragePlace(target))
+        async with file_endpoint(tmp_path / "all.jsonl") as file:
+            await copy(StorageEndpoint(source), file)
+            await copy(file, StorageEndpoint(target))
 
         assert [(event.id, event.sequence) for event in await target.read_events()] == [("c", 1), ("b", 2)]
 
@@ -202,7 +202,7 @@ async def test_a_task_that_still_waits_for_many_waits_for_the_last_of_them_on_po
         for task in await source.claim_next_tasks("agent", limit=20):
             await source.complete_task(task)
 
-        await copy(StoragePlace(source), StoragePlace(target))
+        await copy(StorageEndpoint(source), StorageEndpoint(target))
         for task in await target.claim_next_tasks("agent", limit=20):
             assert task.id != "last"
             await target.complete_task(task)

@@ -16,9 +16,9 @@ from swarm_persistence.backends.commenting import commenting
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.durations import in_seconds
 from swarm_persistence.engines.pools import Durability
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.settings import PERIODS, Period, PostgresSettings, PreparedStatements
-from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.models import AgentModel
 from swarm_persistence.storage import Storage

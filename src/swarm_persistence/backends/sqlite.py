@@ -7,9 +7,9 @@ from typing import Self
 from swarm_persistence.backends.pools import PooledStorageBuilder
 from swarm_persistence.durations import in_seconds
 from swarm_persistence.engines.pools import Durability
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.engines.sql.sqlite.engine import SqliteEngine
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
-from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.storage import Storage
 
 

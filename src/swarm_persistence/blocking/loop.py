@@ -10,7 +10,7 @@ from swarm_persistence.background import background_loop
 from swarm_persistence.engines import calling_thread
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.interface import Engine
-from swarm_persistence.engines.surroundings import require_real_threads
+from swarm_persistence.engines.runtime import require_real_threads
 from swarm_persistence.errors import OtherError, StorageError
 
 R = TypeVar("R")

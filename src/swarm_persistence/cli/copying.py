@@ -15,8 +15,8 @@ from swarm_persistence.cli.target import open_existing, shown
 from swarm_persistence.cli.terminal import meter, new_table, open_console, say
 from swarm_persistence.schema.tables import TABLES
 from swarm_persistence.transfer.copying import Copied, copy
-from swarm_persistence.transfer.json_lines import JsonLinesPlace
-from swarm_persistence.transfer.places import Place, StoragePlace, StorageSource
+from swarm_persistence.transfer.endpoints import Endpoint, StorageEndpoint, StorageSource
+from swarm_persistence.transfer.json_lines import JsonLinesEndpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,10 +66,10 @@ async def _copy(console: "Console", source: str, target: str) -> list[Copied]:
             return await copy(origin, destination, show)
 
 
-async def _open(name: str, *, is_source: bool) -> Place:
+async def _open(name: str, *, is_source: bool) -> Endpoint:
     if name.endswith(JSON_LINES):
-        return JsonLinesPlace(Path(name), is_new_possible=not is_source)
-    return StorageSource(await open_existing(name)) if is_source else StoragePlace(await init_storage(name))
+        return JsonLinesEndpoint(Path(name), is_new_possible=not is_source)
+    return StorageSource(await open_existing(name)) if is_source else StorageEndpoint(await init_storage(name))
 
 
 def _name(target: str) -> str:

@@ -10,8 +10,8 @@ from swarm_persistence.cli.finding import Finding, ok, wrong
 from swarm_persistence.cli.remedies import recover, restore
 from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import schema_version
-from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
+from swarm_persistence.engines.sql.sqlite.read_only import opened_read_only
 from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss
 from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, readable_values
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape, shapes
@@ -32,7 +32,7 @@ _SEQUENCES_BEHIND = """
 def examine_records(path: Path) -> Iterator[Finding]:
     """Yield a finding for each kind of record, and for the consistency between records."""
     try:
-        with looking(path, _BUSY_MILLISECONDS) as connection:
+        with opened_read_only(path, _BUSY_MILLISECONDS) as connection:
             connection.execute("BEGIN").fetchall()  # one snapshot of all tables
             yield from _examine(path, connection)
     except apsw.Error as error:

@@ -17,9 +17,9 @@ from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite import checksums, schema_version
 from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
 from swarm_persistence.engines.sql.sqlite.log import Log, read_log
-from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, is_for_log, page_size_of, size_of
+from swarm_persistence.engines.sql.sqlite.read_only import opened_read_only
 from swarm_persistence.storage.task_dependencies import MISSING_AFTER_SECONDS
 
 SQLITE_RELEASE = apsw.sqlite_lib_version()
@@ -43,14 +43,14 @@ def require_ours(path: Path) -> None:
     found, errors = [], []
     for with_log in (True, False):
         try:
-            with looking(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
+            with opened_read_only(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
                 found.append(connection.pragma("application_id"))
         except apsw.Error as error:
             errors.append(error)
     if not found:
         raise CommandError(f"{str(path)!r} cannot be read: {errors[0]}", exit_code=1) from errors[0]
     if schema_version.APPLICATION_ID not in found:
-        with suppress(apsw.Error), looking(path, _BUSY_MILLISECONDS) as connection:
+        with suppress(apsw.Error), opened_read_only(path, _BUSY_MILLISECONDS) as connection:
             if not found[0] and not connection.execute("SELECT count(*) FROM sqlite_schema").get:
                 inspection = inspect(str(path.resolve()), _BUSY_MILLISECONDS / 1000)
                 if inspection.state is FileState.DAMAGED and inspection.refusal is not None:
@@ -70,7 +70,7 @@ def require_recoverable(path: Path) -> None:
     if not size_of(path.resolve()) and read_log(companions(path)[0]) is None:
         raise CommandError(f"there is no database at {str(path)!r}, and no log of one")
     # Without the log: that of another program's database may lie beside ours.
-    with suppress(apsw.Error), looking(path, _BUSY_MILLISECONDS, with_log=False) as connection:
+    with suppress(apsw.Error), opened_read_only(path, _BUSY_MILLISECONDS, with_log=False) as connection:
         application_id = connection.pragma("application_id")
         if application_id not in (schema_version.APPLICATION_ID, 0):
             raise CommandError(f"{str(path)!r} is another program's database (application_id {application_id:#x})")
@@ -141,7 +141,7 @@ def _examine(path: Path, check: str, large_log_bytes: int) -> Iterator[Finding]:
     else:
         yield ok("log (WAL)", "none, or empty: all is in the file")
     yield _integrity(path, check, problems, " without the log" if reason else "")
-    with looking(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
+    with opened_read_only(path, _BUSY_MILLISECONDS, with_log=not reason) as connection:
         yield _schema(path, connection)
         yield from examine_needs(path, connection, is_deep=False)
         if schema_version.status(connection).version == LATEST:
@@ -189,7 +189,7 @@ def _journal(path: Path, *, with_log: bool) -> Finding:
 def _problems(path: Path, check: str, *, with_log: bool) -> list[str]:
     """Return the result of the check; a page that aborts it is a finding, too."""
     try:
-        with looking(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
+        with opened_read_only(path, _BUSY_MILLISECONDS, with_log=with_log) as connection:
             rows: Any = connection.execute(f"PRAGMA {check}").fetchall()
     except (apsw.CorruptError, apsw.NotADBError) as error:
         return [str(error)]

@@ -11,8 +11,8 @@ from swarm_persistence.cli.log_readers import old_readers
 from swarm_persistence.cli.remedies import backup, recover
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.log import Log, read_log
-from swarm_persistence.engines.sql.sqlite.looking import looking
 from swarm_persistence.engines.sql.sqlite.raw_file import RawFile, companions, page_size_of, size_of
+from swarm_persistence.engines.sql.sqlite.read_only import opened_read_only
 
 LARGE_LOG_BYTES = 64 * 1024 * 1024
 
@@ -98,7 +98,7 @@ def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
 
 def _progress(path: Path) -> tuple[int, int]:
     """Return the number of frames of a log in use, and how many of them are checkpointed."""
-    with looking(path, 0) as connection:
+    with opened_read_only(path, 0) as connection:
         connection.pragma("schema_version")  # opens the log
         return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
@@ -140,7 +140,7 @@ def _change_counter(file: Path, log: Log) -> int:
 def _birth(path: Path, *, with_log: bool) -> str | None:
     """Return the database's identity, the microsecond of its creation; `None` if it is unreadable or new."""
     try:
-        with looking(path, 0, with_log=with_log) as connection:
+        with opened_read_only(path, 0, with_log=with_log) as connection:
             application_id = connection.pragma("application_id")
             if application_id != schema_version.APPLICATION_ID:
                 return f"another program's (application_id {application_id:#x})" if application_id else None

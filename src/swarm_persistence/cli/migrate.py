@@ -112,7 +112,7 @@ def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
 def _version_of(path: str, timeout: float) -> int:
     """Return the schema version of a file, 0 if it is missing or empty; change nothing."""
     from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
-    from swarm_persistence.engines.sql.sqlite.looking import looking
+    from swarm_persistence.engines.sql.sqlite.read_only import opened_read_only
     from swarm_persistence.engines.sql.sqlite.schema_version import require_known, status
 
     inspection = inspect(path, timeout)
@@ -120,7 +120,7 @@ def _version_of(path: str, timeout: float) -> int:
         raise inspection.refusal
     if inspection.state in (FileState.MISSING, FileState.EMPTY, FileState.NEW):
         return 0
-    with looking(Path(path), round(timeout * 1000)) as connection:
+    with opened_read_only(Path(path), round(timeout * 1000)) as connection:
         require_known(connection)
         return status(connection).version
 

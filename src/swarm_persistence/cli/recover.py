@@ -16,8 +16,8 @@ from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import new_table, open_console, say
 from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.transfer.copying import copy
-from swarm_persistence.transfer.json_lines import JsonLinesPlace
-from swarm_persistence.transfer.places import Place, StoragePlace
+from swarm_persistence.transfer.endpoints import Endpoint, StorageEndpoint
+from swarm_persistence.transfer.json_lines import JsonLinesEndpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _require_new(source: Path, target: str, losses: Path) -> None:
-    from swarm_persistence.engines.placing import COMPANIONS, require_target
+    from swarm_persistence.engines.partial_files import COMPANIONS, require_target
     from swarm_persistence.engines.sql.sqlite.file import resolve
 
     resolve(source)
@@ -124,16 +124,16 @@ def _recover(source: Path, target: str, *, log: str | None) -> "RecoveryOutcome"
 
 
 async def _move(new: Path, target: str) -> None:
-    source = StoragePlace(await init_storage(str(new)))
-    place: Place = (
-        StoragePlace(await init_storage(target))
+    source = StorageEndpoint(await init_storage(str(new)))
+    endpoint: Endpoint = (
+        StorageEndpoint(await init_storage(target))
         if _is_url(target)
-        else JsonLinesPlace(Path(target), is_new_possible=True)
+        else JsonLinesEndpoint(Path(target), is_new_possible=True)
     )
-    async with source, place:
-        if any([await place.count(table) for table in PUBLIC_TABLES]):
+    async with source, endpoint:
+        if any([await endpoint.count(table) for table in PUBLIC_TABLES]):
             raise CommandError(f"{shown(target)!r} holds records already; give an empty storage")
-        await copy(source, place)
+        await copy(source, endpoint)
 
 
 def _is_url(target: str) -> bool:

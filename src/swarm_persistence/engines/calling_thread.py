@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.surroundings import require_own_threads
+from swarm_persistence.engines.runtime import require_own_threads
 
 P = ParamSpec("P")
 R = TypeVar("R")

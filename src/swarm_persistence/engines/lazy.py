@@ -6,8 +6,8 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
 from swarm_persistence.engines.interface import Engine, Watch
+from swarm_persistence.engines.runtime import new_lock, running_loop
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import new_lock, running_loop
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.schema.tables import Table
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from swarm_persistence.engines.interface import Progress, Reader, Snapshot
-from swarm_persistence.engines.placing import partial_file, require_no_file, require_target
+from swarm_persistence.engines.partial_files import partial_file, require_no_file, require_target
 from swarm_persistence.engines.reads import Count, LastSequence, Values
 from swarm_persistence.engines.stepping import run_beside
 from swarm_persistence.errors import DatabaseError, OtherError, SerializationError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from swarm_persistence.engines.interface import Progress
-from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.engines.runtime import running_loop
 
 if TYPE_CHECKING:
     import threading

@@ -229,7 +229,7 @@ class IfNone(msgspec.Struct, frozen=True):
     then: "tuple[Step, ...]"
 
 
-class Apart(msgspec.Struct, frozen=True):
+class IndependentWrites(msgspec.Struct, frozen=True):
     """Run several writes, each of which stands for itself. Result: those of the steps of each write.
 
     An engine may commit each of them apart from the others and from the rest of the write, before it or beside it. So
@@ -257,5 +257,5 @@ Step = (
     | IndexWords
     | IfChanged
     | IfNone
-    | Apart
+    | IndependentWrites
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from swarm_persistence.clock import wake_when_moved
-from swarm_persistence.engines.surroundings import new_lock, running_loop
+from swarm_persistence.engines.runtime import new_lock, running_loop
 from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import Table
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from swarm_persistence.engines.surroundings import new_lock, running_loop
+from swarm_persistence.engines.runtime import new_lock, running_loop
 from swarm_persistence.errors import OtherError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.following import BEFORE_ALL, PAGE_BYTES, position_of
 from swarm_persistence.engines.interface import Engine, FeedPage, FeedPosition, Watch
-from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.errors import StorageError
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.codec import Row

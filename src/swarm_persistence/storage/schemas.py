@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from swarm_persistence.engines.surroundings import new_lock
+from swarm_persistence.engines.runtime import new_lock
 from swarm_persistence.errors import ClosedError
 
 S = TypeVar("S")

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Engine, Session
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import Model
 from swarm_persistence.storage.call_lock import CallLock

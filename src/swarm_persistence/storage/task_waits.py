@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextvars import Context
 
 from swarm_persistence.engines.interface import Engine, Watch
-from swarm_persistence.engines.surroundings import running_loop
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.errors import NotFoundError, StorageError, copy_error
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Query, one_of

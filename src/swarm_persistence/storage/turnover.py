@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.prepared import BoundSteps
-from swarm_persistence.engines.steps import Apart
+from swarm_persistence.engines.steps import IndependentWrites
 from swarm_persistence.errors import InvalidQueryError, UnreadableError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
@@ -69,28 +69,28 @@ class TurnoverVerbs(LeaseVerbs):
         if not held:
             return CompletedAndClaimed(await self._claim_ready(request), [task for task, _ in pairs])
 
-        apart = Apart(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
+        writes = IndependentWrites(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
         if not request.limit or self._is_choosing or request.ageing is not None:
-            (outcomes,) = await self._executor().write((apart,))
+            (outcomes,) = await self._executor().write((writes,))
             lost = self._show_completed(pairs, held, outcomes)
             return CompletedAndClaimed(await self._claim_ready(request), lost)
         claim = BoundSteps(
             claiming_ready(request.types, request.limit, request.is_running), request.agent_id, request.lease
         )
         try:
-            outcomes, marked, claimed = await self._write_claim([apart, *claim])
+            outcomes, marked, claimed = await self._write_claim([writes, *claim])
         except UnreadableError:
-            outcomes = await self._complete_after_failure(apart, [task for task, _ in held])
+            outcomes = await self._complete_after_failure(writes, [task for task, _ in held])
             marked, claimed = MOST_MARKED, []
         lost = self._show_completed(pairs, held, outcomes)
         if not claimed and (marked == MOST_MARKED or await self._must_choose()):
             claimed = await self._claim_ready(request)
         return CompletedAndClaimed(claimed, lost)
 
-    async def _complete_after_failure(self, apart: Apart, tasks: Sequence[TaskModel]) -> list[Any]:
+    async def _complete_after_failure(self, writes: IndependentWrites, tasks: Sequence[TaskModel]) -> list[Any]:
         """Complete tasks without a claim; the failed write may have completed them."""
         outcomes: list[Any]
-        (outcomes,) = await self._executor().write((apart,))
+        (outcomes,) = await self._executor().write((writes,))
         for place, task in enumerate(tasks):
             if not outcomes[place][0] and (stored := await self.get_task(task.id)) is not None:
                 is_same = (stored.assigned_to, stored.claim_count) == (task.assigned_to, task.claim_count)

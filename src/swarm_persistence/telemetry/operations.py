@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from swarm_persistence.engines.reads import Get, IsAny, LastSequence, Page, Read, WordIndexes
 from swarm_persistence.engines.steps import (
-    Apart,
     Claim,
     Delete,
     IfChanged,
     IfNone,
+    IndependentWrites,
     IndexWords,
     Insert,
     KeepWordIndex,
@@ -151,7 +151,7 @@ def _leaves(steps: Sequence[Step], results: Sequence[Any] | None = None) -> Iter
         elif isinstance(step, IfNone):
             if results is None or result is not None:
                 yield from _leaves(step.then, result)
-        elif isinstance(step, Apart):
+        elif isinstance(step, IndependentWrites):
             for write, outcome in zip(step.writes, repeat(None) if result is None else result, strict=False):
                 yield from _leaves(write, outcome)
         else:

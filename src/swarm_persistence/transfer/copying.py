@@ -8,7 +8,7 @@ import msgspec
 from swarm_persistence.engines.lines import StoredRecord
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.schema.tables import PUBLIC_TABLES, TABLES, Table
-from swarm_persistence.transfer.places import Place, digest_of
+from swarm_persistence.transfer.endpoints import Endpoint, digest_of
 
 Progress = Callable[[int], object]
 """Called with the number of records processed so far."""
@@ -37,7 +37,7 @@ class Copied(msgspec.Struct, frozen=True):
         return self.source == self.target
 
 
-async def copy(source: Place, target: Place, on_progress: Progress = lambda done: None) -> list[Copied]:
+async def copy(source: Endpoint, target: Endpoint, on_progress: Progress = lambda done: None) -> list[Copied]:
     """Copy every record, model by model, and return the result for each model; repeat the call to resume.
 
     Records keep all fields, including versions and unmet dependencies. The target assigns new sequences to events and
@@ -63,17 +63,17 @@ async def copy(source: Place, target: Place, on_progress: Progress = lambda done
     return outcomes
 
 
-async def sum_of(place: Place, table: Table[Any]) -> Sum:
+async def sum_of(endpoint: Endpoint, table: Table[Any]) -> Sum:
     """Read all records of a table, count them, and add up their checksums."""
     count = total = 0
-    async for batch in place.batches(table):
+    async for batch in endpoint.batches(table):
         count += len(batch)
         # A sum does not depend on the order and, unlike XOR, detects a duplicate record.
         total += sum(int.from_bytes(digest_of(stored.record)) for stored in batch)
     return Sum(count, f"{total % 2**256:064x}")
 
 
-async def _copy_batch(table: Table[Any], batch: Sequence[StoredRecord], target: Place) -> int:
+async def _copy_batch(table: Table[Any], batch: Sequence[StoredRecord], target: Endpoint) -> int:
     known = await target.known(table, [stored.record.id for stored in batch])
     for stored in batch:
         id = stored.record.id

@@ -19,10 +19,10 @@ from swarm_persistence.engines.lines import (
 )
 from swarm_persistence.errors import OtherError
 from swarm_persistence.schema.tables import Table
-from swarm_persistence.transfer.places import digest_of
+from swarm_persistence.transfer.endpoints import digest_of
 
 
-class JsonLinesPlace:
+class JsonLinesEndpoint:
     """The records of a file, to read and to append. An incomplete last line is truncated."""
 
     def __init__(self, path: Path, *, is_new_possible: bool) -> None:

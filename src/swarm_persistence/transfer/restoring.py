@@ -7,7 +7,7 @@ from functools import partial
 from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.engines.interface import Progress
 from swarm_persistence.engines.lines import Header, check_lines, read_lines
-from swarm_persistence.engines.placing import partial_file
+from swarm_persistence.engines.partial_files import partial_file
 from swarm_persistence.engines.stepping import run_beside, run_in_steps
 from swarm_persistence.errors import OtherError, shown
 from swarm_persistence.storage import Storage
@@ -98,14 +98,14 @@ class _Restoring:
 
     async def _make_file(self, path: str) -> None:
         from swarm_persistence.backends.sqlite import SqliteStorage
-        from swarm_persistence.engines.sql.sqlite.placing import place, require_free
+        from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
 
         await run_beside(partial(require_free, path, is_overwriting=self._is_overwriting))
         with partial_file(path) as file:
             builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
             async with await builder.build(file.path) as storage:
                 await self._fill(storage)
-            await run_beside(partial(place, file, is_overwriting=self._is_overwriting, keeps_numbers=True, vfs=None))
+            await run_beside(partial(publish, file, is_overwriting=self._is_overwriting, keeps_numbers=True, vfs=None))
 
 
 def _is_database(path: str) -> bool:
@@ -113,7 +113,7 @@ def _is_database(path: str) -> bool:
         raise OtherError(f"there is no file {path!r}")
     if sys.platform == "emscripten":
         return False  # which has no SQLite
-    from swarm_persistence.engines.sql.sqlite.resting import is_database
+    from swarm_persistence.engines.sql.sqlite.offline import is_database
 
     return is_database(path)
 

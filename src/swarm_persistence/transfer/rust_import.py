@@ -12,7 +12,7 @@ import msgspec
 
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.engines.lines import BATCH
-from swarm_persistence.engines.placing import partial_file
+from swarm_persistence.engines.partial_files import partial_file
 from swarm_persistence.engines.stepping import run_beside
 from swarm_persistence.errors import OtherError
 from swarm_persistence.models import Model, TaskModel
@@ -115,7 +115,7 @@ class _Import:
 
     async def _fill_file(self, path: str, *, is_adding: bool) -> None:
         from swarm_persistence.backends.sqlite import SqliteStorage
-        from swarm_persistence.engines.sql.sqlite.placing import place, require_free
+        from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
 
         builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
         if await run_beside(partial(os.path.lexists, path)):
@@ -126,7 +126,7 @@ class _Import:
         with partial_file(path) as file:
             async with await builder.build(file.path) as storage:
                 await self._fill(storage, is_adding=is_adding)
-            await run_beside(partial(place, file, is_overwriting=False, keeps_numbers=True, vfs=None))
+            await run_beside(partial(publish, file, is_overwriting=False, keeps_numbers=True, vfs=None))
 
     async def _fill(self, storage: Storage, *, is_adding: bool) -> None:
         total = sum([await run_beside(partial(self._source.count, table)) for table in TABLES])

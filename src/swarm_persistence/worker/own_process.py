@@ -9,7 +9,7 @@ from typing import NamedTuple
 _PROC = Path("/proc")
 
 
-class _Place(NamedTuple):
+class _ProcessNamespace(NamedTuple):
     """Where a process id means the same process: a host since it was booted, and a namespace of ids."""
 
     host: str
@@ -21,7 +21,7 @@ def own_process() -> str | None:
     """Return the name of this process; `None` where there are no processes, as in a browser."""
     if sys.platform in ("emscripten", "win32"):
         return None  # on Windows, to ask for a process by a signal would end it
-    return "|".join((*_place(), str(os.getpid()), _started(os.getpid())))
+    return "|".join((*_process_namespace(), str(os.getpid()), _started(os.getpid())))
 
 
 def is_gone(process: object) -> bool:
@@ -29,8 +29,8 @@ def is_gone(process: object) -> bool:
     own = own_process()
     if not isinstance(process, str) or own is None or process.count("|") != own.count("|"):
         return False
-    *place, pid, started = process.split("|")
-    if tuple(place) != _place() or not pid.isdecimal():
+    *namespace, pid, started = process.split("|")
+    if tuple(namespace) != _process_namespace() or not pid.isdecimal():
         return False
     try:
         os.kill(int(pid), 0)
@@ -42,11 +42,11 @@ def is_gone(process: object) -> bool:
     return bool(started) and _started(int(pid)) != started
 
 
-def _place() -> _Place:
-    return _Place(platform.node(), _text(_PROC / "sys/kernel/random/boot_id"), _namespace())
+def _process_namespace() -> _ProcessNamespace:
+    return _ProcessNamespace(platform.node(), _text(_PROC / "sys/kernel/random/boot_id"), _pid_namespace())
 
 
-def _namespace() -> str:
+def _pid_namespace() -> str:
     try:
         return os.readlink(_PROC / "self/ns/pid")
     except OSError:

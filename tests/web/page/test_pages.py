@@ -305,7 +305,7 @@ class TestLists:
 
 
 class TestLargeLists:
-    async def test_a_value_that_took_long_is_remembered_and_the_page_says_when_to_ask_again(
+    async def test_a_value_that_took_long_is_cached_and_the_page_says_when_to_ask_again(
         self, client: httpx.AsyncClient, storage: Storage
     ) -> None:
         first = await client.get("/")

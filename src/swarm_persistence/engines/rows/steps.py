@@ -9,12 +9,12 @@ from typing import Any
 
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
 from swarm_persistence.engines.steps import (
-    Apart,
     Claim,
     Delete,
     DeleteFirst,
     IfChanged,
     IfNone,
+    IndependentWrites,
     Insert,
     KeepWordIndex,
     LockRows,
@@ -72,7 +72,7 @@ def _if_none(step: IfNone) -> CompiledStep:
     return lambda changes: changes.if_none(query, then)
 
 
-def _apart(step: Apart) -> CompiledStep:
+def _independent_writes(step: IndependentWrites) -> CompiledStep:
     writes = [compile_steps(steps) for steps in step.writes]
     return lambda changes: [[run(changes) for run in steps] for steps in writes]
 
@@ -103,7 +103,7 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Reserve: lambda step: partial(Changes.reserve, table=step.table, number=step.number),
     IfChanged: _if_changed,
     IfNone: _if_none,
-    Apart: _apart,
+    IndependentWrites: _independent_writes,
     LockRows: _lock_rows,
     KeepWordIndex: _keep_word_index,
 }

@@ -24,13 +24,13 @@ from swarm_persistence.engines.reads import (
 )
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
-    ApartStatement,
     ClaimStatement,
     CountStatement,
     DeleteFirstStatement,
     ExistsStatement,
     IfChangedStatement,
     IfNoneStatement,
+    IndependentWritesStatement,
     InsertStatement,
     NothingStatement,
     PageStatement,
@@ -46,12 +46,12 @@ from swarm_persistence.engines.sql.statements import (
 )
 from swarm_persistence.engines.sql.word_index import WordIndexCompiler
 from swarm_persistence.engines.steps import (
-    Apart,
     Claim,
     Delete,
     DeleteFirst,
     IfChanged,
     IfNone,
+    IndependentWrites,
     IndexWords,
     Insert,
     KeepWordIndex,
@@ -106,7 +106,7 @@ class StatementCompiler(ABC):
             Reserve: self.reserve,
             IfChanged: self._if_changed,
             IfNone: self._if_none,
-            Apart: self.apart,
+            IndependentWrites: self.independent_writes,
             Get: self.get,
             Select: self.select,
             Page: self._page,
@@ -214,9 +214,9 @@ class StatementCompiler(ABC):
         """Return the statement that deletes rows, of which there are so many."""
         return CountStatement(*self.sql.delete(query), query.table)
 
-    def apart(self, step: Apart) -> Statement:
+    def independent_writes(self, step: IndependentWrites) -> Statement:
         """Return the statement that runs several writes, each with results of its own."""
-        return ApartStatement([*map(self.write, step.writes)])
+        return IndependentWritesStatement([*map(self.write, step.writes)])
 
     def last_sequence(self, read: LastSequence) -> Statement:
         """Return the statement that finds the highest sequence of a table, deleted rows included."""

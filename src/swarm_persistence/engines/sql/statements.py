@@ -327,7 +327,7 @@ class DeleteFirstStatement(Statement, eq=False, gc=False):
         return (self.step.query.table.name,)
 
 
-class ApartStatement(Statement, eq=False, gc=False):
+class IndependentWritesStatement(Statement, eq=False, gc=False):
     """Runs several writes one after the other; gives the results of each."""
 
     writes: Sequence[Sequence[Statement]]

@@ -60,7 +60,7 @@ async def search_documents(
     return answer(await storage.search_documents(words, collection or (), below=below, limit=limit))
 
 
-class Vicinity(Struct, kw_only=True, forbid_unknown_fields=True):
+class NearestSearch(Struct, kw_only=True, forbid_unknown_fields=True):
     """An embedding, and the collection in which the documents nearest to it are searched for."""
 
     embedding: list[float]
@@ -74,7 +74,7 @@ class Vicinity(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @post(NEAREST, status_code=200)
 async def nearest_documents(
-    data: JSONBody[Vicinity], storage: NamedDependency[Storage]
+    data: JSONBody[NearestSearch], storage: NamedDependency[Storage]
 ) -> Response[list[FoundDocument]]:
     """Return the documents whose embeddings are the nearest, with their scores, best match first; changes nothing."""
     return answer(await storage.nearest_documents(**asdict(data)))

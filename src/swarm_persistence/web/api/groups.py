@@ -10,7 +10,7 @@ from swarm_persistence.web.answers import answer
 from swarm_persistence.web.problems import HttpProblem
 
 
-class Erasure(Struct, kw_only=True, forbid_unknown_fields=True):
+class DeletionConfirmation(Struct, kw_only=True, forbid_unknown_fields=True):
     """Confirms what is to be deleted."""
 
     confirm: str
@@ -23,7 +23,7 @@ class Erasure(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @post("/{id:str}/erase", status_code=200)
 async def erase_group(
-    data: JSONBody[Erasure], record_id: NamedDependency[str], storage: NamedDependency[Storage]
+    data: JSONBody[DeletionConfirmation], record_id: NamedDependency[str], storage: NamedDependency[Storage]
 ) -> Response[Erased]:
     """Permanently delete all records of a group and its schedules, and return how many; `confirm` repeats its name.
 

@@ -9,7 +9,7 @@ from swarm_persistence import Storage
 from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.storage.undecided_tasks import ready_tasks_of
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.remembered import remembered_of
+from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.worker.unhandled_types import unhandled_types
 
@@ -19,10 +19,10 @@ _MOST_TASKS = 50
 @get("/approvals", include_in_schema=False)
 async def approvals(storage: NamedDependency[Storage], visit: NamedDependency[Visit]) -> Response[str]:
     """List what waits for a decision, the most urgent first."""
-    remembered = remembered_of(storage)
-    waiting = await remembered.get("waiting", storage.get_waiting_tasks)
+    cache = cache_of(storage)
+    waiting = await cache.get("waiting", storage.get_waiting_tasks)
     types = await types_to_decide(storage, (each.task_type for each in waiting.value))
-    ready = await remembered.get(
+    ready = await cache.get(
         ("to decide", frozenset(types)), lambda: ready_tasks_of(storage, sorted(types), _MOST_TASKS)
     )
     tasks = ready.value
@@ -38,9 +38,9 @@ async def approvals(storage: NamedDependency[Storage], visit: NamedDependency[Vi
 
 
 async def types_to_decide(storage: Storage, task_types: Iterable[str]) -> set[str]:
-    """Return those of these types that no live worker handles; all agents are read for it, so it is remembered."""
+    """Return those of these types that no live worker handles; all agents are read for it, so it is cached."""
     types = frozenset(task_types)
-    found = await remembered_of(storage).get(
+    found = await cache_of(storage).get(
         ("unhandled", types), lambda: unhandled_types(storage, types, HEARTBEAT_TIMEOUT_SECONDS)
     )
     return found.value

@@ -13,9 +13,9 @@ from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
 from swarm_persistence import ConflictError, DocumentModel, InvalidQueryError, QueryBuilder, Storage, StorageError
 from swarm_persistence.storage.document_sizes import sizes_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.lists import PAGE_SIZE
-from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import redirect, render
 
 QUESTIONS = {"delete": "Delete this document? This cannot be undone."}
@@ -62,9 +62,7 @@ async def documents(  # noqa: PLR0917 - the parts of a query string
         if values["words"]:
             values["found"] = await storage.search_documents(words, collection, limit=_MOST_FOUND)
         else:
-            counts = await remembered_of(storage).get(
-                "documents", lambda: storage.count_by(DocumentModel, "collection")
-            )
+            counts = await cache_of(storage).get("documents", lambda: storage.count_by(DocumentModel, "collection"))
             below = _below(counts.value, collection)
             values |= {"below": below[:_MOST_COLLECTIONS], "more_below": max(len(below) - _MOST_COLLECTIONS, 0)}
             values["again_in"] = counts.newer_in or None
@@ -117,7 +115,7 @@ async def act(
         await storage.run_transaction(delete)
     except ConflictError as error:
         return await _document_page(storage, visit, collection, key, refusal=str(error), status_code=409)
-    remembered_of(storage).forget("documents")
+    cache_of(storage).invalidate("documents")
     there = urlencode({"in": collection, "done": action}, doseq=True)
     return redirect(visit, f"/documents?{there}")
 

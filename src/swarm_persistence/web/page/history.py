@@ -12,9 +12,9 @@ from litestar.params import FromPath, FromQuery
 from swarm_persistence import EventModel, MessageModel, MetricModel, Storage
 from swarm_persistence.clock import now
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.charts import RANGES, Buckets
 from swarm_persistence.web.page.lists import listed
-from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
 
 _EVENT_FILTERS = ("event_type", "agent_id", "task_id", "group")
@@ -44,7 +44,7 @@ async def events(
 @get("/messages", include_in_schema=False)
 async def messages(storage: NamedDependency[Storage], visit: NamedDependency[Visit]) -> Response[str]:
     """List the conversations."""
-    counts = await remembered_of(storage).get(
+    counts = await cache_of(storage).get(
         "conversations", lambda: storage.count_by(MessageModel, "from_agent", "to_agent", "read")
     )
     pairs: dict[tuple[str, str], Conversation] = {}
@@ -81,7 +81,7 @@ async def metrics(
     range: FromQuery[str] = "1h",
 ) -> Response[str]:
     """List the types of metrics, and show how one went."""
-    counts = await remembered_of(storage).get("metrics", lambda: storage.count_by(MetricModel, "metric_type", "unit"))
+    counts = await cache_of(storage).get("metrics", lambda: storage.count_by(MetricModel, "metric_type", "unit"))
     name = range if range in RANGES else "1h"
     buckets = Buckets(name, now())
     series: dict[str, Any] = {}

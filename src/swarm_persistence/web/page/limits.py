@@ -13,8 +13,8 @@ from swarm_persistence import InvalidQueryError, SerializationError, Storage, Ta
 from swarm_persistence.query.filters import value_of
 from swarm_persistence.storage.limit_usage import LimitUsage, usage_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.confirming import ask, question_of, require_changes
-from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import redirect, render
 from swarm_persistence.web.paths import path_part
 
@@ -33,7 +33,7 @@ async def limits(
     storage: NamedDependency[Storage], visit: NamedDependency[Visit], done: FromQuery[str] = ""
 ) -> Response[str]:
     """List the limits by task type."""
-    usages = await remembered_of(storage).get("limits", lambda: _usages(storage))
+    usages = await cache_of(storage).get("limits", lambda: _usages(storage))
     found, more = usages.value
     return render(
         visit,
@@ -73,7 +73,7 @@ async def set_limit(
         await storage.set_limit(task_type, **numbers)
     except (InvalidQueryError, SerializationError) as error:
         return _form(visit, data, is_known=False, refusal=str(error), status_code=422)
-    remembered_of(storage).forget("limits")
+    cache_of(storage).invalidate("limits")
     return redirect(visit, "/limits?done=set")
 
 
@@ -93,7 +93,7 @@ async def act(
             visit, "Limits", question, task_type, f"/limits/{path_part(task_type)}", action, data, back="/limits"
         )
     await storage.delete_limit(task_type)
-    remembered_of(storage).forget("limits")
+    cache_of(storage).invalidate("limits")
     return redirect(visit, "/limits?done=delete")
 
 

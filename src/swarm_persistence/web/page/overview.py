@@ -21,8 +21,8 @@ from swarm_persistence.clock import now
 from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.page.approvals import types_to_decide
+from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.charts import RANGES, Buckets, throughput_charts
-from swarm_persistence.web.page.remembered import remembered_of
 from swarm_persistence.web.page.rendering import render
 
 _MOST_AGENTS = 12
@@ -37,16 +37,16 @@ async def overview(
 ) -> Response[str]:
     """Show tasks by status and type, the throughput, agents, and what waits."""
     name = range if range in RANGES else "1h"
-    remembered = remembered_of(storage)
+    cache = cache_of(storage)
     planned = QueryBuilder(ScheduleModel).where_eq("paused", False).where_not_null("next_at").order_by("next_at")
     planned = planned.limit(_MOST_SCHEDULES)
     newest = QueryBuilder(EventModel).order_by("timestamp", desc=True).limit(_MOST_EVENTS)
     (counts, throughput, waiting, others), (agents, events, schedules, size) = await asyncio.gather(
         asyncio.gather(
-            remembered.get("task counts", lambda: storage.count_by(TaskModel, "task_type", "status")),
-            remembered.get(("throughput", name), lambda: _throughput(storage, name)),
-            remembered.get("waiting", storage.get_waiting_tasks),
-            remembered.get("other counts", lambda: _other_counts(storage)),
+            cache.get("task counts", lambda: storage.count_by(TaskModel, "task_type", "status")),
+            cache.get(("throughput", name), lambda: _throughput(storage, name)),
+            cache.get("waiting", storage.get_waiting_tasks),
+            cache.get("other counts", lambda: _other_counts(storage)),
         ),
         asyncio.gather(
             storage.get_agent_liveness(_MOST_AGENTS),

@@ -5,7 +5,16 @@ from typing import Any
 
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.fetched_table import FetchedTable, Receiver, Request
-from swarm_persistence.engines.steps import Apart, DeleteFirst, IfChanged, IfNone, Insert, Replace, Save, Step
+from swarm_persistence.engines.steps import (
+    DeleteFirst,
+    IfChanged,
+    IfNone,
+    IndependentWrites,
+    Insert,
+    Replace,
+    Save,
+    Step,
+)
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
 
@@ -61,7 +70,7 @@ class DatabaseView:
                 self.want((step.step, *step.then))
             elif isinstance(step, IfNone):
                 self.want(step.then)
-            elif isinstance(step, Apart):
+            elif isinstance(step, IndependentWrites):
                 for write in step.writes:
                     self.want(write)
 

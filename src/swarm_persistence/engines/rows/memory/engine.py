@@ -19,9 +19,9 @@ from swarm_persistence.engines.rows.memory.write_queue import WriteQueue
 from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown
 from swarm_persistence.query.query import Condition, Query

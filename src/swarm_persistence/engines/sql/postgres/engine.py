@@ -24,6 +24,7 @@ from swarm_persistence.engines.interface import (
 from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import back_up_lines
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import UnreachableError
@@ -42,7 +43,6 @@ from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresSt
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.query.query import Condition, Query

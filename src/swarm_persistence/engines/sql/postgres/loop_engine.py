@@ -34,7 +34,7 @@ from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresSt
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.sql.statement_compiler import has_key
 from swarm_persistence.engines.sql.statements import Statement, tables_changed
-from swarm_persistence.engines.steps import Apart, Insert, Put, Step
+from swarm_persistence.engines.steps import IndependentWrites, Insert, Put, Step
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES
@@ -99,8 +99,8 @@ class LoopEngine:
         """Run all steps, or none."""
         # Not of a prepared write, which makes its steps at the first look: none of them is such a step.
         if type(steps) is not BoundSteps and len(steps) == 1:
-            if isinstance(steps[0], Apart):
-                return self._write_apart(steps[0])
+            if isinstance(steps[0], IndependentWrites):
+                return self._write_independently(steps[0])
             if isinstance(steps[0], Insert) and not has_key(steps[0]):
                 table, row = self.compiler.row_of(steps[0])
                 return self._adders[table.name].add(row)
@@ -113,8 +113,8 @@ class LoopEngine:
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         """Run all steps, or none; call `on_abandoned` with the results if the caller is cancelled."""
-        if type(steps[0]) is Apart:
-            return self._deliver_apart(steps[0], steps[1:], on_abandoned)
+        if type(steps[0]) is IndependentWrites:
+            return self._deliver_independently(steps[0], steps[1:], on_abandoned)
         claim = self.compiler.claim(steps)
         if claim is not None and (shape := claim.shape) is not None:
             return self._claim_batches.add(claim, shape, on_abandoned)
@@ -214,17 +214,19 @@ class LoopEngine:
         except RuntimeError:  # the loop is closed, and its tasks with it
             self.terminate()
 
-    async def _write_apart(self, apart: Apart) -> list[Any]:
+    async def _write_independently(self, step: IndependentWrites) -> list[Any]:
         """Run writes that stand for themselves: those of equal shape share a statement."""
-        return [[*await asyncio.gather(*map(self.write, apart.writes))]]
+        return [[*await asyncio.gather(*map(self.write, step.writes))]]
 
-    async def _deliver_apart(self, apart: Apart, rest: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
+    async def _deliver_independently(
+        self, step: IndependentWrites, rest: Sequence[Step], on_abandoned: OnAbandoned
+    ) -> list[Any]:
         """Run such writes, and beside them the rest, whose results are abandoned if one of them fails."""
 
         def abandoned(results: list[Any] | None) -> None:
             on_abandoned(None if results is None else [[], *results])
 
-        beside = asyncio.gather(*map(self.write, apart.writes), return_exceptions=True)
+        beside = asyncio.gather(*map(self.write, step.writes), return_exceptions=True)
         results = await self.deliver(rest, abandoned)
         try:
             outcomes = await beside

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import msgspec
 
 from swarm_persistence.engines.pools import PoolSettings
+from swarm_persistence.engines.runtime import require_real_threads
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA, require_name
-from swarm_persistence.engines.surroundings import require_real_threads
 from swarm_persistence.errors import OtherError
 
 PreparedStatements = Literal["auto", "on", "off"]

@@ -6,17 +6,17 @@ from contextlib import AbstractContextManager, closing
 
 import apsw
 
-from swarm_persistence.engines.placing import PartialFile, partial_file
+from swarm_persistence.engines.partial_files import PartialFile, partial_file
 from swarm_persistence.engines.sql.sqlite import checksums
 from swarm_persistence.engines.sql.sqlite.failures import translated
-from swarm_persistence.engines.sql.sqlite.placing import place, require_free
-from swarm_persistence.engines.sql.sqlite.resting import (
+from swarm_persistence.engines.sql.sqlite.offline import (
     check_pages,
     check_rows,
-    opened_at_rest,
+    opened_offline,
     require_ours,
     row_counts,
 )
+from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.stepping import Steps
 
@@ -53,11 +53,11 @@ def back_up(
                 require_ours(connection, path)  # the transaction's moment is that of its first read
                 counts = row_counts(connection) if is_verified else None
                 yield from copy_pages(connection, partial, vfs)
-            with opened_at_rest(partial.path, vfs) as copy:
+            with opened_offline(partial.path, vfs) as copy:
                 check_pages(copy, path, stop, is_thorough=is_verified)
                 if counts is not None:
                     check_rows(copy, path, counts, stop)
-            place(partial, is_overwriting=is_overwriting, keeps_numbers=False, vfs=vfs)
+            publish(partial, is_overwriting=is_overwriting, keeps_numbers=False, vfs=vfs)
 
 
 def copy_pages(source: apsw.Connection, partial: PartialFile, vfs: str | None) -> Steps[None]:

@@ -26,6 +26,7 @@ from swarm_persistence.engines.interface import (
 )
 from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.runtime import require_real_threads, running_loop
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
@@ -47,7 +48,6 @@ from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.surroundings import require_real_threads, running_loop
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
 from swarm_persistence.query.query import Condition, Query

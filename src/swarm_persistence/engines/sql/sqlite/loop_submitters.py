@@ -5,13 +5,13 @@ import threading
 from collections.abc import Callable
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
+from swarm_persistence.engines.runtime import require_real_threads, running_loop
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.group_commit import Writer
 from swarm_persistence.engines.sql.sqlite.read_submitter import ReadSubmitter
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.submit import Submitter
-from swarm_persistence.engines.surroundings import require_real_threads, running_loop
 
 _Submitters = tuple[Submitter, Submitter] | tuple[ThreadSubmitter, ThreadSubmitter]
 

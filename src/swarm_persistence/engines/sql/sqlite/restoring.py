@@ -2,11 +2,11 @@
 
 import threading
 
-from swarm_persistence.engines.placing import partial_file
+from swarm_persistence.engines.partial_files import partial_file
 from swarm_persistence.engines.sql.sqlite.backup import copy_pages
 from swarm_persistence.engines.sql.sqlite.failures import translated
-from swarm_persistence.engines.sql.sqlite.placing import place, require_free
-from swarm_persistence.engines.sql.sqlite.resting import check_pages, opened_at_rest
+from swarm_persistence.engines.sql.sqlite.offline import check_pages, opened_offline
+from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
 from swarm_persistence.engines.stepping import Steps
 
 
@@ -27,7 +27,7 @@ def restore_pages(
     with translated(backup, target, 0):
         require_free(target, is_overwriting=is_overwriting, source=backup)
         with partial_file(target) as partial:
-            with opened_at_rest(backup, vfs) as source:
+            with opened_offline(backup, vfs) as source:
                 check_pages(source, backup, stop, is_thorough=True)
                 yield from copy_pages(source, partial, vfs)
-            place(partial, is_overwriting=is_overwriting, keeps_numbers=True, vfs=vfs)
+            publish(partial, is_overwriting=is_overwriting, keeps_numbers=True, vfs=vfs)

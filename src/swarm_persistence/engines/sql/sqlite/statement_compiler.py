@@ -18,13 +18,13 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     BulkInsert,
     BulkInsertStatement,
     LargeRecordStatement,
-    LastingRecordStatement,
     NoStatement,
     ProbeThenInsertStatement,
     Puts,
     PutStatement,
     RaiseNumbersStatement,
     RestoreEachStatement,
+    UnexpiredRecordStatement,
     UnlinkStatement,
     UpkeepStatement,
 )
@@ -37,7 +37,7 @@ from swarm_persistence.engines.sql.statements import (
     RecordStatement,
     Statement,
 )
-from swarm_persistence.engines.steps import Apart, Delete, LockRows, Reserve, Restore, Step, Unlink, Upkeep
+from swarm_persistence.engines.steps import Delete, IndependentWrites, LockRows, Reserve, Restore, Step, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import DOCUMENTS, TABLES, Table
 
@@ -52,7 +52,7 @@ class SqliteStatementCompiler(StatementCompiler):
     def __init__(self) -> None:
         dialect = SqliteDialect()
         super().__init__(Compiler(dialect), SqliteWordIndex(dialect))
-        # The condition of an expiry is left to `LastingRecordStatement`.
+        # The condition of an expiry is left to `UnexpiredRecordStatement`.
         self._gets = {table.name: self.sql.select(Query(table, (Condition("id", "=", ""),)))[0] for table in TABLES}
         self._small_gets = {table.name: self._small_get(table) for table in TABLES if table.may_be_large}
         self._puts = cache(lambda table: Puts(table, self.sql))
@@ -106,13 +106,13 @@ class SqliteStatementCompiler(StatementCompiler):
     def reserve(self, step: Reserve) -> Statement:
         return RaiseNumbersStatement(step.table, step.number, step.floor)
 
-    def apart(self, step: Apart) -> Statement:
+    def independent_writes(self, step: IndependentWrites) -> Statement:
         if len(step.writes) > 1 and (prepared := _common_prepared(step.writes)) is not None:
             change = self._alike_changes(prepared)
             if change is not None:
                 rows = [write.values for write in step.writes if isinstance(write, BoundSteps)]
                 return AlikeChangesStatement(change, rows)
-        return super().apart(step)
+        return super().independent_writes(step)
 
     def _template(self, prepared: PreparedWrite) -> list[Statement]:
         return self.write(prepared.template())
@@ -122,7 +122,7 @@ class SqliteStatementCompiler(StatementCompiler):
         text, values = self._gets[table.name], (read.id,)
         if table.may_be_large:
             return LargeRecordStatement(text, values, table, self._small_gets[table.name])
-        return (RecordStatement if table.expiry is None else LastingRecordStatement)(text, values, table)
+        return (RecordStatement if table.expiry is None else UnexpiredRecordStatement)(text, values, table)
 
     def nearest_candidates(self, read: NearestCandidates) -> Statement:
         candidates = candidates_of(read) if IS_INSTALLED else None

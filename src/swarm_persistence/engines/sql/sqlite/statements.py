@@ -183,7 +183,7 @@ class TooLargeError(Exception):
     """A record is too large to be read in an event loop's own thread."""
 
 
-class LastingRecordStatement(RecordStatement, eq=False, gc=False):
+class UnexpiredRecordStatement(RecordStatement, eq=False, gc=False):
     """Gives the record of an id unless it has expired.
 
     Few records expire: to look at the row that is read takes less than to bind the time for each.
@@ -198,16 +198,16 @@ class LastingRecordStatement(RecordStatement, eq=False, gc=False):
         return RecordStatement.result(self, rows)
 
 
-class SmallRecordStatement(LastingRecordStatement, eq=False, gc=False):
+class SmallRecordStatement(UnexpiredRecordStatement, eq=False, gc=False):
     """Gives the record of an id if it is small; the text leaves its value null if it is not."""
 
     def result(self, rows: list[Any]) -> Any:
         if rows and rows[0][self.table.positions["value"]] is None:
             raise TooLargeError
-        return LastingRecordStatement.result(self, rows)
+        return UnexpiredRecordStatement.result(self, rows)
 
 
-class LargeRecordStatement(LastingRecordStatement, eq=False, gc=False):
+class LargeRecordStatement(UnexpiredRecordStatement, eq=False, gc=False):
     """Gives the record of an id, which may hold megabytes: only a small one is read in an event loop's own thread."""
 
     small_text: str

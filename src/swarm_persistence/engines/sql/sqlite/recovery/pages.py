@@ -6,8 +6,8 @@ from pathlib import Path
 from struct import unpack
 
 from swarm_persistence.engines.sql.sqlite.log import Frame, Log, checksum, read_log
-from swarm_persistence.engines.sql.sqlite.looking import rolled_back
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, size_of
+from swarm_persistence.engines.sql.sqlite.read_only import rolled_back
 
 _USUAL_PAGE_SIZE = 4096
 _LARGEST_PAGE = 65536

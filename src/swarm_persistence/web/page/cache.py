@@ -17,21 +17,21 @@ REST = 9.0
 _MOST_VALUES = 200
 
 
-class Known(msgspec.Struct, Generic[T], frozen=True):
+class CachedValue(msgspec.Struct, Generic[T], frozen=True):
     """A value, and in how many seconds a newer one can be had; 0 if it is new."""
 
     value: T
     newer_in: float
 
 
-class Remembered:
+class PageCache:
     """The values computed last for the pages of one storage."""
 
     def __init__(self) -> None:
         self._values: dict[object, tuple[Any, float]] = {}
         self._locks: dict[object, asyncio.Lock] = {}
 
-    async def get(self, key: object, compute: Callable[[], Awaitable[T]]) -> Known[T]:
+    async def get(self, key: object, compute: Callable[[], Awaitable[T]]) -> CachedValue[T]:
         """Return a value; browsers that ask together wait for one."""
         if len(self._values) > _MOST_VALUES:
             self._values.clear()
@@ -43,17 +43,17 @@ class Remembered:
                 value = await compute()
                 end = time.monotonic()
                 found = self._values[key] = (value, end + (end - start) * REST)
-                return Known(value, 0.0)
-        return Known(found[0], max(found[1] - time.monotonic(), 0.05))
+                return CachedValue(value, 0.0)
+        return CachedValue(found[0], max(found[1] - time.monotonic(), 0.05))
 
-    def forget(self, key: object) -> None:
-        """Forget a value, because the caller has changed what it was computed from."""
+    def invalidate(self, key: object) -> None:
+        """Drop a value, because the caller has changed what it was computed from."""
         self._values.pop(key, None)
 
 
-_by_storage: "WeakKeyDictionary[Storage, Remembered]" = WeakKeyDictionary()
+_by_storage: "WeakKeyDictionary[Storage, PageCache]" = WeakKeyDictionary()
 
 
-def remembered_of(storage: Storage) -> Remembered:
+def cache_of(storage: Storage) -> PageCache:
     """Return the cache of a storage."""
-    return _by_storage.setdefault(storage, Remembered())
+    return _by_storage.setdefault(storage, PageCache())

@@ -1,4 +1,4 @@
-"""Checks the program around a storage: it must run asyncio's event loop, and real threads."""
+"""Checks the runtime around a storage: asyncio's event loop must run, and threads must be real ones."""
 
 import asyncio
 import sys

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import apsw
 
-from swarm_persistence.engines.placing import (
+from swarm_persistence.engines.partial_files import (
     COMPANIONS,
     PartialFile,
     exists_already,
@@ -23,8 +23,8 @@ from swarm_persistence.engines.placing import (
 )
 from swarm_persistence.engines.sql.sqlite.checksums import vfs_for
 from swarm_persistence.engines.sql.sqlite.numbers import numbers_of, raise_numbers
+from swarm_persistence.engines.sql.sqlite.offline import opened_offline
 from swarm_persistence.engines.sql.sqlite.raw_file import held
-from swarm_persistence.engines.sql.sqlite.resting import opened_at_rest
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.errors import DatabaseError, OtherError
 
@@ -55,7 +55,7 @@ def require_free(target: str, *, is_overwriting: bool, source: str | None = None
         )
 
 
-def place(partial: PartialFile, *, is_overwriting: bool, keeps_numbers: bool, vfs: str | None) -> None:
+def publish(partial: PartialFile, *, is_overwriting: bool, keeps_numbers: bool, vfs: str | None) -> None:
     """Give a finished database its name.
 
     With `keeps_numbers`, what the file of that name has numbered is numbered on from there: no event, message or change
@@ -115,7 +115,7 @@ def _held_alone(target: str, vfs: str | None) -> Iterator[apsw.Connection]:
 
 def _overwrite(connection: apsw.Connection, path: str, vfs: str | None) -> None:
     """Replace what a database holds with what a file holds, in one transaction."""
-    with opened_at_rest(path, vfs) as source:
+    with opened_offline(path, vfs) as source:
         if connection.execute("PRAGMA page_size").get != source.execute("PRAGMA page_size").get:
             connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # a log holds pages of one size
         with connection.backup("main", source, "main") as copy:

@@ -15,7 +15,7 @@ _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 
 
 @contextmanager
-def looking(path: Path, busy_milliseconds: int, *, with_log: bool = True) -> Iterator[apsw.Connection]:
+def opened_read_only(path: Path, busy_milliseconds: int, *, with_log: bool = True) -> Iterator[apsw.Connection]:
     """Yield a connection that reads the file, with or without its log or journal.
 
     Beside other connections, it is one more reader; its snapshot is that of its first statement.
@@ -24,7 +24,7 @@ def looking(path: Path, busy_milliseconds: int, *, with_log: bool = True) -> Ite
     if not with_log:
         manner = "immutable=1"
     elif size_of(journal) and _is_hot(path, busy_milliseconds):
-        with rolled_back(path, journal) as copy, looking(copy, busy_milliseconds) as connection:
+        with rolled_back(path, journal) as copy, opened_read_only(copy, busy_milliseconds) as connection:
             yield connection
         return
     elif size_of(journal):

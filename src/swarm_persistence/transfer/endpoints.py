@@ -16,10 +16,10 @@ from swarm_persistence.schema.tables import SEQUENCE, Table
 from swarm_persistence.storage import Storage
 from swarm_persistence.storage.backups import write_stored
 
-__all__ = ["BATCH", "Place", "StoragePlace", "StorageSource", "digest_of"]
+__all__ = ["BATCH", "Endpoint", "StorageEndpoint", "StorageSource", "digest_of"]
 
 
-class Place(Protocol):
+class Endpoint(Protocol):
     """A source or target of a copy, with records of every table."""
 
     async def count(self, table: Table[Any]) -> int:
@@ -56,7 +56,7 @@ def digest_of(record: Model) -> bytes:
     return sha256(record.to_json().encode()).digest()
 
 
-class StoragePlace:
+class StorageEndpoint:
     """The current records of a storage."""
 
     def __init__(self, storage: Storage) -> None:
@@ -97,7 +97,7 @@ class StoragePlace:
         await self._storage.close()
 
 
-class StorageSource(StoragePlace):
+class StorageSource(StorageEndpoint):
     """A snapshot of the records of a storage, from when the block was entered."""
 
     async def __aenter__(self) -> Self:

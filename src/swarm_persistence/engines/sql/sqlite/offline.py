@@ -28,7 +28,7 @@ def is_database(path: str) -> bool:
 
 
 @contextmanager
-def opened_at_rest(path: str, vfs: str | None) -> Iterator[apsw.Connection]:
+def opened_offline(path: str, vfs: str | None) -> Iterator[apsw.Connection]:
     """Open a database read-only, in one snapshot; creates no log beside it."""
     has_log = any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal"))
     uri = f"{Path(path).absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
