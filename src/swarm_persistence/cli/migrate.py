@@ -71,7 +71,7 @@ async def _run_on_server(url: str, arguments: argparse.Namespace) -> None:
             print_plan(name, current, version, steps)
         if not arguments.plan:
             say(f"{name}: version {current}")
-            await engine.migrate_patiently(version, _LOCK_TIMEOUT_SECONDS, say)
+            await engine.migrate_with_retries(version, _LOCK_TIMEOUT_SECONDS, say)
             say(f"{name}: version {version}" if moves else "there was nothing to do")
         if arguments.json:
             print_json(plan_record(name, current, version, steps))

@@ -22,8 +22,8 @@ from swarm_persistence.schema.tables import (
     Table,
 )
 
-_IMPATIENCE = "100ms"
-"""How long an impatient put waits for a lock."""
+_LOCK_TIMEOUT = "100ms"
+"""How long a put with a lock timeout waits for a lock."""
 
 WRITING = 1398231634
 """The upper half of the keys of the shared advisory locks of transactions with savepoints: see `following`.
@@ -61,13 +61,13 @@ class PostgresCompiler(ClaimCompiler):
         if_absent: bool,
         numbering: Numbering,
         marked: int | None = None,
-        is_impatient: bool = False,
+        has_lock_timeout: bool = False,
     ) -> str:
         """Return the text that adds any number of rows, or replaces those of their ids; it marks `put_values`.
 
         One array for each column comes first, and one of the sequences if they are given. With `marked`, the values of
-        so many rows are marked one by one, column by column. Rows are locked in the order of their ids. An impatient
-        one fails if it has to wait for a lock for longer than a moment.
+        so many rows are marked one by one, column by column. Rows are locked in the order of their ids. One with a lock
+        timeout fails if it has to wait for longer than a moment.
         """
         marks = Marks(self.dialect)
 
@@ -84,8 +84,8 @@ class PostgresCompiler(ClaimCompiler):
             arrays.append(array("bigint"))
             names.append(SEQUENCE)
         source = f"unnest({', '.join(arrays)}) AS added ({listed(names)})"
-        if is_impatient:
-            source = f"(SELECT set_config('lock_timeout', '{_IMPATIENCE}', true)) AS patience,\n  {source}"
+        if has_lock_timeout:
+            source = f"(SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT}', true)) AS lock_timeout,\n  {source}"
         if numbering is not Numbering.BY_PLACE:
             source = f"{source}\nORDER BY added.id"
             return self._put(table, source, columns, marks, if_absent=if_absent, sequence=sequence)

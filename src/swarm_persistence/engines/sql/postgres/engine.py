@@ -245,9 +245,9 @@ class PostgresEngine:
         await self.on_a_connection(maintenance.checkpoint)
 
     async def migrate_to(self, version: int) -> None:
-        await self.migrate_patiently(version, self.settings.connection_timeout, _log.info)
+        await self.migrate_with_retries(version, self.settings.connection_timeout, _log.info)
 
-    async def migrate_patiently(self, version: int, retry_seconds: float, report: Callable[[str], None]) -> None:
+    async def migrate_with_retries(self, version: int, retry_seconds: float, report: Callable[[str], None]) -> None:
         """Migrate the schema to a version; wait for locks for up to `retry_seconds`, and report each step."""
         await self.on_a_connection(
             lambda connection: self._version.migrate(connection, version, retry_seconds=retry_seconds, report=report)

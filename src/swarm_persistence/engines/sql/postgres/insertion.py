@@ -59,7 +59,7 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
     rows: Sequence[Values]
     compiler: PostgresCompiler
     if_absent: bool
-    is_impatient: bool = False
+    has_lock_timeout: bool = False
     """Whether it fails soon if another transaction holds one of the rows."""
 
     @property
@@ -106,7 +106,11 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
         marked = len(rows) if len(rows) <= _MOST_MARKED and any(map(self._is_large, rows)) else None
         columns = arrays_of(rows) if marked is None else [*chain.from_iterable(zip(*rows, strict=True))]
         text = self.compiler.put_rows(
-            self.table, if_absent=self.if_absent, numbering=numbering, marked=marked, is_impatient=self.is_impatient
+            self.table,
+            if_absent=self.if_absent,
+            numbering=numbering,
+            marked=marked,
+            has_lock_timeout=self.has_lock_timeout,
         )
         values = self.compiler.put_values(self.table, columns, if_absent=self.if_absent)
         try:

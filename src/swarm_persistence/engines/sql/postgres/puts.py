@@ -78,7 +78,7 @@ class RowPutter:
         first = items[0][0].statement
         every: list[Any] = [row for put, _ in items for row in put.rows]
         rows = sorted(every, key=itemgetter(0))
-        together = ArrayPutStatement(first.table, rows, first.compiler, first.if_absent, is_impatient=True)
+        together = ArrayPutStatement(first.table, rows, first.compiler, first.if_absent, has_lock_timeout=True)
         try:
             (written,) = await self._retrier.write(operation, (together,))
         except StorageError as error:

@@ -63,7 +63,7 @@ class Unpartitioning:
         self._connection = connection
         self._schema = schema
         self._name = name
-        self._patience = retry_seconds
+        self._retry_seconds = retry_seconds
         self._table = f"{schema}.{name}"
         self._whole = f"{schema}.{name}_whole"
 
@@ -87,7 +87,7 @@ class Unpartitioning:
             )
             await order_all(self._connection, *self._begun(own))
 
-        await in_short_transaction(self._connection, begin, self._patience)
+        await in_short_transaction(self._connection, begin, self._retry_seconds)
         await self._attach_all()
         await self._copy_all()
         for index in indexes:
@@ -106,7 +106,7 @@ class Unpartitioning:
             while await self._copy_noted() == _BATCH:
                 pass
             try:
-                await in_short_transaction(self._connection, turn, self._patience)
+                await in_short_transaction(self._connection, turn, self._retry_seconds)
                 return
             except _DetachedError:
                 await self._attach_all()
@@ -119,7 +119,7 @@ class Unpartitioning:
         async def remove() -> None:
             await order_all(self._connection, *self._removed())
 
-        await in_short_transaction(self._connection, remove, self._patience)
+        await in_short_transaction(self._connection, remove, self._retry_seconds)
 
     async def _attach_all(self) -> None:
         for part, is_pending in await detached_parts(self._connection, self._schema, self._name):
@@ -131,7 +131,7 @@ class Unpartitioning:
                 if borders and (part, False) in await detached_parts(self._connection, self._schema, self._name):
                     await attach_again(self._connection, self._schema, self._name, part, borders)
 
-            await in_short_transaction(self._connection, attach, self._patience)
+            await in_short_transaction(self._connection, attach, self._retry_seconds)
 
     async def _finalize(self, part: str) -> None:
         with suppress(*_FINALIZED):
@@ -183,7 +183,7 @@ class Unpartitioning:
             nonlocal copied
             copied = await self._copy_noted_here()
 
-        await in_short_transaction(self._connection, copy, self._patience)
+        await in_short_transaction(self._connection, copy, self._retry_seconds)
         return copied
 
     async def _copy_noted_here(self) -> int:
