@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from swarm_persistence import DocumentModel, MemoryStorage
-from swarm_persistence.engines.reads import Select
+from swarm_persistence.engines.reads import Read, Select
 from swarm_persistence.engines.steps import Delete, DeleteFirst, Put
 from swarm_persistence.query.query import Condition
 
@@ -50,6 +50,22 @@ def ids_of(condition: Condition) -> tuple[Any, ...]:
 def is_put(steps: Any) -> bool:
     """Tell whether a call was a write of documents."""
     return isinstance(steps, list | tuple) and isinstance(steps[0], Put)
+
+
+@pytest.mark.parametrize("verb", ["delete_documents", "touch_documents"])
+async def test_of_the_documents_below_only_those_of_the_keys_are_read(
+    storage: MemoryStorage, calls: list[tuple[Any, Any]], verb: str
+) -> None:
+    """No id of another document leaves the engine, however many there are."""
+    await storage.put_documents([DocumentModel.new(("notes", str(len(key))), key) for key in [*KEYS, "one", "other"]])
+    calls.clear()
+
+    changes = {"expires_at": None} if verb == "touch_documents" else {}
+    chosen = ["absent", "one", "other"]
+    assert await getattr(storage, verb)(("notes",), below=True, keys=chosen, **changes) == 2
+
+    read = [row for what, rows in calls if isinstance(what, Read) for row in rows]
+    assert [id for id, _ in read] == [DocumentModel.id_of(("notes", str(len(key))), key) for key in ("one", "other")]
 
 
 @pytest.mark.parametrize("below", [False, True])

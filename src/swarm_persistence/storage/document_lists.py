@@ -1,11 +1,11 @@
 """The verbs of many documents: list, delete, copy, change their expiry."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Read, Select, Sizes, Values, leading
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Select, Sizes, Values, leading
 from swarm_persistence.engines.steps import Delete, DeleteFirst, Increment, Put, Update
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import collection_of, collection_text, document_id
@@ -168,7 +168,7 @@ class DocumentListVerbs(DocumentVerbs):
         refuse_overlap(origin, goal, below=flag(below, "below"))
         place = len(collection_of(origin))
         copied = 0
-        async for page in self._pages(DocumentChoice(source, below).conditions(), Sizes, _WRITTEN.documents):
+        async for page in self._pages(DocumentChoice(source, below).conditions(), _WRITTEN.documents):
             for ids in _within_bytes(page, _WRITTEN.bytes):
                 batch = (Condition("id", ">=", ids[0]), Condition("id", "<=", ids[-1]), *IS_UNEXPIRED)
                 documents = await self._executor().read(Select(Query(DOCUMENTS, batch, _BY_ID)))
@@ -185,28 +185,25 @@ class DocumentListVerbs(DocumentVerbs):
         conditions, keys = choice.conditions(), choice.chosen_keys()
         if keys is None:
             others = tuple(each for each in conditions if each.field != "id")
-            async for page in self._pages(conditions, Sizes, _WRITTEN.documents):
+            async for page in self._pages(conditions, _WRITTEN.documents):
                 for ids in _within_bytes(page, _WRITTEN.bytes):
                     yield (*others, Condition("id", ">=", ids[0]), Condition("id", "<=", ids[-1]))
-        elif choice.below:
-            wanted = frozenset(keys)
-            async for page in self._pages(conditions, _ids_and_keys, _WRITTEN.documents):
-                ids = [id for id, key in page if key in wanted]
-                if ids:
-                    yield (*conditions, one_of("id", ids))
-        else:
-            within = collection_argument(choice.collection)
-            size = _WRITTEN.documents
-            for start in range(0, len(keys), size):
-                yield (*conditions, one_of("id", [document_id(within, key) for key in keys[start : start + size]]))
+            return
+        size = _WRITTEN.documents
+        for wanted in [keys[start : start + size] for start in range(0, len(keys), size)]:
+            if choice.below:
+                async for page in self._pages((*conditions, one_of("key", wanted)), size):
+                    for ids in _within_bytes(page, _WRITTEN.bytes):
+                        yield (*conditions, one_of("id", ids))
+            else:
+                within = collection_argument(choice.collection)
+                yield (*conditions, one_of("id", [document_id(within, key) for key in wanted]))
                 await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
-    async def _pages(
-        self, chosen: tuple[Condition, ...], read_of: Callable[[Query[DocumentModel]], Read[Any]], size: int
-    ) -> AsyncIterator[list[Any]]:
-        """Yield rows that begin with the ids of the documents, a page at a time, in the order of the ids."""
+    async def _pages(self, chosen: tuple[Condition, ...], size: int) -> AsyncIterator[list[tuple[str, int]]]:
+        """Yield the ids and the bytes of the documents, a page at a time, in the order of the ids."""
         while True:
-            rows = await self._executor().read(read_of(Query(DOCUMENTS, chosen, _BY_ID, size)))
+            rows = await self._executor().read(Sizes(Query(DOCUMENTS, chosen, _BY_ID, size)))
             if not rows:
                 return
             yield rows
@@ -230,10 +227,6 @@ def _after(chosen: tuple[Condition, ...], id: str) -> tuple[Condition, ...]:
     # No two bounds on one side: an index takes only one of them.
     others = tuple(each for each in chosen if each.field != "id" or each.operator not in (">", ">="))
     return (*others, Condition("id", ">", id))
-
-
-def _ids_and_keys(query: Query[DocumentModel]) -> Values:
-    return Values(query, ("id", "key"))
 
 
 _BY_ID = (Order("id"),)
