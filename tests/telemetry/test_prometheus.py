@@ -94,6 +94,30 @@ async def test_durations_and_ages_are_in_seconds(clock: ManualClock) -> None:
     assert samples["expired_leases", ()] == 1
 
 
+async def test_claims_that_were_lost_are_counted_once_their_task_has_ended(clock: ManualClock) -> None:
+    async with MemoryStorage() as storage:
+        await scraped(storage)
+        await storage.store_task(TaskModel.new("sum", None))
+        await storage.claim_next_task("expires", lease=60)
+        clock.advance(61)
+        await storage.requeue_expired_tasks()
+        clock.advance(600)
+        released = await storage.claim_next_task("releases")
+        assert released is not None
+        await storage.release_task(released)
+        await storage.claim_next_task("exits")
+        await storage.release_tasks_of("exits")
+        done = await storage.claim_next_task("completes")
+        assert done is not None
+        assert ("task_lost_leases_total", (("type", "sum"),)) not in await scraped(storage)
+        await storage.complete_task(done)
+
+        samples = await scraped(storage)
+
+    assert samples["task_claims_total", (("type", "sum"),)] == 4
+    assert samples["task_lost_leases_total", (("type", "sum"),)] == 2
+
+
 async def test_more_tasks_than_one_read_takes_are_all_counted() -> None:
     async with MemoryStorage() as storage:
         await scraped(storage)

@@ -168,6 +168,19 @@ class TestTasks:
 
         assert again.trace_parent is None
 
+    async def test_a_duplicate_of_a_key_is_not_sent_and_carries_no_span(
+        self, traced: Storage, recorded: Recorded
+    ) -> None:
+        first, again = (TaskModel.new("step", 1, idempotency_key="page 7") for _ in range(2))
+        await traced.store_task(first)
+
+        found = await traced.store_task(again)
+
+        assert found.id == first.id
+        assert found.trace_parent == trace_parent(recorded.spans("store step")[0])
+        assert again.trace_parent is None
+        assert recorded.total("messaging.client.sent.messages") == 1
+
     async def test_tasks_of_one_write_share_a_span(self, traced: Storage, recorded: Recorded) -> None:
         tasks = [a_task("a"), a_task("b", dependencies=["a"]), a_task("c", task_type="other")]
 
@@ -300,12 +313,14 @@ class TestMetrics:
     async def test_lost_leases_and_the_pool_are_counted(self, recorded: Recorded, clock: ManualClock) -> None:
         async with MemoryStorage() as storage:
             instrument(storage, tracer_provider=recorded.tracer_provider, meter_provider=recorded.meter_provider)
-            await storage.store_task(a_task("task-1"))
-            await storage.claim_next_task("agent-1", lease=60)
+            await storage.store_tasks([a_task("task-1"), a_task("task-2")])
+            await storage.claim_next_task("expires", lease=60)
+            await storage.claim_next_task("exits", lease=600)
             clock.advance(61)
             await storage.requeue_expired_tasks()
+            await storage.release_tasks_of("exits")
 
-            assert recorded.total("swarm_persistence.lost_leases") == 1
+            assert recorded.total("swarm_persistence.lost_leases") == 2
             pools = {
                 point.attributes["db.client.connection.pool.name"]
                 for point in recorded.points("db.client.connection.max")

@@ -42,7 +42,10 @@ class TakeoverVerbs(StorageCore):
             for id, number in claims
         ]
         released = await executor.write(steps)
-        return [str(id) for (id, _), count in zip(claims, released, strict=True) if count]
+        ids = [str(id) for (id, _), count in zip(claims, released, strict=True) if count]
+        if self.instrumentation is not None:
+            self.instrumentation.requeued(len(ids))
+        return ids
 
 
 def _free_claims_in(past: Any) -> int:

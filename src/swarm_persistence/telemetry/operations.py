@@ -115,12 +115,15 @@ def rows_written(steps: Sequence[Step], results: Sequence[Any]) -> int:
     return sum(_rows(step, result) for step, result in _leaves(steps, results))
 
 
-def new_tasks(steps: Sequence[Step]) -> list[TaskModel]:
-    """Return the tasks that a write is to store; duplicates of a key may be among them."""
+def new_tasks(steps: Sequence[Step], results: Sequence[Any] | None = None) -> list[TaskModel]:
+    """Return the tasks that a write is to store; after it, by its results, those that it has stored."""
     return [
         step.model
-        for step, _ in _leaves(steps)
-        if isinstance(step, Insert | Save) and isinstance(step.model, TaskModel) and step.model.version == 0
+        for step, result in _leaves(steps, results)
+        if isinstance(step, Insert | Save)
+        and isinstance(step.model, TaskModel)
+        and step.model.version == 0
+        and (results is None or result)  # else it is the duplicate of a key
     ]
 
 

@@ -17,11 +17,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.engines.reads import Count
-from swarm_persistence.models import AgentModel, TaskModel
+from swarm_persistence.models import AgentModel, ClaimOutcome, TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.query.task_statuses import IS_FINISHED, IS_HELD
-from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.schema.values import LARGEST_INTEGER
+from swarm_persistence.schema.tables import PAST_CLAIMS, TASKS
+from swarm_persistence.schema.values import LARGEST_INTEGER, past_claims_of
 from swarm_persistence.storage import Storage
 
 _PREFIX = "swarm_persistence"
@@ -30,6 +30,7 @@ _NOW = end_of(LARGEST_INTEGER - 1)
 _SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 _ENDED = Query(TASKS, (IS_FINISHED,))
 _EXPIRED = Query(TASKS, (IS_HELD, Condition("lease_expires_at", "<=", FromNow())))
+_LOST = (ClaimOutcome.LEASE_EXPIRED, ClaimOutcome.AGENT_LOST)
 
 
 async def prometheus_text(storage: Storage) -> str:
@@ -56,6 +57,11 @@ class _EndedTasks:
         )
         self._claims = Counter(f"{_PREFIX}_task_claims", "Claims that tasks had when they ended.", **by_type)
         self._retries = Counter(f"{_PREFIX}_task_retries", "Retries that tasks had when they ended.", **by_type)
+        self._lost = Counter(
+            f"{_PREFIX}_task_lost_leases",
+            "Claims before the last one that tasks lost with their lease, or with the agent.",
+            **by_type,
+        )
         self._waits = Histogram(
             f"{_PREFIX}_task_wait_seconds",
             "How long tasks waited: from created_at or run_at, the later, until started_at.",
@@ -86,6 +92,7 @@ class _EndedTasks:
         self._finished.labels(task_type, task["status"]).inc()
         self._claims.labels(task_type).inc(task["claim_count"])
         self._retries.labels(task_type).inc(task["retry_count"])
+        self._lost.labels(task_type).inc(sum(each.outcome in _LOST for each in past_claims_of(task[PAST_CLAIMS])))
         started_at, completed_at = task["started_at"], task["completed_at"]
         if started_at is not None:
             ready_at = max(task["created_at"], task["run_at"] or 0)

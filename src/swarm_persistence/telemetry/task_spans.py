@@ -29,8 +29,12 @@ class TaskSpans:
         self._instruments = instruments
 
     @contextmanager
-    def sending(self, tasks: Sequence[TaskModel]) -> Iterator[None]:
-        """Trace the write that stores tasks; each of them carries the span on, unless it names one already."""
+    def sending(self, tasks: Sequence[TaskModel]) -> Iterator[list[TaskModel]]:
+        """Trace the write that stores tasks; each of them carries the span on, unless it names one already.
+
+        Yield a list, to which the block adds those that were stored.
+        """
+        sent: list[TaskModel] = []
         kind = SpanKind.PRODUCER
         with self._tracer.start_as_current_span(
             _name("store", tasks), kind=kind, attributes=_attributes("store", "send", tasks), record_exception=False
@@ -42,12 +46,13 @@ class TaskSpans:
             for task in marked:
                 task.trace_parent = trace_parent
             try:
-                yield
-            except BaseException:
+                yield sent
+            finally:
+                stored = {id(task) for task in sent}
                 for task in marked:
-                    task.trace_parent = None  # stored later, it belongs to the span of then
-                raise
-        for task in tasks:
+                    if id(task) not in stored:
+                        task.trace_parent = None  # stored later, it belongs to the span of then
+        for task in sent:
             self._instruments.sent.add(1, _metric_attributes("store", task))
 
     def note(self, done: TaskStep, started_at: int) -> None:

@@ -70,8 +70,10 @@ class EngineSpans:
         tasks = new_tasks(steps)
         if not tasks:
             return await self._write(steps, work)
-        with self.tasks.sending(tasks):
-            return await self._write(steps, work)
+        with self.tasks.sending(tasks) as sent:
+            results = await self._write(steps, work)
+            sent.extend(new_tasks(steps, results))
+        return results
 
     async def _write(self, steps: Sequence[Step], work: Callable[[], Awaitable[list[Any]]]) -> list[Any]:
         started_at = time.time_ns()
