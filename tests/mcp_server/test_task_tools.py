@@ -8,6 +8,7 @@ import pytest
 
 from mcp_server.connections import call, connected, failure, read
 from swarm_persistence import SqliteStorage, TaskModel
+from telemetry.recorded import Recorded
 
 
 @pytest.mark.parametrize("protocol", ["auto", "legacy"])
@@ -211,3 +212,15 @@ async def test_a_claim_is_by_capabilities_that_are_registered_or_given(tmp_path:
         ]
 
     assert [each["task"] is None for each in claims] == [True, True, False, False]
+
+
+async def test_a_task_carries_the_trace_of_its_caller_by_a_server_that_is_not_traced(tmp_path: Path) -> None:
+    async with connected(tmp_path / "swarm.db") as client:
+        with Recorded().tracer.start_as_current_span("caller") as caller:
+            traced = await call(client, "enqueue_task", task_type="step")
+        other = await call(client, "enqueue_task", task_type="step")
+
+    async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        found = {task.id: task.trace_parent for task in await storage.repository(TaskModel).find_all()}
+    assert f"{caller.get_span_context().trace_id:032x}" in (found[traced["task_id"]] or "")
+    assert found[other["task_id"]] is None

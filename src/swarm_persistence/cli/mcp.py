@@ -13,6 +13,7 @@ from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
+from swarm_persistence.cli.telemetry import export_last_spans, instrument_if_provided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,9 +58,11 @@ async def _serve(target: str, swarm_server: "Callable[[Storage], Server[Any]]") 
         if isinstance(storage, MemoryStorage):
             raise CommandError("a database in memory is this process's own, and no agent shares it; name a file or URL")
         print(f"database: {shown(str(getattr(storage, 'path', target)))}", file=sys.stderr, flush=True)
+        instrument_if_provided(storage)
         stop_signal = await _serve_until_stopped(swarm_server(storage))
     if stop_signal is not None:
         # A thread waits for standard input, which cannot be interrupted, and the interpreter would wait for it.
+        export_last_spans()
         os._exit(128 + stop_signal)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import existing_file, open_existing, shown
+from swarm_persistence.cli.telemetry import instrument_if_provided
 from swarm_persistence.storage import Storage
 
 _DESCRIPTION = """\
@@ -81,6 +82,7 @@ async def _serve(arguments: argparse.Namespace, token: str | None, listener: soc
 
     target = arguments.database or default_target()
     async with await _open(target, read_only=arguments.read_only) as storage:
+        instrument_if_provided(storage)
         hosts = [arguments.host, *arguments.allow_host]
         app = swarm_app(storage, read_only=arguments.read_only, token=token, hosts=hosts)
 

@@ -16,6 +16,7 @@ from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, 
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.prune import age_in_seconds
 from swarm_persistence.cli.target import shown
+from swarm_persistence.cli.telemetry import instrument_if_provided
 from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, SerializationError
 from swarm_persistence.models import AgentModel
@@ -96,6 +97,7 @@ async def _run(arguments: argparse.Namespace, handlers: Mapping[str, Callable[..
     async with await init_storage(target) as storage:
         if isinstance(storage, MemoryStorage):
             raise CommandError("a database in memory is this process's own, and no task would come; name a file or URL")
+        instrument_if_provided(storage)
         host, process = socket.gethostname(), os.getpid()
         name: str = arguments.name or f"worker-{host}-{process}"
         agent = AgentModel(

@@ -1,6 +1,7 @@
 """The hooks of tracing and metrics beside the engine's calls; a storage that is not instrumented has none."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from swarm_persistence.models import TaskModel
@@ -11,6 +12,10 @@ class Instrumentation(Protocol):
 
     def around(self, handle: Callable[[TaskModel], Awaitable[Any]], agent_id: str) -> Callable[[TaskModel], Any]:
         """Return a handler that is observed."""
+        ...
+
+    def continuing(self, trace_parent: str) -> AbstractContextManager[None]:
+        """Return a context in which calls belong to a trace that began elsewhere, unless they are observed already."""
         ...
 
     def requeued(self, task_count: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, get_current_span, use_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
@@ -81,6 +81,18 @@ class TaskSpans:
                 return await handle(task)
 
         return traced
+
+    @contextmanager
+    def continuing(self, trace_parent: str) -> Iterator[None]:
+        """Make the span that a `traceparent` names the parent of the block's spans, unless one is current already."""
+        if get_current_span().get_span_context().is_valid:
+            yield  # the application has continued the trace itself
+            return
+        token = attach(_propagator.extract({"traceparent": trace_parent}))
+        try:
+            yield
+        finally:
+            detach(token)
 
     def requeued(self, task_count: int) -> None:
         """Count tasks whose holder has lost them."""

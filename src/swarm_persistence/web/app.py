@@ -20,6 +20,7 @@ from swarm_persistence.web.paths import decoded_path
 from swarm_persistence.web.problems import EXCEPTION_HANDLERS, HttpProblem, nothing_at
 from swarm_persistence.web.request_guard import RequestGuard
 from swarm_persistence.web.strict_values import StrictRequest, require_flags
+from swarm_persistence.web.traces import continued
 
 LARGEST_BODY = 16 * 2**20
 MOST_STREAMS = 1000
@@ -83,7 +84,8 @@ class SwarmApp:
         elif is_unknown_document(_place(scope)):
             raise HttpProblem(404, nothing_at(scope))
         else:
-            await answer_unless_known(self._routes, scope, receive, send)
+            with continued(scope, self.storage):
+                await answer_unless_known(self._routes, scope, receive, send)
 
     async def _close(self) -> None:
         await self._mcp.close()

@@ -119,7 +119,8 @@ class RequestGuard:
         if given is None and request.is_form:
             given = parse_qs((await body.read()).decode("latin-1")).get(CSRF_FIELD, [""])[0]
         if session is None or given is None or not self._access.sessions.is_csrf_token(session, given):
-            raise HttpProblem(403, "The CSRF token is missing or has expired; load the page again.")
+            remedy = "load the page again" if request.is_form else "a program sends no cookie, no Origin and no Referer"
+            raise HttpProblem(403, f"The CSRF token is missing or has expired; {remedy}.")
 
 
 class _Answer:

@@ -25,6 +25,7 @@ from swarm_persistence.mcp.tools.parameters import (
     Tags,
     TaskId,
 )
+from swarm_persistence.mcp.traces import caller_trace_parent
 from swarm_persistence.storage.remote_claims import claim_or_requeue, task_as_claimed
 
 _LEASE = 300.0
@@ -79,6 +80,7 @@ async def enqueue_task(
         tags=tags,
         concurrency_key=concurrency_key,
         required_capabilities=required_capabilities,
+        trace_parent=caller_trace_parent(storage),
     )
     stored = await storage.store_task(task)
     return {"task_id": stored.id, "status": stored.status.value, "created": stored.id == task.id}

@@ -11,7 +11,7 @@ from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.params import JSONBody, QueryParameter
 from msgspec import UNSET
 
-from swarm_persistence import InvalidQueryError, Model, NotFoundError, QueryBuilder, Storage
+from swarm_persistence import InvalidQueryError, Model, NotFoundError, QueryBuilder, Storage, TaskModel
 from swarm_persistence.clock import now
 from swarm_persistence.query.filters import OPERATORS, query_of
 from swarm_persistence.web.answers import answer, record_answer
@@ -21,6 +21,7 @@ from swarm_persistence.web.entity_tags import require_match
 from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
 from swarm_persistence.web.problems import HttpProblem
 from swarm_persistence.web.repetition import Repetition
+from swarm_persistence.web.traces import trace_parent_of
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -112,12 +113,14 @@ def store_handler(model: type[Model]) -> HTTPRouteHandler:
     """Return the handler that stores a record."""
 
     async def store_record(
-        data: Any, storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+        data: Any, request: AnyRequest, storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
     ) -> Any:
         """Store a new record: 201. If one with its `idempotency_key` is stored already, it is returned: 200."""
 
         async def store() -> Response[Any]:
             record = model(**msgspec.structs.asdict(data))
+            if isinstance(record, TaskModel) and record.trace_parent is None and storage.instrumentation is None:
+                record.trace_parent = trace_parent_of(request.scope)
             store_one: Any = getattr(storage, f"store_{_noun(model)}")
             stored = await store_one(record)
             return record_answer(stored, 201 if stored.id == record.id else 200)

@@ -1,0 +1,24 @@
+"""The trace of a caller, which a request names in `traceparent`, the header of W3C's Trace Context."""
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from swarm_persistence import Storage
+
+_TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def trace_parent_of(scope: Any) -> str | None:
+    """Return the `traceparent` of a request; `None` if it has none, several, or one that is malformed."""
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return given[0].decode() if len(given) == 1 and _TRACE_PARENT.fullmatch(given[0]) else None
+
+
+def continued(scope: Any, storage: Storage) -> AbstractContextManager[None]:
+    """Return a context in which the spans of an instrumented storage continue the caller's trace."""
+    instrumentation = storage.instrumentation
+    trace_parent = None if instrumentation is None else trace_parent_of(scope)
+    if instrumentation is None or trace_parent is None:
+        return nullcontext()
+    return instrumentation.continuing(trace_parent)
