@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mcp_server.connections import call, read
 from swarm_persistence import MemoryStorage, TaskModel
-from web.servers import TOKEN
+from web.servers import TOKEN, server
 from web.test_streams import running
 
 
@@ -126,3 +127,16 @@ async def first_answer(answer: httpx.Response) -> str:
         if line.startswith("data: {"):
             return line
     raise AssertionError(f"the stream ended without an answer: {answer.status_code}")
+
+
+def test_a_server_without_the_package_of_mcp_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError(name='mcp')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with server(tmp_path, "swarm.db") as served:
+        answer = httpx.post(f"{served.url}/mcp", json={}, timeout=30)
+
+    assert answer.status_code == 501
+    assert answer.json()["detail"] == 'this needs mcp 2.3 or newer: pip install "swarm-persistence[mcp]"'

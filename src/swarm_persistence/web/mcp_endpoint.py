@@ -59,13 +59,14 @@ class McpEndpoint:
 
     async def _run(self, started: "asyncio.Future[Any]") -> None:
         try:
-            from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-            from swarm_persistence.contrib.mcp import SwarmEventStore
             from swarm_persistence.mcp import swarm_server
-        except ImportError as error:
+        except ImportError as error:  # its text says what to install
             started.set_exception(HttpProblem(501, str(error)))
             return
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        from swarm_persistence.contrib.mcp import SwarmEventStore
+
         storage, is_read_only = self._storage, self._is_read_only
 
         class SessionManager(StreamableHTTPSessionManager):
