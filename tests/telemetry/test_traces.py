@@ -81,6 +81,24 @@ class TestCallsOfTheEngine:
         parents = {span.parent.span_id for name in recorded.names[:-1] for span in recorded.spans(name) if span.parent}
         assert parents == {caller.get_span_context().span_id}
 
+    async def test_what_is_undone_is_traced_too(self, traced: Storage, recorded: Recorded) -> None:
+        async def undone() -> None:
+            async with traced.transaction():
+                async with traced.transaction():
+                    await traced.store_agent(an_agent("agent-1"))
+                with pytest.raises(ConflictError):
+                    async with traced.transaction():
+                        await traced.store_agent(an_agent("agent-1"))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await undone()
+
+        assert recorded.names == [
+            *("BEGIN", "SAVEPOINT", "INSERT agents", "RELEASE SAVEPOINT"),
+            *("SAVEPOINT", "INSERT agents", "ROLLBACK TO SAVEPOINT", "ROLLBACK"),
+        ]
+
     async def test_a_storage_that_is_no_longer_instrumented_makes_no_spans(
         self, traced: Storage, recorded: Recorded
     ) -> None:

@@ -9,6 +9,7 @@ from opentelemetry.util.types import AttributeValue
 
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.steps import Step
+from swarm_persistence.schema.tables import Table
 from swarm_persistence.telemetry.instruments import Attributes, Instruments
 from swarm_persistence.telemetry.operations import (
     EngineCall,
@@ -112,8 +113,21 @@ class TracedExecutor(TracedReader):
 class TracedSession(TracedExecutor):
     """A transaction whose operations are traced."""
 
+    async def savepoint(self, name: str) -> None:
+        await self._call("SAVEPOINT", lambda: self.inner.savepoint(name))
+
+    async def release(self, name: str) -> None:
+        await self._call("RELEASE SAVEPOINT", lambda: self.inner.release(name))
+
+    async def rollback_to(self, name: str) -> None:
+        await self._call("ROLLBACK TO SAVEPOINT", lambda: self.inner.rollback_to(name))
+
     async def commit(self) -> None:
         await self._call("COMMIT", self.inner.commit)
+
+    def rollback(self) -> Awaitable[None]:
+        rolling_back: Awaitable[None] = self.inner.rollback()  # it starts with the call
+        return self._call("ROLLBACK", lambda: rolling_back)
 
 
 class TracedEngine(TracedExecutor):
@@ -136,6 +150,11 @@ class TracedEngine(TracedExecutor):
             EngineCall("SELECT", query.table.name),
             lambda: self.inner.follow(query, *arguments),
             lambda page: len(page.rows),
+        )
+
+    async def drop_parts(self, table: Table[Any], stale: Any) -> int:
+        return await self._spans.call(
+            EngineCall("DROP PARTITION", table.name), lambda: self.inner.drop_parts(table, stale), lambda rows: rows
         )
 
     async def vacuum(self) -> None:
