@@ -333,3 +333,10 @@ class TestProblems:
         await storage.close()
         answer = await client.get(TASKS)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+    async def test_a_request_that_can_be_repeated_is_logged_in_one_line(
+        self, client: httpx.AsyncClient, storage: Storage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await storage.close()
+        await client.get(TASKS)
+        assert [line.split(": ")[0][-16:] for line in caplog.text.splitlines()] == ["a request failed"]

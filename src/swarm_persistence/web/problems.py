@@ -92,7 +92,8 @@ def problem_of(error: StorageError) -> tuple[int, bytes]:
 def _of_storage(_request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
     status_code, body = problem_of(error)
     if status_code >= 500:
-        _log.error("a request failed: %s", error, exc_info=error)
+        # While a database is away, each request would add the same traceback to the log, a page four times a second.
+        _log.error("a request failed: %s", error, exc_info=None if status_code == 503 else error)
     headers = {"Retry-After": RETRY_SECONDS} if status_code == 503 else None
     return Response(body, status_code=status_code, media_type=MEDIA_TYPE, headers=headers)
 
