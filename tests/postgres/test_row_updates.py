@@ -44,7 +44,7 @@ ENDS: dict[str, Callable[[PostgresStorage, TaskModel], Any]] = {
 class TestStatements:
     """One for all that are asked for at the same time."""
 
-    async def test_a_turnover_is_one_statement_for_the_completions_and_one_for_the_claims(
+    async def test_completing_and_claiming_is_one_statement_for_the_completions_and_one_for_the_claims(
         self, storage: PostgresStorage, statements: list[str]
     ) -> None:
         tasks = await claimed(storage, 50)
@@ -69,7 +69,7 @@ class TestStatements:
 
         assert done.lost == []
 
-    async def test_the_claims_of_a_turnover_are_given_back_if_its_completions_fail(
+    async def test_the_claims_of_a_completion_are_given_back_if_its_completions_fail(
         self, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tasks = await claimed(storage, 2)

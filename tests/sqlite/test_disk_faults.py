@@ -138,7 +138,7 @@ class TestFailedCommit:
         claimed = await storage.claim_next_task("agent-2")
         assert (claimed is not None) == (task.status is TaskStatus.PENDING)
 
-    async def test_a_turnover_of_unknown_outcome_can_be_repeated(
+    async def test_a_completion_and_claim_of_unknown_outcome_can_be_repeated(
         self, storage: SqliteStorage, disk: FaultyDisk
     ) -> None:
         await storage.store_tasks([a_task("a"), a_task("b"), a_task("c")])

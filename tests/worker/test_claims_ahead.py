@@ -44,11 +44,11 @@ async def is_claimed_ahead(storage: Storage, id: str) -> None:
 async def test_quick_tasks_are_completed_and_claimed_many_in_one_write(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turnover, writes = storage.complete_and_claim, []
+    complete_and_claim, writes = storage.complete_and_claim, []
 
     async def count(completions: Any, *arguments: Any, **options: Any) -> Any:
         writes.append(len(completions))
-        return await turnover(completions, *arguments, **options)
+        return await complete_and_claim(completions, *arguments, **options)
 
     async def quick(_: TaskModel) -> None:
         pass

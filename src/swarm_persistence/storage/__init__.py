@@ -1,5 +1,6 @@
 """What a swarm means: the verbs, written once, a file per noun."""
 
+from swarm_persistence.storage.completions import CompletedAndClaimed
 from swarm_persistence.storage.deletions import Erased
 from swarm_persistence.storage.document_search import FoundDocument
 from swarm_persistence.storage.documents import PutCounts
@@ -15,7 +16,6 @@ from swarm_persistence.storage.task_changes import TaskChanges
 from swarm_persistence.storage.task_dependencies import UnmetDependency
 from swarm_persistence.storage.throughput import Durations, TaskThroughput, ThroughputBucket
 from swarm_persistence.storage.transactions import Transaction
-from swarm_persistence.storage.turnover import CompletedAndClaimed
 
 __all__ = [
     "AgentLiveness",

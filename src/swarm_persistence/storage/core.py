@@ -115,33 +115,33 @@ class StorageCore(NotPicklable):
         executor = self._engine if innermost_scope() is None else self._executor()  # reads need no guard
         return executor.read(Get(table, identifier(id, table.id_field)))
 
-    def _tell(self, model: Model, **values: object) -> None:
+    def _set_fields(self, model: Model, **values: object) -> None:
         """Set fields of the caller's object; a rollback of the transaction restores them."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:
             scope.remember(model, values)
         for field, value in values.items():
             setattr(model, field, value)
 
-    async def _tell_claims(self, task: TaskModel) -> None:
+    async def _refresh_claims(self, task: TaskModel) -> None:
         """Set what the caller's object says of its claims, which an update does not write as it says."""
         stored = await self._get(TASKS, task.id)
         if stored is not None and stored.version == task.version:
-            self._tell(task, claim_count=stored.claim_count, past_claims=stored.past_claims)
+            self._set_fields(task, claim_count=stored.claim_count, past_claims=stored.past_claims)
 
-    def _tell_record(self, model: M, stored: M) -> None:
-        """Set all fields of the caller's object, as `_tell` does."""
+    def _refresh(self, model: M, stored: M) -> None:
+        """Set all fields of the caller's object, as `_set_fields` does."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:
             scope.remember(model, model.__struct_fields__)
         copier_of(type(model))(model, stored)
 
-    def _tell_all(self, models: Iterable[Model], field: str, value: object) -> None:
-        """Set a field of many of the caller's objects, as `_tell` does."""
+    def _set_all(self, models: Iterable[Model], field: str, value: object) -> None:
+        """Set a field of many of the caller's objects, as `_set_fields` does."""
         if innermost_scope() is None:
             for model in models:
                 setattr(model, field, value)
         else:
             for model in models:
-                self._tell(model, **{field: value})
+                self._set_fields(model, **{field: value})
 
     @classmethod
     def _require_model(cls, table: Table[Any], model: object) -> None:

@@ -55,7 +55,7 @@ class DocumentVerbs(StorageCore):
         """
         given = self._documents(documents, "documents")
         new = self._documents(if_absent, "if_absent")
-        self._tell_all((*given, *new), "updated_at", now())
+        self._set_all((*given, *new), "updated_at", now())
         steps: list[Step] = [Put(given)] if given else []
         if new:
             steps.append(Put(new, if_absent=True))
@@ -72,7 +72,7 @@ class DocumentVerbs(StorageCore):
             added += version == 1
             replaced += version != 1
             if is_in_transaction:
-                self._tell(document, version=version, created_at=from_microseconds(created_at))
+                self._set_fields(document, version=version, created_at=from_microseconds(created_at))
             else:
                 document.version = version
                 if version != 1:

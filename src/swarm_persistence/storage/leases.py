@@ -104,7 +104,7 @@ class LeaseVerbs(ClaimVerbs):
             # The counters have changed since the copy was read, but the claim may still hold.
             stored = await self._held(task)
             copy.retry_count, copy.max_retries = stored.retry_count, stored.max_retries
-        self._tell_record(task, records[0])
+        self._refresh(task, records[0])
 
     async def release_task(self, task: TaskModel, *, retry_in: float | timedelta = 0.0) -> None:
         """Release the claim: the task is pending again, after `retry_in` seconds, and no retry is counted."""
@@ -195,7 +195,7 @@ class LeaseVerbs(ClaimVerbs):
         if not records:
             await self._held(task)
             raise AssertionError("the claim holds, and yet its task was not found")
-        self._tell_record(task, records[0])
+        self._refresh(task, records[0])
 
     async def _held(self, task: TaskModel) -> TaskModel:
         """Return the stored task if the claim holds; else raise `LeaseLostError` with what became of it."""

@@ -61,7 +61,7 @@ async def show_failures(core: StorageCore, tasks: Sequence[TaskModel]) -> None:
             if stored is not None and stored.status is TaskStatus.FAILED:
                 fields = ("status", "error", "completed_at", "updated_at")
                 values = {field: getattr(stored, field) for field in fields}
-                core._tell(task, version=stored.version - 1, **values)
+                core._set_fields(task, version=stored.version - 1, **values)
 
 
 def _reason(status: str, error: str | None) -> str:

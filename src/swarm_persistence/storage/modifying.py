@@ -53,12 +53,12 @@ async def _update(core: StorageCore, table: Table[Any], written: Any, version: i
     if has_kept_claim and written.version == version:
         await update(core, table, written)
         count = max(written.claim_count, claims["claim_count"])
-        core._tell(written, claim_count=count, past_claims=claims["past_claims"])
+        core._set_fields(written, claim_count=count, past_claims=claims["past_claims"])
         return
 
     async def update_and_read() -> None:
         await update(core, table, written)
-        await core._tell_claims(written)
+        await core._refresh_claims(written)
 
     await core._as_one(update_and_read)  # a write in between would hide how the claim has ended
 

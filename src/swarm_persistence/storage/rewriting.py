@@ -69,7 +69,7 @@ async def _refuse_stale(core: StorageCore, table: Table[M], model: M) -> NoRetur
 
 def _note_rewritten(core: StorageCore, table: Table[Any], model: Any, version: int | None = None) -> None:
     if table.is_versioned:
-        core._tell(model, version=model.version + 1 if version is None else version)
+        core._set_fields(model, version=model.version + 1 if version is None else version)
 
 
 async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:

@@ -64,7 +64,7 @@ class ScheduleVerbs(StorageCore):
                 if not await self._write_one(Save(copy)):
                     continue  # it was written in between
                 copy.version += 1
-            self._tell(schedule, **{field: getattr(copy, field) for field in copy.__struct_fields__})
+            self._refresh(schedule, copy)
             return schedule
 
     async def get_schedule(self, name: str) -> ScheduleModel | None:

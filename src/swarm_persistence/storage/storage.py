@@ -15,6 +15,7 @@ from swarm_persistence.storage.agents import AgentVerbs
 from swarm_persistence.storage.approvals import ApprovalVerbs
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.backups import BackupVerbs
+from swarm_persistence.storage.completions import CompletionVerbs
 from swarm_persistence.storage.core import disable
 from swarm_persistence.storage.deletions import DeletionVerbs
 from swarm_persistence.storage.document_search import DocumentSearchVerbs
@@ -35,7 +36,6 @@ from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.takeovers import TakeoverVerbs
 from swarm_persistence.storage.task_dependencies import DependencyVerbs
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
-from swarm_persistence.storage.turnover import TurnoverVerbs
 from swarm_persistence.storage.waiting import WaitVerbs
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ V = TypeVar("V", AgentModel, TaskModel, DocumentModel)
 class Storage(
     AgentVerbs,
     RecoveryVerbs,
-    TurnoverVerbs,
+    CompletionVerbs,
     RetryVerbs,
     ProgressVerbs,
     ApprovalVerbs,

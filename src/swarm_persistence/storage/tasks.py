@@ -81,7 +81,7 @@ class TaskVerbs(StorageCore):
         """
         await update(self, TASKS, task, force)
         if force:
-            await self._tell_claims(task)
+            await self._refresh_claims(task)
 
     async def get_pending_tasks(self) -> list[TaskModel]:
         """Return the pending tasks: highest priority first, then first stored."""

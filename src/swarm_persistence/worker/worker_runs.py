@@ -18,10 +18,10 @@ from swarm_persistence.worker import pace
 from swarm_persistence.worker.background_jobs import BackgroundJobs
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
-from swarm_persistence.worker.hand_backs import HandBacks, release_once
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
+from swarm_persistence.worker.pending_releases import PendingReleases, release_once
 from swarm_persistence.worker.recording import Outcome
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.run_timer import RunTimer
@@ -69,7 +69,7 @@ class WorkerRun:
         self._ahead = ClaimedAhead()
         self._longest_ahead = min(pace.LONGEST_WAIT_SECONDS, settings.limits.lease / 4)
         self._ahead_timer: asyncio.TimerHandle | None = None
-        self._hand_backs = HandBacks(storage, self._fail, self._changed.set)
+        self._pending_releases = PendingReleases(storage, self._fail, self._changed.set)
         self._timer = RunTimer(lambda: self._running)
         self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
         self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
@@ -93,7 +93,7 @@ class WorkerRun:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._is_writing or self._unsettled or len(self._ahead) or self._hand_backs)
+        return bool(self._is_writing or self._unsettled or len(self._ahead) or self._pending_releases)
 
     def stop(self) -> None:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
@@ -143,7 +143,7 @@ class WorkerRun:
             raise self._failure
 
     async def _work_until_settled(self) -> None:
-        while not self._is_stopping or self._unsettled or self._hand_backs:
+        while not self._is_stopping or self._unsettled or self._pending_releases:
             self._changed.clear()
             try:
                 await self._cycle()
@@ -262,7 +262,7 @@ class WorkerRun:
         while len(self._running) < concurrency and (task := self._ahead.take()) is not None:
             self._start(task)
         if len(self._ahead) and self._ahead_timer is None:
-            self._ahead_timer = self._loop.call_later(self._longest_ahead, self._hand_back_overdue)
+            self._ahead_timer = self._loop.call_later(self._longest_ahead, self._release_overdue)
 
     def _start(self, task: TaskModel) -> None:
         run = self._run_of(task)
@@ -330,19 +330,19 @@ class WorkerRun:
     def _give_back_all(self) -> None:
         for run in [*self._unsettled]:
             run.give_back()
-        self._hand_backs.give_up()
+        self._pending_releases.give_up()
 
     def _give_back_ahead(self) -> None:
         for task in self._ahead.take_all():
             self._run_of(task).give_back()
 
-    def _hand_back_overdue(self) -> None:
+    def _release_overdue(self) -> None:
         """Hand back the tasks for which no slot has come in time: other workers may have one."""
         self._ahead_timer = None
         tasks = self._ahead.take_overdue(self._longest_ahead)
         if tasks:
             self._pace.reset()
-            self._hand_backs.begin(tasks)
+            self._pending_releases.begin(tasks)
         self._start_what_fits()
 
     async def _release_ahead(self) -> None:

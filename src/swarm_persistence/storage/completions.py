@@ -29,7 +29,7 @@ class CompletedAndClaimed(msgspec.Struct, frozen=True):
     """Those of the given copies whose claims were over: nothing was written for them."""
 
 
-class TurnoverVerbs(LeaseVerbs):
+class CompletionVerbs(LeaseVerbs):
     """Completes and claims in one write."""
 
     async def complete_and_claim(
@@ -104,7 +104,7 @@ class TurnoverVerbs(LeaseVerbs):
         lost = [task for task, _ in pairs if task.assigned_to is None]
         for (task, _), (records,) in zip(held, outcomes, strict=True):
             if records:
-                self._tell_record(task, records[0])
+                self._refresh(task, records[0])
             else:
                 lost.append(task)
         return lost

@@ -10,7 +10,7 @@ from swarm_persistence.storage import Storage
 from swarm_persistence.worker.recording import Recorder
 
 
-class HandBacks:
+class PendingReleases:
     """The releases in flight in the worker's loop; each is retried until it succeeds or is given up."""
 
     def __init__(self, storage: Storage, fail: Callable[[Exception], None], ended: Callable[[], object]) -> None:
