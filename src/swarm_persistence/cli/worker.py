@@ -66,7 +66,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--timeout", type=_seconds, metavar="S", help="how long one task may take (default: any time)")
     parser.add_argument(
-        "--drain", type=_seconds, default=30.0, metavar="S", help="how long a stop may take (default: 30)"
+        "--drain", type=_seconds, default=30.0, metavar="S", help="how long a stop lets handlers run (default: 30)"
     )
     parser.add_argument(
         "--retention",
