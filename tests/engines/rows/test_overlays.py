@@ -48,7 +48,8 @@ def test_a_transaction_sees_its_own_writes_and_others_see_them_once_it_commits(d
 
     for _ in range(data.draw(st.integers(0, 8))):
         change(data, table, overlay, plain)
-        for query in asked:
+        # An index of the overlay is built when it is first read, after any number of writes.
+        for query in (each for each in asked if data.draw(st.booleans())):
             assert_equal(overlay, query, plain)
             assert_equal(base, query, committed)
     overlay.commit()

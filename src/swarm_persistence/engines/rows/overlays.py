@@ -41,7 +41,7 @@ class OverlayTable:
         self.last_sequence = base.last_sequence
         self.last_change = base.last_change
         self._base = base
-        self._own = RowTable(base.table)
+        self._own = RowTable(base.table, indexes_late=True)
         self._hidden: set[int] = set()
         """The sequences of the committed rows that the transaction has updated or deleted."""
 

@@ -7,7 +7,7 @@ from swarm_persistence.engines.rows.indexes import RowIndex, keys_of
 from swarm_persistence.engines.rows.planner import AccessPath, indexes_of
 from swarm_persistence.engines.rows.sorted_entries import Entry
 from swarm_persistence.schema.codec import Row
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.tables import Index, Table
 
 
 class _Rows(dict[int, Row]):
@@ -19,9 +19,12 @@ class _Rows(dict[int, Row]):
 
 
 class RowTable:
-    """A `RowSource` that stores its rows in dictionaries and sorted indexes."""
+    """A `RowSource` that stores its rows in dictionaries and sorted indexes.
 
-    def __init__(self, table: Table[Any]) -> None:
+    With `indexes_late`, an index is built when it is first read: a transaction writes few rows, and reads fewer.
+    """
+
+    def __init__(self, table: Table[Any], *, indexes_late: bool = False) -> None:
         self.table = table
         self.last_sequence = 0
         self.last_change = 0
@@ -29,8 +32,11 @@ class RowTable:
         """All rows by sequence, with which each index entry ends."""
         self._sequences: dict[str, int] = {}
         self._id_position = table.positions["id"]
-        self._indexes = {index.name: RowIndex(keys_of(table, index)) for index in indexes_of(table)}
-        self._every_index = tuple(self._indexes.values())
+        self._indexes: dict[str, RowIndex] = {}
+        self._every_index: tuple[RowIndex, ...] = ()
+        if not indexes_late:
+            for index in indexes_of(table):
+                self._index(index)
 
     def copy(self) -> "RowTable":
         """Return an independent copy."""
@@ -54,10 +60,10 @@ class RowTable:
 
     def entries(self, path: AccessPath) -> Iterator[Entry]:
         """Yield the index entries on the path, each of which ends with its row's sequence."""
-        return self._indexes[path.index.name].entries(path)
+        return self._index(path.index).entries(path)
 
     def count(self, path: AccessPath) -> int:
-        return sum(1 for _ in self.scan(path)) if path.ids is not None else self._indexes[path.index.name].count(path)
+        return sum(1 for _ in self.scan(path)) if path.ids is not None else self._index(path.index).count(path)
 
     def add(self, row: Row) -> None:
         sequence: Any = row[-1]
@@ -79,3 +85,12 @@ class RowTable:
         del self.rows[sequence], self._sequences[id]
         for index in self._every_index:
             index.remove(row)
+
+    def _index(self, index: Index) -> RowIndex:
+        built = self._indexes.get(index.name)
+        if built is None:
+            built = self._indexes[index.name] = RowIndex(keys_of(self.table, index))
+            for row in self.rows.values():
+                built.add(row)
+            self._every_index = (*self._every_index, built)
+        return built
