@@ -9,6 +9,9 @@ import httpx
 import pytest
 
 from swarm_persistence import Storage, TaskModel, TaskPriority
+from swarm_persistence.engines.interface import Watch
+from swarm_persistence.schema.tables import Table
+from swarm_persistence.testing import ManualClock
 
 TASKS = "/api/v1/tasks"
 
@@ -23,6 +26,19 @@ async def stored(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 async def claimed(client: httpx.AsyncClient) -> dict[str, Any]:
     task: dict[str, Any] = (await client.post(f"{TASKS}/claim", json={"agent_id": "js"})).raise_for_status().json()
     return task
+
+
+@pytest.fixture
+def a_wait(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return what is set once a call watches for commits."""
+    begun, watch = asyncio.Event(), storage._engine.watch
+
+    def watch_and_tell(tables: tuple[Table[Any], ...]) -> Watch:
+        begun.set()
+        return watch(tables)
+
+    monkeypatch.setattr(storage._engine, "watch", watch_and_tell)
+    return begun
 
 
 def claim_of(task: dict[str, Any]) -> dict[str, Any]:
@@ -170,28 +186,31 @@ class TestTasks:
 
     @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
     async def test_a_claim_waits_for_a_task(
-        self, client: httpx.AsyncClient, storage: Storage, headers: dict[str, str]
+        self, client: httpx.AsyncClient, storage: Storage, a_wait: asyncio.Event, headers: dict[str, str]
     ) -> None:
         waiting = asyncio.create_task(
             client.post(f"{TASKS}/claim", json={"agent_id": "a", "wait": 30, "task_types": ["t"]}, headers=headers)
         )
-        await asyncio.sleep(0.05)
+        await a_wait.wait()
         await storage.store_task(TaskModel.new("other", None))
         task = await storage.store_task(TaskModel.new("t", None))
 
         assert (await waiting).json()["id"] == task.id
 
-    async def test_what_a_dead_worker_held_comes_back(self, client: httpx.AsyncClient, storage: Storage) -> None:
+    async def test_what_a_dead_worker_held_comes_back(self, client: httpx.AsyncClient, clock: ManualClock) -> None:
         await stored(client)
-        await client.post(f"{TASKS}/claim", json={"agent_id": "dead", "lease": 0.001})
-        await asyncio.sleep(0.01)
+        await client.post(f"{TASKS}/claim", json={"agent_id": "dead", "lease": 30})
+        clock.advance(30)
         assert (await claimed(client))["claim_count"] == 2
 
-    async def test_a_caller_waits_for_the_end_of_a_task(self, client: httpx.AsyncClient, storage: Storage) -> None:
+    async def test_a_caller_waits_for_the_end_of_a_task(
+        self, client: httpx.AsyncClient, storage: Storage, a_wait: asyncio.Event
+    ) -> None:
         task = await stored(client)
         early = (await client.get(f"{TASKS}/{task['id']}?wait=0.01")).json()
+        a_wait.clear()
         waiting = asyncio.create_task(client.get(f"{TASKS}/{task['id']}?wait=30"))
-        await asyncio.sleep(0.05)
+        await a_wait.wait()
         await storage.cancel_task(task["id"])
 
         assert (early["status"], (await waiting).json()["status"]) == ("pending", "cancelled")

@@ -50,9 +50,9 @@ async def test_a_client_that_does_not_read_cannot_delay_the_end(tmp_path: Path) 
             await storage.store_event(EventModel.new("large", "x" * 100_000 + str(number)))
     process = ServerProcess([str(tmp_path / "swarm.db")], tmp_path)
     host, _, port = process.url.removeprefix("http://").partition(":")
-    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     writer.write(b"GET /api/v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await asyncio.sleep(0.2)
+    await reader.readuntil(b"large")  # the first of many events has begun to come
 
     ended = await asyncio.get_running_loop().run_in_executor(None, process.end)
 
