@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import os
 import signal
 from multiprocessing import get_context
 
@@ -23,3 +24,8 @@ _FORKED = ["benchmarks.workloads", "swarm_persistence.backends.postgres", "swarm
 def pytest_collection_finish() -> None:
     """Name it once all modules are imported: a process has one server for forks, which knows what was named last."""
     get_context("forkserver").set_forkserver_preload(_FORKED)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start a process more than there are processors: a test that waits for a server or a lease leaves its own idle."""
+    return (os.cpu_count() or 1) + 1

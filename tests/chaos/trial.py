@@ -29,7 +29,7 @@ class Trial(NamedTuple):
 
     url: str
     seed: int
-    tasks: int = 3_000
+    tasks: int = 2_000
     processes: int = 6
     lease_seconds: float = 1.0
     events_between_kills: tuple[int, int] = (40, 120)
