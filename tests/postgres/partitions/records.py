@@ -1,9 +1,15 @@
-"""Records that are old enough to be pruned."""
+"""Records that are old enough to be pruned, and steps that are interrupted."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from swarm_persistence import EventModel
+import asyncpg
+import pytest
+
+from postgres.periods import pass_a_period
+from swarm_persistence import EventModel, PostgresStorage
 from swarm_persistence.clock import now
 
 OLD = timedelta(days=90)
@@ -15,5 +21,20 @@ def old_event(id: str, **fields: Any) -> EventModel:
     return EventModel(id=id, event_type="old", timestamp=now() - OLD, **fields)
 
 
-async def fail(*arguments: object) -> int:
-    return 1 // 0
+async def store_an_old_period(storage: PostgresStorage, admin: asyncpg.Connection) -> None:
+    """Store three events of a period that is over."""
+    await storage.store_many([old_event(id) for id in "abc"])
+    await pass_a_period(storage, admin)
+
+
+@contextmanager
+def interrupted_at(cls: type, step: str) -> Iterator[None]:
+    """Let a step of a class fail within the block, which must reach it."""
+
+    async def fail(*_: object) -> int:
+        return 1 // 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cls, step, fail)
+        with pytest.raises(ZeroDivisionError):
+            yield

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from postgres.partitions.records import AGE, fail, old_event
+from postgres.partitions.records import AGE, interrupted_at, store_an_old_period
 from postgres.periods import partitions_of, pass_a_period
 from postgres.servers import Server
 from swarm_persistence import (
@@ -100,14 +100,12 @@ class TestConversion:
             assert ((await storage.store_event(an_event("last"))).sequence or 0) > last
 
     async def test_an_interrupted_conversion_is_begun_anew(
-        self, url: str, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, url: str, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
         await fill(storage)
         before = await everything_in(storage)
-        with monkeypatch.context() as patch:
-            patch.setattr(Unpartitioning, "_copy_noted", fail)
-            with pytest.raises(ZeroDivisionError):
-                await storage.partition(None)
+        with interrupted_at(Unpartitioning, "_copy_noted"):
+            await storage.partition(None)
         assert await everything_in(storage) == before
         await storage.store_event(an_event("between"))
         await storage.repository(EventModel).delete("between")
@@ -118,14 +116,11 @@ class TestConversion:
         assert await everything_in(storage) == before
 
     async def test_an_interrupted_conversion_may_be_given_up(
-        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
-        await storage.store_many([old_event(id) for id in "abc"])
-        await pass_a_period(storage, admin)
-        with monkeypatch.context() as patch:
-            patch.setattr(Unpartitioning, "_copy_noted", fail)
-            with pytest.raises(ZeroDivisionError):
-                await storage.partition(None)
+        await store_an_old_period(storage, admin)
+        with interrupted_at(Unpartitioning, "_copy_noted"):
+            await storage.partition(None)
 
         await storage.partition("month")
 
@@ -137,8 +132,7 @@ class TestConversion:
     async def test_what_is_pruned_while_a_table_is_made_whole_does_not_come_back(
         self, url: str, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await storage.store_many([old_event(id) for id in "abc"])
-        await pass_a_period(storage, admin)
+        await store_an_old_period(storage, admin)
         await storage.store_event(an_event("young", timestamp=now()))
         copy = Unpartitioning._copy_noted
         pruned: list[Pruned] = []
@@ -156,14 +150,11 @@ class TestConversion:
         assert ids(await storage.read_events()) == ["young"]
 
     async def test_partitions_that_an_interrupted_drop_left_are_made_whole_again_too(
-        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
-        await storage.store_many([old_event(id) for id in "abc"])
-        await pass_a_period(storage, admin)
-        with monkeypatch.context() as patch:
-            patch.setattr(PartDropping, "_drop_here", fail)
-            with pytest.raises(ZeroDivisionError):
-                await storage.prune(AGE)
+        await store_an_old_period(storage, admin)
+        with interrupted_at(PartDropping, "_drop_here"):
+            await storage.prune(AGE)
 
         await storage.partition(None)
 
@@ -177,8 +168,7 @@ class TestConversion:
         self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
     ) -> None:
         """The process that drops it has looked before the change began, and goes on, or does not."""
-        await storage.store_many([old_event(id) for id in "abc"])
-        await pass_a_period(storage, admin)
+        await store_an_old_period(storage, admin)
         copy_all = Unpartitioning._copy_all
 
         async def detach_before(self: Unpartitioning) -> None:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import asyncpg
 import pytest
 
-from postgres.partitions.records import AGE, OLD, fail, old_event
+from postgres.partitions.records import AGE, OLD, interrupted_at, old_event, store_an_old_period
 from postgres.periods import partitions_of, pass_a_period
 from swarm_persistence import EventModel, MessageModel, MetricModel, PostgresStorage
 from swarm_persistence.clock import now
@@ -153,14 +153,11 @@ class TestPruning:
         assert "metrics_p0" in await partitions_of(storage, admin, "metrics")
 
     async def test_the_next_one_finishes_a_drop_that_was_interrupted(
-        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
-        await storage.store_many([old_event(id) for id in "abc"])
-        await pass_a_period(storage, admin)
-        with monkeypatch.context() as patch:
-            patch.setattr(PartDropping, "_drop_here", fail)
-            with pytest.raises(ZeroDivisionError):
-                await storage.prune(AGE)
+        await store_an_old_period(storage, admin)
+        with interrupted_at(PartDropping, "_drop_here"):
+            await storage.prune(AGE)
 
         assert await storage.prune(AGE) == Pruned(events=3)
         left = "SELECT count(*) FROM pg_class WHERE relname = 'events_p0' AND relnamespace = $1::text::regnamespace"
@@ -169,8 +166,7 @@ class TestPruning:
     async def test_a_backup_that_has_begun_holds_what_is_dropped_meanwhile(
         self, url: str, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:
-        await storage.store_many([old_event(id) for id in "abc"])
-        await pass_a_period(storage, admin)
+        await store_an_old_period(storage, admin)
         snapshot = await storage.engine.snapshot()
         async with await PostgresStorage.builder().connection_timeout(0.3).build(url) as impatient:
             # It waits no longer for the reader than for any other lock.
