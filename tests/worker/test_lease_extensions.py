@@ -1,0 +1,143 @@
+"""When a running task's lease is extended next: a third of it later, or sooner after an attempt that has failed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
+from swarm_persistence.worker.handler_control import HandlerControl
+from swarm_persistence.worker.retry_policies import RetryPolicy
+from swarm_persistence.worker.task_runs import MARKED_AFTER_SECONDS, TaskLimits, TaskRun
+from worker.test_faults import locked
+from worker.workers import SOON_SECONDS, store
+
+LEASE_SECONDS = 600.0
+TASK_TIMEOUT_SECONDS = 100.0
+
+
+class Owner:
+    """Remembers when a run is due next."""
+
+    def __init__(self) -> None:
+        self.due_at = 0.0
+        self.is_told = asyncio.Event()
+
+    def expect(self, due_at: float) -> None:
+        self.due_at = due_at
+        self.is_told.set()
+
+    def handled(self, run: TaskRun, result: Any) -> None:
+        raise AssertionError(f"{run.name} has ended with {result}")
+
+    def left(self, run: TaskRun) -> None:
+        """Take the end of the handler, which each test cancels."""
+
+    def settled(self, run: TaskRun) -> None:
+        """Take the end of the run."""
+
+    def failed(self, run: TaskRun, error: BaseException) -> None:
+        raise error
+
+
+@pytest_asyncio.fixture
+async def storage(path: Path) -> AsyncIterator[SqliteStorage]:
+    async with await SqliteStorage.builder().connection_timeout(0.1).build(path) as storage:
+        yield storage
+
+
+async def a_run(storage: SqliteStorage, owner: Owner, *, is_marked: bool, task_timeout: float | None = None) -> TaskRun:
+    """Claim a task, and return its run; marked as running already, or not."""
+
+    async def wait(_: TaskModel) -> None:
+        await asyncio.Event().wait()
+
+    await store(storage, "a")
+    task = await storage.claim_next_task("agent-1", lease=LEASE_SECONDS)
+    assert task is not None
+    if is_marked:
+        await storage.extend_lease(task, lease=LEASE_SECONDS, is_running=True)
+        assert task.status is TaskStatus.RUNNING
+    limits = TaskLimits(LEASE_SECONDS, task_timeout)
+    control = HandlerControl(storage, task)
+    return TaskRun(storage, task, wait, limits, handler_name="wait", policy=RetryPolicy(), control=control, owner=owner)
+
+
+async def test_a_marked_task_is_extended_after_a_third_of_its_lease(storage: SqliteStorage) -> None:
+    run = await a_run(storage, Owner(), is_marked=True)
+
+    assert run.due_at - run.started_at == LEASE_SECONDS / 3
+
+
+async def test_a_task_is_marked_as_running_before_that(storage: SqliteStorage) -> None:
+    run = await a_run(storage, Owner(), is_marked=False)
+
+    assert run.due_at - run.started_at == MARKED_AFTER_SECONDS
+
+
+async def test_a_timeout_may_come_first(storage: SqliteStorage) -> None:
+    run = await a_run(storage, Owner(), is_marked=True, task_timeout=TASK_TIMEOUT_SECONDS)
+
+    assert run.due_at - run.started_at == TASK_TIMEOUT_SECONDS
+
+
+async def test_nothing_happens_before_it_is_due(storage: SqliteStorage) -> None:
+    owner = Owner()
+    run = await a_run(storage, owner, is_marked=True)
+    before = run.task.lease_expires_at
+    run.act_if_due(run.due_at - 0.001)
+    await asyncio.sleep(0)
+
+    assert not owner.is_told.is_set()
+    assert run.due_at - run.started_at == LEASE_SECONDS / 3
+    assert run.task.lease_expires_at == before
+
+
+async def test_the_next_extension_is_due_after_another_third(storage: SqliteStorage) -> None:
+    owner = Owner()
+    run = await a_run(storage, owner, is_marked=False)
+    run.start()
+    begun = time.monotonic()
+    run.act_if_due(run.due_at)
+    async with asyncio.timeout(SOON_SECONDS):
+        await owner.is_told.wait()
+
+    assert begun <= owner.due_at - LEASE_SECONDS / 3 <= time.monotonic()
+    assert run.due_at == owner.due_at
+    assert run.task.status is TaskStatus.RUNNING
+    await run.stop()
+
+
+async def test_an_extension_that_the_database_refuses_is_tried_again_sooner(storage: SqliteStorage, path: Path) -> None:
+    owner = Owner()
+    run = await a_run(storage, owner, is_marked=False)
+    run.start()
+    lock = locked(path)
+    begun = time.monotonic()
+    run.act_if_due(run.due_at)
+    async with asyncio.timeout(SOON_SECONDS):
+        await owner.is_told.wait()
+    lock.close()
+
+    assert begun <= owner.due_at - LEASE_SECONDS / 12 <= time.monotonic()
+    assert run.task.status is TaskStatus.ASSIGNED
+    await run.stop()
+
+
+async def test_one_that_is_asked_for_twice_is_done_once_more_after_the_first(storage: SqliteStorage) -> None:
+    owner = Owner()
+    run = await a_run(storage, owner, is_marked=False)
+    run.start()
+    run.check_claim()
+    run.check_claim()
+    version = run.task.version
+    for _ in range(2):
+        async with asyncio.timeout(SOON_SECONDS):
+            await owner.is_told.wait()
+        owner.is_told.clear()
+
+    assert (await storage.get_task("a")).version == version + 2  # type: ignore[union-attr]
+    await run.stop()
