@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from agents import Session, SessionSettings, TResponseInputItem
+from agents import Session, SessionSettings, SQLiteSession, TResponseInputItem
 
 from contrib.starting import start
 from swarm_persistence import InvalidQueryError, Storage, init_storage
@@ -35,6 +35,15 @@ async def test_items_keep_their_order_within_and_between_writes(storage: Storage
     assert await session.get_items() == first + second
     assert await session.get_items(2) == said("1", "last")
     assert await SwarmSession("other", storage).get_items() == []
+
+
+@pytest.mark.parametrize("nothing", [[], (), {}])
+async def test_no_items_are_added_as_by_the_sdks_own_session(storage: Storage, nothing: Any) -> None:
+    sdk_session = SQLiteSession("empty")
+    for session in (sdk_session, SwarmSession("empty", storage)):
+        await session.add_items(nothing)
+        assert await session.get_items() == []
+    sdk_session.close()
 
 
 async def test_an_explicit_limit_overrides_that_of_the_settings(storage: Storage) -> None:
