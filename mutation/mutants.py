@@ -38,7 +38,10 @@ def sample_of_mutants(tree: Path, size: int, seed: int) -> tuple[list[MutationSp
 
 def _compiles(mutant: MutationSpec) -> bool:
     """Tell whether a mutant is Python: the `*` before keyword-only parameters is taken for a multiplication."""
-    mutated = mutate_code(mutant.module_path.read_text(), get_operator(mutant.operator_name)(), mutant.occurrence)
+    try:
+        mutated = mutate_code(mutant.module_path.read_text(), get_operator(mutant.operator_name)(), mutant.occurrence)
+    except AttributeError:
+        return False  # Cosmic Ray cannot replace an exception of a tuple that is written with its module's name
     try:
         compile(mutated, mutant.module_path, "exec")
     except SyntaxError:
