@@ -4,7 +4,7 @@ A checkpoint is a document of the collection `("langgraph", thread, "checkpoints
 id, its label the run's id. Pending writes are documents of `("langgraph", thread, "writes", namespace)`: `writes.py`.
 """
 
-import secrets
+import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
@@ -179,7 +179,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """Return a version after this one, that no other branch of the thread has; the form is that of LangGraph's."""
         number = int(str(current or 0).partition(".")[0]) + 1
-        return f"{number:032}.{secrets.randbelow(10**16):016}"
+        return f"{number:032}.{int.from_bytes(os.urandom(6)):016}"
 
     get_tuple = blocking_form(aget_tuple)
     put = blocking_form(aput)
