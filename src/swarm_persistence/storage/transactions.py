@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from swarm_persistence.backoff import backoff_seconds
-from swarm_persistence.engines.endings import is_over
+from swarm_persistence.engines.transaction_errors import is_over
 from swarm_persistence.errors import ClosedError, CollisionError, TransactionError
 from swarm_persistence.storage.held_transactions import HeldTransactions
 from swarm_persistence.storage.pickling import NotPicklable

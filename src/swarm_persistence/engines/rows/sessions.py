@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.overlays import Overlays
+from swarm_persistence.engines.transaction_errors import is_over, was_open_too_long
 
 
 class RowSession:

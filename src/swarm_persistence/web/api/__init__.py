@@ -16,7 +16,7 @@ from swarm_persistence.web.api import (
     tasks,
 )
 from swarm_persistence.web.api.parameters import record_id
-from swarm_persistence.web.repetition import repetition_of
+from swarm_persistence.web.idempotency import idempotent_request
 
 ROUTERS = (
     Router(
@@ -35,7 +35,7 @@ ROUTERS = (
         ],
         dependencies={
             "record_id": Provide(record_id, sync_to_thread=False),
-            "repetition": Provide(repetition_of),
+            "idempotent": Provide(idempotent_request),
         },
     ),
 )

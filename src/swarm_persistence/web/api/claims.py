@@ -14,10 +14,10 @@ from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.remote_claims import claim_several_or_requeue
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.records import existing
+from swarm_persistence.web.idempotency import IdempotentRequest
 from swarm_persistence.web.long_polls import wait_for
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.problems import HttpProblem
-from swarm_persistence.web.repetition import Repetition
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ async def claim_next_task(
     request: Request[Any, Any, Any],
     storage: NamedDependency[Storage],
     streams: NamedDependency[OpenStreams],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel | None]:
     """Claim the next ready task: 200, or 204 if there is none within the time to wait.
 
@@ -72,7 +72,7 @@ async def claim_next_task(
         found = record_answer(tasks[0]) if tasks else Response(nothing, status_code=204)
         return cast("Response[TaskModel | None]", found)
 
-    return await wait_for(_claims(data, 1, storage, repetition, show), request, streams)
+    return await wait_for(_claims(data, 1, storage, idempotent, show), request, streams)
 
 
 @post("/claim/batch", status_code=200)
@@ -81,20 +81,20 @@ async def claim_next_tasks(
     request: Request[Any, Any, Any],
     storage: NamedDependency[Storage],
     streams: NamedDependency[OpenStreams],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[list[TaskModel]]:
     """Claim up to `limit` next ready tasks in one write, in their order; an empty list if there is none in time.
 
     As `/tasks/claim`: it waits until there is at least one.
     """
-    return await wait_for(_claims(data, data.limit, storage, repetition, answer), request, streams)
+    return await wait_for(_claims(data, data.limit, storage, idempotent, answer), request, streams)
 
 
 async def _claims(
     data: ClaimOfNext,
     limit: int,
     storage: Storage,
-    repetition: Repetition,
+    idempotent: IdempotentRequest,
     show: Callable[[list[TaskModel]], Response[T]],
 ) -> Response[T]:
     if not 0 <= data.wait <= LONGEST_WAIT_SECONDS:
@@ -114,8 +114,8 @@ async def _claims(
         )
 
     return (
-        await _claim_once(data, claim, storage, repetition, show)
-        if repetition.has_key
+        await _claim_once(data, claim, storage, idempotent, show)
+        if idempotent.has_key
         else show(await claim(data.wait))
     )
 
@@ -128,7 +128,7 @@ async def _claim_once(
     data: ClaimOfNext,
     claim: Callable[[float], Awaitable[list[TaskModel]]],
     storage: Storage,
-    repetition: Repetition,
+    idempotent: IdempotentRequest,
     show: Callable[[list[TaskModel]], Response[T]],
 ) -> Response[T]:
     """Claim within the transaction that keeps the answer, which cannot wait; wait between the attempts."""
@@ -144,7 +144,7 @@ async def _claim_once(
     try:
         while True:
             try:
-                return await repetition.once(attempt)
+                return await idempotent.once(attempt)
             except _NoTaskError:
                 rest = deadline - time.monotonic()
                 if rest <= 0 or not await watch.wait(rest):
@@ -158,7 +158,7 @@ async def claim_task(
     data: JSONBody[ClaimOfOne],
     record_id: NamedDependency[str],
     storage: NamedDependency[Storage],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel]:
     """Claim one task; 409 if it is not pending."""
 
@@ -168,7 +168,7 @@ async def claim_task(
             raise ConflictError(f"task {record_id!r} is {task.status}; only a pending task can be claimed")
         return record_answer(await existing(storage, TaskModel, record_id))
 
-    return await repetition.once(claim)
+    return await idempotent.once(claim)
 
 
 HANDLERS = (claim_next_task, claim_next_tasks, claim_task)

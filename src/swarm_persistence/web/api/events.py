@@ -21,8 +21,8 @@ from swarm_persistence.web.api.records import (
     store_handler,
 )
 from swarm_persistence.web.event_streams import event_stream
+from swarm_persistence.web.idempotency import IdempotentRequest
 from swarm_persistence.web.open_streams import OpenStreams
-from swarm_persistence.web.repetition import Repetition
 
 # A name of its own: the description knows the body of another handler by `NewEvent`.
 _EVENTS: Any = list[new_record_body(EventModel, "AppendedEvent")]  # type: ignore[misc]
@@ -45,7 +45,7 @@ class LogEnd(Struct, frozen=True):
 
 
 async def append_events(
-    data: Any, storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+    data: Any, storage: NamedDependency[Storage], idempotent: NamedDependency[IdempotentRequest]
 ) -> Response[LogEnd]:
     """Append events, all or none; with `expected_sequence`, only if the log ends with that event: else 409."""
 
@@ -53,7 +53,7 @@ async def append_events(
         events = [EventModel(**msgspec.structs.asdict(each)) for each in data.events]
         return answer(LogEnd(await storage.append_events(events, expected_sequence=data.expected_sequence)))
 
-    return await repetition.once(append)
+    return await idempotent.once(append)
 
 
 _body: Any = JSONBody

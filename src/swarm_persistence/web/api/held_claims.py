@@ -12,7 +12,7 @@ from swarm_persistence.storage import interventions
 from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.remote_claims import task_as_claimed
 from swarm_persistence.web.answers import record_answer
-from swarm_persistence.web.repetition import Repetition
+from swarm_persistence.web.idempotency import IdempotentRequest
 
 
 class HeldClaim(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +66,7 @@ async def extend_lease(
     data: JSONBody[LeaseExtension],
     record_id: NamedDependency[str],
     storage: NamedDependency[Storage],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel]:
     """Extend a claim; 409 if it is over."""
 
@@ -75,7 +75,7 @@ async def extend_lease(
         await storage.extend_lease(task, lease=data.lease, is_running=data.is_running)
         return record_answer(task)
 
-    return await repetition.once(extend)
+    return await idempotent.once(extend)
 
 
 @post("/{id:str}/progress", status_code=200)
@@ -83,7 +83,7 @@ async def report_progress(
     data: JSONBody[TaskProgress],
     record_id: NamedDependency[str],
     storage: NamedDependency[Storage],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel]:
     """Set how far a claimed task is; 409 if the claim is over."""
 
@@ -92,7 +92,7 @@ async def report_progress(
         await storage.report_progress(task, data.progress, data.text)
         return record_answer(task)
 
-    return await repetition.once(report)
+    return await idempotent.once(report)
 
 
 @post("/{id:str}/complete", status_code=200)
@@ -100,7 +100,7 @@ async def complete_task(
     data: JSONBody[TaskCompletion],
     record_id: NamedDependency[str],
     storage: NamedDependency[Storage],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel]:
     """Complete a task with its result; 409 if the claim is over."""
 
@@ -109,7 +109,7 @@ async def complete_task(
         await storage.complete_task(task, data.result)
         return record_answer(task)
 
-    return await repetition.once(complete)
+    return await idempotent.once(complete)
 
 
 @post("/{id:str}/fail", status_code=200)
@@ -117,7 +117,7 @@ async def fail_task(
     data: JSONBody[TaskFailure],
     record_id: NamedDependency[str],
     storage: NamedDependency[Storage],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel]:
     """Record a failure: the task is tried again later, or has failed for good; 409 if the claim is over."""
 
@@ -126,7 +126,7 @@ async def fail_task(
         await storage.fail_task(task, data.error, retry_in=data.retry_in, max_retries=data.max_retries)
         return record_answer(task)
 
-    return await repetition.once(fail)
+    return await idempotent.once(fail)
 
 
 @post("/{id:str}/release", status_code=200)
@@ -134,7 +134,7 @@ async def release_task(
     data: JSONBody[TaskRelease],
     record_id: NamedDependency[str],
     storage: NamedDependency[Storage],
-    repetition: NamedDependency[Repetition],
+    idempotent: NamedDependency[IdempotentRequest],
 ) -> Response[TaskModel]:
     """Give a task back: it is pending again, and no retry is counted; 409 if the claim is over."""
 
@@ -144,7 +144,7 @@ async def release_task(
         )
         return record_answer(task)
 
-    return await repetition.once(release)
+    return await idempotent.once(release)
 
 
 async def _claimed(storage: Storage, id: str, claim: HeldClaim) -> TaskModel:

@@ -18,9 +18,9 @@ from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.bodies import changes_body, new_record_body
 from swarm_persistence.web.api.parameters import Cursor, IfMatch, Limit, Sort
 from swarm_persistence.web.entity_tags import require_match
+from swarm_persistence.web.idempotency import IdempotentRequest
 from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
 from swarm_persistence.web.problems import HttpProblem
-from swarm_persistence.web.repetition import Repetition
 from swarm_persistence.web.traces import trace_parent_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -113,7 +113,10 @@ def store_handler(model: type[Model]) -> HTTPRouteHandler:
     """Return the handler that stores a record."""
 
     async def store_record(
-        data: Any, request: AnyRequest, storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+        data: Any,
+        request: AnyRequest,
+        storage: NamedDependency[Storage],
+        idempotent: NamedDependency[IdempotentRequest],
     ) -> Any:
         """Store a new record: 201. If one with its `idempotency_key` is stored already, it is returned: 200."""
 
@@ -125,7 +128,7 @@ def store_handler(model: type[Model]) -> HTTPRouteHandler:
             stored = await store_one(record)
             return record_answer(stored, 201 if stored.id == record.id else 200)
 
-        return await repetition.once(store)
+        return await idempotent.once(store)
 
     return _typed(post("/"), store_record, model, data=_body(new_record_body(model)))
 

@@ -14,31 +14,31 @@ from swarm_persistence.web.api.records import (
     show_handler,
     store_handler,
 )
-from swarm_persistence.web.repetition import Repetition
+from swarm_persistence.web.idempotency import IdempotentRequest
 
 
 @post("/{id:str}/pause", status_code=200)
 async def pause_schedule(
-    record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+    record_id: NamedDependency[str], storage: NamedDependency[Storage], idempotent: NamedDependency[IdempotentRequest]
 ) -> Response[ScheduleModel]:
     """Let a schedule store no tasks until it is resumed."""
 
     async def pause() -> Response[ScheduleModel]:
         return record_answer(await storage.pause_schedule(record_id))
 
-    return await repetition.once(pause)
+    return await idempotent.once(pause)
 
 
 @post("/{id:str}/resume", status_code=200)
 async def resume_schedule(
-    record_id: NamedDependency[str], storage: NamedDependency[Storage], repetition: NamedDependency[Repetition]
+    record_id: NamedDependency[str], storage: NamedDependency[Storage], idempotent: NamedDependency[IdempotentRequest]
 ) -> Response[ScheduleModel]:
     """Resume a paused schedule from its next time after now."""
 
     async def resume() -> Response[ScheduleModel]:
         return record_answer(await storage.resume_schedule(record_id))
 
-    return await repetition.once(resume)
+    return await idempotent.once(resume)
 
 
 @delete("/{id:str}")

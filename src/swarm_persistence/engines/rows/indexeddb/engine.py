@@ -10,7 +10,6 @@ import msgspec
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.following import follow
 from swarm_persistence.engines.interface import (
     AppliedMigration,
@@ -37,6 +36,7 @@ from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.steps import Step
+from swarm_persistence.engines.transaction_errors import got_no_turn
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
 from swarm_persistence.query.query import Condition, Query

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
-from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.changes import Changes
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge
@@ -15,6 +14,7 @@ from swarm_persistence.engines.rows.indexeddb.failures import is_quota_exceeded
 from swarm_persistence.engines.rows.indexeddb.pending import PendingWrite
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.overlays import Overlays
+from swarm_persistence.engines.transaction_errors import got_no_turn
 from swarm_persistence.errors import StorageError
 
 _MAX_STEPS = 5_000

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from swarm_persistence.engines.endings import got_no_turn
 from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 from swarm_persistence.engines.rows.sessions import RowSession
+from swarm_persistence.engines.transaction_errors import got_no_turn
 
 
 class WriteQueue:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import execute
@@ -24,6 +23,7 @@ from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.engines.sql.statements import run_all, tables_changed
 from swarm_persistence.engines.steps import Step
+from swarm_persistence.engines.transaction_errors import is_over, was_open_too_long
 from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError, copy_error
 
 T = TypeVar("T")

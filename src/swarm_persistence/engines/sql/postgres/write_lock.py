@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections import deque
 
-from swarm_persistence.engines.endings import got_no_turn
+from swarm_persistence.engines.transaction_errors import got_no_turn
 
 
 class WriteLock:

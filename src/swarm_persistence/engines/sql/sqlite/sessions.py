@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.endings import is_over, was_open_too_long
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.group_commit import Writer, changed_by
@@ -25,6 +24,7 @@ from swarm_persistence.engines.sql.sqlite.submit import (
 )
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.steps import Step
+from swarm_persistence.engines.transaction_errors import is_over, was_open_too_long
 from swarm_persistence.errors import DatabaseError, StorageError, TransactionError, copy_error
 
 T = TypeVar("T")

@@ -37,7 +37,7 @@ class _KnownKeyError(Exception):
     """A change with this key was made before."""
 
 
-class Repetition:
+class IdempotentRequest:
     """The key of a request, and what tells it from another request with the same key."""
 
     def __init__(self, storage: Storage, key: str | None, fingerprint: str) -> None:
@@ -101,11 +101,11 @@ class Repetition:
         return Response(body, status_code=kept["status"], headers=headers, media_type=media_type)
 
 
-async def repetition_of(
+async def idempotent_request(
     request: Request[Any, Any, Any], storage: NamedDependency[Storage], idempotency_key: IdempotencyKey = None
-) -> Repetition:
-    """Return the repetition of a request, for its handler."""
+) -> IdempotentRequest:
+    """Return what makes the change of a request once, for its handler."""
     if idempotency_key is not None and not 0 < len(idempotency_key) <= _LONGEST_KEY:
         raise HttpProblem(422, f"The Idempotency-Key has {len(idempotency_key)} characters, expected 1 to 255.")
     text = f"{request.method} {request.url.path}\n".encode() + await request.body()
-    return Repetition(storage, idempotency_key, hashlib.sha256(text).hexdigest())
+    return IdempotentRequest(storage, idempotency_key, hashlib.sha256(text).hexdigest())
