@@ -13,7 +13,7 @@ from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.storage.leases import completion
+from swarm_persistence.storage.leases import brief_completion, completion
 from swarm_persistence.worker import Worker
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, ids
@@ -55,14 +55,18 @@ class TestStatements:
         done = await storage.complete_and_claim([(task, task.id) for task in tasks], "agent-1", limit=40)
 
         assert (len(statements), len(done.claimed), done.lost) == (2, 40, [])
+        (completions,) = [each for each in statements if "meet_dependencies" in each]
+        assert "payload" not in completions
         assert [await storage.get_task(task.id) for task in tasks] == tasks
 
     async def test_completions_are_compiled_once_and_make_no_steps_of_their_own(
         self, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first, second, *rest = await claimed(storage, 10)
+        first, second, third, *rest = await claimed(storage, 10)
         await storage.complete_task(first)
-        monkeypatch.setattr(completion, "steps_of", lambda *_: pytest.fail("the steps were made anew"))
+        await storage.complete_and_claim([(third, None)], "agent-1", limit=0)
+        for write in (completion, brief_completion):
+            monkeypatch.setattr(write, "steps_of", lambda *_: pytest.fail("the steps were made anew"))
 
         await storage.complete_task(second)
         done = await storage.complete_and_claim([(task, None) for task in rest], "agent-1", limit=0)

@@ -32,6 +32,7 @@ class TestAlikeChanges:
 
         # Of 256, 256 and 88 tasks.
         assert (watch.count(COMPLETION), watch.count("DELETE FROM task_links")) == (3, 3)
+        assert not any("payload" in each for each in watch.statements)
         assert ids(done.lost) == ids(lost)
         for task in tasks:
             if task not in lost:

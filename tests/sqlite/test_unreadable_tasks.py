@@ -61,16 +61,17 @@ class TestUnreadableTasks:
         assert {status_of(watch, str(number)) for number in (0, 3, 4, 9)} == {"pending"}
 
     @pytest.mark.parametrize("change", ["payload = '{'", "task_type = CAST(x'ff' AS TEXT)"])
-    async def test_of_several_completions_it_is_named_and_none_is_written(
+    async def test_it_is_completed_with_the_others_as_no_completion_reads_the_rest_of_a_task(
         self, storage: SqliteStorage, watch: Watch, change: str
     ) -> None:
         await storage.store_many([a_task(str(number)) for number in range(3)])
         tasks = await storage.claim_next_tasks("agent-1", limit=3)
         damage(watch, change, "1")
 
-        with pytest.raises(UnreadableError, match="task '1' cannot be read back"):
-            await storage.complete_and_claim([(task, None) for task in tasks], "agent-1", limit=0)
-        assert [status_of(watch, task.id) for task in tasks] == ["assigned"] * 3
+        done = await storage.complete_and_claim([(task, None) for task in tasks], "agent-1", limit=0)
+
+        assert done.lost == []
+        assert [status_of(watch, task.id) for task in tasks] == ["completed"] * 3
 
     async def test_if_nothing_else_is_left_the_claim_is_refused(self, storage: SqliteStorage, watch: Watch) -> None:
         await storage.store_many([a_task("bad"), a_task("good")])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import InvalidQueryError, SerializationError, Storage, TaskModel, TaskStatus
+from swarm_persistence import ConflictError, InvalidQueryError, SerializationError, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.held_tasks import stored
 from swarm_persistence_conformance.records import a_task, ids
 
@@ -39,6 +39,21 @@ class TestTurnover:
         await storage.complete_and_claim([(copy, 1) for copy in copies], "agent-1", limit=1)
 
         assert copies == [await stored(storage, "a"), await stored(storage, "b")]
+
+    async def test_a_copy_that_was_older_than_its_task_shows_the_completion_and_stays_older(
+        self, storage: Storage
+    ) -> None:
+        (copy,) = await held(storage, "a")
+        await storage.report_progress(await stored(storage, "a"), 0.5, "half of it")
+
+        assert (await storage.complete_and_claim([(copy, {"sum": 6})], "agent-1", limit=0)).lost == []
+
+        task = await stored(storage, "a")
+        assert (copy.status, copy.result, copy.completed_at) == (TaskStatus.COMPLETED, {"sum": 6}, task.completed_at)
+        assert (copy.progress, task.progress) == (None, 0.5)
+        assert copy.version < task.version
+        with pytest.raises(ConflictError):
+            await storage.update_task(copy)
 
     async def test_one_whose_claim_is_over_is_returned_and_does_not_hinder_the_others(self, storage: Storage) -> None:
         kept, released, never = *(await held(storage, "a", "b")), a_task("c")

@@ -107,11 +107,15 @@ class Claim(msgspec.Struct, Generic[M], frozen=True):
 
     If the change makes a row no longer match, no two claims ever get the same row. Nothing is changed if a row matches
     one of the queries `unless`, whose conditions hold no values but those that limit an index.
+
+    With `fields`, the result has the values of these columns of the changed row instead, as a tuple: no engine reads
+    the rest of the row. The query must then name an id.
     """
 
     query: Query[M]
     changes: Mapping[str, Change]
     unless: tuple[Query[Any], ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 class Delete(msgspec.Struct, Generic[M], frozen=True):

@@ -6,16 +6,17 @@ from typing import Any
 
 import msgspec
 
+from swarm_persistence.clock import from_microseconds, microseconds
 from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.steps import IndependentWrites
 from swarm_persistence.errors import InvalidQueryError, UnreadableError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
-from swarm_persistence.schema.values import json_text
+from swarm_persistence.schema.values import decode_json, json_text
 from swarm_persistence.storage.arguments import several
 from swarm_persistence.storage.claim_requests import LEASE_SECONDS, MOST_MARKED, checked_request, claiming_ready
 from swarm_persistence.storage.held_claims import claim_key
-from swarm_persistence.storage.leases import LeaseVerbs, completion
+from swarm_persistence.storage.leases import LeaseVerbs, brief_completion
 
 _PAIRS = "a list of pairs of a TaskModel and its result"
 
@@ -54,6 +55,9 @@ class CompletionVerbs(LeaseVerbs):
         its task is then `assigned_to` the agent until the lease expires. In a repetition with the same copies, what was
         completed the first time is lost, and stays as it is: `get_task` tells whether this claim has completed it.
 
+        In the copies, only what a completion changes is set. One that was older than its stored task still is: its
+        `version` is below the stored one.
+
         Raises:
             InvalidQueryError: an argument is invalid; nothing was written.
             SerializationError: a result is not JSON; nothing was written. Or the only ready task cannot be read; the
@@ -69,7 +73,9 @@ class CompletionVerbs(LeaseVerbs):
         if not held:
             return CompletedAndClaimed(await self._claim_ready(request), [task for task, _ in pairs])
 
-        writes = IndependentWrites(tuple([BoundSteps(completion, *claim_key(task), result) for task, result in held]))
+        writes = IndependentWrites(
+            tuple([BoundSteps(brief_completion, *claim_key(task), result) for task, result in held])
+        )
         if not request.limit or self._is_choosing or request.ageing is not None:
             (outcomes,) = await self._executor().write((writes,))
             lost = self._show_completed(pairs, held, outcomes)
@@ -94,7 +100,9 @@ class CompletionVerbs(LeaseVerbs):
         for place, task in enumerate(tasks):
             if not outcomes[place][0] and (stored := await self.get_task(task.id)) is not None:
                 is_same = (stored.assigned_to, stored.claim_count) == (task.assigned_to, task.claim_count)
-                outcomes[place] = [[stored] if is_same and stored.status is TaskStatus.COMPLETED else []]
+                if is_same and stored.completed_at is not None and stored.status is TaskStatus.COMPLETED:
+                    times = microseconds(stored.completed_at), microseconds(stored.updated_at)
+                    outcomes[place] = [[(stored.version, *times)]]
         return outcomes
 
     def _show_completed(
@@ -102,12 +110,27 @@ class CompletionVerbs(LeaseVerbs):
     ) -> list[TaskModel]:
         """Update the copies of the tasks that were completed, and return the others."""
         lost = [task for task, _ in pairs if task.assigned_to is None]
-        for (task, _), (records,) in zip(held, outcomes, strict=True):
-            if records:
-                self._refresh(task, records[0])
+        for (task, result), (found,) in zip(held, outcomes, strict=True):
+            if found:
+                self._show_completion(task, result, *found[0])
             else:
                 lost.append(task)
         return lost
+
+    def _show_completion(
+        self, task: TaskModel, result: str | None, version: int, completed_at: int, updated_at: int
+    ) -> None:
+        """Set what a completion has changed; a copy that was older than the stored task stays so."""
+        self._set_fields(
+            task,
+            status=TaskStatus.COMPLETED,
+            result=None if result is None else decode_json(result),
+            error=None,
+            lease_expires_at=None,
+            completed_at=from_microseconds(completed_at),
+            updated_at=from_microseconds(updated_at),
+            version=version if task.version + 1 == version else task.version,
+        )
 
 
 def _checked(completions: Iterable[tuple[TaskModel, Any]]) -> list[tuple[TaskModel, str | None]]:

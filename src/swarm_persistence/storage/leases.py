@@ -222,8 +222,22 @@ def _extension_while_running(id: str, agent_id: str, number: int, lease: FromNow
     return [_change_of(id, agent_id, number, changes)]
 
 
+COMPLETED_FIELDS = ("version", "completed_at", "updated_at")
+"""What a completion changes to values that its caller does not know."""
+
+
 @PreparedWrite
 def completion(id: str, agent_id: str, number: int, result: str | None) -> list[Step]:
+    return _completion(id, agent_id, number, result)
+
+
+@PreparedWrite
+def brief_completion(id: str, agent_id: str, number: int, result: str | None) -> list[Step]:
+    """Complete as `completion` does, and give `COMPLETED_FIELDS`: the caller need not read the whole task."""
+    return _completion(id, agent_id, number, result, COMPLETED_FIELDS)
+
+
+def _completion(id: str, agent_id: str, number: int, result: str | None, fields: tuple[str, ...] = ()) -> list[Step]:
     changes: dict[str, Change] = {
         "status": TaskStatus.COMPLETED.value,
         "result": result,
@@ -232,7 +246,7 @@ def completion(id: str, agent_id: str, number: int, result: str | None) -> list[
         "completed_at": NOW,
         **TOUCHED,
     }
-    return [IfChanged(_change_of(id, agent_id, number, changes), tuple(steps_to_meet([id])))]
+    return [IfChanged(_change_of(id, agent_id, number, changes, fields), tuple(steps_to_meet([id])))]
 
 
 @PreparedWrite
@@ -245,8 +259,10 @@ def _delayed_release(id: str, agent_id: str, number: int, run_at: FromNow) -> li
     return [_change_of(id, agent_id, number, given_back(ClaimOutcome.RELEASED, run_at))]
 
 
-def _change_of(id: str, agent_id: str, number: int, changes: Mapping[str, Change]) -> Claim[TaskModel]:
-    return Claim(Query(TASKS, held(id, agent_id, number), limit=1), changes)
+def _change_of(
+    id: str, agent_id: str, number: int, changes: Mapping[str, Change], fields: tuple[str, ...] = ()
+) -> Claim[TaskModel]:
+    return Claim(Query(TASKS, held(id, agent_id, number), limit=1), changes, fields=fields)
 
 
 def retried(outcome: ClaimOutcome, error: str, delay: float, retry_count: int) -> dict[str, Change]:

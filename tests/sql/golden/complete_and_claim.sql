@@ -48,7 +48,7 @@ SET
   change_number = max((SELECT coalesce(max(change_number), 0) FROM tasks), (SELECT number FROM change_floor)) + 1
 FROM (VALUES (?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?),(?,?,?,?)) AS given
 WHERE id IN (SELECT value FROM json_each(?)) AND id = given.column1 AND status IN (SELECT value FROM json_each(?)) AND assigned_to = given.column2 AND claim_count = given.column3
-RETURNING id, task_type, priority, status, assigned_to, payload, result, error, retry_count, max_retries, dependencies, created_at, updated_at, started_at, completed_at, run_at, lease_expires_at, claim_count, idempotency_key, concurrency_key, required_capabilities, fails_with_dependencies, "group", tags, key_policy, trace_parent, version, progress, progress_text, past_claims, unmet_dependencies, is_delayed, is_counted, change_number, sequence;
+RETURNING id, version, completed_at, updated_at;
 
 DELETE FROM task_links
 WHERE dependency_id IN (SELECT value FROM json_each(?));

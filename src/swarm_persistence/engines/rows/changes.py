@@ -191,16 +191,23 @@ class Changes:
             self._change(source, row, self._changed(query.table, row, changes), is_marked)
         return len(rows)
 
-    def claim(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]] = ()) -> list[Any]:
+    def claim(
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        unless: Sequence[Query[Any]] = (),
+        fields: Sequence[str] = (),
+    ) -> list[Any]:
         if any(rows_of(self._source_of(each.table), each) for each in unless):
             return []
         source = self._source_of(query.table)
+        places = [query.table.positions[name] for name in fields]
         decode = codec_of(query.table.model).decode
         is_marked = _is_marked(query.table, changes)
-        records = []
+        records: list[Any] = []
         for row in rows_of(source, resolved(query, self._source_of)):
             claimed = self._change(source, row, self._changed(query.table, row, changes), is_marked)
-            records.append(decode(claimed))
+            records.append(tuple([claimed[place] for place in places]) if places else decode(claimed))
         return records
 
     def delete(self, query: Query[Any]) -> int:

@@ -212,13 +212,20 @@ class Compiler(QueryCompiler):
         values = [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
         return text, [*values, *self._values(query)] if is_limited else values
 
-    def claim(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]] = ()) -> Compiled:
+    def claim(
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        unless: Sequence[Query[Any]] = (),
+        fields: Sequence[str] = (),
+    ) -> Compiled:
         """Return the text that changes the first of a query's rows and gives them, in any order.
 
-        It changes nothing if a row matches one of the queries `unless`.
+        It changes nothing if a row matches one of the queries `unless`. Of a row that is named by its id, it gives
+        `fields` only, if there are any.
         """
         if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
-            return self._claim_by_id(query, changes, unless)
+            return self._claim_by_id(query, changes, unless, fields)
         heads = split_for_merge(query)
         # One row is found faster by `=` than by `IN`.
         key = (
@@ -245,15 +252,22 @@ class Compiler(QueryCompiler):
             values.append(query.limit)
         return text, values
 
-    def _claim_by_id(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]]) -> Compiled:
+    def _claim_by_id(
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        unless: Sequence[Query[Any]],
+        fields: Sequence[str],
+    ) -> Compiled:
         """Return the text that changes and gives the one row that there can be."""
-        key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes), unless)
+        key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes), unless, fields)
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
             change = self._change(query.table, changes, marks) + self._where(query, marks)
             guards = "".join(f"\nAND {guard}" for guard in self._guards(unless, marks))
-            text = self._texts[key] = f"{change}{guards}\n{_returning(query.table)}"
+            returned = f"RETURNING {listed(fields)}" if fields else _returning(query.table)
+            text = self._texts[key] = f"{change}{guards}\n{returned}"
         return text, [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
 
     def _guards(self, unless: Sequence[Query[Any]], marks: Marks) -> list[str]:

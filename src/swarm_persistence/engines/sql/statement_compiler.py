@@ -24,6 +24,7 @@ from swarm_persistence.engines.reads import (
 )
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.statements import (
+    ChangedValuesStatement,
     ClaimStatement,
     CountStatement,
     DeleteFirstStatement,
@@ -245,7 +246,10 @@ class StatementCompiler(ABC):
         return CountStatement(*self.sql.update(step.query, step.changes), step.query.table)
 
     def _claim(self, step: Claim[Any]) -> Statement:
-        return ClaimStatement(*self.sql.claim(step.query, step.changes, step.unless), step.query.table, step.query)
+        text, values = self.sql.claim(step.query, step.changes, step.unless, step.fields)
+        if step.fields:
+            return ChangedValuesStatement(text, values, step.query.table)
+        return ClaimStatement(text, values, step.query.table, step.query)
 
     def _if_changed(self, step: IfChanged) -> Statement:
         return IfChangedStatement(self.write((step.step,)), self.write(step.then))

@@ -213,6 +213,15 @@ class ClaimStatement(TextStatement, eq=False, gc=False):
         return (self.table.name,)
 
 
+class ChangedValuesStatement(TuplesStatement, eq=False, gc=False):
+    """Changes one row; gives some of its values, as a tuple."""
+
+    may_be_short: ClassVar[bool] = False
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,)
+
+
 class TakeStatement(TextStatement, eq=False, gc=False):
     """Deletes rows; gives their records."""
 

@@ -46,9 +46,15 @@ class ClaimCompiler(Compiler):
 
     dialect: PostgresDialect
 
-    def claim(self, query: Query[Any], changes: Mapping[str, Change], unless: Sequence[Query[Any]] = ()) -> Compiled:
+    def claim(
+        self,
+        query: Query[Any],
+        changes: Mapping[str, Change],
+        unless: Sequence[Query[Any]] = (),
+        fields: Sequence[str] = (),
+    ) -> Compiled:
         """Return the text that changes the first of a query's rows that no other transaction is about to change."""
-        return self._claim(query, changes, None, _MOST_HELD, unless=unless, is_alone=False)
+        return self._claim(query, changes, None, _MOST_HELD, unless=unless, is_alone=False, fields=fields)
 
     def claim_alone(
         self,
@@ -105,6 +111,7 @@ class ClaimCompiler(Compiler):
         is_alone: bool = True,
         is_shared: bool = False,
         bounds: Sequence[int] | None = None,
+        fields: Sequence[str] = (),
     ) -> Compiled:
         bound = _bound_of(query)
         types = types_of_claim(query) if is_alone else ()
@@ -117,7 +124,7 @@ class ClaimCompiler(Compiler):
         parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
         due_shape = None if due is None else self._conditions_shape(due)
         kind = ("claim", is_alone, is_shared, held, bound, bounds is None, bool(types))
-        key = (*kind, unless, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
+        key = (*kind, unless, fields, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
@@ -143,7 +150,8 @@ class ClaimCompiler(Compiler):
                 lines = self._merged(merge, choice, marks)
             # Materialized: a plan that runs the choice twice would lock, and change, more rows than were asked for.
             tables["chosen"] = "\n  ".join(bounded(lines, bound, self._is_estimable(parts[0]), marks))
-            changed = self._changed(query.table, changes, choice, marks, is_shared=is_shared)
+            returned = fields or (*query.table.stored_names, SEQUENCE)
+            changed = self._changed(query.table, changes, choice, marks, returned, is_shared=is_shared)
             text = "WITH " + ", ".join(f"{name} AS MATERIALIZED (\n  {each}\n)" for name, each in tables.items())
             if is_alone:
                 cut = "" if merge is None or bound is None else cut_at(bound + held)
@@ -162,10 +170,17 @@ class ClaimCompiler(Compiler):
         return text, values if is_shared else [*values, *self._change_values(changes)]
 
     def _changed(
-        self, table: Table[Any], changes: Mapping[str, Change], choice: Choice, marks: Marks, *, is_shared: bool
+        self,
+        table: Table[Any],
+        changes: Mapping[str, Change],
+        choice: Choice,
+        marks: Marks,
+        fields: Sequence[str],
+        *,
+        is_shared: bool,
     ) -> str:
-        """Return the text that changes the chosen rows and gives them."""
-        source, returned = "chosen", [quoted(name) for name in (*table.stored_names, SEQUENCE)]
+        """Return the text that changes the chosen rows and gives these fields of them."""
+        source, returned = "chosen", [quoted(name) for name in fields]
         change = self._change(table, changes, GivenMarks(self.dialect) if is_shared else marks)
         if is_shared:
             values = given(types_of(self.dialect, table, changes.items()), marks)

@@ -50,11 +50,13 @@ class RowUpdateCompiler(Compiler):
         changes: Mapping[str, Change],
         literals: Sequence[Condition],
         *,
-        gives_rows: bool,
+        returned: Sequence[str],
         ending: Ending,
         unless: Sequence[Query[Any]] = (),
     ) -> str:
-        """Return the text; it marks one array for each of the values, and gives the place of each changed row last.
+        """Return the text; it marks one array for each of the values.
+
+        Of each changed row, it gives the columns `returned`, of which the id is one, and last its place.
 
         What `literals` say stands in the text.
         """
@@ -80,7 +82,7 @@ class RowUpdateCompiler(Compiler):
             choices["unawaited"] = f"SELECT * FROM free WHERE NOT {schema}.is_awaited(chosen_id)"
         meeting = f"SELECT {schema}.meet_dependencies(array_agg(id)) FROM changed"
         source = [*choices][-1]
-        names = listed((*table.stored_names, SEQUENCE) if gives_rows else ("id",))
+        names = listed(returned)
         chosen = ", ".join(f"{name} AS MATERIALIZED (\n  {text}\n)" for name, text in choices.items())
         changed = f"{change}\nFROM {source}\nWHERE {SEQUENCE} = chosen_sequence\nRETURNING {names}, place"
         if ending is not Ending.MEETS:

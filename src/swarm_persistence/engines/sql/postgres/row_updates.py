@@ -4,7 +4,7 @@ A row that another transaction holds, or that does not fulfil the conditions, is
 none, so no caller waits for another one's row. What was passed over is then tried alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from swarm_persistence.engines.steps import (
 )
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
+from swarm_persistence.schema.tables import SEQUENCE, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Kind, Table
 from swarm_persistence.schema.values import ColumnValue
 
 _TEMPLATES_KEPT = 256
@@ -45,24 +45,27 @@ class RowUpdatePlan:
         ending: Ending,
         *,
         size_of: SizeOf[Sequence[Any]],
-        gives_rows: bool,
+        result_of: Callable[[Any], Any],
         is_repeatable: bool,
     ) -> None:
-        """Take the text; it gives the place of each changed row, counted from 1, as the last column."""
+        """Take the text, which gives the place of each changed row, counted from 1, as the last column.
+
+        `result_of` makes the step's result of such a row.
+        """
         self.table = table
         self._size_of = size_of
         self.is_repeatable = is_repeatable
         """Whether doing it twice leaves what doing it once does, but for the count of the versions."""
         self._text = text
         self._ending = ending
-        self._decode = codec_of(table.model).decode if gives_rows else None
+        self._result_of = result_of
 
     async def run(self, connection: Connection, updates: "Sequence[RowUpdate]") -> list[list[Any] | None]:
         """Return the results of each update's steps; `None` where no row was changed."""
         rows = await connection.run(self._text, arrays_of(update.values for update in updates))
         results: list[list[Any] | None] = [None] * len(updates)
         for row in rows:
-            result = 1 if self._decode is None else [self._decode(row)]
+            result = self._result_of(row)
             results[row[-1] - 1] = [None, [result]] if self._ending is Ending.UNLESS_AWAITED else [result]
         return results
 
@@ -82,6 +85,14 @@ class RowUpdate(NamedTuple):
     id: str
     values: Sequence[ColumnValue]
     steps: Sequence[Step]
+
+
+class _Returned(NamedTuple):
+    """The queries of which none may find a row, the columns that are returned of a changed row, and the result."""
+
+    unless: tuple[Query[Any], ...]
+    columns: tuple[str, ...]
+    result_of: Callable[[Any], Any]
 
 
 class RowUpdates:
@@ -125,21 +136,31 @@ class RowUpdates:
             return None
         compiler = self._compiler
         compared = Query(query.table, conditions)
-        gives_rows = isinstance(step, Claim)
-        unless = step.unless if isinstance(step, Claim) else ()
-        key = (query.table.name, literals, compiler.shape(compared, changes), gives_rows, ending, unless)
+        unless, returned, result_of = _result_of(step)
+        key = (query.table.name, literals, compiler.shape(compared, changes), returned, ending, unless)
         plan = self._plans.get(key)
         if plan is None:
-            text = compiler.text(compared, changes, literals, gives_rows=gives_rows, ending=ending, unless=unless)
+            text = compiler.text(compared, changes, literals, returned=returned, ending=ending, unless=unless)
             plan = self._plans[key] = RowUpdatePlan(
                 query.table,
                 text,
                 ending,
                 size_of=compiler.size_of(compared, changes),
-                gives_rows=gives_rows,
+                result_of=result_of,
                 is_repeatable=_is_repeatable(changes),
             )
         return RowUpdate(plan, id, compiler.change_values(compared, changes), steps)
+
+
+def _result_of(step: Claim[Any] | Update[Any]) -> _Returned:
+    """Return what a change depends on and gives: see `_Returned`."""
+    if not isinstance(step, Claim):
+        return _Returned((), ("id",), lambda _: 1)
+    table, end = step.query.table, len(step.fields) + 1
+    if step.fields:
+        return _Returned(step.unless, ("id", *step.fields), lambda row: [row[1:end]])
+    decode = codec_of(table.model).decode
+    return _Returned(step.unless, (*table.stored_names, SEQUENCE), lambda row: [decode(row)])
 
 
 def _change_of(steps: Sequence[Step]) -> Step | None:

@@ -11,11 +11,10 @@ from swarm_persistence.engines.prepared import Parameter
 from swarm_persistence.engines.sql.sqlite.alike_changes_compiler import AlikeChangesCompiler
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.statements import CursorStatement
-from swarm_persistence.engines.sql.statements import ClaimStatement
+from swarm_persistence.engines.sql.statements import TextStatement
 from swarm_persistence.engines.steps import Claim, IfChanged, Step, Unlink
 from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.query.text import Dialect
-from swarm_persistence.schema.codec import CODECS
 
 Values = Sequence[Any]
 
@@ -33,7 +32,7 @@ class AlikeChange(msgspec.Struct, eq=False):
     unlink: Unlink
 
     def run(self, cursor: apsw.Cursor, rows: Sequence[Values]) -> list[list[Any]]:
-        """Change a row for each set of values; return the records of each: one, or none if it was not changed."""
+        """Change a row for each set of values; return the fields of each: one tuple, or none if it was not changed."""
         ids = [row[self.id_position] for row in rows]
         # A row that is given twice is changed once, by the first set of values.
         largest = _MOST_AT_ONCE if len({*ids}) == len(ids) else 1
@@ -46,7 +45,7 @@ class AlikeChange(msgspec.Struct, eq=False):
 
     def _change(self, cursor: apsw.Cursor, rows: Sequence[Values], ids: Sequence[str]) -> dict[str, Any]:
         text, values = self.compiler.change_each(rows, ids)
-        changed: dict[str, Any] = fetch(cursor, ChangedByIdStatement(text, values, self.query.table, self.query))
+        changed: dict[str, Any] = fetch(cursor, ChangedByIdStatement(text, values, self.query.table))
         if changed:
             links = self.unlink.links
             query = Query(links.table, (one_of(links.conditions[0].field, [*changed]),))
@@ -59,12 +58,11 @@ class AlikeChange(msgspec.Struct, eq=False):
         return {self.query.table.name, self.unlink.links.table.name, self.unlink.table.name}
 
 
-class ChangedByIdStatement(ClaimStatement, eq=False, gc=False):
-    """Changes rows; gives their records by their ids."""
+class ChangedByIdStatement(TextStatement, eq=False, gc=False):
+    """Changes rows; gives some of their values by their ids."""
 
     def result(self, rows: list[Any]) -> Any:
-        decode, place = CODECS[self.table.model].decode, self.table.positions["id"]
-        return {row[place]: decode(row) for row in rows}
+        return {id: tuple(values) for id, *values in rows}
 
 
 class AlikeChangesStatement(CursorStatement, eq=False, gc=False):
@@ -89,10 +87,10 @@ class AlikeChangesStatement(CursorStatement, eq=False, gc=False):
 def alike_change(dialect: Dialect, steps: Sequence[Step]) -> AlikeChange | None:
     """Return the change that the steps of a prepared write are, with parameters for its values.
 
-    `None` if they do anything else than to claim one row by its id and then to delete the links to it.
+    `None` if they do anything else than to change one row by its id, give fields of it, and delete the links to it.
     """
     match steps:
-        case [IfChanged(Claim(query, changes, ()), [Unlink() as unlink])]:
+        case [IfChanged(Claim(query, changes, (), fields), [Unlink() as unlink])] if fields:
             pass
         case _:
             return None
@@ -100,4 +98,4 @@ def alike_change(dialect: Dialect, steps: Sequence[Step]) -> AlikeChange | None:
     links = unlink.links.conditions
     if not isinstance(id, Parameter) or len(links) != 1 or links[0] != (links[0].field, "=", id):
         return None
-    return AlikeChange(query, AlikeChangesCompiler(dialect, query, changes), id.position, unlink)
+    return AlikeChange(query, AlikeChangesCompiler(dialect, query, changes, fields), id.position, unlink)

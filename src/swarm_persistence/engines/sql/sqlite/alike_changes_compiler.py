@@ -10,7 +10,6 @@ from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.steps import Change
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.text import Dialect, Marks, listed, where_text
-from swarm_persistence.schema.tables import SEQUENCE
 from swarm_persistence.schema.values import ColumnValue
 
 _ROWS_OF_A_TEXT = 16
@@ -20,9 +19,13 @@ _ROWS_OF_A_TEXT = 16
 class AlikeChangesCompiler(Compiler):
     """Writes one such change: its conditions name the id, and `Parameter` stands for what each row has of its own."""
 
-    def __init__(self, dialect: Dialect, query: Query[Any], changes: Mapping[str, Change]) -> None:
+    def __init__(
+        self, dialect: Dialect, query: Query[Any], changes: Mapping[str, Change], fields: Sequence[str]
+    ) -> None:
+        """Take what it changes, and the columns that it gives of each row after its id."""
         super().__init__(dialect)
         self.table = query.table
+        self._returned = ("id", *fields)
         self._query = query
         self._changes = changes
         set_values = self._change_values(changes)
@@ -52,10 +55,9 @@ class AlikeChangesCompiler(Compiler):
         values = ",".join([f"({','.join(plain.next() for _ in range(width))})"] * rows)
         named = self.dialect.contains("id", (), plain)
         where = where_text(self._query, marks)
-        returned = listed((*table.stored_names, SEQUENCE))
         return (
             f"{update} {index}\n{changes}\nFROM (VALUES {values}) AS given\n"
-            f"WHERE {named} AND {where}\nRETURNING {returned}"
+            f"WHERE {named} AND {where}\nRETURNING {listed(self._returned)}"
         )
 
 
