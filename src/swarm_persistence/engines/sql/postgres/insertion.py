@@ -34,14 +34,22 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
     """Inserts rows, which are sent as one array for each column."""
 
     text: str
+    _parts: Sequence[Sequence[Values]] | None = None
+
+    @property
+    def parts(self) -> Sequence[Sequence[Values]]:
+        """Return the rows of each statement; all rows of this one are there when it is first asked for."""
+        if self._parts is None:
+            self._parts = [*parts_of(self.rows, LARGEST_INSERT, sizes_at(self.table.large_places))]
+        return self._parts
 
     @property
     def is_single(self) -> bool:
-        return first_part(self.rows, LARGEST_INSERT, sizes_at(self.table.large_places)) == len(self.rows)
+        return len(self.parts) <= 1
 
     def run(self) -> Exchange[list[Any]]:
         sequences: list[Any] = []
-        for rows in parts_of(self.rows, LARGEST_INSERT, sizes_at(self.table.large_places)):
+        for rows in self.parts:
             try:
                 added = yield TextStatement(self.text, arrays_of(rows), self.table)
             except asyncpg.UniqueViolationError as error:
