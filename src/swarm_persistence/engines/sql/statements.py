@@ -166,8 +166,17 @@ class RecordsStatement(TextStatement, eq=False, gc=False):
     def may_be_short(self) -> bool:
         return not self.table.may_be_large
 
+    @property
+    def decode(self) -> Callable[[Any], Any]:
+        """Return the function that makes a record of a row."""
+        return CODECS[self.table.model].decode
+
     def result(self, rows: list[Any]) -> Any:
-        return [*map(CODECS[self.table.model].decode, rows)]
+        return self.result_of(rows, [*map(self.decode, rows)])
+
+    def result_of(self, rows: Sequence[Any], records: list[Any]) -> Any:
+        """Return what the caller gets for the rows and the records that were made of them."""
+        return records
 
 
 class RecordStatement(RecordsStatement, eq=False, gc=False):
@@ -182,8 +191,8 @@ class RecordStatement(RecordsStatement, eq=False, gc=False):
 class PageStatement(RecordsStatement, eq=False, gc=False):
     """Gives the records of whole rows, and the sequence of the last one."""
 
-    def result(self, rows: list[Any]) -> Any:
-        return RecordsStatement.result(self, rows), rows[-1][-1] if rows else 0
+    def result_of(self, rows: Sequence[Any], records: list[Any]) -> Any:
+        return records, rows[-1][-1] if rows else 0
 
 
 class TuplesStatement(TextStatement, eq=False, gc=False):

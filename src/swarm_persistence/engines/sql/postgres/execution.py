@@ -1,5 +1,8 @@
 """Runs compiled statements on a connection, in its event loop."""
 
+import asyncio
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import asyncpg
@@ -9,12 +12,17 @@ from swarm_persistence.engines.sql.postgres.violations import refused
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
     Exchange,
+    RecordsStatement,
+    RecordStatement,
     ReplaceStatement,
     Statement,
     TextStatement,
 )
 
 T = TypeVar("T")
+
+_LONGEST_STAY_SECONDS = 0.005
+"""How long rows are decoded before the event loop's other tasks have a turn."""
 
 
 class ConnectionStatement(Statement, eq=False, gc=False):
@@ -26,6 +34,25 @@ class ConnectionStatement(Statement, eq=False, gc=False):
     async def run_on(self, connection: Connection) -> Any:
         """Run it, and return its result."""
         raise NotImplementedError
+
+
+async def read(connection: Connection, statement: Statement) -> Any:
+    """Run the statement of a read, and return its result; the records of many rows are made in several turns."""
+    if not isinstance(statement, RecordsStatement) or isinstance(statement, RecordStatement):
+        return await execute(connection, statement.run())
+    rows = await connection.run(statement.text, statement.values)
+    return statement.result_of(rows, await _in_turns(statement.decode, rows))
+
+
+async def _in_turns(decode: Callable[[Any], T], rows: Iterable[Any]) -> list[T]:
+    records: list[T] = []
+    end = time.monotonic() + _LONGEST_STAY_SECONDS
+    for row in rows:
+        if time.monotonic() >= end:
+            await asyncio.sleep(0)
+            end = time.monotonic() + _LONGEST_STAY_SECONDS
+        records.append(decode(row))
+    return records
 
 
 async def execute(connection: Connection, exchange: Exchange[T]) -> T:

@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from swarm_persistence.engines.following import PAGE_BYTES, end_of, follow
 from swarm_persistence.engines.interface import FeedPage, FeedPosition
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.sql.postgres import execution
 from swarm_persistence.engines.sql.postgres.arrivals import settled
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.compiler import WRITING
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement, execute
+from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TABLES, TASKS
 
@@ -130,7 +131,7 @@ class _ReadingOn:
         self._compiler = compiler
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        return execute(self._connection, self._compiler.read(read).run())
+        return execution.read(self._connection, self._compiler.read(read))
 
 
 def _relations(schema: str) -> Sequence[str]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from swarm_persistence.backoff import Backoff
+from swarm_persistence.engines.sql.postgres import execution
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.execution import execute
@@ -69,7 +70,7 @@ class Retrier:
 
     async def read(self, operation: PendingOperation, statement: Statement) -> Any:
         """Run a read."""
-        return await self.make(operation, lambda attempt: execute(attempt.connection, statement.run()))
+        return await self.make(operation, lambda attempt: execution.read(attempt.connection, statement))
 
     async def write(self, operation: PendingOperation, statements: Sequence[Statement]) -> list[Any]:
         """Run all steps, or none.

@@ -7,6 +7,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.sql.postgres import execution
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import execute
 from swarm_persistence.engines.sql.postgres.failures import (
@@ -104,7 +105,7 @@ class PostgresSession:
 
     def read(self, read: Read[T]) -> Awaitable[T]:
         statement = self._compiler.read(read)
-        return self._submit(lambda: execute(self._connection, statement.run()))
+        return self._submit(lambda: execution.read(self._connection, statement))
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":
         return self._pending.start(lambda operation: self._do(operation, work), is_write=is_write)

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from swarm_persistence.engines.reads import LastSequence, Read
+from swarm_persistence.engines.sql.postgres import execution
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.execution import execute
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.sequences import numbers_of
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
@@ -48,7 +48,7 @@ class PostgresSnapshot:
             statement: Statement = self._compiler.last_shown(read)
         else:
             statement = self._compiler.read(read)
-        return self._submit(lambda connection: execute(connection, statement.run()))
+        return self._submit(lambda connection: execution.read(connection, statement))
 
     def _submit(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
         return self._pending.start(lambda operation: self._do(operation, work), is_write=False)
