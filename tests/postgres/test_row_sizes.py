@@ -22,7 +22,7 @@ COMPLETED = QueryBuilder(TaskModel).where_eq("status", TaskStatus.COMPLETED)
 
 
 def tasks(prefix: str) -> list[TaskModel]:
-    return [a_task(f"{prefix}{number:02}", payload={"text": TEXT}) for number in range(COUNT)]
+    return [a_task(f"{prefix}{number:02}", payload={"text": TEXT, "number": number}) for number in range(COUNT)]
 
 
 def documents(prefix: str) -> list[DocumentModel]:

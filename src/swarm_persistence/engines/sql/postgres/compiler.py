@@ -8,6 +8,7 @@ from swarm_persistence.engines.sql.compiler import restored_names
 from swarm_persistence.engines.sql.postgres import id_locks
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.dialect import CURRENT_CHANGE, INDEXED_CHARACTERS, beginning, type_of
+from swarm_persistence.engines.sql.postgres.given_values import may_be_shortened
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import INSERTING
 from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.query.query import Query, unexpired
@@ -44,15 +45,23 @@ class PostgresCompiler(ClaimCompiler):
     """Writes the statements of one schema."""
 
     def insert_rows(self, table: Table[Any]) -> str:
-        """Return the text that adds any number of rows; it marks one array for each column."""
+        """Return the text that adds any number of rows; it marks one array for each column: see `short_arrays_of`."""
         marks = Marks(self.dialect)
-        arrays = ", ".join(f"{marks.next()}::{type_of(column)}[]" for column in table.columns)
-        names, values = [*table.names], ["added.*"]
+        arrays = {column.name: f"{marks.next()}::{type_of(column)}[]" for column in table.columns}
+        names = [*table.names]
+        given = listed(names)
+        values = [
+            f"coalesce({quoted(column.name)}, ({arrays[column.name]})[1])"
+            if may_be_shortened(column)
+            else quoted(column.name)
+            for column in table.columns
+        ]
         if table.is_followed:
             names.append(CHANGE_NUMBER)
             values.append(CURRENT_CHANGE)
         insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
-        return f"{insertion}\nSELECT {', '.join(values)}\nFROM unnest({arrays}) AS added\nRETURNING id, {SEQUENCE}"
+        source = f"unnest({', '.join(arrays.values())}) AS added ({given})"
+        return f"{insertion}\nSELECT {', '.join(values)}\nFROM {source}\nRETURNING id, {SEQUENCE}"
 
     def put_rows(
         self,

@@ -1,13 +1,14 @@
 """Writes values as a table that a statement joins: an array for each column, so that one text serves any number."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, type_of
 from swarm_persistence.engines.steps import CountOf, EndClaim, Increment
 from swarm_persistence.query.query import FromNow
 from swarm_persistence.query.text import Marks
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.schema.tables import Column, Kind, Table
 
 
 class GivenMarks(Marks):
@@ -31,6 +32,29 @@ def arrays_of(rows: Iterable[Sequence[Any]]) -> list[Any]:
     """
     columns = zip(*rows, strict=True)
     return [None if column[0] is None and column.count(None) == len(column) else column for column in columns]
+
+
+def may_be_shortened(column: Column) -> bool:
+    """Tell whether one value may stand for those of all rows: `unnest` fills its array up with nulls."""
+    # Zero equals its negative, and yet is another value.
+    return not column.is_nullable and column.kind is not Kind.REAL
+
+
+def short_arrays_of(table: Table[Any], rows: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return the arrays of whole rows for a statement that takes the first value where an array has no more.
+
+    Most columns of new rows hold one value. The driver examines each element of an array twice, and encodes it.
+    """
+    return [
+        column[:1] if is_shortened and column is not None and column.count(column[0]) == len(column) else column
+        for is_shortened, column in zip(_are_shortened(table), arrays_of(rows), strict=True)
+    ]
+
+
+@cache
+def _are_shortened(table: Table[Any]) -> tuple[bool, ...]:
+    # The ids tell how many rows there are.
+    return tuple([column.name != "id" and may_be_shortened(column) for column in table.columns])
 
 
 def types_of(dialect: PostgresDialect, table: Table[Any], values: Iterable[tuple[str, object]]) -> list[str]:

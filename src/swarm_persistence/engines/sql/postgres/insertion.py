@@ -9,7 +9,7 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.compiler import Numbering, PostgresCompiler
 from swarm_persistence.engines.sql.postgres.failures import conflict
-from swarm_persistence.engines.sql.postgres.given_values import arrays_of
+from swarm_persistence.engines.sql.postgres.given_values import arrays_of, short_arrays_of
 from swarm_persistence.engines.sql.postgres.row_sizes import first_part, parts_of, sizes_at
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
@@ -51,7 +51,7 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
         sequences: list[Any] = []
         for rows in self.parts:
             try:
-                added = yield TextStatement(self.text, arrays_of(rows), self.table)
+                added = yield TextStatement(self.text, short_arrays_of(self.table, rows), self.table)
             except asyncpg.UniqueViolationError as error:
                 raise refused(self.table, error, rows) from error
             # RETURNING has no order.
