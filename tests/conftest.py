@@ -4,6 +4,7 @@ import os
 import signal
 from multiprocessing import get_context
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from swarm_persistence_conformance.fixtures import clock
@@ -26,6 +27,7 @@ def pytest_collection_finish() -> None:
     get_context("forkserver").set_forkserver_preload(_FORKED)
 
 
+@pytest.hookimpl(optionalhook=True)  # make mutate goes without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Start a process more than there are processors: a test that waits for a server or a lease leaves its own idle."""
     return (os.cpu_count() or 1) + 1
